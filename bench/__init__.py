@@ -1,0 +1,1 @@
+"""The experiment: cases, timers, measurement, records and the runner."""

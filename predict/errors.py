@@ -1,0 +1,35 @@
+"""Errors a user can act on. Each message is one line that says what to do; none is a bug in this project.
+
+NapkinError
+|- UnknownGpu        no such GPU in the table
+|- MissingCeiling    the machine has no such roof, or nobody published it
+|- BadWorkload       an op, a dimension or a dtype that does not exist or makes no sense
+|- BadRecord         a results file that cannot be understood
+`- BadRun            a run that cannot start: wrong machine, folder or suite
+
+`python -m ...` prints the message on stderr and exits with status 2; every other exception is a bug and keeps its traceback.
+"""
+
+
+class NapkinError(Exception):
+    """Base of all expected errors."""
+
+
+class UnknownGpu(NapkinError):
+    """The name matches no GPU in `predict.gpus.GPUS`."""
+
+
+class MissingCeiling(NapkinError):
+    """A roof that the prediction needs is not known. Raised rather than guessed: an invented peak is a wrong answer."""
+
+
+class BadWorkload(NapkinError):
+    """An unknown op or dtype, or a dimension that is missing, unknown or not a positive whole number."""
+
+
+class BadRecord(NapkinError):
+    """A results file holds something that is not a record of this schema."""
+
+
+class BadRun(NapkinError):
+    """A run cannot start as asked."""

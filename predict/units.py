@@ -1,0 +1,89 @@
+"""Number formats, and the only place where a quantity becomes text. Everything else holds SI base units."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from predict.errors import BadWorkload
+
+KB, MB, GB, TB = 10**3, 10**6, 10**9, 10**12
+KIB, MIB, GIB = 2**10, 2**20, 2**30
+
+_PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
+_TIME_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))
+
+
+@dataclass(frozen=True, slots=True)
+class DType:
+    """A number format: `bits` in memory; `name` also says which unit computes with it (tf32 is stored in 32 bits)."""
+
+    name: str
+    bits: int
+
+    @property
+    def bytes(self) -> float:
+        """Size of one element in memory; a fraction below 8 bits."""
+        return self.bits / 8 if self.bits % 8 else self.bits // 8
+
+
+DTYPES: Mapping[str, DType] = MappingProxyType(
+    {
+        name: DType(name, bits)
+        for name, bits in (
+            ("fp64", 64),
+            ("fp32", 32),
+            ("tf32", 32),
+            ("bf16", 16),
+            ("fp16", 16),
+            ("fp8", 8),
+            ("int8", 8),
+            ("fp4", 4),
+        )
+    }
+)
+
+
+def find_dtype(name: str) -> DType:
+    """Return the dtype called `name`; raises BadWorkload listing the known ones."""
+    try:
+        return DTYPES[name]
+    except KeyError:
+        raise BadWorkload(f"unknown dtype {name!r}; known: {', '.join(DTYPES)}") from None
+
+
+def si(value: float, unit: str, digits: int = 3) -> str:
+    """Format with a decimal prefix: si(3.35e12, "B/s") == "3.35 TB/s"."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g} {unit}"
+    scale, prefix = next(((s, p) for s, p in _PREFIXES if abs(value) >= s), (1.0, ""))
+    return f"{_significant(value / scale, digits)} {prefix}{unit}"
+
+
+def duration(time_s: float, digits: int = 3) -> str:
+    """Format a time in the largest unit that leaves a figure before the point: duration(3.52e-5) == "35.2 us"."""
+    if time_s == 0 or not math.isfinite(time_s):
+        return f"{time_s:g} s"
+    scale, unit = next(((s, u) for s, u in _TIME_UNITS if abs(time_s) >= s), _TIME_UNITS[-1])
+    return f"{_significant(time_s / scale, digits)} {unit}"
+
+
+def binary_bytes(size_bytes: float) -> str:
+    """Format a memory size with binary prefixes: binary_bytes(50 * 2**20) == "50 MiB"."""
+    for scale, unit in ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
+        if size_bytes >= scale:
+            return f"{size_bytes / scale:.4g} {unit}"
+    return f"{size_bytes:g} B"
+
+
+def percent(fraction: float) -> str:
+    """Format a fraction as a percentage with three significant figures, none after the point from 100 % on."""
+    return f"{_significant(fraction * 100, 3)} %"
+
+
+def _significant(value: float, digits: int) -> str:
+    """`digits` significant figures without an exponent (12.30, 123, 1230)."""
+    if value == 0:
+        return "0"
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:.{decimals}f}"

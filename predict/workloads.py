@@ -1,0 +1,244 @@
+"""FLOP and bytes of each op. One function per op, and its docstring is the napkin.
+
+Convention: a multiply-add is 2 FLOP; only compulsory traffic counts (each input read once, each output written once,
+intermediates stay on chip); causal attention counts the half that is computed; softmax, norms and address arithmetic
+are not counted. Dimensions are whole numbers, or float64 arrays (exact up to 2**53) for a whole sweep at once.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from predict.errors import BadWorkload
+from predict.resources import Resource, matmul_unit, vector_unit
+from predict.units import DType
+
+FloatArray = NDArray[np.float64]
+Count = int | FloatArray
+Number = float | FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Amounts:
+    """Compulsory work: FLOP by unit, bytes read from and written to DRAM, kernel launches. Amounts add."""
+
+    flop_by_unit: Mapping[Resource, Number]
+    bytes_read: Number
+    bytes_written: Number
+    launches: int
+
+    def __add__(self, other: "Amounts") -> "Amounts":
+        units = self.flop_by_unit.keys() | other.flop_by_unit.keys()
+        return Amounts(
+            {unit: self.flop_by_unit.get(unit, 0) + other.flop_by_unit.get(unit, 0) for unit in sorted(units)},
+            self.bytes_read + other.bytes_read,
+            self.bytes_written + other.bytes_written,
+            self.launches + other.launches,
+        )
+
+    @property
+    def flop(self) -> Number:
+        """FLOP of all units together."""
+        total: Number = 0
+        for flop in self.flop_by_unit.values():
+            total = total + flop
+        return total
+
+    @property
+    def bytes(self) -> Number:
+        """Bytes read and written together."""
+        return self.bytes_read + self.bytes_written
+
+    @property
+    def arithmetic_intensity(self) -> Number:
+        """FLOP per byte of DRAM traffic; raises BadWorkload for work that moves nothing."""
+        if not np.all(np.asarray(self.bytes) > 0):
+            raise BadWorkload("work that moves no bytes has no arithmetic intensity")
+        return self.flop / self.bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """One op at one size: what is computed, not how. Build it with `make_workload`, which checks it."""
+
+    op: str
+    dims: Mapping[str, int]
+    dtype: DType
+    amounts: Amounts
+
+    @property
+    def id(self) -> str:
+        """The key of this workload in records, tables and plots: matmul-m16-n8192-k8192-bf16."""
+        return "-".join([self.op, *(f"{name}{size}" for name, size in self.dims.items()), self.dtype.name])
+
+
+def matmul(m: Count, n: Count, k: Count, dtype: DType) -> Amounts:
+    """C[m,n] = A[m,k] @ B[k,n]: one multiply-add per (m,n,k); each operand crosses DRAM once."""
+    return Amounts(
+        flop_by_unit={matmul_unit(dtype): 2 * m * n * k},
+        bytes_read=(m * k + k * n) * dtype.bytes,
+        bytes_written=m * n * dtype.bytes,
+        launches=1,
+    )
+
+
+def attention_prefill(
+    batch: Count, seq: Count, heads: Count, kv_heads: Count, head_dim: Count, dtype: DType
+) -> Amounts:
+    """Causal attention over a prompt: query i meets keys 1..i, so seq*(seq+1)/2 pairs per head, each one multiply-add
+    per head_dim for Q.K and one for P.V; Q, K and V are read once, O is written once, scores never leave the chip."""
+    pairs = batch * heads * (seq * (seq + 1) // 2)
+    return Amounts(
+        flop_by_unit={matmul_unit(dtype): 4 * pairs * head_dim},
+        bytes_read=batch * seq * (heads + 2 * kv_heads) * head_dim * dtype.bytes,
+        bytes_written=batch * seq * heads * head_dim * dtype.bytes,
+        launches=1,
+    )
+
+
+def attention_decode(
+    batch: Count, context: Count, heads: Count, kv_heads: Count, head_dim: Count, dtype: DType
+) -> Amounts:
+    """Attention of one query per sequence over a cache of `context` tokens: every key meets one query, and the cache is
+    read once for all heads of a GQA group, so the arithmetic intensity is heads/kv_heads multiply-adds per element."""
+    return Amounts(
+        flop_by_unit={matmul_unit(dtype): 4 * batch * heads * context * head_dim},
+        bytes_read=batch * (heads + 2 * context * kv_heads) * head_dim * dtype.bytes,
+        bytes_written=batch * heads * head_dim * dtype.bytes,
+        launches=1,
+    )
+
+
+def generate_cached(
+    batch: Count, context: Count, heads: Count, kv_heads: Count, head_dim: Count, dtype: DType
+) -> Amounts:
+    """One attention layer makes token number `context` with a KV cache: project Q, K and V of the new token only
+    (6d^2 FLOP for heads = kv_heads, d = heads*head_dim), append its K and V, attend over all `context` tokens.
+    Weights and the context-1 cached tokens are read once."""
+    hidden, kv_dim = heads * head_dim, kv_heads * head_dim
+    projection = 2 * batch * hidden * (hidden + 2 * kv_dim)
+    attention = 4 * batch * hidden * context
+    read = hidden * (hidden + 2 * kv_dim) + batch * hidden + 2 * batch * (context - 1) * kv_dim
+    written = 2 * batch * kv_dim + batch * hidden
+    return Amounts(
+        flop_by_unit={matmul_unit(dtype): projection + attention},
+        bytes_read=read * dtype.bytes,
+        bytes_written=written * dtype.bytes,
+        launches=2,
+    )
+
+
+def generate_uncached(
+    batch: Count, context: Count, heads: Count, kv_heads: Count, head_dim: Count, dtype: DType
+) -> Amounts:
+    """The same layer and token without a cache: re-project Q, K and V of all `context` tokens (6Nd^2 FLOP for heads =
+    kv_heads) and attend causally for all of them, since the next layer needs every position. The hidden states and the
+    weights are read once, all outputs written once; Q, K and V are intermediates and not counted."""
+    hidden, kv_dim = heads * head_dim, kv_heads * head_dim
+    projection = 2 * batch * context * hidden * (hidden + 2 * kv_dim)
+    attention = 4 * batch * hidden * (context * (context + 1) // 2)
+    read = hidden * (hidden + 2 * kv_dim) + batch * context * hidden
+    return Amounts(
+        flop_by_unit={matmul_unit(dtype): projection + attention},
+        bytes_read=read * dtype.bytes,
+        bytes_written=batch * context * hidden * dtype.bytes,
+        launches=2,
+    )
+
+
+def stream_read(n: Count, dtype: DType) -> Amounts:
+    """sum(x[n]): one add per element; x is read once, the result is too small to count."""
+    return Amounts({vector_unit(dtype): n}, bytes_read=n * dtype.bytes, bytes_written=0, launches=1)
+
+
+def stream_write(n: Count, dtype: DType) -> Amounts:
+    """y[n] = constant: no arithmetic; y is written once."""
+    return Amounts({}, bytes_read=0, bytes_written=n * dtype.bytes, launches=1)
+
+
+def stream_copy(n: Count, dtype: DType) -> Amounts:
+    """y[n] = x[n]: no arithmetic; x is read once, y is written once."""
+    return Amounts({}, bytes_read=n * dtype.bytes, bytes_written=n * dtype.bytes, launches=1)
+
+
+def stream_triad(n: Count, dtype: DType) -> Amounts:
+    """y[n] = a[n] + s*b[n]: one multiply-add per element; a and b are read once, y is written once."""
+    return Amounts({vector_unit(dtype): 2 * n}, bytes_read=2 * n * dtype.bytes, bytes_written=n * dtype.bytes, launches=1)
+
+
+def launch(dtype: DType) -> Amounts:
+    """An empty kernel: no FLOP, no bytes. Its measured time is the launch floor that the napkin leaves out."""
+    return Amounts({}, bytes_read=0, bytes_written=0, launches=1)
+
+
+OPS: Mapping[str, Callable[..., Amounts]] = MappingProxyType(
+    {
+        op.__name__: op
+        for op in (
+            matmul,
+            attention_prefill,
+            attention_decode,
+            generate_cached,
+            generate_uncached,
+            stream_read,
+            stream_write,
+            stream_copy,
+            stream_triad,
+            launch,
+        )
+    }
+)
+
+
+def find_op(name: str) -> Callable[..., Amounts]:
+    """Return the op called `name`; raises BadWorkload listing the known ones."""
+    try:
+        return OPS[name]
+    except KeyError:
+        raise BadWorkload(f"unknown op {name!r}; known: {', '.join(OPS)}") from None
+
+
+def dim_names(op: str) -> tuple[str, ...]:
+    """The dimensions that `op` takes, in order; raises BadWorkload for an unknown op."""
+    return tuple(name for name in inspect.signature(find_op(op)).parameters if name != "dtype")
+
+
+def make_workload(op: str, dims: Mapping[str, int], dtype: DType) -> Workload:
+    """Check the dimensions and count the amounts. Raises BadWorkload naming what is missing, unknown or not positive."""
+    names = _check_dims(op, dims)
+    for name in names:
+        size = dims[name]
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise BadWorkload(f"{op}: {name} must be a positive whole number, not {size!r}")
+    ordered = {name: dims[name] for name in names}
+    if "kv_heads" in ordered and ordered["heads"] % ordered["kv_heads"]:
+        raise BadWorkload(f"{op}: heads={ordered['heads']} is not a multiple of kv_heads={ordered['kv_heads']}")
+    return Workload(op, MappingProxyType(ordered), dtype, find_op(op)(**ordered, dtype=dtype))
+
+
+def sweep_amounts(op: str, dims: Mapping[str, ArrayLike], dtype: DType) -> Amounts:
+    """Amounts of a whole sweep: `dims` hold arrays that broadcast. Raises BadWorkload as `make_workload` does."""
+    names = _check_dims(op, dims)
+    arrays = {name: np.asarray(dims[name], dtype=np.float64) for name in names}
+    for name, sizes in arrays.items():
+        wrong = (sizes < 1) | (sizes != np.floor(sizes))
+        if wrong.any():
+            raise BadWorkload(f"{op}: {name} must be positive whole numbers, not {sizes[wrong].flat[0]:g}")
+    if "kv_heads" in arrays and np.any(arrays["heads"] % arrays["kv_heads"]):
+        raise BadWorkload(f"{op}: heads is not a multiple of kv_heads everywhere")
+    return find_op(op)(**arrays, dtype=dtype)
+
+
+def _check_dims(op: str, dims: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the names that `op` takes; raises BadWorkload where `dims` has others."""
+    names = dim_names(op)
+    takes = f"it takes {', '.join(names)}" if names else "it takes no dimension"
+    if unknown := [name for name in dims if name not in names]:
+        raise BadWorkload(f"{op} has no dimension {unknown[0]!r}; {takes}")
+    if missing := [name for name in names if name not in dims]:
+        raise BadWorkload(f"{op} needs {', '.join(f'{name}=...' for name in missing)}; {takes}")
+    return names

@@ -7,7 +7,7 @@ NapkinError
 |- BadRecord         a results file that cannot be understood
 `- BadRun            a run that cannot start: wrong machine, folder or suite
 
-`python -m ...` prints the message on stderr and exits with status 2; every other exception is a bug and keeps its traceback.
+`python -m ...` prints the message on stderr and exits with status 2; any other exception is a bug with a traceback.
 """
 
 

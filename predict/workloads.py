@@ -167,10 +167,12 @@ def stream_copy(n: Count, dtype: DType) -> Amounts:
 
 def stream_triad(n: Count, dtype: DType) -> Amounts:
     """y[n] = a[n] + s*b[n]: one multiply-add per element; a and b are read once, y is written once."""
-    return Amounts({vector_unit(dtype): 2 * n}, bytes_read=2 * n * dtype.bytes, bytes_written=n * dtype.bytes, launches=1)
+    return Amounts(
+        {vector_unit(dtype): 2 * n}, bytes_read=2 * n * dtype.bytes, bytes_written=n * dtype.bytes, launches=1
+    )
 
 
-def launch(dtype: DType) -> Amounts:
+def launch(dtype: DType) -> Amounts:  # noqa: ARG001 - every op takes a dtype
     """An empty kernel: no FLOP, no bytes. Its measured time is the launch floor that the napkin leaves out."""
     return Amounts({}, bytes_read=0, bytes_written=0, launches=1)
 
@@ -208,7 +210,7 @@ def dim_names(op: str) -> tuple[str, ...]:
 
 
 def make_workload(op: str, dims: Mapping[str, int], dtype: DType) -> Workload:
-    """Check the dimensions and count the amounts. Raises BadWorkload naming what is missing, unknown or not positive."""
+    """Check the dimensions and count the amounts. Raises BadWorkload naming what is missing, unknown or too small."""
     names = _check_dims(op, dims)
     for name in names:
         size = dims[name]

@@ -30,4 +30,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     skipped = config.stash.get(_SKIPPED_GPU_TESTS, 0)
     if skipped:
-        terminalreporter.write_line(f"{skipped} gpu tests skipped: no CUDA device. Run them with `pytest -m gpu` on one.")
+        terminalreporter.write_line(
+            f"{skipped} gpu tests skipped: no CUDA device. Run them with `pytest -m gpu` on one."
+        )

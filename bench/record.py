@@ -1,0 +1,242 @@
+"""The record: one JSON line per (workload, implementation), with everything needed to judge it again later.
+
+Raw samples and amounts are stored; rates, means and percentages never are. `napkin_s`, `serial_s`, `bound` and
+`workload.id` are written for readers of the JSON and derived again when it is loaded. Needs no torch.
+"""
+
+import dataclasses
+import functools
+import json
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from typing import Any
+
+from predict.errors import BadRecord, NapkinError
+from predict.resources import Roofs
+from predict.roofline import Prediction
+from predict.units import DType, find_dtype
+from predict.workloads import Workload
+
+# Version of the line's layout. 1: first.
+SCHEMA = 1
+# Version of how times are taken: results of different harnesses are not comparable. 1: first.
+HARNESS = 1
+
+
+class Status(StrEnum):
+    """What became of one case; everything but `measured` carries a reason."""
+
+    MEASURED = "measured"
+    INCORRECT = "incorrect"  # the result is wrong, so it was not timed
+    OUT_OF_MEMORY = "out_of_memory"  # would not fit, or did not
+    TIMEOUT = "timeout"
+    CRASHED = "crashed"
+    IMPOSSIBLE = "impossible"  # faster than physics: the timing or the formula is wrong
+    THROTTLED = "throttled"  # the card slowed itself down for heat or a power brake
+    SKIPPED = "skipped"  # not supported here, or no time left
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """All samples of one case, in order. `None` where the machine cannot tell."""
+
+    times_s: tuple[float, ...]  # per launch
+    method: str  # "cuda_graph", "cuda_event" or "wall_clock"
+    launches_per_sample: int
+    stop: str  # "converged": the median is known well enough; "budget": time ran out first
+    cold_l2: bool | None  # were the operands out of the last-level cache when each launch began
+    sm_hz: float | None
+    power_w: float | None
+    temperature_c: float | None
+    throttle: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Error against fp64 and how much of it an independent low-precision computation of the same inputs has."""
+
+    relative_error: float  # |actual - reference| / |reference|, Frobenius norms
+    max_error: float  # largest |actual - reference| over the root mean square of the reference
+    relative_bound: float
+    max_bound: float
+
+    @property
+    def passed(self) -> bool:
+        """True where both errors are within their bounds (NaN is not)."""
+        return self.relative_error <= self.relative_bound and self.max_error <= self.max_bound
+
+
+@dataclass(frozen=True, slots=True)
+class RoofSet:
+    """The roofs a record is judged by: the vendor's (empty on a CPU) and those that this run measured."""
+
+    datasheet: Roofs
+    measured: Roofs
+
+    @property
+    def primary(self) -> Roofs:
+        """What the prediction uses: the datasheet, or where there is none what was measured."""
+        return self.datasheet or self.measured
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The machine and the software of one run. `None` where it does not apply or cannot be told."""
+
+    device: str  # "cuda" or "cpu"
+    name: str  # as NVML or the operating system reports it
+    gpu: str | None  # the SKU in predict.gpus, None for a CPU or a card that the table lacks
+    sm: int | None
+    sm_count: int | None
+    memory_bytes: int
+    last_level_cache_bytes: int | None  # L2 of a GPU, L3 of a CPU
+    threads: int | None  # CPU threads that torch uses; None on a GPU
+    driver: str | None
+    cuda: str | None
+    power_limit_w: float | None
+    max_sm_hz: float | None
+    ecc: bool | None
+    mig: bool | None
+    torch: str
+    triton: str | None
+    python: str
+    platform: str
+    commit: str | None
+    dirty: bool | None
+    warm_cache: bool  # --warm-cache was given: operands may sit in the last-level cache
+    forced: bool  # --force was given although this is not the machine that --gpu named
+    mismatches: tuple[str, ...]  # where the driver contradicts the table
+    utc: str  # start of the run, ISO 8601
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One case: what was asked, predicted, checked and measured, and on what."""
+
+    schema: int
+    harness: int
+    workload: Workload
+    implementation: str
+    status: Status
+    reason: str | None  # one line; None only where measured
+    prediction: Prediction | None
+    roofs: RoofSet
+    check: Check | None
+    measurement: Measurement | None
+    environment: Environment
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What this record is the answer to; a later record of the same key in a file replaces it."""
+        return (self.workload.id, self.implementation)
+
+
+def to_line(record: Record) -> str:
+    """One line of JSON, without the newline. Raises ValueError for NaN or infinity: JSON has neither."""
+    return json.dumps(_encode(record), allow_nan=False, separators=(",", ":"))
+
+
+def from_line(line: str) -> Record:
+    """Read what `to_line` wrote. Raises BadRecord naming the field that is missing, unknown or of another kind."""
+    try:
+        data = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise BadRecord(f"not JSON ({error.msg} at column {error.colno})") from None
+    if not isinstance(data, dict) or "schema" not in data:
+        raise BadRecord("not a napkin-bench record (no 'schema')")
+    if data["schema"] != SCHEMA:
+        raise BadRecord(f"schema {data['schema']!r}, this version reads {SCHEMA}; use the version that wrote it")
+    record: Record = _decoder(Record)(data, "")
+    return record
+
+
+# Written beside the stored fields for readers, never read back.
+_DERIVED: Mapping[type, tuple[str, ...]] = types.MappingProxyType(
+    {Workload: ("id",), Prediction: ("napkin_s", "serial_s", "bound")}
+)
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, DType):
+        return value.name
+    if dataclasses.is_dataclass(value):
+        names = (*(field.name for field in dataclasses.fields(value)), *_DERIVED.get(type(value), ()))
+        return {name: _encode(getattr(value, name)) for name in names}
+    if isinstance(value, Mapping):
+        return {str(key): _encode(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_encode(item) for item in value]
+    return value
+
+
+# A decoder takes a JSON value and its path (for messages), and returns the typed value. It is built once per type,
+# because a results file has many lines and reading type hints is slow.
+Decoder = Callable[[Any, str], Any]
+
+
+@functools.cache
+def _decoder(kind: Any) -> Decoder:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        return _optional_decoder(arguments)
+    if origin is tuple:
+        return _tuple_decoder(arguments[0])
+    if origin is not None and issubclass(origin, Mapping):
+        return _mapping_decoder(arguments[0], arguments[1])
+    if kind is DType:
+        return functools.partial(_decode_named, find_dtype)
+    if dataclasses.is_dataclass(kind):
+        return _dataclass_decoder(kind)
+    if issubclass(kind, Enum):
+        return functools.partial(_decode_named, kind)
+    return functools.partial(_expect, kind)
+
+
+def _optional_decoder(kinds: tuple[Any, ...]) -> Decoder:
+    """A value that may be absent; or a number, which may be an array in predictions but never in a record."""
+    optional = type(None) in kinds
+    decode = _decoder(next(kind for kind in kinds if kind is not type(None)))
+    return lambda value, path: None if optional and value is None else decode(value, path)
+
+
+def _tuple_decoder(kind: Any) -> Decoder:
+    decode = _decoder(kind)
+    return lambda value, path: tuple([decode(item, path) for item in _expect(list, value, path)])
+
+
+def _mapping_decoder(key_kind: Any, kind: Any) -> Decoder:
+    decode_key, decode = _decoder(key_kind), _decoder(kind)
+    return lambda value, path: {
+        decode_key(name, path): decode(item, f"{path}.{name}") for name, item in _expect(dict, value, path).items()
+    }
+
+
+def _dataclass_decoder(kind: Any) -> Decoder:
+    fields = {name: _decoder(hint) for name, hint in typing.get_type_hints(kind).items()}
+    derived = set(_DERIVED.get(kind, ()))
+
+    def decode(value: Any, path: str) -> Any:
+        data = _expect(dict, value, path)
+        prefix = f"{path}." if path else ""
+        given = data.keys() - derived
+        for name in sorted(given ^ fields.keys()):
+            raise BadRecord(f"{'unknown' if name in given else 'missing'} field {prefix}{name}")
+        return kind(**{name: field(data[name], prefix + name) for name, field in fields.items()})
+
+    return decode
+
+
+def _expect(kind: type, value: Any, path: str) -> Any:
+    if type(value) is kind or (kind is float and type(value) is int):  # an exact count stays exact
+        return value
+    raise BadRecord(f"{path} should be {kind.__name__}, not {json.dumps(value)[:40]}")
+
+
+def _decode_named(find: Callable[[str], Any], value: Any, path: str) -> Any:
+    try:
+        return find(_expect(str, value, path))
+    except (NapkinError, ValueError):
+        raise BadRecord(f"{path} has the unknown value {value!r}") from None

@@ -219,7 +219,7 @@ def make_workload(op: str, dims: Mapping[str, int], dtype: DType) -> Workload:
     ordered = {name: dims[name] for name in names}
     if "kv_heads" in ordered and ordered["heads"] % ordered["kv_heads"]:
         raise BadWorkload(f"{op}: heads={ordered['heads']} is not a multiple of kv_heads={ordered['kv_heads']}")
-    return Workload(op, MappingProxyType(ordered), dtype, find_op(op)(**ordered, dtype=dtype))
+    return Workload(op, ordered, dtype, find_op(op)(**ordered, dtype=dtype))
 
 
 def sweep_amounts(op: str, dims: Mapping[str, ArrayLike], dtype: DType) -> Amounts:

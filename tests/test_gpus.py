@@ -1,0 +1,400 @@
+"""The guards stand first, as functions that return complaints, so that the last tests can show that they complain."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import combinations
+
+import pytest
+
+from predict.errors import MissingCeiling, UnknownGpu
+from predict.gpus import (
+    GPUS,
+    Gpu,
+    find_gpu,
+    held_clock_roofs,
+    physical_roofs,
+    resolve,
+    resolve_all,
+    ridge_flop_per_byte,
+)
+from predict.resources import Ceiling, Resource, find_ceiling
+
+MAX_CLOCK = "printed at the highest clock: only the 8- to 32-bit tensor operations are printed at the tensor clock"
+OF_EIGHT = "printed for a board of eight, rounded to one or two figures"
+EXCEPTIONS = {
+    (sku, unit): MAX_CLOCK
+    for sku in ("h100-sxm", "h100-pcie", "h100-nvl", "h200-sxm", "h200-nvl", "b200", "gb200")
+    for unit in (Resource.VECTOR_FP32, Resource.VECTOR_FP64, Resource.TENSOR_FP64)
+} | {
+    ("b300", Resource.TENSOR_INT8): MAX_CLOCK,
+    ("b300", Resource.VECTOR_FP32): OF_EIGHT,
+    ("b300", Resource.VECTOR_FP64): OF_EIGHT,
+}
+WITHOUT_PINS = {"gb200": "the enabled bus width differs from unit to unit"}
+
+# BF16 (FP16 where BF16 is not printed) with sparsity, the number that a careless reader copies from the datasheet.
+SPARSE_BF16 = {
+    "a100-sxm-80gb": 624e12,
+    "a100-sxm-40gb": 624e12,
+    "a100-pcie-80gb": 624e12,
+    "a100-pcie-40gb": 624e12,
+    "h100-sxm": 1979e12,
+    "h100-pcie": 1513e12,
+    "h100-nvl": 1671e12,
+    "h200-sxm": 1979e12,
+    "h200-nvl": 1671e12,
+    "b200": 4.5e15,
+    "b300": 4.5e15,
+    "gb200": 5e15,
+    "l4": 242e12,
+    "l40s": 733e12,
+    "a10": 250e12,
+    "rtx-4090": 330.4e12,
+    "rtx-5090": 419e12,
+    "rtx-pro-6000-blackwell-workstation": 1007.6e12,
+    "rtx-pro-6000-blackwell-server": 935.6e12,
+}
+GEFORCE = ("rtx-4090", "rtx-5090")  # half rate with fp32 accumulation, full rate for int8 and fp4
+
+
+def peak_complaints(gpu: Gpu) -> list[str]:
+    """Roofs off SMs x FLOP/clock/SM x boost by more than 2 %."""
+    return [
+        f"{gpu.name} {unit}: {gpu.roofs[unit].per_s:.4g} is not {gpu.sm_count} x {flop} x {gpu.boost_hz:.4g}"
+        for unit, flop in gpu.flop_per_clock_per_sm.items()
+        if unit in gpu.roofs and gpu.roofs[unit].per_s != pytest.approx(gpu.sm_count * flop * gpu.boost_hz, rel=0.02)
+    ]
+
+
+def bandwidth_complaints(gpu: Gpu) -> list[str]:
+    """DRAM roofs off bus width x pin rate by more than 5 %."""
+    if gpu.memory_bus_bits is None or gpu.memory_pin_bits_per_s is None:
+        return []
+    from_pins = gpu.memory_bus_bits * gpu.memory_pin_bits_per_s / 8
+    per_s = gpu.roofs[Resource.DRAM].per_s
+    return (
+        [] if per_s == pytest.approx(from_pins, rel=0.05) else [f"{gpu.name} dram: {per_s:.4g} is not {from_pins:.4g}"]
+    )
+
+
+def sparse_complaints(gpu: Gpu) -> list[str]:
+    """Tensor roofs that do not stand to bf16 as they do on that architecture, or that no clock could reach."""
+    half = 2 if gpu.name in GEFORCE else 1
+    to_bf16 = {
+        Resource.TENSOR_FP16: 1,
+        Resource.TENSOR_TF32: 1 / 2,
+        Resource.TENSOR_FP8: 2,
+        Resource.TENSOR_INT8: 153.5 / 2250 if gpu.name == "b300" else 2 * half,
+        Resource.TENSOR_FP4: 6 if gpu.name == "b300" else 4 * half,
+    }
+    bf16 = gpu.roofs[Resource.TENSOR_BF16].per_s
+    complaints = [
+        f"{gpu.name} {unit}: {gpu.roofs[unit].per_s:.4g} is not {ratio:g} x bf16"
+        for unit, ratio in to_bf16.items()
+        if unit in gpu.roofs and gpu.roofs[unit].per_s != pytest.approx(ratio * bf16, rel=0.02)
+    ]
+    physical = physical_roofs(gpu)
+    return complaints + [
+        f"{gpu.name} {unit}: {ceiling.per_s:.4g} needs more than {gpu.max_hz / 1e6:.0f} MHz"
+        for unit, ceiling in gpu.roofs.items()
+        if ceiling.per_s > 1.05 * physical[unit].per_s
+    ]
+
+
+def copy_complaints(gpus: Iterable[Gpu]) -> list[str]:
+    """Pairs of SKUs with the same roofs, SMs, memory and power (the two A100 with 40 GB differ in power alone)."""
+    numbers = [
+        (gpu.name, {unit: roof.per_s for unit, roof in gpu.roofs.items()}, gpu.sm_count, gpu.memory_bytes, gpu.power_w)
+        for gpu in gpus
+    ]
+    return [f"{a[0]} = {b[0]}" for a, b in combinations(numbers, 2) if a[1:] == b[1:]]
+
+
+@pytest.fixture(params=list(GPUS.values()), ids=list(GPUS))
+def gpu(request: pytest.FixtureRequest) -> Gpu:
+    assert isinstance(request.param, Gpu)
+    return request.param
+
+
+def test_every_peak_is_sms_times_flop_per_clock_times_boost(gpu: Gpu) -> None:
+    excused = [unit for sku, unit in EXCEPTIONS if sku == gpu.name]
+    kept = {unit: roof for unit, roof in gpu.roofs.items() if unit not in excused}
+    assert peak_complaints(replace(gpu, roofs=kept)) == []
+
+
+@pytest.mark.parametrize(("sku", "unit"), EXCEPTIONS)
+def test_every_exception_is_still_needed(sku: str, unit: Resource) -> None:
+    gpu = GPUS[sku]
+    assert peak_complaints(replace(gpu, roofs={unit: gpu.roofs[unit]}))
+
+
+@pytest.mark.parametrize(("sku", "unit"), [key for key, reason in EXCEPTIONS.items() if reason == MAX_CLOCK])
+def test_what_is_excused_as_printed_at_the_highest_clock_is(sku: str, unit: Resource) -> None:
+    gpu = GPUS[sku]
+    assert gpu.roofs[unit].per_s == pytest.approx(gpu.sm_count * gpu.flop_per_clock_per_sm[unit] * gpu.max_hz, rel=0.02)
+
+
+def test_every_bandwidth_is_bus_width_times_pin_rate(gpu: Gpu) -> None:
+    assert bandwidth_complaints(gpu) == []
+    assert (gpu.memory_bus_bits is None) == (gpu.memory_pin_bits_per_s is None) == (gpu.name in WITHOUT_PINS)
+
+
+def test_no_peak_counts_sparsity(gpu: Gpu) -> None:
+    assert sparse_complaints(gpu) == []
+
+
+def test_every_bf16_peak_is_half_the_one_printed_with_sparsity(gpu: Gpu) -> None:
+    assert gpu.roofs[Resource.TENSOR_BF16].per_s == pytest.approx(SPARSE_BF16[gpu.name] / 2, rel=0.015)
+
+
+def test_no_sku_is_a_copy_of_another() -> None:
+    assert copy_complaints(GPUS.values()) == []
+
+
+def test_every_number_has_a_source(gpu: Gpu) -> None:
+    assert gpu.source.strip()
+    assert all(roof.source.strip() for roof in gpu.roofs.values())
+
+
+def test_every_row_is_plausible(gpu: Gpu) -> None:
+    assert GPUS[gpu.name] is gpu
+    assert gpu.boost_hz <= gpu.max_hz
+    assert 0.8 * gpu.max_hz < gpu.boost_hz or gpu.name in GEFORCE  # GeForce boosts far over its printed clock
+    assert gpu.roofs.keys() - {Resource.DRAM} <= gpu.flop_per_clock_per_sm.keys()
+    assert all(unit.is_compute for unit in gpu.flop_per_clock_per_sm)
+    assert {Resource.TENSOR_BF16, Resource.VECTOR_FP32, Resource.DRAM} <= gpu.roofs.keys()
+    assert 20e9 < gpu.memory_bytes < 300e9
+    assert gpu.l2_bytes is None or 6e6 < gpu.l2_bytes < 140e6
+    assert gpu.link_bytes_per_s in (32e9, 64e9, 300e9, 450e9, 900e9)
+    assert 72 <= gpu.power_w <= 1200
+
+
+def test_every_nvml_name_belongs_to_one_sku_and_finds_it() -> None:
+    names = [name for gpu in GPUS.values() for name in gpu.nvml_names]
+    assert len(names) == len(set(names))
+    for gpu in GPUS.values():
+        assert gpu.nvml_names
+        assert all(find_gpu(name) is gpu for name in gpu.nvml_names)
+
+
+@pytest.mark.parametrize(
+    ("nvml_name", "sku"),
+    [
+        ("NVIDIA H100 80GB HBM3", "h100-sxm"),
+        ("NVIDIA H100 PCIe", "h100-pcie"),
+        ("NVIDIA H100 NVL", "h100-nvl"),
+        ("NVIDIA H200", "h200-sxm"),
+        ("NVIDIA H200 NVL", "h200-nvl"),
+        ("NVIDIA A100-SXM4-40GB", "a100-sxm-40gb"),
+        ("NVIDIA A100-SXM4-80GB", "a100-sxm-80gb"),
+        ("NVIDIA A100-PCIE-40GB", "a100-pcie-40gb"),
+        ("NVIDIA A100 80GB PCIe", "a100-pcie-80gb"),
+        ("NVIDIA B200", "b200"),
+        ("NVIDIA B300 SXM6 AC", "b300"),
+        ("NVIDIA GB200", "gb200"),
+        ("NVIDIA L4", "l4"),
+        ("NVIDIA L40S", "l40s"),
+        ("NVIDIA A10", "a10"),
+        ("NVIDIA GeForce RTX 4090", "rtx-4090"),
+        ("NVIDIA GeForce RTX 5090", "rtx-5090"),
+        ("NVIDIA RTX PRO 6000 Blackwell Workstation Edition", "rtx-pro-6000-blackwell-workstation"),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "rtx-pro-6000-blackwell-server"),
+    ],
+)
+def test_nvml_names_are_the_ones_that_drivers_report(nvml_name: str, sku: str) -> None:
+    assert find_gpu(nvml_name).name == sku
+
+
+@pytest.mark.parametrize("nvml_name", ["NVIDIA H100", "NVIDIA L40", "NVIDIA A100", "nvidia h200", "NVIDIA A10G", ""])
+def test_nvml_names_match_exactly_or_not_at_all(nvml_name: str) -> None:
+    with pytest.raises(UnknownGpu) as caught:
+        find_gpu(nvml_name)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(name in message for gpu in GPUS.values() for name in gpu.nvml_names)
+
+
+def test_an_almost_right_nvml_name_gets_a_suggestion() -> None:
+    with pytest.raises(UnknownGpu, match="did you mean NVIDIA L40S"):
+        find_gpu("NVIDIA L40")
+
+
+@pytest.mark.parametrize(
+    ("name", "skus"),
+    [
+        ("a100", ["a100-sxm-80gb", "a100-sxm-40gb", "a100-pcie-80gb", "a100-pcie-40gb"]),
+        ("a100-80gb", ["a100-sxm-80gb", "a100-pcie-80gb"]),
+        ("a100-pcie", ["a100-pcie-80gb", "a100-pcie-40gb"]),
+        ("h100", ["h100-sxm", "h100-pcie", "h100-nvl"]),
+        ("h200", ["h200-sxm", "h200-nvl"]),
+        ("h100-pcie", ["h100-pcie"]),
+        ("b200", ["b200"]),
+        ("4090", ["rtx-4090"]),
+        ("rtx-pro-6000", ["rtx-pro-6000-blackwell-workstation", "rtx-pro-6000-blackwell-server"]),
+    ],
+)
+def test_an_alias_means_its_first_sku_and_covers_the_others(name: str, skus: list[str]) -> None:
+    assert resolve(name).name == skus[0]
+    assert [gpu.name for gpu in resolve_all(name)] == skus
+
+
+def test_every_name_and_alias_resolves_to_a_sku_that_carries_it(gpu: Gpu) -> None:
+    assert resolve(gpu.name) is gpu
+    for alias in gpu.aliases:
+        assert gpu in resolve_all(alias)
+        assert alias not in GPUS
+
+
+@pytest.mark.parametrize("name", ["H100", " h100 ", "H100-SXM", "h100_sxm", "H100 SXM"])
+def test_names_are_forgiving_about_case_and_separators(name: str) -> None:
+    assert resolve(name).name == "h100-sxm"
+
+
+@pytest.mark.parametrize("name", ["h1000", "", "v100", "h100\n-pcie"])
+def test_an_unknown_name_is_one_line_that_lists_what_is_known(name: str) -> None:
+    with pytest.raises(UnknownGpu) as caught:
+        resolve(name)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(known in message for known in (*GPUS, "a100", "h100", "h200"))
+
+
+def test_a_typing_error_gets_a_suggestion() -> None:
+    with pytest.raises(UnknownGpu, match=r"'h1000'; did you mean h100\? known: "):
+        resolve("h1000")
+    with pytest.raises(UnknownGpu, match=r"did you mean rtx-4090\?"):
+        resolve("RTX 4900")
+
+
+@pytest.mark.parametrize(
+    ("flop_per_s", "bytes_per_s", "ridge"),
+    # The lessons' sheet: A100, H100, H200, B200. 312/2 = 156; 990/3.35 = 295.5; 990/4.8 = 206.25; 2250/8 = 281.25.
+    [(312e12, 2.0e12, 156.0), (990e12, 3.35e12, 295.5), (990e12, 4.8e12, 206.25), (2250e12, 8.0e12, 281.25)],
+)
+def test_the_ridge_is_peak_over_bandwidth(flop_per_s: float, bytes_per_s: float, ridge: float) -> None:
+    roofs = {
+        Resource.TENSOR_BF16: Ceiling(flop_per_s, "the lesson"),
+        Resource.DRAM: Ceiling(bytes_per_s, "the lesson"),
+    }
+    assert ridge_flop_per_byte(roofs, Resource.TENSOR_BF16) == pytest.approx(ridge, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("sku", "ridge"),
+    # 312/2.039 = 153.0; 989.4/3.35 = 295.3; 989.5/4.8 = 206.1; 2250/7.7 = 292.2
+    [("a100", 153.0), ("h100", 295.3), ("h200", 206.1), ("b200", 292.2)],
+)
+def test_the_ridge_of_the_table_is_near_the_lessons(sku: str, ridge: float) -> None:
+    assert ridge_flop_per_byte(resolve(sku).roofs, Resource.TENSOR_BF16) == pytest.approx(ridge, rel=1e-3)
+
+
+def test_a_ridge_without_a_roof_is_missing() -> None:
+    with pytest.raises(MissingCeiling):
+        ridge_flop_per_byte({Resource.TENSOR_BF16: Ceiling(1e12, "made up")}, Resource.TENSOR_BF16)
+    with pytest.raises(MissingCeiling):
+        ridge_flop_per_byte(GPUS["a100-sxm-80gb"].roofs, Resource.TENSOR_FP8)
+
+
+@pytest.mark.parametrize("sku", ["a100-sxm-80gb", "a100-pcie-40gb", "a10"])
+def test_ampere_has_no_fp8(sku: str) -> None:
+    with pytest.raises(MissingCeiling, match=r"tensor\.fp8"):
+        find_ceiling(Resource.TENSOR_FP8, GPUS[sku].roofs)
+    assert Resource.TENSOR_FP8 not in physical_roofs(GPUS[sku])
+
+
+@pytest.mark.parametrize(
+    ("sku", "unit", "right"),
+    # Each of these stands wrong in a public table.
+    [
+        ("l4", Resource.DRAM, 300e9),  # 3350e9 in PyTorch's device_info, pasted from the H100
+        ("l4", Resource.TENSOR_BF16, 121e12),  # 242e12 there: with sparsity
+        ("h100-sxm", Resource.TENSOR_BF16, 989.4e12),  # 1979e12 there, in KernelBench, in timeflies: with sparsity
+        ("h100-sxm", Resource.TENSOR_TF32, 494.7e12),  # called fp32 in tritonbench
+        ("h100-sxm", Resource.VECTOR_FP32, 66.9e12),
+        ("h100-sxm", Resource.DRAM, 3.35e12),  # 2.0e12 in tritonbench (PCIe), 2.4e12 in torchao (one owner's variant)
+        ("h100-nvl", Resource.DRAM, 3.9e12),  # 3.35e12 in flash-attention's benchmark
+        ("l40s", Resource.TENSOR_FP8, 733e12),  # 1466e12 in inference-sim: with sparsity
+        ("rtx-5090", Resource.DRAM, 1.792e12),  # 1.792e15 in torchao
+        ("rtx-5090", Resource.TENSOR_BF16, 209.5e12),  # 419e12 with fp16 accumulation
+        ("rtx-4090", Resource.TENSOR_FP16, 165.2e12),  # 330.3e12 with fp16 accumulation
+        ("b200", Resource.TENSOR_BF16, 2.25e15),  # 989e12 in tritonbench, copied from the H100
+        ("gb200", Resource.TENSOR_BF16, 2.5e15),  # taken for a B200
+        ("b300", Resource.TENSOR_FP4, 13.5e15),  # the dense figure; 9e15 where the sparse one is halved
+        ("a100-sxm-80gb", Resource.DRAM, 2.039e12),
+        ("a100-sxm-80gb", Resource.TENSOR_INT8, 624e12),
+    ],
+)
+def test_errors_of_public_tables_are_not_repeated(sku: str, unit: Resource, right: float) -> None:
+    assert GPUS[sku].roofs[unit].per_s == pytest.approx(right, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("h100-sxm", "h100-pcie"), ("h100-sxm", "h100-nvl"), ("h100-sxm", "b200"), ("b200", "gb200"), ("b200", "b300")],
+)
+def test_siblings_differ_in_compute_and_bandwidth(one: str, other: str) -> None:
+    assert GPUS[one].roofs[Resource.DRAM].per_s != GPUS[other].roofs[Resource.DRAM].per_s
+    assert physical_roofs(GPUS[one])[Resource.TENSOR_BF16] != physical_roofs(GPUS[other])[Resource.TENSOR_BF16]
+
+
+def test_roofs_at_a_held_clock_follow_the_clock() -> None:
+    # 132 x 4096 x 1485e6 = 8.029e14; 132 x 256 x 1485e6 = 5.018e13
+    roofs = held_clock_roofs(GPUS["h200-sxm"], 1.485e9)
+    assert roofs[Resource.TENSOR_BF16].per_s == pytest.approx(802.9e12, rel=1e-4)
+    assert roofs[Resource.VECTOR_FP32].per_s == pytest.approx(50.18e12, rel=1e-4)
+    assert roofs[Resource.TENSOR_BF16].source == "132 SMs x 4096 FLOP/clock/SM x 1485 MHz"
+    assert all(unit.is_compute for unit in roofs)
+
+
+def test_the_physical_line_is_the_highest_clock_and_the_pins() -> None:
+    # 132 x 4096 x 1980e6 = 1.0705e15, 8 % over the datasheet; 5120 x 5.238e9 / 8 = 3.352e12
+    roofs = physical_roofs(GPUS["h100-sxm"])
+    assert roofs[Resource.TENSOR_BF16].per_s == pytest.approx(1070.5e12, rel=1e-4)
+    assert roofs[Resource.DRAM].per_s == pytest.approx(3.352e12, rel=1e-3)
+    assert roofs[Resource.DRAM].source == "5120 bits x 5.238 Gbit/s per pin"
+
+
+def test_the_physical_bandwidth_is_the_datasheets_where_that_is_larger_or_alone() -> None:
+    assert physical_roofs(GPUS["gb200"])[Resource.DRAM] == GPUS["gb200"].roofs[Resource.DRAM]
+    assert physical_roofs(GPUS["b200"])[Resource.DRAM] == GPUS["b200"].roofs[Resource.DRAM]  # 7.7 over 7.67
+    no_memory = replace(GPUS["gb200"], roofs={})
+    assert Resource.DRAM not in physical_roofs(no_memory)
+
+
+def doctored(sku: str, unit: Resource, factor: float) -> Gpu:
+    gpu = GPUS[sku]
+    return replace(gpu, roofs={**gpu.roofs, unit: Ceiling(factor * gpu.roofs[unit].per_s, "doctored")})
+
+
+@pytest.mark.parametrize("sku", GPUS)
+def test_the_guards_notice_a_sparse_number(sku: str) -> None:
+    sparse = doctored(sku, Resource.TENSOR_BF16, 2)
+    assert any("tensor.bf16" in complaint for complaint in peak_complaints(sparse))
+    assert sparse_complaints(sparse)
+
+
+def test_the_guards_notice_a_gpu_that_is_sparse_throughout() -> None:
+    gpu = GPUS["h100-sxm"]
+    sparse = replace(gpu, roofs={unit: Ceiling(2 * roof.per_s, "doctored") for unit, roof in gpu.roofs.items()})
+    assert any("needs more than 1980 MHz" in complaint for complaint in sparse_complaints(sparse))
+
+
+@pytest.mark.parametrize("factor", [1e-3, 0.9, 1.1, 1e3])
+def test_the_guards_notice_a_wrong_bandwidth(factor: float) -> None:
+    assert bandwidth_complaints(doctored("rtx-5090", Resource.DRAM, factor))
+
+
+def test_the_guards_notice_a_binary_prefix() -> None:
+    # 1979 * 2**40, as published once, but halved: 2**40 is 10 % over 1e12
+    assert peak_complaints(doctored("h100-sxm", Resource.TENSOR_BF16, 2**40 / 1e12))
+
+
+def test_the_guards_notice_a_copied_sku() -> None:
+    copied = replace(GPUS["h100-sxm"], name="b200", nvml_names=("NVIDIA B200",))
+    assert copy_complaints([GPUS["h100-sxm"], copied]) == ["h100-sxm = b200"]
+
+
+def test_the_guards_notice_numbers_pasted_into_another_sku() -> None:
+    pasted = replace(GPUS["l4"], roofs=GPUS["h100-sxm"].roofs)
+    assert peak_complaints(pasted)
+    assert bandwidth_complaints(pasted)

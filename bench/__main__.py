@@ -1,0 +1,201 @@
+"""`python -m bench`: measure this machine."""
+
+import contextlib
+import json
+import sys
+from collections import Counter
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bench import evidence, store
+from bench.doctor import Finding, Level, examine
+from bench.env import choose_device, environment
+from bench.lab import Settings, make_lab
+from bench.measure import Budget
+from bench.progress import ProgressBar
+from bench.record import Environment, Record
+from bench.runner import FAILED, Plan, Runner, jobs_of, probe_jobs, target_of
+from bench.suites import SUITES, check_suite, suite
+from bench.worker import WorkerBench
+from predict.errors import BadRun, NapkinError
+from reports import page, tables
+
+app = typer.Typer(
+    help="Measure this machine's GPU, or its CPU, against napkin math.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+RUN_EXAMPLES = """Examples:
+
+python -m bench run
+
+python -m bench run --gpu h100 --suite standard --out runs/h100
+
+python -m bench run --gpu h100 --suite standard --out runs/h100 --resume
+"""
+
+GpuOption = Annotated[
+    str | None, typer.Option(help="The card this must be (h100, h200-sxm, ...), or cpu; default: what is detected.")
+]
+SuiteOption = Annotated[str, typer.Option("--suite", help=f"One of: {', '.join(SUITES)}.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+# Seconds of sampling that a case gets unless its median is known before.
+SUITE_BUDGET_S = {"smoke": 0.1, "quick": 0.4, "standard": 0.5, "full": 1.0}
+
+
+@app.command(epilog=RUN_EXAMPLES)
+def run(
+    *,
+    gpu: GpuOption = None,
+    suite_name: SuiteOption = "quick",
+    out: Annotated[Path | None, typer.Option(help="Folder for the results; default runs/<utc>-<device>.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the records that --out holds.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Go on although this is not --gpu; marks the records.")
+    ] = False,
+    warm_cache: Annotated[bool, typer.Option("--warm-cache", help="Let operands stay in the cache.")] = False,
+    budget_s: Annotated[float | None, typer.Option(min=0.01, help="Sampling time per case, in seconds.")] = None,
+    case_limit_s: Annotated[float, typer.Option(min=1, help="A case that takes longer is stopped.")] = 120.0,
+    time_limit_s: Annotated[float | None, typer.Option(min=1, help="Begin no case after this many seconds.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure this machine's roofs, then a suite; print the table, write records, report and figures.
+
+    Exits with status 1 where a case was incorrect, impossible, crashed or timed out.
+    """
+    check_suite(suite_name)
+    device = choose_device(gpu)
+    seconds = budget_s if budget_s is not None else SUITE_BUDGET_S[suite_name]
+    settings = Settings(device, gpu, force, warm_cache, Budget(time_s=seconds, warmup_s=seconds / 4))
+    with contextlib.closing(WorkerBench(make_lab, settings, job_limit_s=case_limit_s)) as bench:
+        folder = out or default_folder(bench.environment)
+        runner = Runner(Plan(suite_name, folder, resume=resume, time_limit_s=time_limit_s), bench)
+        announce(bench.environment, folder)
+        try:
+            with ProgressBar() as progress:
+                records = runner.run(progress)
+        except KeyboardInterrupt:
+            typer.echo(f"stopped; what was measured is kept; go on with --out {folder} --resume", err=True)
+            raise typer.Exit(130) from None
+    report = page.write_report(folder)
+    if as_json:
+        typer.echo(json.dumps(_summary(folder, report, records), indent=2))
+    else:
+        tables.print_run(folder)
+        typer.echo(f"records  {folder / store.RECORDS}\nreport   {report}")
+    if any(record.status in FAILED for record in records):
+        raise typer.Exit(1)
+
+
+@app.command("list")
+def list_jobs(*, suite_name: SuiteOption = "quick", gpu: GpuOption = None, as_json: JsonOption = False) -> None:
+    """List what a suite would run here: probes of the roofs first, then every workload and implementation.
+
+    On a CPU the dtype is settled when the run has measured both, and what would take too long is left out.
+    """
+    device = choose_device(gpu)
+    described = environment(device, gpu=None if device == "cpu" else gpu, force=False, warm_cache=False)
+    target = target_of(described, {})
+    jobs = (*probe_jobs(target), *jobs_of(suite(suite_name, target), device))
+    if as_json:
+        rows = [{"workload": job.workload.id, "implementation": job.implementation} for job in jobs]
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    for job in jobs:
+        typer.echo(f"{job.workload.id}  {job.implementation}")
+    typer.echo(f"{len(jobs)} cases on {described.name}", err=True)
+
+
+@app.command()
+def doctor(*, gpu: GpuOption = None, as_json: JsonOption = False) -> None:
+    """Say what this machine is, whether it matches the table, and what would spoil a measurement.
+
+    Exits with status 1 where something would.
+    """
+    findings = examine(gpu)
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        Console().print(_findings_table(findings))
+    if any(finding.level is Level.PROBLEM for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command("evidence")
+def collect_evidence(
+    *,
+    out: Annotated[Path, typer.Option(help="An empty or new folder.")],
+    gpu: GpuOption = None,
+    time_limit_s: Annotated[float, typer.Option(min=60, help="For all of it together.")] = 510.0,
+) -> None:
+    """On a GPU: doctor, the tests marked gpu, the standard suite and its report, within a time limit.
+
+    Writes at most 8 files: evidence.txt, records.jsonl, report.md and figures. Exits with status 1 if anything failed.
+    """
+    if choose_device(gpu) != "cuda":
+        raise BadRun("evidence is for a CUDA device, and none was found; `python -m bench run` measures this CPU")
+    if not evidence.collect(out, gpu=gpu, time_limit_s=time_limit_s):
+        raise typer.Exit(1)
+
+
+def default_folder(described: Environment) -> Path:
+    """runs/<utc>-<device> below the current folder."""
+    utc = datetime.fromisoformat(described.utc).astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+    return Path("runs") / f"{utc}-{described.gpu or described.device}"
+
+
+def announce(described: Environment, folder: Path) -> None:
+    """Say on stderr what is measured, and by which roofs it will be judged."""
+    lines = [f"measuring {described.name}" + (f" ({described.gpu})" if described.gpu else "") + f" into {folder}"]
+    if described.device == "cpu":
+        lines.append("no GPU: this machine's CPU is measured, and judged by roofs measured on the spot")
+    elif described.gpu is None:
+        lines.append("this card is not in the table: judged by roofs measured on the spot only")
+    if described.forced:
+        lines.append(f"FORCED: judged as {described.gpu} although this is {described.name}; the records say so")
+    lines += [f"MISMATCH: the driver says {mismatch}" for mismatch in described.mismatches]
+    typer.echo("\n".join(lines), err=True)
+
+
+def _summary(folder: Path, report: Path, records: tuple[Record, ...]) -> dict[str, object]:
+    counts = Counter(record.status.value for record in records)
+    return {
+        "out": str(folder),
+        "records": str(folder / store.RECORDS),
+        "report": str(report),
+        "environment": asdict(records[-1].environment),
+        "count_by_status": dict(counts),
+    }
+
+
+def _findings_table(findings: tuple[Finding, ...]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", "subject", "finding", "what to do"):
+        table.add_column(heading, overflow="fold")
+    colors = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "red"}
+    for finding in findings:
+        level = Text(finding.level, style=colors[finding.level])
+        table.add_row(level, Text(finding.subject), Text(finding.text), Text(finding.remedy or ""))
+    return table
+
+
+def main() -> None:
+    """Run the command line; an expected error is one line on stderr and exit status 2."""
+    try:
+        app(prog_name="python -m bench")
+    except NapkinError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

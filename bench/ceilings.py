@@ -1,0 +1,51 @@
+"""The measured roofs: the best rate that this machine's own probes reached, per unit and per mix of traffic."""
+
+from collections.abc import Iterable
+
+from bench.record import Record
+from bench.stats import summarize
+from predict.resources import WRITTEN_SHARE, Ceiling, Resource, Roofs
+from predict.units import DType, find_dtype
+
+_BANDWIDTH_OPS = frozenset({"stream_read", "stream_write", "stream_copy", "stream_triad"})
+
+
+def measured_roofs(probes: Iterable[Record]) -> Roofs:
+    """The roofs that the probe records show; a later, better probe replaces an earlier one.
+
+    Streams and matrix-vector products (m=1) give bandwidth, other matmuls give FLOP/s. A read that was timed warm gives
+    L2. Rates are those of the median, not of the luckiest sample.
+    """
+    roofs: dict[Resource, Ceiling] = {}
+    for record in probes:
+        if record.measurement is None:
+            continue
+        time_s = summarize(record.measurement.times_s).median_s
+        source = (
+            f"measured {record.environment.utc[:10]}: {record.workload.id} by {record.implementation},"
+            f" {record.measurement.method}"
+        )
+        for resource, amount in _probed(record):
+            if resource not in roofs or amount / time_s > roofs[resource].per_s:
+                roofs[resource] = Ceiling(amount / time_s, source)
+    return roofs
+
+
+def faster_dtype(roofs: Roofs) -> DType:
+    """bf16 where its matmul roof is above fp32's on this machine (AMX, AVX512-BF16), else fp32."""
+    bf16, fp32 = roofs.get(Resource.TENSOR_BF16), roofs.get(Resource.VECTOR_FP32)
+    return find_dtype("bf16" if bf16 and fp32 and bf16.per_s > fp32.per_s else "fp32")
+
+
+def _probed(record: Record) -> list[tuple[Resource, float]]:
+    """(resource, amount) pairs whose rate this probe shows."""
+    workload, amounts = record.workload, record.workload.amounts
+    moved = float(amounts.bytes)
+    if workload.op in _BANDWIDTH_OPS or (workload.op == "matmul" and workload.dims["m"] == 1):
+        if record.measurement is not None and record.measurement.cold_l2 is False:
+            return [(Resource.L2, moved)] if workload.op == "stream_read" else []
+        written_share = float(amounts.bytes_written) / moved
+        return [(min(WRITTEN_SHARE, key=lambda mix: abs(WRITTEN_SHARE[mix] - written_share)), moved)]
+    if workload.op == "matmul":
+        return [(unit, float(flop)) for unit, flop in amounts.flop_by_unit.items()]
+    return []

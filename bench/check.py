@@ -1,0 +1,58 @@
+"""Is the result right? Asked before anything is timed, against fp64.
+
+The allowed error is a small multiple of what an independent, plain computation in the same precision has on the same
+inputs (so it scales with depth, magnitude and dtype by itself), plus a few units of the dtype's rounding.
+"""
+
+import torch
+
+from bench.record import Check
+from predict.units import DType
+
+ERROR_FACTOR = 3.0  # a right kernel rounds elsewhere than the baseline; a wrong one is off by far more
+
+# Half the distance between 1 and the next number: the relative error of one rounding.
+UNIT_ROUNDOFF = {"fp64": 2.0**-53, "fp32": 2.0**-24, "tf32": 2.0**-11, "fp16": 2.0**-11, "bf16": 2.0**-8}
+
+# What summing thousands of terms in another order may cost, relative to the result, by the accumulator.
+ACCUMULATION_FP32, ACCUMULATION_FP64 = 1e-5, 1e-13
+
+
+def check(actual: torch.Tensor, reference: torch.Tensor, baseline: torch.Tensor, dtype: DType) -> Check:
+    """Compare `actual` with the fp64 `reference`, allowing for the error of the low-precision `baseline`.
+
+    One rounding and one reordering are allowed even where the baseline happens to be exact. A wrong shape, NaN or
+    infinity gives errors that no bound admits.
+    """
+    accumulation = ACCUMULATION_FP64 if dtype.name == "fp64" else ACCUMULATION_FP32
+    allowance = UNIT_ROUNDOFF[dtype.name] + accumulation
+    base_relative, base_max = _errors(baseline, reference)
+    relative, largest = _errors(actual, reference)
+    return Check(
+        relative_error=relative,
+        max_error=largest,
+        relative_bound=ERROR_FACTOR * base_relative + allowance,
+        max_bound=ERROR_FACTOR * base_max + allowance * _peak_over_rms(reference),
+    )
+
+
+WRONG = 1e30  # JSON has no infinity: the error of a result that has the wrong shape or is not finite
+
+
+def _errors(actual: torch.Tensor, reference: torch.Tensor) -> tuple[float, float]:
+    """(relative error in the Frobenius norm, largest error over the root mean square of the reference)."""
+    if actual.shape != reference.shape or not bool(torch.isfinite(actual).all()):
+        return WRONG, WRONG
+    difference = (actual.double() - reference.double()).abs()
+    norm = reference.double().norm().item()
+    if norm == 0:
+        raise ValueError("the reference is all zeros: such inputs cannot show an error")
+    rms = norm / float(reference.numel()) ** 0.5
+    return difference.norm().item() / norm, difference.max().item() / rms
+
+
+def _peak_over_rms(reference: torch.Tensor) -> float:
+    """Largest element over the root mean square: rounding is relative to an element, the largest error to the rms."""
+    values = reference.double()
+    rms = values.square().mean().sqrt()
+    return (values.abs().max() / rms).item()

@@ -1,0 +1,162 @@
+"""What this machine is, and whether its numbers will be worth having. A finding that is not good carries a remedy."""
+
+import os
+import shutil
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+
+from bench.cases import Maker
+from bench.env import CudaStatus, cuda_status, environment, nvml_handle, other_processes, read_state
+from bench.measure import Budget, measure
+from bench.record import Environment
+from bench.stats import summarize
+from bench.timer import CudaTimer, Preparation
+from predict.errors import NapkinError
+from predict.gpus import GPUS
+from predict.units import binary_bytes, duration, si
+
+
+class Level(StrEnum):
+    """How bad a finding is."""
+
+    OK = "ok"
+    WARNING = "warning"  # the run works; read its numbers with this in mind
+    PROBLEM = "problem"  # the run does not work, or its numbers would be wrong
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    level: Level
+    subject: str
+    text: str
+    remedy: str | None = None
+
+
+def examine(gpu: str | None) -> tuple[Finding, ...]:
+    """Look at this machine; `gpu` as in `bench run`. What is wrong with the machine is a finding, not an error."""
+    status = cuda_status()
+    device = "cuda" if status.usable and (gpu or "").lower() != "cpu" else "cpu"
+    try:
+        described = environment(device, gpu=None if device == "cpu" else gpu, force=False, warm_cache=False)
+    except NapkinError as error:
+        return (Finding(Level.PROBLEM, "gpu", str(error), "run on that card, or say which this is"),)
+    findings = [*_software(described), _compiler()]
+    if device == "cpu":
+        return (*_cuda_absent(status, gpu), *_cpu(described), *findings)
+    return (*_card(described), *_card_state(described), _flush_works(described), *findings)
+
+
+def _software(described: Environment) -> list[Finding]:
+    versions = f"python {described.python}, torch {described.torch}, triton {described.triton or 'none'}"
+    if described.driver:
+        versions += f", CUDA {described.cuda}, driver {described.driver}"
+    found = [Finding(Level.OK, "versions", versions)]
+    if described.triton is None:
+        found.append(
+            Finding(Level.WARNING, "triton", "not installed", "without it only PyTorch's kernels are measured")
+        )
+    return found
+
+
+def _compiler() -> Finding:
+    name = next((name for name in (os.environ.get("CC"), "cc", "gcc", "clang") if name and shutil.which(name)), None)
+    if name:
+        return Finding(Level.OK, "C compiler", name)
+    return Finding(Level.WARNING, "C compiler", "none found", "Triton builds its launchers with one: install gcc")
+
+
+def _cuda_absent(status: CudaStatus, gpu: str | None) -> list[Finding]:
+    if (gpu or "").lower() == "cpu":
+        return []
+    text = f"no CUDA device: {status.problem}" if not status.usable else "a CUDA device is here"
+    remedy = "nothing to do for a CPU run; for a GPU run install its driver and a CUDA build of torch"
+    return [Finding(Level.PROBLEM if gpu or status.driver_sees_gpu else Level.WARNING, "device", text, remedy)]
+
+
+def _cpu(described: Environment) -> list[Finding]:
+    cache = described.last_level_cache_bytes
+    found = [
+        Finding(
+            Level.OK, "cpu", f"{described.name}, {described.threads} threads, {binary_bytes(described.memory_bytes)}"
+        )
+    ]
+    if cache is None:
+        remedy = "records then cannot say whether operands were cold"
+        return [*found, Finding(Level.WARNING, "last-level cache", "its size is unknown", remedy)]
+    found.append(Finding(Level.OK, "last-level cache", binary_bytes(cache)))
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if described.threads and load > 0.5 * described.threads:
+        text = f"load average {load:.1f} on {described.threads} threads"
+        found.append(Finding(Level.WARNING, "other work", text, "stop it, or expect wide intervals"))
+    return found
+
+
+def _card(described: Environment) -> list[Finding]:
+    text = (
+        f"{described.name}, {described.sm_count} SMs, {binary_bytes(described.memory_bytes)},"
+        f" L2 {binary_bytes(described.last_level_cache_bytes or 0)}"
+    )
+    found = [Finding(Level.OK, "card", text)]
+    if described.gpu is None:
+        remedy = "results are judged by measured roofs only; add the SKU to predict/gpus.py with its sources"
+        found.append(Finding(Level.WARNING, "table", "this card is not in the table", remedy))
+    else:
+        found.append(Finding(Level.OK, "table", f"{described.gpu}: {GPUS[described.gpu].source}"))
+    for mismatch in described.mismatches:
+        remedy = "check which SKU this is (PCIe, SXM, MIG slice); if the table is wrong, correct it with a source"
+        found.append(Finding(Level.PROBLEM, "table", f"the driver says {mismatch}", remedy))
+    if described.mig:
+        remedy = "use the whole card: ask its administrator to turn MIG off"
+        found.append(Finding(Level.PROBLEM, "MIG", "on: this is a slice of a card", remedy))
+    if described.ecc is not None:
+        found.append(Finding(Level.OK, "ECC", "on" if described.ecc else "off"))
+    return found
+
+
+def _card_state(described: Environment) -> list[Finding]:
+    state = read_state(nvml_handle())
+    limit = f" of {described.power_limit_w:.0f} W" if described.power_limit_w else ""
+    power = f", {state.power_w:.0f} W{limit}" if state.power_w is not None else ""
+    top = f" of {si(described.max_sm_hz, 'Hz')}" if described.max_sm_hz else ""
+    found = [Finding(Level.OK, "now", f"SM clock {si(state.sm_hz, 'Hz')}{top}, {state.temperature_c:.0f} C{power}")]
+    if state.throttle:
+        remedy = "let the card cool and idle, and look again"
+        found.append(Finding(Level.WARNING, "throttling", ", ".join(state.throttle), remedy))
+    table_power_w = GPUS[described.gpu].power_w if described.gpu else None
+    if described.power_limit_w and table_power_w and described.power_limit_w < 0.95 * table_power_w:
+        text = f"{described.power_limit_w:.0f} W, this SKU's is {table_power_w:.0f} W"
+        found.append(
+            Finding(Level.WARNING, "power limit", text, "matmul will be slower than on other cards of this SKU")
+        )
+    others = [pid for pid in other_processes() if pid != os.getpid()]
+    if others:
+        text = f"process {', '.join(map(str, others))} uses this GPU"
+        found.append(Finding(Level.WARNING, "other work", text, "stop it: it shares clocks, bandwidth and memory"))
+    return found
+
+
+def _flush_works(described: Environment) -> Finding:
+    """Prove that a cold read is cold: half of L2 is read warm, and again after the flush."""
+    cache_bytes = described.last_level_cache_bytes or 0
+    device = torch.device("cuda")
+    maker = Maker(torch.float32, device, torch.Generator(device).manual_seed(0))
+    x = maker.normal(cache_bytes // 2 // 4)
+    warm_s, cold_s = (
+        summarize(
+            measure(
+                CudaTimer(graph_below_s=0.0).prepare(
+                    Preparation(lambda _: x.sum, set_bytes=x.nbytes, free_bytes=0, cache_bytes=cache_bytes, warm=warm)
+                ),
+                Budget(time_s=0.2),
+            ).times_s
+        ).median_s
+        for warm in (True, False)
+    )
+    text = f"{binary_bytes(x.nbytes)} read in {duration(warm_s)} warm, {duration(cold_s)} after the flush"
+    if cold_s > 1.2 * warm_s:
+        return Finding(Level.OK, "L2 flush", text)
+    return Finding(Level.PROBLEM, "L2 flush", text, "cold results may be warm: judge small operands with care")

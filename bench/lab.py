@@ -1,0 +1,151 @@
+"""Runs one case in this process: inputs, check, timing. The runner keeps it in a worker of its own."""
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psutil
+import torch
+
+from bench.cases import CASES, Inputs, Run, make_inputs, needed_bytes
+from bench.check import check
+from bench.env import ABNORMAL_THROTTLE, NvmlMonitor, environment
+from bench.measure import Budget, Monitor, measure
+from bench.record import Check, Environment, Measurement, Status
+from bench.timer import CudaTimer, Preparation, Timer, WallTimer
+from predict.units import binary_bytes
+from predict.workloads import Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One cell of the run: a workload, how it is done, and whether its operands may be cached."""
+
+    workload: Workload
+    implementation: str
+    warm: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a job."""
+
+    status: Status
+    reason: str | None
+    check: Check | None = None
+    measurement: Measurement | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a lab is set up: the device, what the user named it, and how long each case may take."""
+
+    device: str
+    gpu: str | None
+    force: bool
+    warm_cache: bool
+    budget: Budget
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """The inputs of a workload with the fp64 result and the low-precision one that sets the allowed error."""
+
+    workload: Workload
+    inputs: Inputs
+    reference: torch.Tensor
+    baseline: torch.Tensor
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory that these tensors occupy."""
+        return sum(tensor.nbytes for tensor in (*self.inputs, self.reference, self.baseline))
+
+
+class Lab:
+    """A device, a timer and a budget."""
+
+    def __init__(self, environment: Environment, timer: Timer, budget: Budget, monitor: Monitor | None) -> None:
+        self.environment = environment
+        self._device = torch.device(environment.device)
+        self._timer = timer
+        self._budget = budget
+        self._monitor = monitor
+        self._truth: Truth | None = None  # of the last workload: its implementations come one after another
+
+    def run(self, job: Job) -> Outcome:
+        """Check and time one job. Expected failures are outcomes; anything unexpected propagates."""
+        workload = job.workload
+        implementation = CASES[workload.op].implementation(job.implementation)
+        if self._device.type not in implementation.devices:
+            return Outcome(Status.SKIPPED, f"{implementation.name} does not run on a {self._device.type}")
+        if self._truth is not None and self._truth.workload != workload:
+            self._truth = None
+        needed = needed_bytes(workload, implementation)
+        free = self._free_bytes() + (self._truth.held_bytes if self._truth else 0)
+        if needed > free:
+            reason = f"needs {binary_bytes(math.ceil(needed))}, {binary_bytes(free)} are free"
+            return Outcome(Status.OUT_OF_MEMORY, reason)
+        run = implementation.bind(workload)
+        self._truth = self._truth or self._find_truth(workload)
+        checked = self._check(run, self._truth)
+        if not checked.passed:
+            return Outcome(Status.INCORRECT, _explain(checked), checked)
+        measurement = self._measure(run, self._truth, job)
+        if abnormal := ABNORMAL_THROTTLE.intersection(measurement.throttle or ()):
+            reason = f"the card slowed itself down ({', '.join(sorted(abnormal))}): see to its cooling and power supply"
+            return Outcome(Status.THROTTLED, reason, checked, measurement)
+        return Outcome(Status.MEASURED, None, checked, measurement)
+
+    def forget(self) -> None:
+        """Free what is kept of the last workload."""
+        self._truth = None
+
+    def _find_truth(self, workload: Workload) -> Truth:
+        inputs = make_inputs(workload, self._device, index=0)
+        reference = CASES[workload.op].reference(workload)
+        return Truth(workload, inputs, reference(*inputs), reference(*inputs, precision=workload.dtype.name))
+
+    def _check(self, run: Run, truth: Truth) -> Check:
+        # The allocator hands the freed block to the next tensor of its size, the output: what is not written stays NaN.
+        poison = torch.full_like(truth.baseline, math.nan)
+        del poison
+        return check(run(*truth.inputs), truth.reference, truth.baseline, truth.workload.dtype)
+
+    def _measure(self, run: Run, truth: Truth, job: Job) -> Measurement:
+        def bind(index: int) -> Callable[[], torch.Tensor]:
+            inputs = truth.inputs if index == 0 else make_inputs(job.workload, self._device, index=index)
+            return functools.partial(run, *inputs)
+
+        sampler = self._timer.prepare(
+            Preparation(
+                bind=bind,
+                set_bytes=sum(tensor.nbytes for tensor in truth.inputs),
+                free_bytes=self._free_bytes() / 2,
+                cache_bytes=self.environment.last_level_cache_bytes,
+                warm=job.warm or self.environment.warm_cache,
+            )
+        )
+        return measure(sampler, self._budget, monitor=self._monitor)
+
+    def _free_bytes(self) -> int:
+        if self._device.type == "cpu":
+            return psutil.virtual_memory().available
+        torch.cuda.empty_cache()
+        return torch.cuda.mem_get_info()[0]
+
+
+def make_lab(settings: Settings) -> Lab:
+    """Set up the lab of this machine. Raises BadRun where the card is not the one that was named."""
+    described = environment(settings.device, gpu=settings.gpu, force=settings.force, warm_cache=settings.warm_cache)
+    if settings.device == "cpu":
+        return Lab(described, WallTimer(), settings.budget, monitor=None)
+    return Lab(described, CudaTimer(), settings.budget, NvmlMonitor())
+
+
+def _explain(checked: Check) -> str:
+    return (
+        f"wrong result: relative error {checked.relative_error:.2g} (allowed {checked.relative_bound:.2g}),"
+        f" largest error {checked.max_error:.2g} (allowed {checked.max_bound:.2g})"
+    )

@@ -1,0 +1,43 @@
+"""The line of the impossible: a time under it means that the timing or the formula is wrong.
+
+The line is physical, not printed: the highest clock that the driver offers, and the pin rate of the memory.
+"""
+
+from bench.record import Measurement
+from bench.stats import summarize
+from predict.gpus import Gpu, physical_roofs
+from predict.resources import Resource, find_ceiling
+from predict.units import duration
+from predict.workloads import Amounts
+
+TOLERANCE = 0.02
+
+
+def floor_s(amounts: Amounts, gpu: Gpu, *, cold_l2: bool | None) -> float:
+    """The least time that `gpu` can physically take, in seconds.
+
+    The last writes may still sit in L2 when a kernel ends, and with a warm cache so may the operands: as many bytes as
+    L2 holds need not cross to DRAM. An unknown L2 is taken as large enough for anything.
+    """
+    roofs = physical_roofs(gpu)
+    times_s = [
+        float(flop) / find_ceiling(unit, roofs).per_s for unit, flop in amounts.flop_by_unit.items() if unit in roofs
+    ]
+    if gpu.l2_bytes is not None:
+        read, written = float(amounts.bytes_read), float(amounts.bytes_written)
+        cacheable = written if cold_l2 else read + written
+        crossing = read + written - min(cacheable, gpu.l2_bytes)
+        times_s.append(crossing / roofs[Resource.DRAM].per_s)
+    return max(times_s, default=0.0)
+
+
+def impossibility(amounts: Amounts, measurement: Measurement, gpu: Gpu) -> str | None:
+    """Say why this measurement cannot be true, or None if it can."""
+    least_s = floor_s(amounts, gpu, cold_l2=measurement.cold_l2)
+    median_s = summarize(measurement.times_s).median_s
+    if median_s * (1 + TOLERANCE) >= least_s:
+        return None
+    return (
+        f"{duration(median_s)} is under {duration(least_s)}, the least a {gpu.name} can physically take:"
+        " the timing or the formula is wrong"
+    )

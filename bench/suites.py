@@ -1,0 +1,239 @@
+"""The suites as data: which workloads each runs, on a GPU and on a CPU."""
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from predict.errors import BadRun
+from predict.resources import Roofs
+from predict.roofline import predict
+from predict.units import MIB, DType, find_dtype
+from predict.workloads import Workload, make_workload
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a suite is fitted to."""
+
+    device: str  # "cuda" or "cpu"
+    memory_bytes: int
+    last_level_cache_bytes: int | None
+    dtype: DType  # of matmul and attention: bf16 on a GPU; on a CPU whichever of fp32 and bf16 is faster
+    roofs: Roofs | None = None  # measured; on a CPU they bound how long one launch may take
+
+
+# (n, k) of the projections of real models: what one layer multiplies its tokens by.
+GPT2_SMALL = ((2304, 768), (768, 768), (3072, 768), (768, 3072))  # qkv, out, up, down
+LLAMA3_8B = ((6144, 4096), (4096, 4096), (28672, 4096), (4096, 14336))  # qkv, out, gate+up, down
+LLAMA3_70B = ((10240, 8192), (57344, 8192), (8192, 28672))  # qkv, gate+up, down
+
+ALL_BATCHES = (1, 2, 4, 8, 16, 32, 64, 96, 128, 129, 192, 256, 384, 512, 1024, 2048, 4096, 8192)
+SOME_BATCHES = (1, 4, 16, 64, 128, 256, 512, 1024, 4096)
+
+BF16, FP16, FP32, TF32 = (find_dtype(name) for name in ("bf16", "fp16", "fp32", "tf32"))
+
+# One CPU launch may take at most this long by its napkin: warm-up, samples and an fp64 reference take ten times that.
+CPU_LAUNCH_LIMIT_S = 0.25
+
+
+def matmuls(shapes: Iterable[tuple[int, int]], batches: Iterable[int], dtype: DType) -> list[Workload]:
+    """Activations of m tokens times a weight of k x n, for every shape and batch."""
+    return [
+        make_workload("matmul", {"m": m, "n": n, "k": k}, dtype) for (n, k), m in itertools.product(shapes, batches)
+    ]
+
+
+def prefills(
+    sequences: Iterable[int], dtype: DType, *, batch: int = 1, heads: int = 32, kv_heads: int = 8, head_dim: int = 128
+) -> list[Workload]:
+    """Causal attention over prompts; the defaults are Llama-3-8B's."""
+    shape = {"heads": heads, "kv_heads": kv_heads, "head_dim": head_dim}
+    return [make_workload("attention_prefill", {"batch": batch, "seq": seq, **shape}, dtype) for seq in sequences]
+
+
+def decodes(
+    batches: Iterable[int],
+    contexts: Iterable[int],
+    dtype: DType,
+    *,
+    heads: int = 32,
+    kv_heads: int = 8,
+    head_dim: int = 128,
+) -> list[Workload]:
+    """One query per sequence over a KV cache; the defaults are Llama-3-8B's."""
+    shape = {"heads": heads, "kv_heads": kv_heads, "head_dim": head_dim}
+    return [
+        make_workload("attention_decode", {"batch": batch, "context": context, **shape}, dtype)
+        for batch, context in itertools.product(batches, contexts)
+    ]
+
+
+def generations(contexts: Iterable[int], dtype: DType, *, heads: int = 32, head_dim: int = 128) -> list[Workload]:
+    """One token of one attention layer, with and without a cache, as in the lesson: every head has its own K and V."""
+    shape = {"heads": heads, "kv_heads": heads, "head_dim": head_dim}
+    return [
+        make_workload(op, {"batch": 1, "context": context, **shape}, dtype)
+        for context in contexts
+        for op in ("generate_cached", "generate_uncached")
+    ]
+
+
+GPU_SUITES: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
+    {
+        "smoke": (
+            *matmuls(((4096, 4096),), (1, 16, 4096), BF16),
+            *prefills((2048,), BF16),
+            *decodes((8,), (4096,), BF16),
+            *generations((1024,), BF16),
+        ),
+        "quick": (
+            *matmuls(((28672, 4096),), SOME_BATCHES, BF16),
+            *prefills((512, 1024, 2048, 4096, 8192), BF16),
+            *decodes((1, 16, 64), (1024, 8192, 32768), BF16),
+            *generations((128, 512, 2048, 8192), BF16),
+        ),
+        "standard": (
+            *matmuls(LLAMA3_8B, ALL_BATCHES, BF16),
+            *matmuls(((768, 768), (3072, 768)), SOME_BATCHES, BF16),
+            *matmuls(((57344, 8192), (8192, 28672)), SOME_BATCHES, BF16),
+            *itertools.chain.from_iterable(
+                matmuls(((4096, 4096),), (1, 64, 1024, 4096), dtype) for dtype in (FP16, TF32, FP32)
+            ),
+            *prefills((512, 1024, 2048, 4096, 8192, 16384), BF16),
+            *prefills((512, 2048, 8192), BF16, heads=12, kv_heads=12, head_dim=64),
+            *decodes((1, 8, 64, 256), (1024, 4096, 16384), BF16),
+            *decodes((1, 8), (131072,), BF16),
+            *decodes((8,), (4096, 32768), BF16, heads=32, kv_heads=32),
+            *generations((128, 512, 1024, 2048, 4096, 8192, 32768), BF16),
+        ),
+        "full": (
+            *matmuls((*GPT2_SMALL, *LLAMA3_8B, *LLAMA3_70B), ALL_BATCHES, BF16),
+            *itertools.chain.from_iterable(matmuls(LLAMA3_8B, ALL_BATCHES, dtype) for dtype in (FP16, TF32, FP32)),
+            *prefills((512, 1024, 2048, 4096, 8192, 16384), BF16),
+            *prefills((512, 1024, 2048, 4096, 8192), BF16, batch=4),
+            *prefills((512, 1024, 2048, 4096, 8192, 16384), BF16, heads=12, kv_heads=12, head_dim=64),
+            *decodes((1, 2, 4, 8, 16, 32, 64, 128, 256), (1024, 4096, 16384, 65536, 131072), BF16),
+            *decodes((1, 8, 64), (1024, 8192, 32768), BF16, kv_heads=32),
+            *decodes((1, 8, 64), (1024, 8192, 32768), BF16, heads=12, kv_heads=12, head_dim=64),
+            *generations((128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768), BF16),
+        ),
+    }
+)
+SUITES = tuple(GPU_SUITES)
+
+
+def _cpu_weight(target: Target) -> tuple[int, int]:
+    """(n, k) of a Llama-3-8B-like weight, made taller until it is over twice the last-level cache."""
+    n, k = 14336, 4096
+    while n * k * target.dtype.bytes <= 2 * (target.last_level_cache_bytes or 0):
+        n *= 2
+    return n, k
+
+
+def _smoke_cpu(target: Target) -> list[Workload]:
+    return [
+        *matmuls(((2048, 2048),), (1, 64), target.dtype),
+        *prefills((256,), target.dtype, heads=8, kv_heads=2, head_dim=64),
+        *decodes((1,), (2048,), target.dtype, heads=8, kv_heads=2, head_dim=64),
+        *generations((128,), target.dtype, heads=8, head_dim=64),
+    ]
+
+
+def _quick_cpu(target: Target) -> list[Workload]:
+    return [
+        *matmuls((_cpu_weight(target),), (1, 2, 4, 8, 16, 32, 64, 128), target.dtype),
+        *prefills((256, 512, 1024, 2048), target.dtype, heads=8, kv_heads=2),
+        *decodes((1, 8), (1024, 4096, 16384), target.dtype, heads=8, kv_heads=2),
+        *generations((128, 256, 512, 1024, 2048), target.dtype, heads=8),
+    ]
+
+
+def _standard_cpu(target: Target) -> list[Workload]:
+    return [
+        *matmuls((_cpu_weight(target), *GPT2_SMALL), (1, 2, 4, 8, 16, 32, 64, 128, 256, 512), target.dtype),
+        *prefills((128, 256, 512, 1024, 2048, 4096), target.dtype, heads=8, kv_heads=2),
+        *prefills((256, 1024, 2048), target.dtype, heads=12, kv_heads=12, head_dim=64),
+        *decodes((1, 4, 16), (1024, 4096, 16384, 32768), target.dtype, heads=8, kv_heads=2),
+        *decodes((1, 4), (1024, 4096, 16384), target.dtype, heads=8, kv_heads=8),
+        *generations((128, 256, 512, 1024, 2048, 4096), target.dtype, heads=8),
+    ]
+
+
+def _full_cpu(target: Target) -> list[Workload]:
+    other = FP32 if target.dtype is BF16 else BF16
+    return [
+        *_standard_cpu(target),
+        *matmuls(LLAMA3_8B, (1, 4, 16, 64, 256), target.dtype),
+        *matmuls(((4096, 4096),), (1, 4, 16, 64, 256), other),
+        *generations((128, 512, 2048), target.dtype, heads=32),
+    ]
+
+
+_CPU_SUITES: Mapping[str, Callable[[Target], list[Workload]]] = MappingProxyType(
+    {"smoke": _smoke_cpu, "quick": _quick_cpu, "standard": _standard_cpu, "full": _full_cpu}
+)
+
+
+def check_suite(name: str) -> None:
+    """Raise BadRun listing the suites where there is none called `name`."""
+    if name not in SUITES:
+        raise BadRun(f"there is no suite {name!r}; known: {', '.join(SUITES)}")
+
+
+def suite(name: str, target: Target) -> tuple[Workload, ...]:
+    """The workloads of suite `name` for `target`, each once. Raises BadRun listing the suites.
+
+    On a CPU whose roofs are known, workloads whose napkin is over CPU_LAUNCH_LIMIT_S are left out: that is how the
+    suite is fitted to the machine.
+    """
+    check_suite(name)
+    workloads = GPU_SUITES[name] if target.device == "cuda" else _CPU_SUITES[name](target)
+    roofs = target.roofs
+    if target.device == "cpu" and roofs is not None:
+        workloads = [w for w in workloads if predict(w.amounts, roofs).napkin_s <= CPU_LAUNCH_LIMIT_S]
+    return tuple({workload.id: workload for workload in workloads}.values())
+
+
+def probes(target: Target) -> tuple[Workload, ...]:
+    """The workloads that measure the machine's own roofs, on which every run begins."""
+    return tuple(_gpu_probes(target) if target.device == "cuda" else _cpu_probes(target))
+
+
+def l2_probe(target: Target) -> Workload | None:
+    """A read of half the L2, to be timed warm; None where the cache is not known."""
+    if target.last_level_cache_bytes is None:
+        return None
+    return make_workload("stream_read", {"n": target.last_level_cache_bytes // 2 // 4}, FP32)
+
+
+def _streams(size_bytes: int) -> list[Workload]:
+    """Read, write, copy and triad over fp32 vectors of `size_bytes`."""
+    n = size_bytes // 4
+    return [make_workload(op, {"n": n}, FP32) for op in ("stream_read", "stream_write", "stream_copy", "stream_triad")]
+
+
+def _gpu_probes(target: Target) -> list[Workload]:
+    size_bytes = min(2048 * MIB, target.memory_bytes // 16)
+    return [
+        make_workload("launch", {}, FP32),
+        *_streams(size_bytes),
+        *matmuls(((8192, 8192), (16384, 4096)), (8192,), BF16),
+        *matmuls(((8192, 8192),), (8192,), FP16),
+        *matmuls(((8192, 8192),), (4096,), TF32),
+        *matmuls(((4096, 4096),), (4096,), FP32),
+    ]
+
+
+def _cpu_probes(target: Target) -> list[Workload]:
+    cache_bytes = target.last_level_cache_bytes or 64 * MIB
+    size_bytes = min(max(256 * MIB, 4 * cache_bytes), target.memory_bytes // 16)
+    return [
+        make_workload("launch", {}, FP32),
+        *_streams(size_bytes),
+        *matmuls(((8192, 8192),), (1,), FP32),  # a matrix-vector product reads too
+        *matmuls(((2048, 2048),), (512,), FP32),
+        *matmuls(((4096, 1024),), (512,), FP32),
+        *matmuls(((2048, 2048),), (512,), BF16),
+        *matmuls(((4096, 1024),), (512,), BF16),
+    ]

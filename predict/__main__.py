@@ -6,14 +6,15 @@ import sys
 from typing import Annotated
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from predict.errors import BadWorkload, NapkinError
-from predict.gpus import GPUS, Gpu, resolve
-from predict.resources import Resource
+from predict.gpus import GPUS, Gpu, resolve, ridge_flop_per_byte
+from predict.resources import Resource, find_ceiling
 from predict.roofline import Prediction, explain, predict
-from predict.units import DTYPES, binary_bytes, duration, find_dtype, si
+from predict.units import DTYPES, GIB, TB, find_dtype, in_units
 from predict.workloads import OPS, Workload, dim_names, find_op, make_workload
 
 app = typer.Typer(
@@ -54,7 +55,7 @@ def kernel(
     typer.echo(text)
     typer.echo(f"\n{_signature(op)}\n{inspect.getdoc(find_op(op))}")
     for resource in (term.resource for term in prediction.terms):
-        typer.echo(f"{resource}: {machine.roofs[resource].source}")
+        typer.echo(f"{resource}: {find_ceiling(resource, machine.roofs).source}")
 
 
 @app.command()
@@ -65,12 +66,21 @@ def gpus(
     if as_json:
         typer.echo(json.dumps({name: _gpu_json(gpu) for name, gpu in GPUS.items()}, indent=2))
         return
-    table = Table(title="Dense peaks; FLOP/s count fp32 accumulation. `--json` has every number and its source.")
-    for heading in ("GPU", "aliases", "bf16", "fp8", "fp32", "DRAM", "ridge bf16", "memory", "L2", "SMs"):
-        table.add_column(heading, justify="left" if heading in ("GPU", "aliases") else "right", no_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption="Dense peaks, accumulating in fp32. Sources: --json.")
+    for heading in (
+        "GPU",
+        "bf16\nTFLOP/s",
+        "fp8\nTFLOP/s",
+        "fp32\nTFLOP/s",
+        "DRAM\nTB/s",
+        "ridge\nFLOP/B",
+        "memory\nGiB",
+    ):
+        table.add_column(heading, justify="left" if heading == "GPU" else "right", no_wrap=True)
+    table.add_column("--gpu also takes", overflow="fold")
     for gpu in GPUS.values():
         table.add_row(*_gpu_cells(gpu))
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
 @app.command()
@@ -121,7 +131,7 @@ def _kernel_json(workload: Workload, machine: Gpu, prediction: Prediction) -> di
                 "amount": term.amount,
                 "per_s": term.per_s,
                 "time_s": term.time_s,
-                "source": machine.roofs[term.resource].source,
+                "source": find_ceiling(term.resource, machine.roofs).source,
             }
             for term in prediction.terms
         ],
@@ -152,23 +162,19 @@ def _gpu_json(gpu: Gpu) -> dict[str, object]:
 
 
 def _gpu_cells(gpu: Gpu) -> tuple[str, ...]:
-    def rate(resource: Resource, unit: str) -> str:
-        return si(gpu.roofs[resource].per_s, unit) if resource in gpu.roofs else "-"
+    def rate(resource: Resource) -> str:
+        return in_units(gpu.roofs[resource].per_s, TB) if resource in gpu.roofs else "-"
 
-    ridge = "-"
-    if Resource.TENSOR_BF16 in gpu.roofs and Resource.DRAM in gpu.roofs:
-        ridge = f"{gpu.roofs[Resource.TENSOR_BF16].per_s / gpu.roofs[Resource.DRAM].per_s:.0f} FLOP/B"
+    known = Resource.TENSOR_BF16 in gpu.roofs and Resource.DRAM in gpu.roofs
     return (
         gpu.name,
+        rate(Resource.TENSOR_BF16),
+        rate(Resource.TENSOR_FP8),
+        rate(Resource.VECTOR_FP32),
+        rate(Resource.DRAM),
+        in_units(ridge_flop_per_byte(gpu.roofs, Resource.TENSOR_BF16), 1) if known else "-",
+        in_units(gpu.memory_bytes, GIB),
         ", ".join(gpu.aliases),
-        rate(Resource.TENSOR_BF16, "FLOP/s"),
-        rate(Resource.TENSOR_FP8, "FLOP/s"),
-        rate(Resource.VECTOR_FP32, "FLOP/s"),
-        rate(Resource.DRAM, "B/s"),
-        ridge,
-        binary_bytes(gpu.memory_bytes),
-        binary_bytes(gpu.l2_bytes) if gpu.l2_bytes else "-",
-        str(gpu.sm_count),
     )
 
 

@@ -60,6 +60,11 @@ def si(value: float, unit: str, digits: int = 3) -> str:
     return f"{_significant(value / scale, digits)} {prefix}{unit}"
 
 
+def in_units(value: float, unit: float) -> str:
+    """Format `value` as a multiple of `unit`, for a column whose heading names it: in_units(3.35e12, TB) == "3.35"."""
+    return _significant(value / unit, 3)
+
+
 def duration(time_s: float, digits: int = 3) -> str:
     """Format a time in the largest unit that leaves a figure before the point: duration(3.52e-5) == "35.2 us"."""
     if time_s == 0 or not math.isfinite(time_s):

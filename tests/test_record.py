@@ -1,0 +1,105 @@
+import dataclasses
+import json
+import math
+
+import pytest
+
+from bench.record import Measurement, RoofSet, Status, from_line, to_line
+from predict.errors import BadRecord
+from tests.factories import MEASURED, ROOFS, make_environment, make_record
+
+LINE = to_line(make_record())
+
+
+def changed(**paths):
+    """LINE with fields at dotted paths replaced; None removes."""
+    data = json.loads(LINE)
+    for path, value in paths.items():
+        *parents, name = path.split("__")
+        place = data
+        for parent in parents:
+            place = place[parent]
+        if value is None:
+            del place[name]
+        else:
+            place[name] = value
+    return json.dumps(data)
+
+
+@pytest.mark.parametrize("status", Status)
+def test_a_record_of_any_status_survives_the_file(status):
+    record = make_record(status=status)
+    assert from_line(to_line(record)) == record
+
+
+def test_a_cpu_record_without_datasheet_and_readings_survives():
+    environment = make_environment(device="cpu", gpu=None, sm=None, driver=None, ecc=None, mismatches=("a", "b"))
+    record = make_record(environment=environment, roofs=RoofSet(datasheet={}, measured=MEASURED))
+    measurement = dataclasses.replace(record.measurement, sm_hz=None, power_w=None, throttle=None, cold_l2=None)
+    record = dataclasses.replace(record, measurement=measurement, prediction=None)
+    assert from_line(to_line(record)) == record
+
+
+def test_the_line_mirrors_the_nouns_and_names_derived_values_for_readers():
+    data = json.loads(LINE)
+    assert data["workload"]["op"] == "matmul"
+    assert data["workload"]["id"] == "matmul-m16-n8192-k8192-bf16"
+    assert data["workload"]["amounts"]["flop_by_unit"] == {"tensor.bf16": 2 * 16 * 8192 * 8192}
+    assert data["status"] == "measured"
+    assert data["measurement"]["times_s"] == [1e-3, 1.1 * 1e-3, 0.9 * 1e-3]
+    assert data["prediction"]["napkin_s"] == 134_742_016 / 1e12
+    assert data["prediction"]["bound"] == "dram"
+    assert "\n" not in LINE
+
+
+def test_samples_keep_every_bit():
+    times_s = (1.2345678901234567e-05, math.pi * 1e-6, 0.1 + 0.2)
+    record = make_record()
+    record = dataclasses.replace(record, measurement=dataclasses.replace(record.measurement, times_s=times_s))
+    assert from_line(to_line(record)).measurement.times_s == times_s
+
+
+def test_nan_and_infinity_are_never_written():
+    record = make_record()
+    broken = dataclasses.replace(record, measurement=dataclasses.replace(record.measurement, times_s=(math.nan,)))
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        to_line(broken)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (LINE[: len(LINE) // 2], "not JSON"),
+        ("[]", "not a napkin-bench record"),
+        ('{"name": "pytest"}', "not a napkin-bench record"),
+        (changed(schema=99), "schema 99, this version reads 1"),
+        (changed(status=None), "missing field status"),
+        (changed(status="fast"), "status has the unknown value 'fast'"),
+        (changed(surprise=1), "unknown field surprise"),
+        (changed(workload__dtype="bf17"), "workload.dtype has the unknown value 'bf17'"),
+        (changed(workload__dims={"m": 1.5}), "workload.dims.m should be int, not 1.5"),
+        (changed(workload__dims=[1]), "workload.dims should be dict"),
+        (changed(measurement__times_s="1"), "measurement.times_s should be list"),
+        (changed(measurement__times_s=[True]), "measurement.times_s should be float, not true"),
+        (changed(environment__ecc=1), "environment.ecc should be bool, not 1"),
+        (
+            changed(roofs__measured={"warp": {"per_s": 1.0, "source": ""}}),
+            "roofs.measured has the unknown value 'warp'",
+        ),
+        (changed(roofs__datasheet={"dram": {"per_s": 1.0}}), "missing field roofs.datasheet.dram.source"),
+    ],
+)
+def test_what_is_not_understood_is_refused_by_name(line, message):
+    with pytest.raises(BadRecord, match=message.replace("(", r"\(").replace(")", r"\)")):
+        from_line(line)
+
+
+def test_the_primary_roofs_are_the_datasheet_where_there_is_one():
+    assert RoofSet(ROOFS, MEASURED).primary == ROOFS
+    assert RoofSet({}, MEASURED).primary == MEASURED
+
+
+def test_every_field_of_a_measurement_is_stored_and_none_is_a_rate():
+    stored = json.loads(LINE)["measurement"].keys()
+    assert stored == {field.name for field in dataclasses.fields(Measurement)}
+    assert not [name for name in stored if name.endswith("_per_s") or "percent" in name]

@@ -1,0 +1,55 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.stats import stability_warnings, summarize
+
+
+def test_the_interval_of_ten_samples_is_the_second_to_the_ninth():
+    # P(binomial(10, 1/2) <= 1) = 11/1024 = 1.1 % on each side, <= 2 would be 5.5 %: ranks 2 and 9 enclose 97.9 %.
+    summary = summarize([float(i) for i in range(1, 11)])
+    assert (summary.low_s, summary.median_s, summary.high_s) == (2.0, 5.5, 9.0)
+    assert summary.samples == 10
+
+
+def test_the_interval_of_a_hundred_samples_is_the_fortieth_to_the_sixty_first():
+    summary = summarize([float(i) for i in range(1, 101)])
+    assert (summary.low_s, summary.high_s) == (40.0, 61.0)
+
+
+def test_five_samples_have_no_better_interval_than_their_extremes():
+    assert (summarize([3.0, 1.0, 2.0, 5.0, 4.0]).low_s, summarize([3.0, 1.0, 2.0, 5.0, 4.0]).high_s) == (1.0, 5.0)
+
+
+@pytest.mark.parametrize("times_s", [[], [0.0, 1.0], [-1.0], [float("nan")]])
+def test_times_that_are_not_positive_are_refused(times_s):
+    with pytest.raises(ValueError, match="times must be positive"):
+        summarize(times_s)
+
+
+@given(st.lists(st.floats(1e-9, 1e3), min_size=1, max_size=200))
+def test_the_median_lies_in_its_interval_and_order_does_not_matter(times_s):
+    summary = summarize(times_s)
+    assert summary.low_s <= summary.median_s <= summary.high_s
+    assert summary == summarize(times_s[::-1])
+
+
+def test_steady_samples_give_no_warning():
+    assert stability_warnings([1.0, 1.001] * 20) == ()
+
+
+@pytest.mark.parametrize(
+    ("times_s", "message"),
+    [
+        ([1.0, 1.0, 1.0], "only 3 samples"),
+        ([1.0, 1.3] * 5, "is known to"),
+        ([1.0] * 30 + [2.0] * 10, "other processes"),
+        ([1.0] * 10 + [1.1] * 10 + [1.2] * 10, "20% off the first"),
+    ],
+)
+def test_each_kind_of_doubt_is_named_with_a_remedy(times_s, message):
+    assert any(message in warning for warning in stability_warnings(times_s))
+
+
+def test_outliers_are_kept():
+    assert summarize([1.0] * 9 + [100.0]).samples == 10

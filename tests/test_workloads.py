@@ -1,0 +1,178 @@
+"""Amounts are checked against counts done by hand, and hypothesis checks what must hold for every size."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from predict.errors import BadWorkload
+from predict.resources import Resource
+from predict.units import DTYPES, find_dtype
+from predict.workloads import OPS, Amounts, dim_names, make_workload, sweep_amounts
+
+BF16 = find_dtype("bf16")
+FP32 = find_dtype("fp32")
+
+
+def amounts(op, dtype=BF16, **dims):
+    return make_workload(op, dims, dtype).amounts
+
+
+def test_matmul_of_2x3_by_3x4_does_24_multiply_adds():
+    # 2x4 outputs, 3 multiply-adds each: 24, so 48 FLOP. A has 6 elements, B 12, C 8; 2 bytes each.
+    assert amounts("matmul", m=2, n=4, k=3) == Amounts({Resource.TENSOR_BF16: 48}, 36, 16, 1)
+
+
+def test_matmul_intensity_is_the_batch_for_a_large_weight():
+    # 2*m*n*k / (2*(m*k + k*n + m*n)) with n = k = h is m/(1 + 2m/h): 16/(1 + 32/8192).
+    assert amounts("matmul", m=16, n=8192, k=8192).arithmetic_intensity == pytest.approx(16 / (1 + 32 / 8192))
+
+
+def test_fp32_matmul_runs_on_vector_units_and_tf32_on_tensor_units():
+    assert list(amounts("matmul", FP32, m=1, n=1, k=1).flop_by_unit) == [Resource.VECTOR_FP32]
+    assert list(amounts("matmul", find_dtype("tf32"), m=1, n=1, k=1).flop_by_unit) == [Resource.TENSOR_TF32]
+
+
+def test_causal_prefill_counts_the_half_that_is_computed():
+    # 3 queries meet 1 + 2 + 3 = 6 keys; 2 heads: 12 pairs; each 4 FLOP per head_dim (QK and PV): 12*4*64.
+    # Q is 3*2*64 elements, K and V 3*1*64 each, O as Q; 2 bytes each.
+    found = amounts("attention_prefill", batch=1, seq=3, heads=2, kv_heads=1, head_dim=64)
+    assert found == Amounts({Resource.TENSOR_BF16: 12 * 4 * 64}, 2 * (384 + 2 * 192), 2 * 384, 1)
+
+
+def test_decode_reads_the_cache_once_for_all_heads_of_a_group():
+    # Llama-3-8B: 32 heads over 8 KV heads, 128 each, 4096 tokens. FLOP 4*32*4096*128, cache 2*4096*8*128*2 bytes.
+    found = amounts("attention_decode", batch=1, context=4096, heads=32, kv_heads=8, head_dim=128)
+    assert found.flop == 67_108_864
+    assert found.bytes_read == 16_777_216 + 32 * 128 * 2
+    # Asymptotically heads/kv_heads multiply-adds per 2-byte element: 4 FLOP per byte.
+    assert found.arithmetic_intensity == pytest.approx(4, rel=1e-2)
+
+
+@pytest.mark.parametrize("context", [1, 100, 1000])
+def test_generation_projects_6d2_with_a_cache_and_6nd2_without(context):
+    # Lesson: at step 1000, 6d^2 FLOP instead of 6000d^2. d = 4 heads of 64 = 256; attention comes on top.
+    d, attention_cached, pairs = 256, 4 * 256 * context, context * (context + 1) // 2
+    dims = {"batch": 1, "context": context, "heads": 4, "kv_heads": 4, "head_dim": 64}
+    assert amounts("generate_cached", **dims).flop == 6 * d * d + attention_cached
+    assert amounts("generate_uncached", **dims).flop == 6 * context * d * d + 4 * d * pairs
+
+
+def test_cached_generation_reads_weights_and_the_cache_of_all_earlier_tokens():
+    # d = 128, 1 head: weights 3*128*128, hidden state 128, cached K and V 2*9*128; writes K, V and the output.
+    found = amounts("generate_cached", batch=1, context=10, heads=1, kv_heads=1, head_dim=128)
+    assert found.bytes_read == 2 * (3 * 128 * 128 + 128 + 2 * 9 * 128)
+    assert found.bytes_written == 2 * 3 * 128
+
+
+def test_streams_move_what_their_names_say():
+    n, size = 1000, 4000
+    assert amounts("stream_read", FP32, n=n) == Amounts({Resource.VECTOR_FP32: n}, size, 0, 1)
+    assert amounts("stream_write", FP32, n=n) == Amounts({}, 0, size, 1)
+    assert amounts("stream_copy", FP32, n=n) == Amounts({}, size, size, 1)
+    assert amounts("stream_triad", FP32, n=n) == Amounts({Resource.VECTOR_FP32: 2 * n}, 2 * size, size, 1)
+
+
+def test_an_empty_launch_has_no_intensity():
+    empty = amounts("launch", FP32)
+    assert (empty.flop, empty.bytes, empty.launches) == (0, 0, 1)
+    with pytest.raises(BadWorkload, match="moves no bytes"):
+        _ = empty.arithmetic_intensity
+
+
+def test_the_id_names_op_dimensions_and_dtype():
+    assert make_workload("matmul", {"k": 3, "m": 1, "n": 2}, BF16).id == "matmul-m1-n2-k3-bf16"
+
+
+@pytest.mark.parametrize(
+    ("op", "dims", "message"),
+    [
+        ("matmul", {"m": -1, "n": 1, "k": 1}, "m must be a positive whole number, not -1"),
+        ("matmul", {"m": 0, "n": 1, "k": 1}, "m must be a positive whole number, not 0"),
+        ("matmul", {"m": 1.5, "n": 1, "k": 1}, "m must be a positive whole number, not 1.5"),
+        ("matmul", {"m": True, "n": 1, "k": 1}, "m must be a positive whole number, not True"),
+        ("matmul", {"m": 1, "n": 1}, "needs k=...; it takes m, n, k"),
+        ("matmul", {"m": 1, "n": 1, "k": 1, "q": 1}, "no dimension 'q'; it takes m, n, k"),
+        ("launch", {"n": 1}, "no dimension 'n'; it takes no dimension"),
+        ("conv", {}, "unknown op 'conv'; known: matmul, "),
+        (
+            "attention_decode",
+            {"batch": 1, "context": 1, "heads": 6, "kv_heads": 4, "head_dim": 64},
+            "heads=6 is not a multiple of kv_heads=4",
+        ),
+    ],
+)
+def test_bad_dimensions_are_refused_by_name(op, dims, message):
+    with pytest.raises(BadWorkload, match=message):
+        make_workload(op, dims, BF16)
+
+
+def test_bad_sweeps_are_refused_like_single_workloads():
+    with pytest.raises(BadWorkload, match="m must be positive whole numbers, not -3"):
+        sweep_amounts("matmul", {"m": [1, -3], "n": 1, "k": 1}, BF16)
+    with pytest.raises(BadWorkload, match="needs k=..."):
+        sweep_amounts("matmul", {"m": [1], "n": 1}, BF16)
+    with pytest.raises(BadWorkload, match="not a multiple of kv_heads everywhere"):
+        sweep_amounts(
+            "attention_decode", {"batch": 1, "context": 1, "heads": [8, 9], "kv_heads": 4, "head_dim": 64}, BF16
+        )
+
+
+sizes = st.integers(1, 512)
+
+
+def dims_of(op, draw):
+    dims = {name: draw(sizes) for name in dim_names(op)}
+    if "kv_heads" in dims:
+        dims["heads"] = dims["kv_heads"] * draw(st.integers(1, 8))
+    return dims
+
+
+@given(st.sampled_from(sorted(OPS)), st.sampled_from(["fp64", "fp32", "bf16", "int8"]), st.data())
+def test_no_amount_shrinks_when_a_dimension_grows(op, dtype, data):
+    dims = dims_of(op, data.draw)
+    small = make_workload(op, dims, DTYPES[dtype]).amounts
+    for name in dims:
+        grown = dims | {name: dims[name] * 2}
+        if "kv_heads" in dims and name == "kv_heads":
+            grown["heads"] = dims["heads"] * 2
+        large = make_workload(op, grown, DTYPES[dtype]).amounts
+        assert large.flop >= small.flop
+        assert large.bytes_read >= small.bytes_read
+        assert large.bytes_written >= small.bytes_written
+
+
+@given(sizes, sizes, sizes)
+def test_matmul_is_symmetric_in_m_and_n_and_additive_in_flop(m, n, k):
+    one, other = amounts("matmul", m=m, n=n, k=k), amounts("matmul", m=n, n=m, k=k)
+    assert (one.flop, one.bytes) == (other.flop, other.bytes)
+    assert one.flop + amounts("matmul", m=2 * m, n=n, k=k).flop == amounts("matmul", m=3 * m, n=n, k=k).flop
+
+
+@given(st.sampled_from(["attention_prefill", "attention_decode", "generate_uncached"]), sizes, st.data())
+def test_two_sequences_are_twice_the_flop_of_one(op, batch, data):
+    dims = dims_of(op, data.draw) | {"batch": batch}
+    assert 2 * amounts(op, **dims).flop == amounts(op, **(dims | {"batch": 2 * batch})).flop
+
+
+@given(st.data())
+def test_prefilling_is_decoding_every_prefix(data):
+    dims = dims_of("attention_prefill", data.draw) | {"seq": data.draw(st.integers(1, 20))}
+    seq = dims.pop("seq")
+    decoded = sum(amounts("attention_decode", context=i, **dims).flop for i in range(1, seq + 1))
+    assert amounts("attention_prefill", seq=seq, **dims).flop == decoded
+
+
+def test_amounts_add_unit_by_unit():
+    total = amounts("matmul", m=1, n=1, k=1) + amounts("stream_triad", FP32, n=5) + amounts("matmul", m=1, n=1, k=2)
+    assert total == Amounts({Resource.TENSOR_BF16: 6, Resource.VECTOR_FP32: 10}, 4 + 40 + 8, 2 + 20 + 2, 3)
+
+
+@given(st.sampled_from(sorted(OPS)), st.data())
+def test_a_sweep_counts_what_single_workloads_count(op, data):
+    rows = [dims_of(op, data.draw) for _ in range(3)]
+    swept = sweep_amounts(op, {name: [row[name] for row in rows] for name in dim_names(op)}, BF16)
+    for i, row in enumerate(rows):
+        single = amounts(op, **row)
+        for name in ("flop", "bytes_read", "bytes_written"):
+            assert np.broadcast_to(getattr(swept, name), 3)[i] == getattr(single, name)

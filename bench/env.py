@@ -197,7 +197,12 @@ def find_mismatches(gpu: Gpu, attributes: Attributes) -> tuple[str, ...]:
         problems.append(f"{binary_bytes(attributes.l2_bytes)} of L2, the table has {binary_bytes(gpu.l2_bytes)}")
     if attributes.max_sm_hz and attributes.max_sm_hz > 1.02 * gpu.max_hz:
         problems.append(f"SM clock up to {si(attributes.max_sm_hz, 'Hz')}, the table has {si(gpu.max_hz, 'Hz')}")
-    if attributes.memory_bus_bits and gpu.memory_bus_bits and attributes.memory_bus_bits != gpu.memory_bus_bits:
+    # Shipping cards of one SKU differ by a disabled 128-bit slice or so; a different part differs by a whole stack.
+    if (
+        attributes.memory_bus_bits
+        and gpu.memory_bus_bits
+        and abs(attributes.memory_bus_bits / gpu.memory_bus_bits - 1) > 0.03
+    ):
         problems.append(f"memory bus of {attributes.memory_bus_bits} bits, the table has {gpu.memory_bus_bits}")
     if attributes.memory_bus_bits and attributes.memory_clock_hz and Resource.DRAM in gpu.roofs:
         # HBM moves 2 bits per pin and clock as NVML counts it. GDDR does too, in the clock that NVML reports.

@@ -1,6 +1,7 @@
 """Runs a suite: measures the machine's roofs, then every case, and appends one record after the other.
 
-Each record is on disk before the next case begins; a run that was stopped goes on with `resume`.
+Each record of the suite is on disk before the next case begins; a run that was stopped goes on with `resume`. The
+probes of the roofs are written together, when all are done.
 """
 
 import time

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from predict.errors import BadRun
+from predict.errors import BadRun, MissingCeiling
 from predict.resources import Roofs
 from predict.roofline import predict
 from predict.units import MIB, DType, find_dtype
@@ -191,8 +191,16 @@ def suite(name: str, target: Target) -> tuple[Workload, ...]:
     workloads = GPU_SUITES[name] if target.device == "cuda" else _CPU_SUITES[name](target)
     roofs = target.roofs
     if target.device == "cpu" and roofs is not None:
-        workloads = [w for w in workloads if predict(w.amounts, roofs).napkin_s <= CPU_LAUNCH_LIMIT_S]
+        workloads = [workload for workload in workloads if _is_affordable(workload, roofs)]
     return tuple({workload.id: workload for workload in workloads}.values())
+
+
+def _is_affordable(workload: Workload, roofs: Roofs) -> bool:
+    """Whether one launch stays within the CPU's limit; a workload whose roof could not be measured gets its chance."""
+    try:
+        return bool(predict(workload.amounts, roofs).napkin_s <= CPU_LAUNCH_LIMIT_S)
+    except MissingCeiling:
+        return True
 
 
 def probes(target: Target) -> tuple[Workload, ...]:

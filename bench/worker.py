@@ -85,7 +85,11 @@ class WorkerBench:
         if not self._connection.poll(START_LIMIT_S):
             self.close()
             raise TimeoutError(f"the worker did not start within {duration(START_LIMIT_S)}")
-        answer = self._connection.recv()
+        try:
+            answer = self._connection.recv()
+        except EOFError:
+            self._process.join()
+            raise RuntimeError(f"the worker ended while starting ({_death(self._process.exitcode)})") from None
         if isinstance(answer, NapkinError):
             self.close()
             raise answer
@@ -110,7 +114,7 @@ def attempt(lab: Lab, job: Job) -> Outcome:
     try:
         return lab.run(job)
     except Unsupported as error:
-        return Outcome(Status.SKIPPED, _one_line(error))
+        return Outcome(Status.SKIPPED, _first_line(error))
     except Exception as error:  # noqa: BLE001 - the one place: a failing case is a record, not the end of the run
         lab.forget()
         if type(error).__name__ in ("OutOfMemoryError", "MemoryError"):
@@ -136,10 +140,13 @@ def _serve(connection: Connection, make_lab: Callable[[Settings], Lab], settings
 
 
 def _one_line(error: Exception) -> str:
-    """The first line of the message, and where it was raised."""
+    """What was raised, the first line of its message, and where."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    text = (str(error).strip() or "no message").splitlines()[0]
-    return f"{type(error).__name__}: {text} ({Path(frame.filename).name}:{frame.lineno})"
+    return f"{type(error).__name__}: {_first_line(error)} ({Path(frame.filename).name}:{frame.lineno})"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or "no message").splitlines()[0]
 
 
 def _death(exit_code: int | None) -> str:

@@ -1,0 +1,46 @@
+# One line per target; `make help` lists them. ARGS="..." is passed on to the command behind each target.
+# PYTHON=python3 runs everything with an interpreter that has the packages already, and installs nothing.
+PYTHON ?= .venv/bin/python
+BASE_PYTHON ?= python3
+SUITE ?= quick
+READY := $(if $(filter .venv/bin/python,$(PYTHON)),.venv/installed)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup bench predict list doctor report compare compile evidence test benchmark check lint fmt clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+setup: .venv/installed ## create .venv and install the pinned dependencies
+bench: $(READY) ## measure this machine: GPU=h100 SUITE=smoke|quick|standard|full OUT=dir
+	@$(PYTHON) -m bench run $(if $(GPU),--gpu $(GPU)) --suite $(SUITE) $(if $(OUT),--out $(OUT)) $(ARGS)
+predict: $(READY) ## the napkin, no GPU needed: ARGS="kernel matmul m=16 n=8192 k=8192 --gpu h100 --explain"
+	@$(PYTHON) -m predict $(ARGS)
+list: $(READY) ## what a suite would run on this machine: SUITE=quick
+	@$(PYTHON) -m bench list $(if $(GPU),--gpu $(GPU)) --suite $(SUITE) $(ARGS)
+doctor: $(READY) ## what this machine is, and what would spoil a measurement
+	@$(PYTHON) -m bench doctor $(if $(GPU),--gpu $(GPU)) $(ARGS)
+report: $(READY) ## render a run again from its records: RUN=dir
+	@$(PYTHON) -m reports render $(RUN) $(ARGS)
+compare: $(READY) ## two runs side by side on % of roof: A=dir B=dir
+	@$(PYTHON) -m reports compare $(A) $(B) $(ARGS)
+compile: $(READY) ## compile every Triton kernel for sm80, sm90, sm100; no GPU needed
+	@$(PYTHON) -m kernels compile $(ARGS)
+evidence: $(READY) ## on a GPU: doctor, GPU tests, standard suite and report in under 9 minutes: OUT=dir
+	@$(PYTHON) -m bench evidence $(if $(GPU),--gpu $(GPU)) --out $(OUT) $(ARGS)
+test: $(READY) ## run the tests; those that need a GPU are skipped and counted where there is none
+	@$(PYTHON) -m pytest $(ARGS)
+benchmark: $(READY) ## time the host side: predicting, loading, rendering, launching
+	@$(PYTHON) -m pytest --benchmark-enable --benchmark-only $(ARGS)
+check: lint test ## what CI runs: lint, types, and the tests
+lint: $(READY) ## lint and types; changes nothing
+	@$(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check . && $(PYTHON) -m mypy
+fmt: $(READY) ## rewrite the files as the linter wants them
+	@$(PYTHON) -m ruff check --fix . ; $(PYTHON) -m ruff format .
+clean: ## remove .venv and caches; runs/ is kept
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks build *.egg-info
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(BASE_PYTHON) -c 'import sys; sys.exit("napkin-bench needs Python >= 3.11; say which with BASE_PYTHON=..." if sys.version_info < (3, 11) else 0)'
+	$(BASE_PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@

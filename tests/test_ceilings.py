@@ -1,0 +1,75 @@
+import dataclasses
+
+import pytest
+
+from bench.ceilings import faster_dtype, measured_roofs
+from bench.record import RoofSet, Status
+from predict.resources import Ceiling, Resource
+from tests.factories import ROOFS, make_record
+
+
+def probe(op, dims, time_s, dtype="fp32", implementation="torch", **measured):
+    roofs = RoofSet(datasheet={**ROOFS, Resource.VECTOR_FP32: Ceiling(1e12, "made up")}, measured={})
+    record = make_record(op, dims, dtype=dtype, time_s=time_s, implementation=implementation, roofs=roofs)
+    return dataclasses.replace(record, measurement=dataclasses.replace(record.measurement, **measured))
+
+
+def test_each_probe_gives_the_roof_of_its_own_mix():
+    n = 10**9  # 4 GB
+    roofs = measured_roofs(
+        [
+            probe("stream_read", {"n": n}, 1e-3),
+            probe("stream_write", {"n": n}, 2e-3),
+            probe("stream_copy", {"n": n}, 4e-3),
+            probe("stream_triad", {"n": n}, 6e-3),
+        ]
+    )
+    rates = {resource: roof.per_s for resource, roof in roofs.items()}
+    assert rates == pytest.approx(
+        {Resource.DRAM_READ: 4e12, Resource.DRAM_WRITE: 2e12, Resource.DRAM_COPY: 2e12, Resource.DRAM_TRIAD: 2e12}
+    )
+
+
+def test_the_best_of_several_probes_counts_and_is_named():
+    roofs = measured_roofs(
+        [
+            probe("stream_read", {"n": 10**9}, 2e-3),
+            probe("stream_read", {"n": 10**9}, 1e-3, implementation="triton"),
+            probe("stream_read", {"n": 10**9}, 3e-3, implementation="dot"),
+        ]
+    )
+    assert roofs[Resource.DRAM_READ].per_s == pytest.approx(4e12)
+    assert "by triton" in roofs[Resource.DRAM_READ].source
+    assert "measured 2026-01-01" in roofs[Resource.DRAM_READ].source
+
+
+def test_the_median_counts_not_the_luckiest_sample():
+    # The fixture's samples are 1, 1.1 and 0.9 times the time.
+    assert measured_roofs([probe("stream_read", {"n": 10**9}, 1e-3)])[Resource.DRAM_READ].per_s == pytest.approx(4e12)
+
+
+def test_matmuls_give_compute_roofs_and_matrix_vector_products_give_the_read_roof():
+    square = probe("matmul", {"m": 1000, "n": 1000, "k": 1000}, 1e-3, dtype="bf16")
+    vector = probe("matmul", {"m": 1, "n": 10_000, "k": 10_000}, 1e-3, dtype="fp32")
+    roofs = measured_roofs([square, vector])
+    assert roofs[Resource.TENSOR_BF16].per_s == pytest.approx(2e9 / 1e-3)
+    assert roofs[Resource.DRAM_READ].per_s == pytest.approx(4 * (10**8 + 2 * 10**4) / 1e-3)
+    assert roofs.keys() == {Resource.TENSOR_BF16, Resource.DRAM_READ}
+
+
+def test_a_warm_read_gives_l2_and_never_dram():
+    roofs = measured_roofs([probe("stream_read", {"n": 10**6}, 1e-6, cold_l2=False)])
+    assert roofs.keys() == {Resource.L2}
+
+
+def test_failed_probes_and_empty_launches_give_no_roof():
+    failed = dataclasses.replace(probe("stream_read", {"n": 100}, 1e-6), status=Status.CRASHED, measurement=None)
+    assert measured_roofs([failed, probe("launch", {}, 1e-6)]) == {}
+
+
+@pytest.mark.parametrize(("bf16", "dtype"), [(200e9, "bf16"), (50e9, "fp32"), (100e9, "fp32"), (None, "fp32")])
+def test_bf16_is_chosen_only_where_it_is_faster(bf16, dtype):
+    roofs = {Resource.VECTOR_FP32: Ceiling(100e9, "x")}
+    if bf16:
+        roofs[Resource.TENSOR_BF16] = Ceiling(bf16, "x")
+    assert faster_dtype(roofs).name == dtype

@@ -1,0 +1,161 @@
+"""What only a GPU can show. `pytest -m gpu` runs these; where there is none they are skipped and counted."""
+
+import pytest
+import torch
+
+from bench.cases import CASES, Maker
+from bench.doctor import Level, examine
+from bench.env import NvmlMonitor, environment, other_processes
+from bench.lab import Job, Settings, make_lab
+from bench.measure import Budget, measure
+from bench.physics import impossibility
+from bench.record import Status
+from bench.runner import Plan, Runner
+from bench.stats import summarize
+from bench.timer import CudaTimer, Preparation
+from bench.worker import InProcessBench, WorkerBench
+from predict.gpus import GPUS
+from predict.units import find_dtype
+from predict.workloads import dim_names, make_workload
+
+pytestmark = pytest.mark.gpu
+
+BUDGET = Budget(time_s=0.1, warmup_s=0.05)
+SETTINGS = Settings("cuda", None, force=False, warm_cache=False, budget=BUDGET)
+AWKWARD = {
+    "m": 33,
+    "n": 520,
+    "k": 264,
+    "batch": 3,
+    "seq": 131,
+    "context": 131,
+    "heads": 8,
+    "kv_heads": 2,
+    "head_dim": 64,
+}
+
+
+@pytest.fixture(scope="module")
+def bench():
+    bench = InProcessBench(make_lab(SETTINGS))
+    yield bench
+    bench.close()
+
+
+def median_s(preparation, timer=None):
+    return summarize(measure((timer or CudaTimer()).prepare(preparation), BUDGET).times_s).median_s
+
+
+def reading(size_bytes, *, warm=False):
+    """Reading `size_bytes` of random numbers; inputs are made anew for each set."""
+    device = torch.device("cuda")
+
+    def bind(index):
+        maker = Maker(torch.float32, device, torch.Generator(device).manual_seed(index))
+        return maker.normal(int(size_bytes) // 4).sum
+
+    cache_bytes = torch.cuda.get_device_properties(0).L2_cache_size
+    return Preparation(bind, set_bytes=size_bytes, free_bytes=2**32, cache_bytes=cache_bytes, warm=warm)
+
+
+def test_this_card_is_described_and_read():
+    here = environment("cuda", gpu=None, force=False, warm_cache=False)
+    assert here.sm_count == torch.cuda.get_device_properties(0).multi_processor_count
+    assert here.memory_bytes >= torch.cuda.mem_get_info()[1] * 0.9
+    assert here.driver
+    assert here.mismatches == ()
+    state = NvmlMonitor().read()
+    assert 1e8 < state.sm_hz < 4e9
+    assert isinstance(other_processes(), tuple)
+
+
+def test_the_doctor_finds_no_problem():
+    assert [finding for finding in examine(None) if finding.level is Level.PROBLEM] == []
+
+
+def test_a_flushed_read_is_slower_than_a_warm_one_by_events():
+    half = torch.cuda.get_device_properties(0).L2_cache_size / 2
+    timer = CudaTimer(graph_below_s=0.0)
+    assert median_s(reading(half), timer) > 1.2 * median_s(reading(half, warm=True), timer)
+
+
+def test_a_rotated_read_is_slower_than_a_warm_one_by_graph():
+    quarter = torch.cuda.get_device_properties(0).L2_cache_size / 4
+    timer = CudaTimer(graph_below_s=1.0)
+    assert median_s(reading(quarter), timer) > 1.2 * median_s(reading(quarter, warm=True), timer)
+
+
+def test_events_and_graph_agree_on_a_kernel_that_both_can_time():
+    large = 512 * 2**20  # about 0.1 to 2 ms, well over any cache
+    events = median_s(reading(large), CudaTimer(graph_below_s=0.0))
+    graph = median_s(reading(large), CudaTimer(graph_below_s=10.0))
+    assert graph == pytest.approx(events, rel=0.1)
+
+
+def test_short_kernels_are_timed_in_graphs_and_long_ones_by_events():
+    short, long = (CudaTimer().prepare(reading(size)) for size in (2**20, 2**31))
+    assert (short.method, long.method) == ("cuda_graph", "cuda_event")
+    assert short.launches_per_sample > 10
+    assert (short.cold_l2, long.cold_l2) == (True, True)
+
+
+def test_work_that_cannot_be_captured_is_timed_by_events():
+    x = torch.randn(1000, device="cuda")
+    sampler = CudaTimer().prepare(
+        Preparation(lambda _: lambda: x.sum().item(), set_bytes=x.nbytes, free_bytes=0, cache_bytes=None, warm=True)
+    )
+    assert sampler.method == "cuda_event"
+    assert sampler.sample() > 0
+    assert torch.isfinite(x.sum())  # the failed capture left the context usable
+
+
+def test_a_launch_takes_microseconds_and_not_the_time_of_the_host(bench):
+    outcome = bench.run(Job(make_workload("launch", {}, find_dtype("fp32")), "triton"))
+    assert outcome.status is Status.MEASURED
+    assert 2e-7 < summarize(outcome.measurement.times_s).median_s < 2e-5
+
+
+def test_clock_power_and_throttle_are_recorded(bench):
+    outcome = bench.run(Job(make_workload("matmul", {"m": 4096, "n": 4096, "k": 4096}, find_dtype("bf16")), "torch"))
+    assert outcome.measurement.sm_hz > 1e8
+    assert outcome.measurement.power_w is None or outcome.measurement.power_w > 10
+    assert outcome.measurement.throttle is not None
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "fp16", "fp32", "tf32"])
+@pytest.mark.parametrize("op", CASES)
+def test_every_implementation_is_right_on_awkward_sizes_or_says_why_not(bench, op, dtype):
+    if op == "launch" and dtype != "fp32":
+        dtype = "fp32"
+    workload = make_workload(op, {name: AWKWARD.get(name, 10_007) for name in dim_names(op)}, find_dtype(dtype))
+    outcomes = {impl.name: bench.run(Job(workload, impl.name)) for impl in CASES[op].implementations}
+    for name, outcome in outcomes.items():
+        assert outcome.status in (Status.MEASURED, Status.THROTTLED, Status.SKIPPED), (name, outcome.reason)
+        assert outcome.status is not Status.SKIPPED or outcome.reason
+    measured = {name for name, outcome in outcomes.items() if outcome.status is not Status.SKIPPED}
+    assert measured
+    if dtype in ("bf16", "fp16"):
+        assert "triton" in measured, outcomes["triton"].reason
+
+
+@pytest.mark.parametrize("n", [8192, 4096])
+def test_large_matmul_and_read_stay_below_the_physical_line(bench, n):
+    gpu = GPUS.get(bench.environment.gpu or "")
+    if gpu is None:
+        pytest.skip("this card is not in the table")
+    for workload in (
+        make_workload("matmul", {"m": n, "n": n, "k": n}, find_dtype("bf16")),
+        make_workload("stream_read", {"n": n * 2**16}, find_dtype("fp32")),
+    ):
+        outcome = bench.run(Job(workload, "torch"))
+        assert impossibility(workload.amounts, outcome.measurement, gpu) is None
+
+
+def test_the_smoke_suite_runs_in_a_worker_without_a_failure(tmp_path):
+    bench = WorkerBench(make_lab, SETTINGS, job_limit_s=120.0)
+    try:
+        records = Runner(Plan("smoke", tmp_path / "run"), bench).run()
+    finally:
+        bench.close()
+    bad = [(r.workload.id, r.implementation, r.reason) for r in records if r.status not in ("measured", "skipped")]
+    assert bad == []

@@ -1,0 +1,91 @@
+import dataclasses
+
+import pytest
+
+from bench.cases import CASES
+from bench.suites import BF16, CPU_LAUNCH_LIMIT_S, FP32, SUITES, Target, l2_probe, probes, suite
+from predict.errors import BadRun
+from predict.gpus import GPUS
+from predict.resources import Ceiling, Resource
+from predict.roofline import predict
+from predict.workloads import OPS
+
+H200 = Target("cuda", 143771 * 2**20, 60 * 2**20, BF16)
+CPU_ROOFS = {Resource.VECTOR_FP32: Ceiling(100e9, "x"), Resource.DRAM_READ: Ceiling(10e9, "x")}
+CPU = Target("cpu", 16 * 2**30, 32 * 2**20, FP32, CPU_ROOFS)
+
+
+@pytest.mark.parametrize("target", [H200, CPU], ids=["gpu", "cpu"])
+@pytest.mark.parametrize("name", SUITES)
+def test_a_suite_names_each_workload_once_and_covers_the_three_families(name, target):
+    workloads = suite(name, target)
+    assert len({workload.id for workload in workloads}) == len(workloads)
+    families = {"matmul", "attention_prefill", "attention_decode", "generate_cached", "generate_uncached"}
+    assert {workload.op for workload in workloads} == families
+
+
+@pytest.mark.parametrize("target", [H200, CPU], ids=["gpu", "cpu"])
+def test_suites_grow(target):
+    sizes = [len(suite(name, target)) for name in SUITES]
+    assert sizes == sorted(sizes)
+
+
+def test_every_op_has_a_case_and_every_case_an_op():
+    assert CASES.keys() == OPS.keys()
+    for op, case in CASES.items():
+        names = [implementation.name for implementation in case.implementations]
+        assert len(set(names)) == len(names), op
+        assert any(implementation.devices == ("cuda", "cpu") for implementation in case.implementations), op
+
+
+def test_the_gpu_suite_crosses_the_ridge_of_every_data_centre_card():
+    for name in ("a100-sxm-80gb", "h100-sxm", "h200-sxm", "b200"):
+        bounds = {predict(w.amounts, GPUS[name].roofs).bound for w in suite("quick", H200) if w.op == "matmul"}
+        assert bounds == {Resource.DRAM, Resource.TENSOR_BF16}, name
+
+
+def test_the_standard_suite_spans_what_was_promised():
+    dims = [workload.dims for workload in suite("standard", H200)]
+    assert {1, 8192} <= {d["m"] for d in dims if "m" in d}
+    assert {512, 16384} <= {d["seq"] for d in dims if "seq" in d}
+    assert {1, 256} <= {d["batch"] for d in dims if "context" in d}
+    assert {128, 1024, 32768, 131072} <= {d["context"] for d in dims if "context" in d}
+    assert {64, 128} <= {d["head_dim"] for d in dims if "head_dim" in d}
+    assert {"bf16", "fp16", "fp32", "tf32"} <= {w.dtype.name for w in suite("standard", H200)}
+
+
+def test_a_cpu_suite_leaves_out_what_the_machine_is_too_slow_for():
+    slow = dataclasses.replace(CPU, roofs=CPU_ROOFS | {Resource.VECTOR_FP32: Ceiling(10e9, "x")})
+    assert len(suite("quick", slow)) < len(suite("quick", CPU))
+    for workload in suite("quick", slow):
+        assert predict(workload.amounts, slow.roofs).napkin_s <= CPU_LAUNCH_LIMIT_S
+
+
+def test_the_cpu_weight_is_over_twice_the_cache():
+    for cache_bytes in (8 * 2**20, 105 * 2**20, 512 * 2**20):
+        target = dataclasses.replace(CPU, last_level_cache_bytes=cache_bytes, roofs=None)
+        weights = [w.dims["n"] * w.dims["k"] * 4 for w in suite("quick", target) if w.op == "matmul"]
+        assert min(weights) > 2 * cache_bytes
+
+
+def test_the_probes_measure_every_access_mix_and_the_launch_floor():
+    for target in (H200, CPU):
+        ops = {workload.op for workload in probes(target)}
+        assert ops >= {"launch", "stream_read", "stream_write", "stream_copy", "stream_triad", "matmul"}
+        streams = [workload for workload in probes(target) if workload.op.startswith("stream")]
+        assert all(float(workload.amounts.bytes) > 2 * target.last_level_cache_bytes for workload in streams)
+
+
+def test_probes_fit_in_a_small_card():
+    small = dataclasses.replace(H200, memory_bytes=8 * 2**30)
+    assert all(float(workload.amounts.bytes) < 2 * 2**30 for workload in probes(small))
+
+
+def test_the_l2_probe_fits_in_half_the_cache():
+    assert l2_probe(H200).amounts.bytes_read == 30 * 2**20
+    assert l2_probe(dataclasses.replace(H200, last_level_cache_bytes=None)) is None
+
+
+def test_an_unknown_suite_lists_the_known_ones():
+    with pytest.raises(BadRun, match="no suite 'huge'; known: smoke, quick, standard, full"):
+        suite("huge", H200)

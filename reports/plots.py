@@ -1,0 +1,512 @@
+"""The figures of a run, each drawn from the frame and the roofs alone.
+
+Drawing is deterministic: matplotlib's own defaults rather than the user's, no canvas state, no metadata in the file, so
+that two renderings of the same records are the same bytes.
+"""
+
+import contextlib
+import io
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+from bench.record import RoofSet
+from predict.errors import MissingCeiling, NapkinError
+from predict.resources import Resource, Roofs, find_ceiling, matmul_unit
+from predict.roofline import predict
+from predict.units import duration, find_dtype, percent, si
+from predict.workloads import FloatArray, sweep_amounts
+from reports.load import DIMS_OF_OP, dims_text
+
+DPI = 150
+
+# Okabe and Ito's palette: distinct for the colour-blind. The four streams share a colour and differ in their marker.
+_BLUE, _SKY, _GREEN, _ORANGE, _RED, _PINK, _GREY = (
+    "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#595959",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How an op is drawn in every figure."""
+
+    color: str
+    marker: str
+
+
+LOOKS: Mapping[str, Look] = MappingProxyType(
+    {
+        "matmul": Look(_BLUE, "o"),
+        "attention_prefill": Look(_RED, "^"),
+        "attention_decode": Look(_GREEN, "v"),
+        "generate_cached": Look(_ORANGE, "s"),
+        "generate_uncached": Look(_PINK, "D"),
+        "stream_read": Look(_SKY, "<"),
+        "stream_write": Look(_SKY, ">"),
+        "stream_copy": Look(_SKY, "P"),
+        "stream_triad": Look(_SKY, "X"),
+        "launch": Look(_GREY, "*"),
+    }
+)
+_UNIT_COLORS = (_BLUE, _RED, _GREEN, _PINK, _ORANGE, _SKY)
+_SERIES_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+_MATMUL_PANELS = 6
+
+
+class NothingToDraw(NapkinError):
+    """The run has no rows for this figure; the message says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A figure of the report: its file name without .png, what it shows and what to see in it."""
+
+    name: str
+    draw: Callable[[pd.DataFrame, RoofSet, str], Figure]
+    alt: str
+    caption: str
+
+
+@contextlib.contextmanager
+def _style() -> Iterator[None]:
+    """Matplotlib's defaults and ours, whatever the user's matplotlibrc says."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(
+            {
+                "font.size": 9,
+                "axes.titlesize": 10,
+                "axes.grid": True,
+                "grid.color": "#dddddd",
+                "grid.linewidth": 0.6,
+                "axes.axisbelow": True,
+                "axes.spines.top": False,
+                "axes.spines.right": False,
+                "legend.fontsize": 8,
+                "legend.frameon": False,
+                "lines.markersize": 5,
+            }
+        )
+        yield
+
+
+def to_png(figure: Figure) -> bytes:
+    """The figure as a PNG without time or software in it: equal figures give equal bytes."""
+    buffer = io.BytesIO()
+    with _style():
+        figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+@_style()
+def draw_roofline(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
+    """Attainable FLOP/s against FLOP per byte: the roofs of each unit, and every measured row that does arithmetic."""
+    rows = _measured(frame)
+    rows = rows[(rows["flop"] > 0) & (rows["bytes"] > 0)]
+    if rows.empty:
+        raise NothingToDraw("no measured row does arithmetic on data from memory")
+    units = [unit for unit in Resource if unit in set(rows["unit"])]
+    colors = dict(zip(units, _UNIT_COLORS * 2, strict=False))
+    figure, (axes,) = _figure(
+        machine, "Nothing gets above the lower of its two roofs: memory (slope) and arithmetic (flat)"
+    )
+    intensity = rows["arithmetic_intensity"]
+    span = (min(intensity.min(), 0.3) / 2, max(intensity.max(), 1000.0) * 3)
+    for unit in units:
+        for known, dashed in ((roofs.datasheet, False), (roofs.measured, True)):
+            _draw_roof(axes, unit, known, span=span, color=colors[unit], dashed=dashed)
+    for (unit, op), group in rows.groupby(["unit", "op"], sort=True):
+        axes.plot(
+            group["arithmetic_intensity"], group["flop"] / group["time_s"],
+            linestyle="none", marker=LOOKS[op].marker, color=colors[Resource(unit)], alpha=0.75, markeredgewidth=0,
+        )  # fmt: skip
+    _log(axes, "x", lambda value: f"{value:g}")
+    _log(axes, "y", lambda value: si(value, "FLOP/s"))
+    axes.set_xlim(*span)
+    axes.set_xlabel("arithmetic intensity (FLOP per byte of memory traffic)")
+    axes.set_ylabel("performance (FLOP per second)")
+    _legend(axes, _roofline_handles(rows, roofs, colors))
+    return figure
+
+
+@_style()
+def draw_matmul(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
+    """Time against batch M, one panel for each weight matrix and dtype: memory line, compute line and their ridge."""
+    rows = _measured(frame)
+    rows = rows[rows["op"] == "matmul"]
+    groups = [(key, group) for key, group in rows.groupby(["n", "k", "dtype"], sort=True) if group["m"].nunique() > 1]
+    if not groups:
+        raise NothingToDraw("no weight matrix was multiplied at two batch sizes or more")
+    groups = sorted(groups, key=lambda item: -item[1]["m"].nunique())[:_MATMUL_PANELS]
+    figure, panels = _figure(
+        machine,
+        f"Up to the ridge a larger batch is almost free: time is that of reading the weights ({_primary_name(roofs)} roofs)",
+        panels=len(groups),
+    )
+    implementations = sorted(set(rows["implementation"]))
+    for axes, ((n, k, dtype), group) in zip(panels, groups, strict=True):
+        _draw_matmul_panel(axes, group, roofs.primary, n=int(n), k=int(k), dtype=str(dtype), names=implementations)
+    handles = [
+        _line("predicted: reading and writing memory", color=_GREEN, linestyle="--"),
+        _line("predicted: arithmetic", color=_RED, linestyle="-."),
+        _line("napkin: the larger of both", color="black", linewidth=2.5, alpha=0.35),
+        _line("ridge: where both are equal", color=_GREY, linestyle=":"),
+        *_series_handles(implementations, "measured: "),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
+    return figure
+
+
+@_style()
+def draw_phases(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
+    """How much of the compute roof and of the memory roof prefill and decode attention use, against tokens."""
+    rows = _measured(frame)
+    rows = rows[rows["op"].isin(["attention_prefill", "attention_decode"])]
+    if rows["op"].nunique() < 2:
+        missing = {"attention_prefill", "attention_decode"} - set(rows["op"])
+        raise NothingToDraw(f"no measured row of {' and of '.join(sorted(missing))}: both phases are needed")
+    roof = _primary_name(roofs)
+    figure, panels = _figure(machine, "Prefill uses the arithmetic, decode uses the memory", panels=2, share_y=True)
+    sides = (
+        ("compute_s", f"FLOP per second, in % of the {roof} compute roof"),
+        ("memory_s", f"bytes per second, in % of the {roof} memory roof"),
+    )
+    implementations = sorted(set(rows["implementation"]))
+    for axes, (side, title) in zip(panels, sides, strict=True):
+        for (op, _), group in _configurations(rows, without=("seq", "context")):
+            tokens = group["seq" if op == "attention_prefill" else "context"].astype(float)
+            name = group["implementation"].iloc[0]
+            axes.plot(
+                tokens, group[side] / group["time_s"] * 100,
+                color=LOOKS[op].color, marker=_SERIES_MARKERS[implementations.index(name) % 8], linewidth=1, alpha=0.8,
+            )  # fmt: skip
+        axes.axhline(100, color="black", linewidth=1)
+        _log(axes, "x", _count)
+        axes.set_title(title)
+        axes.set_xlabel("tokens: prompt length of prefill, context length of decode")
+        axes.set_ylim(0, None)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
+    phases = [
+        _line("prefill (whole prompt at once)", color=LOOKS["attention_prefill"].color),
+        _line("decode (one token per sequence)", color=LOOKS["attention_decode"].color),
+    ]
+    handles = [*phases, _line("the roof", color="black"), *_series_handles(implementations, "")]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(5, len(handles)))
+    return figure
+
+
+@_style()
+def draw_cache(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
+    """Time to make token N with and without a KV cache, and how many times longer it takes without."""
+    group = cache_rows(_measured(frame))
+    dims = {name: int(group[name].iloc[0]) for name in DIMS_OF_OP["generate_cached"] if name != "context"}
+    figure, (time_axes, ratio_axes) = _figure(
+        machine, "Without a KV cache every token pays for the whole past again", panels=2
+    )
+    context = np.geomspace(float(group["context"].min()), float(group["context"].max()), 100).round()
+    predicted: dict[str, FloatArray] = {}
+    flop: dict[str, FloatArray] = {}
+    for op, name in (("generate_cached", "with cache"), ("generate_uncached", "without cache")):
+        amounts = sweep_amounts(op, {**dims, "context": context}, find_dtype(group["dtype"].iloc[0]))
+        predicted[op] = np.asarray(predict(amounts, roofs.primary).napkin_s)
+        flop[op] = np.asarray(amounts.flop)
+        rows = _fastest(group[group["op"] == op], "context")
+        look = LOOKS[op]
+        time_axes.plot(
+            rows["context"].astype(float), rows["time_s"], look.marker, color=look.color, label=f"{name}, measured"
+        )
+        time_axes.plot(
+            context, predicted[op], "--", color=look.color, label=f"{name}, napkin ({_primary_name(roofs)} roofs)"
+        )
+    ratios = cache_ratios(group)
+    ratio_axes.plot(
+        context, flop["generate_uncached"] / flop["generate_cached"], ":", color=_GREY, label="ratio of FLOP"
+    )
+    ratio_axes.plot(
+        context, predicted["generate_uncached"] / predicted["generate_cached"], "--", color=_BLUE, label="ratio of napkin times"
+    )  # fmt: skip
+    ratio_axes.plot(ratios.index.astype(float), ratios, "o", color=_BLUE, label="ratio of measured times")
+    time_axes.set_title(f"{dims_text(dims)}, {group['dtype'].iloc[0]}")
+    time_axes.set_ylabel("time for one token in one layer")
+    ratio_axes.set_title("How many times longer it takes without the cache")
+    ratio_axes.set_ylabel("without cache / with cache")
+    _log(time_axes, "y", duration)
+    _log(ratio_axes, "y", lambda value: f"{value:g}x")
+    for axes in (time_axes, ratio_axes):
+        _log(axes, "x", _count)
+        axes.set_xlabel("context: number of the token that is made")
+        axes.legend(loc="upper left")
+        axes.set_ylim(top=axes.get_ylim()[1] * 8)  # room for the legend
+    return figure
+
+
+@_style()
+def draw_parity(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
+    """Measured against predicted time for every row: the napkin, and beside it the expected time where there is one."""
+    rows = _measured(frame)
+    rows = rows[rows["napkin_s"] > 0]
+    if rows.empty:
+        raise NothingToDraw("no measured row has a predicted time above zero")
+    sides = [("napkin_s", f"napkin: lower bound ({_primary_name(roofs)} roofs)")]
+    if rows["expected_s"].notna().any():
+        sides.append(("expected_s", "expected: best guess of the calibrated model"))
+    figure, panels = _figure(
+        machine, "No point may lie below the line: nothing is faster than its napkin", panels=len(sides)
+    )
+    for axes, (side, title) in zip(panels, sides, strict=True):
+        times = pd.concat([rows[side], rows["time_s"]]).dropna()
+        span = np.array([times.min() / 2, times.max() * 2])
+        axes.plot(span, span, color="black", linewidth=1)
+        axes.fill_between(span, span * 0.7, span * 1.3, color="black", alpha=0.1, linewidth=0)
+        for op, group in rows.groupby("op", sort=True):
+            look = LOOKS[op]
+            axes.plot(group[side], group["time_s"], look.marker, color=look.color, alpha=0.75, markeredgewidth=0)
+        for axis in ("x", "y"):
+            _log(axes, axis, duration)
+        axes.set_xlim(*span)
+        axes.set_ylim(*span)
+        axes.set_aspect("equal")
+        axes.set_title(title)
+        axes.set_xlabel("predicted time")
+        axes.set_ylabel("measured time (median)")
+    handles = [_op_handle(op) for op in LOOKS if op in set(rows["op"])]
+    handles.append(_line("measured = predicted; band: within 30 %", color="black"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
+    return figure
+
+
+DRAWINGS: tuple[Drawing, ...] = (
+    Drawing(
+        "roofline",
+        draw_roofline,
+        "Roofline: performance against arithmetic intensity",
+        "Left of a ridge the slope decides: work that does few FLOP per byte waits for memory. Right of it the flat roof "
+        "does. Solid lines are the datasheet, dashed lines what this machine reached in its own probes. Work without "
+        "arithmetic (copy, write, launch) has no place here.",
+    ),
+    Drawing(
+        "matmul",
+        draw_matmul,
+        "Time of a matrix multiplication against its batch size",
+        "Left of the dotted ridge the time hardly moves, because the same weights are read whatever the batch; right of "
+        "it every further row costs. Batching up to the ridge is almost free.",
+    ),
+    Drawing(
+        "phases",
+        draw_phases,
+        "Prefill and decode: share of the compute roof and of the memory roof",
+        "The same attention in its two phases. Prefill is high on the left and low on the right: it is bound by "
+        "arithmetic. Decode is the reverse: it reads the whole cache for one token and is bound by memory.",
+    ),
+    Drawing(
+        "cache",
+        draw_cache,
+        "Time to make one token with and without a KV cache",
+        "The FLOP that a cache saves grow with the context, but the time saved is less than the FLOP saved: the work that "
+        "is left is bound by memory (or by the launch), where FLOP do not count.",
+    ),
+    Drawing(
+        "parity",
+        draw_parity,
+        "Measured time against predicted time",
+        "On the line the measurement equals the prediction; how far a point stands above it is what the napkin leaves out "
+        "(launch, tiles, waves, latency). Below it would be faster than the roof allows.",
+    ),
+)
+
+
+def ridge_batch(roofs: Roofs, *, n: int, k: int, dtype: str) -> float:
+    """The batch M at which a matmul takes as long to compute as to move, infinite where it never does.
+
+    2 M n k / F = (M k + k n + M n) s / B, solved for M. Raises MissingCeiling.
+    """
+    kind = find_dtype(dtype)
+    flop_s = 2.0 * n * k / find_ceiling(matmul_unit(kind), roofs).per_s
+    prediction = predict(sweep_amounts("matmul", {"m": 1, "n": n, "k": k}, kind), roofs)
+    byte_s = next(1 / float(term.per_s) for term in prediction.terms if not term.resource.is_compute) * kind.bytes
+    per_row_s = flop_s - (n + k) * byte_s
+    return n * k * byte_s / per_row_s if per_row_s > 0 else math.inf
+
+
+def cache_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of both generation ops at the one model shape and batch that has most; raises NothingToDraw."""
+    both = rows[rows["op"].isin(["generate_cached", "generate_uncached"])]
+    shape = [name for name in DIMS_OF_OP["generate_cached"] if name != "context"]
+    groups = [group for _, group in both.groupby([*shape, "dtype"], sort=True) if not cache_ratios(group).empty]
+    if not groups:
+        raise NothingToDraw("no token was made both with and without a cache at the same size")
+    return max(groups, key=len)
+
+
+def cache_ratios(group: pd.DataFrame) -> "pd.Series[float]":
+    """Uncached over cached median time by context, the fastest implementation of each; contexts with both only."""
+    cached, uncached = (
+        _fastest(group[group["op"] == op], "context").set_index("context")["time_s"]
+        for op in ("generate_cached", "generate_uncached")
+    )
+    return (uncached / cached).dropna()
+
+
+def _draw_roof(
+    axes: Axes, unit: Resource, roofs: Roofs, *, span: tuple[float, float], color: str, dashed: bool
+) -> None:
+    """One roof of one unit, with its ridge; nothing where either side is not known."""
+    memory = _best_memory(roofs)
+    try:
+        flop_per_s = find_ceiling(unit, roofs).per_s
+    except MissingCeiling:
+        return
+    if memory is None:
+        return
+    ridge = flop_per_s / memory
+    style = (0, (5, 2)) if dashed else "-"
+    axes.plot(
+        [span[0], ridge, span[1]],
+        [span[0] * memory, flop_per_s, flop_per_s],
+        color=color,
+        linestyle=style,
+        linewidth=1.3,
+    )
+    axes.plot([ridge], [flop_per_s], marker="|", markersize=12, color=color)
+    axes.annotate(
+        f"ridge {ridge:.3g} FLOP/B, {si(flop_per_s, 'FLOP/s')}",
+        (ridge, flop_per_s), xytext=(6, -3 if dashed else 3), textcoords="offset points",
+        va="top" if dashed else "bottom", color=color, fontsize=7,
+    )  # fmt: skip
+
+
+def _best_memory(roofs: Roofs) -> float | None:
+    """The vendor's bandwidth, or the best of the measured mixes, in bytes/s."""
+    if Resource.DRAM in roofs:
+        return roofs[Resource.DRAM].per_s
+    return max((ceiling.per_s for name, ceiling in roofs.items() if name.value.startswith("dram.")), default=None)
+
+
+def _roofline_handles(rows: pd.DataFrame, roofs: RoofSet, colors: Mapping[Resource, str]) -> list[Line2D]:
+    handles = [_line(unit, color=color, linewidth=4) for unit, color in colors.items()]
+    for name, known, style in (("datasheet", roofs.datasheet, "-"), ("measured", roofs.measured, "--")):
+        if (memory := _best_memory(known)) is not None:
+            handles.append(_line(f"{name} roof, memory {si(memory, 'B/s')}", color="black", linestyle=style))
+    for op in (op for op in LOOKS if op in set(rows["op"])):
+        handles.append(Line2D([], [], linestyle="none", marker=LOOKS[op].marker, color=_GREY, label=_op_name(op)))
+    return handles
+
+
+def _draw_matmul_panel(
+    axes: Axes, group: pd.DataFrame, roofs: Roofs, *, n: int, k: int, dtype: str, names: Sequence[str]
+) -> None:
+    m = np.geomspace(float(group["m"].min()), float(group["m"].max()), 200)
+    # The curve is smooth: whole batches only would draw steps at its left end.
+    sides = predict(sweep_amounts("matmul", {"m": np.unique(m.round()), "n": n, "k": k}, find_dtype(dtype)), roofs)
+    for term in sides.terms:
+        color, style = (_RED, "-.") if term.resource.is_compute else (_GREEN, "--")
+        axes.plot(np.unique(m.round()), term.time_s, color=color, linestyle=style, linewidth=1.3)
+    axes.plot(np.unique(m.round()), np.asarray(sides.napkin_s), color="black", linewidth=4, alpha=0.25)
+    ridge = ridge_batch(roofs, n=n, k=k, dtype=dtype)
+    if ridge < m[-1]:
+        axes.axvline(ridge, color=_GREY, linestyle=":")
+        axes.annotate(
+            f"ridge\nM = {ridge:.0f}", (ridge, 0), xycoords=("data", "axes fraction"),
+            xytext=(4, 4), textcoords="offset points", color=_GREY, fontsize=8,
+        )  # fmt: skip
+    for index, name in enumerate(names):
+        rows = group[group["implementation"] == name].sort_values("m")
+        axes.errorbar(
+            rows["m"].astype(float), rows["time_s"],
+            yerr=[rows["time_s"] - rows["low_s"], rows["high_s"] - rows["time_s"]],
+            fmt=_SERIES_MARKERS[index % 8], color=_series_color(index), markersize=5, linewidth=1,
+        )  # fmt: skip
+    _log(axes, "x", _count)
+    _log(axes, "y", duration)
+    axes.set_title(f"weights {k} x {n}, {dtype}")
+    axes.set_xlabel("batch M (rows of activations)")
+    axes.set_ylabel("time")
+
+
+def _figure(machine: str, title: str, *, panels: int = 1, share_y: bool = False) -> tuple[Figure, list[Axes]]:
+    """An empty figure with a title that names the machine, and its panels, at most three in a row."""
+    columns = min(panels, 3)
+    lines = math.ceil(panels / columns)
+    size = (9.0, 5.4) if panels == 1 else (4.6 * columns if columns > 2 else 11.0, 1.0 + 3.9 * lines)
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+    figure.suptitle(f"{title}\n{machine}", fontsize=11)
+    grid = figure.subplots(lines, columns, squeeze=False, sharey=share_y)
+    flat = list(grid.flat)
+    for spare in flat[panels:]:
+        spare.remove()
+    return figure, flat[:panels]
+
+
+def _measured(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame[frame["status"] == "measured"]
+
+
+def _fastest(rows: pd.DataFrame, by: str) -> pd.DataFrame:
+    """The fastest implementation at each size, in order of size."""
+    return rows.sort_values("time_s", kind="stable").drop_duplicates(by).sort_values(by)
+
+
+def _configurations(rows: pd.DataFrame, *, without: tuple[str, ...]) -> Iterator[tuple[tuple[str, int], pd.DataFrame]]:
+    """Rows that differ only in the dimensions `without`, with their op and a running number."""
+    for op, of_op in rows.groupby("op", sort=True):
+        keys = [*(name for name in DIMS_OF_OP[op] if name not in without), "dtype", "implementation"]
+        for index, (_, group) in enumerate(of_op.groupby(keys, sort=True)):
+            yield (op, index), group.sort_values(list(set(without) & set(DIMS_OF_OP[op])))
+
+
+def _primary_name(roofs: RoofSet) -> str:
+    return "datasheet" if roofs.datasheet else "measured"
+
+
+def _log(axes: Axes, axis: str, text: Callable[[float], str]) -> None:
+    """A logarithmic axis whose tick labels are text with units."""
+    each = axes.xaxis if axis == "x" else axes.yaxis
+    (axes.set_xscale if axis == "x" else axes.set_yscale)("log", base=2 if text is _count else 10)
+    each.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
+    each.set_minor_formatter(NullFormatter())
+    each.set_minor_locator(NullLocator())
+    if text is not _count:
+        each.set_major_locator(LogLocator(base=10, numticks=8))
+
+
+def _count(value: float) -> str:
+    """A number of rows or tokens: whole up to 9999, then with a binary prefix."""
+    if value < 10_000:
+        return f"{value:g}"
+    return f"{value / 1024:.4g}k" if value < 2**20 else f"{value / 2**20:.4g}M"
+
+
+def _series_color(index: int) -> str:
+    return (_BLUE, _ORANGE, _PINK, _SKY, _GREY)[index % 5]
+
+
+def _line(label: str, **look: object) -> Line2D:
+    return Line2D([], [], label=label, **look)
+
+
+def _series_handles(names: Sequence[str], prefix: str) -> list[Line2D]:
+    return [
+        _line(f"{prefix}{name}", color=_series_color(index), marker=_SERIES_MARKERS[index % 8], linestyle="none")
+        for index, name in enumerate(names)
+    ]
+
+
+def _op_handle(op: str) -> Line2D:
+    return _line(_op_name(op), color=LOOKS[op].color, marker=LOOKS[op].marker, linestyle="none")
+
+
+def _op_name(op: str) -> str:
+    return op.replace("_", " ")
+
+
+def _legend(axes: Axes, handles: Sequence[Line2D]) -> None:
+    axes.legend(handles=list(handles), loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)

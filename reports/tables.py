@@ -1,0 +1,242 @@
+"""Rich tables for the terminal: one per op, predicted beside measured, and what failed with its reason."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from bench.record import Environment, RoofSet
+from predict.resources import Resource, Roofs
+from predict.units import duration, percent, si
+from predict.workloads import OPS
+from reports.load import DIMS_OF_OP, Loaded, dims_text, to_frame
+
+NO_DATASHEET = "no datasheet roof: roofs were measured on this machine"
+# Below this many columns the bound and the expected time are left out, so that no number is cut.
+NARROW = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of an op's table: where its number comes from and how it becomes text. Empty columns are left out."""
+
+    title: str
+    source: str
+    text: Callable[[float], str]
+    narrow: bool = True  # shown on a narrow terminal too
+
+
+@dataclass(frozen=True, slots=True)
+class OpTable:
+    """The rows of one op as text, by size; what all rows share stands in `shared` rather than in a column."""
+
+    op: str
+    shared: str
+    titles: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def times(ratio: float) -> str:
+    """Format a ratio: times(1.5) == "1.50x"."""
+    return f"{ratio:.2f}x" if ratio < 9.995 else f"{ratio:.3g}x" if ratio < 999.5 else f"{ratio:.0f}x"
+
+
+COLUMNS: tuple[Column, ...] = (
+    Column("bound", "bound", str, narrow=False),
+    Column("predicted", "napkin_s", duration),
+    Column("expected", "expected_s", duration, narrow=False),
+    Column("measured", "time_s", duration),
+    Column("ratio", "ratio", times),
+    Column("of datasheet", "of_datasheet", percent),
+    Column("of measured", "of_measured", percent),
+    Column("of held clock", "of_held_clock", percent, narrow=False),
+)
+
+
+def op_tables(frame: pd.DataFrame, *, narrow: bool = False) -> list[OpTable]:
+    """One table per op that the frame holds, in the order of `predict.workloads.OPS`."""
+    return [_op_table(op, frame[frame["op"] == op], narrow=narrow) for op in OPS if (frame["op"] == op).any()]
+
+
+def failures(frame: pd.DataFrame) -> list[tuple[str, str, str, str]]:
+    """Workload, implementation, status and reason of each row that is not a plain measurement."""
+    failed = frame[frame["status"] != "measured"]
+    return list(
+        zip(failed["workload"], failed["implementation"], failed["status"], failed["reason"].fillna(""), strict=True)
+    )
+
+
+def unstable(frame: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """Workload, implementation and stability warnings of each row that has one."""
+    doubtful = frame[frame["warnings"].fillna("") != ""]
+    return list(zip(doubtful["workload"], doubtful["implementation"], doubtful["warnings"], strict=True))
+
+
+def run_tables(loaded: Loaded, *, width: int) -> RenderableType:
+    """Everything about a run that fits a terminal of `width` columns: header, a table per op, failures."""
+    frame = to_frame(loaded.records)
+    narrow = width < NARROW
+    parts: list[RenderableType] = [_header(loaded, frame)]
+    parts += [_rich_op_table(table) for table in op_tables(frame, narrow=narrow)]
+    if narrow:
+        parts.append(Text(f"narrower than {NARROW} columns: bound, expected time and held clock are left out\n", "dim"))
+    if failed := failures(frame):
+        parts.append(_failure_list(failed))
+    if doubtful := unstable(frame):
+        parts.append(Text(f"{len(doubtful)} rows are unstable; `python -m reports render` lists them", "yellow"))
+    return Group(*parts)
+
+
+def machine_lines(environment: Environment) -> tuple[str, ...]:
+    """Who this machine is, in two lines: device and clocks, then versions."""
+    hardware = [environment.name]
+    if environment.gpu and environment.gpu != environment.name:
+        hardware.append(f"SKU {environment.gpu}")
+    if environment.sm_count:
+        hardware.append(f"{environment.sm_count} SMs")
+    if environment.threads:
+        hardware.append(f"{environment.threads} threads")
+    if environment.max_sm_hz:
+        hardware.append(f"SM clock up to {si(environment.max_sm_hz, 'Hz', 4)}")
+    if environment.power_limit_w:
+        hardware.append(f"power limit {environment.power_limit_w:g} W")
+    software = [
+        f"{name} {version}"
+        for name, version in (
+            ("driver", environment.driver),
+            ("CUDA", environment.cuda),
+            ("torch", environment.torch),
+            ("Triton", environment.triton),
+            ("Python", environment.python),
+        )
+        if version
+    ]
+    if environment.commit:
+        software.append(f"commit {environment.commit}{' with local changes' if environment.dirty else ''}")
+    return ", ".join(hardware), ", ".join(software)
+
+
+def loud_lines(loaded: Loaded) -> tuple[str, ...]:
+    """What makes the run doubtful as a whole: mismatches, --force, a warm cache, more than one machine, broken lines."""
+    environment = loaded.environment
+    lines = [f"the driver contradicts the GPU table: {mismatch}" for mismatch in environment.mismatches]
+    if environment.forced:
+        lines.append("forced: this is not the machine that --gpu named, so the roofs may be another card's")
+    if environment.warm_cache:
+        lines.append("warm cache: operands may sit in the last-level cache, so a time may beat the DRAM roof")
+    if environment.mig:
+        lines.append("MIG is on: this is a slice of the card, judged by the roofs of the whole card")
+    if len(loaded.environments) > 1:
+        lines.append(f"the records come from {len(loaded.environments)} different environments; the last one is shown")
+    if loaded.broken:
+        lines.append(f"{len(loaded.broken)} broken lines were skipped, the first: {loaded.broken[0]}")
+    return tuple(lines)
+
+
+def roof_rows(roofs: RoofSet) -> list[tuple[str, str, str, str]]:
+    """Resource, datasheet rate, measured rate and where the figures come from, for every roof known."""
+    rows = []
+    for resource in Resource:
+        if resource in roofs.datasheet or resource in roofs.measured:
+            kinds = (("datasheet", roofs.datasheet), ("measured", roofs.measured))
+            sources = "; ".join(f"{kind}: {known[resource].source}" for kind, known in kinds if resource in known)
+            rows.append((resource, _rate(resource, roofs.datasheet), _rate(resource, roofs.measured), sources))
+    return rows
+
+
+def clock_text(frame: pd.DataFrame) -> str:
+    """The SM clocks that were held during the measurements; empty where the machine cannot tell."""
+    clocks = frame["sm_hz"].dropna()
+    if clocks.empty:
+        return ""
+    low, middle, high = clocks.min(), clocks.median(), clocks.max()
+    return f"SM clock held: median {si(middle, 'Hz', 4)}, from {si(low, 'Hz', 4)} to {si(high, 'Hz', 4)}"
+
+
+def _op_table(op: str, rows: pd.DataFrame, *, narrow: bool) -> OpTable:
+    keys = [*DIMS_OF_OP[op], "dtype", "implementation"]
+    # What varies least stands left, so that a sweep reads down the table.
+    varying = sorted((key for key in keys[:-1] if rows[key].nunique() > 1), key=lambda key: rows[key].nunique())
+    rows = rows.sort_values([*varying, "implementation"], kind="stable")
+    shared = {key: rows[key].iloc[0] for key in keys if key not in (*varying, "implementation")}
+    columns = [
+        column
+        for column in COLUMNS
+        if (column.narrow or not narrow) and (rows[column.source].notna().any() or column.source == "time_s")
+    ]
+    return OpTable(
+        op,
+        _shared_text(shared),
+        (*varying, "implementation", *(column.title for column in columns)),
+        tuple(_op_row(row, [*varying, "implementation"], columns) for row in rows.to_dict(orient="records")),
+    )
+
+
+def _shared_text(shared: Mapping[str, object]) -> str:
+    dims = {name: size for name, size in shared.items() if name != "dtype"}
+    return ", ".join(text for text in (dims_text(dims), str(shared.get("dtype", ""))) if text)
+
+
+def _op_row(row: Mapping[str, object], keys: list[str], columns: list[Column]) -> tuple[str, ...]:
+    cells = [_cell(row[column.source], column) for column in columns]
+    if row["status"] != "measured":
+        place = next(index for index, column in enumerate(columns) if column.source == "time_s")
+        cells[place] = f"{cells[place]} {row['status']}".strip()
+    return (*(str(row[key]) for key in keys), *cells)
+
+
+def _cell(value: object, column: Column) -> str:
+    return "" if pd.isna(value) else column.text(value)  # type: ignore[call-overload,arg-type]
+
+
+def _rate(resource: Resource, roofs: Roofs) -> str:
+    if resource not in roofs:
+        return ""
+    return si(roofs[resource].per_s, "FLOP/s" if resource.is_compute else "B/s")
+
+
+def _header(loaded: Loaded, frame: pd.DataFrame) -> RenderableType:
+    parts: list[RenderableType] = [Text(line, "bold red") for line in loud_lines(loaded)]
+    parts += [Text(line) for line in machine_lines(loaded.environment)]
+    if clocks := clock_text(frame):
+        parts.append(Text(clocks))
+    if not loaded.roofs.datasheet:
+        parts.append(Text(NO_DATASHEET, "bold yellow"))
+    parts.append(Padding(_rich_roofs(loaded.roofs), (1, 0)))
+    return Group(*parts)
+
+
+def _rich_roofs(roofs: RoofSet) -> Table:
+    rows = roof_rows(roofs)
+    titles = ["roof", "datasheet", "measured"] if roofs.datasheet else ["roof", "measured"]
+    table = Table(title="roofs", title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+    for title in titles:
+        table.add_column(title, justify="left" if title == "roof" else "right", no_wrap=True)
+    for resource, datasheet, measured, _ in rows:
+        table.add_row(*([resource, datasheet, measured] if roofs.datasheet else [resource, measured]))
+    return table
+
+
+def _rich_op_table(op_table: OpTable) -> RenderableType:
+    title = f"{op_table.op}  ({op_table.shared})" if op_table.shared else op_table.op
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+    for name in op_table.titles:
+        left = name in ("implementation", "dtype", "bound")
+        # Two-word titles break at the space; numbers never do.
+        table.add_column(name.replace("of ", "% of\n"), justify="left" if left else "right", no_wrap=True)
+    for row in op_table.rows:
+        table.add_row(*row)
+    return Padding(table, (0, 0, 1, 0))
+
+
+def _failure_list(failed: list[tuple[str, str, str, str]]) -> RenderableType:
+    lines: list[RenderableType] = [Text(f"{len(failed)} rows are not plain measurements", "bold")]
+    for workload, implementation, status, reason in failed:
+        lines.append(Text(f"{workload} {implementation}: {status}"))
+        lines.append(Padding(Text(reason, "dim"), (0, 0, 0, 4)))
+    lines.append(Text(""))
+    return Group(*lines)

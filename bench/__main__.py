@@ -25,7 +25,9 @@ from bench.runner import FAILED, Plan, Runner, jobs_of, probe_jobs, target_of
 from bench.suites import SUITES, check_suite, suite
 from bench.worker import WorkerBench
 from predict.errors import BadRun, NapkinError
-from reports import page, tables
+from reports import page
+from reports.__main__ import print_run
+from reports.load import load_records
 
 app = typer.Typer(
     help="Measure this machine's GPU, or its CPU, against napkin math.",
@@ -86,11 +88,12 @@ def run(
         except KeyboardInterrupt:
             typer.echo(f"stopped; what was measured is kept; go on with --out {folder} --resume", err=True)
             raise typer.Exit(130) from None
-    report = page.write_report(folder)
+    loaded = load_records(folder)
+    report = page.write_report(loaded, folder)
     if as_json:
         typer.echo(json.dumps(_summary(folder, report, records), indent=2))
     else:
-        tables.print_run(folder)
+        print_run(loaded)
         typer.echo(f"records  {folder / store.RECORDS}\nreport   {report}")
     if any(record.status in FAILED for record in records):
         raise typer.Exit(1)

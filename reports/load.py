@@ -2,10 +2,11 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import pandas as pd
 
@@ -111,6 +112,12 @@ def to_frame(records: Sequence[Record]) -> pd.DataFrame:
         napkin_s = frame.pop(f"{roof}_s")
         frame[f"of_{roof}"] = napkin_s.where(napkin_s > 0) / frame["time_s"]
     return frame
+
+
+def groups_of(frame: pd.DataFrame, columns: Sequence[str]) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
+    """The values of `columns` and the rows that share them, sorted by those values."""
+    for values, group in frame.groupby(list(columns), sort=True):
+        yield (values if isinstance(values, tuple) else (values,)), group
 
 
 def machine_name(environment: Environment) -> str:

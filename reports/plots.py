@@ -18,14 +18,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.typing import LineStyleType
 
 from bench.record import RoofSet
 from predict.errors import MissingCeiling, NapkinError
 from predict.resources import Resource, Roofs, find_ceiling, matmul_unit
 from predict.roofline import predict
-from predict.units import duration, find_dtype, percent, si
+from predict.units import duration, find_dtype, si
 from predict.workloads import FloatArray, sweep_amounts
-from reports.load import DIMS_OF_OP, dims_text
+from reports.compare import Comparison
+from reports.load import DIMS_OF_OP, dims_text, groups_of
 
 DPI = 150
 
@@ -124,10 +126,10 @@ def draw_roofline(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
     for unit in units:
         for known, dashed in ((roofs.datasheet, False), (roofs.measured, True)):
             _draw_roof(axes, unit, known, span=span, color=colors[unit], dashed=dashed)
-    for (unit, op), group in rows.groupby(["unit", "op"], sort=True):
+    for (unit, op), group in groups_of(rows, ["unit", "op"]):
         axes.plot(
             group["arithmetic_intensity"], group["flop"] / group["time_s"],
-            linestyle="none", marker=LOOKS[op].marker, color=colors[Resource(unit)], alpha=0.75, markeredgewidth=0,
+            linestyle="none", marker=LOOKS[op].marker, color=colors[unit], alpha=0.75, markeredgewidth=0,
         )  # fmt: skip
     _log(axes, "x", lambda value: f"{value:g}")
     _log(axes, "y", lambda value: si(value, "FLOP/s"))
@@ -143,13 +145,13 @@ def draw_matmul(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
     """Time against batch M, one panel for each weight matrix and dtype: memory line, compute line and their ridge."""
     rows = _measured(frame)
     rows = rows[rows["op"] == "matmul"]
-    groups = [(key, group) for key, group in rows.groupby(["n", "k", "dtype"], sort=True) if group["m"].nunique() > 1]
+    groups = [(key, group) for key, group in groups_of(rows, ["n", "k", "dtype"]) if group["m"].nunique() > 1]
     if not groups:
         raise NothingToDraw("no weight matrix was multiplied at two batch sizes or more")
     groups = sorted(groups, key=lambda item: -item[1]["m"].nunique())[:_MATMUL_PANELS]
     figure, panels = _figure(
         machine,
-        f"Up to the ridge a larger batch is almost free: time is that of reading the weights ({_primary_name(roofs)} roofs)",
+        f"Up to the ridge a larger batch is almost free: the weights are read once ({_primary_name(roofs)} roofs)",
         panels=len(groups),
     )
     implementations = sorted(set(rows["implementation"]))
@@ -158,7 +160,7 @@ def draw_matmul(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
     handles = [
         _line("predicted: reading and writing memory", color=_GREEN, linestyle="--"),
         _line("predicted: arithmetic", color=_RED, linestyle="-."),
-        _line("napkin: the larger of both", color="black", linewidth=2.5, alpha=0.35),
+        _line("napkin: the larger of both", color="black", width=2.5, alpha=0.35),
         _line("ridge: where both are equal", color=_GREY, linestyle=":"),
         *_series_handles(implementations, "measured: "),
     ]
@@ -231,9 +233,8 @@ def draw_cache(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
     ratio_axes.plot(
         context, flop["generate_uncached"] / flop["generate_cached"], ":", color=_GREY, label="ratio of FLOP"
     )
-    ratio_axes.plot(
-        context, predicted["generate_uncached"] / predicted["generate_cached"], "--", color=_BLUE, label="ratio of napkin times"
-    )  # fmt: skip
+    napkin_ratio = predicted["generate_uncached"] / predicted["generate_cached"]
+    ratio_axes.plot(context, napkin_ratio, "--", color=_BLUE, label="ratio of napkin times")
     ratio_axes.plot(ratios.index.astype(float), ratios, "o", color=_BLUE, label="ratio of measured times")
     time_axes.set_title(f"{dims_text(dims)}, {group['dtype'].iloc[0]}")
     time_axes.set_ylabel("time for one token in one layer")
@@ -267,7 +268,7 @@ def draw_parity(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
         span = np.array([times.min() / 2, times.max() * 2])
         axes.plot(span, span, color="black", linewidth=1)
         axes.fill_between(span, span * 0.7, span * 1.3, color="black", alpha=0.1, linewidth=0)
-        for op, group in rows.groupby("op", sort=True):
+        for (op,), group in groups_of(rows, ["op"]):
             look = LOOKS[op]
             axes.plot(group[side], group["time_s"], look.marker, color=look.color, alpha=0.75, markeredgewidth=0)
         for axis in ("x", "y"):
@@ -289,16 +290,16 @@ DRAWINGS: tuple[Drawing, ...] = (
         "roofline",
         draw_roofline,
         "Roofline: performance against arithmetic intensity",
-        "Left of a ridge the slope decides: work that does few FLOP per byte waits for memory. Right of it the flat roof "
-        "does. Solid lines are the datasheet, dashed lines what this machine reached in its own probes. Work without "
-        "arithmetic (copy, write, launch) has no place here.",
+        "Left of a ridge the slope decides: work that does few FLOP per byte waits for memory. Right of it the flat "
+        "roof does. Solid lines are the datasheet, dashed lines what this machine reached in its own probes. Work "
+        "without arithmetic (copy, write, launch) has no place here.",
     ),
     Drawing(
         "matmul",
         draw_matmul,
         "Time of a matrix multiplication against its batch size",
-        "Left of the dotted ridge the time hardly moves, because the same weights are read whatever the batch; right of "
-        "it every further row costs. Batching up to the ridge is almost free.",
+        "Left of the dotted ridge the time hardly moves, because the same weights are read whatever the batch; right "
+        "of it every further row costs. Batching up to the ridge is almost free.",
     ),
     Drawing(
         "phases",
@@ -311,17 +312,43 @@ DRAWINGS: tuple[Drawing, ...] = (
         "cache",
         draw_cache,
         "Time to make one token with and without a KV cache",
-        "The FLOP that a cache saves grow with the context, but the time saved is less than the FLOP saved: the work that "
-        "is left is bound by memory (or by the launch), where FLOP do not count.",
+        "The FLOP that a cache saves grow with the context, but the time saved is less than the FLOP saved: the work "
+        "that is left is bound by memory (or by the launch), where FLOP do not count.",
     ),
     Drawing(
         "parity",
         draw_parity,
         "Measured time against predicted time",
-        "On the line the measurement equals the prediction; how far a point stands above it is what the napkin leaves out "
-        "(launch, tiles, waves, latency). Below it would be faster than the roof allows.",
+        "On the line the measurement equals the prediction; how far a point stands above it is what the napkin leaves "
+        "out (launch, tiles, waves, latency). Below it would be faster than the roof allows.",
     ),
 )
+
+
+@_style()
+def draw_comparison(comparison: Comparison) -> Figure:
+    """Share of the roof that each common row reaches in both runs, one panel per op."""
+    rows = comparison.rows.dropna(subset=["of_roof_a", "of_roof_b"])
+    ops = [op for op in LOOKS if op in set(rows["op"])]
+    if not ops:
+        raise NothingToDraw("no common row has a roof in both runs")
+    title = f"Share of its roof that each row reaches: {comparison.machine_a} against {comparison.machine_b}"
+    figure, panels = _figure("on the diagonal both machines are used equally well", title, panels=len(ops))
+    for axes, op in zip(panels, ops, strict=True):
+        group = rows[rows["op"] == op]
+        top = max(1.05, group[["of_roof_a", "of_roof_b"]].max().max() * 1.05) * 100
+        axes.plot([0, top], [0, top], color="black", linewidth=1)
+        for index, ((name,), of_name) in enumerate(groups_of(group, ["implementation"])):
+            axes.plot(
+                of_name["of_roof_a"] * 100, of_name["of_roof_b"] * 100, linestyle="none", alpha=0.8,
+                marker=_SERIES_MARKERS[index % 8], color=_series_color(index), label=name,
+            )  # fmt: skip
+        axes.set_title(_op_name(op))
+        axes.set_xlabel(f"A: {comparison.machine_a} (% of roof)")
+        axes.set_ylabel(f"B: {comparison.machine_b} (% of roof)")
+        axes.set_aspect("equal")
+        axes.legend(loc="upper left")
+    return figure
 
 
 def ridge_batch(roofs: Roofs, *, n: int, k: int, dtype: str) -> float:
@@ -341,7 +368,7 @@ def cache_rows(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows of both generation ops at the one model shape and batch that has most; raises NothingToDraw."""
     both = rows[rows["op"].isin(["generate_cached", "generate_uncached"])]
     shape = [name for name in DIMS_OF_OP["generate_cached"] if name != "context"]
-    groups = [group for _, group in both.groupby([*shape, "dtype"], sort=True) if not cache_ratios(group).empty]
+    groups = [group for _, group in groups_of(both, [*shape, "dtype"]) if not cache_ratios(group).empty]
     if not groups:
         raise NothingToDraw("no token was made both with and without a cache at the same size")
     return max(groups, key=len)
@@ -392,13 +419,16 @@ def _best_memory(roofs: Roofs) -> float | None:
 
 
 def _roofline_handles(rows: pd.DataFrame, roofs: RoofSet, colors: Mapping[Resource, str]) -> list[Line2D]:
-    handles = [_line(unit, color=color, linewidth=4) for unit, color in colors.items()]
-    for name, known, style in (("datasheet", roofs.datasheet, "-"), ("measured", roofs.measured, "--")):
+    handles = [_line(unit, color=color, width=4) for unit, color in colors.items()]
+    styles: tuple[tuple[str, Roofs, LineStyleType], ...] = (
+        ("datasheet", roofs.datasheet, "-"),
+        ("measured", roofs.measured, "--"),
+    )
+    for name, known, style in styles:
         if (memory := _best_memory(known)) is not None:
             handles.append(_line(f"{name} roof, memory {si(memory, 'B/s')}", color="black", linestyle=style))
-    for op in (op for op in LOOKS if op in set(rows["op"])):
-        handles.append(Line2D([], [], linestyle="none", marker=LOOKS[op].marker, color=_GREY, label=_op_name(op)))
-    return handles
+    ops = [op for op in LOOKS if op in set(rows["op"])]
+    return [*handles, *(_line(_op_name(op), color=_GREY, marker=LOOKS[op].marker, linestyle="none") for op in ops)]
 
 
 def _draw_matmul_panel(
@@ -457,9 +487,9 @@ def _fastest(rows: pd.DataFrame, by: str) -> pd.DataFrame:
 
 def _configurations(rows: pd.DataFrame, *, without: tuple[str, ...]) -> Iterator[tuple[tuple[str, int], pd.DataFrame]]:
     """Rows that differ only in the dimensions `without`, with their op and a running number."""
-    for op, of_op in rows.groupby("op", sort=True):
+    for (op,), of_op in groups_of(rows, ["op"]):
         keys = [*(name for name in DIMS_OF_OP[op] if name not in without), "dtype", "implementation"]
-        for index, (_, group) in enumerate(of_op.groupby(keys, sort=True)):
+        for index, (_, group) in enumerate(groups_of(of_op, keys)):
             yield (op, index), group.sort_values(list(set(without) & set(DIMS_OF_OP[op])))
 
 
@@ -489,8 +519,19 @@ def _series_color(index: int) -> str:
     return (_BLUE, _ORANGE, _PINK, _SKY, _GREY)[index % 5]
 
 
-def _line(label: str, **look: object) -> Line2D:
-    return Line2D([], [], label=label, **look)
+def _line(
+    label: str,
+    *,
+    color: str,
+    linestyle: LineStyleType = "-",
+    marker: str = "None",
+    width: float = 1.3,
+    alpha: float = 1.0,
+) -> Line2D:
+    """A legend entry."""
+    return Line2D(
+        [], [], label=label, color=color, linestyle=linestyle, marker=marker, linewidth=width, alpha=alpha
+    )  # fmt: skip
 
 
 def _series_handles(names: Sequence[str], prefix: str) -> list[Line2D]:

@@ -1,6 +1,6 @@
 """Rich tables for the terminal: one per op, predicted beside measured, and what failed with its reason."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -13,6 +13,7 @@ from bench.record import Environment, RoofSet
 from predict.resources import Resource, Roofs
 from predict.units import duration, percent, si
 from predict.workloads import OPS
+from reports.compare import Comparison
 from reports.load import DIMS_OF_OP, Loaded, dims_text, to_frame
 
 NO_DATASHEET = "no datasheet roof: roofs were measured on this machine"
@@ -121,7 +122,7 @@ def machine_lines(environment: Environment) -> tuple[str, ...]:
 
 
 def loud_lines(loaded: Loaded) -> tuple[str, ...]:
-    """What makes the run doubtful as a whole: mismatches, --force, a warm cache, more than one machine, broken lines."""
+    """What makes the run doubtful as a whole: mismatches, --force, a warm cache, several machines, broken lines."""
     environment = loaded.environment
     lines = [f"the driver contradicts the GPU table: {mismatch}" for mismatch in environment.mismatches]
     if environment.forced:
@@ -139,12 +140,12 @@ def loud_lines(loaded: Loaded) -> tuple[str, ...]:
 
 def roof_rows(roofs: RoofSet) -> list[tuple[str, str, str, str]]:
     """Resource, datasheet rate, measured rate and where the figures come from, for every roof known."""
-    rows = []
+    rows: list[tuple[str, str, str, str]] = []
     for resource in Resource:
         if resource in roofs.datasheet or resource in roofs.measured:
             kinds = (("datasheet", roofs.datasheet), ("measured", roofs.measured))
             sources = "; ".join(f"{kind}: {known[resource].source}" for kind, known in kinds if resource in known)
-            rows.append((resource, _rate(resource, roofs.datasheet), _rate(resource, roofs.measured), sources))
+            rows.append((resource.value, _rate(resource, roofs.datasheet), _rate(resource, roofs.measured), sources))
     return rows
 
 
@@ -181,7 +182,7 @@ def _shared_text(shared: Mapping[str, object]) -> str:
     return ", ".join(text for text in (dims_text(dims), str(shared.get("dtype", ""))) if text)
 
 
-def _op_row(row: Mapping[str, object], keys: list[str], columns: list[Column]) -> tuple[str, ...]:
+def _op_row(row: Mapping[Hashable, object], keys: list[str], columns: list[Column]) -> tuple[str, ...]:
     cells = [_cell(row[column.source], column) for column in columns]
     if row["status"] != "measured":
         place = next(index for index, column in enumerate(columns) if column.source == "time_s")
@@ -240,3 +241,39 @@ def _failure_list(failed: list[tuple[str, str, str, str]]) -> RenderableType:
         lines.append(Padding(Text(reason, "dim"), (0, 0, 0, 4)))
     lines.append(Text(""))
     return Group(*lines)
+
+
+def comparison_tables(comparison: Comparison) -> RenderableType:
+    """Two runs side by side: a table per op, then geometric means and what could not be compared."""
+    parts: list[RenderableType] = [
+        Text(f"A: {comparison.machine_a}    B: {comparison.machine_b}", "bold"),
+        *(Text(warning, "yellow") for warning in comparison.warnings),
+        Text(""),
+    ]
+    parts += [_comparison_table(op, comparison) for op in OPS if op in set(comparison.rows["op"])]
+    means = ", ".join(f"{op} {times(ratio)}" for op, ratio in comparison.by_op.items())
+    parts.append(Text(f"time of B over A, geometric mean by op: {means}"))
+    for side, names in (("A", comparison.only_a), ("B", comparison.only_b)):
+        if names:
+            parts.append(Text(f"{len(names)} rows measured in {side} only, such as {names[0]}", "dim"))
+    return Group(*parts)
+
+
+def _comparison_table(op: str, comparison: Comparison) -> RenderableType:
+    rows = comparison.rows[comparison.rows["op"] == op]
+    table = Table(title=op, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+    for name in ("workload", "implementation", "A", "B", "% of roof\nA", "% of roof\nB", "B/A", "verdict"):
+        left = name in ("workload", "implementation", "verdict")
+        table.add_column(name, justify="left" if left else "right", no_wrap=name != "workload", overflow="fold")
+    for row in rows.to_dict(orient="records"):
+        table.add_row(
+            row["workload"].removeprefix(f"{op}-"),
+            row["implementation"],
+            duration(row["time_s_a"]),
+            duration(row["time_s_b"]),
+            "" if pd.isna(row["of_roof_a"]) else percent(row["of_roof_a"]),
+            "" if pd.isna(row["of_roof_b"]) else percent(row["of_roof_b"]),
+            times(row["ratio"]),
+            row["verdict"],
+        )
+    return Padding(table, (0, 0, 1, 0))

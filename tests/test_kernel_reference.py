@@ -10,6 +10,11 @@ from kernels.precision import round_to_tf32
 PRECISIONS = ("fp64", "fp32", "tf32", "bf16", "fp16")
 
 
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
 def test_matmul_by_hand():
     a = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
     b = torch.tensor([[5.0, 6.0], [7.0, 8.0]])

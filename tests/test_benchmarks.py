@@ -1,0 +1,75 @@
+"""What the host side costs: `make benchmark` shows the times. With `make test` each runs once, as a plain test."""
+
+import numpy as np
+import pytest
+
+from bench import store
+from bench.cases import CASES, make_inputs
+from bench.record import from_line, to_line
+from predict.gpus import GPUS
+from predict.roofline import predict
+from predict.units import find_dtype
+from predict.workloads import make_workload, sweep_amounts
+from reports import load, page, tables
+from tests.factories import make_record
+
+BF16 = find_dtype("bf16")
+MANY = 100_000
+
+
+@pytest.fixture(scope="module")
+def large_run(tmp_path_factory):
+    """A run of 300 records, as the standard suite leaves it."""
+    folder = tmp_path_factory.mktemp("run")
+    for m in range(1, 151):
+        for implementation in ("torch", "triton"):
+            record = make_record(dims={"m": m, "n": 4096, "k": 4096}, implementation=implementation, time_s=m * 1e-5)
+            store.append(folder / store.RECORDS, record)
+    return folder
+
+
+def test_predicting_a_million_shapes(benchmark):
+    m, n, k = (np.arange(1, 101).reshape(shape) * 64 for shape in ((-1, 1, 1), (1, -1, 1), (1, 1, -1)))
+    roofs = GPUS["h100-sxm"].roofs
+    prediction = benchmark(lambda: predict(sweep_amounts("matmul", {"m": m, "n": n, "k": k}, BF16), roofs))
+    assert np.shape(prediction.napkin_s) == (100, 100, 100)
+
+
+def test_predicting_one_kernel(benchmark):
+    dims = {"m": 16, "n": 8192, "k": 8192}
+    prediction = benchmark(lambda: predict(make_workload("matmul", dims, BF16).amounts, GPUS["h100-sxm"].roofs))
+    assert prediction.bound == "dram"
+
+
+def test_writing_a_record(benchmark):
+    assert benchmark(to_line, make_record()).startswith("{")
+
+
+def test_reading_a_record(benchmark):
+    assert benchmark(from_line, to_line(make_record())) == make_record()
+
+
+def test_loading_a_hundred_thousand_records(benchmark, tmp_path):
+    enabled = benchmark.enabled
+    count = MANY if enabled else 100
+    line = to_line(make_record())
+    lines = [line.replace('"implementation":"torch"', f'"implementation":"torch{i}"') for i in range(count)]
+    (tmp_path / store.RECORDS).write_text("\n".join(lines) + "\n")
+    frame = benchmark.pedantic(lambda: load.to_frame(load.load_records(tmp_path).records), rounds=1)
+    assert len(frame) == count
+
+
+def test_rendering_a_report_of_300_records(benchmark, large_run):
+    assert benchmark.pedantic(page.write_report, args=(load.load_records(large_run), large_run), rounds=3)
+
+
+def test_rendering_the_terminal_table_of_300_records(benchmark, large_run):
+    assert benchmark(tables.run_tables, load.load_records(large_run), width=120)
+
+
+def test_launching_a_small_matmul(benchmark, device):
+    """Python, dispatch and launch of the PyTorch implementation; on a GPU the kernel itself runs on meanwhile."""
+    workload = make_workload("matmul", {"m": 1, "n": 16, "k": 16}, find_dtype("fp32"))
+    inputs = make_inputs(workload, device, index=0)
+    run = CASES["matmul"].implementation("torch").bind(workload)
+    assert benchmark(run, *inputs).shape == (1, 16)

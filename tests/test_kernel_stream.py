@@ -1,0 +1,77 @@
+import pytest
+import torch
+
+from kernels import eager, reference
+
+pytest.importorskip("triton")
+from kernels import launch, stream
+
+DTYPES = ("fp64", "fp32", "fp16", pytest.param("bf16", marks=pytest.mark.gpu))
+TORCH = {"fp64": torch.float64, "fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+SMALL = stream.StreamConfig(block_bytes=256, num_warps=1, programs_per_sm=2)
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [1, 1000, 20_001])
+@pytest.mark.parametrize("module", [stream, eager])
+def test_streams(module, n, dtype, device):
+    a, b = (torch.randn(n, dtype=TORCH[dtype], device=device) for _ in range(2))
+    total = module.stream_read(a)
+    assert total.shape == ()
+    assert total.dtype == (torch.float64 if dtype == "fp64" else torch.float32)
+    assert (total.double() - reference.stream_read(a)).abs() <= 1e-6 * a.double().abs().sum()
+    assert torch.equal(module.stream_write(a), reference.stream_write(a, dtype))
+    assert torch.equal(module.stream_copy(a), a)
+    assert module.stream_copy(a).data_ptr() != a.data_ptr()
+    triad = reference.stream_triad(a, b)
+    eps = torch.finfo(TORCH[dtype]).eps
+    assert ((module.stream_triad(a, b).double() - triad).abs() <= 2 * eps * (a.abs() + 3 * b.abs())).all()
+
+
+def test_a_read_of_many_blocks_loops(device):
+    x = torch.randn(3001, device=device)
+    total = stream.stream_read(x, config=SMALL)
+    assert (total.double() - reference.stream_read(x)).abs() <= 1e-6 * x.abs().sum()
+
+
+def test_dot_of_halves(device):
+    x = torch.randn(1000, device=device)
+    torch.testing.assert_close(eager.stream_read_dot(x).double(), reference.stream_read_dot(x), rtol=1e-4, atol=1e-3)
+    with pytest.raises(ValueError, match="n=999 must be even"):
+        eager.stream_read_dot(x[1:])
+    with pytest.raises(ValueError, match="does not support fp16"):
+        eager.stream_read_dot(x.half())
+
+
+@pytest.mark.parametrize("module", [stream, eager])
+@pytest.mark.parametrize("op", ["stream_read", "stream_write", "stream_copy"])
+def test_bad_inputs_are_refused(module, op, device):
+    run = getattr(module, op)
+    with pytest.raises(ValueError, match="must be at least 1"):
+        run(torch.ones(0, device=device))
+    with pytest.raises(ValueError, match=r"must have shape \(n\)"):
+        run(torch.ones(2, 2, device=device))
+    with pytest.raises(ValueError, match="must be contiguous, not of stride 2"):
+        run(torch.ones(8, device=device)[::2])
+
+
+def test_unsupported_inputs_are_refused(device):
+    with pytest.raises(ValueError, match="stream_copy does not support int32; supported: fp64, fp32, bf16, fp16"):
+        stream.stream_copy(torch.ones(4, dtype=torch.int32, device=device))
+    for module in (stream, eager):
+        with pytest.raises(ValueError, match="differ in length: 4 and 5"):
+            module.stream_triad(torch.ones(4, device=device), torch.ones(5, device=device))
+
+
+@pytest.mark.parametrize("module", [launch, eager])
+def test_launch_leaves_the_zero(module, device):
+    x = torch.zeros(1, device=device)
+    assert module.launch(x) is x
+    assert torch.equal(x.double(), reference.launch(x))
+    with pytest.raises(ValueError, match=r"must have shape \(1,\)"):
+        module.launch(torch.zeros(2, device=device))

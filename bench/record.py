@@ -7,6 +7,7 @@ Raw samples and amounts are stored; rates, means and percentages never are. `nap
 import dataclasses
 import functools
 import json
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -18,7 +19,7 @@ from predict.errors import BadRecord, NapkinError
 from predict.resources import Roofs
 from predict.roofline import Prediction
 from predict.units import DType, find_dtype
-from predict.workloads import Workload
+from predict.workloads import OPS, Workload, dim_names
 
 # Version of the line's layout. 1: first.
 SCHEMA = 1
@@ -150,7 +151,22 @@ def from_line(line: str) -> Record:
     if data["schema"] != SCHEMA:
         raise BadRecord(f"schema {data['schema']!r}, this version reads {SCHEMA}; use the version that wrote it")
     record: Record = _decoder(Record)(data, "")
+    _check(record)
     return record
+
+
+def _check(record: Record) -> None:
+    """Refuse what has the right types and makes no sense."""
+    op, dims = record.workload.op, record.workload.dims
+    if op not in OPS or dim_names(op) != tuple(dims):
+        raise BadRecord(f"no op {op!r} with dimensions {', '.join(dims) or 'none'}")
+    if record.measurement is None:
+        if record.status is Status.MEASURED:
+            raise BadRecord("status measured, but no measurement")
+        return
+    times_s = record.measurement.times_s
+    if not times_s or not all(0 < time_s < math.inf for time_s in times_s):
+        raise BadRecord("measurement.times_s must be positive numbers, and at least one")
 
 
 # Written beside the stored fields for readers, never read back.

@@ -1,1 +1,1 @@
-"""The things measured: Triton and PyTorch implementations of each op. Knows nothing of timing, device names or files."""
+"""The things measured: Triton and PyTorch implementations of each op. No timing, device names or files."""

@@ -10,15 +10,14 @@ from typing import Any
 
 import pandas as pd
 
-from bench.record import Environment, Record, RoofSet, from_line
+from bench import store
+from bench.record import Environment, Record, RoofSet
 from bench.stats import Summary, stability_warnings, summarize
-from predict.errors import BadRecord, MissingCeiling, NapkinError
+from predict.errors import BadRecord, MissingCeiling
 from predict.gpus import GPUS, held_clock_roofs
 from predict.resources import Resource, Roofs, find_ceiling
 from predict.roofline import predict
 from predict.workloads import OPS, Amounts, dim_names
-
-RECORDS = "records.jsonl"
 
 # Dimensions of each op, and each once: the frame has a column for every one, whichever ops a run holds.
 DIMS_OF_OP: Mapping[str, tuple[str, ...]] = MappingProxyType({op: dim_names(op) for op in OPS})
@@ -65,27 +64,15 @@ def load_records(path: Path, *, skip_broken: bool = False) -> Loaded:
     Raises BadRecord where there is no record, and for the first line that is truncated or foreign; with `skip_broken`
     such lines are listed in `broken` instead.
     """
-    file = path / RECORDS if path.is_dir() else path
+    file = path / store.RECORDS if path.is_dir() else path
     if not file.is_file():
         raise BadRecord(f"{file}: no such file; give the folder of a run, as `python -m bench run` writes it")
-    records: dict[tuple[str, str], Record] = {}
-    broken: list[str] = []
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                record = _read_line(line)
-            except NapkinError as error:
-                if not skip_broken:
-                    raise BadRecord(f"{file}:{number}: {error}; --skip-broken reads the rest") from None
-                broken.append(f"{file}:{number}: {error}")
-            else:
-                records[record.key] = record
-    if not records:
+    stored = store.read(file, skip_broken=skip_broken)
+    if not stored.records:
+        broken = stored.broken
         what = f"all {len(broken)} lines are broken, the first: {broken[0]}" if broken else "the file is empty"
         raise BadRecord(f"{file}: no record ({what})")
-    return Loaded(tuple(records.values()), tuple(broken))
+    return Loaded(stored.records, stored.broken)
 
 
 def to_frame(records: Sequence[Record]) -> pd.DataFrame:
@@ -137,22 +124,6 @@ def json_rows(frame: pd.DataFrame) -> str:
         for row in frame.astype(object).to_dict(orient="records")
     ]
     return "[\n" + ",\n".join(json.dumps(row, allow_nan=False) for row in rows) + "\n]"
-
-
-def _read_line(line: bytes) -> Record:
-    """Decode one line and check what the report relies on; raises BadRecord."""
-    try:
-        record = from_line(line.decode())
-    except ValueError as error:  # not UTF-8, or a value that its own type refuses
-        raise BadRecord(str(error)) from None
-    if DIMS_OF_OP.get(record.workload.op) != tuple(record.workload.dims):
-        raise BadRecord(f"no op {record.workload.op!r} with dimensions {', '.join(record.workload.dims) or 'none'}")
-    if record.status == "measured" and record.measurement is None:
-        raise BadRecord("status measured, but no measurement")
-    times_s = record.measurement.times_s if record.measurement else (1.0,)
-    if not times_s or not all(0 < time_s < math.inf for time_s in times_s):
-        raise BadRecord("measurement.times_s must be positive numbers, and at least one")
-    return record
 
 
 def _without_time(environment: Environment) -> tuple[object, ...]:

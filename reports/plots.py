@@ -151,7 +151,7 @@ def draw_matmul(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
     groups = sorted(groups, key=lambda item: -item[1]["m"].nunique())[:_MATMUL_PANELS]
     figure, panels = _figure(
         machine,
-        f"Up to the ridge a larger batch is almost free: the weights are read once ({_primary_name(roofs)} roofs)",
+        f"Time against batch: the napkin is flat up to the ridge and grows beyond it ({_primary_name(roofs)} roofs)",
         panels=len(groups),
     )
     implementations = sorted(set(rows["implementation"]))
@@ -177,7 +177,9 @@ def draw_phases(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
         missing = {"attention_prefill", "attention_decode"} - set(rows["op"])
         raise NothingToDraw(f"no measured row of {' and of '.join(sorted(missing))}: both phases are needed")
     roof = _primary_name(roofs)
-    figure, panels = _figure(machine, "Prefill uses the arithmetic, decode uses the memory", panels=2, share_y=True)
+    figure, panels = _figure(
+        machine, "Which of the two roofs do prefill and decode attention use?", panels=2, share_y=True
+    )
     sides = (
         ("compute_s", f"FLOP per second, in % of the {roof} compute roof"),
         ("memory_s", f"bytes per second, in % of the {roof} memory roof"),
@@ -201,7 +203,11 @@ def draw_phases(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
         _line("prefill (whole prompt at once)", color=LOOKS["attention_prefill"].color),
         _line("decode (one token per sequence)", color=LOOKS["attention_decode"].color),
     ]
-    handles = [*phases, _line("the roof", color="black"), *_series_handles(implementations, "")]
+    markers = [
+        _line(name, color=_GREY, marker=_SERIES_MARKERS[index % 8], linestyle="none")
+        for index, name in enumerate(implementations)
+    ]
+    handles = [*phases, _line("the roof", color="black"), *markers]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(5, len(handles)))
     return figure
 
@@ -261,7 +267,7 @@ def draw_parity(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
     if rows["expected_s"].notna().any():
         sides.append(("expected_s", "expected: best guess of the calibrated model"))
     figure, panels = _figure(
-        machine, "No point may lie below the line: nothing is faster than its napkin", panels=len(sides)
+        machine, "How far each case is above its napkin, the least time that its roofs allow", panels=len(sides)
     )
     for axes, (side, title) in zip(panels, sides, strict=True):
         times = pd.concat([rows[side], rows["time_s"]]).dropna()
@@ -298,15 +304,15 @@ DRAWINGS: tuple[Drawing, ...] = (
         "matmul",
         draw_matmul,
         "Time of a matrix multiplication against its batch size",
-        "Left of the dotted ridge the time hardly moves, because the same weights are read whatever the batch; right "
-        "of it every further row costs. Batching up to the ridge is almost free.",
+        "Left of the dotted ridge the napkin hardly moves, because the same weights are read whatever the batch; right "
+        "of it every further row costs. Where the points follow it, batching up to the ridge is almost free.",
     ),
     Drawing(
         "phases",
         draw_phases,
         "Prefill and decode: share of the compute roof and of the memory roof",
-        "The same attention in its two phases. Prefill is high on the left and low on the right: it is bound by "
-        "arithmetic. Decode is the reverse: it reads the whole cache for one token and is bound by memory.",
+        "The same attention in its two phases. What is bound by arithmetic stands high on the left, what is bound by "
+        "memory on the right: decode reads the whole cache to make one token. Low on both sides means at neither roof.",
     ),
     Drawing(
         "cache",

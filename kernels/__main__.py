@@ -1,0 +1,96 @@
+"""Command line: what kernels there are, and what they compile to. Text to stdout, progress to stderr."""
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from kernels.catalog import HAS_TRITON, list_implementations
+from kernels.compile import Compiled, CompileError, compile_kernels
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command("list")
+def list_command(*, as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False) -> None:
+    """List every implementation of every op with its dtypes and architectures."""
+    if not HAS_TRITON:
+        typer.echo("Triton is not installed: only PyTorch's implementations are listed", err=True)
+    rows = [
+        {"op": row.op, "implementation": row.name, "dtypes": row.dtypes, "architectures": row.architectures}
+        for row in list_implementations()
+    ]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    table = Table("op", "implementation", "dtypes", "architectures")
+    for row in list_implementations():
+        names = ", ".join(f"sm{architecture}" for architecture in row.architectures)
+        table.add_row(row.op, row.name, ", ".join(row.dtypes), names or "as PyTorch")
+    _print(table)
+
+
+@app.command("compile")
+def compile_command(
+    *,
+    arch: Annotated[str, typer.Option(help="Architectures, separated by commas.")] = "sm80,sm90,sm100",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False,
+) -> None:
+    """Compile every Triton kernel ahead of time: registers, spills, shared memory, tensor-core instructions.
+
+    Exit code 1 when a kernel fails, 2 when the request makes no sense."""
+    try:
+        rows = compile_kernels(_parse_architectures(arch), on_row=_show_progress)
+    except CompileError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+    if as_json:
+        typer.echo(json.dumps([asdict(row) for row in rows], indent=2))
+    else:
+        _print(_make_table(rows))
+    if any(row.status == "failed" for row in rows):
+        raise typer.Exit(1)
+
+
+def _parse_architectures(text: str) -> list[int]:
+    numbers = [name.strip().removeprefix("sm") for name in text.split(",")]
+    for number in numbers:
+        if not number.isdecimal():
+            raise CompileError(f"--arch must be like sm80,sm90, not {text!r}")
+    return [int(number) for number in numbers]
+
+
+def _show_progress(row: Compiled) -> None:
+    typer.echo(f"{row.kernel} sm{row.architecture} {row.dtype}: {row.status} {row.reason}".rstrip(), err=True)
+
+
+def _make_table(rows: list[Compiled]) -> Table:
+    table = Table("kernel", "arch", "dtype", "configuration", "status")
+    for heading in ("registers", "spill", "shared", "cubin"):
+        table.add_column(heading, justify="right")
+    table.add_column("tensor cores")
+    for row in rows:
+        sizes = (row.registers, row.stack_bytes, row.shared_bytes, row.cubin_bytes)
+        table.add_row(
+            row.kernel,
+            f"sm{row.architecture}",
+            row.dtype,
+            row.config,
+            f"{row.status}: {row.reason}" if row.reason else row.status,
+            *("" if size is None else str(size) for size in sizes),
+            ", ".join(f"{count} {opcode}" for opcode, count in row.instructions.items()),
+        )
+    return table
+
+
+def _print(table: Table) -> None:
+    """A table as wide as it needs where it does not go to a terminal: a pipe has no width to wrap at."""
+    console = Console()
+    console.print(table) if console.is_terminal else Console(width=200).print(table)
+
+
+if __name__ == "__main__":
+    app()

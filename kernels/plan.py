@@ -1,0 +1,97 @@
+"""A launch of a Triton kernel as data, so that what runs on a GPU and what is compiled ahead of time are the same.
+
+Every Triton module has `plan_...` functions that return launches; its launchers run them, and `kernels.compile`
+compiles those that `ahead_of_time(target, dtype)` lists, made from tensors on PyTorch's meta device.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from types import MappingProxyType
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor
+
+from kernels.constants import ARCHITECTURES
+from kernels.unsupported import Unsupported
+
+# Opcode that a full-size tensor-core product becomes in machine code, and one of fewer than 64 rows.
+TENSOR_CORE: Mapping[int, str] = MappingProxyType(
+    {80: "HMMA", 86: "HMMA", 89: "HMMA", 90: "HGMMA", 100: "UTCHMMA", 120: "HMMA"}
+)
+TENSOR_CORE_NARROW: Mapping[int, str] = MappingProxyType(dict.fromkeys(ARCHITECTURES, "HMMA"))
+VECTOR_ONLY: Mapping[int, str] = MappingProxyType({})
+
+_MAX_TILE_STRIDE = 2**22  # two times 256 rows or columns of it stay below 2**31
+_INTERPRETED_SM_COUNT = 4  # any fixed number: results must not depend on the machine that interprets
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a choice of configuration may depend on: compute capability (90) and number of SMs."""
+
+    architecture: int
+    sm_count: int
+
+    @property
+    def shared_bytes(self) -> int:
+        """Shared memory that one block may use."""
+        if self.architecture in (86, 89) or self.architecture // 10 == 12:
+            return 99 * 1024
+        return 163 * 1024 if self.architecture < 90 else 227 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One launch: `arguments` are tensors and numbers known at run time, `constants` are compiled in, `config` says in
+    words which configuration this is, `tensor_core` maps architectures to the opcode the machine code must contain."""
+
+    kernel: Any
+    grid: tuple[int, ...]
+    arguments: Mapping[str, Tensor | int | float]
+    constants: Mapping[str, Any]
+    num_warps: int
+    num_stages: int = 1
+    config: str = ""
+    tensor_core: Mapping[int, str] = field(default_factory=lambda: VECTOR_ONLY)
+
+    def run(self) -> None:
+        """Queue the kernel on the current device."""
+        self.kernel[self.grid](**self.arguments, **self.constants, num_warps=self.num_warps, num_stages=self.num_stages)
+
+
+def is_interpreted(kernel: Any) -> bool:
+    """Whether Triton's interpreter runs this kernel, which was settled when it was decorated."""
+    return not isinstance(kernel, triton.JITFunction)
+
+
+def find_target(op: str, kernel: Any, x: Tensor) -> Target:
+    """The target that x lives on; raises Unsupported where the kernel cannot run on it in x's dtype."""
+    if is_interpreted(kernel):
+        if x.dtype == torch.bfloat16:
+            raise Unsupported(f"{op}: Triton's interpreter computes bf16 products wrongly; use fp16 or fp32 there")
+        return Target(ARCHITECTURES[0], _INTERPRETED_SM_COUNT)
+    if x.device.type != "cuda":
+        raise Unsupported(f"{op}: the Triton kernel needs CUDA tensors, not {x.device} (or TRITON_INTERPRET=1)")
+    target = _device_target(x.device)
+    if target.architecture < ARCHITECTURES[0]:
+        raise Unsupported(
+            f"{op}: compute capability {target.architecture / 10} is not supported; supported: 8.0 and later"
+        )
+    return target
+
+
+def check_tile_strides(op: str, *strides: int) -> None:
+    """Raise Unsupported for a stride with which an offset inside a tile might not fit in 32 bits."""
+    if max(strides) > _MAX_TILE_STRIDE:
+        raise Unsupported(
+            f"{op} does not support a stride of {max(strides)} elements; supported: to {_MAX_TILE_STRIDE}"
+        )
+
+
+@cache
+def _device_target(device: torch.device) -> Target:
+    properties = torch.cuda.get_device_properties(device)
+    return Target(10 * properties.major + properties.minor, properties.multi_processor_count)

@@ -1,0 +1,204 @@
+"""`python -m bench` as a user meets it on a machine without a GPU, and the GPU path with a bench that is made up."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from bench import __main__ as cli
+from bench import evidence, store
+from bench.env import CudaStatus
+from bench.lab import Outcome
+from bench.record import Status
+from bench.runner import Plan, Runner
+from predict.gpus import GPUS
+from predict.roofline import predict
+from tests.factories import make_environment
+from tests.fakes import FakeBench
+from tests.test_runner import at_half_the_roof, took
+
+RUNNER = CliRunner()
+NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without a GPU")
+
+
+def run(*arguments, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-m", "bench", *arguments], capture_output=True, text=True, check=False, cwd=cwd
+    )
+
+
+@pytest.fixture
+def gpu_box(monkeypatch):
+    """A machine whose GPU answers with what it is told to."""
+
+    def make(answer=at_half_the_roof, **environment):
+        bench = FakeBench(answer, make_environment(**environment))
+        monkeypatch.setattr(cli, "choose_device", lambda _: "cuda")
+        monkeypatch.setattr(cli, "WorkerBench", lambda *_, **__: bench)
+        return bench
+
+    return make
+
+
+def test_a_run_prints_the_table_and_writes_records_report_and_figures(gpu_box, tmp_path):
+    gpu_box()
+    out = tmp_path / "run"
+    result = RUNNER.invoke(cli.app, ["run", "--suite", "smoke", "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert "h200-sxm" in result.stdout
+    assert "50.0 %" in result.stdout  # at half of every roof
+    assert f"report   {out / 'report.md'}" in result.stdout
+    assert {path.name for path in out.iterdir()} == {"records.jsonl", "report.md", "figures"}
+    assert "measuring NVIDIA H200 (h200-sxm)" in result.stderr
+
+
+def test_json_is_all_that_a_script_finds_on_stdout(gpu_box, tmp_path):
+    gpu_box()
+    result = RUNNER.invoke(cli.app, ["run", "--suite", "smoke", "--out", str(tmp_path / "run"), "--json"])
+    data = json.loads(result.stdout)
+    assert data["count_by_status"] == {"measured": len(store.read(tmp_path / "run" / "records.jsonl").records)}
+    assert data["environment"]["gpu"] == "h200-sxm"
+
+
+@pytest.mark.parametrize(("status", "code"), [("incorrect", 1), ("crashed", 1), ("timeout", 1), ("out_of_memory", 0)])
+def test_a_failed_case_fails_the_run_and_is_kept(gpu_box, tmp_path, status, code):
+    def answer(job):
+        return Outcome(Status(status), "made up") if job.implementation == "naive" else at_half_the_roof(job)
+
+    gpu_box(answer)
+    result = RUNNER.invoke(cli.app, ["run", "--suite", "smoke", "--out", str(tmp_path / "run")])
+    assert result.exit_code == code
+    assert "made up" in result.stdout
+
+
+def test_an_impossible_time_fails_the_run(gpu_box, tmp_path):
+    gpu_box(lambda _: took(1e-9))
+    result = RUNNER.invoke(cli.app, ["run", "--suite", "smoke", "--out", str(tmp_path / "run")])
+    assert result.exit_code == 1
+    assert "the timing or the formula is wrong" in result.stdout.replace("\n", " ")
+
+
+def test_ctrl_c_keeps_what_was_measured_and_says_how_to_go_on(gpu_box, tmp_path):
+    bench = gpu_box()
+
+    def answer(job):
+        if len(bench.jobs) > 35:
+            raise KeyboardInterrupt
+        return at_half_the_roof(job)
+
+    bench.answer = answer
+    result = RUNNER.invoke(cli.app, ["run", "--suite", "smoke", "--out", str(tmp_path / "run")])
+    assert result.exit_code == 130
+    assert f"go on with --out {tmp_path / 'run'} --resume" in result.stderr
+    assert store.read(tmp_path / "run" / "records.jsonl").records
+
+
+def test_a_mismatch_a_forced_card_and_an_unknown_card_are_loud(gpu_box, tmp_path):
+    gpu_box(forced=True, mismatches=("16 SMs, the table has 132",))
+    result = RUNNER.invoke(cli.app, ["run", "--suite", "smoke", "--out", str(tmp_path / "a")])
+    assert "MISMATCH: the driver says 16 SMs" in result.stderr
+    assert "FORCED" in result.stderr
+    gpu_box(gpu=None, name="NVIDIA X1")
+    result = RUNNER.invoke(cli.app, ["run", "--suite", "smoke", "--out", str(tmp_path / "b")])
+    assert "this card is not in the table" in result.stderr
+
+
+def test_the_default_folder_names_time_and_device():
+    folder = cli.default_folder(make_environment(utc="2026-01-02T03:04:05+00:00"))
+    assert str(folder) == "runs/20260102T030405Z-h200-sxm"
+
+
+@NO_CUDA
+def test_a_gpu_that_is_not_there_ends_with_status_2_and_the_way_to_predict(tmp_path):
+    result = run("run", "--gpu", "h100", "--out", str(tmp_path / "run"))
+    assert result.returncode == 2
+    assert "no CUDA device was found" in result.stderr
+    assert "python -m predict kernel" in result.stderr
+    assert "--gpu h100" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "--gpu", "h1000"], "h1000"),
+        (["run", "--gpu", "cpu", "--suite", "huge"], "no suite 'huge'; known: smoke, quick, standard, full"),
+        (["list", "--gpu", "cpu", "--suite", "huge"], "no suite 'huge'"),
+        (["run", "--gpu", "cpu", "--suite", "smoke", "--out", "/dev/null/run"], "cannot write /dev/null/run"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_status_2(arguments, message):
+    result = run(*arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_run_into_a_folder_that_holds_records_is_refused(tmp_path):
+    Runner(Plan("smoke", tmp_path), FakeBench(at_half_the_roof)).run()
+    before = (tmp_path / "records.jsonl").read_bytes()
+    for option in ([], ["--resume"]):
+        result = run("run", "--gpu", "cpu", "--suite", "smoke", "--out", str(tmp_path), *option)
+        assert result.returncode == 2
+        assert "choose another --out" in result.stderr
+    assert (tmp_path / "records.jsonl").read_bytes() == before
+
+
+def test_list_says_what_would_run():
+    result = RUNNER.invoke(cli.app, ["list", "--gpu", "cpu", "--suite", "smoke", "--json"])
+    rows = json.loads(result.stdout)
+    assert rows[0] == {"workload": "launch-fp32", "implementation": "torch"}
+    assert {row["workload"].partition("-")[0] for row in rows} >= {"matmul", "attention_prefill", "generate_cached"}
+
+
+def test_doctor_speaks_to_people_and_scripts():
+    text = RUNNER.invoke(cli.app, ["doctor", "--gpu", "cpu"]).stdout
+    findings = json.loads(RUNNER.invoke(cli.app, ["doctor", "--gpu", "cpu", "--json"]).stdout)
+    assert {"level", "subject", "text", "remedy"} == findings[0].keys()
+    assert all(finding["subject"] in text for finding in findings)
+
+
+def test_evidence_on_a_machine_without_a_gpu_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr("bench.env.cuda_status", lambda: CudaStatus(False, "no NVIDIA driver is loaded", False))
+    result = RUNNER.invoke(cli.app, ["evidence", "--out", str(tmp_path / "out")])
+    assert result.exit_code != 0
+    assert not (tmp_path / "out").exists()
+
+
+def test_evidence_runs_every_step_and_keeps_what_they_print(monkeypatch, tmp_path):
+    commands = []
+
+    def step(command, log, *, limit_s):
+        commands.append((command[2:4], limit_s))
+        return command[2] != "pytest"
+
+    monkeypatch.setattr(evidence, "_step", step)
+    assert not evidence.collect(tmp_path, gpu="h200", time_limit_s=500.0)
+    assert [command for command, _ in commands] == [["bench", "doctor"], ["pytest", "-m"], ["bench", "run"]]
+    assert commands[-1][1] <= 500.0
+
+
+def test_a_step_is_copied_to_the_log_and_stopped_at_its_limit(tmp_path):
+    with (tmp_path / "log").open("w") as log:
+        assert evidence._step([sys.executable, "-c", "print('hello')"], log, limit_s=30.0)
+        assert not evidence._step([sys.executable, "-c", "import time; time.sleep(60)"], log, limit_s=0.5)
+    text = (tmp_path / "log").read_text()
+    assert "hello\nexit status 0" in text
+    assert "exit status -9" in text
+
+
+def test_the_smoke_suite_runs_for_real_on_this_cpu(tmp_path):
+    out = tmp_path / "run"
+    result = run("run", "--gpu", "cpu", "--suite", "smoke", "--budget-s", "0.02", "--out", str(out))
+    assert result.returncode == 0, result.stderr
+    records = store.read(out / "records.jsonl").records
+    assert {record.status for record in records} == {Status.MEASURED}
+    assert all(record.check.passed for record in records)
+    for record in records:
+        assert record.prediction == predict(record.workload.amounts, record.roofs.measured)
+    assert (out / "figures" / "roofline.png").exists()
+    assert GPUS.keys().isdisjoint({record.environment.gpu for record in records})

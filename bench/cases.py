@@ -2,7 +2,6 @@
 
 import functools
 import importlib.util
-import math
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from kernels import eager, reference
+from kernels.constants import FILL_VALUE
 from kernels.precision import TORCH_DTYPES
 from predict.errors import BadWorkload
 from predict.units import GIB
@@ -60,6 +60,7 @@ class Case:
     make_inputs: Callable[[Workload, "Maker"], Inputs]
     reference: Callable[[Workload], Run]  # takes the inputs and a keyword `precision`; "fp64" is the truth
     implementations: tuple[Implementation, ...]
+    output: int | None = None  # which input is the output, where implementations write into one that they are given
 
     def implementation(self, name: str) -> Implementation:
         """Return the implementation called `name`; raises BadWorkload listing the known ones."""
@@ -81,10 +82,6 @@ class Maker:
     def normal(self, *shape: int, scale: float = 1.0) -> Tensor:
         """Normal with standard deviation `scale`. Never zeros: they hide errors and draw less power."""
         return torch.randn(shape, dtype=self.dtype, device=self.device, generator=self.generator).mul_(scale)
-
-    def poisoned(self, *shape: int) -> Tensor:
-        """An output to be written: NaN until then."""
-        return torch.full(shape, math.nan, dtype=self.dtype, device=self.device)
 
 
 def make_inputs(workload: Workload, device: torch.device, *, index: int) -> Inputs:
@@ -236,26 +233,27 @@ CASES: Mapping[str, Case] = MappingProxyType(
             _read_inputs, _same(reference.stream_read), _torch_and_triton("stream_read", eager.stream_read)
         ),
         "stream_write": Case(
-            lambda workload, maker: (maker.poisoned(workload.dims["n"]),),
+            lambda workload, maker: (maker.normal(workload.dims["n"]),),
             _same(reference.stream_write),
             _torch_and_triton("stream_write", eager.stream_write),
+            output=0,
         ),
         "stream_copy": Case(
-            lambda workload, maker: (maker.normal(workload.dims["n"]), maker.poisoned(workload.dims["n"])),
+            lambda workload, maker: tuple(maker.normal(workload.dims["n"]) for _ in range(2)),
             _same(reference.stream_copy),
             _torch_and_triton("stream_copy", eager.stream_copy),
+            output=1,
         ),
         "stream_triad": Case(
-            lambda workload, maker: (
-                maker.normal(workload.dims["n"]),
-                maker.normal(workload.dims["n"]),
-                maker.poisoned(workload.dims["n"]),
-            ),
+            lambda workload, maker: tuple(maker.normal(workload.dims["n"]) for _ in range(3)),
             _same(reference.stream_triad),
             _torch_and_triton("stream_triad", eager.stream_triad),
+            output=2,
         ),
         "launch": Case(
-            lambda _, maker: (maker.normal(1),), _same(reference.launch), _torch_and_triton("launch", eager.launch)
+            lambda _, maker: (torch.full((1,), FILL_VALUE, dtype=maker.dtype, device=maker.device),),
+            _same(reference.launch),
+            _torch_and_triton("launch", eager.launch),
         ),
     }
 )

@@ -4,6 +4,7 @@ import multiprocessing
 import signal
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -125,6 +126,8 @@ def attempt(lab: Lab, job: Job) -> Outcome:
 def _serve(connection: Connection, make_lab: Callable[[Settings], Lab], settings: Settings) -> None:
     """The worker's life: make the lab, then answer jobs until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then stops this process
+    # PyTorch warns why an SDPA backend declines; the reason goes into the record.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"kernels\.eager")
     try:
         lab = make_lab(settings)
     except NapkinError as error:

@@ -1,6 +1,10 @@
 """Every op through PyTorch's own kernels, on any device. An implementation never falls back to another one."""
 
+import contextlib
+import functools
 import math
+import warnings
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (PyTorch's own convention)
@@ -21,6 +25,8 @@ from kernels.shapes import (
     stream_size,
 )
 from kernels.unsupported import Unsupported
+
+_NO_SUCH_BACKEND = ("No available kernel", "No viable backend")  # PyTorch's words on CUDA and on a CPU
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
@@ -146,42 +152,62 @@ def stream_read_dot(x: Tensor) -> Tensor:
     return torch.dot(x[: n // 2], x[n // 2 :])
 
 
-def stream_write(x: Tensor) -> Tensor:
-    """x: (n,), a template whose values are not read. Returns a new tensor like x full of FILL_VALUE."""
-    stream_size("stream_write", x)
-    return torch.full_like(x, FILL_VALUE)
+def stream_write(out: Tensor) -> Tensor:
+    """out: (n,). Writes FILL_VALUE everywhere, once. Returns out."""
+    stream_size("stream_write", out)
+    return out.fill_(FILL_VALUE)
 
 
-def stream_copy(x: Tensor) -> Tensor:
-    """x: (n,). Reads x once, writes the copy once."""
-    stream_size("stream_copy", x)
-    return x.clone()
+def stream_copy(x: Tensor, out: Tensor) -> Tensor:
+    """x, out: (n,). Reads x once, writes out once. Returns out."""
+    stream_size("stream_copy", x, out)
+    return out.copy_(x)
 
 
-def stream_triad(a: Tensor, b: Tensor) -> Tensor:
-    """a, b: (n,). Reads both once, writes a + TRIAD_SCALE*b once."""
-    stream_size("stream_triad", a, b)
-    return torch.add(a, b, alpha=TRIAD_SCALE)
+def stream_triad(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
+    """a, b, out: (n,). Reads a and b once, writes out = a + TRIAD_SCALE*b once. Returns out."""
+    stream_size("stream_triad", a, b, out)
+    return torch.add(a, b, alpha=TRIAD_SCALE, out=out)
 
 
 def launch(x: Tensor) -> Tensor:
-    """x: (1,). The smallest PyTorch kernel: sets the one element to 0. Returns x."""
+    """x: (1,), holding FILL_VALUE. The smallest PyTorch kernel: writes the same once more. Returns x."""
     check_launch(x)
-    return x.zero_()
+    return x.fill_(FILL_VALUE)
 
 
 def _prefill_sdpa(q: Tensor, k: Tensor, v: Tensor, backend: SDPBackend) -> Tensor:
-    """Causal SDPA through this backend alone; PyTorch raises RuntimeError where it cannot."""
+    """Causal SDPA through this backend alone; raises Unsupported where it cannot."""
     sizes = prefill_sizes(q, k, v)
-    with fp32_matmul_precision("ieee"), sdpa_kernel([backend]):
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=sizes.group > 1)
+    sdpa = functools.partial(F.scaled_dot_product_attention, q, k, v, is_causal=True, enable_gqa=sizes.group > 1)
+    return _through(backend, sdpa)
 
 
 def _decode_sdpa(q: Tensor, k: Tensor, v: Tensor, backend: SDPBackend) -> Tensor:
-    """SDPA of one query through this backend alone; PyTorch raises RuntimeError where it cannot."""
+    """SDPA of one query through this backend alone; raises Unsupported where it cannot."""
     rows = _fold_group(q, decode_sizes(q, k, v))
-    with fp32_matmul_precision("ieee"), sdpa_kernel([backend]):
-        return F.scaled_dot_product_attention(rows, k, v).reshape(q.shape)
+    return _through(backend, functools.partial(F.scaled_dot_product_attention, rows, k, v)).reshape(q.shape)
+
+
+def _through(backend: SDPBackend, sdpa: Callable[[], Tensor]) -> Tensor:
+    """Call `sdpa` with all other backends turned off."""
+    try:
+        with fp32_matmul_precision("ieee"), sdpa_kernel([backend]):
+            return sdpa()
+    except RuntimeError as error:
+        if not any(text in str(error) for text in _NO_SUCH_BACKEND):
+            raise
+        why = _why_not(backend, sdpa) or str(error).splitlines()[0]
+        raise Unsupported(f"SDPA's {backend.name} backend declines: {why}") from error
+
+
+def _why_not(backend: SDPBackend, sdpa: Callable[[], Tensor]) -> str:
+    """PyTorch gives its reasons as warnings, which are gathered by calling once more."""
+    with warnings.catch_warnings(record=True) as caught, contextlib.suppress(RuntimeError), sdpa_kernel([backend]):
+        warnings.simplefilter("always")
+        sdpa()
+    reasons = [str(warning.message).split(" (Triggered internally")[0] for warning in caught]
+    return "; ".join(reason for reason in reasons if not reason.endswith("because:"))
 
 
 def _fold_group(q: Tensor, sizes: AttentionSizes) -> Tensor:

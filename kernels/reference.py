@@ -128,31 +128,31 @@ def stream_read_dot(x: Tensor, precision: str = "fp64") -> Tensor:
     return total
 
 
-def stream_write(x: Tensor, precision: str = "fp64") -> Tensor:
-    """x: (n,), a template. Returns n times FILL_VALUE in `precision`."""
-    stream_size("stream_write", x)
-    return torch.full(x.shape, FILL_VALUE, dtype=_dtype(precision), device=x.device)
+def stream_write(out: Tensor, precision: str = "fp64") -> Tensor:
+    """out: (n,), left alone. Returns n times FILL_VALUE in `precision`."""
+    stream_size("stream_write", out)
+    return torch.full(out.shape, FILL_VALUE, dtype=_dtype(precision), device=out.device)
 
 
-def stream_copy(x: Tensor, precision: str = "fp64") -> Tensor:
-    """x: (n,). Returns the same numbers in `precision`."""
-    stream_size("stream_copy", x)
+def stream_copy(x: Tensor, out: Tensor, precision: str = "fp64") -> Tensor:
+    """x, out: (n,), out is left alone. Returns the numbers of x in `precision`."""
+    stream_size("stream_copy", x, out)
     return x.to(_dtype(precision), copy=True)
 
 
-def stream_triad(a: Tensor, b: Tensor, precision: str = "fp64") -> Tensor:
-    """a, b: (n,). Returns a + TRIAD_SCALE*b in `precision`, product and sum each rounded."""
-    n = stream_size("stream_triad", a, b)
-    out = torch.empty(n, dtype=_dtype(precision), device=a.device)
-    for block in _blocks(n, _block_elements(out.element_size())):
-        out[block] = _enter(a[block], precision) + TRIAD_SCALE * _enter(b[block], precision)
-    return out
+def stream_triad(a: Tensor, b: Tensor, out: Tensor, precision: str = "fp64") -> Tensor:
+    """a, b, out: (n,), out is left alone. Returns a + TRIAD_SCALE*b in `precision`, product and sum each rounded."""
+    n = stream_size("stream_triad", a, b, out)
+    total = torch.empty(n, dtype=_dtype(precision), device=a.device)
+    for block in _blocks(n, _block_elements(total.element_size())):
+        total[block] = _enter(a[block], precision) + TRIAD_SCALE * _enter(b[block], precision)
+    return total
 
 
 def launch(x: Tensor, precision: str = "fp64") -> Tensor:
-    """x: (1,). Returns 0: an op that only starts leaves the zero that it was given."""
+    """x: (1,), holding FILL_VALUE. Returns FILL_VALUE: an op that only starts leaves what it was given."""
     check_launch(x)
-    return torch.zeros(1, dtype=_dtype(precision), device=x.device)
+    return torch.full((1,), FILL_VALUE, dtype=_dtype(precision), device=x.device)
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None, precision: str) -> Tensor:

@@ -51,26 +51,23 @@ def stream_read(x: Tensor, *, config: StreamConfig | None = None) -> Tensor:
     return partials.sum()
 
 
-def stream_write(x: Tensor, *, config: StreamConfig | None = None) -> Tensor:
-    """x: (n,), a template whose values are not read. Returns a new tensor like x full of FILL_VALUE."""
-    target = _check("stream_write", stream_write_kernel, x)
-    out = torch.empty_like(x)
+def stream_write(out: Tensor, *, config: StreamConfig | None = None) -> Tensor:
+    """out: (n,), contiguous. Writes FILL_VALUE everywhere, once. Returns out."""
+    target = _check("stream_write", stream_write_kernel, out)
     plan_write(out, config=config or choose_config(target=target)).run()
     return out
 
 
-def stream_copy(x: Tensor, *, config: StreamConfig | None = None) -> Tensor:
-    """x: (n,), contiguous. Reads x once, writes the copy once."""
-    target = _check("stream_copy", stream_copy_kernel, x)
-    out = torch.empty_like(x)
+def stream_copy(x: Tensor, out: Tensor, *, config: StreamConfig | None = None) -> Tensor:
+    """x, out: (n,), contiguous. Reads x once, writes out once. Returns out."""
+    target = _check("stream_copy", stream_copy_kernel, x, out)
     plan_copy(x, out, config=config or choose_config(target=target)).run()
     return out
 
 
-def stream_triad(a: Tensor, b: Tensor, *, config: StreamConfig | None = None) -> Tensor:
-    """a, b: (n,), contiguous. Reads both once, writes a + TRIAD_SCALE*b once."""
-    target = _check("stream_triad", stream_triad_kernel, a, b)
-    out = torch.empty_like(a)
+def stream_triad(a: Tensor, b: Tensor, out: Tensor, *, config: StreamConfig | None = None) -> Tensor:
+    """a, b, out: (n,), contiguous. Reads a and b once, writes out = a + TRIAD_SCALE*b once. Returns out."""
+    target = _check("stream_triad", stream_triad_kernel, a, b, out)
     plan_triad(a, b, out, config=config or choose_config(target=target)).run()
     return out
 

@@ -1,4 +1,4 @@
-"""What all tests share: Triton's interpreter where there is no GPU, and one hook that skips, and counts, `gpu` tests."""
+"""What all tests share: Triton's interpreter where there is no GPU, and one hook that skips and counts `gpu` tests."""
 
 import os
 

@@ -88,7 +88,7 @@ def test_unsupported_dtypes_have_reasons():
 
 def test_cli_compile_prints_rows_and_fails_with_them(monkeypatch):
     rows = [FAKE_ROW]
-    monkeypatch.setattr("kernels.__main__.compile_kernels", lambda architectures, on_row: rows)  # noqa: ARG005
+    monkeypatch.setattr("kernels.__main__.compile_kernels", lambda architectures, on_row: rows)
     result = CliRunner().invoke(app, ["compile", "--arch", "sm90", "--json"])
     assert result.exit_code == 0
     assert json.loads(result.stdout)[0]["instructions"] == {"HGMMA": 4}
@@ -110,7 +110,7 @@ def test_cli_refuses_unknown_architectures_in_one_line(arch, message):
 
 
 def test_without_triton_pytorch_is_left(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)  # noqa: ARG005
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ahead_of_time.CompileError, match="Triton is not installed"):
         ahead_of_time.compile_kernels([90])
     code = """

@@ -18,7 +18,8 @@ from predict.gpus import GPUS
 from predict.units import find_dtype
 from predict.workloads import dim_names, make_workload
 
-pytestmark = pytest.mark.gpu
+# PyTorch warns why an SDPA backend declines; the reason goes into the record.
+pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore::UserWarning")]
 
 BUDGET = Budget(time_s=0.1, warmup_s=0.05)
 SETTINGS = Settings("cuda", None, force=False, warm_cache=False, budget=BUDGET)

@@ -10,7 +10,7 @@ import json
 
 import pytest
 
-from bench.lab import Job, Settings, make_lab
+from bench.lab import Settings, make_lab
 from bench.measure import Budget
 from bench.record import HARNESS, SCHEMA, Record, RoofSet, Status, to_line
 from bench.runner import jobs_of
@@ -64,6 +64,7 @@ def make_record(job, outcome, environment):
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.benchmark(timer=CLOCK)
 @pytest.mark.parametrize(
     "job",

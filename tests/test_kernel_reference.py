@@ -74,9 +74,9 @@ def test_streams_by_hand():
         assert reference.stream_read(a, precision).item() == 10
         assert reference.stream_read_dot(a, precision).item() == 1 * 3 + 2 * 4
         assert reference.stream_write(a, precision).tolist() == [FILL_VALUE] * 4
-        assert reference.stream_copy(a, precision).tolist() == a.tolist()
-        assert reference.stream_triad(a, b, precision).tolist() == [31.0, 62.0, 93.0, 124.0]
-        assert reference.launch(torch.zeros(1), precision).tolist() == [0]
+        assert reference.stream_copy(a, b, precision).tolist() == a.tolist()
+        assert reference.stream_triad(a, b, b, precision).tolist() == [31.0, 62.0, 93.0, 124.0]
+        assert reference.launch(torch.ones(1), precision).tolist() == [FILL_VALUE]
     assert TRIAD_SCALE == 3
 
 
@@ -87,14 +87,14 @@ def test_blocks_do_not_change_the_truth(monkeypatch):
     whole = (
         reference.matmul(a, b),
         reference.attention_prefill(q, k, k),
-        reference.stream_triad(x, x),
+        reference.stream_triad(x, x, x),
         reference.stream_read_dot(x),
     )
     monkeypatch.setattr(reference, "_BLOCK_BYTES", 8 * 20)
     blocked = (
         reference.matmul(a, b),
         reference.attention_prefill(q, k, k),
-        reference.stream_triad(x, x),
+        reference.stream_triad(x, x, x),
         reference.stream_read_dot(x),
     )
     for one, other in zip(whole, blocked, strict=True):

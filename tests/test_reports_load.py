@@ -36,7 +36,7 @@ def test_an_empty_file_and_a_file_of_broken_lines_are_refused(tmp_path):
     with pytest.raises(BadRecord, match=r"no record \(the file is empty\)"):
         load_records(tmp_path)
     (tmp_path / store.RECORDS).write_text("{}\n")
-    with pytest.raises(BadRecord, match="no record .*all 1 lines are broken"):
+    with pytest.raises(BadRecord, match=r"no record .*all 1 lines are broken"):
         load_records(tmp_path, skip_broken=True)
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from rich.console import Console
 
 from bench import store
 from bench.record import RoofSet, Status
@@ -142,7 +143,7 @@ def test_the_story_is_told_from_the_numbers(gpu_run):
     )
     # r = 989.5/4.8 = 206.1 FLOP/B; m* = r / (1 - 2r/8192) = 217.
     assert "the napkin puts the ridge at M = 217" in story
-    # M = 256 computes for 2*256*8192^2/989.5e12 = 34.7 us, M = 1 reads 134 MB for 28.0 us: 1.24 times, M = 1024 far over.
+    # M = 256 computes for 2*256*8192^2/989.5e12 = 34.7 us, M = 1 reads for 28.0 us: 1.24 times; M = 1024 is far over.
     assert "up to M = 256" in story
     # Without a cache, token 1024, d = 4096: (6*1024*d^2 + 2*d*1024*1025) / (6*d^2 + 4*d*1024) = 955 times the FLOP.
     assert "does 955x the FLOP" in story
@@ -165,8 +166,6 @@ def test_the_ridge_batch_is_the_textbook_one():
 
 @pytest.mark.parametrize("width", [80, 100, 140])
 def test_the_terminal_table_fits_and_cuts_no_number(gpu_run, width):
-    from rich.console import Console
-
     console = Console(width=width, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
     console.print(run_tables(gpu_run, width=width))
     text = console.export_text()
@@ -177,8 +176,6 @@ def test_the_terminal_table_fits_and_cuts_no_number(gpu_run, width):
 
 
 def test_the_terminal_table_shows_failures_with_reasons(tmp_path):
-    from rich.console import Console
-
     loaded = write(tmp_path, [make_record(status=Status.OUT_OF_MEMORY, reason="needs 99 GiB, 1 GiB are free")])
     console = Console(width=120, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
     console.print(run_tables(loaded, width=120))

@@ -19,7 +19,7 @@ def matmul(m, n=8192, k=8192):
 
 
 def test_the_napkin_is_the_larger_of_compute_and_memory_time():
-    # 2*16*8192^2 = 2.147e9 FLOP at 100 TFLOP/s is 21.5 us; (16*8192*2 + 8192^2)*2 = 134.7e6 bytes at 1 TB/s is 134.7 us.
+    # 2*16*8192^2 = 2.147e9 FLOP at 100 TFLOP/s: 21.5 us. (16*8192*2 + 8192^2)*2 = 134.7e6 bytes at 1 TB/s: 134.7 us.
     prediction = predict(matmul(16).amounts, ROOFS)
     assert prediction.napkin_s == pytest.approx(134_742_016 / 1e12)
     assert prediction.serial_s == pytest.approx(134_742_016 / 1e12 + 2_147_483_648 / 100e12)

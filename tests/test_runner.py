@@ -97,7 +97,7 @@ def test_a_run_whose_probes_all_fail_still_keeps_its_times(tmp_path):
 def test_a_second_run_into_the_same_folder_is_refused_and_changes_nothing(tmp_path):
     Runner(plan(tmp_path), FakeBench(at_half_the_roof)).run()
     before = (tmp_path / "run" / "records.jsonl").read_bytes()
-    with pytest.raises(BadRun, match="already holds .* records; --resume goes on"):
+    with pytest.raises(BadRun, match=r"already holds .* records; --resume goes on"):
         Runner(plan(tmp_path), FakeBench(at_half_the_roof))
     assert (tmp_path / "run" / "records.jsonl").read_bytes() == before
 
@@ -158,7 +158,7 @@ def test_a_broken_line_stops_a_resume_before_anything_is_written(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(BadRun, match="cannot write .*choose another --out"):
+    with pytest.raises(BadRun, match=r"cannot write .*choose another --out"):
         Runner(plan(tmp_path, out=tmp_path / "file" / "run"), FakeBench(at_half_the_roof))
 
 

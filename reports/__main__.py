@@ -61,7 +61,7 @@ def compare_runs(
         console().print(tables.comparison_tables(comparison))
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        (out / "comparison.png").write_bytes(to_png(draw_comparison(comparison)))
+        page.write_file(out / "comparison.png", to_png(draw_comparison(comparison)))
         typer.echo(out / "comparison.png", err=as_json)
 
 

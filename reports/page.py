@@ -35,10 +35,13 @@ def write_report(loaded: Loaded, out: Path) -> Path:
     shown = draw_all(frame, loaded)
     (out / "figures").mkdir(parents=True, exist_ok=True)
     for figure in shown:
+        file = out / "figures" / f"{figure.name}.png"
         if figure.png is not None:
-            _write(out / "figures" / f"{figure.name}.png", figure.png)
+            write_file(file, figure.png)
+        else:
+            file.unlink(missing_ok=True)  # drawn from other records
     report = out / "report.md"
-    _write(report, render(loaded, frame, shown).encode())
+    write_file(report, render(loaded, frame, shown).encode())
     return report
 
 
@@ -117,7 +120,7 @@ def _matmul_story(measured: pd.DataFrame, roofs: RoofSet) -> str:
     sweeps = [
         (int(n) * int(k), int(n), int(k), str(dtype), group)
         for (n, k, dtype), group in groups_of(measured[measured["op"] == "matmul"], ["n", "k", "dtype"])
-        if group["m"].nunique() > 2
+        if group["m"].nunique() > 2 and group["napkin_s"].notna().all()
     ]
     if not sweeps:
         return ""
@@ -178,7 +181,7 @@ def _parity_story(measured: pd.DataFrame) -> str:
     )
 
 
-def _write(file: Path, content: bytes) -> None:
+def write_file(file: Path, content: bytes) -> None:
     """Replace a file in one step: a reader sees the old one or the new one."""
     part = file.with_name(f".{file.name}.part")
     part.write_bytes(content)

@@ -61,6 +61,7 @@ LOOKS: Mapping[str, Look] = MappingProxyType(
 )
 _UNIT_COLORS = (_BLUE, _RED, _GREEN, _PINK, _ORANGE, _SKY)
 _SERIES_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+_STYLES: tuple[LineStyleType, ...] = ("-", "--", ":", "-.")
 _MATMUL_PANELS = 6
 
 
@@ -118,25 +119,24 @@ def draw_roofline(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
         raise NothingToDraw("no measured row does arithmetic on data from memory")
     units = [unit for unit in Resource if unit in set(rows["unit"])]
     colors = dict(zip(units, _UNIT_COLORS * 2, strict=False))
-    figure, (axes,) = _figure(
-        machine, "Nothing gets above the lower of its two roofs: memory (slope) and arithmetic (flat)"
-    )
+    figure, (axes,) = _figure(machine, "Memory (slope) and arithmetic (flat) limit what every kernel can reach")
     intensity = rows["arithmetic_intensity"]
     span = (min(intensity.min(), 0.3) / 2, max(intensity.max(), 1000.0) * 3)
-    for unit in units:
-        for known, dashed in ((roofs.datasheet, False), (roofs.measured, True)):
-            _draw_roof(axes, unit, known, span=span, color=colors[unit], dashed=dashed)
+    handles = _draw_roofs(axes, roofs.datasheet, "datasheet", span=span, colors=colors, style="-")
+    handles += _draw_roofs(axes, roofs.measured, "measured", span=span, colors=colors, style="--")
     for (unit, op), group in groups_of(rows, ["unit", "op"]):
         axes.plot(
             group["arithmetic_intensity"], group["flop"] / group["time_s"],
             linestyle="none", marker=LOOKS[op].marker, color=colors[unit], alpha=0.75, markeredgewidth=0,
         )  # fmt: skip
+    ops = [op for op in LOOKS if op in set(rows["op"])]
+    handles += [_line(_op_name(op), color=_GREY, marker=LOOKS[op].marker, linestyle="none") for op in ops]
     _log(axes, "x", lambda value: f"{value:g}")
-    _log(axes, "y", lambda value: si(value, "FLOP/s"))
+    _log(axes, "y", lambda value: si(value, "FLOP/s", digits=1))
     axes.set_xlim(*span)
     axes.set_xlabel("arithmetic intensity (FLOP per byte of memory traffic)")
     axes.set_ylabel("performance (FLOP per second)")
-    _legend(axes, _roofline_handles(rows, roofs, colors))
+    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)
     return figure
 
 
@@ -145,18 +145,20 @@ def draw_matmul(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
     """Time against batch M, one panel for each weight matrix and dtype: memory line, compute line and their ridge."""
     rows = _measured(frame)
     rows = rows[rows["op"] == "matmul"]
-    groups = [(key, group) for key, group in groups_of(rows, ["n", "k", "dtype"]) if group["m"].nunique() > 1]
+    rows = rows[rows["napkin_s"].notna()]  # without a roof there is nothing to compare with
+    groups = [group for _, group in groups_of(rows, ["n", "k", "dtype"]) if group["m"].nunique() > 1]
     if not groups:
         raise NothingToDraw("no weight matrix was multiplied at two batch sizes or more")
-    groups = sorted(groups, key=lambda item: -item[1]["m"].nunique())[:_MATMUL_PANELS]
+    groups = sorted(groups, key=lambda group: -group["m"].nunique())[:_MATMUL_PANELS]
     figure, panels = _figure(
         machine,
-        f"Time against batch: the napkin is flat up to the ridge and grows beyond it ({_primary_name(roofs)} roofs)",
+        "Time against batch: the napkin is flat up to the ridge, and grows with M beyond it"
+        f" ({_primary_name(roofs)} roofs)",
         panels=len(groups),
     )
     implementations = sorted(set(rows["implementation"]))
-    for axes, ((n, k, dtype), group) in zip(panels, groups, strict=True):
-        _draw_matmul_panel(axes, group, roofs.primary, n=int(n), k=int(k), dtype=str(dtype), names=implementations)
+    for axes, group in zip(panels, groups, strict=True):
+        _draw_matmul_panel(axes, group, roofs.primary, implementations)
     handles = [
         _line("predicted: reading and writing memory", color=_GREEN, linestyle="--"),
         _line("predicted: arithmetic", color=_RED, linestyle="-."),
@@ -180,35 +182,30 @@ def draw_phases(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
     figure, panels = _figure(
         machine, "Which of the two roofs do prefill and decode attention use?", panels=2, share_y=True
     )
-    sides = (
-        ("compute_s", f"FLOP per second, in % of the {roof} compute roof"),
-        ("memory_s", f"bytes per second, in % of the {roof} memory roof"),
+    titles = (
+        f"FLOP per second, in % of the {roof} compute roof",
+        f"bytes per second, in % of the {roof} memory roof",
     )
     implementations = sorted(set(rows["implementation"]))
-    for axes, (side, title) in zip(panels, sides, strict=True):
-        for (op, _), group in _configurations(rows, without=("seq", "context")):
-            tokens = group["seq" if op == "attention_prefill" else "context"].astype(float)
-            name = group["implementation"].iloc[0]
-            axes.plot(
-                tokens, group[side] / group["time_s"] * 100,
-                color=LOOKS[op].color, marker=_SERIES_MARKERS[implementations.index(name) % 8], linewidth=1, alpha=0.8,
-            )  # fmt: skip
+    phases = []
+    for op, phase, size in (("attention_prefill", "prefill", "seq"), ("attention_decode", "decode", "context")):
+        for index, (label, group) in enumerate(_configurations(rows[rows["op"] == op], op, size)):
+            style = _STYLES[index % len(_STYLES)]
+            phases.append(_line(f"{phase}{label}", color=LOOKS[op].color, linestyle=style))
+            _draw_phase(panels, group, size=size, look=LOOKS[op], style=style, implementations=implementations)
+    for axes, title in zip(panels, titles, strict=True):
         axes.axhline(100, color="black", linewidth=1)
         _log(axes, "x", _count)
         axes.set_title(title)
         axes.set_xlabel("tokens: prompt length of prefill, context length of decode")
         axes.set_ylim(0, None)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
-    phases = [
-        _line("prefill (whole prompt at once)", color=LOOKS["attention_prefill"].color),
-        _line("decode (one token per sequence)", color=LOOKS["attention_decode"].color),
-    ]
     markers = [
         _line(name, color=_GREY, marker=_SERIES_MARKERS[index % 8], linestyle="none")
         for index, name in enumerate(implementations)
     ]
     handles = [*phases, _line("the roof", color="black"), *markers]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(5, len(handles)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
     return figure
 
 
@@ -246,7 +243,7 @@ def draw_cache(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
     time_axes.set_ylabel("time for one token in one layer")
     ratio_axes.set_title("How many times longer it takes without the cache")
     ratio_axes.set_ylabel("without cache / with cache")
-    _log(time_axes, "y", duration)
+    _log(time_axes, "y", _tick_duration)
     _log(ratio_axes, "y", lambda value: f"{value:g}x")
     for axes in (time_axes, ratio_axes):
         _log(axes, "x", _count)
@@ -278,7 +275,7 @@ def draw_parity(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
             look = LOOKS[op]
             axes.plot(group[side], group["time_s"], look.marker, color=look.color, alpha=0.75, markeredgewidth=0)
         for axis in ("x", "y"):
-            _log(axes, axis, duration)
+            _log(axes, axis, _tick_duration)
         axes.set_xlim(*span)
         axes.set_ylim(*span)
         axes.set_aspect("equal")
@@ -296,8 +293,8 @@ DRAWINGS: tuple[Drawing, ...] = (
         "roofline",
         draw_roofline,
         "Roofline: performance against arithmetic intensity",
-        "Left of a ridge the slope decides: work that does few FLOP per byte waits for memory. Right of it the flat "
-        "roof does. Solid lines are the datasheet, dashed lines what this machine reached in its own probes. Work "
+        "Left of a ridge (ring) the slope decides: work that does few FLOP per byte waits for memory. Right of it the "
+        "flat roof does. Solid lines are the datasheet, dashed lines what this machine reached in its own probes. Work "
         "without arithmetic (copy, write, launch) has no place here.",
     ),
     Drawing(
@@ -372,7 +369,7 @@ def ridge_batch(roofs: Roofs, *, n: int, k: int, dtype: str) -> float:
 
 def cache_rows(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows of both generation ops at the one model shape and batch that has most; raises NothingToDraw."""
-    both = rows[rows["op"].isin(["generate_cached", "generate_uncached"])]
+    both = rows[rows["op"].isin(["generate_cached", "generate_uncached"]) & rows["napkin_s"].notna()]
     shape = [name for name in DIMS_OF_OP["generate_cached"] if name != "context"]
     groups = [group for _, group in groups_of(both, [*shape, "dtype"]) if not cache_ratios(group).empty]
     if not groups:
@@ -389,32 +386,34 @@ def cache_ratios(group: pd.DataFrame) -> "pd.Series[float]":
     return (uncached / cached).dropna()
 
 
-def _draw_roof(
-    axes: Axes, unit: Resource, roofs: Roofs, *, span: tuple[float, float], color: str, dashed: bool
-) -> None:
-    """One roof of one unit, with its ridge; nothing where either side is not known."""
+def _draw_roofs(
+    axes: Axes,
+    roofs: Roofs,
+    name: str,
+    *,
+    span: tuple[float, float],
+    colors: Mapping[Resource, str],
+    style: LineStyleType,
+) -> list[Line2D]:
+    """The memory slope and the flat roof of each unit from its ridge on; returns what the legend says of them."""
     memory = _best_memory(roofs)
-    try:
-        flop_per_s = find_ceiling(unit, roofs).per_s
-    except MissingCeiling:
-        return
     if memory is None:
-        return
-    ridge = flop_per_s / memory
-    style = (0, (5, 2)) if dashed else "-"
-    axes.plot(
-        [span[0], ridge, span[1]],
-        [span[0] * memory, flop_per_s, flop_per_s],
-        color=color,
-        linestyle=style,
-        linewidth=1.3,
-    )
-    axes.plot([ridge], [flop_per_s], marker="|", markersize=12, color=color)
-    axes.annotate(
-        f"ridge {ridge:.3g} FLOP/B, {si(flop_per_s, 'FLOP/s')}",
-        (ridge, flop_per_s), xytext=(6, -3 if dashed else 3), textcoords="offset points",
-        va="top" if dashed else "bottom", color=color, fontsize=7,
-    )  # fmt: skip
+        return []
+    handles, ridges = [_line(f"memory, {name}: {si(memory, 'B/s')}", color="black", linestyle=style)], []
+    for unit, color in colors.items():
+        try:
+            flop_per_s = find_ceiling(unit, roofs).per_s
+        except MissingCeiling:
+            continue
+        ridge = flop_per_s / memory
+        ridges.append(ridge)
+        axes.plot([ridge, span[1]], [flop_per_s, flop_per_s], color=color, linestyle=style, linewidth=1.3)
+        axes.plot([ridge], [flop_per_s], marker="o", markersize=8, markerfacecolor="none", color=color)
+        label = f"{unit}, {name}: {si(flop_per_s, 'FLOP/s')}\n(ring: ridge at {ridge:.3g} FLOP per byte)"
+        handles.append(_line(label, color=color, linestyle=style))
+    top = max(ridges, default=span[1])
+    axes.plot([span[0], top], [span[0] * memory, top * memory], color="black", linestyle=style, linewidth=1.3)
+    return handles
 
 
 def _best_memory(roofs: Roofs) -> float | None:
@@ -424,31 +423,17 @@ def _best_memory(roofs: Roofs) -> float | None:
     return max((ceiling.per_s for name, ceiling in roofs.items() if name.value.startswith("dram.")), default=None)
 
 
-def _roofline_handles(rows: pd.DataFrame, roofs: RoofSet, colors: Mapping[Resource, str]) -> list[Line2D]:
-    handles = [_line(unit, color=color, width=4) for unit, color in colors.items()]
-    styles: tuple[tuple[str, Roofs, LineStyleType], ...] = (
-        ("datasheet", roofs.datasheet, "-"),
-        ("measured", roofs.measured, "--"),
-    )
-    for name, known, style in styles:
-        if (memory := _best_memory(known)) is not None:
-            handles.append(_line(f"{name} roof, memory {si(memory, 'B/s')}", color="black", linestyle=style))
-    ops = [op for op in LOOKS if op in set(rows["op"])]
-    return [*handles, *(_line(_op_name(op), color=_GREY, marker=LOOKS[op].marker, linestyle="none") for op in ops)]
-
-
-def _draw_matmul_panel(
-    axes: Axes, group: pd.DataFrame, roofs: Roofs, *, n: int, k: int, dtype: str, names: Sequence[str]
-) -> None:
-    m = np.geomspace(float(group["m"].min()), float(group["m"].max()), 200)
-    # The curve is smooth: whole batches only would draw steps at its left end.
-    sides = predict(sweep_amounts("matmul", {"m": np.unique(m.round()), "n": n, "k": k}, find_dtype(dtype)), roofs)
-    for term in sides.terms:
+def _draw_matmul_panel(axes: Axes, group: pd.DataFrame, roofs: Roofs, names: Sequence[str]) -> None:
+    """The rows of one weight matrix and dtype over both sides of its napkin."""
+    n, k, dtype = int(group["n"].iloc[0]), int(group["k"].iloc[0]), str(group["dtype"].iloc[0])
+    m = np.unique(np.geomspace(float(group["m"].min()), float(group["m"].max()), 200).round())
+    napkin = predict(sweep_amounts("matmul", {"m": m, "n": n, "k": k}, find_dtype(dtype)), roofs)
+    for term in napkin.terms:
         color, style = (_RED, "-.") if term.resource.is_compute else (_GREEN, "--")
-        axes.plot(np.unique(m.round()), term.time_s, color=color, linestyle=style, linewidth=1.3)
-    axes.plot(np.unique(m.round()), np.asarray(sides.napkin_s), color="black", linewidth=4, alpha=0.25)
+        axes.plot(m, np.asarray(term.time_s), color=color, linestyle=style, linewidth=1.3)
+    axes.plot(m, np.asarray(napkin.napkin_s), color="black", linewidth=4, alpha=0.25)
     ridge = ridge_batch(roofs, n=n, k=k, dtype=dtype)
-    if ridge < m[-1]:
+    if m[0] <= ridge <= m[-1]:
         axes.axvline(ridge, color=_GREY, linestyle=":")
         axes.annotate(
             f"ridge\nM = {ridge:.0f}", (ridge, 0), xycoords=("data", "axes fraction"),
@@ -462,7 +447,9 @@ def _draw_matmul_panel(
             fmt=_SERIES_MARKERS[index % 8], color=_series_color(index), markersize=5, linewidth=1,
         )  # fmt: skip
     _log(axes, "x", _count)
-    _log(axes, "y", duration)
+    _log(axes, "y", _tick_duration)
+    # The arithmetic of a single row takes next to no time: without a floor it would squeeze everything else.
+    axes.set_ylim(bottom=min(group["time_s"].min(), float(np.min(napkin.napkin_s))) / 5)
     axes.set_title(f"weights {k} x {n}, {dtype}")
     axes.set_xlabel("batch M (rows of activations)")
     axes.set_ylabel("time")
@@ -491,12 +478,31 @@ def _fastest(rows: pd.DataFrame, by: str) -> pd.DataFrame:
     return rows.sort_values("time_s", kind="stable").drop_duplicates(by).sort_values(by)
 
 
-def _configurations(rows: pd.DataFrame, *, without: tuple[str, ...]) -> Iterator[tuple[tuple[str, int], pd.DataFrame]]:
-    """Rows that differ only in the dimensions `without`, with their op and a running number."""
-    for (op,), of_op in groups_of(rows, ["op"]):
-        keys = [*(name for name in DIMS_OF_OP[op] if name not in without), "dtype", "implementation"]
-        for index, (_, group) in enumerate(groups_of(of_op, keys)):
-            yield (op, index), group.sort_values(list(set(without) & set(DIMS_OF_OP[op])))
+def _configurations(rows: pd.DataFrame, op: str, size: str) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Rows that differ in `size` and implementation only, each with the dimensions that set it apart from the rest."""
+    keys = [*(name for name in DIMS_OF_OP[op] if name != size), "dtype"]
+    varying = [key for key in keys if rows[key].nunique() > 1]
+    for _, group in groups_of(rows, keys):
+        yield "".join(f", {key} {group[key].iloc[0]}" for key in varying), group.sort_values(size)
+
+
+def _draw_phase(
+    panels: Sequence[Axes],
+    group: pd.DataFrame,
+    *,
+    size: str,
+    look: Look,
+    style: LineStyleType,
+    implementations: Sequence[str],
+) -> None:
+    """One configuration in both panels: its share of the compute roof, and of the memory roof."""
+    for (name,), line in groups_of(group, ["implementation"]):
+        marker = _SERIES_MARKERS[implementations.index(name) % 8]
+        for axes, side in zip(panels, ("compute_s", "memory_s"), strict=True):
+            axes.plot(
+                line[size].astype(float), line[side] / line["time_s"] * 100,
+                color=look.color, marker=marker, linestyle=style, linewidth=1, alpha=0.8,
+            )  # fmt: skip
 
 
 def _primary_name(roofs: RoofSet) -> str:
@@ -519,6 +525,10 @@ def _count(value: float) -> str:
     if value < 10_000:
         return f"{value:g}"
     return f"{value / 1024:.4g}k" if value < 2**20 else f"{value / 2**20:.4g}M"
+
+
+def _tick_duration(value: float) -> str:
+    return duration(value, digits=1)
 
 
 def _series_color(index: int) -> str:
@@ -553,7 +563,3 @@ def _op_handle(op: str) -> Line2D:
 
 def _op_name(op: str) -> str:
     return op.replace("_", " ")
-
-
-def _legend(axes: Axes, handles: Sequence[Line2D]) -> None:
-    axes.legend(handles=list(handles), loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)

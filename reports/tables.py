@@ -17,8 +17,8 @@ from reports.compare import Comparison
 from reports.load import DIMS_OF_OP, Loaded, dims_text, to_frame
 
 NO_DATASHEET = "no datasheet roof: roofs were measured on this machine"
-# Below this many columns the bound and the expected time are left out, so that no number is cut.
-NARROW = 100
+# What a terminal that is too narrow does without, first to last: a column less is better than a number cut in two.
+DISPENSABLE = ("of held clock", "bound", "expected", "ratio", "predicted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,6 @@ class Column:
     title: str
     source: str
     text: Callable[[float], str]
-    narrow: bool = True  # shown on a narrow terminal too
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +46,20 @@ def times(ratio: float) -> str:
 
 
 COLUMNS: tuple[Column, ...] = (
-    Column("bound", "bound", str, narrow=False),
+    Column("bound", "bound", str),
     Column("predicted", "napkin_s", duration),
-    Column("expected", "expected_s", duration, narrow=False),
+    Column("expected", "expected_s", duration),
     Column("measured", "time_s", duration),
     Column("ratio", "ratio", times),
     Column("of datasheet", "of_datasheet", percent),
     Column("of measured", "of_measured", percent),
-    Column("of held clock", "of_held_clock", percent, narrow=False),
+    Column("of held clock", "of_held_clock", percent),
 )
 
 
-def op_tables(frame: pd.DataFrame, *, narrow: bool = False) -> list[OpTable]:
+def op_tables(frame: pd.DataFrame) -> list[OpTable]:
     """One table per op that the frame holds, in the order of `predict.workloads.OPS`."""
-    return [_op_table(op, frame[frame["op"] == op], narrow=narrow) for op in OPS if (frame["op"] == op).any()]
+    return [_op_table(op, frame[frame["op"] == op]) for op in OPS if (frame["op"] == op).any()]
 
 
 def failures(frame: pd.DataFrame) -> list[tuple[str, str, str, str]]:
@@ -80,11 +79,11 @@ def unstable(frame: pd.DataFrame) -> list[tuple[str, str, str]]:
 def run_tables(loaded: Loaded, *, width: int) -> RenderableType:
     """Everything about a run that fits a terminal of `width` columns: header, a table per op, failures."""
     frame = to_frame(loaded.records)
-    narrow = width < NARROW
     parts: list[RenderableType] = [_header(loaded, frame)]
-    parts += [_rich_op_table(table) for table in op_tables(frame, narrow=narrow)]
-    if narrow:
-        parts.append(Text(f"narrower than {NARROW} columns: bound, expected time and held clock are left out\n", "dim"))
+    op_parts = op_tables(frame)
+    parts += [_rich_op_table(table, width=width) for table in op_parts]
+    if any(len(_fitting(table, width)) < len(table.titles) for table in op_parts):
+        parts.append(Text("some columns are left out: this terminal is too narrow for them\n", "dim"))
     if failed := failures(frame):
         parts.append(_failure_list(failed))
     if doubtful := unstable(frame):
@@ -158,22 +157,21 @@ def clock_text(frame: pd.DataFrame) -> str:
     return f"SM clock held: median {si(middle, 'Hz', 4)}, from {si(low, 'Hz', 4)} to {si(high, 'Hz', 4)}"
 
 
-def _op_table(op: str, rows: pd.DataFrame, *, narrow: bool) -> OpTable:
+def _op_table(op: str, rows: pd.DataFrame) -> OpTable:
     keys = [*DIMS_OF_OP[op], "dtype", "implementation"]
     # What varies least stands left, so that a sweep reads down the table.
     varying = sorted((key for key in keys[:-1] if rows[key].nunique() > 1), key=lambda key: rows[key].nunique())
     rows = rows.sort_values([*varying, "implementation"], kind="stable")
     shared = {key: rows[key].iloc[0] for key in keys if key not in (*varying, "implementation")}
-    columns = [
-        column
-        for column in COLUMNS
-        if (column.narrow or not narrow) and (rows[column.source].notna().any() or column.source == "time_s")
-    ]
+    columns = [column for column in COLUMNS if rows[column.source].notna().any() or column.source == "time_s"]
+    failed = bool((rows["status"] != "measured").any())
     return OpTable(
         op,
         _shared_text(shared),
-        (*varying, "implementation", *(column.title for column in columns)),
-        tuple(_op_row(row, [*varying, "implementation"], columns) for row in rows.to_dict(orient="records")),
+        (*varying, "implementation", *(column.title for column in columns), *(["status"] if failed else [])),
+        tuple(
+            _op_row(row, [*varying, "implementation"], columns, failed=failed) for row in rows.to_dict(orient="records")
+        ),
     )
 
 
@@ -182,11 +180,10 @@ def _shared_text(shared: Mapping[str, object]) -> str:
     return ", ".join(text for text in (dims_text(dims), str(shared.get("dtype", ""))) if text)
 
 
-def _op_row(row: Mapping[Hashable, object], keys: list[str], columns: list[Column]) -> tuple[str, ...]:
+def _op_row(row: Mapping[Hashable, object], keys: list[str], columns: list[Column], *, failed: bool) -> tuple[str, ...]:
     cells = [_cell(row[column.source], column) for column in columns]
-    if row["status"] != "measured":
-        place = next(index for index, column in enumerate(columns) if column.source == "time_s")
-        cells[place] = f"{cells[place]} {row['status']}".strip()
+    if failed:
+        cells.append("" if row["status"] == "measured" else str(row["status"]))
     return (*(str(row[key]) for key in keys), *cells)
 
 
@@ -222,16 +219,31 @@ def _rich_roofs(roofs: RoofSet) -> Table:
     return table
 
 
-def _rich_op_table(op_table: OpTable) -> RenderableType:
+def _rich_op_table(op_table: OpTable, *, width: int) -> RenderableType:
     title = f"{op_table.op}  ({op_table.shared})" if op_table.shared else op_table.op
     table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
-    for name in op_table.titles:
-        left = name in ("implementation", "dtype", "bound")
+    kept = _fitting(op_table, width)
+    for name in (op_table.titles[index] for index in kept):
+        left = name in ("implementation", "dtype", "bound", "status")
         # Two-word titles break at the space; numbers never do.
         table.add_column(name.replace("of ", "% of\n"), justify="left" if left else "right", no_wrap=True)
     for row in op_table.rows:
-        table.add_row(*row)
+        table.add_row(*(row[index] for index in kept))
     return Padding(table, (0, 0, 1, 0))
+
+
+def _fitting(op_table: OpTable, width: int) -> list[int]:
+    """Indices of the columns that fit `width` without cutting a number, given up in the order of `DISPENSABLE`."""
+    kept = list(range(len(op_table.titles)))
+    widths = [
+        max(len(part) for part in (*op_table.titles[index].replace("of ", "% of\n").split("\n"), *cells)) + 2
+        for index, cells in enumerate(zip(*op_table.rows, strict=True))
+    ]
+    for name in DISPENSABLE:
+        if sum(widths[index] for index in kept) <= width:
+            break
+        kept = [index for index in kept if op_table.titles[index] != name]
+    return kept
 
 
 def _failure_list(failed: list[tuple[str, str, str, str]]) -> RenderableType:
@@ -261,13 +273,17 @@ def comparison_tables(comparison: Comparison) -> RenderableType:
 
 def _comparison_table(op: str, comparison: Comparison) -> RenderableType:
     rows = comparison.rows[comparison.rows["op"] == op]
-    table = Table(title=op, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+    parts = [workload.split("-")[1:] for workload in rows["workload"]]
+    # What all rows share stands in the title, so that a line fits.
+    shared = [part for part in parts[0] if len(parts) > 1 and all(part in others for others in parts)]
+    title = f"{op}  ({', '.join(shared)})" if shared else op
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
     for name in ("workload", "implementation", "A", "B", "% of roof\nA", "% of roof\nB", "B/A", "verdict"):
         left = name in ("workload", "implementation", "verdict")
         table.add_column(name, justify="left" if left else "right", no_wrap=name != "workload", overflow="fold")
-    for row in rows.to_dict(orient="records"):
+    for row, own in zip(rows.to_dict(orient="records"), parts, strict=True):
         table.add_row(
-            row["workload"].removeprefix(f"{op}-"),
+            " ".join(part for part in own if part not in shared),
             row["implementation"],
             duration(row["time_s_a"]),
             duration(row["time_s_b"]),

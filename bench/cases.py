@@ -1,7 +1,6 @@
-"""Where an op's inputs, implementations and meaning are put together: the only place where predict and kernels meet."""
+"""What an op needs to be measured: its inputs, and its implementations. The only place where predict and kernels meet."""
 
 import functools
-import importlib.util
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,9 +9,10 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from kernels import eager, reference
+from kernels.catalog import Implementation, list_implementations
 from kernels.constants import FILL_VALUE
 from kernels.precision import TORCH_DTYPES
+from kernels.unsupported import Unsupported
 from predict.errors import BadWorkload
 from predict.units import GIB
 from predict.workloads import Workload
@@ -20,55 +20,10 @@ from predict.workloads import Workload
 Inputs = tuple[Tensor, ...]
 Run = Callable[..., Tensor]
 
-# The Triton implementations by op, where Triton exists.
-_TRITON: dict[str, Run] = {}
-if importlib.util.find_spec("triton"):
-    from kernels import attention, decode, generation, launch, matmul, stream
+IMPLEMENTATIONS: tuple[Implementation, ...] = list_implementations()
 
-    _TRITON = {
-        "matmul": matmul.matmul,
-        "matmul_tf32": matmul.matmul_tf32,
-        "attention_prefill": attention.attention_prefill,
-        "attention_decode": decode.attention_decode,
-        "generate_cached": generation.generate_cached,
-        "generate_uncached": generation.generate_uncached,
-        "stream_read": stream.stream_read,
-        "stream_write": stream.stream_write,
-        "stream_copy": stream.stream_copy,
-        "stream_triad": stream.stream_triad,
-        "launch": launch.launch,
-    }
-
-EVERYWHERE = ("cuda", "cpu")
-GPU_ONLY = ("cuda",)
-
-
-@dataclass(frozen=True, slots=True)
-class Implementation:
-    """One way to compute an op. `bind` picks the function for a workload; that takes the inputs, returns the output."""
-
-    name: str
-    bind: Callable[[Workload], Run]
-    devices: tuple[str, ...] = EVERYWHERE
-    scratch_bytes: Callable[[Workload], float] = lambda _: 0.0  # beyond inputs and output
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """An op with all that is needed to check and time it."""
-
-    make_inputs: Callable[[Workload, "Maker"], Inputs]
-    reference: Callable[[Workload], Run]  # takes the inputs and a keyword `precision`; "fp64" is the truth
-    implementations: tuple[Implementation, ...]
-    output: int | None = None  # which input is the output, where implementations write into one that they are given
-
-    def implementation(self, name: str) -> Implementation:
-        """Return the implementation called `name`; raises BadWorkload listing the known ones."""
-        for implementation in self.implementations:
-            if implementation.name == name:
-                return implementation
-        known = ", ".join(implementation.name for implementation in self.implementations)
-        raise BadWorkload(f"no implementation {name!r}; known: {known}")
+REFERENCE_SCRATCH_BYTES = 1 * GIB  # kernels.reference works in blocks and promises to stay under it
+_MATERIALISES_SCORES = frozenset({"naive", "sdpa_math"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +39,45 @@ class Maker:
         return torch.randn(shape, dtype=self.dtype, device=self.device, generator=self.generator).mul_(scale)
 
 
+@dataclass(frozen=True, slots=True)
+class Case:
+    """How an op is called: its input tensors, which of them is the output (None where it is returned), and which
+    dimensions its functions take by keyword because they cannot be read off the shapes."""
+
+    make_inputs: Callable[[Workload, Maker], Inputs]
+    output: int | None = None
+    keywords: tuple[str, ...] = ()
+
+
+def implementation_names(op: str, device: str) -> tuple[str, ...]:
+    """The implementations of `op` that are measured on `device`, each once."""
+    return tuple(dict.fromkeys(row.name for row in IMPLEMENTATIONS if row.op == op and device in row.devices))
+
+
+def find_implementation(workload: Workload, name: str, device: str) -> Implementation:
+    """The implementation called `name` for this workload.
+
+    Raises BadWorkload listing the known ones, and Unsupported where it does not take the dtype or the device.
+    """
+    rows = [row for row in IMPLEMENTATIONS if row.op == workload.op and row.name == name]
+    if not rows:
+        known = dict.fromkeys(row.name for row in IMPLEMENTATIONS if row.op == workload.op)
+        raise BadWorkload(f"{workload.op} has no implementation {name!r}; known: {', '.join(known)}")
+    here = [row for row in rows if device in row.devices]
+    if not here:
+        raise Unsupported(f"{name} does not run on a {device}")
+    for row in here:
+        if workload.dtype.name in row.dtypes:
+            return row
+    taken = ", ".join(dtype for row in here for dtype in row.dtypes)
+    raise Unsupported(f"{workload.op} by {name} does not take {workload.dtype.name}; it takes {taken}")
+
+
+def bind(run: Run, workload: Workload) -> Run:
+    """`run`, of an implementation or a reference, with the dimensions that it takes by keyword."""
+    return functools.partial(run, **{name: workload.dims[name] for name in CASES[workload.op].keywords})
+
+
 def make_inputs(workload: Workload, device: torch.device, *, index: int) -> Inputs:
     """The `index`-th input set of a workload: reproducible, and different for each index."""
     generator = torch.Generator(device).manual_seed(zlib.crc32(workload.id.encode()) + index)
@@ -91,14 +85,15 @@ def make_inputs(workload: Workload, device: torch.device, *, index: int) -> Inpu
     return CASES[workload.op].make_inputs(workload, maker)
 
 
-def needed_bytes(workload: Workload, implementation: Implementation) -> float:
-    """Device memory that checking needs: inputs, the output, its fp64 reference and baseline, and working memory."""
+def needed_bytes(workload: Workload, name: str) -> float:
+    """Device memory that a case needs: inputs, the output, its fp64 reference and baseline, and working memory."""
     amounts = workload.amounts
     outputs = float(amounts.bytes_written) / workload.dtype.bytes
-    return float(amounts.bytes) + outputs * (8 + 8) + implementation.scratch_bytes(workload) + REFERENCE_SCRATCH_BYTES
-
-
-REFERENCE_SCRATCH_BYTES = 1 * GIB  # kernels.reference works in blocks and promises to stay under it
+    needed = float(amounts.bytes) + outputs * (8 + 8) + REFERENCE_SCRATCH_BYTES
+    if workload.op == "attention_prefill" and name in _MATERIALISES_SCORES:
+        dims = workload.dims
+        needed += 3.0 * dims["batch"] * dims["heads"] * dims["seq"] ** 2 * workload.dtype.bytes  # scores, softmax, mask
+    return needed
 
 
 def _matmul_inputs(workload: Workload, maker: Maker) -> Inputs:
@@ -107,16 +102,19 @@ def _matmul_inputs(workload: Workload, maker: Maker) -> Inputs:
     return maker.normal(m, k), maker.normal(n, k).t()
 
 
-def _prefill_inputs(workload: Workload, maker: Maker) -> Inputs:
+def _kv_shape(workload: Workload, length: str) -> tuple[int, int, int, int]:
     dims = workload.dims
-    kv_shape = (dims["batch"], dims["kv_heads"], dims["seq"], dims["head_dim"])
+    return (dims["batch"], dims["kv_heads"], dims[length], dims["head_dim"])
+
+
+def _prefill_inputs(workload: Workload, maker: Maker) -> Inputs:
+    dims, kv_shape = workload.dims, _kv_shape(workload, "seq")
     q = maker.normal(dims["batch"], dims["heads"], dims["seq"], dims["head_dim"])
     return q, maker.normal(*kv_shape), maker.normal(*kv_shape)
 
 
 def _decode_inputs(workload: Workload, maker: Maker) -> Inputs:
-    dims = workload.dims
-    kv_shape = (dims["batch"], dims["kv_heads"], dims["context"], dims["head_dim"])
+    dims, kv_shape = workload.dims, _kv_shape(workload, "context")
     return (
         maker.normal(dims["batch"], dims["heads"], dims["head_dim"]),
         maker.normal(*kv_shape),
@@ -132,14 +130,14 @@ def _projection(workload: Workload, maker: Maker) -> Tensor:
     return maker.normal(rows, hidden, scale=hidden**-0.5)
 
 
-def _generate_cached_inputs(workload: Workload, maker: Maker) -> Inputs:
-    dims = workload.dims
-    kv_shape = (dims["batch"], dims["kv_heads"], dims["context"], dims["head_dim"])
+def _cached_inputs(workload: Workload, maker: Maker) -> Inputs:
+    """The new token's hidden state, the weight, and caches whose last position is the new token's."""
+    dims, kv_shape = workload.dims, _kv_shape(workload, "context")
     x = maker.normal(dims["batch"], dims["heads"] * dims["head_dim"])
     return x, _projection(workload, maker), maker.normal(*kv_shape), maker.normal(*kv_shape)
 
 
-def _generate_uncached_inputs(workload: Workload, maker: Maker) -> Inputs:
+def _uncached_inputs(workload: Workload, maker: Maker) -> Inputs:
     dims = workload.dims
     x = maker.normal(dims["batch"], dims["context"], dims["heads"] * dims["head_dim"])
     return x, _projection(workload, maker)
@@ -150,110 +148,25 @@ def _read_inputs(workload: Workload, maker: Maker) -> Inputs:
     return (maker.normal(workload.dims["n"]).abs_(),)
 
 
-def _same(run: Run) -> Callable[[Workload], Run]:
-    """One function for every workload of the op."""
-    return lambda _: run
+def _vectors(count: int) -> Callable[[Workload, Maker], Inputs]:
+    return lambda workload, maker: tuple(maker.normal(workload.dims["n"]) for _ in range(count))
 
 
-def _score_bytes(workload: Workload) -> float:
-    """Scores, their softmax and the mask of attention that materialises them."""
-    dims = workload.dims
-    pairs = dims["batch"] * dims["heads"] * dims["seq"] ** 2
-    return 3.0 * pairs * workload.dtype.bytes
-
-
-def _triton(bind: Callable[[Workload], Run]) -> tuple[Implementation, ...]:
-    """The Triton implementation, where Triton exists; the CPU runs it in tests only, through the interpreter."""
-    return (Implementation("triton", bind, GPU_ONLY),) if _TRITON else ()
-
-
-def _torch_and_triton(op: str, run: Run) -> tuple[Implementation, ...]:
-    return (Implementation("torch", lambda _: run), *_triton(lambda _: _TRITON[op]))
-
-
-def _is_tf32(workload: Workload) -> bool:
-    return workload.dtype.name == "tf32"
-
-
-def _uncached(run: Callable[..., Tensor]) -> Callable[[Workload], Run]:
-    """Bind the two dimensions that cannot be read off the shapes of x and the weight."""
-    return lambda workload: functools.partial(
-        run, kv_heads=workload.dims["kv_heads"], head_dim=workload.dims["head_dim"]
-    )
+def _launch_inputs(_: Workload, maker: Maker) -> Inputs:
+    return (torch.full((1,), FILL_VALUE, dtype=maker.dtype, device=maker.device),)
 
 
 CASES: Mapping[str, Case] = MappingProxyType(
     {
-        "matmul": Case(
-            _matmul_inputs,
-            _same(reference.matmul),
-            (
-                Implementation("torch", lambda w: eager.matmul_tf32 if _is_tf32(w) else eager.matmul),
-                *_triton(lambda w: _TRITON["matmul_tf32" if _is_tf32(w) else "matmul"]),
-            ),
-        ),
-        "attention_prefill": Case(
-            _prefill_inputs,
-            _same(reference.attention_prefill),
-            (
-                Implementation("sdpa_flash", _same(eager.attention_prefill_sdpa_flash)),
-                Implementation("sdpa_cudnn", _same(eager.attention_prefill_sdpa_cudnn), GPU_ONLY),
-                Implementation("sdpa_efficient", _same(eager.attention_prefill_sdpa_efficient), GPU_ONLY),
-                Implementation("sdpa_math", _same(eager.attention_prefill_sdpa_math), scratch_bytes=_score_bytes),
-                Implementation("naive", _same(eager.attention_prefill_naive), scratch_bytes=_score_bytes),
-                *_triton(lambda _: _TRITON["attention_prefill"]),
-            ),
-        ),
-        "attention_decode": Case(
-            _decode_inputs,
-            _same(reference.attention_decode),
-            (
-                Implementation("sdpa_flash", _same(eager.attention_decode_sdpa_flash)),
-                Implementation("sdpa_cudnn", _same(eager.attention_decode_sdpa_cudnn), GPU_ONLY),
-                Implementation("sdpa_efficient", _same(eager.attention_decode_sdpa_efficient), GPU_ONLY),
-                Implementation("sdpa_math", _same(eager.attention_decode_sdpa_math)),
-                Implementation("naive", _same(eager.attention_decode_naive)),
-                *_triton(lambda _: _TRITON["attention_decode"]),
-            ),
-        ),
-        "generate_cached": Case(
-            _generate_cached_inputs,
-            _same(reference.generate_cached),
-            _torch_and_triton("generate_cached", eager.generate_cached),
-        ),
-        "generate_uncached": Case(
-            _generate_uncached_inputs,
-            _uncached(reference.generate_uncached),
-            (
-                Implementation("torch", _uncached(eager.generate_uncached)),
-                *_triton(lambda w: _uncached(_TRITON["generate_uncached"])(w)),  # noqa: PLW0108 - looked up where Triton exists
-            ),
-        ),
-        "stream_read": Case(
-            _read_inputs, _same(reference.stream_read), _torch_and_triton("stream_read", eager.stream_read)
-        ),
-        "stream_write": Case(
-            lambda workload, maker: (maker.normal(workload.dims["n"]),),
-            _same(reference.stream_write),
-            _torch_and_triton("stream_write", eager.stream_write),
-            output=0,
-        ),
-        "stream_copy": Case(
-            lambda workload, maker: tuple(maker.normal(workload.dims["n"]) for _ in range(2)),
-            _same(reference.stream_copy),
-            _torch_and_triton("stream_copy", eager.stream_copy),
-            output=1,
-        ),
-        "stream_triad": Case(
-            lambda workload, maker: tuple(maker.normal(workload.dims["n"]) for _ in range(3)),
-            _same(reference.stream_triad),
-            _torch_and_triton("stream_triad", eager.stream_triad),
-            output=2,
-        ),
-        "launch": Case(
-            lambda _, maker: (torch.full((1,), FILL_VALUE, dtype=maker.dtype, device=maker.device),),
-            _same(reference.launch),
-            _torch_and_triton("launch", eager.launch),
-        ),
+        "matmul": Case(_matmul_inputs),
+        "attention_prefill": Case(_prefill_inputs),
+        "attention_decode": Case(_decode_inputs),
+        "generate_cached": Case(_cached_inputs),
+        "generate_uncached": Case(_uncached_inputs, keywords=("kv_heads", "head_dim")),
+        "stream_read": Case(_read_inputs),
+        "stream_write": Case(_vectors(1), output=0),
+        "stream_copy": Case(_vectors(2), output=1),
+        "stream_triad": Case(_vectors(3), output=2),
+        "launch": Case(_launch_inputs),
     }
 )

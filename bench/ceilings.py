@@ -14,13 +14,13 @@ def measured_roofs(probes: Iterable[Record]) -> Roofs:
     """The roofs that the probe records show; a later, better probe replaces an earlier one.
 
     Streams and matrix-vector products (m=1) give bandwidth, other matmuls give FLOP/s. A read that was timed warm gives
-    L2. Rates are those of the median, not of the luckiest sample.
+    L2. A probe's rate is that of its fastest tenth of samples: other work on the machine does not lower a roof.
     """
     roofs: dict[Resource, Ceiling] = {}
     for record in probes:
         if record.measurement is None:
             continue
-        time_s = summarize(record.measurement.times_s).median_s
+        time_s = summarize(record.measurement.times_s).p10_s
         source = (
             f"measured {record.environment.utc[:10]}: {record.workload.id} by {record.implementation},"
             f" {record.measurement.method}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import psutil
 import torch
 
-from bench.cases import CASES, Inputs, Run, make_inputs, needed_bytes
+from bench.cases import CASES, Inputs, Run, bind, find_implementation, make_inputs, needed_bytes
 from bench.check import check
 from bench.env import ABNORMAL_THROTTLE, NvmlMonitor, environment
 from bench.measure import Budget, Monitor, measure
@@ -50,9 +50,9 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """The inputs of a workload with the fp64 result and the low-precision one that sets the allowed error."""
+    """The inputs of a workload, with the fp64 result and the low-precision one that sets the allowed error."""
 
-    workload: Workload
+    source: tuple[Workload, Run]  # what was computed, and the reference that did
     inputs: Inputs
     reference: torch.Tensor
     baseline: torch.Tensor
@@ -77,19 +77,17 @@ class Lab:
     def run(self, job: Job) -> Outcome:
         """Check and time one job. Expected failures are outcomes; anything unexpected propagates."""
         workload = job.workload
-        implementation = CASES[workload.op].implementation(job.implementation)
-        if self._device.type not in implementation.devices:
-            return Outcome(Status.SKIPPED, f"{implementation.name} does not run on a {self._device.type}")
-        if self._truth is not None and self._truth.workload != workload:
+        implementation = find_implementation(workload, job.implementation, self._device.type)
+        if self._truth is not None and self._truth.source != (workload, implementation.reference):
             self._truth = None
-        needed = needed_bytes(workload, implementation)
+        needed = needed_bytes(workload, implementation.name)
         free = self._free_bytes() + (self._truth.held_bytes if self._truth else 0)
         if needed > free:
             reason = f"needs {binary_bytes(math.ceil(needed))}, {binary_bytes(free)} are free"
             return Outcome(Status.OUT_OF_MEMORY, reason)
-        run = implementation.bind(workload)
-        self._truth = self._truth or self._find_truth(workload)
-        checked = self._check(run, self._truth)
+        self._truth = self._truth or self._find_truth(workload, implementation.reference)
+        run = bind(implementation.run, workload)
+        checked = self._check(run, self._truth, workload)
         if not checked.passed:
             return Outcome(Status.INCORRECT, _explain(checked), checked)
         measurement = self._measure(run, self._truth, job)
@@ -102,29 +100,30 @@ class Lab:
         """Free what is kept of the last workload."""
         self._truth = None
 
-    def _find_truth(self, workload: Workload) -> Truth:
+    def _find_truth(self, workload: Workload, reference: Run) -> Truth:
         inputs = make_inputs(workload, self._device, index=0)
-        reference = CASES[workload.op].reference(workload)
-        return Truth(workload, inputs, reference(*inputs), reference(*inputs, precision=workload.dtype.name))
+        compute = bind(reference, workload)
+        low_precision = compute(*inputs, precision=workload.dtype.name)
+        return Truth((workload, reference), inputs, compute(*inputs), low_precision)
 
-    def _check(self, run: Run, truth: Truth) -> Check:
-        given = CASES[truth.workload.op].output
+    def _check(self, run: Run, truth: Truth, workload: Workload) -> Check:
+        given = CASES[workload.op].output
         if given is not None:
             truth.inputs[given].fill_(math.nan)
         else:
             # Made and freed at once: the allocator hands the block to the next tensor of its size, which is the output.
             # What a kernel does not write then stays NaN, rather than another implementation's right answer.
             torch.full_like(truth.baseline, math.nan)
-        return check(run(*truth.inputs), truth.reference, truth.baseline, truth.workload.dtype)
+        return check(run(*truth.inputs), truth.reference, truth.baseline, workload.dtype)
 
     def _measure(self, run: Run, truth: Truth, job: Job) -> Measurement:
-        def bind(index: int) -> Callable[[], torch.Tensor]:
+        def bind_set(index: int) -> Callable[[], torch.Tensor]:
             inputs = truth.inputs if index == 0 else make_inputs(job.workload, self._device, index=index)
             return functools.partial(run, *inputs)
 
         sampler = self._timer.prepare(
             Preparation(
-                bind=bind,
+                bind=bind_set,
                 set_bytes=sum(tensor.nbytes for tensor in truth.inputs),
                 free_bytes=self._free_bytes() / 2,
                 cache_bytes=self.environment.last_level_cache_bytes,

@@ -54,7 +54,7 @@ class Budget:
 WARMUP_GROUP = 3  # samples whose medians are compared to see whether warming up still changes anything
 WARMUP_TOLERANCE = 0.02
 MONITOR_PERIOD_S = 0.02  # NVML refreshes its own readings no faster
-FEWEST_SAMPLES = 3  # even where one sample takes longer than the whole budget
+FEWEST_SAMPLES = 6  # even where they take longer than the budget: fewer have no 95 % interval
 
 
 def measure(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import store
-from bench.cases import CASES
+from bench.cases import implementation_names
 from bench.ceilings import faster_dtype, measured_roofs
 from bench.lab import Job, Outcome
 from bench.physics import impossibility
@@ -142,10 +142,7 @@ class Runner:
 def jobs_of(workloads: Iterable[Workload], device: str, *, warm: bool = False) -> tuple[Job, ...]:
     """Every implementation that the device can run of every workload."""
     return tuple(
-        Job(workload, implementation.name, warm)
-        for workload in workloads
-        for implementation in CASES[workload.op].implementations
-        if device in implementation.devices
+        Job(workload, name, warm) for workload in workloads for name in implementation_names(workload.op, device)
     )
 
 

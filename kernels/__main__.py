@@ -11,7 +11,7 @@ from rich.table import Table
 from kernels.catalog import HAS_TRITON, list_implementations
 from kernels.compile import Compiled, CompileError, compile_kernels
 
-app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 @app.command("list")
@@ -20,16 +20,22 @@ def list_command(*, as_json: Annotated[bool, typer.Option("--json", help="One JS
     if not HAS_TRITON:
         typer.echo("Triton is not installed: only PyTorch's implementations are listed", err=True)
     rows = [
-        {"op": row.op, "implementation": row.name, "dtypes": row.dtypes, "architectures": row.architectures}
+        {
+            "op": row.op,
+            "implementation": row.name,
+            "devices": row.devices,
+            "dtypes": row.dtypes,
+            "architectures": row.architectures,
+        }
         for row in list_implementations()
     ]
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
-    table = Table("op", "implementation", "dtypes", "architectures")
+    table = Table("op", "implementation", "devices", "dtypes", "architectures")
     for row in list_implementations():
         names = ", ".join(f"sm{architecture}" for architecture in row.architectures)
-        table.add_row(row.op, row.name, ", ".join(row.dtypes), names or "as PyTorch")
+        table.add_row(row.op, row.name, ", ".join(row.devices), ", ".join(row.dtypes), names or "as PyTorch")
     _print(table)
 
 

@@ -1,4 +1,4 @@
-"""Which implementations there are of each op, and for which dtypes and architectures, as data."""
+"""Which implementations there are of each op, with their devices, dtypes and architectures, as data."""
 
 import importlib.util
 from collections.abc import Callable
@@ -7,48 +7,67 @@ from typing import Any
 
 from torch import Tensor
 
-from kernels import eager
+from kernels import eager, reference
 
 HAS_TRITON = importlib.util.find_spec("triton") is not None
+
+EVERYWHERE = ("cuda", "cpu")
+CUDA = ("cuda",)
+CPU = ("cpu",)
+
+FLOATS = ("fp64", "fp32", "bf16", "fp16")
+TO_FP32 = ("fp32", "bf16", "fp16")  # fused backends; which of them a device really takes, PyTorch says when asked
 
 
 @dataclass(frozen=True, slots=True)
 class Implementation:
-    """One way to compute `op` in any of `dtypes`; `architectures` is empty where PyTorch decides."""
+    """One way to compute `op` in any of `dtypes`, and the function of `kernels.reference` that says what is right.
+
+    `devices` are those it is measured on: Triton's interpreter runs on a CPU too, for tests. `architectures` is empty
+    where PyTorch decides.
+    """
 
     op: str
     name: str
-    dtypes: tuple[str, ...]
-    architectures: tuple[int, ...]
     run: Callable[..., Tensor]
+    reference: Callable[..., Tensor]
+    dtypes: tuple[str, ...] = FLOATS
+    devices: tuple[str, ...] = EVERYWHERE
+    architectures: tuple[int, ...] = ()
 
-
-_FLOATS = ("fp64", "fp32", "bf16", "fp16")
-_HALVES = ("bf16", "fp16")  # what every fused CUDA backend takes; a CPU's flash backend takes fp32 too
 
 _EAGER = (
-    Implementation("matmul", "torch", _FLOATS, (), eager.matmul),
-    Implementation("matmul", "torch", ("tf32",), (), eager.matmul_tf32),
-    Implementation("attention_prefill", "sdpa_flash", _HALVES, (), eager.attention_prefill_sdpa_flash),
-    Implementation("attention_prefill", "sdpa_cudnn", _HALVES, (), eager.attention_prefill_sdpa_cudnn),
-    Implementation(
-        "attention_prefill", "sdpa_efficient", ("fp32", *_HALVES), (), eager.attention_prefill_sdpa_efficient
+    Implementation("matmul", "torch", eager.matmul, reference.matmul),
+    Implementation("matmul", "torch", eager.matmul_tf32, reference.matmul, ("tf32",), CUDA),
+    Implementation("matmul", "torch_transposed", eager.matmul_transposed, reference.matmul, FLOATS, CPU),
+    *(
+        Implementation("attention_prefill", name, run, reference.attention_prefill, dtypes, devices)
+        for name, run, dtypes, devices in (
+            ("sdpa_flash", eager.attention_prefill_sdpa_flash, TO_FP32, EVERYWHERE),
+            ("sdpa_cudnn", eager.attention_prefill_sdpa_cudnn, TO_FP32, CUDA),
+            ("sdpa_efficient", eager.attention_prefill_sdpa_efficient, TO_FP32, CUDA),
+            ("sdpa_math", eager.attention_prefill_sdpa_math, FLOATS, EVERYWHERE),
+            ("naive", eager.attention_prefill_naive, FLOATS, EVERYWHERE),
+        )
     ),
-    Implementation("attention_prefill", "sdpa_math", _FLOATS, (), eager.attention_prefill_sdpa_math),
-    Implementation("attention_prefill", "naive", _FLOATS, (), eager.attention_prefill_naive),
-    Implementation("attention_decode", "sdpa_flash", _HALVES, (), eager.attention_decode_sdpa_flash),
-    Implementation("attention_decode", "sdpa_cudnn", _HALVES, (), eager.attention_decode_sdpa_cudnn),
-    Implementation("attention_decode", "sdpa_efficient", ("fp32", *_HALVES), (), eager.attention_decode_sdpa_efficient),
-    Implementation("attention_decode", "sdpa_math", _FLOATS, (), eager.attention_decode_sdpa_math),
-    Implementation("attention_decode", "naive", _FLOATS, (), eager.attention_decode_naive),
-    Implementation("generate_cached", "torch", _FLOATS, (), eager.generate_cached),
-    Implementation("generate_uncached", "torch", _FLOATS, (), eager.generate_uncached),
-    Implementation("stream_read", "torch", _FLOATS, (), eager.stream_read),
-    Implementation("stream_read", "torch_dot", ("fp64", "fp32"), (), eager.stream_read_dot),
-    Implementation("stream_write", "torch", _FLOATS, (), eager.stream_write),
-    Implementation("stream_copy", "torch", _FLOATS, (), eager.stream_copy),
-    Implementation("stream_triad", "torch", _FLOATS, (), eager.stream_triad),
-    Implementation("launch", "torch", ("fp32",), (), eager.launch),
+    *(
+        Implementation("attention_decode", name, run, reference.attention_decode, dtypes, devices)
+        for name, run, dtypes, devices in (
+            ("sdpa_flash", eager.attention_decode_sdpa_flash, TO_FP32, EVERYWHERE),
+            ("sdpa_cudnn", eager.attention_decode_sdpa_cudnn, TO_FP32, CUDA),
+            ("sdpa_efficient", eager.attention_decode_sdpa_efficient, TO_FP32, CUDA),
+            ("sdpa_math", eager.attention_decode_sdpa_math, FLOATS, EVERYWHERE),
+            ("naive", eager.attention_decode_naive, FLOATS, EVERYWHERE),
+        )
+    ),
+    Implementation("generate_cached", "torch", eager.generate_cached, reference.generate_cached),
+    Implementation("generate_uncached", "torch", eager.generate_uncached, reference.generate_uncached),
+    Implementation("stream_read", "torch", eager.stream_read, reference.stream_read),
+    Implementation("stream_read", "torch_dot", eager.stream_read_dot, reference.stream_read_dot, ("fp64", "fp32")),
+    Implementation("stream_write", "torch", eager.stream_write, reference.stream_write),
+    Implementation("stream_copy", "torch", eager.stream_copy, reference.stream_copy),
+    Implementation("stream_triad", "torch", eager.stream_triad, reference.stream_triad),
+    Implementation("launch", "torch", eager.launch, reference.launch, ("fp32",)),
 )
 
 
@@ -60,20 +79,30 @@ def list_implementations() -> tuple[Implementation, ...]:
 def _list_triton() -> tuple[Implementation, ...]:
     from kernels import attention, decode, generation, launch, matmul, stream  # noqa: PLC0415  (import Triton)
 
-    matmul_dtypes = tuple(dtype for dtype in matmul.SUPPORTED_DTYPES if dtype != "tf32")
-    rows: list[tuple[str, Any, tuple[str, ...], Callable[..., Tensor]]] = [
-        ("matmul", matmul, matmul_dtypes, matmul.matmul),
-        ("matmul", matmul, ("tf32",), matmul.matmul_tf32),
-        ("attention_prefill", attention, attention.SUPPORTED_DTYPES, attention.attention_prefill),
-        ("attention_decode", decode, decode.SUPPORTED_DTYPES, decode.attention_decode),
-        ("generate_cached", generation, generation.SUPPORTED_DTYPES, generation.generate_cached),
-        ("generate_uncached", generation, generation.SUPPORTED_DTYPES, generation.generate_uncached),
-        ("stream_read", stream, stream.SUPPORTED_DTYPES, stream.stream_read),
-        ("stream_write", stream, stream.SUPPORTED_DTYPES, stream.stream_write),
-        ("stream_copy", stream, stream.SUPPORTED_DTYPES, stream.stream_copy),
-        ("stream_triad", stream, stream.SUPPORTED_DTYPES, stream.stream_triad),
-        ("launch", launch, launch.SUPPORTED_DTYPES, launch.launch),
+    rows: list[tuple[str, Any, Callable[..., Tensor]]] = [
+        ("matmul", matmul, matmul.matmul),
+        ("attention_prefill", attention, attention.attention_prefill),
+        ("attention_decode", decode, decode.attention_decode),
+        ("generate_cached", generation, generation.generate_cached),
+        ("generate_uncached", generation, generation.generate_uncached),
+        ("stream_read", stream, stream.stream_read),
+        ("stream_write", stream, stream.stream_write),
+        ("stream_copy", stream, stream.stream_copy),
+        ("stream_triad", stream, stream.stream_triad),
+        ("launch", launch, launch.launch),
     ]
-    return tuple(
-        Implementation(op, "triton", dtypes, module.SUPPORTED_ARCHITECTURES, run) for op, module, dtypes, run in rows
+    tf32 = Implementation(
+        "matmul", "triton", matmul.matmul_tf32, reference.matmul, ("tf32",), CUDA, matmul.SUPPORTED_ARCHITECTURES
+    )
+    return tf32, *(
+        Implementation(
+            op,
+            "triton",
+            run,
+            getattr(reference, op),
+            tuple(dtype for dtype in module.SUPPORTED_DTYPES if dtype != "tf32"),
+            CUDA,
+            module.SUPPORTED_ARCHITECTURES,
+        )
+        for op, module, run in rows
     )

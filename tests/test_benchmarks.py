@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bench import store
-from bench.cases import CASES, make_inputs
+from bench.cases import find_implementation, make_inputs
 from bench.record import from_line, to_line
 from predict.gpus import GPUS
 from predict.roofline import predict
@@ -71,5 +71,5 @@ def test_launching_a_small_matmul(benchmark, device):
     """Python, dispatch and launch of the PyTorch implementation; on a GPU the kernel itself runs on meanwhile."""
     workload = make_workload("matmul", {"m": 1, "n": 16, "k": 16}, find_dtype("fp32"))
     inputs = make_inputs(workload, device, index=0)
-    run = CASES["matmul"].implementation("torch").bind(workload)
+    run = find_implementation(workload, "torch", device.type).run
     assert benchmark(run, *inputs).shape == (1, 16)

@@ -7,13 +7,15 @@ import pytest
 import torch
 
 from bench import runner, store
-from bench.cases import CASES, Implementation, make_inputs
+from bench.cases import CASES, IMPLEMENTATIONS, implementation_names, make_inputs
 from bench.lab import Job, Lab, Outcome
 from bench.measure import Budget
 from bench.record import Measurement, Status
 from bench.runner import Plan, Runner, probe_jobs, target_of
 from bench.suites import suite
 from bench.worker import InProcessBench
+from kernels import reference
+from kernels.catalog import Implementation
 from kernels.unsupported import Unsupported
 from predict.errors import BadRun
 from predict.gpus import GPUS
@@ -192,14 +194,14 @@ def lab(**changes):
 SMALL = make_workload("matmul", {"m": 3, "n": 5, "k": 7}, find_dtype("fp32"))
 
 
-def replace_implementations(monkeypatch, op, **runs):
-    implementations = tuple(Implementation(name, lambda _, run=run: run) for name, run in runs.items())
-    case = dataclasses.replace(CASES[op], implementations=implementations)
-    monkeypatch.setattr("bench.lab.CASES", {**CASES, op: case})
+def add_implementation(monkeypatch, name, run, *, meaning=reference.matmul):
+    """A further way to multiply matrices, for the time of a test."""
+    row = Implementation("matmul", name, run, meaning)
+    monkeypatch.setattr("bench.cases.IMPLEMENTATIONS", (*IMPLEMENTATIONS, row))
 
 
 def test_a_wrong_kernel_is_recorded_as_incorrect_and_never_timed(monkeypatch):
-    replace_implementations(monkeypatch, "matmul", wrong=lambda a, b: (a @ b) * 1.5)
+    add_implementation(monkeypatch, "wrong", lambda a, b: (a @ b) * 1.5)
     timer = FakeTimer()
     outcome = InProcessBench(lab(timer=timer)).run(Job(SMALL, "wrong"))
     assert outcome.status is Status.INCORRECT
@@ -211,7 +213,7 @@ def test_an_implementation_that_declines_is_skipped_with_its_reason(monkeypatch)
     def declines(a, b):
         raise Unsupported("this kernel takes fp16 only")
 
-    replace_implementations(monkeypatch, "matmul", picky=declines)
+    add_implementation(monkeypatch, "picky", declines)
     outcome = InProcessBench(lab()).run(Job(SMALL, "picky"))
     assert (outcome.status, outcome.reason) == (Status.SKIPPED, "this kernel takes fp16 only")
 
@@ -220,7 +222,7 @@ def test_an_unexpected_error_is_a_record_with_the_text_and_the_place(monkeypatch
     def breaks(a, b):
         raise RuntimeError("first line\nsecond line")
 
-    replace_implementations(monkeypatch, "matmul", broken=breaks)
+    add_implementation(monkeypatch, "broken", breaks)
     outcome = InProcessBench(lab()).run(Job(SMALL, "broken"))
     assert outcome.status is Status.CRASHED
     assert outcome.reason.startswith("RuntimeError: first line (test_runner.py:")
@@ -230,7 +232,7 @@ def test_running_out_of_memory_is_a_status_of_its_own(monkeypatch):
     def too_large(a, b):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
-    replace_implementations(monkeypatch, "matmul", large=too_large)
+    add_implementation(monkeypatch, "large", too_large)
     assert InProcessBench(lab()).run(Job(SMALL, "large")).status is Status.OUT_OF_MEMORY
 
 
@@ -259,27 +261,50 @@ def test_a_power_cap_is_normal():
 
 def test_implementations_of_one_workload_share_its_reference(monkeypatch):
     calls = []
-    case = CASES["matmul"]
-    counting = dataclasses.replace(case, reference=lambda w: calls.append(w) or case.reference(w))
-    monkeypatch.setattr("bench.lab.CASES", {**CASES, "matmul": counting})
+
+    def counting(a, b, precision="fp64"):
+        calls.append(precision)
+        return reference.matmul(a, b, precision)
+
+    add_implementation(monkeypatch, "counted", torch.matmul, meaning=counting)
     bench = InProcessBench(lab())
-    bench.run(Job(SMALL, "torch"))
-    bench.run(Job(SMALL, "torch"))
-    bench.run(Job(make_workload("matmul", {"m": 4, "n": 5, "k": 7}, find_dtype("fp32")), "torch"))
-    assert len(calls) == 2
+    for workload in (SMALL, SMALL, make_workload("matmul", {"m": 4, "n": 5, "k": 7}, find_dtype("fp32"))):
+        assert bench.run(Job(workload, "counted")).status is Status.MEASURED
+    assert sorted(calls) == ["fp32", "fp32", "fp64", "fp64"]
 
 
-TINY_DIMS = {"m": 3, "n": 5, "k": 64, "batch": 2, "seq": 5, "context": 6, "heads": 4, "kv_heads": 2, "head_dim": 64}
+def test_an_implementation_that_does_not_take_the_dtype_or_the_device_is_skipped():
+    tf32 = make_workload("matmul", SMALL.dims, find_dtype("tf32"))
+    assert InProcessBench(lab()).run(Job(tf32, "torch_transposed")).reason == (
+        "matmul by torch_transposed does not take tf32; it takes fp64, fp32, bf16, fp16"
+    )
+    prefill = make_workload(
+        "attention_prefill", {"batch": 1, "seq": 2, "heads": 1, "kv_heads": 1, "head_dim": 64}, find_dtype("fp32")
+    )
+    outcome = InProcessBench(lab()).run(Job(prefill, "sdpa_cudnn"))
+    assert (outcome.status, outcome.reason) == (Status.SKIPPED, "sdpa_cudnn does not run on a cpu")
+
+
+def test_an_unwritten_output_is_not_mistaken_for_the_one_before():
+    copy = make_workload("stream_copy", {"n": 1000}, find_dtype("fp32"))
+    bench = InProcessBench(lab())
+    assert bench.run(Job(copy, "torch")).status is Status.MEASURED
+    inputs = bench._lab._truth.inputs
+    assert torch.equal(inputs[0], inputs[1])
+    bench._lab._check(lambda x, out: out, bench._lab._truth, copy)
+    assert inputs[1].isnan().all()
+
+
+TINY_DIMS = {"m": 3, "n": 6, "k": 64, "batch": 2, "seq": 5, "context": 6, "heads": 4, "kv_heads": 2, "head_dim": 64}
 
 
 @pytest.mark.parametrize("op", CASES)
 def test_every_cpu_implementation_of_every_op_is_right_and_timed(op):
     workload = make_workload(op, {name: TINY_DIMS[name] for name in dim_names(op)}, find_dtype("fp32"))
-    for implementation in CASES[op].implementations:
-        if "cpu" in implementation.devices:
-            outcome = InProcessBench(lab()).run(Job(workload, implementation.name))
-            assert outcome.status is Status.MEASURED, (implementation.name, outcome.reason)
-            assert outcome.check.passed
+    for name in implementation_names(op, "cpu"):
+        outcome = InProcessBench(lab()).run(Job(workload, name))
+        assert outcome.status is Status.MEASURED, (name, outcome.reason)
+        assert outcome.check.passed
 
 
 def test_input_sets_differ_and_are_reproducible():

@@ -2,8 +2,9 @@ import dataclasses
 
 import pytest
 
-from bench.cases import CASES
+from bench.cases import CASES, IMPLEMENTATIONS, implementation_names
 from bench.suites import BF16, CPU_LAUNCH_LIMIT_S, FP32, SUITES, Target, l2_probe, probes, suite
+from kernels.catalog import HAS_TRITON
 from predict.errors import BadRun
 from predict.gpus import GPUS
 from predict.resources import Ceiling, Resource
@@ -11,7 +12,11 @@ from predict.roofline import predict
 from predict.workloads import OPS
 
 H200 = Target("cuda", 143771 * 2**20, 60 * 2**20, BF16)
-CPU_ROOFS = {Resource.VECTOR_FP32: Ceiling(100e9, "x"), Resource.DRAM_READ: Ceiling(10e9, "x")}
+CPU_ROOFS = {
+    Resource.VECTOR_FP32: Ceiling(100e9, "x"),
+    Resource.TENSOR_BF16: Ceiling(10e9, "x"),
+    Resource.DRAM_READ: Ceiling(10e9, "x"),
+}
 CPU = Target("cpu", 16 * 2**30, 32 * 2**20, FP32, CPU_ROOFS)
 
 
@@ -32,10 +37,18 @@ def test_suites_grow(target):
 
 def test_every_op_has_a_case_and_every_case_an_op():
     assert CASES.keys() == OPS.keys()
-    for op, case in CASES.items():
-        names = [implementation.name for implementation in case.implementations]
-        assert len(set(names)) == len(names), op
-        assert any(implementation.devices == ("cuda", "cpu") for implementation in case.implementations), op
+    for op in CASES:
+        for device in ("cpu", "cuda"):
+            assert implementation_names(op, device), (op, device)
+        assert ("triton" in implementation_names(op, "cuda")) == HAS_TRITON
+        assert "triton" not in implementation_names(op, "cpu")
+
+
+def test_no_op_has_two_implementations_of_one_name_dtype_and_device():
+    keys = [
+        (row.op, row.name, dtype, device) for row in IMPLEMENTATIONS for dtype in row.dtypes for device in row.devices
+    ]
+    assert len(set(keys)) == len(keys)
 
 
 def test_the_gpu_suite_crosses_the_ridge_of_every_data_centre_card():
@@ -56,9 +69,10 @@ def test_the_standard_suite_spans_what_was_promised():
 
 def test_a_cpu_suite_leaves_out_what_the_machine_is_too_slow_for():
     slow = dataclasses.replace(CPU, roofs=CPU_ROOFS | {Resource.VECTOR_FP32: Ceiling(10e9, "x")})
-    assert len(suite("quick", slow)) < len(suite("quick", CPU))
-    for workload in suite("quick", slow):
-        assert predict(workload.amounts, slow.roofs).napkin_s <= CPU_LAUNCH_LIMIT_S
+    for name in SUITES:
+        assert len(suite(name, slow)) < len(suite(name, CPU)) or name == "smoke"
+        for workload in suite(name, slow):
+            assert predict(workload.amounts, slow.roofs).napkin_s <= CPU_LAUNCH_LIMIT_S[name]
 
 
 def test_the_cpu_weight_is_over_twice_the_cache():

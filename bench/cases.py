@@ -1,4 +1,4 @@
-"""What an op needs to be measured: its inputs, and its implementations. The only place where predict and kernels meet."""
+"""What an op needs to be measured: inputs and implementations. The only place where predict and kernels meet."""
 
 import functools
 import zlib

@@ -235,7 +235,7 @@ def _gpu_probes(target: Target) -> list[Workload]:
 
 def _cpu_probes(target: Target) -> list[Workload]:
     cache_bytes = target.last_level_cache_bytes or 64 * MIB
-    size_bytes = min(max(256 * MIB, 4 * cache_bytes), target.memory_bytes // 16)
+    size_bytes = min(max(64 * MIB, 4 * cache_bytes), target.memory_bytes // 16)
     return [
         make_workload("launch", {}, FP32),
         *_streams(size_bytes),

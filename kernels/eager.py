@@ -29,6 +29,9 @@ from kernels.unsupported import Unsupported
 _NO_SUCH_BACKEND = ("No available kernel", "No viable backend")  # PyTorch's words on CUDA and on a CPU
 
 
+_DOT_CHUNK = 2**20  # elements: BLAS adds them one after the other, which in fp32 costs accuracy
+
+
 def matmul(a: Tensor, b: Tensor) -> Tensor:
     """a: (m, k), b: (k, n), any strides. Returns a @ b: (m, n); fp32 in full precision."""
     matmul_sizes(a, b)
@@ -155,7 +158,8 @@ def stream_read_dot(x: Tensor) -> Tensor:
     check_dtype("stream_read_dot", x.dtype, ("fp32", "fp64"))  # 16-bit sums would be too coarse to check
     if n % 2:
         raise ValueError(f"stream_read_dot: n={n} must be even")
-    return torch.dot(x[: n // 2], x[n // 2 :])
+    lower, upper = x[: n // 2].split(_DOT_CHUNK), x[n // 2 :].split(_DOT_CHUNK)
+    return torch.stack([torch.dot(a, b) for a, b in zip(lower, upper, strict=True)]).sum()
 
 
 def stream_write(out: Tensor) -> Tensor:

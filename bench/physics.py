@@ -13,27 +13,25 @@ from predict.workloads import Amounts
 TOLERANCE = 0.02
 
 
-def floor_s(amounts: Amounts, gpu: Gpu, *, cold_l2: bool | None) -> float:
-    """The least time that `gpu` can physically take, in seconds.
+def floor_s(amounts: Amounts, gpu: Gpu, *, l2_bytes: int, cold_l2: bool | None) -> float:
+    """The least time that `gpu` can physically take, in seconds; `l2_bytes` as the device itself reports it.
 
     The last writes may still sit in L2 when a kernel ends, and with a warm cache so may the operands: as many bytes as
-    L2 holds need not cross to DRAM. An unknown L2 is taken as large enough for anything.
+    L2 holds need not cross to DRAM.
     """
     roofs = physical_roofs(gpu)
     times_s = [
         float(flop) / find_ceiling(unit, roofs).per_s for unit, flop in amounts.flop_by_unit.items() if unit in roofs
     ]
-    if gpu.l2_bytes is not None:
-        read, written = float(amounts.bytes_read), float(amounts.bytes_written)
-        cacheable = written if cold_l2 else read + written
-        crossing = read + written - min(cacheable, gpu.l2_bytes)
-        times_s.append(crossing / roofs[Resource.DRAM].per_s)
-    return max(times_s, default=0.0)
+    read, written = float(amounts.bytes_read), float(amounts.bytes_written)
+    cacheable = written if cold_l2 else read + written
+    crossing = read + written - min(cacheable, l2_bytes)
+    return max([*times_s, crossing / roofs[Resource.DRAM].per_s])
 
 
-def impossibility(amounts: Amounts, measurement: Measurement, gpu: Gpu) -> str | None:
+def impossibility(amounts: Amounts, measurement: Measurement, gpu: Gpu, *, l2_bytes: int) -> str | None:
     """Say why this measurement cannot be true, or None if it can."""
-    least_s = floor_s(amounts, gpu, cold_l2=measurement.cold_l2)
+    least_s = floor_s(amounts, gpu, l2_bytes=l2_bytes, cold_l2=measurement.cold_l2)
     median_s = summarize(measurement.times_s).median_s
     if median_s * (1 + TOLERANCE) >= least_s:
         return None

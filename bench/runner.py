@@ -108,7 +108,8 @@ class Runner:
             self._progress.begin(job)
             outcome = self._bench.run(job)
         if self._gpu is not None and outcome.status is Status.MEASURED and outcome.measurement is not None:
-            why = impossibility(job.workload.amounts, outcome.measurement, self._gpu)
+            l2_bytes = self._bench.environment.last_level_cache_bytes or 0
+            why = impossibility(job.workload.amounts, outcome.measurement, self._gpu, l2_bytes=l2_bytes)
             if why is not None:
                 outcome = Outcome(Status.IMPOSSIBLE, why, outcome.check, outcome.measurement)
         self._progress.end(outcome)

@@ -9,7 +9,7 @@ from predict.units import find_dtype
 from predict.workloads import make_workload
 from tests.factories import make_record
 
-# Round numbers: 100 SMs of 1000 FLOP a clock at 2 GHz make 200 TFLOP/s; 8000 bits of 2 Gbit/s make 2 TB/s; L2 of 1 MB.
+# Round numbers: 100 SMs of 1000 FLOP a clock at 2 GHz make 200 TFLOP/s; 8000 bits of 2 Gbit/s make 2 TB/s. L2 is 1 MB.
 GPU = dataclasses.replace(
     GPUS["h200-sxm"],
     name="round",
@@ -18,7 +18,6 @@ GPU = dataclasses.replace(
     flop_per_clock_per_sm={Resource.TENSOR_BF16: 1000},
     memory_bus_bits=8000,
     memory_pin_bits_per_s=2e9,
-    l2_bytes=10**6,
     roofs={},
 )
 
@@ -35,37 +34,34 @@ def test_the_physical_roofs_are_the_highest_clock_and_the_pin_rate():
 
 def test_compute_bound_work_cannot_beat_the_highest_clock():
     # 2*8192^3 FLOP at 200 TFLOP/s.
-    assert floor_s(amounts(m=8192, n=8192, k=8192), GPU, cold_l2=True) == pytest.approx(2 * 8192**3 / 200e12)
+    assert floor_s(amounts(m=8192, n=8192, k=8192), GPU, l2_bytes=10**6, cold_l2=True) == pytest.approx(
+        2 * 8192**3 / 200e12
+    )
 
 
 def test_cold_reads_must_cross_but_the_last_writes_may_stay_in_l2():
     read = amounts("stream_read", "fp32", n=10**6)  # 4 MB
-    assert floor_s(read, GPU, cold_l2=True) == pytest.approx(4e6 / 2e12)
+    assert floor_s(read, GPU, l2_bytes=10**6, cold_l2=True) == pytest.approx(4e6 / 2e12)
     copy = amounts("stream_copy", "fp32", n=10**6)  # 4 MB in, 4 MB out, of which 1 MB may stay
-    assert floor_s(copy, GPU, cold_l2=True) == pytest.approx(7e6 / 2e12)
+    assert floor_s(copy, GPU, l2_bytes=10**6, cold_l2=True) == pytest.approx(7e6 / 2e12)
 
 
 def test_warm_operands_that_fit_in_l2_are_not_judged_against_dram():
     small = amounts("stream_read", "fp32", n=10**5)  # 0.4 MB
-    assert floor_s(small, GPU, cold_l2=False) == 0.0
-    assert floor_s(small, GPU, cold_l2=True) > 0.0
+    assert floor_s(small, GPU, l2_bytes=10**6, cold_l2=False) == 0.0
+    assert floor_s(small, GPU, l2_bytes=10**6, cold_l2=True) > 0.0
     large = amounts("stream_read", "fp32", n=10**6)
-    assert floor_s(large, GPU, cold_l2=False) == pytest.approx(3e6 / 2e12)
-
-
-def test_an_unknown_l2_gives_no_line_for_bytes():
-    gpu = dataclasses.replace(GPU, l2_bytes=None)
-    assert floor_s(amounts("stream_read", "fp32", n=10**6), gpu, cold_l2=True) == 0.0
+    assert floor_s(large, GPU, l2_bytes=10**6, cold_l2=False) == pytest.approx(3e6 / 2e12)
 
 
 def test_a_time_under_the_line_is_impossible_and_says_why():
     # The middle one of 1.0, 1.1 and 0.9 times 5 ms is 5 ms; the line is at 2*8192^3/200e12 = 5.5 ms.
     record = make_record(dims={"m": 8192, "n": 8192, "k": 8192}, time_s=5e-3)
-    why = impossibility(record.workload.amounts, record.measurement, GPU)
+    why = impossibility(record.workload.amounts, record.measurement, GPU, l2_bytes=10**6)
     assert why is not None
     assert "5.00 ms is under 5.50 ms" in why
 
 
 def test_two_percent_of_tolerance():
     record = make_record(dims={"m": 8192, "n": 8192, "k": 8192}, time_s=2 * 8192**3 / 200e12 / 1.015)
-    assert impossibility(record.workload.amounts, record.measurement, GPU) is None
+    assert impossibility(record.workload.amounts, record.measurement, GPU, l2_bytes=10**6) is None

@@ -1,0 +1,103 @@
+"""README and its companions say what is true: commands, tree, table, links."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from bench.__main__ import app as bench_app
+from kernels.__main__ import app as kernels_app
+from predict.__main__ import app as predict_app
+from reports.__main__ import app as reports_app
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = [ROOT / "README.md", *ROOT.glob("[A-Z]*.md"), *(ROOT / "docs").glob("*.md")]
+APPS = {"predict": predict_app, "kernels": kernels_app, "bench": bench_app, "reports": reports_app}
+
+
+def commands(start):
+    """Every command in the documents that begins with `start`, without comments."""
+    found = set()
+    for document in DOCUMENTS:
+        text = document.read_text(encoding="utf-8")
+        spans = re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+        spans += [span for span in re.findall(r"`([^`\n]+)`", text) if " " in span]
+        for line in "\n".join(spans).splitlines():
+            if line.startswith(start + " ") and "..." not in line and "<" not in line:
+                found.add(line.partition("  #")[0].strip())
+    return sorted(found)
+
+
+@pytest.mark.parametrize("command", commands("make"))
+def test_every_make_command_exists(command):
+    arguments = shlex.split(command)[1:]
+    result = subprocess.run(["make", "--dry-run", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("command", commands("python"))
+def test_every_python_command_takes_its_arguments(command):
+    _, dash_m, package, *arguments = shlex.split(command)
+    assert dash_m == "-m"
+    if not arguments:
+        return
+    name, *rest = arguments
+    group = typer.main.get_command(APPS[package])
+    parent = group.make_context(package, [name], resilient_parsing=True)
+    group.commands[name].make_context(name, rest, parent=parent)  # raises for an argument that it does not take
+
+
+def test_the_napkin_in_the_readme_is_what_the_command_prints():
+    (command,) = [command for command in commands("make") if "--explain" in command and "h100" in command]
+    arguments = shlex.split(command)[2].removeprefix("ARGS=")
+    result = subprocess.run(
+        [sys.executable, "-m", "predict", *arguments.split()], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    block = next(
+        block for block in re.findall(r"^```\n(.*?)^```", README, re.DOTALL | re.MULTILINE) if "napkin" in block
+    )
+    assert result.stdout.startswith(block)
+
+
+def test_the_tree_lists_every_module_and_nothing_else():
+    tree = next(
+        block for block in re.findall(r"^```\n(.*?)^```", README, re.DOTALL | re.MULTILINE) if "kernels/" in block
+    )
+    listed, folder = set(), ""
+    for line in tree.splitlines():
+        name = line.split()[0]
+        folder = name if not line.startswith(" ") else folder
+        listed.add(folder + name if line.startswith(" ") else name)
+        assert (ROOT / (folder + name if line.startswith(" ") else name)).exists(), line
+    modules = {f"{package}/{path.name}" for package in APPS for path in (ROOT / package).glob("*.py")}
+    missing = {module for module in modules - listed if not module.endswith("__.py")}
+    assert missing == set()
+
+
+def test_the_tables_in_the_readme_are_those_of_the_committed_run():
+    links = re.findall(r"\(([^)]+report\.md)\)", README)
+    report = (ROOT / links[0]).read_text(encoding="utf-8")
+    section = README.partition("## What a run says")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")]
+    assert len(rows) > 10
+    assert [row for row in rows if row not in report.splitlines()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_leads_somewhere(document):
+    for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (document.parent / target).exists(), target
+
+
+def test_the_import_table_is_the_one_that_is_enforced():
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    assert "tests/test_layers.py" in text
+    dependencies = set(re.findall(r'^    "([a-z-]+)[>=;]', (ROOT / "pyproject.toml").read_text(), re.MULTILINE))
+    assert dependencies
+    assert [name for name in dependencies if name not in text] == []

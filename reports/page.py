@@ -126,14 +126,18 @@ def _matmul_story(measured: pd.DataFrame, roofs: RoofSet) -> str:
         return ""
     _, n, k, dtype, group = max(sweeps, key=lambda sweep: sweep[:4])
     fastest = group.groupby("m")["time_s"].min()
-    over = fastest[fastest > FLAT * fastest.iloc[0]]
-    flat_until = fastest.index[-1] if over.empty else fastest.index[fastest.index < over.index[0]][-1]
+    first, first_s = fastest.index[0], fastest.iloc[0]
+    flat = fastest[(fastest > FLAT * first_s).cumsum() == 0]  # up to the first that takes longer
+    if len(flat) > 1:
+        seen = (
+            f"stays within {percent(FLAT - 1)} of that of M = {first} ({duration(first_s)}) up to M = {flat.index[-1]}"
+        )
+    else:
+        second = fastest.index[1]
+        seen = f"grows from the start: M = {second} takes {times(fastest[second] / first_s)} as long as M = {first}"
     ridge = ridge_batch(roofs.primary, n=n, k=k, dtype=dtype)
     predicted = f"the napkin puts the ridge at M = {ridge:.0f}" if math.isfinite(ridge) else "the napkin sees no ridge"
-    return (
-        f"Batching: with a {k} x {n} weight in {dtype} the time stays within {percent(FLAT - 1)} of that of"
-        f" M = {fastest.index[0]} ({duration(fastest.iloc[0])}) up to M = {flat_until}; {predicted}."
-    )
+    return f"Batching: with a {k} x {n} weight in {dtype} the time {seen}; {predicted}."
 
 
 def _phase_story(measured: pd.DataFrame, op: str, name: str) -> str:

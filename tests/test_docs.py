@@ -20,12 +20,19 @@ DOCUMENTS = [ROOT / "README.md", *ROOT.glob("[A-Z]*.md"), *(ROOT / "docs").glob(
 APPS = {"predict": predict_app, "kernels": kernels_app, "bench": bench_app, "reports": reports_app}
 
 
+def blocks(text, language):
+    """The fenced blocks of a document in a language; "" for plain ones."""
+    return [
+        body for name, body in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE) if name == language
+    ]
+
+
 def commands(start):
     """Every command in the documents that begins with `start`, without comments."""
     found = set()
     for document in DOCUMENTS:
         text = document.read_text(encoding="utf-8")
-        spans = re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+        spans = blocks(text, "sh")
         spans += [span for span in re.findall(r"`([^`\n]+)`", text) if " " in span]
         for line in "\n".join(spans).splitlines():
             if line.startswith(start + " ") and "..." not in line and "<" not in line:
@@ -58,16 +65,12 @@ def test_the_napkin_in_the_readme_is_what_the_command_prints():
     result = subprocess.run(
         [sys.executable, "-m", "predict", *arguments.split()], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    block = next(
-        block for block in re.findall(r"^```\n(.*?)^```", README, re.DOTALL | re.MULTILINE) if "napkin" in block
-    )
+    block = next(block for block in blocks(README, "") if "napkin" in block)
     assert result.stdout.startswith(block)
 
 
 def test_the_tree_lists_every_module_and_nothing_else():
-    tree = next(
-        block for block in re.findall(r"^```\n(.*?)^```", README, re.DOTALL | re.MULTILINE) if "kernels/" in block
-    )
+    tree = next(block for block in blocks(README, "") if "kernels/" in block)
     listed, folder = set(), ""
     for line in tree.splitlines():
         name = line.split()[0]
@@ -80,7 +83,7 @@ def test_the_tree_lists_every_module_and_nothing_else():
 
 
 def test_the_tables_in_the_readme_are_those_of_the_committed_run():
-    links = re.findall(r"\(([^)]+report\.md)\)", README)
+    links = re.findall(r"\]\(([^)]+report\.md)\)", README)
     report = (ROOT / links[0]).read_text(encoding="utf-8")
     section = README.partition("## What a run says")[2].partition("\n## ")[0]
     rows = [line for line in section.splitlines() if line.startswith("|")]

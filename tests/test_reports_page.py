@@ -183,3 +183,9 @@ def test_the_terminal_table_shows_failures_with_reasons(tmp_path):
     console.file.close()
     assert "out_of_memory" in text
     assert "needs 99 GiB, 1 GiB are free" in text
+
+
+def test_a_batch_that_is_never_free_is_told_as_such():
+    records = [make_record(dims={"m": m, "n": 8192, "k": 8192}, time_s=m * 1e-3) for m in (1, 2, 4)]
+    story = page.story(to_frame(records), records[0].roofs)
+    assert "the time grows from the start: M = 2 takes 2.00x as long as M = 1" in story[0]

@@ -204,6 +204,8 @@ def _decoder(kind: Any) -> Decoder:
         return _mapping_decoder(arguments[0], arguments[1])
     if kind is DType:
         return functools.partial(_decode_named, find_dtype)
+    if kind in (Environment, RoofSet):
+        return _repeating(_dataclass_decoder(kind))
     if dataclasses.is_dataclass(kind):
         return _dataclass_decoder(kind)
     if issubclass(kind, Enum):
@@ -243,6 +245,20 @@ def _dataclass_decoder(kind: Any) -> Decoder:
         return kind(**{name: field(data[name], prefix + name) for name, field in fields.items()})
 
     return decode
+
+
+def _repeating(decode: Decoder) -> Decoder:
+    """For what is the same in every line of a run: the same text gives the object made before."""
+    last: dict[str, Any] = {}
+
+    def decode_again(value: Any, path: str) -> Any:
+        text = repr(value)  # not the value: 1 equals true
+        if text not in last:
+            last.clear()
+            last[text] = decode(value, path)
+        return last[text]
+
+    return decode_again
 
 
 def _expect(kind: type, value: Any, path: str) -> Any:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from statistics import median
 
-import numpy as np
 from scipy.stats import binom
 
 CONFIDENCE = 0.95
@@ -29,19 +29,26 @@ class Summary:
 
 def summarize(times_s: Sequence[float]) -> Summary:
     """Summarize times; raises ValueError for none, or for one that is not positive."""
-    ordered = np.sort(np.asarray(times_s, dtype=np.float64))
-    if ordered.size == 0 or not ordered[0] > 0:
+    ordered = sorted(times_s)
+    if not ordered or not all(time_s > 0 for time_s in ordered):
         raise ValueError("times must be positive, and at least one")
-    rank = _interval_rank(ordered.size)
-    p10, median, p90 = np.quantile(ordered, (0.1, 0.5, 0.9))
+    rank = _interval_rank(len(ordered))
     return Summary(
-        median_s=float(median),
-        low_s=float(ordered[rank]),
-        high_s=float(ordered[-1 - rank]),
-        p10_s=float(p10),
-        p90_s=float(p90),
-        samples=int(ordered.size),
+        median_s=_quantile(ordered, 0.5),
+        low_s=ordered[rank],
+        high_s=ordered[-1 - rank],
+        p10_s=_quantile(ordered, 0.1),
+        p90_s=_quantile(ordered, 0.9),
+        samples=len(ordered),
     )
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float:
+    """Linear interpolation between neighbours, as NumPy's default; for few samples much faster than an array."""
+    place = share * (len(ordered) - 1)
+    below = int(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
 
 
 @cache
@@ -54,9 +61,8 @@ def _interval_rank(samples: int) -> int:
     return max(0, int(binom.ppf((1 - CONFIDENCE) / 2, samples, 0.5)) - 1)
 
 
-def stability_warnings(times_s: Sequence[float]) -> tuple[str, ...]:
-    """What makes these samples doubtful, each with a remedy. Thresholds follow pyperf's `check`."""
-    summary = summarize(times_s)
+def stability_warnings(times_s: Sequence[float], summary: Summary) -> tuple[str, ...]:
+    """What makes these samples doubtful, each with a remedy; `summary` is theirs. Thresholds as in pyperf's `check`."""
     warnings = []
     if summary.samples < 6:
         warnings.append(f"only {summary.samples} samples: no 95 % interval; give more time with --budget-s")
@@ -77,5 +83,5 @@ def stability_warnings(times_s: Sequence[float]) -> tuple[str, ...]:
 
 def _drift(times_s: Sequence[float]) -> float:
     third = len(times_s) // 3
-    first, last = np.median(times_s[:third]), np.median(times_s[-third:])
-    return float(abs(last - first) / first)
+    first, last = median(times_s[:third]), median(times_s[-third:])
+    return abs(last - first) / first

@@ -5,6 +5,7 @@ intermediates stay on chip); causal attention counts the half that is computed; 
 are not counted. Dimensions are whole numbers, or float64 arrays (exact up to 2**53) for a whole sweep at once.
 """
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -204,6 +205,7 @@ def find_op(name: str) -> Callable[..., Amounts]:
         raise BadWorkload(f"unknown op {name!r}; known: {', '.join(OPS)}") from None
 
 
+@functools.cache
 def dim_names(op: str) -> tuple[str, ...]:
     """The dimensions that `op` takes, in order; raises BadWorkload for an unknown op."""
     return tuple(name for name in inspect.signature(find_op(op)).parameters if name != "dtype")

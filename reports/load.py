@@ -85,9 +85,10 @@ def to_frame(records: Sequence[Record]) -> pd.DataFrame:
         columns[name] = pd.Series(values, dtype=object)
     for name in DIMS:
         columns[name] = pd.Series([record.workload.dims.get(name) for record in records], dtype="Int64")
-    for name, numbers in (_predicted(records) | _measured(records)).items():
+    summaries = [summarize(record.measurement.times_s) if record.measurement else None for record in records]
+    for name, numbers in (_predicted(records) | _measured(records, summaries)).items():
         columns[name] = pd.Series(numbers, dtype="float64")
-    for name, values in _circumstances(records).items():
+    for name, values in _circumstances(records, summaries).items():
         columns[name] = pd.Series(values, dtype=object)
     columns["cold_l2"] = pd.Series(
         [record.measurement.cold_l2 if record.measurement else None for record in records], dtype="boolean"
@@ -165,9 +166,8 @@ def _predicted(records: Sequence[Record]) -> dict[str, list[float]]:
     }
 
 
-def _measured(records: Sequence[Record]) -> dict[str, list[float]]:
+def _measured(records: Sequence[Record], summaries: Sequence[Summary | None]) -> dict[str, list[float]]:
     measurements = [record.measurement for record in records]
-    summaries = [summarize(each.times_s) if each else None for each in measurements]
 
     def each(name: str) -> list[float]:
         return [math.nan if summary is None else getattr(summary, name) for summary in summaries]
@@ -179,13 +179,16 @@ def _measured(records: Sequence[Record]) -> dict[str, list[float]]:
     return columns
 
 
-def _circumstances(records: Sequence[Record]) -> dict[str, list[str | None]]:
+def _circumstances(records: Sequence[Record], summaries: Sequence[Summary | None]) -> dict[str, list[str | None]]:
     measurements = [record.measurement for record in records]
     return {
         "method": [each.method if each else None for each in measurements],
         "stop": [each.stop if each else None for each in measurements],
         "throttle": [", ".join(each.throttle) if each and each.throttle is not None else None for each in measurements],
-        "warnings": ["; ".join(stability_warnings(each.times_s)) if each else None for each in measurements],
+        "warnings": [
+            "; ".join(stability_warnings(each.times_s, summary)) if each and summary else None
+            for each, summary in zip(measurements, summaries, strict=True)
+        ],
     }
 
 

@@ -34,8 +34,20 @@ def test_the_median_lies_in_its_interval_and_order_does_not_matter(times_s):
     assert summary == summarize(times_s[::-1])
 
 
+def warnings_of(times_s):
+    return stability_warnings(times_s, summarize(times_s))
+
+
+def test_quantiles_interpolate_between_neighbours():
+    # Five samples stand at 0, 25, 50, 75 and 100 %: 10 % lies 0.4 of the way from the first to the second.
+    summary = summarize([10.0, 20.0, 30.0, 40.0, 50.0])
+    assert (summary.p10_s, summary.median_s, summary.p90_s) == pytest.approx((14.0, 30.0, 46.0))
+    assert summarize([1.0, 2.0]).median_s == 1.5
+    assert summarize([7.0]) == summarize((7.0,))
+
+
 def test_steady_samples_give_no_warning():
-    assert stability_warnings([1.0, 1.001] * 20) == ()
+    assert warnings_of([1.0, 1.001] * 20) == ()
 
 
 @pytest.mark.parametrize(
@@ -48,7 +60,7 @@ def test_steady_samples_give_no_warning():
     ],
 )
 def test_each_kind_of_doubt_is_named_with_a_remedy(times_s, message):
-    assert any(message in warning for warning in stability_warnings(times_s))
+    assert any(message in warning for warning in warnings_of(times_s))
 
 
 def test_outliers_are_kept():

@@ -2,7 +2,7 @@
 
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -79,30 +79,22 @@ def list_implementations() -> tuple[Implementation, ...]:
 def _list_triton() -> tuple[Implementation, ...]:
     from kernels import attention, decode, generation, launch, matmul, stream  # noqa: PLC0415  (import Triton)
 
-    rows: list[tuple[str, Any, Callable[..., Tensor]]] = [
-        ("matmul", matmul, matmul.matmul),
-        ("attention_prefill", attention, attention.attention_prefill),
-        ("attention_decode", decode, decode.attention_decode),
-        ("generate_cached", generation, generation.generate_cached),
-        ("generate_uncached", generation, generation.generate_uncached),
-        ("stream_read", stream, stream.stream_read),
-        ("stream_write", stream, stream.stream_write),
-        ("stream_copy", stream, stream.stream_copy),
-        ("stream_triad", stream, stream.stream_triad),
-        ("launch", launch, launch.launch),
-    ]
-    tf32 = Implementation(
-        "matmul", "triton", matmul.matmul_tf32, reference.matmul, ("tf32",), CUDA, matmul.SUPPORTED_ARCHITECTURES
+    return (
+        _triton("matmul", matmul, matmul.matmul),
+        replace(_triton("matmul", matmul, matmul.matmul_tf32), dtypes=("tf32",)),
+        _triton("attention_prefill", attention, attention.attention_prefill),
+        _triton("attention_decode", decode, decode.attention_decode),
+        _triton("generate_cached", generation, generation.generate_cached),
+        _triton("generate_uncached", generation, generation.generate_uncached),
+        _triton("stream_read", stream, stream.stream_read),
+        _triton("stream_write", stream, stream.stream_write),
+        _triton("stream_copy", stream, stream.stream_copy),
+        _triton("stream_triad", stream, stream.stream_triad),
+        _triton("launch", launch, launch.launch),
     )
-    return tf32, *(
-        Implementation(
-            op,
-            "triton",
-            run,
-            getattr(reference, op),
-            tuple(dtype for dtype in module.SUPPORTED_DTYPES if dtype != "tf32"),
-            CUDA,
-            module.SUPPORTED_ARCHITECTURES,
-        )
-        for op, module, run in rows
-    )
+
+
+def _triton(op: str, module: Any, run: Callable[..., Tensor], name: str = "triton") -> Implementation:
+    """A row for a Triton kernel, with the dtypes and architectures that its module declares."""
+    dtypes = tuple(dtype for dtype in module.SUPPORTED_DTYPES if dtype != "tf32")  # tf32 has functions of its own
+    return Implementation(op, name, run, getattr(reference, op), dtypes, CUDA, module.SUPPORTED_ARCHITECTURES)

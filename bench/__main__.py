@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -26,7 +25,7 @@ from bench.suites import SUITES, check_suite, suite
 from bench.worker import WorkerBench
 from predict.errors import BadRun, NapkinError
 from reports import page
-from reports.__main__ import print_run
+from reports.__main__ import console, print_run
 from reports.load import load_records
 
 app = typer.Typer(
@@ -128,7 +127,7 @@ def doctor(*, gpu: GpuOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
-        Console().print(_findings_table(findings))
+        console().print(_findings_table(findings))
     if any(finding.level is Level.PROBLEM for finding in findings):
         raise typer.Exit(1)
 

@@ -200,7 +200,9 @@ def _difference(record: Record, here: Environment) -> str | None:
     there = record.environment
     if record.harness != HARNESS:
         return f"harness {record.harness}, this is {HARNESS}"
-    for name in ("name", "gpu", "device", "torch", "triton", "driver", "warm_cache"):
+    if there.name != here.name:
+        return f"{there.name}, this is {here.name}"
+    for name in ("gpu", "device", "torch", "triton", "driver", "warm_cache"):
         if getattr(there, name) != getattr(here, name):
             return f"{there.name}, whose {name} is {getattr(there, name)}, not {getattr(here, name)}"
     return None

@@ -275,7 +275,7 @@ def _software() -> dict[str, Any]:
         "torch": torch.__version__,
         "triton": triton_version,
         "python": platform.python_version(),
-        "platform": platform.platform(terse=True),
+        "platform": f"{platform.system()} {platform.machine()}",
         "commit": commit,
         "dirty": bool(_git("status", "--porcelain")) if commit else None,
         "utc": datetime.now(UTC).isoformat(timespec="seconds"),

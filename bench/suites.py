@@ -94,9 +94,8 @@ GPU_SUITES: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
             *generations((128, 512, 2048, 8192), BF16),
         ),
         "standard": (
-            *matmuls(LLAMA3_8B, ALL_BATCHES, BF16),
-            *matmuls(((768, 768), (3072, 768)), SOME_BATCHES, BF16),
-            *matmuls(((57344, 8192), (8192, 28672)), SOME_BATCHES, BF16),
+            *matmuls(LLAMA3_8B[2:], ALL_BATCHES, BF16),
+            *matmuls((*LLAMA3_8B[:2], *GPT2_SMALL[1:3], *LLAMA3_70B[1:]), SOME_BATCHES, BF16),
             *itertools.chain.from_iterable(
                 matmuls(((4096, 4096),), (1, 64, 1024, 4096), dtype) for dtype in (FP16, TF32, FP32)
             ),

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import sys
 from collections import Counter
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -23,7 +22,7 @@ from bench.record import Environment, Record
 from bench.runner import FAILED, Plan, Runner, jobs_of, probe_jobs, target_of
 from bench.suites import SUITES, check_suite, suite
 from bench.worker import WorkerBench
-from predict.errors import BadRun, NapkinError
+from predict.errors import BadRun, run_command_line
 from reports import page
 from reports.__main__ import console, print_run
 from reports.load import load_records
@@ -190,14 +189,5 @@ def _findings_table(findings: tuple[Finding, ...]) -> Table:
     return table
 
 
-def main() -> None:
-    """Run the command line; an expected error is one line on stderr and exit status 2."""
-    try:
-        app(prog_name="python -m bench")
-    except NapkinError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(2)
-
-
 if __name__ == "__main__":
-    main()
+    run_command_line(app, "python -m bench")

@@ -41,23 +41,14 @@ _EAGER = (
     Implementation("matmul", "torch", eager.matmul_tf32, reference.matmul, ("tf32",), CUDA),
     Implementation("matmul", "torch_transposed", eager.matmul_transposed, reference.matmul, FLOATS, CPU),
     *(
-        Implementation("attention_prefill", name, run, reference.attention_prefill, dtypes, devices)
-        for name, run, dtypes, devices in (
-            ("sdpa_flash", eager.attention_prefill_sdpa_flash, TO_FP32, EVERYWHERE),
-            ("sdpa_cudnn", eager.attention_prefill_sdpa_cudnn, TO_FP32, CUDA),
-            ("sdpa_efficient", eager.attention_prefill_sdpa_efficient, TO_FP32, CUDA),
-            ("sdpa_math", eager.attention_prefill_sdpa_math, FLOATS, EVERYWHERE),
-            ("naive", eager.attention_prefill_naive, FLOATS, EVERYWHERE),
-        )
-    ),
-    *(
-        Implementation("attention_decode", name, run, reference.attention_decode, dtypes, devices)
-        for name, run, dtypes, devices in (
-            ("sdpa_flash", eager.attention_decode_sdpa_flash, TO_FP32, EVERYWHERE),
-            ("sdpa_cudnn", eager.attention_decode_sdpa_cudnn, TO_FP32, CUDA),
-            ("sdpa_efficient", eager.attention_decode_sdpa_efficient, TO_FP32, CUDA),
-            ("sdpa_math", eager.attention_decode_sdpa_math, FLOATS, EVERYWHERE),
-            ("naive", eager.attention_decode_naive, FLOATS, EVERYWHERE),
+        Implementation(op, name, getattr(eager, f"{op}_{name}"), getattr(reference, op), dtypes, devices)
+        for op in ("attention_prefill", "attention_decode")
+        for name, dtypes, devices in (
+            ("sdpa_flash", TO_FP32, EVERYWHERE),
+            ("sdpa_cudnn", TO_FP32, CUDA),
+            ("sdpa_efficient", TO_FP32, CUDA),
+            ("sdpa_math", FLOATS, EVERYWHERE),
+            ("naive", FLOATS, EVERYWHERE),
         )
     ),
     Implementation("generate_cached", "torch", eager.generate_cached, reference.generate_cached),

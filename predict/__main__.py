@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from predict.errors import BadWorkload, NapkinError
+from predict.errors import BadWorkload, run_command_line
 from predict.gpus import GPUS, Gpu, resolve, ridge_flop_per_byte
 from predict.resources import Resource, find_ceiling
 from predict.roofline import Prediction, explain, predict
@@ -178,14 +178,5 @@ def _gpu_cells(gpu: Gpu) -> tuple[str, ...]:
     )
 
 
-def main() -> None:
-    """Run the command line; an expected error is one line on stderr and exit status 2."""
-    try:
-        app(prog_name="python -m predict")
-    except NapkinError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(2)
-
-
 if __name__ == "__main__":
-    main()
+    run_command_line(app, "python -m predict")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from predict.errors import NapkinError
+from predict.errors import run_command_line
 from reports import page, tables
 from reports.compare import Comparison, compare
 from reports.load import Loaded, json_rows, load_records, to_frame
@@ -99,14 +99,5 @@ def _comparison_json(comparison: Comparison) -> str:
     )
 
 
-def main() -> None:
-    """Run the command line; an expected error is one line on stderr and exit status 2."""
-    try:
-        app(prog_name="python -m reports")
-    except NapkinError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(2)
-
-
 if __name__ == "__main__":
-    main()
+    run_command_line(app, "python -m reports")

@@ -51,7 +51,7 @@ def compile_command(
     try:
         rows = compile_kernels(_parse_architectures(arch), on_row=_show_progress)
     except CompileError as error:
-        typer.echo(str(error), err=True)
+        typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
     if as_json:
         typer.echo(json.dumps([asdict(row) for row in rows], indent=2))

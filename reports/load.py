@@ -23,6 +23,9 @@ from predict.workloads import OPS, Amounts, dim_names
 DIMS_OF_OP: Mapping[str, tuple[str, ...]] = MappingProxyType({op: dim_names(op) for op in OPS})
 DIMS: tuple[str, ...] = tuple(dict.fromkeys(name for names in DIMS_OF_OP.values() for name in names))
 
+# Possible, unlike what is over the physical line: the card clocked above its printed boost, or writes stayed in L2.
+OVER_DATASHEET = "over 100 % of the datasheet roof: see the SM clock that was held, and whether the output fits in L2"
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
@@ -99,6 +102,12 @@ def to_frame(records: Sequence[Record]) -> pd.DataFrame:
     for roof in ("datasheet", "measured", "held_clock"):
         napkin_s = frame.pop(f"{roof}_s")
         frame[f"of_{roof}"] = napkin_s.where(napkin_s > 0) / frame["time_s"]
+    frame["warnings"] = [
+        "; ".join(text for text in (warnings, OVER_DATASHEET if share > 1 else "") if text)
+        if warnings is not None
+        else None
+        for warnings, share in zip(frame["warnings"], frame["of_datasheet"], strict=True)
+    ]
     return frame
 
 

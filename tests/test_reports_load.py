@@ -120,3 +120,9 @@ def test_environments_that_differ_by_their_start_only_are_one(tmp_path):
     other = dataclasses.replace(later, driver="999")
     write(tmp_path, make_record(implementation="naive", environment=other))
     assert len(load_records(tmp_path).environments) == 2
+
+
+def test_a_row_over_the_datasheet_is_flagged_and_kept():
+    napkin_s = 134_742_016 / 1e12
+    assert "over 100 % of the datasheet roof" in row(make_record(time_s=0.95 * napkin_s))["warnings"]
+    assert "datasheet" not in row(make_record(time_s=1.05 * napkin_s))["warnings"]

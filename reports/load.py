@@ -102,11 +102,9 @@ def to_frame(records: Sequence[Record]) -> pd.DataFrame:
     for roof in ("datasheet", "measured", "held_clock"):
         napkin_s = frame.pop(f"{roof}_s")
         frame[f"of_{roof}"] = napkin_s.where(napkin_s > 0) / frame["time_s"]
-    frame["warnings"] = [
-        "; ".join(text for text in (warnings, OVER_DATASHEET if share > 1 else "") if text)
-        if warnings is not None
-        else None
-        for warnings, share in zip(frame["warnings"], frame["of_datasheet"], strict=True)
+    over = frame["of_datasheet"] > 1
+    frame.loc[over, "warnings"] = [
+        "; ".join(text for text in (warnings, OVER_DATASHEET) if text) for warnings in frame.loc[over, "warnings"]
     ]
     return frame
 

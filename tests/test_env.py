@@ -164,3 +164,55 @@ def test_git_outside_a_checkout_gives_none(monkeypatch):
 
 def _raise_missing(*_, **__):
     raise FileNotFoundError("git")
+
+
+@pytest.fixture
+def h200_box(monkeypatch):
+    """The real pynvml and torch, answering as an H200 does; names that they lack would fail here."""
+    properties = types.SimpleNamespace(
+        major=9, minor=0, multi_processor_count=132, L2_cache_size=60 * 2**20, uuid="12345678-0000"
+    )
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
+    not_supported = env.pynvml.NVMLError(env.pynvml.NVML_ERROR_NOT_SUPPORTED)
+
+    def raises(*_):
+        raise not_supported
+
+    answers = {
+        "nvmlInit": lambda: None,
+        "nvmlDeviceGetHandleByUUID": lambda uuid: uuid,
+        "nvmlDeviceGetName": lambda _: "NVIDIA H200",
+        "nvmlDeviceGetMemoryInfo": lambda _: types.SimpleNamespace(total=143771 * 2**20),
+        "nvmlSystemGetDriverVersion": lambda: "580.159.04",
+        "nvmlDeviceGetEnforcedPowerLimit": lambda _: 700_000,
+        "nvmlDeviceGetMaxClockInfo": lambda _, clock: 3201 if clock == env.pynvml.NVML_CLOCK_MEM else 1980,
+        "nvmlDeviceGetEccMode": lambda _: [1, 1],
+        "nvmlDeviceGetMigMode": raises,
+        "nvmlDeviceGetMemoryBusWidth": lambda _: 6016,
+        "nvmlDeviceGetCurrentClocksThrottleReasons": lambda _: env.pynvml.nvmlClocksThrottleReasonSwPowerCap,
+        "nvmlDeviceGetClockInfo": lambda *_: 1755,
+        "nvmlDeviceGetPowerUsage": lambda _: 650_000,
+        "nvmlDeviceGetTemperature": lambda *_: 61,
+        "nvmlDeviceGetComputeRunningProcesses": lambda _: [types.SimpleNamespace(pid=7)],
+    }
+    for name, answer in answers.items():
+        monkeypatch.setattr(env.pynvml, name, answer)
+
+
+def test_a_gpu_is_described_in_si_units_as_the_driver_tells(h200_box):
+    here = environment("cuda", gpu="h200", force=False, warm_cache=False)
+    assert (here.name, here.gpu, here.sm, here.sm_count) == ("NVIDIA H200", "h200-sxm", 90, 132)
+    assert (here.memory_bytes, here.last_level_cache_bytes) == (143771 * 2**20, 60 * 2**20)
+    assert (here.power_limit_w, here.max_sm_hz, here.driver) == (700.0, 1.98e9, "580.159.04")
+    assert (here.ecc, here.mig) == (True, None)  # this card cannot be asked about MIG
+    assert (here.mismatches, here.forced, here.threads) == ((), False, None)
+
+
+def test_a_gpu_is_read_while_it_runs(h200_box):
+    state = env.NvmlMonitor().read()
+    assert state == env.GpuState(sm_hz=1.755e9, power_w=650.0, temperature_c=61.0, throttle=("sw_power_cap",))
+    assert env.other_processes() == (7,)
+
+
+def test_the_card_of_torch_is_found_by_uuid(h200_box):
+    assert env.nvml_handle() == "GPU-12345678-0000"

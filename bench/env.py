@@ -94,51 +94,59 @@ def choose_device(gpu: str | None) -> str:
 
 def environment(device: str, *, gpu: str | None, force: bool, warm_cache: bool) -> Environment:
     """Describe this machine for the records. Raises BadRun where `gpu` names another card and `force` is off."""
-    software = _software()
     if device == "cpu":
-        return Environment(
-            device="cpu",
-            name=_cpu_name(),
-            gpu=None,
-            sm=None,
-            sm_count=None,
-            memory_bytes=psutil.virtual_memory().total,
-            last_level_cache_bytes=_cpu_last_level_cache_bytes(),
-            threads=torch.get_num_threads(),
-            driver=None,
-            cuda=None,
-            power_limit_w=None,
-            max_sm_hz=None,
-            ecc=None,
-            mig=None,
-            forced=False,
-            mismatches=(),
-            warm_cache=warm_cache,
-            **software,
-        )
+        return _describe_cpu(warm_cache=warm_cache)
+    return _describe_gpu(gpu, force=force, warm_cache=warm_cache)
+
+
+def _describe_cpu(*, warm_cache: bool) -> Environment:
+    return Environment(
+        device="cpu",
+        name=_cpu_name(),
+        gpu=None,
+        sm=None,
+        sm_count=None,
+        memory_bytes=psutil.virtual_memory().total,
+        last_level_cache_bytes=_cpu_last_level_cache_bytes(),
+        threads=torch.get_num_threads(),
+        driver=None,
+        cuda=None,
+        power_limit_w=None,
+        max_sm_hz=None,
+        ecc=None,
+        mig=None,
+        forced=False,
+        mismatches=(),
+        warm_cache=warm_cache,
+        **_software(),
+    )
+
+
+def _describe_gpu(gpu: str | None, *, force: bool, warm_cache: bool) -> Environment:
     handle = nvml_handle()
     name = str(pynvml.nvmlDeviceGetName(handle))
     table_gpu, forced = identify(name, gpu, force=force)
+    attributes = read_attributes(handle)
     properties = torch.cuda.get_device_properties(0)
     return Environment(
         device="cuda",
         name=name,
         gpu=table_gpu.name if table_gpu else None,
         sm=properties.major * 10 + properties.minor,
-        sm_count=properties.multi_processor_count,
-        memory_bytes=int(pynvml.nvmlDeviceGetMemoryInfo(handle).total),
-        last_level_cache_bytes=properties.L2_cache_size,
+        sm_count=attributes.sm_count,
+        memory_bytes=attributes.memory_bytes,
+        last_level_cache_bytes=attributes.l2_bytes,
         threads=None,
         driver=str(pynvml.nvmlSystemGetDriverVersion()),
         cuda=torch.version.cuda,
         power_limit_w=_optional(lambda: pynvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1e3),
-        max_sm_hz=_optional(lambda: pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_SM) * 1e6),
+        max_sm_hz=attributes.max_sm_hz,
         ecc=_optional(lambda: bool(pynvml.nvmlDeviceGetEccMode(handle)[0])),
         mig=_optional(lambda: bool(pynvml.nvmlDeviceGetMigMode(handle)[0])),
         forced=forced,
-        mismatches=find_mismatches(table_gpu, read_attributes(handle)) if table_gpu else (),
+        mismatches=find_mismatches(table_gpu, attributes) if table_gpu else (),
         warm_cache=warm_cache,
-        **software,
+        **_software(),
     )
 
 

@@ -143,7 +143,8 @@ def roof_rows(roofs: RoofSet) -> list[tuple[str, str, str, str]]:
     for resource in Resource:
         if resource in roofs.datasheet or resource in roofs.measured:
             kinds = (("datasheet", roofs.datasheet), ("measured", roofs.measured))
-            sources = "; ".join(f"{kind}: {known[resource].source}" for kind, known in kinds if resource in known)
+            named = [(kind, known[resource].source) for kind, known in kinds if resource in known]
+            sources = "; ".join(source if source.startswith(kind) else f"{kind}: {source}" for kind, source in named)
             rows.append((resource.value, _rate(resource, roofs.datasheet), _rate(resource, roofs.measured), sources))
     return rows
 

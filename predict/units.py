@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from predict.errors import BadWorkload
 
-KB, MB, GB, TB = 10**3, 10**6, 10**9, 10**12
+GB, TB = 10**9, 10**12
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 
 _PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))

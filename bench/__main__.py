@@ -136,7 +136,7 @@ def collect_evidence(
     *,
     out: Annotated[Path, typer.Option(help="An empty or new folder.")],
     gpu: GpuOption = None,
-    time_limit_s: Annotated[float, typer.Option(min=60, help="For all of it together.")] = 510.0,
+    time_limit_s: Annotated[float, typer.Option(min=evidence.LEAST_LIMIT_S, help="For all of it together.")] = 510.0,
 ) -> None:
     """On a GPU: doctor, the tests marked gpu, the standard suite and its report, within a time limit.
 

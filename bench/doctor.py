@@ -96,9 +96,10 @@ def _cpu(described: Environment) -> list[Finding]:
 
 
 def _card(described: Environment) -> list[Finding]:
+    cache = described.last_level_cache_bytes
     text = (
         f"{described.name}, {described.sm_count} SMs, {binary_bytes(described.memory_bytes)},"
-        f" L2 {binary_bytes(described.last_level_cache_bytes or 0)}"
+        f" L2 {binary_bytes(cache) if cache else 'of unknown size'}"
     )
     found = [Finding(Level.OK, "card", text)]
     if described.gpu is None:
@@ -141,7 +142,9 @@ def _card_state(described: Environment) -> list[Finding]:
 
 def _flush_works(described: Environment) -> Finding:
     """Prove that a cold read is cold: half of L2 is read warm, and again after the flush."""
-    cache_bytes = described.last_level_cache_bytes or 0
+    cache_bytes = described.last_level_cache_bytes
+    if cache_bytes is None:
+        return Finding(Level.WARNING, "L2 flush", "the size of L2 is unknown", "records cannot say what was cold")
     device = torch.device("cuda")
     maker = Maker(torch.float32, device, torch.Generator(device).manual_seed(0))
     x = maker.normal(cache_bytes // 2 // 4)

@@ -1,5 +1,7 @@
 """What a GPU is needed for, in one go: doctor, the tests marked `gpu`, the standard suite, its report."""
 
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -7,27 +9,34 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-TESTS_LIMIT_S = 240.0
+from predict.errors import BadRun
+
+DOCTOR_LIMIT_S = 60.0
+TESTS_SHARE = 0.5  # of the time that is left after the doctor
 REPORT_RESERVE_S = 30.0  # for the last case and the figures
+LEAST_LIMIT_S = 3 * REPORT_RESERVE_S  # less leaves the suite no time at all
 
 
 def collect(out: Path, *, gpu: str | None, time_limit_s: float) -> bool:
     """Write evidence.txt, and the standard suite's records and report, into `out`; True where all of it passed.
 
     Each step is the command that a person would type, in a process of its own; what it prints is copied to
-    evidence.txt.
+    evidence.txt. Raises BadRun where `out` holds something already: found after the tests, it would have cost minutes.
     """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise BadRun(f"{out} is not an empty folder; choose another --out")
     out.mkdir(parents=True, exist_ok=True)
-    start_s = time.monotonic()
+    end_s = time.monotonic() + time_limit_s
     named = [] if gpu is None else ["--gpu", gpu]
     python = [sys.executable, "-m"]
     with (out / "evidence.txt").open("w", encoding="utf-8") as log:
-        passed = _step([*python, "bench", "doctor", *named], log, limit_s=60.0)
+        passed = _step([*python, "bench", "doctor", *named], log, limit_s=min(DOCTOR_LIMIT_S, time_limit_s / 4))
         tests = [*python, "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider"]
-        passed &= _step(tests, log, limit_s=TESTS_LIMIT_S)
-        left_s = time_limit_s - (time.monotonic() - start_s) - REPORT_RESERVE_S
+        passed &= _step(tests, log, limit_s=TESTS_SHARE * (end_s - time.monotonic()))
+        left_s = end_s - time.monotonic()
         suite = [*python, "bench", "run", *named, "--suite", "standard", "--out", str(out)]
-        passed &= _step([*suite, "--time-limit-s", f"{left_s:.0f}"], log, limit_s=left_s + REPORT_RESERVE_S)
+        begin_s = max(1.0, left_s - REPORT_RESERVE_S)
+        passed &= _step([*suite, "--time-limit-s", f"{begin_s:.0f}"], log, limit_s=left_s)
     return passed
 
 
@@ -35,8 +44,11 @@ def _step(command: list[str], log: TextIO, *, limit_s: float) -> bool:
     """Run a command, copy its output to the screen and the log; True where it succeeded within the limit."""
     _tell(log, f"$ {' '.join(command)}\n")
     start_s = time.monotonic()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        stopper = threading.Timer(limit_s, process.kill)
+    # A session of its own: at the limit its workers go too, which would otherwise hold the pipe open.
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as process:
+        stopper = threading.Timer(limit_s, os.killpg, (process.pid, signal.SIGKILL))
         stopper.start()
         for line in process.stdout or ():
             _tell(log, line)

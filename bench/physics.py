@@ -17,12 +17,10 @@ def floor_s(amounts: Amounts, gpu: Gpu, *, l2_bytes: int, cold_l2: bool | None) 
     """The least time that `gpu` can physically take, in seconds; `l2_bytes` as the device itself reports it.
 
     The last writes may still sit in L2 when a kernel ends, and with a warm cache so may the operands: as many bytes as
-    L2 holds need not cross to DRAM.
+    L2 holds need not cross to DRAM. Raises MissingCeiling for a unit that this GPU does not have.
     """
     roofs = physical_roofs(gpu)
-    times_s = [
-        float(flop) / find_ceiling(unit, roofs).per_s for unit, flop in amounts.flop_by_unit.items() if unit in roofs
-    ]
+    times_s = [float(flop) / find_ceiling(unit, roofs).per_s for unit, flop in amounts.flop_by_unit.items()]
     read, written = float(amounts.bytes_read), float(amounts.bytes_written)
     cacheable = written if cold_l2 else read + written
     crossing = read + written - min(cacheable, l2_bytes)

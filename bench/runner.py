@@ -107,13 +107,23 @@ class Runner:
         else:
             self._progress.begin(job)
             outcome = self._bench.run(job)
-        if self._gpu is not None and outcome.status is Status.MEASURED and outcome.measurement is not None:
-            l2_bytes = self._bench.environment.last_level_cache_bytes or 0
-            why = impossibility(job.workload.amounts, outcome.measurement, self._gpu, l2_bytes=l2_bytes)
-            if why is not None:
-                outcome = Outcome(Status.IMPOSSIBLE, why, outcome.check, outcome.measurement)
+            outcome = self._judge(job, outcome)
         self._progress.end(outcome)
         return outcome
+
+    def _judge(self, job: Job, outcome: Outcome) -> Outcome:
+        """Call a time impossible that this card cannot have reached; a card that was forced is not this card."""
+        environment = self._bench.environment
+        l2_bytes = environment.last_level_cache_bytes
+        if outcome.status is not Status.MEASURED or outcome.measurement is None:
+            return outcome
+        if self._gpu is None or environment.forced or l2_bytes is None:
+            return outcome
+        try:
+            why = impossibility(job.workload.amounts, outcome.measurement, self._gpu, l2_bytes=l2_bytes)
+        except MissingCeiling:
+            return outcome  # computed by other means than the unit that the card lacks
+        return outcome if why is None else Outcome(Status.IMPOSSIBLE, why, outcome.check, outcome.measurement)
 
     def _write(self, job: Job, outcome: Outcome) -> None:
         record = self._record(job, outcome)

@@ -161,8 +161,10 @@ class CudaTimer:
         run = preparation.bind(0)
         run()
         torch.cuda.synchronize()
-        flush = None if preparation.warm else self._make_flush(preparation.cache_bytes)
-        events = EventSampler(run, flush, cold_l2=not preparation.warm)
+        if preparation.warm or preparation.cache_bytes is None:
+            events = EventSampler(run, None, cold_l2=False if preparation.warm else None)
+        else:
+            events = EventSampler(run, self._make_flush(preparation.cache_bytes), cold_l2=True)
         if min(events.sample() for _ in range(3)) >= self._graph_below_s:
             return events
         return self._capture(run, preparation) or events
@@ -190,8 +192,8 @@ class CudaTimer:
         torch.cuda.synchronize()
         return GraphSampler(graph, launches, preparation.is_cold(sets), runs)
 
-    def _make_flush(self, cache_bytes: int | None) -> Run:
-        size_bytes = int(CACHES_TO_EXCEED * (cache_bytes or 128 * 2**20))
+    def _make_flush(self, cache_bytes: int) -> Run:
+        size_bytes = int(CACHES_TO_EXCEED * cache_bytes)
         if self._flush_buffer is None:
             self._flush_buffer = torch.ones(size_bytes // 4, dtype=torch.float32, device="cuda")
         return self._flush_buffer.sum

@@ -63,8 +63,7 @@ class WorkerBench:
         """Run one job; a worker that dies or takes over the limit is replaced."""
         if not self._process.is_alive():
             self._start()
-        self._connection.send(job)
-        outcome = self._receive(self._job_limit_s)
+        outcome = self._exchange(job, self._job_limit_s)
         if outcome.status in (Status.CRASHED, Status.TIMEOUT):
             self.close()  # after a CUDA error every later call of the process fails too
         return outcome
@@ -96,15 +95,16 @@ class WorkerBench:
             raise answer
         self.environment: Environment = answer
 
-    def _receive(self, limit_s: float) -> Outcome:
-        """The outcome of the job just sent."""
+    def _exchange(self, job: Job, limit_s: float) -> Outcome:
+        """Send the job and wait for its outcome."""
         deadline_s = time.monotonic() + limit_s
         try:
+            self._connection.send(job)
             while not self._connection.poll(0.2):
                 if time.monotonic() > deadline_s:
                     return Outcome(Status.TIMEOUT, f"not done after {duration(limit_s)}; raise --case-limit-s")
             outcome: Outcome = self._connection.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, ConnectionError):
             self._process.join()
             return Outcome(Status.CRASHED, f"the worker process died ({_death(self._process.exitcode)})")
         return outcome

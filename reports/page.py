@@ -67,7 +67,7 @@ def render(loaded: Loaded, frame: pd.DataFrame, shown: tuple[Shown, ...]) -> str
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
+    environment.filters["cell"] = lambda text: str(text).replace("<", "&lt;").replace("|", "\\|").replace("\n", " ")
     return environment.get_template("report.md.jinja").render(
         loaded=loaded,
         loud=loud_lines(loaded),

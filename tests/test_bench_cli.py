@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from bench.env import CudaStatus
 from bench.lab import Outcome
 from bench.record import Status
 from bench.runner import Plan, Runner
+from predict.errors import BadRun
 from predict.gpus import GPUS
 from predict.roofline import predict
 from tests.factories import make_environment
@@ -177,15 +179,28 @@ def test_evidence_runs_every_step_and_keeps_what_they_print(monkeypatch, tmp_pat
         return command[2] != "pytest"
 
     monkeypatch.setattr(evidence, "_step", step)
-    assert not evidence.collect(tmp_path, gpu="h200", time_limit_s=500.0)
+    assert not evidence.collect(tmp_path / "out", gpu="h200", time_limit_s=500.0)
     assert [command for command, _ in commands] == [["bench", "doctor"], ["pytest", "-m"], ["bench", "run"]]
-    assert commands[-1][1] <= 500.0
+    # Each step within what is left: a minute, half of the time, all of it.
+    limits_s = [limit_s for _, limit_s in commands]
+    assert limits_s == pytest.approx([60, 250, 500], abs=1)
+
+
+def test_evidence_does_not_spend_minutes_on_a_folder_that_is_taken(monkeypatch, tmp_path):
+    monkeypatch.setattr(evidence, "_step", lambda *_, **__: pytest.fail("ran"))
+    (tmp_path / "records.jsonl").touch()
+    with pytest.raises(BadRun, match="is not an empty folder; choose another --out"):
+        evidence.collect(tmp_path, gpu=None, time_limit_s=500.0)
 
 
 def test_a_step_is_copied_to_the_log_and_stopped_at_its_limit(tmp_path):
     with (tmp_path / "log").open("w") as log:
         assert evidence._step([sys.executable, "-c", "print('hello')"], log, limit_s=30.0)
-        assert not evidence._step([sys.executable, "-c", "import time; time.sleep(60)"], log, limit_s=0.5)
+        # The child's own child holds the pipe, and must go too.
+        nested = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"
+        start_s = time.monotonic()
+        assert not evidence._step([sys.executable, "-c", nested], log, limit_s=0.5)
+        assert time.monotonic() - start_s < 30
     text = (tmp_path / "log").read_text()
     assert "hello\nexit status 0" in text
     assert "exit status -9" in text

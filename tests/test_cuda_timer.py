@@ -105,6 +105,12 @@ def test_a_warm_kernel_is_not_flushed(cuda):
     assert sampler.cold_l2 is False
 
 
+def test_a_cache_of_unknown_size_is_not_flushed_and_not_called_cold(cuda):
+    run = cuda.kernel(0, 2 * GRAPH_BELOW_S)
+    sampler = CudaTimer().prepare(Preparation(lambda _: run, MIB, 2**30, cache_bytes=None, warm=False))
+    assert (sampler.flush, sampler.cold_l2) == (None, None)
+
+
 def test_a_short_kernel_is_timed_in_a_graph_that_uses_every_input_set_equally_often(cuda):
     sampler = prepare(cuda, 5e-6)
     # 2 * 50 MiB / 1 MiB and one more: 101 sets. 2 ms / 5 us = 400 launches, rounded up to whole turns: 404.

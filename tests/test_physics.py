@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 
 from bench.physics import floor_s, impossibility
+from predict.errors import MissingCeiling
 from predict.gpus import GPUS, physical_roofs
 from predict.resources import Resource
 from predict.units import find_dtype
@@ -15,7 +16,7 @@ GPU = dataclasses.replace(
     name="round",
     sm_count=100,
     max_hz=2e9,
-    flop_per_clock_per_sm={Resource.TENSOR_BF16: 1000},
+    flop_per_clock_per_sm={Resource.TENSOR_BF16: 1000, Resource.VECTOR_FP32: 1000},
     memory_bus_bits=8000,
     memory_pin_bits_per_s=2e9,
     roofs={},
@@ -48,10 +49,24 @@ def test_cold_reads_must_cross_but_the_last_writes_may_stay_in_l2():
 
 def test_warm_operands_that_fit_in_l2_are_not_judged_against_dram():
     small = amounts("stream_read", "fp32", n=10**5)  # 0.4 MB
-    assert floor_s(small, GPU, l2_bytes=10**6, cold_l2=False) == 0.0
-    assert floor_s(small, GPU, l2_bytes=10**6, cold_l2=True) > 0.0
+    # Its 10^5 additions at 200 TFLOP/s remain, and cold its 0.4 MB.
+    assert floor_s(small, GPU, l2_bytes=10**6, cold_l2=False) == pytest.approx(1e5 / 200e12)
+    assert floor_s(small, GPU, l2_bytes=10**6, cold_l2=True) == pytest.approx(0.4e6 / 2e12)
     large = amounts("stream_read", "fp32", n=10**6)
     assert floor_s(large, GPU, l2_bytes=10**6, cold_l2=False) == pytest.approx(3e6 / 2e12)
+
+
+def test_fp64_matmul_is_held_against_vector_units_where_there_are_no_tensor_cores_for_it():
+    # 142 SMs x 4 FLOP x 2.52 GHz: 1.431 TFLOP/s.
+    gpu = GPUS["l40s"]
+    matmul = amounts(dtype="fp64", m=1024, n=1024, k=1024)
+    expected_s = 2 * 1024**3 / (gpu.sm_count * 4 * gpu.max_hz)
+    assert floor_s(matmul, gpu, l2_bytes=10**9, cold_l2=True) == pytest.approx(expected_s)
+
+
+def test_a_unit_that_the_gpu_lacks_has_no_floor():
+    with pytest.raises(MissingCeiling):
+        floor_s(amounts(dtype="fp8", m=8, n=8, k=8), GPUS["a100-sxm-80gb"], l2_bytes=10**6, cold_l2=True)
 
 
 def test_a_time_under_the_line_is_impossible_and_says_why():

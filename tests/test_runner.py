@@ -69,6 +69,12 @@ def test_a_time_that_physics_forbids_is_impossible(tmp_path):
     assert Status.IMPOSSIBLE in runner.FAILED
 
 
+@pytest.mark.parametrize("change", [{"forced": True}, {"last_level_cache_bytes": None}])
+def test_physics_does_not_judge_what_it_does_not_know(tmp_path, change):
+    records = Runner(plan(tmp_path), FakeBench(lambda _: took(1e-9), make_environment(**change))).run()
+    assert {record.status for record in records} == {Status.MEASURED}
+
+
 def test_a_card_that_the_table_lacks_is_judged_by_measured_roofs_alone(tmp_path):
     environment = make_environment(gpu=None, name="NVIDIA X1")
     records = Runner(plan(tmp_path), FakeBench(at_half_the_roof, environment)).run()

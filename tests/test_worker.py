@@ -49,6 +49,17 @@ def test_a_fault_is_an_outcome_and_the_next_job_runs(bench, fault, status, reaso
     assert bench.run(Job(WORKLOAD, "torch")).status is Status.MEASURED
 
 
+def test_a_worker_that_dies_while_a_job_is_handed_over_is_an_outcome(bench, monkeypatch):
+    bench.run(Job(WORKLOAD, "torch"))  # the worker is up
+    bench._process.kill()
+    bench._process.join()
+    monkeypatch.setattr(bench._process, "is_alive", lambda: True)  # it died just after it was asked
+    outcome = bench.run(Job(WORKLOAD, "torch"))
+    monkeypatch.undo()
+    assert outcome.status is Status.CRASHED
+    assert bench.run(Job(WORKLOAD, "torch")).status is Status.MEASURED
+
+
 def test_a_job_that_hangs_is_stopped(bench):
     bench.run(Job(WORKLOAD, "torch"))  # the worker is up
     bench._job_limit_s = 1.0

@@ -1,11 +1,13 @@
 """Which implementations there are of each op, with their devices, dtypes and architectures, as data."""
 
+import functools
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
+from torch.nn.attention import SDPBackend
 
 from kernels import eager, reference
 
@@ -41,16 +43,20 @@ _EAGER = (
     Implementation("matmul", "torch", eager.matmul_tf32, reference.matmul, ("tf32",), CUDA),
     Implementation("matmul", "torch_transposed", eager.matmul_transposed, reference.matmul, FLOATS, CPU),
     *(
-        Implementation(op, name, getattr(eager, f"{op}_{name}"), getattr(reference, op), dtypes, devices)
-        for op in ("attention_prefill", "attention_decode")
-        for name, dtypes, devices in (
-            ("sdpa_flash", TO_FP32, EVERYWHERE),
-            ("sdpa_cudnn", TO_FP32, CUDA),
-            ("sdpa_efficient", TO_FP32, CUDA),
-            ("sdpa_math", FLOATS, EVERYWHERE),
-            ("naive", FLOATS, EVERYWHERE),
+        Implementation(op, name, functools.partial(sdpa, backend=backend), meaning, dtypes, devices)
+        for op, sdpa, meaning in (
+            ("attention_prefill", eager.attention_prefill_sdpa, reference.attention_prefill),
+            ("attention_decode", eager.attention_decode_sdpa, reference.attention_decode),
+        )
+        for name, backend, dtypes, devices in (
+            ("sdpa_flash", SDPBackend.FLASH_ATTENTION, TO_FP32, EVERYWHERE),
+            ("sdpa_cudnn", SDPBackend.CUDNN_ATTENTION, TO_FP32, CUDA),
+            ("sdpa_efficient", SDPBackend.EFFICIENT_ATTENTION, TO_FP32, CUDA),
+            ("sdpa_math", SDPBackend.MATH, FLOATS, EVERYWHERE),
         )
     ),
+    Implementation("attention_prefill", "naive", eager.attention_prefill_naive, reference.attention_prefill),
+    Implementation("attention_decode", "naive", eager.attention_decode_naive, reference.attention_decode),
     Implementation("generate_cached", "torch", eager.generate_cached, reference.generate_cached),
     Implementation("generate_uncached", "torch", eager.generate_uncached, reference.generate_uncached),
     Implementation("stream_read", "torch", eager.stream_read, reference.stream_read),

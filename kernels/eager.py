@@ -55,24 +55,12 @@ def matmul_tf32(a: Tensor, b: Tensor) -> Tensor:
         return a @ b
 
 
-def attention_prefill_sdpa_flash(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """q: (batch, heads, seq, head_dim), k, v: (batch, kv_heads, seq, head_dim). Causal, FlashAttention backend."""
-    return _prefill_sdpa(q, k, v, SDPBackend.FLASH_ATTENTION)
-
-
-def attention_prefill_sdpa_cudnn(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """q: (batch, heads, seq, head_dim), k, v: (batch, kv_heads, seq, head_dim). Causal, cuDNN backend."""
-    return _prefill_sdpa(q, k, v, SDPBackend.CUDNN_ATTENTION)
-
-
-def attention_prefill_sdpa_efficient(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """q: (batch, heads, seq, head_dim), k, v: (batch, kv_heads, seq, head_dim). Causal, memory-efficient backend."""
-    return _prefill_sdpa(q, k, v, SDPBackend.EFFICIENT_ATTENTION)
-
-
-def attention_prefill_sdpa_math(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """q: (batch, heads, seq, head_dim), k, v: (batch, kv_heads, seq, head_dim). Causal, math backend."""
-    return _prefill_sdpa(q, k, v, SDPBackend.MATH)
+def attention_prefill_sdpa(q: Tensor, k: Tensor, v: Tensor, *, backend: SDPBackend) -> Tensor:
+    """q: (batch, heads, seq, head_dim), k, v: (batch, kv_heads, seq, head_dim). Causal, through this backend alone;
+    raises Unsupported where it cannot."""
+    sizes = prefill_sizes(q, k, v)
+    sdpa = functools.partial(F.scaled_dot_product_attention, q, k, v, is_causal=True, enable_gqa=sizes.group > 1)
+    return _through(backend, sdpa)
 
 
 def attention_prefill_naive(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -89,24 +77,11 @@ def attention_prefill_naive(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return (torch.softmax(scores, dim=-1) @ v).view(q.shape)
 
 
-def attention_decode_sdpa_flash(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """q: (batch, heads, head_dim), k, v: (batch, kv_heads, context, head_dim). FlashAttention backend."""
-    return _decode_sdpa(q, k, v, SDPBackend.FLASH_ATTENTION)
-
-
-def attention_decode_sdpa_cudnn(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """q: (batch, heads, head_dim), k, v: (batch, kv_heads, context, head_dim). cuDNN backend."""
-    return _decode_sdpa(q, k, v, SDPBackend.CUDNN_ATTENTION)
-
-
-def attention_decode_sdpa_efficient(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """q: (batch, heads, head_dim), k, v: (batch, kv_heads, context, head_dim). Memory-efficient backend."""
-    return _decode_sdpa(q, k, v, SDPBackend.EFFICIENT_ATTENTION)
-
-
-def attention_decode_sdpa_math(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """q: (batch, heads, head_dim), k, v: (batch, kv_heads, context, head_dim). Math backend."""
-    return _decode_sdpa(q, k, v, SDPBackend.MATH)
+def attention_decode_sdpa(q: Tensor, k: Tensor, v: Tensor, *, backend: SDPBackend) -> Tensor:
+    """q: (batch, heads, head_dim), k, v: (batch, kv_heads, context, head_dim). Through this backend alone; raises
+    Unsupported where it cannot."""
+    rows = _fold_group(q, decode_sizes(q, k, v))
+    return _through(backend, functools.partial(F.scaled_dot_product_attention, rows, k, v)).reshape(q.shape)
 
 
 def attention_decode_naive(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -184,19 +159,6 @@ def launch(x: Tensor) -> Tensor:
     """x: (1,), holding FILL_VALUE. The smallest PyTorch kernel: writes the same once more. Returns x."""
     check_launch(x)
     return x.fill_(FILL_VALUE)
-
-
-def _prefill_sdpa(q: Tensor, k: Tensor, v: Tensor, backend: SDPBackend) -> Tensor:
-    """Causal SDPA through this backend alone; raises Unsupported where it cannot."""
-    sizes = prefill_sizes(q, k, v)
-    sdpa = functools.partial(F.scaled_dot_product_attention, q, k, v, is_causal=True, enable_gqa=sizes.group > 1)
-    return _through(backend, sdpa)
-
-
-def _decode_sdpa(q: Tensor, k: Tensor, v: Tensor, backend: SDPBackend) -> Tensor:
-    """SDPA of one query through this backend alone; raises Unsupported where it cannot."""
-    rows = _fold_group(q, decode_sizes(q, k, v))
-    return _through(backend, functools.partial(F.scaled_dot_product_attention, rows, k, v)).reshape(q.shape)
 
 
 def _through(backend: SDPBackend, sdpa: Callable[[], Tensor]) -> Tensor:

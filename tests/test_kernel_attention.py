@@ -1,7 +1,11 @@
+import functools
+
 import pytest
 import torch
+from torch.nn.attention import SDPBackend
 
 from kernels import eager, reference
+from kernels.catalog import list_implementations
 from kernels.unsupported import Unsupported
 
 pytest.importorskip("triton")
@@ -12,19 +16,9 @@ TORCH = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 # batch, heads, kv_heads, seq or context, head_dim: one token, groups of 1 and 8, ragged blocks
 SHAPES = ((2, 2, 2, 1, 64), (1, 8, 1, 37, 64), (1, 2, 2, 70, 128), (2, 2, 1, 33, 64))
 SMALL = attention.PrefillConfig(16, 32, 4, 1)
-EAGER_PREFILL = (
-    eager.attention_prefill_naive,
-    eager.attention_prefill_sdpa_math,
-    eager.attention_prefill_sdpa_flash,
-    eager.attention_prefill_sdpa_efficient,
-    eager.attention_prefill_sdpa_cudnn,
-)
-EAGER_DECODE = (
-    eager.attention_decode_naive,
-    eager.attention_decode_sdpa_math,
-    eager.attention_decode_sdpa_flash,
-    eager.attention_decode_sdpa_efficient,
-    eager.attention_decode_sdpa_cudnn,
+EAGER_PREFILL, EAGER_DECODE = (
+    [pytest.param(row, id=row.name) for row in list_implementations() if row.op == op and row.name != "triton"]
+    for op in ("attention_prefill", "attention_decode")
 )
 
 
@@ -51,14 +45,14 @@ def check(actual, reference_op, tensors, dtype):
     assert (actual.double() - truth).abs().max() <= allowed
 
 
-def run_or_skip(op, tensors):
+def run_or_skip(implementation, tensors):
     """A backend that PyTorch says it does not have here is a reason to skip, not to fall back."""
     try:
-        return op(*tensors)
+        return implementation.run(*tensors)
     except Unsupported as error:
-        if op.__name__.endswith(("naive", "math")):
+        if implementation.name in ("naive", "sdpa_math"):
             raise
-        pytest.skip(f"{op.__name__}: {str(error).splitlines()[0]}")
+        pytest.skip(f"{implementation.name}: {error}")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -78,11 +72,11 @@ def test_prefill_blocks_of_any_ratio(blocks, device):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("op", EAGER_PREFILL)
-def test_eager_prefill(op, dtype, device):
+@pytest.mark.parametrize("implementation", EAGER_PREFILL)
+def test_eager_prefill(implementation, dtype, device):
     for shape in SHAPES:
         tensors = make(*shape, dtype, device)
-        check(run_or_skip(op, tensors), reference.attention_prefill, tensors, dtype)
+        check(run_or_skip(implementation, tensors), reference.attention_prefill, tensors, dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -94,12 +88,12 @@ def test_decode(shape, dtype, device):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("op", EAGER_DECODE)
-def test_eager_decode(op, dtype, device):
+@pytest.mark.parametrize("implementation", EAGER_DECODE)
+def test_eager_decode(implementation, dtype, device):
     for shape in SHAPES:
         q, k, v = make(*shape, dtype, device)
         tensors = (q[:, :, -1], k, v)
-        check(run_or_skip(op, tensors), reference.attention_decode, tensors, dtype)
+        check(run_or_skip(implementation, tensors), reference.attention_decode, tensors, dtype)
 
 
 @pytest.mark.parametrize("splits", [1, 2, 3, 7, 256])
@@ -130,7 +124,7 @@ def test_enough_splits_for_every_sm():
         (attention.attention_prefill, 4),
         (decode.attention_decode, 3),
         (eager.attention_prefill_naive, 4),
-        (eager.attention_decode_sdpa_math, 3),
+        (functools.partial(eager.attention_decode_sdpa, backend=SDPBackend.MATH), 3),
     ],
 )
 def test_bad_inputs_are_refused(op, rank, device):
@@ -176,6 +170,6 @@ def test_decode_refuses_bad_splits_and_wide_groups(device):
 def test_missing_backend_is_an_error_not_a_fallback():
     x = torch.ones(1, 1, 4, 64)
     with pytest.raises(Unsupported, match="SDPA's CUDNN_ATTENTION backend declines: No viable backend"):
-        eager.attention_prefill_sdpa_cudnn(x, x, x)
+        eager.attention_prefill_sdpa(x, x, x, backend=SDPBackend.CUDNN_ATTENTION)
     with pytest.raises(ValueError, match="interpreter computes bf16"):
         attention.attention_prefill(x.bfloat16(), x.bfloat16(), x.bfloat16())

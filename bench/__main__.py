@@ -49,7 +49,7 @@ SuiteOption = Annotated[str, typer.Option("--suite", help=f"One of: {', '.join(S
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 # Seconds of sampling that a case gets unless its median is known before.
-SUITE_BUDGET_S = {"smoke": 0.1, "quick": 0.4, "standard": 0.5, "full": 1.0}
+SUITE_BUDGET_S = {"smoke": 0.1, "quick": 0.3, "standard": 0.5, "full": 1.0}
 
 
 @app.command(epilog=RUN_EXAMPLES)

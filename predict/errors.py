@@ -4,6 +4,8 @@ NapkinError
 |- UnknownGpu        no such GPU in the table
 |- MissingCeiling    the machine has no such roof, or nobody published it
 |- BadWorkload       an op, a dimension or a dtype that does not exist or makes no sense
+|- BadModel          a model that is not known, or a config.json that cannot be understood
+|- BadQuantity       a size, a rate, a price or a share outside its range
 |- BadRecord         a results file that cannot be understood
 `- BadRun            a run that cannot start: wrong machine, folder or suite
 
@@ -28,6 +30,14 @@ class MissingCeiling(NapkinError):
 
 class BadWorkload(NapkinError):
     """An unknown op or dtype, or a dimension that is missing, unknown or not a positive whole number."""
+
+
+class BadModel(NapkinError):
+    """An unknown preset or architecture, or a model's configuration that lacks a field or contradicts itself."""
+
+
+class BadQuantity(NapkinError):
+    """A quantity outside the range in which its formula means anything; the message names it."""
 
 
 class BadRecord(NapkinError):

@@ -3,18 +3,32 @@
 import inspect
 import json
 import sys
-from typing import Annotated
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, TypeVar
 
 import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from predict.errors import BadWorkload, run_command_line
+from predict import page
+from predict.batching import batch_rows
+from predict.command_line import run_command_line
+from predict.configs import read_config
+from predict.errors import BadModel, BadQuantity, BadWorkload
+from predict.estimate import answer
+from predict.formulas import FORMULAS, evaluate, find_formula
 from predict.gpus import GPUS, Gpu, resolve, ridge_flop_per_byte
+from predict.lines import Answer, plain
+from predict.memory import OPTIMIZERS, WEIGHT_FORMATS, Recompute, find_optimizer, find_weight_format
+from predict.models import Model
+from predict.passes import Logits, Mask
+from predict.presets import PRESETS, find_model, find_preset
+from predict.question import Question
 from predict.resources import Resource, find_ceiling
 from predict.roofline import Prediction, explain, predict
-from predict.units import DTYPES, GIB, TB, find_dtype, in_units
+from predict.units import DTYPES, GIB, KIB, TB, count, find_dtype, in_units
 from predict.workloads import OPS, Workload, dim_names, find_op, make_workload
 
 app = typer.Typer(
@@ -22,6 +36,9 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+PAGE_WIDTH = 100
+Choice = TypeVar("Choice", bound=StrEnum)
 
 KERNEL_EXAMPLES = """Examples:
 
@@ -56,6 +73,141 @@ def kernel(
     typer.echo(f"\n{_signature(op)}\n{inspect.getdoc(find_op(op))}")
     for resource in (term.resource for term in prediction.terms):
         typer.echo(f"{resource}: {find_ceiling(resource, machine.roofs).source}")
+
+
+MODEL_EXAMPLES = """Examples:
+
+python -m predict model llama-3-70b --gpu h100 --gpus 2 --batch 8 --seq 8192
+
+python -m predict model --config path/to/config.json --gpu h200 --weights int4 --kv fp8 --context 4096 --json
+"""
+DEFAULT_SEQ = 2048
+CHINCHILLA_TOKENS_PER_PARAM = 20  # Hoffmann et al. 2022
+
+
+@app.command(epilog=MODEL_EXAMPLES)
+def model(
+    preset: Annotated[str | None, typer.Argument(help="A model of `python -m predict models`.")] = None,
+    *,
+    config: Annotated[Path | None, typer.Option(help="A Hugging Face config.json instead of a preset.")] = None,
+    gpu: Annotated[str, typer.Option(help="GPU name or alias: see `python -m predict gpus`.")],
+    gpus: Annotated[int, typer.Option(help="GPUs: they share every layer of a replica; and they train.")] = 1,
+    batch: Annotated[int, typer.Option(help="Requests decoded together; sequences of a training step.")] = 1,
+    seq: Annotated[
+        int | None, typer.Option(help=f"Tokens of a prompt. Default: --context, or {DEFAULT_SEQ} within the limit.")
+    ] = None,
+    context: Annotated[int | None, typer.Option(help="Cached tokens of a request in decode. Default: --seq.")] = None,
+    attention: Annotated[str, typer.Option(help="causal counts the needed half, full the square.")] = Mask.CAUSAL,
+    logits: Annotated[str, typer.Option(help="Positions projected to the vocabulary: all or last.")] = Logits.ALL,
+    weights: Annotated[str, typer.Option(help=f"Stored weights: {', '.join(WEIGHT_FORMATS)}.")] = "bf16",
+    kv: Annotated[str, typer.Option(help=f"KV cache: {', '.join(DTYPES)}.")] = "bf16",
+    compute: Annotated[
+        str, typer.Option(help="What matrices are multiplied in; fp8 weights alone do not change it.")
+    ] = "bf16",
+    recompute: Annotated[str, typer.Option(help=f"Activations: {', '.join(Recompute)}.")] = Recompute.NONE,
+    optimizer: Annotated[str, typer.Option(help=f"One of: {', '.join(OPTIMIZERS)}.")] = "adam",
+    tokens: Annotated[
+        float | None, typer.Option(help="Training tokens. Default: what was published, else 20 per parameter.")
+    ] = None,
+    price: Annotated[float, typer.Option(help="$ per GPU-hour.")] = 2.0,
+    token_price: Annotated[float | None, typer.Option(help="$ per 1M tokens sold, for the break-even.")] = None,
+    hbm: Annotated[float | None, typer.Option(help="Bytes of memory per GPU. Default: what NVML reports.")] = None,
+    overhead: Annotated[float, typer.Option(help="Bytes per GPU that the runtime keeps.")] = 0.0,
+    mfu: Annotated[float | None, typer.Option(help="Share of peak FLOP/s reached. Default: none, the bound.")] = None,
+    mbu: Annotated[float | None, typer.Option(help="Share of bandwidth reached. Default: none, the bound.")] = None,
+    draft: Annotated[str | None, typer.Option(help="A preset that drafts for speculative decoding.")] = None,
+    accept: Annotated[float, typer.Option(help="Chance that a drafted token is accepted.")] = 0.8,
+    prefix: Annotated[int, typer.Option(help="Tokens of the prompt that are cached already.")] = 0,
+    chunk: Annotated[int | None, typer.Option(help="Prefill in chunks of so many tokens.")] = None,
+    show_arithmetic: Annotated[bool, typer.Option("--explain", help="Print the arithmetic, line by line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print flat JSON, in SI units.")] = False,
+) -> None:
+    """The whole napkin of a model: FLOP, memory, prefill, decode, training, money; each line with its formula."""
+    shape = _find_model(preset, config)
+    prompt = seq if seq is not None else context if context else min(DEFAULT_SEQ, shape.context_limit or DEFAULT_SEQ)
+    question = Question(
+        model=shape,
+        gpu=resolve(gpu),
+        gpus=gpus,
+        batch=batch,
+        seq=prompt,
+        context=prompt if context is None else context,
+        mask=_choice("attention", attention, Mask),
+        logits=_choice("logits", logits, Logits),
+        weights=find_weight_format(weights),
+        kv=find_dtype(kv),
+        compute=find_dtype(compute),
+        recompute=_choice("recompute", recompute, Recompute),
+        optimizer=find_optimizer(optimizer),
+        tokens=_training_tokens(preset, shape) if tokens is None else tokens,
+        usd_per_gpu_hour=price,
+        token_price_usd_per_1m=token_price,
+        hbm_bytes=hbm,
+        overhead_bytes=overhead,
+        mfu=mfu,
+        mbu=mbu,
+        draft=None if draft is None else find_model(draft),
+        acceptance=accept,
+        prefix=prefix,
+        chunk=chunk,
+    )
+    found = answer(question)
+    if as_json:
+        typer.echo(json.dumps(_model_json(question, found), indent=2, allow_nan=False))
+        return
+    width = min(Console().width, PAGE_WIDTH) if sys.stdout.isatty() else PAGE_WIDTH
+    Console(width=width, highlight=False).print(
+        page.page(question, found, batch_rows(question), explain=show_arithmetic)
+    )
+
+
+@app.command()
+def models(
+    *, as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with config fields and sources.")] = False
+) -> None:
+    """List the model presets: size, shape, KV cache per token, source."""
+    if as_json:
+        typer.echo(json.dumps({name: _preset_json(name) for name in PRESETS}, indent=2))
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("model", "params", "active", "layers", "hidden", "KV/token\nKiB", "context", "source"):
+        left = heading in ("model", "source")
+        table.add_column(heading, justify="left" if left else "right", no_wrap=heading != "source", overflow="fold")
+    for name, preset in PRESETS.items():
+        table.add_row(*_model_cells(find_model(name)), preset.source)
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+@app.command(epilog="Example: python -m predict formula speculation.speedup alpha=0.8 k=4 c=0.15")
+def formula(
+    name: Annotated[str, typer.Argument(help="A formula of `python -m predict formulas`, its module may be left out.")],
+    values: Annotated[list[str] | None, typer.Argument(help="Its arguments as name=value.")] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Work out one formula: batching, paging, speculation, collectives, pipelines, activations, money."""
+    arguments = parse_pairs(values or [])
+    full, function = find_formula(name)
+    result = plain(evaluate(name, arguments))
+    if as_json:
+        typer.echo(json.dumps({"formula": full, "arguments": arguments, "value": result}, indent=2, allow_nan=False))
+        return
+    typer.echo(f"{full} = {result:.10g}\n\n{inspect.getdoc(function)}")
+
+
+@app.command()
+def formulas(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List the formulas: arguments, meaning and source."""
+    if as_json:
+        listing = {
+            name: {"arguments": list(inspect.signature(function).parameters), "meaning": inspect.getdoc(function)}
+            for name, function in FORMULAS.items()
+        }
+        typer.echo(json.dumps(listing, indent=2))
+        return
+    for name, function in FORMULAS.items():
+        arguments = ", ".join(inspect.signature(function).parameters)
+        typer.echo(f"{name}({arguments})\n    {(inspect.getdoc(function) or '').replace(chr(10), chr(10) + '    ')}\n")
 
 
 @app.command()
@@ -97,17 +249,95 @@ def ops(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
 def parse_dims(arguments: list[str]) -> dict[str, int]:
     """Read ["m=16", "n=8192"]; raises BadWorkload naming what is not name=size or stands twice."""
     dims: dict[str, int] = {}
-    for argument in arguments:
-        name, equals, size = argument.partition("=")
-        if not (name and equals):
-            raise BadWorkload(f"a dimension is written name=size, such as m=16, not {argument!r}")
-        if name in dims:
-            raise BadWorkload(f"{name} is given twice")
+    for name, size in parse_pairs(arguments).items():
         try:
             dims[name] = int(size)
         except ValueError:
             raise BadWorkload(f"{name} must be a positive whole number, not {size!r}") from None
     return dims
+
+
+def parse_pairs(arguments: list[str]) -> dict[str, str]:
+    """Read ["m=16", "k=4"]; raises BadWorkload naming what is not name=value or stands twice."""
+    pairs: dict[str, str] = {}
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if not (name and equals):
+            raise BadWorkload(f"sizes are written name=size, such as m=16, not {argument!r}")
+        if name in pairs:
+            raise BadWorkload(f"{name} is given twice")
+        pairs[name] = value
+    return pairs
+
+
+def _find_model(preset: str | None, config: Path | None) -> Model:
+    if (preset is None) == (config is None):
+        raise BadModel("give either the name of a preset (see `python -m predict models`) or --config config.json")
+    return read_config(config) if config is not None else find_model(preset or "")
+
+
+def _training_tokens(preset: str | None, shape: Model) -> float:
+    published = None if preset is None else find_preset(preset)[1].training_tokens
+    return CHINCHILLA_TOKENS_PER_PARAM * shape.params if published is None else published
+
+
+def _choice(name: str, value: str, choices: type[Choice]) -> Choice:
+    try:
+        return choices(value)
+    except ValueError:
+        raise BadQuantity(f"{name} must be one of {', '.join(choices)}, not {value!r}") from None
+
+
+def _model_json(question: Question, found: Answer) -> dict[str, object]:
+    asked = {
+        "model": question.model.name,
+        "gpu": question.gpu.name,
+        "gpus": question.gpus,
+        "batch": question.batch,
+        "seq": question.seq,
+        "context": question.context,
+        "attention": question.mask,
+        "logits": question.logits,
+        "weights": question.weights.name,
+        "kv": question.kv.name,
+        "compute": question.compute.name,
+        "recompute": question.recompute,
+        "optimizer": question.optimizer.name,
+        "training_tokens": question.tokens,
+        "usd_per_gpu_hour": question.usd_per_gpu_hour,
+        "hbm_bytes": question.memory_bytes,
+        "overhead_bytes": question.overhead_bytes,
+        "assumed_mfu": question.mfu,
+        "assumed_mbu": question.mbu,
+    }
+    lines = {line.key: line.value for section in found.sections for line in section.lines}
+    return {**asked, **lines, "notes": found.notes}
+
+
+def _preset_json(name: str) -> dict[str, object]:
+    preset, shape = PRESETS[name], find_model(name)
+    return {
+        "params": shape.params,
+        "active_params": shape.active_params,
+        "kv_elements_per_token": shape.kv_elements_per_token,
+        "aliases": preset.aliases,
+        "source": preset.source,
+        "training_tokens": preset.training_tokens,
+        "training_source": preset.training_source,
+        "config": preset.config,
+    }
+
+
+def _model_cells(shape: Model) -> tuple[str, ...]:
+    return (
+        shape.name,
+        count(shape.params),
+        count(shape.active_params),
+        str(shape.layers),
+        str(shape.hidden),
+        in_units(2 * shape.kv_elements_per_token, KIB),
+        f"{shape.context_limit:,}" if shape.context_limit else "-",
+    )
 
 
 def _signature(op: str) -> str:

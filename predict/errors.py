@@ -12,9 +12,6 @@ NapkinError
 `python -m ...` prints the message on stderr and exits with status 2; any other exception is a bug with a traceback.
 """
 
-import sys
-from collections.abc import Callable
-
 
 class NapkinError(Exception):
     """Base of all expected errors."""
@@ -46,12 +43,3 @@ class BadRecord(NapkinError):
 
 class BadRun(NapkinError):
     """A run cannot start as asked."""
-
-
-def run_command_line(app: Callable[..., object], prog_name: str) -> None:
-    """Run a Typer app; an expected error becomes one line on stderr and exit status 2, a bug keeps its traceback."""
-    try:
-        app(prog_name=prog_name)
-    except NapkinError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)

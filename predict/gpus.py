@@ -45,6 +45,7 @@ AMPERE: Mapping[Resource, int] = MappingProxyType(
         Resource.TENSOR_BF16: 2048,
         Resource.TENSOR_FP16: 2048,
         Resource.TENSOR_INT8: 4096,
+        Resource.TENSOR_INT4: 8192,  # the last architecture of the datacentre line that multiplies int4
         Resource.VECTOR_FP64: 64,
         Resource.VECTOR_FP32: 128,
     }
@@ -111,6 +112,7 @@ BLACKWELL_ULTRA: Mapping[Resource, int] = MappingProxyType(
 BLACKWELL_RTX: Mapping[Resource, int] = MappingProxyType({**ADA, Resource.TENSOR_FP4: 4096})
 BLACKWELL_GEFORCE: Mapping[Resource, int] = MappingProxyType({**ADA_GEFORCE, Resource.TENSOR_FP4: 4096})
 
+A100_WHITEPAPER = "NVIDIA A100 whitepaper, table of GPU specifications"
 A100_DATASHEET = "NVIDIA A100 datasheet"
 HOPPER_WHITEPAPER = "NVIDIA H100 whitepaper, table of GPU specifications"
 H100_DATASHEET = "NVIDIA H100 datasheet"
@@ -156,6 +158,7 @@ _TABLE = (
             Resource.TENSOR_BF16: Ceiling(312e12, A100_DATASHEET),
             Resource.TENSOR_FP16: Ceiling(312e12, A100_DATASHEET),
             Resource.TENSOR_INT8: Ceiling(624e12, A100_DATASHEET),
+            Resource.TENSOR_INT4: Ceiling(1248e12, A100_WHITEPAPER),
             Resource.VECTOR_FP64: Ceiling(9.7e12, A100_DATASHEET),
             Resource.VECTOR_FP32: Ceiling(19.5e12, A100_DATASHEET),
             Resource.DRAM: Ceiling(2.039e12, A100_DATASHEET),
@@ -183,6 +186,7 @@ _TABLE = (
             Resource.TENSOR_BF16: Ceiling(312e12, A100_DATASHEET),
             Resource.TENSOR_FP16: Ceiling(312e12, A100_DATASHEET),
             Resource.TENSOR_INT8: Ceiling(624e12, A100_DATASHEET),
+            Resource.TENSOR_INT4: Ceiling(1248e12, A100_WHITEPAPER),
             Resource.VECTOR_FP64: Ceiling(9.7e12, A100_DATASHEET),
             Resource.VECTOR_FP32: Ceiling(19.5e12, A100_DATASHEET),
             Resource.DRAM: Ceiling(1.555e12, A100_DATASHEET),
@@ -210,6 +214,7 @@ _TABLE = (
             Resource.TENSOR_BF16: Ceiling(312e12, A100_DATASHEET),
             Resource.TENSOR_FP16: Ceiling(312e12, A100_DATASHEET),
             Resource.TENSOR_INT8: Ceiling(624e12, A100_DATASHEET),
+            Resource.TENSOR_INT4: Ceiling(1248e12, A100_WHITEPAPER),
             Resource.VECTOR_FP64: Ceiling(9.7e12, A100_DATASHEET),
             Resource.VECTOR_FP32: Ceiling(19.5e12, A100_DATASHEET),
             Resource.DRAM: Ceiling(1.935e12, A100_DATASHEET),
@@ -237,6 +242,7 @@ _TABLE = (
             Resource.TENSOR_BF16: Ceiling(312e12, A100_DATASHEET),
             Resource.TENSOR_FP16: Ceiling(312e12, A100_DATASHEET),
             Resource.TENSOR_INT8: Ceiling(624e12, A100_DATASHEET),
+            Resource.TENSOR_INT4: Ceiling(1248e12, A100_WHITEPAPER),
             Resource.VECTOR_FP64: Ceiling(9.7e12, A100_DATASHEET),
             Resource.VECTOR_FP32: Ceiling(19.5e12, A100_DATASHEET),
             Resource.DRAM: Ceiling(1.555e12, A100_DATASHEET),

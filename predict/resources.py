@@ -13,6 +13,7 @@ class Resource(StrEnum):
     """A unit that does FLOP or a path that moves bytes; the value is its name in records, tables and plots.
 
     `dram` is the vendor's one figure; `dram.read` to `dram.write` are what a machine reaches for that mix of traffic.
+    `link` is what a GPU sends to the others, one direction.
     """
 
     TENSOR_FP64 = "tensor.fp64"
@@ -22,6 +23,7 @@ class Resource(StrEnum):
     TENSOR_FP8 = "tensor.fp8"
     TENSOR_INT8 = "tensor.int8"
     TENSOR_FP4 = "tensor.fp4"
+    TENSOR_INT4 = "tensor.int4"
     VECTOR_FP64 = "vector.fp64"
     VECTOR_FP32 = "vector.fp32"
     DRAM = "dram"
@@ -30,6 +32,7 @@ class Resource(StrEnum):
     DRAM_COPY = "dram.copy"
     DRAM_WRITE = "dram.write"
     L2 = "l2"
+    LINK = "link"
 
     @property
     def is_compute(self) -> bool:
@@ -52,6 +55,7 @@ _MATMUL_UNIT = MappingProxyType(
         "fp8": Resource.TENSOR_FP8,
         "int8": Resource.TENSOR_INT8,
         "fp4": Resource.TENSOR_FP4,
+        "int4": Resource.TENSOR_INT4,
     }
 )
 

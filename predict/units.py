@@ -8,9 +8,10 @@ from types import MappingProxyType
 from predict.errors import BadWorkload
 
 GB, TB = 10**9, 10**12
-KIB, MIB, GIB = 2**10, 2**20, 2**30
+KIB, MIB, GIB, TIB = 2**10, 2**20, 2**30, 2**40
 
 _PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
+_COUNT_SUFFIXES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 _TIME_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))
 
 
@@ -39,6 +40,7 @@ DTYPES: Mapping[str, DType] = MappingProxyType(
             ("fp8", 8),
             ("int8", 8),
             ("fp4", 4),
+            ("int4", 4),
         )
     }
 )
@@ -60,6 +62,19 @@ def si(value: float, unit: str, digits: int = 3) -> str:
     return f"{_significant(value / scale, digits)} {prefix}{unit}"
 
 
+def count(number: float, digits: int = 3) -> str:
+    """Format a count in thousands (k), millions, billions (B) or trillions: count(7.055e10) == "70.6B"."""
+    if abs(number) < 1000:
+        return f"{number:g}"
+    scale, suffix = next((s, x) for s, x in _COUNT_SUFFIXES if abs(number) >= s)
+    return f"{_significant(number / scale, digits)}{suffix}"
+
+
+def both_bytes(size_bytes: float) -> str:
+    """Format a memory size in decimal and binary units: both_bytes(2**30) == "1.074 GB (1 GiB)"."""
+    return f"{si(size_bytes, 'B', 4)} ({binary_bytes(size_bytes)})"
+
+
 def in_units(value: float, unit: float) -> str:
     """Format `value` as a multiple of `unit`, for a column whose heading names it: in_units(3.35e12, TB) == "3.35"."""
     return _significant(value / unit, 3)
@@ -75,7 +90,7 @@ def duration(time_s: float, digits: int = 3) -> str:
 
 def binary_bytes(size_bytes: float) -> str:
     """Format a memory size with binary prefixes: binary_bytes(50 * 2**20) == "50 MiB"."""
-    for scale, unit in ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
+    for scale, unit in ((TIB, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
         if size_bytes >= scale:
             return f"{size_bytes / scale:.4g} {unit}"
     return f"{size_bytes:g} B"

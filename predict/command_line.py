@@ -1,0 +1,32 @@
+"""Runs a Typer app: bad input becomes one line on stderr and exit status 2; a bug keeps its traceback."""
+
+import sys
+
+import typer
+
+from predict.errors import NapkinError
+
+# What Typer raises for a command line that it cannot read: click's class in older versions, its own in newer ones.
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+
+def run_command_line(app: typer.Typer, prog_name: str) -> None:
+    """Run `app` on the program's arguments and exit with its status."""
+    try:
+        status = app(prog_name=prog_name, standalone_mode=False)
+    except NapkinError as error:
+        _refuse(str(error))
+    except UsageError as error:
+        context = getattr(error, "ctx", None)
+        if type(error).__name__ == "NoArgsIsHelpError":  # the help stands on the terminal already
+            sys.exit(2)
+        command = context.command_path if context else prog_name
+        _refuse(f"{error.format_message()} (see {command} --help)")  # type: ignore[attr-defined]
+    except typer.Abort:
+        sys.exit(130)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _refuse(message: str) -> None:
+    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+    sys.exit(2)

@@ -1,0 +1,101 @@
+"""What an answer is made of: numbers with their formulas, in sections, and notes; and how a number is shown."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from predict.units import both_bytes, count, duration, percent, si
+
+
+class Unit(StrEnum):
+    """What a number counts; says how it is shown."""
+
+    FLOP = "FLOP"
+    BYTES = "B"
+    SECONDS = "s"
+    DAYS = "days"
+    TOKENS = "tokens"
+    TOKENS_PER_S = "tokens/s"
+    REQUESTS = "requests"
+    GPUS = "GPUs"
+    PARAMS = "parameters"
+    FLOP_PER_BYTE = "FLOP/B"
+    SHARE = "%"
+    USD = "$"
+    GPU_HOURS = "GPU-hours"
+    TIMES = "x"
+    NAME = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One number: its key in the JSON, what it is, its formula, and the formula with the numbers put in."""
+
+    key: str
+    label: str
+    value: float | str
+    unit: Unit
+    formula: str
+    arithmetic: str = ""
+
+    @property
+    def text(self) -> str:
+        """The value for a person."""
+        return show(self.value, self.unit)
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A remark: what an answer rests on, or why a number is absent."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Lines that belong together."""
+
+    title: str
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The sections of the page in order, and the notes."""
+
+    sections: tuple[Section, ...]
+    notes: tuple[str, ...]
+
+
+def show(value: float | str, unit: Unit) -> str:
+    """Format a value for a person."""
+    if isinstance(value, str):
+        return value
+    match unit:
+        case Unit.BYTES:
+            return both_bytes(value)
+        case Unit.SECONDS:
+            return duration(value, 4)
+        case Unit.SHARE:
+            return percent(value)
+        case Unit.USD:
+            return f"${value:,.0f}" if value >= 1000 else f"${value:.4g}"
+        case Unit.FLOP:
+            return si(value, "FLOP", 4)
+        case Unit.PARAMS:
+            return f"{count(value, 4)}"
+        case Unit.TOKENS_PER_S:
+            return f"{value:,.0f} tokens/s" if value >= 100 else f"{value:.3g} tokens/s"
+        case Unit.DAYS:
+            return f"{value:,.1f} days" if value >= 10 else f"{value:.3g} days"
+        case Unit.TIMES:
+            return f"{value:.3g}x"
+        case _:
+            return f"{value:,.4g} {unit}" if value != int(value) and value < 1000 else f"{value:,.0f} {unit}"
+
+
+def plain(value: object) -> float:
+    """Turn a number of any kind into a Python number for JSON: an int where it is whole."""
+    number = float(value)  # type: ignore[arg-type]
+    if isinstance(value, int):
+        return value
+    return int(number) if number.is_integer() else number

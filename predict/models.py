@@ -1,0 +1,331 @@
+"""A transformer as its linear layers: the parameters it has, and the matrices that a token goes through.
+
+Parameters and FLOP come from the same list, `Block.linears`, so that they cannot disagree.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from predict.units import count
+
+
+class Component(StrEnum):
+    """What a part of a pass belongs to, as the lessons split it."""
+
+    MLP = "mlp"
+    ATTENTION_PROJECTIONS = "attention_projections"
+    ATTENTION_SCORES = "attention_scores"
+    VOCAB = "vocab"
+    NORMS = "norms"
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """A weight of shape (inputs, outputs): `copies` of it exist (experts), a token goes through `active` of them."""
+
+    name: str
+    component: Component
+    inputs: int
+    outputs: int
+    bias: bool = False
+    copies: int = 1
+    active: int = 1
+
+    @property
+    def params(self) -> int:
+        """Parameters of all copies: weights and bias."""
+        return self.copies * (self.inputs + self.bias) * self.outputs
+
+    @property
+    def active_params(self) -> int:
+        """Parameters that one token goes through."""
+        return self.active * (self.inputs + self.bias) * self.outputs
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """Multi-head attention with `kv_heads` shared by groups of query heads: MHA, GQA (Ainslie et al. 2023) or MQA."""
+
+    heads: int
+    kv_heads: int
+    head_dim: int
+    qkv_bias: bool = False
+    output_bias: bool = False
+    qk_norm: bool = False
+
+    @property
+    def kv_elements_per_token(self) -> int:
+        """Elements that one layer caches for a token: K and V of each KV head."""
+        return 2 * self.kv_heads * self.head_dim
+
+    @property
+    def cache_shards(self) -> int:
+        """Over how many GPUs a token's cache can be split before heads must be copied."""
+        return self.kv_heads
+
+    @property
+    def flop_per_pair(self) -> int:
+        """FLOP of one query meeting one key: Q.K and P.V, a multiply-add per head and element each."""
+        return 4 * self.heads * self.head_dim
+
+    @property
+    def query_and_output(self) -> int:
+        """Elements of Q and of the output for one token."""
+        return 2 * self.heads * self.head_dim
+
+    @property
+    def norm_params(self) -> int:
+        """Parameters of the norms on Q and K (Qwen3, Gemma 3): one weight per element of a head."""
+        return 2 * self.head_dim if self.qk_norm else 0
+
+    @property
+    def text(self) -> str:
+        """One line for a person: "GQA, 64 heads of 128, 8 KV heads"."""
+        kind = "MHA" if self.kv_heads == self.heads else "MQA" if self.kv_heads == 1 else "GQA"
+        shared = "" if kind == "MHA" else f", {self.kv_heads} KV head{'s' if self.kv_heads > 1 else ''}"
+        return f"{kind}, {self.heads} heads of {self.head_dim}{shared}"
+
+    def linears(self, hidden: int) -> Iterator[Linear]:
+        """Q, K, V and output projection; hidden: width of the residual stream."""
+        width, kv_width = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        for name, inputs, outputs, bias in (
+            ("attention.q", hidden, width, self.qkv_bias),
+            ("attention.k", hidden, kv_width, self.qkv_bias),
+            ("attention.v", hidden, kv_width, self.qkv_bias),
+            ("attention.out", width, hidden, self.output_bias),
+        ):
+            yield Linear(name, Component.ATTENTION_PROJECTIONS, inputs, outputs, bias)
+
+
+@dataclass(frozen=True, slots=True)
+class LatentAttention:
+    """Multi-head latent attention (DeepSeek-V2, 2024, section 2.1): K and V are expanded from one cached latent vector.
+
+    `query_rank` None means that Q is projected directly. A head's query and key have nope_dim + rope_dim elements, its
+    value has value_dim. Instead, the expansion may be multiplied into Q and the output ("absorbed").
+    """
+
+    heads: int
+    query_rank: int | None
+    kv_rank: int
+    nope_dim: int
+    rope_dim: int
+    value_dim: int
+    bias: bool = False
+
+    @property
+    def kv_elements_per_token(self) -> int:
+        """Elements that one layer caches for a token: the latent and the rotary key, shared by all heads."""
+        return self.kv_rank + self.rope_dim
+
+    @property
+    def cache_shards(self) -> int:
+        """The latent belongs to every head, so tensor parallelism copies it to each GPU."""
+        return 1
+
+    @property
+    def flop_per_pair(self) -> int:
+        """FLOP of one query meeting one expanded key and value."""
+        return 2 * self.heads * (self.nope_dim + self.rope_dim + self.value_dim)
+
+    @property
+    def absorbed_flop_per_pair(self) -> int:
+        """FLOP of one absorbed query meeting one cached latent: Q.K over both parts, P.V over the latent."""
+        return 2 * self.heads * (2 * self.kv_rank + self.rope_dim)
+
+    @property
+    def query_and_output(self) -> int:
+        """Elements of Q and of the output for one token."""
+        return self.heads * (self.nope_dim + self.rope_dim + self.value_dim)
+
+    @property
+    def norm_params(self) -> int:
+        """Parameters of the norms on the two latents."""
+        return (self.query_rank or 0) + self.kv_rank
+
+    @property
+    def text(self) -> str:
+        """One line for a person."""
+        return f"MLA, {self.heads} heads, latent {self.kv_rank} + {self.rope_dim} rotary"
+
+    def linears(self, hidden: int) -> Iterator[Linear]:
+        """Down and up projections of Q and of K and V, and the output projection."""
+        query_width = self.heads * (self.nope_dim + self.rope_dim)
+        kind = Component.ATTENTION_PROJECTIONS
+        if self.query_rank is None:
+            yield Linear("attention.q", kind, hidden, query_width)
+        else:
+            yield Linear("attention.q_down", kind, hidden, self.query_rank, self.bias)
+            yield Linear("attention.q_up", kind, self.query_rank, query_width)
+        yield Linear("attention.kv_down", kind, hidden, self.kv_rank + self.rope_dim, self.bias)
+        yield self.expansion
+        yield Linear("attention.out", kind, self.heads * self.value_dim, hidden, self.bias)
+
+    @property
+    def expansion(self) -> Linear:
+        """The matrix that makes every head's key and value of a latent."""
+        outputs = self.heads * (self.nope_dim + self.value_dim)
+        return Linear("attention.kv_up", Component.ATTENTION_PROJECTIONS, self.kv_rank, outputs)
+
+
+@dataclass(frozen=True, slots=True)
+class Mlp:
+    """Feed-forward layer: up and down, and a gate beside up where `gated` (SwiGLU, GeGLU; Shazeer 2020)."""
+
+    intermediate: int
+    gated: bool
+    bias: bool = False
+
+    @property
+    def text(self) -> str:
+        """One line for a person."""
+        return f"{'gated ' if self.gated else ''}MLP of {self.intermediate}"
+
+    def linears(self, hidden: int) -> Iterator[Linear]:
+        """Up, gate where there is one, and down."""
+        for name in ("mlp.gate", "mlp.up") if self.gated else ("mlp.up",):
+            yield Linear(name, Component.MLP, hidden, self.intermediate, self.bias)
+        yield Linear("mlp.down", Component.MLP, self.intermediate, hidden, self.bias)
+
+
+@dataclass(frozen=True, slots=True)
+class Experts:
+    """Mixture of experts: a router sends each token to `active` of `copies` gated MLPs; `shared` takes every token."""
+
+    copies: int
+    active: int
+    intermediate: int
+    shared: Mlp | None = None
+
+    @property
+    def text(self) -> str:
+        """One line for a person."""
+        shared = f" + shared {self.shared.text}" if self.shared else ""
+        return f"{self.copies} experts of {self.intermediate}, {self.active} active{shared}"
+
+    def linears(self, hidden: int) -> Iterator[Linear]:
+        """Router, experts and the shared MLP."""
+        yield Linear("mlp.router", Component.MLP, hidden, self.copies)
+        for name, inputs, outputs in (
+            ("mlp.expert_gate", hidden, self.intermediate),
+            ("mlp.expert_up", hidden, self.intermediate),
+            ("mlp.expert_down", self.intermediate, hidden),
+        ):
+            yield Linear(name, Component.MLP, inputs, outputs, copies=self.copies, active=self.active)
+        if self.shared:
+            yield from self.shared.linears(hidden)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """`layers` equal layers. `window`: how many of the latest tokens a query sees, itself included; None for all."""
+
+    layers: int
+    hidden: int
+    attention: Attention | LatentAttention
+    mlp: Mlp | Experts
+    norm_params: int  # of one layer, without the norms inside attention
+    window: int | None = None
+
+    def linears(self) -> Iterator[Linear]:
+        """The matrices of one layer."""
+        yield from self.attention.linears(self.hidden)
+        yield from self.mlp.linears(self.hidden)
+
+    @property
+    def layer_norm_params(self) -> int:
+        """Parameters of all norms of one layer."""
+        return self.norm_params + self.attention.norm_params
+
+    @property
+    def params(self) -> int:
+        """Parameters of all layers of this block."""
+        return self.layers * (sum(linear.params for linear in self.linears()) + self.layer_norm_params)
+
+    @property
+    def active_params(self) -> int:
+        """Parameters that one token goes through in all layers of this block."""
+        return self.layers * (sum(linear.active_params for linear in self.linears()) + self.layer_norm_params)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A decoder-only transformer. Every block has the same `hidden`; `tied`: the output reuses the input embedding."""
+
+    name: str
+    architecture: str
+    hidden: int
+    vocab: int
+    blocks: tuple[Block, ...]
+    tied: bool
+    final_norm_params: int
+    context_limit: int | None
+    position_params: int = 0
+    embedding_dim: int | None = None  # OPT-350m embeds narrower than `hidden` and projects in and out
+
+    @property
+    def layers(self) -> int:
+        """Number of layers."""
+        return sum(block.layers for block in self.blocks)
+
+    @property
+    def heads(self) -> int:
+        """Query heads of a layer."""
+        return self.blocks[0].attention.heads
+
+    @property
+    def embedding_params(self) -> int:
+        """Parameters of the input embedding: a look-up, so they are not multiplied."""
+        return self.vocab * (self.embedding_dim or self.hidden)
+
+    @property
+    def params(self) -> int:
+        """All parameters, shared ones once."""
+        return self._outside_params + sum(block.params for block in self.blocks)
+
+    @property
+    def active_params(self) -> int:
+        """Parameters that one token goes through, embeddings included: all of them but the experts not chosen."""
+        return self._outside_params + sum(block.active_params for block in self.blocks)
+
+    @property
+    def kv_elements_per_token(self) -> int:
+        """Elements that all layers cache for a token."""
+        return sum(block.layers * block.attention.kv_elements_per_token for block in self.blocks)
+
+    @property
+    def is_mixture(self) -> bool:
+        """Whether tokens go through a part of the parameters only."""
+        return self.active_params != self.params
+
+    @property
+    def is_latent(self) -> bool:
+        """Whether a latent vector is cached in place of keys and values."""
+        return any(isinstance(block.attention, LatentAttention) for block in self.blocks)
+
+    @property
+    def window(self) -> int | None:
+        """The narrowest sliding window of any layer."""
+        return min((block.window for block in self.blocks if block.window), default=None)
+
+    @property
+    def text(self) -> str:
+        """One line for a person: layers, width, attention, MLP."""
+        kinds = dict.fromkeys(f"{block.attention.text}; {block.mlp.text}" for block in self.blocks)
+        active = f", {count(self.active_params)} active" if self.is_mixture else ""
+        return f"{count(self.params)} parameters{active}: {self.layers} layers of {self.hidden}; {'; '.join(kinds)}"
+
+    def outer_linears(self) -> Iterator[Linear]:
+        """The matrices outside the layers: the output head, and OPT-350m's projections."""
+        width = self.embedding_dim or self.hidden
+        if width != self.hidden:
+            yield Linear("embedding.in", Component.VOCAB, width, self.hidden)
+            yield Linear("embedding.out", Component.VOCAB, self.hidden, width)
+        yield Linear("vocab", Component.VOCAB, width, self.vocab)
+
+    @property
+    def _outside_params(self) -> int:
+        heads = sum(linear.params for linear in self.outer_linears())
+        embedding = 0 if self.tied else self.embedding_params
+        return heads + embedding + self.position_params + self.final_norm_params

@@ -13,7 +13,7 @@ help: ## list the targets
 setup: .venv/installed ## create .venv and install the pinned dependencies
 bench: $(READY) ## measure this machine: GPU=h100 SUITE=smoke|quick|standard|full OUT=dir
 	@$(PYTHON) -m bench run $(if $(GPU),--gpu $(GPU)) --suite $(SUITE) $(if $(OUT),--out $(OUT)) $(ARGS)
-predict: $(READY) ## the napkin, no GPU needed: ARGS="kernel matmul m=16 n=8192 k=8192 --gpu h100 --explain"
+predict: $(READY) ## the napkin, no GPU needed: ARGS="model llama-3-70b --gpu h100 --gpus 2"
 	@$(PYTHON) -m predict $(ARGS)
 list: $(READY) ## what a suite would run on this machine: SUITE=quick
 	@$(PYTHON) -m bench list $(if $(GPU),--gpu $(GPU)) --suite $(SUITE) $(ARGS)

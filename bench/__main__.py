@@ -22,7 +22,8 @@ from bench.record import Environment, Record
 from bench.runner import FAILED, Plan, Runner, jobs_of, probe_jobs, target_of
 from bench.suites import SUITES, check_suite, suite
 from bench.worker import WorkerBench
-from predict.errors import BadRun, run_command_line
+from predict.command_line import run_command_line
+from predict.errors import BadRun
 from reports import page
 from reports.__main__ import console, print_run
 from reports.load import load_records

@@ -124,7 +124,9 @@ def model(
 ) -> None:
     """The whole napkin of a model: FLOP, memory, prefill, decode, training, money; each line with its formula."""
     shape = _find_model(preset, config)
-    prompt = seq if seq is not None else context if context else min(DEFAULT_SEQ, shape.context_limit or DEFAULT_SEQ)
+    usual = min(DEFAULT_SEQ, shape.context_limit or DEFAULT_SEQ)
+    prompt = seq if seq is not None else context if context is not None and context > 0 else usual
+    published, source = _training_tokens(preset, shape)
     question = Question(
         model=shape,
         gpu=resolve(gpu),
@@ -139,7 +141,8 @@ def model(
         compute=find_dtype(compute),
         recompute=_choice("recompute", recompute, Recompute),
         optimizer=find_optimizer(optimizer),
-        tokens=_training_tokens(preset, shape) if tokens is None else tokens,
+        tokens=published if tokens is None else tokens,
+        tokens_source=source if tokens is None else "as given",
         usd_per_gpu_hour=price,
         token_price_usd_per_1m=token_price,
         hbm_bytes=hbm,
@@ -276,9 +279,12 @@ def _find_model(preset: str | None, config: Path | None) -> Model:
     return read_config(config) if config is not None else find_model(preset or "")
 
 
-def _training_tokens(preset: str | None, shape: Model) -> float:
-    published = None if preset is None else find_preset(preset)[1].training_tokens
-    return CHINCHILLA_TOKENS_PER_PARAM * shape.params if published is None else published
+def _training_tokens(preset: str | None, shape: Model) -> tuple[float, str]:
+    """How many tokens the model was trained on, and who says so."""
+    known = None if preset is None else find_preset(preset)[1]
+    if known is None or known.training_tokens is None:
+        return CHINCHILLA_TOKENS_PER_PARAM * shape.params, "20 per parameter, Hoffmann et al. 2022"
+    return known.training_tokens, known.training_source
 
 
 def _choice(name: str, value: str, choices: type[Choice]) -> Choice:

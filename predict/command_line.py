@@ -21,7 +21,7 @@ def run_command_line(app: typer.Typer, prog_name: str) -> None:
         if type(error).__name__ == "NoArgsIsHelpError":  # the help stands on the terminal already
             sys.exit(2)
         command = context.command_path if context else prog_name
-        _refuse(f"{error.format_message()} (see {command} --help)")  # type: ignore[attr-defined]
+        _refuse(f"{error.format_message().rstrip('.')} (see {command} --help)")  # type: ignore[attr-defined]
     except typer.Abort:
         sys.exit(130)
     sys.exit(status if isinstance(status, int) else 0)

@@ -102,7 +102,10 @@ def _memory(q: Question) -> Iterator[Line | Note]:
     arithmetic = f"{q.batch} x {q.context} x {per_token:,.0f}"
     yield Line("kv_bytes", "KV cache of the batch", cache, Unit.BYTES, formula, arithmetic)
     fewest = plain(memory.min_gpus(weights, q.memory_bytes, q.overhead_bytes))
-    formula, arithmetic = "weights / memory of a GPU, up", f"{weights:.4g} / {usable:.4g} = {weights / usable:.3f}"
+    formula, arithmetic = (
+        "weights / memory of a GPU, rounded up",
+        f"{weights:.4g} / {usable:.4g} = {weights / usable:.3f}",
+    )
     yield Line("min_gpus_weights", "GPUs for the weights", fewest, Unit.GPUS, formula, arithmetic)
     yield from _nominal(q, "min_gpus_weights", lambda hbm: memory.min_gpus(weights, hbm, q.overhead_bytes))
     if bits < DTYPES["bf16"].bits:
@@ -110,9 +113,7 @@ def _memory(q: Question) -> Iterator[Line | Note]:
         more = float(memory.weight_bytes(outside) - memory.weight_bytes(outside, bits))
         yield Note(f"checkpoints often keep embeddings and head in 16 bits: {si(more, 'B')} more than weight_bytes")
         if q.weights.name in DTYPES and matmul_unit(DTYPES[q.weights.name]) not in q.gpu.roofs:
-            yield Note(
-                f"{q.gpu.name} multiplies no {q.weights.name}: they are widened to {q.compute.name}"
-            )
+            yield Note(f"{q.gpu.name} multiplies no {q.weights.name}: they are widened to {q.compute.name}")
     if q.serves:
         yield from _capacity(q, q.replica())
     else:
@@ -138,10 +139,10 @@ def _capacity(q: Question, replica: Replica) -> Iterator[Line | Note]:
         formula = "tokens that fit / batch"
         yield Line("max_context", f"longest context at {q.batch}", longest, Unit.TOKENS, formula)
     else:
-        yield Note(
-            "windowed layers cache no more than their window: max_batch counts it, kv_capacity_tokens not"
-        )
+        yield Note("windowed layers cache no more than their window: max_batch counts it, kv_capacity_tokens not")
     needed = plain(replica.weight_bytes) + plain(replica.resident_kv_bytes(q.batch, q.context))
+    formula = f"of {both_bytes(replica.usable_bytes)}"
+    yield Line("serving_bytes", "weights + KV of the batch", needed, Unit.BYTES, formula)
     if free < 0:
         yield Note(f"the weights do not fit into {both_bytes(replica.usable_bytes)}: times are as if they did")
     elif needed > replica.usable_bytes:
@@ -194,7 +195,7 @@ def _training_state(q: Question) -> Iterator[Line | Note]:
         share = plain(memory.sharded_state(params, stage, q.gpus, kind).total_bytes)
         yield Line(f"zero_{stage}_bytes_per_gpu", f"a GPU's, ZeRO-{stage}", share, Unit.BYTES, ZERO_FORMULAS[stage])
     fewest = plain(memory.min_gpus(total, q.memory_bytes, q.overhead_bytes))
-    formula = "state / memory of a GPU, up; no activations"
+    formula = "state / memory of a GPU; no activations yet"
     yield Line("min_gpus_training", "GPUs for the state", fewest, Unit.GPUS, formula)
     yield from _nominal(q, "min_gpus_training", lambda hbm: memory.min_gpus(total, hbm, q.overhead_bytes))
     if fewest > q.gpus:

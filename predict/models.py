@@ -312,9 +312,16 @@ class Model:
     @property
     def text(self) -> str:
         """One line for a person: layers, width, attention, MLP."""
-        kinds = dict.fromkeys(f"{block.attention.text}; {block.mlp.text}" for block in self.blocks)
         active = f", {count(self.active_params)} active" if self.is_mixture else ""
-        return f"{count(self.params)} parameters{active}: {self.layers} layers of {self.hidden}; {'; '.join(kinds)}"
+        attention = ", ".join(dict.fromkeys(block.attention.text for block in self.blocks))
+        mlps: dict[str, int] = {}
+        for block in self.blocks:
+            mlps[block.mlp.text] = mlps.get(block.mlp.text, 0) + block.layers
+        mlp = next(iter(mlps)) if len(mlps) == 1 else "; ".join(f"{layers} x {text}" for text, layers in mlps.items())
+        windowed = sum(block.layers for block in self.blocks if block.window)
+        window = f"; window of {self.window} in {windowed} layers" if windowed else ""
+        size = f"{count(self.params)} parameters{active}"
+        return f"{size}: {self.layers} layers of {self.hidden}; {attention}; {mlp}{window}"
 
     def outer_linears(self) -> Iterator[Linear]:
         """The matrices outside the layers: the output head, and OPT-350m's projections."""

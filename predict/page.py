@@ -13,7 +13,7 @@ from predict.lines import Answer, Line, Section
 from predict.question import Question
 from predict.units import duration
 
-LABEL_WIDTH, VALUE_WIDTH = 24, 27
+LABEL_WIDTH, VALUE_WIDTH = 25, 25
 
 
 def page(question: Question, answer: Answer, batches: Iterable[BatchRow], *, explain: bool) -> RenderableType:
@@ -32,7 +32,7 @@ def _head(q: Question) -> RenderableType:
     assumed = (
         f"assumed: weights {q.weights.name}, KV {q.kv.name}, multiplied in {q.compute.name}; {q.mask} attention; "
         f"{reached or 'no MFU or MBU: times are lower bounds'}; ${q.usd_per_gpu_hour:g} per GPU-hour; "
-        f"{q.tokens:.4g} training tokens; recompute {q.recompute}; {q.optimizer.name}; "
+        f"{q.tokens:.4g} training tokens ({q.tokens_source}); recompute {q.recompute}; {q.optimizer.name}; "
         f"{q.memory_bytes:.5g} bytes a GPU, {q.overhead_bytes:g} of them the runtime's"
     )
     return Group(title, Text(q.model.text), Text(assumed, style="dim"))

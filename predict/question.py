@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 
 from predict import checks
-from predict.errors import BadQuantity
+from predict.errors import BadQuantity, MissingCeiling
 from predict.gpus import Gpu
 from predict.memory import OPTIMIZERS, WEIGHT_FORMATS, Optimizer, Recompute, WeightFormat
 from predict.models import Model
@@ -40,6 +40,7 @@ class Question:
     recompute: Recompute = Recompute.NONE
     optimizer: Optimizer = field(default_factory=lambda: OPTIMIZERS["adam"])
     tokens: float = 1e12
+    tokens_source: str = "as given"
     usd_per_gpu_hour: float = 2.0
     token_price_usd_per_1m: float | None = None
     hbm_bytes: float | None = None
@@ -70,7 +71,9 @@ class Question:
             raise BadQuantity(f"gpus={self.gpus} is more than the {MAX_GPUS} of the largest training runs")
         if self.overhead_bytes >= self.memory_bytes:
             raise BadQuantity(f"overhead={self.overhead_bytes:g} leaves nothing of the {self.memory_bytes:g} bytes")
-        find_ceiling(self.unit, self.gpu.roofs)
+        if self.unit not in self.gpu.roofs:
+            able = ", ".join(unit.partition(".")[2] for unit in self.gpu.roofs if unit.startswith("tensor."))
+            raise MissingCeiling(f"compute={self.compute.name}: {self.gpu.name} has no peak for it; it has {able}")
 
     @property
     def memory_bytes(self) -> float:

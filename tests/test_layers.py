@@ -23,6 +23,8 @@ PACKAGES = {
 }
 MODULES = {
     "predict.__main__": COMMAND_LINE,
+    "predict.command_line": {"typer"},
+    "predict.page": {"rich"},
     "kernels.__main__": COMMAND_LINE,
     "bench.__main__": COMMAND_LINE | {"reports"},
     "bench.progress": {"rich"},

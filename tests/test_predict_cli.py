@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from predict.__main__ import app
 from predict.gpus import GPUS
+from predict.presets import PRESETS
 from predict.workloads import OPS
 
 RUNNER = CliRunner()
@@ -63,6 +64,29 @@ def test_gpus_lists_every_sku_in_text_and_json():
         ("kernel matmul m=1 n=1 k=1 --gpu h100 --dtype bf17", "unknown dtype 'bf17'"),
         ("kernel matmul m=1 n=1 k=1 --gpu a100 --dtype fp8", "no tensor.fp8 roof"),
         ("kernel conv m=1 --gpu h100", "unknown op 'conv'"),
+        ("kernel matmul m=1 n=1 k=1 --gpu h100 --nope", "No such option"),
+        ("model llama-4 --gpu h100", "unknown model 'llama-4'"),
+        ("model llama-3-8b", "Missing option '--gpu'"),
+        ("model --gpu h100", "name of a preset"),
+        ("model llama-3-8b --config config.json --gpu h100", "name of a preset"),
+        ("model --config . --gpu h100", ". is a folder"),
+        ("model --config nowhere.json --gpu h100", "cannot read nowhere.json"),
+        ("model llama-3-8b --gpu h100 --batch 0", "batch must be a positive whole number, not 0"),
+        ("model llama-3-8b --gpu h100 --batch many", "'--batch'"),
+        ("model llama-3-8b --gpu h100 --seq -4", "seq must be a positive whole number, not -4"),
+        ("model llama-3-8b --gpu h100 --context -4", "context must not be negative, not -4"),
+        ("model llama-3-8b --gpu h100 --gpus 1000000", "gpus=1000000 is more than"),
+        ("model llama-3-8b --gpu h100 --weights int5", "unknown weight format 'int5'"),
+        ("model llama-3-8b --gpu h100 --weights int4 --compute int4", "compute=int4: h100-sxm has no peak"),
+        ("model llama-3-8b --gpu a100 --compute fp8", "compute=fp8: a100-sxm-80gb has no peak"),
+        ("model llama-3-8b --gpu h100 --kv int3", "unknown dtype 'int3'"),
+        ("model llama-3-8b --gpu h100 --mfu 2", "mfu must be above 0 and at most 1, not 2"),
+        ("model llama-3-8b --gpu h100 --attention half", "attention must be one of causal, full"),
+        ("model llama-3-8b --gpu h100 --recompute some", "recompute must be one of none, selective, flash, full"),
+        ("model llama-3-8b --gpu h100 --optimizer sgd", "unknown optimizer 'sgd'"),
+        ("model llama-3-8b --gpu h100 --draft llama-4", "unknown model 'llama-4'"),
+        ("formula nothing", "unknown formula 'nothing'"),
+        ("formula speedup alpha", "name=size"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_status_2(arguments, message):
@@ -79,5 +103,85 @@ def test_an_unknown_gpu_lists_the_known_ones():
 
 
 def test_the_command_line_needs_no_torch():
-    code = "import sys, predict.__main__; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    code = (
+        "import sys, predict.__main__ as cli; sys.argv = 'predict model llama-3-8b --gpu h100'.split()\n"
+        "cli.app(standalone_mode=False); sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, stdout=subprocess.DEVNULL).returncode == 0
+
+
+def model_json(*arguments):
+    result = RUNNER.invoke(app, ["model", *arguments, "--json"], catch_exceptions=False)
+    return json.loads(result.stdout)
+
+
+def test_model_json_is_flat_and_in_si_units():
+    data = model_json("llama-3-70b", "--gpu", "h100", "--gpus", "2", "--batch", "8", "--seq", "8192")
+    assert [key for key, value in data.items() if isinstance(value, dict | list)] == ["notes"]
+    assert data["params"] == 70_553_706_496
+    assert data["kv_bytes"] == 8 * 8192 * 327_680  # the context is the prompt where none is given
+    assert data["assumed_mfu"] is None
+    assert data["training_tokens"] == 15e12
+    assert data["attention"] == "causal"
+
+
+def test_a_config_file_is_answered_like_the_preset_it_describes(tmp_path):
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(dict(PRESETS["llama-3-8b"].config)))
+    asked = "--gpu h200 --gpus 2 --batch 32 --context 4096 --weights int4 --kv fp8 --price 2.5".split()
+    from_file, preset = model_json("--config", str(config), *asked), model_json("llama-3-8b", *asked)
+    same = preset.keys() - {"model", "notes", "training_tokens"} - {key for key in preset if key.startswith("train_")}
+    assert {key: from_file[key] for key in same} == {key: preset[key] for key in same}
+    assert from_file["training_tokens"] == 20 * 8_030_261_248  # nothing is published for a file
+
+
+def test_the_lessons_count_the_full_square():
+    full = model_json("gpt-2-small", "--gpu", "a100", "--seq", "1024", "--attention", "full")
+    assert full["forward_flop"] == 291_648_307_200
+
+
+def test_the_page_fits_100_columns_and_explains_itself():
+    asked = "model llama-3-70b --gpu h100 --gpus 2 --batch 8 --seq 8192 --explain".split()
+    page = RUNNER.invoke(app, asked, catch_exceptions=False).output
+    assert max(len(line) for line in page.splitlines()) <= 100
+    assert "…" not in page  # nothing is cut off
+    for words in ("llama-3-70b on 2 x h100-sxm", "Memory", "Prefill", "Decode", "Training", "Money", "Notes"):
+        assert words in page
+    assert "= 70,553,706,496 x 16 / 8" in page
+    assert "no MFU or MBU: times are lower" in page
+
+
+def test_the_page_shows_the_batch_growing():
+    page = RUNNER.invoke(app, "model llama-3-8b --gpu h100 --context 8192".split(), catch_exceptions=False).output
+    table = page.partition("Decode over the batch")[2].partition("Notes")[0]
+    rows = {line.split()[0]: line.split()[-1] for line in table.splitlines() if line.strip()[:1].isdigit()}
+    # 85.52 GB - 16.06 GB over 8192 x 131,072 B: 64.7 requests fit.
+    assert rows == {"1": "yes", "4": "yes", "16": "yes", "64": "yes", "256": "no", "1,024": "no"}
+
+
+def test_models_lists_every_preset_in_text_and_json():
+    text = RUNNER.invoke(app, ["models"]).output
+    data = json.loads(RUNNER.invoke(app, ["models", "--json"]).output)
+    assert data.keys() == PRESETS.keys()
+    assert all(name in text for name in PRESETS)
+    assert data["llama-3-8b"]["params"] == 8_030_261_248
+    assert all(entry["source"] for entry in data.values())
+
+
+def test_formula_gives_value_and_meaning():
+    result = RUNNER.invoke(app, "formula speedup alpha=0.8 k=4 c=0.15".split())
+    assert result.output.startswith("speculation.speedup = 2.101\n")
+    assert "Leviathan" in result.output
+    data = json.loads(RUNNER.invoke(app, "formula pipeline_bubble stages=8 microbatches=64 --json".split()).output)
+    assert data["value"] == pytest.approx(7 / 71)
+    listing = json.loads(RUNNER.invoke(app, ["formulas", "--json"]).output)
+    assert listing["money.train_s"]["arguments"] == ["flop", "gpus", "peak_flop_per_s", "mfu"]
+    assert "money.train_s(flop, gpus, peak_flop_per_s, mfu)" in RUNNER.invoke(app, ["formulas"]).output
+
+
+def test_no_command_prints_help_and_a_closed_pipe_is_no_traceback():
+    assert "Usage" in run().stdout
+    piped = subprocess.run(
+        f"{sys.executable} -m predict formulas | head -1", shell=True, capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in piped.stderr

@@ -21,6 +21,14 @@ def not_negative(**quantities: ArrayLike) -> None:
         _refuse(name, numbers, (numbers >= 0) & np.isfinite(numbers), "must not be negative")
 
 
+def count(**quantities: ArrayLike) -> None:
+    """Raise BadQuantity unless every quantity is a whole number, 0 or more."""
+    for name, value in quantities.items():
+        numbers = _floats(name, value)
+        good = (numbers >= 0) & np.isfinite(numbers) & (np.floor(numbers) == numbers)
+        _refuse(name, numbers, good, "must be a whole number, 0 or more")
+
+
 def whole(**quantities: ArrayLike) -> None:
     """Raise BadQuantity unless every quantity is a whole number of at least 1."""
     for name, value in quantities.items():

@@ -1,6 +1,6 @@
 """Hugging Face `config.json` -> Model. Field names and rules are those of the `transformers` library; nothing is
-downloaded. A size is never filled from some other model of the family, as `transformers` does: where it is missing,
-that is an error naming it. The exception is Gemma 3, whose published files leave sizes out."""
+downloaded. Widths and depths are never filled from some other model of the family, as `transformers` does: where one
+is missing, that is an error naming it. The exception is Gemma 3, whose published files leave them out."""
 
 import itertools
 import json
@@ -13,7 +13,7 @@ from predict.errors import BadModel
 from predict.models import Attention, Block, Experts, LatentAttention, Mlp, Model
 
 MAX_CONFIG_BYTES = 10_000_000  # a config.json has a few kilobytes; weights given by mistake have gigabytes
-MAX_LAYERS = 10_000
+MAX_LAYERS, MAX_SIZE = 10_000, 10**12
 GEMMA_3_DEFAULTS = MappingProxyType(
     {"vocab_size": 262208, "num_attention_heads": 8, "num_key_value_heads": 4, "max_position_embeddings": 131072}
 )
@@ -35,6 +35,8 @@ class Fields:
             raise BadModel(f"{self.origin}: {name} is missing")
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise BadModel(f"{self.origin}: {name} must be a positive whole number, not {value!r}")
+        if value > MAX_SIZE:
+            raise BadModel(f"{self.origin}: {name} is over {MAX_SIZE:.0e}: no model has that")
         return value
 
     def size_or_none(self, name: str) -> int | None:
@@ -43,7 +45,8 @@ class Fields:
 
     def count(self, name: str) -> int:
         """A whole number that may be 0. Raises BadModel naming the field."""
-        return 0 if self.values.get(name) == 0 else self.size(name)
+        value = self.values.get(name)
+        return 0 if type(value) is int and value == 0 else self.size(name)
 
     def layers(self, name: str) -> int:
         """A number of layers; raises BadModel for what no transformer has."""
@@ -79,18 +82,20 @@ class Fields:
 
 def read_config(path: Path) -> Model:
     """Read a config.json. Raises BadModel, naming file and field, for what is not a readable model configuration."""
-    if path.is_dir():
-        raise BadModel(f"{path} is a folder; give the config.json in it")
     try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise BadModel(f"{path} has {path.stat().st_size} bytes: that is no config.json")
-        config = json.loads(path.read_text(encoding="utf-8"))
+        if path.is_dir():
+            raise BadModel(f"{path} is a folder; give the config.json in it")
+        with path.open("rb") as file:
+            text = file.read(MAX_CONFIG_BYTES + 1)
+        if len(text) > MAX_CONFIG_BYTES:
+            raise BadModel(f"{path} has more than {MAX_CONFIG_BYTES} bytes: that is no config.json")
+        config = json.loads(text)
     except OSError as error:
         raise BadModel(f"cannot read {path}: {error.strerror}") from None
-    except (UnicodeDecodeError, RecursionError):
-        raise BadModel(f"{path} is not JSON text") from None
     except json.JSONDecodeError as error:
         raise BadModel(f"{path} is not valid JSON (line {error.lineno}: {error.msg}); is it whole?") from None
+    except (ValueError, RecursionError):  # bytes that are no text, a number of thousands of digits, endless brackets
+        raise BadModel(f"{path} is not a readable JSON file") from None
     if not isinstance(config, dict):
         raise BadModel(f"{path} holds no JSON object")
     named = config.get("_name_or_path")
@@ -171,7 +176,7 @@ def _opt(fields: Fields, name: str, architecture: str) -> Model:
 
 def _llama(fields: Fields, name: str, architecture: str) -> Model:
     bias = fields.flag("attention_bias", default=False)
-    attention = _attention(fields, qkv_bias=bias, output_bias=bias, kv_heads_default="num_attention_heads")
+    attention = _attention(fields, qkv_bias=bias, output_bias=bias, mha_if_absent=True)
     mlp = Mlp(fields.size("intermediate_size"), gated=True, bias=fields.flag("mlp_bias", default=False))
     return _rms_model(fields, name, architecture, attention, itertools.repeat(mlp))
 
@@ -277,11 +282,12 @@ def _attention(
     qkv_bias: bool = False,
     output_bias: bool = False,
     qk_norm: bool = False,
-    kv_heads_default: str | None = None,
+    mha_if_absent: bool = False,
     head_dim_default: int | None = None,
 ) -> Attention:
     heads = fields.size("num_attention_heads")
-    kv_heads = fields.size("num_key_value_heads", fields.size(kv_heads_default) if kv_heads_default else None)
+    is_mha = "num_key_value_heads" in fields.values or mha_if_absent  # null, or absent where that means MHA
+    kv_heads = fields.size("num_key_value_heads", heads if is_mha else None)
     if heads % kv_heads:
         raise BadModel(
             f"{fields.origin}: num_attention_heads={heads} is not a multiple of num_key_value_heads={kv_heads}"

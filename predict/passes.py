@@ -135,7 +135,7 @@ def forward(
     BadQuantity for sizes that are not whole numbers.
     """
     checks.whole(batch=batch, seq=seq)
-    checks.not_negative(cached=cached)
+    checks.count(cached=cached)
     tokens = batch * seq
     parts = _linear_parts(model, tokens, tokens if logits is Logits.ALL else batch, numerics)
     parts += [_score_part(block, batch, seq, cached, mask, numerics) for block in model.blocks]
@@ -147,12 +147,14 @@ def decode_step(model: Model, batch: Count, context: Count, *, numerics: Numeric
 
     2 FLOP per weight and token; all weights that the batch needs and the whole cache are read once. Raises BadQuantity.
     """
+    checks.count(context=context)
     return forward(model, batch, 1, cached=context, numerics=numerics)
 
 
 def uncached_step(model: Model, batch: Count, context: Count, *, numerics: Numerics = BF16) -> Pass:
     """The same token without a cache: all `context` + 1 tokens go through the model again, only the last one's logits
     are needed, and nothing is cached."""
+    checks.count(context=context)
     whole = forward(model, batch, context + 1, logits=Logits.LAST, numerics=numerics)
     return replace(whole, parts=tuple(replace(part, cache_bytes_written=0) for part in whole.parts))
 
@@ -164,15 +166,16 @@ def training_step(
 
     The backward pass multiplies twice for each multiplication of the forward pass (for the input's gradient and for the
     weight's): 3x forward. Attention keeps no scores with FLASH and does 2.5x forward backward (Dao 2023, five matmuls
-    for two); SELECTIVE does the scores again, FULL all of the forward pass (4x; Korthikanti 2022).
+    for two); SELECTIVE does the scores again (Korthikanti 2022), FULL the whole layers, but not the logits (Narayanan
+    2021, equation 3).
     """
     once = forward(model, batch, seq, mask=mask)
-    factor = {Recompute.NONE: 3, Recompute.SELECTIVE: 4, Recompute.FLASH: 3.5, Recompute.FULL: 4}[recompute]
+    scores = {Recompute.NONE: 3, Recompute.SELECTIVE: 4, Recompute.FLASH: 3.5, Recompute.FULL: 4}[recompute]
+    layers = 4 if recompute is Recompute.FULL else 3
+    times = {Component.ATTENTION_SCORES: scores, Component.VOCAB: 3}
 
     def trained(part: Part) -> Part:
-        scores = part.component is Component.ATTENTION_SCORES
-        times = factor if scores or recompute is Recompute.FULL else 3
-        return Part(part.name, part.component, part.flop * times)
+        return Part(part.name, part.component, part.flop * times.get(part.component, layers))
 
     return Pass(tuple(trained(part) for part in once.parts), once.compute)
 
@@ -194,7 +197,10 @@ def cache_tokens(context: Count, window: int | None) -> Count:
 
 def kv_bytes(model: Model, batch: Count, context: Count, kv_bits: int = 16) -> Number:
     """KV cache of `batch` sequences of `context` tokens: 2*layers*kv_heads*head_dim elements a token (MLA: the latent),
-    in layers with a sliding window for no more than the window."""
+    in layers with a sliding window for no more than the window. Raises BadQuantity."""
+    checks.whole(batch=batch)
+    checks.count(context=context)
+    checks.positive(kv_bits=kv_bits)
     total: Number = 0
     for block in model.blocks:
         elements = block.layers * block.attention.kv_elements_per_token
@@ -257,7 +263,8 @@ def _score_flop(attention: Attention | LatentAttention, pairs: Count, cached: Co
     if isinstance(attention, Attention) or not np.any(cached):
         return plain
     expanded = plain + 2 * attention.expansion.inputs * attention.expansion.outputs * cached
-    return _smaller(expanded, attention.absorbed_flop_per_pair * pairs)
+    cheaper = _smaller(expanded, attention.absorbed_flop_per_pair * pairs)
+    return np.where(cached > 0, cheaper, plain) if isinstance(cached, np.ndarray) else cheaper
 
 
 def _stored(elements: Number, bits: float) -> Number:

@@ -78,6 +78,7 @@ class Replica:
 
     def max_batch(self, context: Count) -> Count:
         """Sequences of `context` tokens whose cache fits beside the weights; 0 where the weights alone do not fit."""
+        checks.whole(context=context)
         return memory.max_requests(self.free_bytes, self.resident_kv_bytes(1, context))
 
     def time(self, work: Pass, tokens: Count) -> Prediction:

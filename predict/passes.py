@@ -100,7 +100,7 @@ class Pass:
 
     def component_flop(self, component: Component) -> Number:
         """FLOP of one component."""
-        return self._sum(lambda part: part.flop if part.component is component else 0)
+        return self._sum(lambda part: part.flop if part.component == component else 0)
 
     def amounts(self, gpus: int = 1, cache_share: float | None = None) -> Amounts:
         """What one of `gpus` tensor-parallel GPUs does: an even share of FLOP and weights, `cache_share` of the cache

@@ -6,7 +6,7 @@ SUITE ?= quick
 READY := $(if $(filter .venv/bin/python,$(PYTHON)),.venv/installed)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench predict list doctor report compare compile evidence test benchmark check lint fmt clean
+.PHONY: help setup bench predict list doctor report compare sweep compile evidence test benchmark check lint fmt clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -23,6 +23,8 @@ report: $(READY) ## render a run again from its records: RUN=dir
 	@$(PYTHON) -m reports render $(RUN) $(ARGS)
 compare: $(READY) ## two runs side by side on % of roof: A=dir B=dir
 	@$(PYTHON) -m reports compare $(A) $(B) $(ARGS)
+sweep: $(READY) ## every batch and context of a model as parquet and plots: ARGS="--model llama-3-8b --gpu h100 --out runs/sweep"
+	@$(PYTHON) -m reports sweep $(ARGS)
 compile: $(READY) ## compile every Triton kernel for sm80, sm90, sm100; no GPU needed
 	@$(PYTHON) -m kernels compile $(ARGS)
 evidence: $(READY) ## on a GPU: doctor, GPU tests, standard suite and report in under 9 minutes: OUT=dir

@@ -1,21 +1,33 @@
-"""`python -m reports`: read a run's records; needs no GPU and measures nothing."""
+"""`python -m reports`: read a run's records, sweep a model; needs no GPU and measures nothing."""
 
 import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 import typer
 from rich.console import Console
 
-from predict.errors import run_command_line
+from predict.command_line import run_command_line
+from predict.configs import read_config
+from predict.errors import BadModel, BadRun
+from predict.gpus import resolve
+from predict.memory import WEIGHT_FORMATS, find_weight_format
+from predict.models import Model
+from predict.passes import Logits, Numerics
+from predict.presets import find_model
+from predict.timing import Replica
+from predict.units import DTYPES, find_dtype
 from reports import page, tables
 from reports.compare import Comparison, compare
 from reports.load import Loaded, json_rows, load_records, to_frame
 from reports.plots import draw_comparison, to_png
+from reports.sweep import best_rows, parse_sizes, remarks, sweep, write_parquet
+from reports.sweep_plots import write_figures
 
 app = typer.Typer(
-    help="Read the records of a run: report, tables, comparison of two runs.",
+    help="Read the records of a run: report, tables, comparison of two runs. Sweep a model over batches and contexts.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -23,6 +35,14 @@ app = typer.Typer(
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or its records.jsonl.")]
 SkipOption = Annotated[bool, typer.Option("--skip-broken", help="Read past lines that are not understood.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, in SI units.")]
+
+SWEEP_EXAMPLES = """Examples:
+
+python -m reports sweep --model llama-3-8b --gpu h100,h200 --batch 1:512 --context 1k:128k --out runs/sweep
+
+python -m reports sweep --config config.json --gpu h200 --gpus 8 --weights fp8 --mfu 0.5 --mbu 0.8 --out runs/sweep
+"""
+RANGES = "8; 1,4,16; 1:512 doubles up to 512; 10:90:10 takes steps; k is 1024, m is 1024^2."
 
 PLAIN_WIDTH = 120  # columns, where the output is not a terminal
 
@@ -65,6 +85,47 @@ def compare_runs(
         typer.echo(out / "comparison.png", err=as_json)
 
 
+@app.command("sweep", epilog=SWEEP_EXAMPLES)
+def sweep_model(
+    *,
+    model: Annotated[str | None, typer.Option(help="A model of `python -m predict models`.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A Hugging Face config.json instead of --model.")] = None,
+    gpu: Annotated[str, typer.Option(help="GPU names or aliases, with commas: see `python -m predict gpus`.")],
+    batch: Annotated[str, typer.Option(help=f"Requests decoded together: {RANGES}")] = "1:512",
+    context: Annotated[str, typer.Option(help=f"Tokens of a request, cached or as prompt: {RANGES}")] = "1k:128k",
+    out: Annotated[Path, typer.Option(help="Folder for sweep.parquet and the figures.")],
+    gpus: Annotated[int, typer.Option(help="GPUs that share every layer of a replica.")] = 1,
+    logits: Annotated[Logits, typer.Option(help="Positions of a prompt projected to the vocabulary.")] = Logits.ALL,
+    weights: Annotated[str, typer.Option(help=f"Stored weights: {', '.join(WEIGHT_FORMATS)}.")] = "bf16",
+    kv: Annotated[str, typer.Option(help=f"KV cache: {', '.join(DTYPES)}.")] = "bf16",
+    compute: Annotated[str, typer.Option(help="What matrices are multiplied in.")] = "bf16",
+    price: Annotated[float, typer.Option(help="$ per GPU-hour.")] = 2.0,
+    hbm: Annotated[float | None, typer.Option(help="Bytes of memory per GPU. Default: what NVML reports.")] = None,
+    overhead: Annotated[float, typer.Option(help="Bytes per GPU that the runtime keeps.")] = 0.0,
+    mfu: Annotated[float | None, typer.Option(help="Share of peak FLOP/s reached. Default: none, the bound.")] = None,
+    mbu: Annotated[float | None, typer.Option(help="Share of bandwidth reached. Default: none, the bound.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Predict every batch and context of a model on each GPU; write sweep.parquet and its figures."""
+    numerics = Numerics(find_weight_format(weights).bits_per_weight, find_dtype(kv).bits, find_dtype(compute))
+    shape = _find_model(model, config)
+    skus = {sku.name: sku for sku in map(resolve, gpu.split(","))}.values()
+    replicas = [Replica(shape, sku, gpus, numerics, mfu, mbu, hbm, overhead) for sku in skus]
+    sizes = parse_sizes(batch, "--batch"), parse_sizes(context, "--context")
+    frame = sweep(replicas, *sizes, logits=logits, usd_per_gpu_hour=price)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadRun(f"cannot write to {out}: {error.strerror}") from None
+    write_parquet(frame, out / "sweep.parquet")
+    files = [out / "sweep.parquet", *write_figures(frame, out)]
+    if as_json:
+        typer.echo(_sweep_json(frame, files))
+        return
+    console().print(tables.sweep_table(best_rows(frame), shape.name))
+    typer.echo("\n".join(["", *remarks(frame), f"{len(frame):,} points:", *map(str, files)]))
+
+
 def print_run(loaded: Loaded) -> None:
     """Print the tables of a run, fitted to the terminal."""
     terminal = console()
@@ -81,6 +142,26 @@ def _load(run: Path, *, skip_broken: bool) -> Loaded:
     for broken in loaded.broken:
         typer.echo(f"skipped {broken}", err=True)
     return loaded
+
+
+def _find_model(name: str | None, config: Path | None) -> Model:
+    if (name is None) == (config is None):
+        raise BadModel("give either --model (see `python -m predict models`) or --config config.json")
+    return read_config(config) if config is not None else find_model(name or "")
+
+
+def _sweep_json(frame: pd.DataFrame, files: list[Path]) -> str:
+    return json.dumps(
+        {
+            "points": len(frame),
+            "files": [str(file) for file in files],
+            "remarks": remarks(frame),
+            "assumptions": {name: value for name, value in frame.attrs.items() if name != "columns"},
+            "best": json.loads(json_rows(best_rows(frame))),
+        },
+        allow_nan=False,
+        indent=2,
+    )
 
 
 def _comparison_json(comparison: Comparison) -> str:

@@ -32,7 +32,7 @@ from reports.load import DIMS_OF_OP, dims_text, groups_of
 DPI = 150
 
 # Okabe and Ito's palette: distinct for the colour-blind. The four streams share a colour and differ in their marker.
-_BLUE, _SKY, _GREEN, _ORANGE, _RED, _PINK, _GREY = (
+BLUE, SKY, GREEN, ORANGE, RED, PINK, GREY = (
     "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#595959",
 )  # fmt: skip
 
@@ -47,21 +47,21 @@ class Look:
 
 LOOKS: Mapping[str, Look] = MappingProxyType(
     {
-        "matmul": Look(_BLUE, "o"),
-        "attention_prefill": Look(_RED, "^"),
-        "attention_decode": Look(_GREEN, "v"),
-        "generate_cached": Look(_ORANGE, "s"),
-        "generate_uncached": Look(_PINK, "D"),
-        "stream_read": Look(_SKY, "<"),
-        "stream_write": Look(_SKY, ">"),
-        "stream_copy": Look(_SKY, "P"),
-        "stream_triad": Look(_SKY, "X"),
-        "launch": Look(_GREY, "*"),
+        "matmul": Look(BLUE, "o"),
+        "attention_prefill": Look(RED, "^"),
+        "attention_decode": Look(GREEN, "v"),
+        "generate_cached": Look(ORANGE, "s"),
+        "generate_uncached": Look(PINK, "D"),
+        "stream_read": Look(SKY, "<"),
+        "stream_write": Look(SKY, ">"),
+        "stream_copy": Look(SKY, "P"),
+        "stream_triad": Look(SKY, "X"),
+        "launch": Look(GREY, "*"),
     }
 )
-_UNIT_COLORS = (_BLUE, _RED, _GREEN, _PINK, _ORANGE, _SKY)
-_SERIES_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-_STYLES: tuple[LineStyleType, ...] = ("-", "--", ":", "-.")
+_UNIT_COLORS = (BLUE, RED, GREEN, PINK, ORANGE, SKY)
+SERIES_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+STYLES: tuple[LineStyleType, ...] = ("-", "--", ":", "-.")
 _MATMUL_PANELS = 6
 
 
@@ -80,7 +80,7 @@ class Drawing:
 
 
 @contextlib.contextmanager
-def _style() -> Iterator[None]:
+def house_style() -> Iterator[None]:
     """Matplotlib's defaults and ours, whatever the user's matplotlibrc says."""
     with mpl.rc_context():
         mpl.rcdefaults()
@@ -105,12 +105,12 @@ def _style() -> Iterator[None]:
 def to_png(figure: Figure) -> bytes:
     """The figure as a PNG without time or software in it: equal figures give equal bytes."""
     buffer = io.BytesIO()
-    with _style():
+    with house_style():
         figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     return buffer.getvalue()
 
 
-@_style()
+@house_style()
 def draw_roofline(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
     """Attainable FLOP/s against FLOP per byte: the roofs of each unit, and every measured row that does arithmetic."""
     rows = _measured(frame)
@@ -119,7 +119,7 @@ def draw_roofline(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
         raise NothingToDraw("no measured row does arithmetic on data from memory")
     units = [unit for unit in Resource if unit in set(rows["unit"])]
     colors = dict(zip(units, _UNIT_COLORS * 2, strict=False))
-    figure, (axes,) = _figure(machine, "Memory (slope) and arithmetic (flat) limit what every kernel can reach")
+    figure, (axes,) = make_figure(machine, "Memory (slope) and arithmetic (flat) limit what every kernel can reach")
     intensity = rows["arithmetic_intensity"]
     span = (min(intensity.min(), 0.3) / 2, max(intensity.max(), 1000.0) * 3)
     handles = _draw_roofs(axes, roofs.datasheet, "datasheet", span=span, colors=colors, style="-")
@@ -130,9 +130,9 @@ def draw_roofline(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
             linestyle="none", marker=LOOKS[op].marker, color=colors[unit], alpha=0.75, markeredgewidth=0,
         )  # fmt: skip
     ops = [op for op in LOOKS if op in set(rows["op"])]
-    handles += [_line(_op_name(op), color=_GREY, marker=LOOKS[op].marker, linestyle="none") for op in ops]
-    _log(axes, "x", lambda value: f"{value:g}")
-    _log(axes, "y", lambda value: si(value, "FLOP/s", digits=1))
+    handles += [legend_line(_op_name(op), color=GREY, marker=LOOKS[op].marker, linestyle="none") for op in ops]
+    log_axis(axes, "x", lambda value: f"{value:g}")
+    log_axis(axes, "y", lambda value: si(value, "FLOP/s", digits=1))
     axes.set_xlim(*span)
     axes.set_xlabel("arithmetic intensity (FLOP per byte of memory traffic)")
     axes.set_ylabel("performance (FLOP per second)")
@@ -140,7 +140,7 @@ def draw_roofline(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
     return figure
 
 
-@_style()
+@house_style()
 def draw_matmul(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
     """Time against batch M, one panel for each weight matrix and dtype: memory line, compute line and their ridge."""
     rows = _measured(frame)
@@ -150,7 +150,7 @@ def draw_matmul(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
     if not groups:
         raise NothingToDraw("no weight matrix was multiplied at two batch sizes or more")
     groups = sorted(groups, key=lambda group: -group["m"].nunique())[:_MATMUL_PANELS]
-    figure, panels = _figure(
+    figure, panels = make_figure(
         machine,
         "Time against batch: the napkin is flat up to the ridge, and grows with M beyond it"
         f" ({_primary_name(roofs)} roofs)",
@@ -160,17 +160,17 @@ def draw_matmul(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
     for axes, group in zip(panels, groups, strict=True):
         _draw_matmul_panel(axes, group, roofs.primary, implementations)
     handles = [
-        _line("predicted: reading and writing memory", color=_GREEN, linestyle="--"),
-        _line("predicted: arithmetic", color=_RED, linestyle="-."),
-        _line("napkin: the larger of both", color="black", width=2.5, alpha=0.35),
-        _line("ridge: where both are equal", color=_GREY, linestyle=":"),
+        legend_line("predicted: reading and writing memory", color=GREEN, linestyle="--"),
+        legend_line("predicted: arithmetic", color=RED, linestyle="-."),
+        legend_line("napkin: the larger of both", color="black", width=2.5, alpha=0.35),
+        legend_line("ridge: where both are equal", color=GREY, linestyle=":"),
         *_series_handles(implementations, "measured: "),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
     return figure
 
 
-@_style()
+@house_style()
 def draw_phases(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
     """How much of the compute roof and of the memory roof prefill and decode attention use, against tokens."""
     rows = _measured(frame)
@@ -179,7 +179,7 @@ def draw_phases(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
         missing = {"attention_prefill", "attention_decode"} - set(rows["op"])
         raise NothingToDraw(f"no measured row of {' and of '.join(sorted(missing))}: both phases are needed")
     roof = _primary_name(roofs)
-    figure, panels = _figure(
+    figure, panels = make_figure(
         machine, "Which of the two roofs do prefill and decode attention use?", panels=2, share_y=True
     )
     titles = (
@@ -190,31 +190,31 @@ def draw_phases(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
     phases = []
     for op, phase, size in (("attention_prefill", "prefill", "seq"), ("attention_decode", "decode", "context")):
         for index, (label, group) in enumerate(_configurations(rows[rows["op"] == op], op, size)):
-            style = _STYLES[index % len(_STYLES)]
-            phases.append(_line(f"{phase}{label}", color=LOOKS[op].color, linestyle=style))
+            style = STYLES[index % len(STYLES)]
+            phases.append(legend_line(f"{phase}{label}", color=LOOKS[op].color, linestyle=style))
             _draw_phase(panels, group, size=size, look=LOOKS[op], style=style, implementations=implementations)
     for axes, title in zip(panels, titles, strict=True):
         axes.axhline(100, color="black", linewidth=1)
-        _log(axes, "x", _count)
+        log_axis(axes, "x", count_text)
         axes.set_title(title)
         axes.set_xlabel("tokens: prompt length of prefill, context length of decode")
         axes.set_ylim(0, None)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
     markers = [
-        _line(name, color=_GREY, marker=_SERIES_MARKERS[index % 8], linestyle="none")
+        legend_line(name, color=GREY, marker=SERIES_MARKERS[index % 8], linestyle="none")
         for index, name in enumerate(implementations)
     ]
-    handles = [*phases, _line("the roof", color="black"), *markers]
+    handles = [*phases, legend_line("the roof", color="black"), *markers]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
     return figure
 
 
-@_style()
+@house_style()
 def draw_cache(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
     """Time to make token N with and without a KV cache, and how many times longer it takes without."""
     group = cache_rows(_measured(frame))
     dims = {name: int(group[name].iloc[0]) for name in DIMS_OF_OP["generate_cached"] if name != "context"}
-    figure, (time_axes, ratio_axes) = _figure(
+    figure, (time_axes, ratio_axes) = make_figure(
         machine, "Without a KV cache every token pays for the whole past again", panels=2
     )
     context = np.geomspace(float(group["context"].min()), float(group["context"].max()), 100).round()
@@ -234,26 +234,26 @@ def draw_cache(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
         )
     ratios = cache_ratios(group)
     ratio_axes.plot(
-        context, flop["generate_uncached"] / flop["generate_cached"], ":", color=_GREY, label="ratio of FLOP"
+        context, flop["generate_uncached"] / flop["generate_cached"], ":", color=GREY, label="ratio of FLOP"
     )
     napkin_ratio = predicted["generate_uncached"] / predicted["generate_cached"]
-    ratio_axes.plot(context, napkin_ratio, "--", color=_BLUE, label="ratio of napkin times")
-    ratio_axes.plot(ratios.index.astype(float), ratios, "o", color=_BLUE, label="ratio of measured times")
+    ratio_axes.plot(context, napkin_ratio, "--", color=BLUE, label="ratio of napkin times")
+    ratio_axes.plot(ratios.index.astype(float), ratios, "o", color=BLUE, label="ratio of measured times")
     time_axes.set_title(f"{dims_text(dims)}, {group['dtype'].iloc[0]}")
     time_axes.set_ylabel("time for one token in one layer")
     ratio_axes.set_title("How many times longer it takes without the cache")
     ratio_axes.set_ylabel("without cache / with cache")
-    _log(time_axes, "y", _tick_duration)
-    _log(ratio_axes, "y", lambda value: f"{value:g}x")
+    log_axis(time_axes, "y", tick_duration)
+    log_axis(ratio_axes, "y", lambda value: f"{value:g}x")
     for axes in (time_axes, ratio_axes):
-        _log(axes, "x", _count)
+        log_axis(axes, "x", count_text)
         axes.set_xlabel("context: number of the token that is made")
         axes.legend(loc="upper left")
         axes.set_ylim(top=axes.get_ylim()[1] * 8)  # room for the legend
     return figure
 
 
-@_style()
+@house_style()
 def draw_parity(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
     """Measured against predicted time for every row: the napkin, and beside it the expected time where there is one."""
     rows = _measured(frame)
@@ -263,7 +263,7 @@ def draw_parity(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
     sides = [("napkin_s", f"napkin: lower bound ({_primary_name(roofs)} roofs)")]
     if rows["expected_s"].notna().any():
         sides.append(("expected_s", "expected: best guess of the calibrated model"))
-    figure, panels = _figure(
+    figure, panels = make_figure(
         machine, "How far each case is above its napkin, the least time that its roofs allow", panels=len(sides)
     )
     for axes, (side, title) in zip(panels, sides, strict=True):
@@ -275,7 +275,7 @@ def draw_parity(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
             look = LOOKS[op]
             axes.plot(group[side], group["time_s"], look.marker, color=look.color, alpha=0.75, markeredgewidth=0)
         for axis in ("x", "y"):
-            _log(axes, axis, _tick_duration)
+            log_axis(axes, axis, tick_duration)
         axes.set_xlim(*span)
         axes.set_ylim(*span)
         axes.set_aspect("equal")
@@ -283,7 +283,7 @@ def draw_parity(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
         axes.set_xlabel("predicted time")
         axes.set_ylabel("measured time (median)")
     handles = [_op_handle(op) for op in LOOKS if op in set(rows["op"])]
-    handles.append(_line("measured = predicted; band: within 30 %", color="black"))
+    handles.append(legend_line("measured = predicted; band: within 30 %", color="black"))
     figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
     return figure
 
@@ -328,7 +328,7 @@ DRAWINGS: tuple[Drawing, ...] = (
 )
 
 
-@_style()
+@house_style()
 def draw_comparison(comparison: Comparison) -> Figure:
     """Share of the roof that each common row reaches in both runs, one panel per op."""
     rows = comparison.rows.dropna(subset=["of_roof_a", "of_roof_b"])
@@ -336,7 +336,7 @@ def draw_comparison(comparison: Comparison) -> Figure:
     if not ops:
         raise NothingToDraw("no common row has a roof in both runs")
     title = f"Share of its roof that each row reaches: {comparison.machine_a} against {comparison.machine_b}"
-    figure, panels = _figure("on the diagonal both machines are used equally well", title, panels=len(ops))
+    figure, panels = make_figure("on the diagonal both machines are used equally well", title, panels=len(ops))
     for axes, op in zip(panels, ops, strict=True):
         group = rows[rows["op"] == op]
         top = max(1.05, group[["of_roof_a", "of_roof_b"]].max().max() * 1.05) * 100
@@ -344,7 +344,7 @@ def draw_comparison(comparison: Comparison) -> Figure:
         for index, ((name,), of_name) in enumerate(groups_of(group, ["implementation"])):
             axes.plot(
                 of_name["of_roof_a"] * 100, of_name["of_roof_b"] * 100, linestyle="none", alpha=0.8,
-                marker=_SERIES_MARKERS[index % 8], color=_series_color(index), label=name,
+                marker=SERIES_MARKERS[index % 8], color=series_color(index), label=name,
             )  # fmt: skip
         axes.set_title(_op_name(op))
         axes.set_xlabel(f"A: {comparison.machine_a} (% of roof)")
@@ -399,7 +399,7 @@ def _draw_roofs(
     memory = _best_memory(roofs)
     if memory is None:
         return []
-    handles, ridges = [_line(f"memory, {name}: {si(memory, 'B/s')}", color="black", linestyle=style)], []
+    handles, ridges = [legend_line(f"memory, {name}: {si(memory, 'B/s')}", color="black", linestyle=style)], []
     for unit, color in colors.items():
         try:
             flop_per_s = find_ceiling(unit, roofs).per_s
@@ -410,7 +410,7 @@ def _draw_roofs(
         axes.plot([ridge, span[1]], [flop_per_s, flop_per_s], color=color, linestyle=style, linewidth=1.3)
         axes.plot([ridge], [flop_per_s], marker="o", markersize=8, markerfacecolor="none", color=color)
         label = f"{unit}, {name}: {si(flop_per_s, 'FLOP/s')}\n(ring: ridge at {ridge:.3g} FLOP per byte)"
-        handles.append(_line(label, color=color, linestyle=style))
+        handles.append(legend_line(label, color=color, linestyle=style))
     top = max(ridges, default=span[1])
     axes.plot([span[0], top], [span[0] * memory, top * memory], color="black", linestyle=style, linewidth=1.3)
     return handles
@@ -429,25 +429,25 @@ def _draw_matmul_panel(axes: Axes, group: pd.DataFrame, roofs: Roofs, names: Seq
     m = np.unique(np.geomspace(float(group["m"].min()), float(group["m"].max()), 200).round())
     napkin = predict(sweep_amounts("matmul", {"m": m, "n": n, "k": k}, find_dtype(dtype)), roofs)
     for term in napkin.terms:
-        color, style = (_RED, "-.") if term.resource.is_compute else (_GREEN, "--")
+        color, style = (RED, "-.") if term.resource.is_compute else (GREEN, "--")
         axes.plot(m, np.asarray(term.time_s), color=color, linestyle=style, linewidth=1.3)
     axes.plot(m, np.asarray(napkin.napkin_s), color="black", linewidth=4, alpha=0.25)
     ridge = ridge_batch(roofs, n=n, k=k, dtype=dtype)
     if m[0] <= ridge <= m[-1]:
-        axes.axvline(ridge, color=_GREY, linestyle=":")
+        axes.axvline(ridge, color=GREY, linestyle=":")
         axes.annotate(
             f"ridge\nM = {ridge:.0f}", (ridge, 0), xycoords=("data", "axes fraction"),
-            xytext=(4, 4), textcoords="offset points", color=_GREY, fontsize=8,
+            xytext=(4, 4), textcoords="offset points", color=GREY, fontsize=8,
         )  # fmt: skip
     for index, name in enumerate(names):
         rows = group[group["implementation"] == name].sort_values("m")
         axes.errorbar(
             rows["m"].astype(float), rows["time_s"],
             yerr=[rows["time_s"] - rows["low_s"], rows["high_s"] - rows["time_s"]],
-            fmt=_SERIES_MARKERS[index % 8], color=_series_color(index), markersize=5, linewidth=1,
+            fmt=SERIES_MARKERS[index % 8], color=series_color(index), markersize=5, linewidth=1,
         )  # fmt: skip
-    _log(axes, "x", _count)
-    _log(axes, "y", _tick_duration)
+    log_axis(axes, "x", count_text)
+    log_axis(axes, "y", tick_duration)
     # The arithmetic of a single row takes next to no time: without a floor it would squeeze everything else.
     axes.set_ylim(bottom=min(group["time_s"].min(), float(np.min(napkin.napkin_s))) / 5)
     axes.set_title(f"weights {k} x {n}, {dtype}")
@@ -455,7 +455,7 @@ def _draw_matmul_panel(axes: Axes, group: pd.DataFrame, roofs: Roofs, names: Seq
     axes.set_ylabel("time")
 
 
-def _figure(machine: str, title: str, *, panels: int = 1, share_y: bool = False) -> tuple[Figure, list[Axes]]:
+def make_figure(machine: str, title: str, *, panels: int = 1, share_y: bool = False) -> tuple[Figure, list[Axes]]:
     """An empty figure with a title that names the machine, and its panels, at most three in a row."""
     columns = min(panels, 3)
     lines = math.ceil(panels / columns)
@@ -497,7 +497,7 @@ def _draw_phase(
 ) -> None:
     """One configuration in both panels: its share of the compute roof, and of the memory roof."""
     for (name,), line in groups_of(group, ["implementation"]):
-        marker = _SERIES_MARKERS[implementations.index(name) % 8]
+        marker = SERIES_MARKERS[implementations.index(name) % 8]
         for axes, side in zip(panels, ("compute_s", "memory_s"), strict=True):
             axes.plot(
                 line[size].astype(float), line[side] / line["time_s"] * 100,
@@ -509,33 +509,35 @@ def _primary_name(roofs: RoofSet) -> str:
     return "datasheet" if roofs.datasheet else "measured"
 
 
-def _log(axes: Axes, axis: str, text: Callable[[float], str]) -> None:
+def log_axis(axes: Axes, axis: str, text: Callable[[float], str]) -> None:
     """A logarithmic axis whose tick labels are text with units."""
     each = axes.xaxis if axis == "x" else axes.yaxis
-    (axes.set_xscale if axis == "x" else axes.set_yscale)("log", base=2 if text is _count else 10)
+    (axes.set_xscale if axis == "x" else axes.set_yscale)("log", base=2 if text is count_text else 10)
     each.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
     each.set_minor_formatter(NullFormatter())
     each.set_minor_locator(NullLocator())
-    if text is not _count:
+    if text is not count_text:
         each.set_major_locator(LogLocator(base=10, numticks=8))
 
 
-def _count(value: float) -> str:
+def count_text(value: float) -> str:
     """A number of rows or tokens: whole up to 9999, then with a binary prefix."""
     if value < 10_000:
         return f"{value:g}"
     return f"{value / 1024:.4g}k" if value < 2**20 else f"{value / 2**20:.4g}M"
 
 
-def _tick_duration(value: float) -> str:
+def tick_duration(value: float) -> str:
+    """A time of one figure: 20 ms."""
     return duration(value, digits=1)
 
 
-def _series_color(index: int) -> str:
-    return (_BLUE, _ORANGE, _PINK, _SKY, _GREY)[index % 5]
+def series_color(index: int) -> str:
+    """The colour of one of several series, for which the legend is needed."""
+    return (BLUE, ORANGE, PINK, SKY, GREY)[index % 5]
 
 
-def _line(
+def legend_line(
     label: str,
     *,
     color: str,
@@ -552,13 +554,13 @@ def _line(
 
 def _series_handles(names: Sequence[str], prefix: str) -> list[Line2D]:
     return [
-        _line(f"{prefix}{name}", color=_series_color(index), marker=_SERIES_MARKERS[index % 8], linestyle="none")
+        legend_line(f"{prefix}{name}", color=series_color(index), marker=SERIES_MARKERS[index % 8], linestyle="none")
         for index, name in enumerate(names)
     ]
 
 
 def _op_handle(op: str) -> Line2D:
-    return _line(_op_name(op), color=LOOKS[op].color, marker=LOOKS[op].marker, linestyle="none")
+    return legend_line(_op_name(op), color=LOOKS[op].color, marker=LOOKS[op].marker, linestyle="none")
 
 
 def _op_name(op: str) -> str:

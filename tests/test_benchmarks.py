@@ -7,10 +7,13 @@ from bench import store
 from bench.cases import find_implementation, make_inputs
 from bench.record import from_line, to_line
 from predict.gpus import GPUS
+from predict.presets import find_model
 from predict.roofline import predict
+from predict.timing import Replica
 from predict.units import find_dtype
 from predict.workloads import make_workload, sweep_amounts
 from reports import load, page, tables
+from reports.sweep import sweep
 from tests.factories import make_record
 
 BF16 = find_dtype("bf16")
@@ -39,6 +42,13 @@ def test_predicting_one_kernel(benchmark):
     dims = {"m": 16, "n": 8192, "k": 8192}
     prediction = benchmark(lambda: predict(make_workload("matmul", dims, BF16).amounts, GPUS["h100-sxm"].roofs))
     assert prediction.bound == "dram"
+
+
+def test_sweeping_a_million_points(benchmark):
+    contexts = np.arange(1, 1001 if benchmark.enabled else 11) * 128
+    replica = Replica(find_model("llama-3-8b"), GPUS["h100-sxm"])
+    frame = benchmark.pedantic(sweep, args=([replica], np.arange(1, 1001), contexts), rounds=3)
+    assert len(frame) == 1000 * contexts.size
 
 
 def test_writing_a_record(benchmark):

@@ -1,0 +1,319 @@
+"""Every batch and context of a model on each of some GPUs, as one frame: memory, prefill, decode, rate and price."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from predict import checks, money
+from predict.errors import BadQuantity, MissingCeiling
+from predict.passes import Logits, decode_step, forward
+from predict.resources import Resource, find_ceiling, matmul_unit
+from predict.roofline import Prediction
+from predict.timing import Replica
+from predict.workloads import Number
+
+MAX_POINTS = 20_000_000  # 4 GB of columns
+LARGEST_SIZE = 2**40  # keeps every count of tokens exact
+BLOCK_POINTS = 1_000_000  # evaluated at once: the terms of a pass take several times the memory of its rows
+CONTEXTS_SHOWN = 4
+_ROUNDING = 1e-9  # relative: throughputs closer than this are equal
+
+COLUMNS: Mapping[str, str] = MappingProxyType(
+    {
+        "model": "name of the model",
+        "gpu": "SKU of each GPU",
+        "gpus": "tensor-parallel GPUs of the replica",
+        "batch": "sequences that are decoded together",
+        "context": "tokens of each sequence in the KV cache; the length of the prompt for prefill",
+        "weight_bytes": "all weights, all GPUs together",
+        "kv_bytes": "KV cache of the batch, all GPUs together, copied heads counted",
+        "fits": "weights, KV cache and overhead are within the memory of the GPUs",
+        "max_batch": "sequences of this context that fit beside the weights",
+        "prefill_flop": "FLOP of one causal forward pass over the prompts of the whole batch, all GPUs together",
+        "prefill_s": "time of this pass",
+        "ttft_s": "time to first token of the batch: prefill_s, without a queue",
+        "decode_flop": "FLOP of one decode step, all GPUs together",
+        "decode_bytes": "bytes that one decode step reads and writes, all GPUs together",
+        "decode_intensity": "decode_flop / decode_bytes",
+        "decode_step_s": "time of one decode step: the largest of the next three",
+        "decode_compute_s": "time of its FLOP alone",
+        "decode_dram_s": "time of its DRAM traffic alone",
+        "decode_link_s": "time of what each GPU sends to the others alone; 0 for one GPU",
+        "decode_bound": "the resource of the largest of the three",
+        "tpot_s": "time per output token of a request: one decode step",
+        "decode_tokens_per_s": "output tokens per second of the replica: batch / decode_step_s, prefill not counted",
+        "tokens_per_s_per_gpu": "decode_tokens_per_s / gpus",
+        "mfu": "FLOP rate of the decode step over the whole compute peak",
+        "mbu": "DRAM rate of the decode step over the whole bandwidth",
+        "usd_per_1m_tokens": "price of a million output tokens while the batch is full, prefill not counted",
+    }
+)
+
+Sizes = NDArray[np.int64]
+
+_SIZE = re.compile("([0-9]{1,13})([km]?)")
+_FACTORS = {"": 1, "k": 2**10, "m": 2**20}
+
+
+def sweep(
+    replicas: Sequence[Replica],
+    batches: ArrayLike,
+    contexts: ArrayLike,
+    *,
+    logits: Logits = Logits.ALL,
+    usd_per_gpu_hour: float = 2.0,
+) -> pd.DataFrame:
+    """One row per GPU, batch and context, in this order; `COLUMNS` says what the columns hold, `attrs` what is assumed.
+
+    Raises BadQuantity for sizes that are not whole numbers, more than `MAX_POINTS` rows, several models or a GPU given
+    twice; MissingCeiling naming the GPU that lacks a roof.
+    """
+    checks.whole(batch=batches, context=contexts)
+    checks.not_negative(usd_per_gpu_hour=usd_per_gpu_hour)
+    batch, context = (np.atleast_1d(np.asarray(sizes, dtype=np.int64)) for sizes in (batches, contexts))
+    _check_grid(replicas, batch.size, context.size)
+    for replica in replicas:
+        _check_gpu(replica)
+    blocks = [
+        _block(replica, some_batches, some_contexts, logits, usd_per_gpu_hour)
+        for replica in replicas
+        for some_batches, some_contexts in _split(batch, context)
+    ]
+    columns = {name: np.concatenate([block.pop(name) for block in blocks]) for name in tuple(blocks[0])}
+    rows = batch.size * context.size
+    names = [replica.gpu.name for replica in replicas]
+    frame = pd.DataFrame(
+        {
+            "model": _categorical(np.zeros(rows * len(names), dtype=np.int8), [replicas[0].model.name]),
+            "gpu": _categorical(np.repeat(np.arange(len(names), dtype=np.int8), rows), names),
+            **columns,
+        },
+        copy=False,
+    )
+    bounds = [resource.value for resource in Resource]
+    frame["decode_bound"] = _categorical(columns["decode_bound"], bounds).remove_unused_categories()
+    frame.attrs.update(_assumptions(replicas, logits, usd_per_gpu_hour))
+    return frame[list(COLUMNS)]
+
+
+def parse_sizes(text: str, option: str) -> Sizes:
+    """Read sizes: "8", "1,4,16", "1:512" (doubling, the end always included), "10:100:10" (steps); k is 1024, m 1024^2.
+
+    They come sorted, each once. Raises BadQuantity naming the option.
+    """
+    ranges = [_parse_range(part.strip(), option) for part in text.split(",")]
+    count = sum(map(len, ranges))
+    if count > MAX_POINTS:
+        raise BadQuantity(f"{option} {text!r} holds {count:,} sizes; at most {MAX_POINTS:,} points in all")
+    return np.unique(np.concatenate([np.array(each, dtype=np.int64) for each in ranges]))
+
+
+def pick_sizes(sizes: ArrayLike, count: int) -> list[int]:
+    """At most `count` of the sizes, the first and the last among them, the rest spread evenly on a logarithmic axis."""
+    known = np.unique(np.asarray(sizes))
+    wanted = np.geomspace(known[0], known[-1], count)
+    nearest = np.abs(np.log(known)[:, np.newaxis] - np.log(wanted)).argmin(axis=0)
+    return [int(size) for size in known[np.unique(nearest)]]
+
+
+def best_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """For every GPU and a handful of contexts the row of the highest decode throughput that fits, the smallest batch of
+    equals; where none fits only GPU, context and max_batch are there."""
+    shown = frame[frame["context"].isin(pick_sizes(frame["context"], CONTEXTS_SHOWN))]
+    keys = ["gpu", "context"]
+    fitting = shown[shown["fits"]]
+    highest = fitting.groupby(keys, observed=True)["decode_tokens_per_s"].transform("max")
+    equals = fitting[fitting["decode_tokens_per_s"] >= highest * (1 - _ROUNDING)]
+    best = equals.sort_values([*keys, "batch"]).drop_duplicates(keys).drop(columns=["model", "fits", "max_batch"])
+    rows = shown.drop_duplicates(keys)[[*keys, "max_batch"]].merge(best, on=keys, how="left")
+    return rows.astype({"gpus": "Int64", "batch": "Int64"})
+
+
+def setting(frame: pd.DataFrame) -> str:
+    """One line: what was swept, in which formats, at which efficiency."""
+    replica = frame.attrs["replicas"][0]
+    shares = [f"{name.upper()} {replica[name]:g}" for name in ("mfu", "mbu") if replica[name] is not None]
+    return "; ".join(
+        (
+            frame.attrs["model"] + (f" on {replica['gpus']} GPUs" if replica["gpus"] > 1 else ""),
+            f"weights {replica['weight_bits']:g} bits, KV cache {replica['kv_bits']} bits",
+            f"{replica['compute']} matmuls",
+            ", ".join(shares) or "napkin bound",
+        )
+    )
+
+
+def remarks(frame: pd.DataFrame) -> list[str]:
+    """What a reader must know about the numbers, a line each."""
+    lines = [setting(frame)]
+    at_peak = [f"--{name}" for name in ("mfu", "mbu") if frame.attrs["replicas"][0][name] is None]
+    if at_peak:
+        lines.append(f"no {' and no '.join(at_peak)}: the napkin's bound, at the whole peak; real times are longer")
+    limit, longest = frame.attrs["context_limit"], int(frame["context"].max())
+    if limit is not None and longest > limit:
+        lines.append(f"contexts over {limit} are more than {frame.attrs['model']} was made for; computed all the same")
+    return lines
+
+
+def write_parquet(frame: pd.DataFrame, file: Path) -> None:
+    """Replace a file by the frame in one step, its `attrs` in the metadata."""
+    part = file.with_name(f".{file.name}.part")
+    try:
+        frame.to_parquet(part, engine="pyarrow", compression="zstd", index=False)
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _check_grid(replicas: Sequence[Replica], batches: int, contexts: int) -> None:
+    points = len(replicas) * batches * contexts
+    if not points:
+        raise BadQuantity("a sweep needs a GPU, a batch and a context")
+    if points > MAX_POINTS:
+        raise BadQuantity(
+            f"{len(replicas)} GPUs, {batches:,} of --batch and {contexts:,} of --context make {points:,} points;"
+            f" at most {MAX_POINTS:,}"
+        )
+    if len({replica.model for replica in replicas}) > 1 or len({each.gpu.name for each in replicas}) < len(replicas):
+        raise BadQuantity("a sweep takes one model, and every GPU once")
+
+
+def _check_gpu(replica: Replica) -> None:
+    """Raise MissingCeiling naming the GPU where a rate that the sweep needs is not known."""
+    gpu = replica.gpu
+    try:
+        for resource in (matmul_unit(replica.numerics.compute), Resource.DRAM):
+            find_ceiling(resource, gpu.roofs)
+    except MissingCeiling as error:
+        raise MissingCeiling(f"{gpu.name}: {error}") from None
+    if replica.gpus > 1 and gpu.link_bytes_per_s is None:
+        raise MissingCeiling(f"{gpu.name}: the bandwidth between its GPUs is not known; use --gpus 1 or another GPU")
+
+
+def _split(batch: Sizes, context: Sizes) -> Iterator[tuple[Sizes, Sizes]]:
+    """The grid in blocks of about `BLOCK_POINTS`, in the order of the rows: several batches, or parts of one."""
+    parts = -(-batch.size * context.size // BLOCK_POINTS)
+    for some_batches in np.array_split(batch, min(parts, batch.size)):
+        for some_contexts in np.array_split(context, -(-parts // batch.size)):
+            yield some_batches, some_contexts
+
+
+def _block(
+    replica: Replica, batches: Sizes, contexts: Sizes, logits: Logits, usd_per_gpu_hour: float
+) -> dict[str, NDArray[np.generic]]:
+    """The numbers of one GPU over batches x contexts, flat, context running fastest."""
+    shape = (batches.size, contexts.size)
+    batch, context = batches.astype(np.float64)[:, np.newaxis], contexts.astype(np.float64)[np.newaxis, :]
+    prompts = forward(replica.model, batch, context, logits=logits, numerics=replica.numerics)
+    prefill_s = replica.time(prompts, batch * context).napkin_s
+    step = decode_step(replica.model, batch, context, numerics=replica.numerics)
+    decode = replica.time(step, batch)
+    step_s, step_bytes = decode.napkin_s, step.amounts(replica.gpus, replica.cache_share).bytes * replica.gpus
+    times_s = {side: _side_s(decode, side) for side in ("compute", "dram", "link")}
+    max_batch = np.minimum(replica.max_batch(context), 2**53)  # a float that counts no further
+    compute_peak = find_ceiling(matmul_unit(replica.numerics.compute), replica.gpu.roofs).per_s * replica.gpus
+    dram_peak = find_ceiling(Resource.DRAM, replica.gpu.roofs).per_s * replica.gpus
+    columns: dict[str, ArrayLike] = {
+        "gpus": np.int64(replica.gpus),
+        "batch": batches[:, np.newaxis],
+        "context": contexts,
+        "weight_bytes": np.float64(replica.weight_bytes),
+        "kv_bytes": replica.resident_kv_bytes(batch, context),
+        "fits": batch <= max_batch,
+        "max_batch": np.asarray(max_batch).astype(np.int64),
+        "prefill_flop": prompts.flop,
+        "prefill_s": prefill_s,
+        "ttft_s": prefill_s,
+        "decode_flop": step.flop,
+        "decode_bytes": step_bytes,
+        "decode_intensity": step.flop / step_bytes,
+        "decode_step_s": step_s,
+        **{f"decode_{side}_s": time_s for side, time_s in times_s.items()},
+        "decode_bound": _bound(decode, shape),
+        "tpot_s": step_s,
+        "decode_tokens_per_s": batch / step_s,
+        "tokens_per_s_per_gpu": batch / step_s / replica.gpus,
+        "mfu": step.flop / (compute_peak * step_s),
+        "mbu": step_bytes / (dram_peak * step_s),
+        "usd_per_1m_tokens": money.usd_per_1m_tokens(usd_per_gpu_hour, batch / step_s, replica.gpus),
+    }
+    return {name: np.broadcast_to(values, shape).ravel() for name, values in columns.items()}
+
+
+def _side_s(prediction: Prediction, side: str) -> Number:
+    """Time of one term: that of the compute unit, of DRAM or of the link; 0 where there is none."""
+    for term in prediction.terms:
+        if side == ("compute" if term.resource.is_compute else term.resource.value):
+            return term.time_s
+    return 0.0
+
+
+def _bound(prediction: Prediction, shape: tuple[int, int]) -> NDArray[np.int8]:
+    """The resource of the largest term of every point, as its place among all resources; the first of equals."""
+    largest = np.argmax([np.broadcast_to(term.time_s, shape) for term in prediction.terms], axis=0)
+    places = np.array([list(Resource).index(term.resource) for term in prediction.terms], dtype=np.int8)
+    bound: NDArray[np.int8] = places[largest]
+    return bound
+
+
+def _categorical(codes: NDArray[np.int8], names: Sequence[str]) -> "pd.Categorical[str]":
+    return pd.Categorical.from_codes(codes, pd.Index(list(names)))
+
+
+def _assumptions(replicas: Sequence[Replica], logits: Logits, usd_per_gpu_hour: float) -> dict[str, object]:
+    """Everything that the numbers rest on, as JSON can hold it."""
+    model = replicas[0].model
+    return {
+        "model": model.name,
+        "model_text": model.text,
+        "context_limit": model.context_limit,
+        "logits": logits.value,
+        "usd_per_gpu_hour": usd_per_gpu_hour,
+        "replicas": [_replica_assumptions(replica) for replica in replicas],
+        "columns": dict(COLUMNS),
+    }
+
+
+def _replica_assumptions(replica: Replica) -> dict[str, object]:
+    used = (matmul_unit(replica.numerics.compute), Resource.DRAM)
+    roofs = {resource: find_ceiling(resource, replica.roofs) for resource in used}
+    return {
+        "gpu": replica.gpu.name,
+        "gpus": replica.gpus,
+        "weight_bits": replica.numerics.weight_bits,
+        "kv_bits": replica.numerics.kv_bits,
+        "compute": replica.numerics.compute.name,
+        "mfu": replica.mfu,
+        "mbu": replica.mbu,
+        "hbm_bytes": replica.memory_bytes,
+        "overhead_bytes": replica.overhead_bytes,
+        "link_bytes_per_s": replica.gpu.link_bytes_per_s if replica.gpus > 1 else None,
+        "roofs": {name.value: {"per_s": roof.per_s, "source": roof.source} for name, roof in roofs.items()},
+    }
+
+
+def _parse_range(text: str, option: str) -> Sequence[int]:
+    match [_parse_size(number, option) for number in text.split(":")]:
+        case [only]:
+            return (only,)
+        case [first, last, *_] if first > last:
+            raise BadQuantity(f"{option}: {text!r} is empty, since {first} is above {last}")
+        case [first, last]:
+            return [*(first << power for power in range((last // first).bit_length())), last]
+        case [first, last, step]:
+            return range(first, last + 1, step)
+        case _:
+            raise BadQuantity(f"{option}: {text!r} is no range; write a, a:b (doubling) or a:b:step")
+
+
+def _parse_size(text: str, option: str) -> int:
+    match = _SIZE.fullmatch(text.strip().lower())
+    size = int(match[1]) * _FACTORS[match[2]] if match else 0
+    if not 1 <= size <= LARGEST_SIZE:
+        raise BadQuantity(f"{option}: {text!r} is no whole number from 1 to {LARGEST_SIZE}, such as 512, 4k or 1m")
+    return size

@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from predict.__main__ import app
+from predict.command_line import run_command_line
 from predict.gpus import GPUS
 from predict.presets import PRESETS
 from predict.workloads import OPS
@@ -89,12 +90,21 @@ def test_gpus_lists_every_sku_in_text_and_json():
         ("formula speedup alpha", "name=size"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_status_2(arguments, message):
-    result = run(*arguments.split())
-    assert result.returncode == 2
-    assert result.stdout == ""
-    assert message in result.stderr
-    assert len(result.stderr.splitlines()) == 1
+def test_bad_input_is_one_line_and_exit_status_2(arguments, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["predict", *arguments.split()])
+    with pytest.raises(SystemExit) as stop:
+        run_command_line(app, "python -m predict")
+    written = capsys.readouterr()
+    assert stop.value.code == 2
+    assert written.out == ""
+    assert message in written.err
+    assert len(written.err.splitlines()) == 1
+
+
+def test_the_program_itself_ends_with_status_2_and_one_line():
+    result = run("model", "llama-3-8b", "--gpu", "h100", "--batch", "0")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == "error: batch must be a positive whole number, not 0\n"
 
 
 def test_an_unknown_gpu_lists_the_known_ones():

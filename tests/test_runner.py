@@ -246,9 +246,10 @@ def test_a_case_that_cannot_fit_is_never_tried_and_says_what_it_needs():
     huge = make_workload("matmul", {"m": 10**6, "n": 10**6, "k": 10**6}, find_dtype("fp32"))
     outcome = InProcessBench(lab()).run(Job(huge, "torch"))
     assert outcome.status is Status.OUT_OF_MEMORY
-    # Three matrices of 10^12 elements: 12e12 bytes are 11176 GiB, and the fp64 reference comes on top.
-    needed = float(outcome.reason.split()[1])
-    assert needed > 11176
+    # Three matrices of 10^12 elements: 12e12 bytes are 10.9 TiB, and the fp64 reference comes on top.
+    needed, unit = outcome.reason.split()[1:3]
+    assert unit.startswith("TiB")
+    assert float(needed) > 10.9
     assert "GiB are free" in outcome.reason
 
 

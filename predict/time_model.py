@@ -1,0 +1,138 @@
+"""What a model of expected time is made of: constants with a meaning and a range, switches, and the facts of a GPU."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from predict.errors import MissingCeiling
+from predict.gpus import Gpu
+from predict.resources import Resource, find_ceiling, matmul_unit
+from predict.units import DType
+from predict.workloads import FloatArray
+
+Dims = Mapping[str, FloatArray]
+Constants = Mapping[str, float]
+Switches = Mapping[str, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """One calibrated number. `spread`: standard deviation of log(value / prior) before anything is measured, so that a
+    constant which the probes do not touch stays at its prior."""
+
+    unit: str
+    prior: float
+    low: float
+    high: float
+    spread: float
+    meaning: str
+    only_narrowed: bool = False  # only where activations are narrowed from 16 bits within the measured time
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A yes or no about how a kernel works. Another setting than the default must lower the cost of the fit to the
+    share `must_reach`, and by `must_gain`."""
+
+    meaning: str
+    must_reach: float = 1.0
+    must_gain: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What is known of a GPU without measuring, for matrices multiplied in one format."""
+
+    sm: int  # compute capability x 10
+    sm_count: int
+    clock_hz: float  # behind flop_per_s
+    flop_per_s: float
+    bytes_per_s: float  # DRAM
+    l2_bytes: float
+    link_bytes_per_s: float | None  # to the other GPUs, one direction
+
+    @classmethod
+    def of(cls, gpu: Gpu, dtype: DType) -> "Machine":
+        """The facts of `gpu` for `dtype`; raises MissingCeiling where one has no public source."""
+        if gpu.l2_bytes is None:
+            raise MissingCeiling(f"the size of L2 of {gpu.name} is not known")
+        peak, dram = find_ceiling(matmul_unit(dtype), gpu.roofs), find_ceiling(Resource.DRAM, gpu.roofs)
+        return cls(
+            gpu.sm, gpu.sm_count, gpu.boost_hz, peak.per_s, dram.per_s, gpu.l2_bytes, gpu.link_bytes_per_s
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Formats:
+    """Bytes of an element: of A as it is multiplied, of B as DRAM holds it, of the cache, of the result; `narrowed`:
+    activations come in 16 bits and are narrowed within the measured time."""
+
+    activation_bytes: float = 2
+    weight_bytes: float = 2
+    kv_bytes: float = 2
+    output_bytes: float = 2
+    narrowed: bool = False
+
+    @classmethod
+    def of(cls, dtype: DType, weight: DType | None = None, kv: DType | None = None) -> "Formats":
+        """Formats of a product in `dtype`, of weights stored as `weight` and a cache stored as `kv` (None: `dtype`)."""
+        wide = max(2, dtype.bytes)
+        return cls(
+            activation_bytes=dtype.bytes,
+            weight_bytes=(weight or dtype).bytes,
+            kv_bytes=(kv or dtype).bytes,
+            output_bytes=wide,
+            narrowed=dtype.bytes < wide,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Constants and switches of one group: an op in one set of formats on one GPU, as one implementation computes it.
+
+    `probes`: how many measured rows they come from; `source`: whose.
+    """
+
+    op: str
+    constants: Constants
+    switches: Switches
+    probes: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The time of each row, and the terms that it is made of, in seconds. Where terms hide each other, the time is less
+    than their sum."""
+
+    time_s: FloatArray
+    parts: Mapping[str, FloatArray]
+
+
+@dataclass(frozen=True, slots=True)
+class TimeModel:
+    """A form for the time of one op: its dimensions, what must be calibrated, and the arithmetic."""
+
+    op: str
+    dims: tuple[str, ...]
+    constants: Mapping[str, Constant]
+    switches: Mapping[str, Switch]
+    default_switches: Callable[[Machine], Switches]
+    terms: Callable[[Dims, Machine, Formats, Constants, Switches], Terms]
+
+    def fitted(self, formats: Formats) -> tuple[str, ...]:
+        """Names of the constants that matter for these formats."""
+        return tuple(
+            name for name, constant in self.constants.items() if formats.narrowed or not constant.only_narrowed
+        )
+
+    def priors(self) -> Constants:
+        """Every constant at its prior."""
+        return {name: constant.prior for name, constant in self.constants.items()}
+
+
+def p_norm(a: FloatArray, b: FloatArray, p: float) -> FloatArray:
+    """(a^p + b^p)^(1/p): the sum for p = 1, the larger for a large p; how far two things hide each other."""
+    longer, shorter = np.maximum(a, b), np.minimum(a, b)
+    return longer * (1 + (shorter / np.maximum(longer, 1e-15)) ** p) ** (1 / p)

@@ -1,0 +1,177 @@
+"""From at most 16 measured rows to a Calibration: which rows to measure, and what they say.
+
+Probes are chosen on the dimensions alone: no measured value, no order of rows and no name plays a part.
+"""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import least_squares
+
+from predict.expected import MODELS
+from predict.time_model import Calibration, Constants, Formats, Machine, Switches, TimeModel
+from predict.workloads import FloatArray
+
+Positions = NDArray[np.intp]
+Columns = Mapping[str, FloatArray]
+
+PROBES = 16
+NOISE = 0.1  # how far, in log(time), a row is expected from the form: weighs the rows against the priors
+LARGEST_HEAD_DIM = 256  # larger heads have kernels of their own: never probed where a group has smaller ones
+SLOPE_STEP = 0.2  # of log(constant), for the slopes that choose the probes
+SWITCH_SPREAD = 1.0  # a switch counts as one more constant, between its two settings
+
+# What each probe of a matmul pins down; the unused shape nearest in log2(m), log2(n), log2(k) is taken.
+MATMUL_PROBES = (
+    (16, 256, 128), (128, 256, 512),  # launch
+    (16, 8192, 4096), (32, 16384, 2048), (64, 4096, 12288),  # DRAM
+    (32, 1024, 8192), (128, 512, 16384), (256, 1024, 8192),  # join; fixed_tiles
+    (256, 3072, 4096), (512, 4096, 2048), (1024, 1024, 1024),  # tile_edge; whole_waves
+    (2048, 4096, 512), (4096, 6144, 4096), (8192, 8192, 8192),  # tile_edge, math; hidden_by_launch
+    (8192, 256, 2048), (4096, 512, 8192),  # narrowing; A beyond L2
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A calibration and how well it meets its probes: half the sum of squared residuals, priors included."""
+
+    calibration: Calibration
+    cost: float
+
+
+def choose_probes(op: str, columns: Columns, machine: Machine, formats: Formats) -> Positions:
+    """Positions of the rows to measure, at most `PROBES`. `columns` has the dimensions of distinct shapes."""
+    if op == "matmul":
+        return _nearest(columns)
+    if op.startswith("attention"):
+        return _most_telling(MODELS[op], columns, machine, formats)
+    return _evenly_apart(columns)
+
+
+def calibrate(
+    op: str, columns: Columns, time_s: FloatArray, machine: Machine, formats: Formats, source: str
+) -> Calibration:
+    """Fit constants to measured rows, once for each setting of the switches, and take the setting that fits best.
+
+    Another setting than the default must be better by what each of its switches demands. The loss is a soft L1 of
+    log(predicted / measured), so that one bad row cannot decide; priors pull by their spreads.
+    """
+    model = MODELS[op]
+    default = model.default_switches(machine)
+    best: tuple[float, Fit] | None = None
+    for setting in itertools.product((False, True), repeat=len(model.switches)):
+        on = dict(zip(model.switches, setting, strict=True))
+        fit = _fit(model, columns, time_s, machine, formats, on, source)
+        moved = [model.switches[name] for name in on if on[name] != default[name]]
+        cost = fit.cost + sum(switch.must_gain for switch in moved)
+        for switch in moved:
+            cost /= switch.must_reach
+        if best is None or cost < best[0]:
+            best = cost, fit
+    assert best is not None
+    return best[1].calibration
+
+
+def _fit(
+    model: TimeModel,
+    columns: Columns,
+    time_s: FloatArray,
+    machine: Machine,
+    formats: Formats,
+    on: Switches,
+    source: str,
+) -> Fit:
+    names = model.fitted(formats)
+    fitted = [model.constants[name] for name in names]
+    prior, low, high = (np.log([getattr(each, end) for each in fitted]) for end in ("prior", "low", "high"))
+    spread = np.array([each.spread for each in fitted])
+    log_measured = np.log(time_s)
+
+    def constants(logs: FloatArray) -> Constants:
+        return {**model.priors(), **dict(zip(names, np.exp(logs).tolist(), strict=True))}
+
+    def residuals(logs: FloatArray) -> FloatArray:
+        predicted = model.terms(columns, machine, formats, constants(logs), on).time_s
+        error = (np.log(predicted) - log_measured) / NOISE
+        soft = np.sign(error) * np.sqrt(2 * (np.sqrt(1 + error**2) - 1))
+        return np.concatenate([soft, (logs - prior) / spread])
+
+    # An empty call takes no longer than the shortest row: a second place to start from.
+    quick = prior.copy()
+    quick[0] = np.log(0.8 * time_s.min())
+    slow = prior.copy()
+    slow[0] = np.log(np.median(time_s))
+    starts = [np.clip(start, low + 1e-6, high - 1e-6) for start in (prior, quick, slow)]
+    found = [
+        least_squares(residuals, start, bounds=(low, high), diff_step=[2e-3] * len(names), max_nfev=40)
+        for start in starts
+    ]
+    best = min(found, key=lambda each: float(each.cost))
+    return Fit(Calibration(model.op, constants(best.x), dict(on), len(time_s), source), float(best.cost))
+
+
+def _nearest(columns: Columns) -> Positions:
+    """For each of MATMUL_PROBES the nearest shape that is not taken yet."""
+    shapes = np.log2(np.stack([columns[name] for name in ("m", "n", "k")], axis=1))
+    order = np.lexsort((columns["k"], columns["n"], columns["m"]))
+    free = np.ones(len(order), dtype=bool)
+    picked: list[int] = []
+    for target in np.log2(np.array(MATMUL_PROBES, dtype=np.float64))[: len(order)]:
+        distance = np.where(free, np.abs(shapes[order] - target).sum(axis=1).round(6), np.inf)
+        nearest = int(distance.argmin())
+        free[nearest] = False
+        picked.append(int(order[nearest]))
+    return np.array(picked, dtype=np.intp)
+
+
+def _evenly_apart(columns: Columns) -> Positions:
+    """Rows evenly apart once sorted by number of GPUs, then bytes: with every number of GPUs the sizes are covered from
+    end to end, and shifted from one number to the next."""
+    order = np.lexsort((columns["message_bytes"], columns["gpus"]))
+    apart = np.linspace(0, len(order) - 1, min(PROBES, len(order)))
+    return order[np.rint(apart).astype(np.intp)]
+
+
+def _most_telling(model: TimeModel, columns: Columns, machine: Machine, formats: Formats) -> Positions:
+    """One row after another, the one that takes most off the mean variance of all predictions.
+
+    Bayesian I-optimal design with the model linear in log(constants) at the priors (Chaloner and Verdinelli 1995).
+    """
+    order = np.lexsort([columns[name] for name in model.dims])
+    small = columns["head_dim"][order] <= LARGEST_HEAD_DIM
+    order = order[small] if small.any() else order
+    slopes = _slopes(model, {name: column[order] for name, column in columns.items()}, machine, formats)
+    spreads = [model.constants[name].spread for name in model.fitted(formats)]
+    covariance = np.diag(np.square([*spreads, *[SWITCH_SPREAD] * len(model.switches)]))
+    wanted = slopes.T @ slopes / len(slopes)
+    free = np.ones(len(order), dtype=bool)
+    chosen: list[int] = []
+    for _ in range(min(PROBES, len(order))):
+        gain = slopes @ covariance
+        worth = np.einsum("ij,jk,ik->i", gain, wanted, gain) / (NOISE**2 + np.einsum("ij,ij->i", gain, slopes))
+        row = int(np.argmax(np.where(free, worth, -1)))
+        chosen.append(row)
+        free[row] = False
+        step = covariance @ slopes[row]
+        covariance = covariance - np.outer(step, step) / (NOISE**2 + slopes[row] @ step)
+    return order[chosen]
+
+
+def _slopes(model: TimeModel, columns: Columns, machine: Machine, formats: Formats) -> FloatArray:
+    """D log(time) / d log(constant) at the priors, and log(time on / time off) of each switch."""
+    at, on = dict(model.priors()), dict(model.default_switches(machine))
+
+    def logs(constants: Constants, switches: Switches) -> FloatArray:
+        return np.log(model.terms(columns, machine, formats, constants, switches).time_s)
+
+    sides = [
+        (at | {name: at[name] * np.exp(SLOPE_STEP)}, at | {name: at[name] * np.exp(-SLOPE_STEP)})
+        for name in model.fitted(formats)
+    ]
+    slopes = [(logs(more, on) - logs(less, on)) / (2 * SLOPE_STEP) for more, less in sides]
+    slopes += [logs(at, on | {name: True}) - logs(at, on | {name: False}) for name in on]
+    return np.stack(slopes, axis=1)

@@ -3,15 +3,16 @@
 PYTHON ?= .venv/bin/python
 BASE_PYTHON ?= python3
 SUITE ?= quick
+TABLES := $(wildcard tables/*.parquet)
 READY := $(if $(filter .venv/bin/python,$(PYTHON)),.venv/installed)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench predict list doctor report compare sweep compile evidence test benchmark check lint fmt clean
+.PHONY: help setup bench predict list doctor report compare sweep validate compile evidence test benchmark check accuracy-gate lint fmt clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
 setup: .venv/installed ## create .venv and install the pinned dependencies
-bench: $(READY) ## measure this machine: GPU=h100 SUITE=smoke|quick|standard|full OUT=dir
+bench: $(READY) ## measure this machine: GPU=h100 SUITE=smoke|quick|standard|full|calibration OUT=dir
 	@$(PYTHON) -m bench run $(if $(GPU),--gpu $(GPU)) --suite $(SUITE) $(if $(OUT),--out $(OUT)) $(ARGS)
 predict: $(READY) ## the napkin, no GPU needed: ARGS="model llama-3-70b --gpu h100 --gpus 2"
 	@$(PYTHON) -m predict $(ARGS)
@@ -25,6 +26,8 @@ compare: $(READY) ## two runs side by side on % of roof: A=dir B=dir
 	@$(PYTHON) -m reports compare $(A) $(B) $(ARGS)
 sweep: $(READY) ## every batch and context of a model as parquet and plots: ARGS="--model llama-3-8b --gpu h100 --out runs/sweep"
 	@$(PYTHON) -m reports sweep $(ARGS)
+validate: $(READY) ## expected time against measured tables, held to its bars: DATA="a.parquet b.parquet" GPU=h100
+	@$(PYTHON) -m reports validate $(DATA) $(if $(GPU),--gpu $(GPU)) $(if $(OUT),--out $(OUT)) --gate $(ARGS)
 compile: $(READY) ## compile every Triton kernel for sm80, sm90, sm100; no GPU needed
 	@$(PYTHON) -m kernels compile $(ARGS)
 evidence: $(READY) ## on a GPU: doctor, GPU tests, standard suite and report in under 9 minutes: OUT=dir
@@ -33,7 +36,9 @@ test: $(READY) ## run the tests; those that need a GPU are skipped and counted w
 	@$(PYTHON) -m pytest $(ARGS)
 benchmark: $(READY) ## time the host side: predicting, loading, rendering, launching
 	@$(PYTHON) -m pytest --benchmark-enable --benchmark-only $(ARGS)
-check: lint test ## what CI runs: lint, types, and the tests
+check: lint test accuracy-gate ## what CI runs: lint, types, the tests, and expected time against tables/*.parquet if there
+accuracy-gate: $(READY)
+	@$(if $(TABLES),$(PYTHON) -m reports validate $(TABLES) --gate,echo "no measured tables in tables/: expected time was not validated against any")
 lint: $(READY) ## lint and types; changes nothing
 	@$(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check . && $(PYTHON) -m mypy
 fmt: $(READY) ## rewrite the files as the linter wants them

@@ -26,7 +26,9 @@ from predict.command_line import run_command_line
 from predict.errors import BadRun
 from reports import page
 from reports.__main__ import console, print_run
-from reports.load import load_records
+from reports.calibrate_run import RunFit, fit_headline, fit_run, write_calibration
+from reports.calibration_file import CALIBRATION
+from reports.load import load_records, read_records
 
 app = typer.Typer(
     help="Measure this machine's GPU, or its CPU, against napkin math.",
@@ -50,7 +52,7 @@ SuiteOption = Annotated[str, typer.Option("--suite", help=f"One of: {', '.join(S
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 # Seconds of sampling that a case gets unless its median is known before.
-SUITE_BUDGET_S = {"smoke": 0.1, "quick": 0.3, "standard": 0.5, "full": 1.0}
+SUITE_BUDGET_S = {"smoke": 0.1, "quick": 0.3, "standard": 0.5, "full": 1.0, "calibration": 0.5}
 
 
 @app.command(epilog=RUN_EXAMPLES)
@@ -67,10 +69,14 @@ def run(
     budget_s: Annotated[float | None, typer.Option(min=0.01, help="Sampling time per case, in seconds.")] = None,
     case_limit_s: Annotated[float, typer.Option(min=1, help="A case that takes longer is stopped.")] = 120.0,
     time_limit_s: Annotated[float | None, typer.Option(min=1, help="Begin no case after this many seconds.")] = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate/--no-calibrate", help="Fit expected times where all probes were measured.")
+    ] = True,
     as_json: JsonOption = False,
 ) -> None:
     """Measure this machine's roofs, then a suite; print the table, write records, report and figures.
 
+    A GPU's run that measured all probes of an op (suites calibration, standard, full) also gets its own calibration.
     Exits with status 1 where a case was incorrect, impossible, crashed or timed out.
     """
     check_suite(suite_name)
@@ -87,12 +93,14 @@ def run(
         except KeyboardInterrupt:
             typer.echo(f"stopped; what was measured is kept; go on with --out {folder} --resume", err=True)
             raise typer.Exit(130) from None
+    fits = calibrate_where_measured(folder) if calibrate else ()
     loaded = load_records(folder)
     report = page.write_report(loaded, folder)
     if as_json:
-        typer.echo(json.dumps(_summary(folder, report, records), indent=2))
+        typer.echo(json.dumps(_summary(folder, report, records, fits), indent=2))
     else:
         print_run(loaded)
+        typer.echo("".join(f"{fit_headline(fit)}\n" for fit in fits), nl=False)
         typer.echo(f"records  {folder / store.RECORDS}\nreport   {report}")
     if any(record.status in FAILED for record in records):
         raise typer.Exit(1)
@@ -155,6 +163,15 @@ def default_folder(described: Environment) -> Path:
     return Path("runs") / f"{utc}-{described.gpu or described.device}"
 
 
+def calibrate_where_measured(folder: Path) -> tuple[RunFit, ...]:
+    """Write the run's own calibration; nothing where no op has all of its probes, or the machine is no known GPU."""
+    loaded = read_records(folder)
+    fits = fit_run(loaded)
+    if fits:
+        write_calibration(loaded, folder, fits)
+    return fits
+
+
 def announce(described: Environment, folder: Path) -> None:
     """Say on stderr what is measured, and by which roofs it will be judged."""
     lines = [f"measuring {described.name}" + (f" ({described.gpu})" if described.gpu else "") + f" into {folder}"]
@@ -168,12 +185,13 @@ def announce(described: Environment, folder: Path) -> None:
     typer.echo("\n".join(lines), err=True)
 
 
-def _summary(folder: Path, report: Path, records: tuple[Record, ...]) -> dict[str, object]:
+def _summary(folder: Path, report: Path, records: tuple[Record, ...], fits: tuple[RunFit, ...]) -> dict[str, object]:
     counts = Counter(record.status.value for record in records)
     return {
         "out": str(folder),
         "records": str(folder / store.RECORDS),
         "report": str(report),
+        "calibration": str(folder / CALIBRATION) if fits else None,
         "environment": asdict(records[-1].environment),
         "count_by_status": dict(counts),
     }

@@ -13,7 +13,7 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from predict.errors import BadRecord, NapkinError
 from predict.resources import Roofs
@@ -25,6 +25,8 @@ from predict.workloads import OPS, Workload, dim_names
 SCHEMA = 1
 # Version of how times are taken: results of different harnesses are not comparable. 1: first.
 HARNESS = 1
+
+T = TypeVar("T")
 
 
 class Status(StrEnum):
@@ -137,7 +139,7 @@ class Record:
 
 def to_line(record: Record) -> str:
     """One line of JSON, without the newline. Raises ValueError for NaN or infinity: JSON has neither."""
-    return json.dumps(_encode(record), allow_nan=False, separators=(",", ":"))
+    return json.dumps(encode(record), allow_nan=False, separators=(",", ":"))
 
 
 def from_line(line: str) -> Record:
@@ -150,7 +152,7 @@ def from_line(line: str) -> Record:
         raise BadRecord("not a napkin-bench record (no 'schema')")
     if data["schema"] != SCHEMA:
         raise BadRecord(f"schema {data['schema']!r}, this version reads {SCHEMA}; use the version that wrote it")
-    record: Record = _decoder(Record)(data, "")
+    record = decode(Record, data)
     _check(record)
     return record
 
@@ -175,22 +177,30 @@ _DERIVED: Mapping[type, tuple[str, ...]] = types.MappingProxyType(
 )
 
 
-def _encode(value: Any) -> Any:
+def encode(value: Any) -> Any:
+    """What `json` can write of a dataclass, and of all that it holds."""
     if isinstance(value, DType):
         return value.name
     if dataclasses.is_dataclass(value):
         names = (*(field.name for field in dataclasses.fields(value)), *_DERIVED.get(type(value), ()))
-        return {name: _encode(getattr(value, name)) for name in names}
+        return {name: encode(getattr(value, name)) for name in names}
     if isinstance(value, Mapping):
-        return {str(key): _encode(item) for key, item in value.items()}
+        return {str(key): encode(item) for key, item in value.items()}
     if isinstance(value, tuple):
-        return [_encode(item) for item in value]
+        return [encode(item) for item in value]
     return value
 
 
 # A decoder takes a JSON value and its path (for messages), and returns the typed value. It is built once per type,
 # because a results file has many lines and reading type hints is slow.
 Decoder = Callable[[Any, str], Any]
+
+
+def decode(kind: type[T], data: Any) -> T:
+    """What `encode` made of a dataclass `kind`. Raises BadRecord naming what is missing, unknown or mistyped."""
+    hashable: Any = kind
+    decoded: T = _decoder(hashable)(data, "")
+    return decoded
 
 
 @functools.cache

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from predict.errors import BadRun, MissingCeiling
+from predict.probes import PROBES, probe_workloads
 from predict.resources import Roofs
 from predict.roofline import predict
 from predict.units import MIB, DType, find_dtype
@@ -34,7 +35,9 @@ SOME_BATCHES = (1, 4, 16, 64, 128, 256, 512, 1024, 4096)
 BF16, FP16, FP32, TF32 = (find_dtype(name) for name in ("bf16", "fp16", "fp32", "tf32"))
 
 # One CPU launch may take at most this long by its napkin: warm-up, samples and an fp64 reference take ten times that.
-CPU_LAUNCH_LIMIT_S: Mapping[str, float] = MappingProxyType({"smoke": 0.05, "quick": 0.1, "standard": 0.3, "full": 1.0})
+CPU_LAUNCH_LIMIT_S: Mapping[str, float] = MappingProxyType(
+    {"smoke": 0.05, "quick": 0.1, "standard": 0.3, "full": 1.0, "calibration": 0.1}
+)
 
 
 def matmuls(shapes: Iterable[tuple[int, int]], batches: Iterable[int], dtype: DType) -> list[Workload]:
@@ -79,6 +82,11 @@ def generations(contexts: Iterable[int], dtype: DType, *, heads: int = 32, head_
     ]
 
 
+def calibrations(dtype: DType) -> list[Workload]:
+    """What calibrates expected times: the probes of every op that has some."""
+    return [workload for op in PROBES for workload in probe_workloads(op, dtype)]
+
+
 GPU_SUITES: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
     {
         "smoke": (
@@ -105,6 +113,7 @@ GPU_SUITES: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
             *decodes((1, 8), (131072,), BF16),
             *decodes((8,), (4096, 32768), BF16, heads=32, kv_heads=32),
             *generations((128, 512, 1024, 2048, 4096, 8192, 32768), BF16),
+            *calibrations(BF16),  # last: what a time limit cuts off first
         ),
         "full": (
             *matmuls((*GPT2_SMALL, *LLAMA3_8B, *LLAMA3_70B), ALL_BATCHES, BF16),
@@ -116,7 +125,9 @@ GPU_SUITES: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
             *decodes((1, 8, 64), (1024, 8192, 32768), BF16, kv_heads=32),
             *decodes((1, 8, 64), (1024, 8192, 32768), BF16, heads=12, kv_heads=12, head_dim=64),
             *generations((128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768), BF16),
+            *calibrations(BF16),
         ),
+        "calibration": tuple(calibrations(BF16)),
     }
 )
 SUITES = tuple(GPU_SUITES)
@@ -169,8 +180,19 @@ def _full_cpu(target: Target) -> list[Workload]:
     ]
 
 
+def _calibration_cpu(target: Target) -> list[Workload]:
+    """The same shapes; no expected time comes of them, since its forms are those of GPU kernels."""
+    return calibrations(target.dtype)
+
+
 _CPU_SUITES: Mapping[str, Callable[[Target], list[Workload]]] = MappingProxyType(
-    {"smoke": _smoke_cpu, "quick": _quick_cpu, "standard": _standard_cpu, "full": _full_cpu}
+    {
+        "smoke": _smoke_cpu,
+        "quick": _quick_cpu,
+        "standard": _standard_cpu,
+        "full": _full_cpu,
+        "calibration": _calibration_cpu,
+    }
 )
 
 

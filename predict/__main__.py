@@ -18,6 +18,7 @@ from predict.command_line import run_command_line
 from predict.configs import read_config
 from predict.errors import BadModel, BadQuantity, BadWorkload
 from predict.estimate import answer
+from predict.expected import calibration_of, expect, explain_expected, with_expected
 from predict.formulas import FORMULAS, evaluate, find_formula
 from predict.gpus import GPUS, Gpu, resolve, ridge_flop_per_byte
 from predict.lines import Answer, plain
@@ -28,6 +29,7 @@ from predict.presets import PRESETS, find_model, find_preset
 from predict.question import Question
 from predict.resources import Resource, find_ceiling
 from predict.roofline import Prediction, explain, predict
+from predict.time_model import Calibration, Formats, Machine
 from predict.units import DTYPES, GIB, KIB, TB, count, find_dtype, in_units
 from predict.workloads import OPS, Workload, dim_names, find_op, make_workload
 
@@ -58,18 +60,24 @@ def kernel(
     show_arithmetic: Annotated[bool, typer.Option("--explain", help="Print the arithmetic, line by line.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, in SI units.")] = False,
 ) -> None:
-    """Predict one kernel: the napkin bound, what limits it, and the arithmetic behind it."""
+    """Predict one kernel: the napkin bound, what limits it, what it is expected to take, and the arithmetic."""
     machine = resolve(gpu)
     workload = make_workload(op, parse_dims(dims or []), find_dtype(dtype))
-    prediction = predict(workload.amounts, machine.roofs)
+    calibration = calibration_of(workload, machine)
+    prediction = with_expected(predict(workload.amounts, machine.roofs), workload, machine, calibration)
     if as_json:
-        typer.echo(json.dumps(_kernel_json(workload, machine, prediction), indent=2))
+        typer.echo(json.dumps(_kernel_json(workload, machine, prediction, calibration), indent=2))
         return
     text = explain(workload, machine.name, prediction)
     if not show_arithmetic:
         typer.echo(text.splitlines()[0])
         return
     typer.echo(text)
+    typer.echo(
+        explain_expected(workload, machine, calibration)
+        if calibration is not None
+        else f"expected: not known, no calibration of {op} in {dtype} on {machine.name} ships"
+    )
     typer.echo(f"\n{_signature(op)}\n{inspect.getdoc(find_op(op))}")
     for resource in (term.resource for term in prediction.terms):
         typer.echo(f"{resource}: {find_ceiling(resource, machine.roofs).source}")
@@ -350,7 +358,9 @@ def _signature(op: str) -> str:
     return f"{op}({', '.join(dim_names(op))})"
 
 
-def _kernel_json(workload: Workload, machine: Gpu, prediction: Prediction) -> dict[str, object]:
+def _kernel_json(
+    workload: Workload, machine: Gpu, prediction: Prediction, calibration: Calibration | None
+) -> dict[str, object]:
     return {
         "workload": workload.id,
         "op": workload.op,
@@ -375,6 +385,23 @@ def _kernel_json(workload: Workload, machine: Gpu, prediction: Prediction) -> di
         "serial_s": prediction.serial_s,
         "expected_s": prediction.expected_s,
         "bound": prediction.bound,
+        **_expected_json(workload, machine, calibration),
+    }
+
+
+def _expected_json(workload: Workload, machine: Gpu, calibration: Calibration | None) -> dict[str, object]:
+    """The terms of the expected time in seconds, and the calibration behind it; null where there is none."""
+    if calibration is None:
+        return {"expected_terms": None, "calibration": None}
+    terms = expect(workload.dims, Machine.of(machine, workload.dtype), Formats.of(workload.dtype), calibration)
+    return {
+        "expected_terms": {name: float(part[0]) for name, part in terms.parts.items()},
+        "calibration": {
+            "source": calibration.source,
+            "probes": calibration.probes,
+            "constants": dict(calibration.constants),
+            "switches": dict(calibration.switches),
+        },
     }
 
 

@@ -147,8 +147,10 @@ CALIBRATIONS: Mapping[tuple[str, str, str], Calibration] = MappingProxyType(
 
 
 def find_calibration(gpu: str, op: str, dtype: DType) -> Calibration | None:
-    """Return the calibration of `op` in `dtype` on the GPU of that name; None where there is none.
+    """Return the calibration of `op` in `dtype` on the GPU of that name; None where there is none."""
+    return CALIBRATIONS.get((gpu, op, same_rates(dtype)))
 
-    fp16 runs at the rates of bf16.
-    """
-    return CALIBRATIONS.get((gpu, op, "bf16" if dtype.name == "fp16" else dtype.name))
+
+def same_rates(dtype: DType) -> str:
+    """The format whose calibration counts for `dtype`: fp16 runs at the rates of bf16."""
+    return "bf16" if dtype.name == "fp16" else dtype.name

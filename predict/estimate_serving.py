@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from predict import memory, money, serving
 from predict import speculation as drafts
-from predict.errors import BadQuantity
+from predict.errors import BadQuantity, MissingCeiling
+from predict.expected_pass import expected_decode_s, expected_prefill_s
 from predict.gpus import ridge_flop_per_byte
 from predict.lines import Line, Note, Unit, plain
 from predict.passes import Logits, decode_step, kv_bytes, uncached_step
@@ -53,7 +54,9 @@ def prefill(q: Question) -> Iterator[Line | Note]:
         yield Note(
             "times are the napkin's bound, all of every peak: nothing is faster; --mfu and --mbu lower the roofs"
         )
-    yield Note(f"no calibration of {q.gpu.name} is known: there is no expected time beside the bound")
+    yield from _expected(
+        lambda: expected_prefill_s(replica, q.batch, q.seq, q.logits), "prefill_expected_s", "prefill, expected"
+    )
 
 
 def decode(q: Question) -> Iterator[Line | Note]:
@@ -77,6 +80,9 @@ def decode(q: Question) -> Iterator[Line | Note]:
     yield Line("mbu", "MBU", mbu, Unit.SHARE, "bytes / (time x GPUs x bandwidth)")
     mfu = float(work.flop) / (time_s * q.gpus * q.peak_flop_per_s)
     yield Line("decode_mfu", "MFU", mfu, Unit.SHARE, "FLOP / (time x GPUs x peak)")
+    yield from _expected(
+        lambda: expected_decode_s(replica, q.batch, q.context), "decode_step_expected_s", "step, expected"
+    )
     again = replica.time(uncached_step(q.model, q.batch, q.context, numerics=q.numerics), q.batch * (q.context + 1))
     formula = "all tokens go through again for each new one"
     yield Line("uncached_step_s", "without a KV cache", float(again.napkin_s), Unit.SECONDS, formula, _terms(again))
@@ -137,6 +143,16 @@ def serving_money(q: Question) -> Iterator[Line | Note]:
 def too_many(q: Question, keys: str) -> str:
     """Why numbers of serving are absent."""
     return f"no {keys}: {q.gpus} GPUs cannot share the {q.model.heads} heads of one replica; serve with fewer"
+
+
+def _expected(time_s: Callable[[], float], key: str, label: str) -> Iterator[Line | Note]:
+    """The calibrated time of a pass; why there is none, where there is none."""
+    try:
+        found = time_s()
+    except MissingCeiling as error:
+        yield Note(f"no expected time beside the bound: {error}")
+    else:
+        yield Line(key, label, found, Unit.SECONDS, "sum of its kernels, calibrated")
 
 
 def _chunks(q: Question, replica: Replica, chunk: int) -> Iterator[Line | Note]:

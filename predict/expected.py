@@ -1,5 +1,6 @@
 """Expected time: the napkin with what kernels add to it, from constants that a few measured rows have calibrated."""
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -20,6 +21,8 @@ from predict.workloads import Workload
 MODELS: Mapping[str, TimeModel] = MappingProxyType(
     {model.op: model for model in (MATMUL, PREFILL, DECODE, *COLLECTIVE_MODELS)}
 )
+
+WIDTH = 100  # columns of an explanation
 
 
 def expect(dims: Mapping[str, ArrayLike], machine: Machine, formats: Formats, calibration: Calibration) -> Terms:
@@ -46,14 +49,27 @@ def calibration_of(workload: Workload, gpu: Gpu) -> Calibration | None:
 
 def explain_expected(workload: Workload, gpu: Gpu, calibration: Calibration) -> str:
     """The terms of the expected time, and the constants behind them with units and meaning, line by line."""
-    model, formats = MODELS[calibration.op], Formats.of(workload.dtype)
+    formats = Formats.of(workload.dtype)
     terms = expect(workload.dims, Machine.of(gpu, workload.dtype), formats, calibration)
-    lines = [f"expected {duration(float(terms.time_s[0]))}: terms, where they do not hide each other, add"]
-    lines += [f"    {name:<12} {duration(float(part[0]), digits=4):>10}" for name, part in terms.parts.items()]
-    lines += [f"constants, from {calibration.probes} measured rows: {calibration.source}"]
+    lines = [f"expected {duration(float(terms.time_s[0]))}: these terms added, less what one hides of another"]
+    parts = {name: float(part[0]) for name, part in terms.parts.items()}
+    lines += [f"    {name:<12} {duration(time_s, digits=4):>9}" for name, time_s in parts.items() if time_s]
+    return "\n".join([*lines, explain_calibration(calibration, formats)])
+
+
+def explain_calibration(calibration: Calibration, formats: Formats) -> str:
+    """The constants of a calibration that matter for `formats`, and its switches; each with unit and meaning."""
+    model = MODELS[calibration.op]
+    lines = textwrap.wrap(f"calibrated from {calibration.probes} measured rows: {calibration.source}", WIDTH)
     for name in model.fitted(formats):
         constant = model.constants[name]
-        lines += [f"    {name:<18} {calibration.constants[name]:>10.4g} {constant.unit:<16} {constant.meaning}"]
+        lines += _row(name, f"{calibration.constants[name]:.4g}", constant.unit, constant.meaning)
     for name, switch in model.switches.items():
-        lines += [f"    {name:<18} {'yes' if calibration.switches[name] else 'no':>10} {'':<16} {switch.meaning}"]
+        lines += _row(name, "yes" if calibration.switches[name] else "no", "", switch.meaning)
     return "\n".join(lines)
+
+
+def _row(name: str, value: str, unit: str, meaning: str) -> list[str]:
+    """Four columns; a meaning that is too long goes on below itself."""
+    head = f"    {name:<18} {value:>9} {unit:<16} "
+    return textwrap.wrap(meaning, WIDTH, initial_indent=head, subsequent_indent=" " * len(head))

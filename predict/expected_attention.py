@@ -72,11 +72,9 @@ DECODE_SWITCHES = MappingProxyType(
 
 def prefill_terms(dims: Dims, machine: Machine, formats: Formats, constants: Constants, on: Switches) -> Terms:
     """Time and terms of each prompt: batch, seq, heads, kv_heads, head_dim, window (0: none)."""
-    batch, seq, heads, kv_heads = dims["batch"], dims["seq"], dims["heads"], dims["kv_heads"]
-    head_dim = dims["head_dim"]
+    batch, seq, kv_heads, head_dim = dims["batch"], dims["seq"], dims["kv_heads"], dims["head_dim"]
     tiles_s, splits = _prefill_tiles(dims, machine, constants, on)
-    kv_elements = 2 * batch * seq * kv_heads * head_dim
-    moved = 2 * formats.output_bytes * batch * seq * heads * head_dim + kv_elements * formats.kv_bytes
+    moved = _prefill_bytes(dims, formats, formats.output_bytes)
     traffic_s = _traffic_s(moved, machine, constants)
     # The measured time holds the write of keys and values to the cache: read in 16 bits, written as they are kept.
     copied = (formats.output_bytes + formats.kv_bytes) * 2 * batch * seq
@@ -88,7 +86,8 @@ def prefill_terms(dims: Dims, machine: Machine, formats: Formats, constants: Con
     combine_s = np.where(splits > 1, constants["combine_s"], 0)
     launch_s = np.full(batch.size, constants["launch_s"])
     hidden_s = p_norm(tiles_s, traffic_s, constants["overlap"])
-    time_s = np.maximum(launch_s + write_s + hidden_s + combine_s, _prefill_roof(dims, moved, machine))
+    roof_s = _roof_s(_prefill_flop_s(dims, machine), moved, machine)
+    time_s = np.maximum(launch_s + write_s + hidden_s + combine_s, roof_s)
     parts = {"launch": launch_s, "tiles": tiles_s, "dram": traffic_s, "write": write_s, "combine": combine_s}
     return Terms(time_s, parts)
 
@@ -98,7 +97,6 @@ def decode_terms(dims: Dims, machine: Machine, formats: Formats, constants: Cons
     batch, context, heads, kv_heads = dims["batch"], dims["context"], dims["heads"], dims["kv_heads"]
     head_dim, window = dims["head_dim"], dims["window"]
     group = heads / kv_heads
-    keys = np.where(window > 0, np.minimum(context, window), context)
     blocks_per_head = np.ceil(group / ROW_GROUP)
     blocks = batch * kv_heads * blocks_per_head
     key_tiles = _within(np.ceil(context / KEY_TILE), window)
@@ -112,15 +110,14 @@ def decode_terms(dims: Dims, machine: Machine, formats: Formats, constants: Cons
     stream = constants["stream_bytes_per_s"]
     waves = np.ceil(blocks * splits / machine.sm_count)
     tiles_s = waves * (constants["tile_s"] + block_bytes / stream) - constants["tile_s"]
-    moved = 2 * batch * kv_heads * keys * head_dim * formats.kv_bytes + query_bytes * batch * heads
+    moved = _decode_bytes(dims, formats, formats.output_bytes)
     traffic_s = _traffic_s(moved, machine, constants)
     combine_s = np.where(splits > 1, constants["combine_s"] + splits * COMBINE_ROWS * 4 * head_dim / stream, 0)
     layout_s = np.where((group > 1) & (batch > 1) & (kv_heads > 1), constants["layout_s"], 0)
     launch_s = np.full(batch.size, constants["launch_s"])
     sequences_s = batch * constants["sequence_s"]
     hidden_s = p_norm(tiles_s, traffic_s, DECODE_OVERLAP)
-    flop_s = 4 * batch * heads * head_dim * keys / machine.flop_per_s
-    roof_s = np.maximum(flop_s, _uncached(moved, machine) / machine.bytes_per_s)
+    roof_s = _roof_s(_decode_flop_s(dims, machine), moved, machine)
     time_s = np.maximum(launch_s + sequences_s + hidden_s + combine_s + layout_s, roof_s)
     return Terms(
         time_s,
@@ -161,17 +158,54 @@ def _prefill_tiles(dims: Dims, machine: Machine, constants: Constants, on: Switc
     return np.asarray(np.maximum(even_s, start_s + longest / splits * step_s) - start_s), splits
 
 
-def _prefill_roof(dims: Dims, moved: FloatArray, machine: Machine) -> FloatArray:
+def prefill_napkin_s(dims: Dims, machine: Machine, formats: Formats) -> FloatArray:
+    """The bound: the pairs that causal attention needs at the peak, or Q, K, V and O across DRAM once."""
+    return np.maximum(
+        _prefill_flop_s(dims, machine), _prefill_bytes(dims, formats, formats.activation_bytes) / machine.bytes_per_s
+    )
+
+
+def decode_napkin_s(dims: Dims, machine: Machine, formats: Formats) -> FloatArray:
+    """The bound: every key that is seen at the peak, or the cache, queries and outputs across DRAM once."""
+    return np.maximum(
+        _decode_flop_s(dims, machine), _decode_bytes(dims, formats, formats.activation_bytes) / machine.bytes_per_s
+    )
+
+
+def _prefill_flop_s(dims: Dims, machine: Machine) -> FloatArray:
     seq, window = dims["seq"], dims["window"]
     seen = np.where(window > 0, np.minimum(seq, window), seq)
     pairs = seen * (seen + 1) / 2 + (seq - seen) * seen
-    flop_s = 4 * dims["batch"] * dims["heads"] * dims["head_dim"] * pairs / machine.flop_per_s
-    return np.asarray(np.maximum(flop_s, _uncached(moved, machine) / machine.bytes_per_s))
+    return np.asarray(4 * dims["batch"] * dims["heads"] * dims["head_dim"] * pairs / machine.flop_per_s)
 
 
-def _uncached(moved: FloatArray, machine: Machine) -> FloatArray:
-    """Bytes that L2 cannot hold from call to call."""
-    return np.where(moved < machine.l2_bytes, 0, moved)
+def _prefill_bytes(dims: Dims, formats: Formats, query_bytes: float) -> FloatArray:
+    """Q and O in elements of `query_bytes`, K and V as they are cached."""
+    tokens, head_dim = dims["batch"] * dims["seq"], dims["head_dim"]
+    queries = 2 * query_bytes * tokens * dims["heads"] * head_dim
+    return queries + 2 * tokens * dims["kv_heads"] * head_dim * formats.kv_bytes
+
+
+def _decode_flop_s(dims: Dims, machine: Machine) -> FloatArray:
+    return 4 * dims["batch"] * dims["heads"] * dims["head_dim"] * _seen(dims) / machine.flop_per_s
+
+
+def _decode_bytes(dims: Dims, formats: Formats, query_bytes: float) -> FloatArray:
+    """Q and O in elements of `query_bytes`, the cached keys and values that are seen."""
+    batch, head_dim = dims["batch"], dims["head_dim"]
+    queries = 2 * query_bytes * batch * dims["heads"] * head_dim
+    return queries + 2 * batch * dims["kv_heads"] * _seen(dims) * head_dim * formats.kv_bytes
+
+
+def _seen(dims: Dims) -> FloatArray:
+    """Keys that the new token meets."""
+    context, window = dims["context"], dims["window"]
+    return np.asarray(np.where(window > 0, np.minimum(context, window), context))
+
+
+def _roof_s(flop_s: FloatArray, moved: FloatArray, machine: Machine) -> FloatArray:
+    """What nothing beats: FLOP at the peak, or bytes that L2 cannot hold from call to call at the bandwidth."""
+    return np.maximum(flop_s, np.where(moved < machine.l2_bytes, 0, moved) / machine.bytes_per_s)
 
 
 def _within(key_tiles: FloatArray, window: FloatArray) -> FloatArray:
@@ -203,6 +237,7 @@ PREFILL = TimeModel(
     PREFILL_SWITCHES,
     lambda machine: {**_always("packs_groups", "splits_keys"), "caps_write": False},  # noqa: ARG005
     prefill_terms,
+    prefill_napkin_s,
 )
 DECODE = TimeModel(
     "attention_decode",
@@ -211,4 +246,5 @@ DECODE = TimeModel(
     DECODE_SWITCHES,
     lambda machine: _always("splits_keys", "splits_mha"),  # noqa: ARG005
     decode_terms,
+    decode_napkin_s,
 )

@@ -61,6 +61,13 @@ def terms(op: str, dims: Dims, machine: Machine, formats: Formats, constants: Co
     return Terms(time_s, {"start": start_s, "wire": wire_s, "shard": shard_s, "fill": fill_s})
 
 
+def napkin_s(op: str, dims: Dims, machine: Machine, formats: Formats) -> FloatArray:  # noqa: ARG001
+    """The bound: what each GPU sends at the least, over its link in one direction; raises MissingCeiling."""
+    if machine.link_bytes_per_s is None:
+        raise MissingCeiling("a collective needs the rate of the link between the GPUs, which is not known")
+    return least_factor(op, dims["gpus"]) * dims["message_bytes"] / machine.link_bytes_per_s
+
+
 COLLECTIVE_MODELS = tuple(
     TimeModel(
         op,
@@ -69,6 +76,7 @@ COLLECTIVE_MODELS = tuple(
         SWITCHES,
         lambda machine: {"tree": False},  # noqa: ARG005
         partial(terms, op),
+        partial(napkin_s, op),
     )
     for op in COLLECTIVES
 )

@@ -128,4 +128,11 @@ def _on_gpu(
     return {"sms": sms, "dram": dram, "join": join, "work": work}
 
 
-MATMUL = TimeModel("matmul", ("m", "n", "k"), CONSTANTS, SWITCHES, default_switches, terms)
+def napkin_s(dims: Dims, machine: Machine, formats: Formats) -> FloatArray:
+    """The bound: 2mnk at the peak, or each operand across DRAM once, the result in the format of A."""
+    m, n, k = dims["m"], dims["n"], dims["k"]
+    moved = m * (k + n) * formats.activation_bytes + n * k * formats.weight_bytes
+    return np.maximum(2 * m * n * k / machine.flop_per_s, moved / machine.bytes_per_s)
+
+
+MATMUL = TimeModel("matmul", ("m", "n", "k"), CONSTANTS, SWITCHES, default_switches, terms, napkin_s)

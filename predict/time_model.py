@@ -112,7 +112,7 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class TimeModel:
-    """A form for the time of one op: its dimensions, what must be calibrated, and the arithmetic."""
+    """A form for the time of one op: dimensions, what must be calibrated, the arithmetic, and the napkin's bound."""
 
     op: str
     dims: tuple[str, ...]
@@ -120,6 +120,7 @@ class TimeModel:
     switches: Mapping[str, Switch]
     default_switches: Callable[[Machine], Switches]
     terms: Callable[[Dims, Machine, Formats, Constants, Switches], Terms]
+    napkin_s: Callable[[Dims, Machine, Formats], FloatArray]
 
     def fitted(self, formats: Formats) -> tuple[str, ...]:
         """Names of the constants that matter for these formats."""

@@ -2,12 +2,17 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
 import typer
-from rich.console import Console
+from matplotlib.figure import Figure
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
 
 from predict.command_line import run_command_line
 from predict.configs import read_config
@@ -19,12 +24,16 @@ from predict.passes import Logits, Numerics
 from predict.presets import find_model
 from predict.timing import Replica
 from predict.units import DTYPES, find_dtype
-from reports import page, tables
+from reports import page, tables, validate_plots
+from reports.calibrate_run import explain_fit, fit_json, fit_run, why_none, write_calibration
 from reports.compare import Comparison, compare
-from reports.load import Loaded, json_rows, load_records, to_frame
+from reports.importers import read_tables
+from reports.load import Loaded, json_rows, load_records, read_records, to_frame
 from reports.plots import draw_comparison, to_png
 from reports.sweep import best_rows, parse_sizes, remarks, sweep, write_parquet
 from reports.sweep_plots import write_figures
+from reports.table_compare import TableComparison, compare_tables, draw_table_comparison, op_tables, side_letter
+from reports.validate import Validation, group_json, over_the_bar, validate, worst_rows
 
 app = typer.Typer(
     help="Read the records of a run: report, tables, comparison of two runs. Sweep a model over batches and contexts.",
@@ -36,11 +45,23 @@ RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a ru
 SkipOption = Annotated[bool, typer.Option("--skip-broken", help="Read past lines that are not understood.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, in SI units.")]
 
+COMPARE_EXAMPLES = """Examples:
+
+python -m reports compare runs/a100 runs/h100 --out comparison
+
+python -m reports compare --tables a100_gemm.parquet h100_gemm.parquet --out comparison
+"""
 SWEEP_EXAMPLES = """Examples:
 
 python -m reports sweep --model llama-3-8b --gpu h100,h200 --batch 1:512 --context 1k:128k --out runs/sweep
 
 python -m reports sweep --config config.json --gpu h200 --gpus 8 --weights fp8 --mfu 0.5 --mbu 0.8 --out runs/sweep
+"""
+VALIDATE_EXAMPLES = """Examples:
+
+python -m reports validate h100-sxm_gemm_vllm-0.24.0.parquet --gpu h100 --json
+
+python -m reports validate tables/*.parquet --out runs/validation
 """
 RANGES = "8; 1,4,16; 1:512 doubles up to 512; 10:90:10 takes steps; k is 1024, m is 1024^2."
 
@@ -64,25 +85,84 @@ def show(run: RunArgument, *, as_json: JsonOption = False, skip_broken: SkipOpti
         print_run(loaded)
 
 
-@app.command("compare", epilog="Example: python -m reports compare runs/a100 runs/h100 --out comparison")
-def compare_runs(
-    a: Annotated[Path, typer.Argument(help="Folder of a run.")],
-    b: Annotated[Path, typer.Argument(help="Folder of another run.")],
+@app.command("calibrate", epilog="Example: python -m reports calibrate runs/h100 --implementation torch")
+def calibrate_run(
+    run: RunArgument,
     *,
+    implementation: Annotated[
+        str | None, typer.Option(help="Whose times count. Default: of each shape the fastest.")
+    ] = None,
+    as_json: JsonOption = False,
+    skip_broken: SkipOption = False,
+) -> None:
+    """Fit the constants of expected time to the run's own probes; write calibration.json beside its records."""
+    loaded = _tell_broken(read_records(run, skip_broken=skip_broken))
+    folder = run if run.is_dir() else run.parent
+    fits = fit_run(loaded, implementation=implementation)
+    if not fits:
+        raise BadRun(why_none(loaded, implementation=implementation))
+    file = write_calibration(loaded, folder, fits)
+    if as_json:
+        typer.echo(json.dumps([fit_json(fit) for fit in fits], allow_nan=False, indent=2))
+        return
+    typer.echo("\n\n".join(map(explain_fit, fits)))
+    typer.echo(f"\n{file}")
+
+
+@app.command("compare", epilog=COMPARE_EXAMPLES)
+def compare_runs(
+    paths: Annotated[list[Path], typer.Argument(metavar="A B", help="Two runs, or two or more tables.")],
+    *,
+    as_tables: Annotated[
+        bool, typer.Option("--tables", help="Compare tables of kernel times (or runs) by their share of the roofline.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for comparison.png.")] = None,
     as_json: JsonOption = False,
     skip_broken: SkipOption = False,
 ) -> None:
-    """Put two runs side by side on % of roof: two machines, or one before and after."""
-    comparison = compare(_load(a, skip_broken=skip_broken), _load(b, skip_broken=skip_broken))
+    """Put two runs side by side on % of roof: two machines, or one before and after. Or tables of kernel times."""
+    if as_tables:
+        by_table = compare_tables(read_tables(paths, skip_broken=skip_broken))
+        if as_json:
+            typer.echo(json_rows(by_table.rows))
+        else:
+            console().print(_table_comparison(by_table))
+        _write_comparison(out, lambda: draw_table_comparison(by_table), as_json=as_json)
+        return
+    if len(paths) != 2:
+        raise BadRun(f"compare takes two runs, not {len(paths)}; with --tables two or more tables of kernel times")
+    comparison = compare(*(_load(path, skip_broken=skip_broken) for path in paths))
     if as_json:
         typer.echo(_comparison_json(comparison))
     else:
         console().print(tables.comparison_tables(comparison))
+    _write_comparison(out, lambda: draw_comparison(comparison), as_json=as_json)
+
+
+@app.command("validate", epilog=VALIDATE_EXAMPLES)
+def validate_tables(
+    measured: Annotated[list[Path], typer.Argument(metavar="TABLE...", help="Measured tables: parquet, CSV, runs.")],
+    *,
+    gpu: Annotated[str | None, typer.Option(help="The GPU they must be of; an error if they say otherwise.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for figures and the worst rows, explained.")] = None,
+    gate: Annotated[bool, typer.Option("--gate", help="Exit status 1 where expected time misses its bar.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Calibrate expected time from 16 rows of each group of measured tables, predict all others, print the errors."""
+    validation = validate(read_tables(measured), gpu)
+    if as_json:
+        entries = [group_json(group, validation.skipped) for group in validation.groups]
+        typer.echo(json.dumps(entries, indent=2, allow_nan=False))
+    else:
+        console().print(tables.validation_table(validation.groups))
+        for (table, reason), rows in validation.skipped.items():
+            typer.echo(f"{table}: {rows:,} rows left out: {reason}")
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        page.write_file(out / "comparison.png", to_png(draw_comparison(comparison)))
-        typer.echo(out / "comparison.png", err=as_json)
+        for file in _write_validation(validation, out):
+            typer.echo(file, err=as_json)
+    if gate and (failures := over_the_bar(validation.groups)):
+        typer.echo("\n".join(failures), err=True)
+        raise typer.Exit(1)
 
 
 @app.command("sweep", epilog=SWEEP_EXAMPLES)
@@ -113,10 +193,7 @@ def sweep_model(
     replicas = [Replica(shape, sku, gpus, numerics, mfu, mbu, hbm, overhead) for sku in skus]
     sizes = parse_sizes(batch, "--batch"), parse_sizes(context, "--context")
     frame = sweep(replicas, *sizes, logits=logits, usd_per_gpu_hour=price)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadRun(f"cannot write to {out}: {error.strerror}") from None
+    _make_folder(out)
     write_parquet(frame, out / "sweep.parquet")
     files = [out / "sweep.parquet", *write_figures(frame, out)]
     if as_json:
@@ -138,7 +215,10 @@ def console() -> Console:
 
 
 def _load(run: Path, *, skip_broken: bool) -> Loaded:
-    loaded = load_records(run, skip_broken=skip_broken)
+    return _tell_broken(load_records(run, skip_broken=skip_broken))
+
+
+def _tell_broken(loaded: Loaded) -> Loaded:
     for broken in loaded.broken:
         typer.echo(f"skipped {broken}", err=True)
     return loaded
@@ -148,6 +228,24 @@ def _find_model(name: str | None, config: Path | None) -> Model:
     if (name is None) == (config is None):
         raise BadModel("give either --model (see `python -m predict models`) or --config config.json")
     return read_config(config) if config is not None else find_model(name or "")
+
+
+def _write_validation(validation: Validation, out: Path) -> list[Path]:
+    """Figures, and for each group a CSV of its worst rows."""
+    _make_folder(out)
+    files = validate_plots.write_figures(validation.groups, out)
+    for number, group in enumerate(validation.groups, start=1):
+        file = out / f"worst-{number:02d}-{group.op}-{group.dtype}-{group.gpu}.csv"
+        page.write_file(file, worst_rows(group).to_csv(index=False).encode())
+        files.append(file)
+    return files
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadRun(f"cannot write to {out}: {error.strerror}") from None
 
 
 def _sweep_json(frame: pd.DataFrame, files: list[Path]) -> str:
@@ -162,6 +260,31 @@ def _sweep_json(frame: pd.DataFrame, files: list[Path]) -> str:
         allow_nan=False,
         indent=2,
     )
+
+
+def _write_comparison(out: Path | None, draw: Callable[[], Figure], *, as_json: bool) -> None:
+    """Write comparison.png where it is asked for, and say where it is."""
+    if out is not None:
+        _make_folder(out)
+        page.write_file(out / "comparison.png", to_png(draw()))
+        typer.echo(out / "comparison.png", err=as_json)
+
+
+def _table_comparison(comparison: TableComparison) -> Group:
+    """Who is who, a table for each op, and what was left out."""
+    parts: list[RenderableType] = [
+        Text(f"{side_letter(place)}: {side}", "bold") for place, side in enumerate(comparison.sides)
+    ]
+    parts.append(Text("medians over shapes, each by its fastest kernel; times over the shapes that all have\n"))
+    for op_table in op_tables(comparison):
+        table = Table(title=op_table.op, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+        for title in op_table.titles:
+            table.add_column(title, justify="left" if title == "format" else "right", no_wrap=True)
+        for row in op_table.rows:
+            table.add_row(*row)
+        parts.append(Padding(table, (0, 0, 1, 0)))
+    parts += [Text(note, "yellow") for note in comparison.notes]
+    return Group(*parts)
 
 
 def _comparison_json(comparison: Comparison) -> str:

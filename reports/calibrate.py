@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from predict.expected import MODELS
+from predict.probes import MATMUL_PROBES
 from predict.time_model import Calibration, Constants, Formats, Machine, Switches, TimeModel
 from predict.workloads import FloatArray
 
@@ -23,16 +24,6 @@ NOISE = 0.1  # how far, in log(time), a row is expected from the form: weighs th
 LARGEST_HEAD_DIM = 256  # larger heads have kernels of their own: never probed where a group has smaller ones
 SLOPE_STEP = 0.2  # of log(constant), for the slopes that choose the probes
 SWITCH_SPREAD = 1.0  # a switch counts as one more constant, between its two settings
-
-# What each probe of a matmul pins down; the unused shape nearest in log2(m), log2(n), log2(k) is taken.
-MATMUL_PROBES = (
-    (16, 256, 128), (128, 256, 512),  # launch
-    (16, 8192, 4096), (32, 16384, 2048), (64, 4096, 12288),  # DRAM
-    (32, 1024, 8192), (128, 512, 16384), (256, 1024, 8192),  # join; fixed_tiles
-    (256, 3072, 4096), (512, 4096, 2048), (1024, 1024, 1024),  # tile_edge; whole_waves
-    (2048, 4096, 512), (4096, 6144, 4096), (8192, 8192, 8192),  # tile_edge, math; hidden_by_launch
-    (8192, 256, 2048), (4096, 512, 8192),  # narrowing; A beyond L2
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,11 +13,16 @@ import pandas as pd
 from bench import store
 from bench.record import Environment, Record, RoofSet
 from bench.stats import Summary, stability_warnings, summarize
+from predict.calibrations import find_calibration
 from predict.errors import BadRecord, MissingCeiling
+from predict.expected import expect
 from predict.gpus import GPUS, held_clock_roofs
 from predict.resources import Resource, Roofs, find_ceiling
 from predict.roofline import predict
+from predict.time_model import Calibration, Formats, Machine
+from predict.units import DType
 from predict.workloads import OPS, Amounts, dim_names
+from reports.calibration_file import CALIBRATION, OwnCalibrations, read_calibrations
 
 # Dimensions of each op, and each once: the frame has a column for every one, whichever ops a run holds.
 DIMS_OF_OP: Mapping[str, tuple[str, ...]] = MappingProxyType({op: dim_names(op) for op in OPS})
@@ -34,6 +39,7 @@ class Loaded:
 
     records: tuple[Record, ...]
     broken: tuple[str, ...] = ()
+    calibrations: Mapping[tuple[str, str], Calibration] = field(default_factory=dict)  # behind expected_s: op, dtype
 
     @property
     def environment(self) -> Environment:
@@ -62,7 +68,15 @@ class Loaded:
 
 
 def load_records(path: Path, *, skip_broken: bool = False) -> Loaded:
-    """Read DIR/records.jsonl (`path` is the folder or the file).
+    """Read a run as `read_records` does, and give its records their expected times: by calibration.json beside them,
+    else by the calibration that ships for the GPU; none where there is neither. Raises BadRecord for either file."""
+    loaded = read_records(path, skip_broken=skip_broken)
+    file = (path if path.is_dir() else path.parent) / CALIBRATION
+    return with_expected_times(loaded, read_calibrations(file, loaded.environment) if file.exists() else None)
+
+
+def read_records(path: Path, *, skip_broken: bool = False) -> Loaded:
+    """Read DIR/records.jsonl (`path` is the folder or the file), and nothing else.
 
     Raises BadRecord where there is no record, and for the first line that is truncated or foreign; with `skip_broken`
     such lines are listed in `broken` instead.
@@ -76,6 +90,34 @@ def load_records(path: Path, *, skip_broken: bool = False) -> Loaded:
         what = f"all {len(broken)} lines are broken, the first: {broken[0]}" if broken else "the file is empty"
         raise BadRecord(f"{file}: no record ({what})")
     return Loaded(stored.records, stored.broken)
+
+
+def with_expected_times(loaded: Loaded, own: OwnCalibrations | None) -> Loaded:
+    """The same run with `expected_s` wherever a calibration is known: the run's own, else the one that ships."""
+    gpu = GPUS.get(loaded.environment.gpu or "")
+    if gpu is None:
+        return loaded
+    groups: dict[tuple[str, DType], list[Record]] = {}
+    for record in loaded.records:
+        groups.setdefault((record.workload.op, record.workload.dtype), []).append(record)
+    calibrations: dict[tuple[str, str], Calibration] = {}
+    expected_s: dict[tuple[str, str], float] = {}
+    for (op, dtype), records in groups.items():
+        calibration = (own.find(op, dtype) if own else None) or find_calibration(gpu.name, op, dtype)
+        if calibration is None:
+            continue
+        calibrations[op, dtype.name] = calibration
+        dims = {name: [record.workload.dims[name] for record in records] for name in DIMS_OF_OP[op]}
+        times_s = expect(dims, Machine.of(gpu, dtype), Formats.of(dtype), calibration).time_s
+        expected_s.update(zip((record.key for record in records), times_s.tolist(), strict=True))
+    filled = tuple(_with_expected(record, expected_s.get(record.key)) for record in loaded.records)
+    return replace(loaded, records=filled, calibrations=calibrations)
+
+
+def _with_expected(record: Record, expected_s: float | None) -> Record:
+    if expected_s is None or record.prediction is None:
+        return record
+    return replace(record, prediction=replace(record.prediction, expected_s=expected_s))
 
 
 def to_frame(records: Sequence[Record]) -> pd.DataFrame:

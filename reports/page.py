@@ -12,7 +12,17 @@ from bench.record import RoofSet
 from predict.units import duration, percent
 from reports.load import Loaded, dims_text, groups_of, to_frame
 from reports.plots import DRAWINGS, NothingToDraw, cache_ratios, cache_rows, ridge_batch, to_png
-from reports.tables import clock_text, failures, loud_lines, machine_lines, op_tables, roof_rows, times, unstable
+from reports.tables import (
+    clock_text,
+    expected_lines,
+    failures,
+    loud_lines,
+    machine_lines,
+    op_tables,
+    roof_rows,
+    times,
+    unstable,
+)
 
 AT_THE_ROOF = 0.9  # a result is called "at" its roof from here on
 FLAT = 1.25  # a time is called flat while it is at most this many times the shortest
@@ -76,6 +86,7 @@ def render(loaded: Loaded, frame: pd.DataFrame, shown: tuple[Shown, ...]) -> str
         counts=sorted(Counter(frame["status"]).items()),
         story=story(frame, loaded.roofs),
         roofs=roof_rows(loaded.roofs),
+        expected=expected_lines(loaded),
         tables=op_tables(frame),
         shown=shown,
         failures=failures(frame),

@@ -1,9 +1,10 @@
 """Rich tables for the terminal: one per op, predicted beside measured, and what failed with its reason."""
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
+from rich import box
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -15,6 +16,8 @@ from predict.units import duration, in_units, percent, si
 from predict.workloads import OPS
 from reports.compare import Comparison
 from reports.load import DIMS_OF_OP, Loaded, dims_text, to_frame
+from reports.validate import Group as MeasuredGroup
+from reports.validate import errors
 
 NO_DATASHEET = "no datasheet roof: roofs were measured on this machine"
 # What a terminal that is too narrow does without, first to last: a column less is better than a number cut in two.
@@ -137,6 +140,14 @@ def loud_lines(loaded: Loaded) -> tuple[str, ...]:
     return tuple(lines)
 
 
+def expected_lines(loaded: Loaded) -> tuple[str, ...]:
+    """Where the expected times come from, an op and format a line; none where nothing is calibrated."""
+    return tuple(
+        f"{op} in {dtype}: calibrated from {each.probes} measured rows, {each.source}"
+        for (op, dtype), each in sorted(loaded.calibrations.items())
+    )
+
+
 def roof_rows(roofs: RoofSet) -> list[tuple[str, str, str, str]]:
     """Resource, datasheet rate, measured rate and where the figures come from, for every roof known."""
     rows: list[tuple[str, str, str, str]] = []
@@ -206,6 +217,9 @@ def _header(loaded: Loaded, frame: pd.DataFrame) -> RenderableType:
     if not loaded.roofs.datasheet:
         parts.append(Text(NO_DATASHEET, "bold yellow"))
     parts.append(Padding(_rich_roofs(loaded.roofs), (1, 0)))
+    parts += [Text(f"expected {line}", "dim") for line in expected_lines(loaded)]
+    if loaded.calibrations:
+        parts.append(Text(""))
     return Group(*parts)
 
 
@@ -323,3 +337,23 @@ def _comparison_table(op: str, comparison: Comparison) -> RenderableType:
             row["verdict"],
         )
     return Padding(table, (0, 0, 1, 0))
+
+
+def validation_table(groups: Iterable[MeasuredGroup]) -> Table:
+    """One line for each validated group: how far the napkin and expected time are off, and the worst of it."""
+    title = "expected time, calibrated from up to 16 rows of each group, against all its other rows"
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
+    shares = ("napkin\nMAPE", "expected\nMAPE", "median\nerror", "90 % are\nwithin", "within\n30 %", "beat the\nbound")
+    for number, heading in enumerate(("what", "kernel", "rows", *shares)):
+        table.add_column(heading, justify="left" if number < 2 else "right", no_wrap=number > 1, overflow="fold")
+    for group in groups:
+        found = errors(group.judged)
+        errors_of = (found.mape_napkin, found.mape_expected, found.median_error, found.p90_error)
+        table.add_row(
+            group.title,
+            group.kernel_source,
+            f"{found.rows:,}",
+            *(percent(share) for share in (*errors_of, found.within_30_percent)),
+            f"{found.faster_than_bound:,}",
+        )
+    return table

@@ -17,7 +17,9 @@ from bench.record import Status
 from bench.runner import Plan, Runner
 from predict.errors import BadRun
 from predict.gpus import GPUS
+from predict.probes import PROBES
 from predict.roofline import predict
+from reports.load import load_records
 from tests.factories import make_environment
 from tests.fakes import FakeBench
 from tests.test_runner import at_half_the_roof, took
@@ -53,7 +55,9 @@ def test_a_run_prints_the_table_and_writes_records_report_and_figures(gpu_box, t
     assert "h200-sxm" in result.stdout
     assert "50.0 %" in result.stdout  # at half of every roof
     assert f"report   {out / 'report.md'}" in result.stdout
+    # No suite but those with all probes calibrates, and no calibration of an h200-sxm ships.
     assert {path.name for path in out.iterdir()} == {"records.jsonl", "report.md", "figures"}
+    assert "expected" not in result.stdout
     assert "measuring NVIDIA H200 (h200-sxm)" in result.stderr
 
 
@@ -63,6 +67,26 @@ def test_json_is_all_that_a_script_finds_on_stdout(gpu_box, tmp_path):
     data = json.loads(result.stdout)
     assert data["count_by_status"] == {"measured": len(store.read(tmp_path / "run" / "records.jsonl").records)}
     assert data["environment"]["gpu"] == "h200-sxm"
+
+
+def test_a_gpu_run_that_measured_all_probes_calibrates_itself(gpu_box, tmp_path):
+    gpu_box()
+    out = tmp_path / "run"
+    arguments = ["run", "--suite", "calibration", "--out", str(out)]
+    result = RUNNER.invoke(cli.app, arguments)
+    assert result.exit_code == 0, result.output
+    for op in ("matmul", "attention_prefill", "attention_decode"):
+        assert f"{op} in bf16: calibrated from 16 probes" in result.stdout
+        assert f"- {op} in bf16: calibrated from 16 measured rows, h200-sxm on 2026-01-01" in (
+            (out / "report.md").read_text()
+        )
+    own = load_records(out).calibrations
+    assert own.keys() == {*((op, "bf16") for op in PROBES), ("matmul", "fp16")}  # a roof's probe is fp16
+    assert own["matmul", "fp16"] == own["matmul", "bf16"]
+    (out / "calibration.json").unlink()
+    result = RUNNER.invoke(cli.app, [*arguments, "--resume", "--no-calibrate", "--json"])
+    assert json.loads(result.stdout)["calibration"] is None
+    assert not (out / "calibration.json").exists()
 
 
 @pytest.mark.parametrize(("status", "code"), [("incorrect", 1), ("crashed", 1), ("timeout", 1), ("out_of_memory", 0)])
@@ -128,7 +152,7 @@ def test_a_gpu_that_is_not_there_ends_with_status_2_and_the_way_to_predict(tmp_p
     ("arguments", "message"),
     [
         (["run", "--gpu", "h1000"], "h1000"),
-        (["run", "--gpu", "cpu", "--suite", "huge"], "no suite 'huge'; known: smoke, quick, standard, full"),
+        (["run", "--gpu", "cpu", "--suite", "huge"], "no suite 'huge'; known: smoke, quick, standard, full, cal"),
         (["list", "--gpu", "cpu", "--suite", "huge"], "no suite 'huge'"),
         (["run", "--gpu", "cpu", "--suite", "smoke", "--out", "/dev/null/run"], "cannot write /dev/null/run"),
     ],

@@ -1,18 +1,23 @@
 """What the host side costs: `make benchmark` shows the times. With `make test` each runs once, as a plain test."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from bench import store
 from bench.cases import find_implementation, make_inputs
 from bench.record import from_line, to_line
+from predict.calibrations import CALIBRATIONS
+from predict.expected import expect
 from predict.gpus import GPUS
 from predict.presets import find_model
 from predict.roofline import predict
+from predict.time_model import Formats, Machine
 from predict.timing import Replica
 from predict.units import find_dtype
 from predict.workloads import make_workload, sweep_amounts
 from reports import load, page, tables
+from reports.importers import read_tables
 from reports.sweep import sweep
 from tests.factories import make_record
 
@@ -75,6 +80,22 @@ def test_rendering_a_report_of_300_records(benchmark, large_run):
 
 def test_rendering_the_terminal_table_of_300_records(benchmark, large_run):
     assert benchmark(tables.run_tables, load.load_records(large_run), width=120)
+
+
+def test_reading_and_predicting_a_measured_table(benchmark, tmp_path):
+    """Expected time of 100,000 rows of a table of another's form, the table read from disk; calibration apart."""
+    count = MANY if benchmark.enabled else 1000
+    m, n, k = np.random.default_rng(0).integers(1, 2**14, (3, count))
+    common = {"op_name": "gemm", "gemm_dtype": "bfloat16", "kernel_source": "x", "device": "NVIDIA H100 80GB HBM3"}
+    pd.DataFrame({"m": m, "n": n, "k": k, "latency": 1.0, **common}).to_parquet(tmp_path / "table.parquet")
+    machine, calibration = Machine.of(GPUS["h100-sxm"], BF16), CALIBRATIONS["h100-sxm", "matmul", "bf16"]
+
+    def read_and_predict():
+        frame = read_tables([tmp_path / "table.parquet"]).frame
+        dims = {name: frame[name].to_numpy(dtype=float) for name in ("m", "n", "k")}
+        return expect(dims, machine, Formats(), calibration).time_s
+
+    assert len(benchmark.pedantic(read_and_predict, rounds=3)) == count
 
 
 def test_launching_a_small_matmul(benchmark, device):

@@ -6,7 +6,9 @@ import pytest
 from typer.testing import CliRunner
 
 from predict.__main__ import app
+from predict.calibrations import CALIBRATIONS
 from predict.command_line import run_command_line
+from predict.expected import MODELS
 from predict.gpus import GPUS
 from predict.presets import PRESETS
 from predict.workloads import OPS
@@ -31,7 +33,58 @@ def test_kernel_json_is_in_si_units():
     assert (data["flop"], data["bytes_read"], data["bytes_written"]) == (2 * 4096**2, 2 * 4096 * 4097, 2 * 4096)
     assert data["napkin_s"] == pytest.approx(2 * (4096 * 4097 + 4096) / 2.039e12)
     assert data["bound"] == "dram"
-    assert data["expected_s"] is None
+
+
+def test_kernel_puts_the_expected_time_beside_the_napkin_and_explains_it():
+    asked = "kernel matmul m=4096 n=4096 k=4096 --dtype bf16 --gpu h100".split()
+    (line,) = RUNNER.invoke(app, asked).output.splitlines()
+    # 2 x 4096^3 FLOP at 989.4 TFLOP/s: 138.9 us.
+    assert "napkin 139 us    bound: tensor.bf16    expected " in line
+    page = RUNNER.invoke(app, [*asked, "--explain"]).output
+    calibration = CALIBRATIONS["h100-sxm", "matmul", "bf16"]
+    explained = page[page.index("\nexpected") :].partition("\n\n")[0].splitlines()
+    assert max(len(text) for text in explained) <= 100
+    for name, value in calibration.constants.items():
+        (row,) = [text for text in explained if text.split()[:1] == [name]]
+        assert float(row.split()[1]) == pytest.approx(value, rel=1e-3)
+        assert MODELS["matmul"].constants[name].unit in row
+    for name in calibration.switches:
+        assert any(text.split()[:2] == [name, "no"] for text in explained)
+    assert "calibrated from 16 measured rows: h100-sxm_gemm" in page
+    assert any(text.split()[:2] == ["launch", "2.365"] for text in explained)  # its only constant term
+
+
+def test_kernel_json_has_the_terms_of_the_expected_time_and_its_calibration():
+    result = RUNNER.invoke(app, "kernel matmul m=16 n=8192 k=8192 --dtype fp8 --gpu h100 --json".split())
+    data = json.loads(result.output)
+    calibration = CALIBRATIONS["h100-sxm", "matmul", "fp8"]
+    assert data["calibration"] == {
+        "source": calibration.source, "probes": 16, "constants": dict(calibration.constants),
+        "switches": dict(calibration.switches),
+    }  # fmt: skip
+    terms = data["expected_terms"]
+    # Terms of a matmul add, but for tiles and DRAM, of which the shorter hides.
+    assert max(terms["sms"], terms["dram"]) < data["expected_s"] < sum(terms.values())
+    # Narrowing 16 rows of 8192 elements: rows x token_s + narrow_bytes an element over the share of 3.35 TB/s.
+    narrow_s = 16 * 4.617e-9 + 16 * 8192 * 3.935 / (0.8065 * 3.35e12)
+    assert terms["narrow"] == pytest.approx(narrow_s)
+
+
+@pytest.mark.parametrize(
+    ("asked", "what"),
+    [
+        ("kernel matmul m=16 n=64 k=64 --dtype bf16 --gpu b200", "matmul in bf16 on b200"),
+        ("kernel matmul m=16 n=64 k=64 --dtype fp32 --gpu h100", "matmul in fp32 on h100-sxm"),
+        ("kernel stream_copy n=64 --dtype bf16 --gpu h100", "stream_copy in bf16 on h100-sxm"),
+    ],
+)
+def test_kernel_says_in_one_line_that_nothing_is_calibrated(asked, what):
+    lines = RUNNER.invoke(app, [*asked.split(), "--explain"]).output.splitlines()
+    (gpu,) = what.split()[-1:]
+    assert [line for line in lines if "expected" in line] == [f"expected: not known, no calibration of {what} ships"]
+    assert gpu in GPUS
+    data = json.loads(RUNNER.invoke(app, [*asked.split(), "--json"]).output)
+    assert (data["expected_s"], data["expected_terms"], data["calibration"]) == (None, None, None)
 
 
 def test_every_op_predicts_on_every_gpu_that_has_its_roofs():

@@ -135,6 +135,33 @@ def test_a_cpu_says_that_its_roofs_were_measured(tmp_path):
     assert "| datasheet |" not in text
 
 
+def test_expected_times_stand_beside_the_predicted_ones_where_a_calibration_ships(tmp_path):
+    h100 = RoofSet(GPUS["h100-sxm"].roofs, MEASURED)
+    loaded = write(tmp_path, made_up_run(h100, make_environment(gpu="h100-sxm")))
+    text = page.write_report(loaded, tmp_path).read_text()
+    matmul = text.partition("### matmul")[2].partition("###")[0]
+    title, _, first, *_ = [line for line in matmul.splitlines() if line.startswith("|")]
+    row = dict(zip(title.split("|"), first.split("|"), strict=True))
+    # m=1: 40.07 us at 3.35 TB/s; at 87.54 % of it and with a launch of 2.37 us 48.1 us, and the tiles add a little.
+    predicted, expected = (row[f" {name} "].split() for name in ("predicted", "expected"))
+    assert predicted == ["40.1", "us"]
+    assert expected[1] == "us"
+    assert 48.1 <= float(expected[0]) < 49
+    assert "- matmul in bf16: calibrated from 16 measured rows, h100-sxm_gemm" in text
+    assert " expected |" not in text.partition("### stream_copy")[2].partition("###")[0]
+    console = Console(width=140, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
+    console.print(run_tables(loaded, width=140))
+    shown = console.export_text()
+    console.file.close()
+    assert " ".join(expected) in shown
+    assert "expected matmul in bf16: calibrated from 16 measured rows" in shown
+
+
+def test_a_report_without_calibrations_does_not_speak_of_expected_times(gpu_run, tmp_path):
+    assert gpu_run.calibrations == {}  # an H200, for which none ships
+    assert "expected" not in page.write_report(gpu_run, tmp_path).read_text()
+
+
 def test_the_story_is_told_from_the_numbers(gpu_run):
     story = " ".join(page.story(to_frame(gpu_run.records), gpu_run.roofs))
     # Decode reads: 1.25 times the napkin at 4.8 TB/s is 0.8 * 4.8/4.4 = 87.3 % of the measured 4.4 TB/s.

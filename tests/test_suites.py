@@ -7,6 +7,7 @@ from bench.suites import BF16, CPU_LAUNCH_LIMIT_S, FP32, SUITES, Target, l2_prob
 from kernels.catalog import HAS_TRITON
 from predict.errors import BadRun
 from predict.gpus import GPUS
+from predict.probes import PROBES, probe_workloads
 from predict.resources import Ceiling, Resource
 from predict.roofline import predict
 from predict.workloads import OPS
@@ -20,18 +21,27 @@ CPU_ROOFS = {
 CPU = Target("cpu", 16 * 2**30, 32 * 2**20, FP32, CPU_ROOFS)
 
 
+GROWING = ("smoke", "quick", "standard", "full")
+
+
 @pytest.mark.parametrize("target", [H200, CPU], ids=["gpu", "cpu"])
 @pytest.mark.parametrize("name", SUITES)
-def test_a_suite_names_each_workload_once_and_covers_the_three_families(name, target):
+def test_a_suite_names_each_workload_once(name, target):
     workloads = suite(name, target)
     assert len({workload.id for workload in workloads}) == len(workloads)
+
+
+@pytest.mark.parametrize("target", [H200, CPU], ids=["gpu", "cpu"])
+@pytest.mark.parametrize("name", GROWING)
+def test_a_suite_covers_the_three_families(name, target):
+    workloads = suite(name, target)
     families = {"matmul", "attention_prefill", "attention_decode", "generate_cached", "generate_uncached"}
     assert {workload.op for workload in workloads} == families
 
 
 @pytest.mark.parametrize("target", [H200, CPU], ids=["gpu", "cpu"])
 def test_suites_grow(target):
-    sizes = [len(suite(name, target)) for name in SUITES]
+    sizes = [len(suite(name, target)) for name in GROWING]
     assert sizes == sorted(sizes)
 
 
@@ -65,6 +75,22 @@ def test_the_standard_suite_spans_what_was_promised():
     assert {128, 1024, 32768, 131072} <= {d["context"] for d in dims if "context" in d}
     assert {64, 128} <= {d["head_dim"] for d in dims if "head_dim" in d}
     assert {"bf16", "fp16", "fp32", "tf32"} <= {w.dtype.name for w in suite("standard", H200)}
+
+
+def test_what_calibrates_is_measured_by_a_suite_of_its_own_and_by_the_long_ones():
+    probes_of = {op: {w.id for w in probe_workloads(op, BF16)} for op in PROBES}
+    assert {w.id for w in suite("calibration", H200)} == set().union(*probes_of.values())
+    for name in ("standard", "full"):
+        assert {w.id for w in suite("calibration", H200)} <= {w.id for w in suite(name, H200)}
+    # Where the time runs out, what is skipped are these, and no row that the others have.
+    last = [w.id for w in suite("standard", H200)][-40:]
+    assert set(last) <= {w.id for w in suite("calibration", H200)}
+
+
+def test_on_a_cpu_the_same_shapes_are_measured_in_its_dtype():
+    assert {w.dtype for w in suite("calibration", CPU)} == {FP32}
+    everything = dataclasses.replace(CPU, roofs=None)
+    assert [w.dims for w in suite("calibration", everything)] == [w.dims for w in suite("calibration", H200)]
 
 
 def test_a_cpu_suite_leaves_out_what_the_machine_is_too_slow_for():
@@ -101,5 +127,5 @@ def test_the_l2_probe_fits_in_half_the_cache():
 
 
 def test_an_unknown_suite_lists_the_known_ones():
-    with pytest.raises(BadRun, match="no suite 'huge'; known: smoke, quick, standard, full"):
+    with pytest.raises(BadRun, match="no suite 'huge'; known: smoke, quick, standard, full, calibration"):
         suite("huge", H200)

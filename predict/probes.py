@@ -1,0 +1,47 @@
+"""Shapes whose measured times calibrate an op: what a live machine measures, and what others' tables are searched for.
+
+They are chosen on the dimensions alone, before anything is measured.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from predict.units import DType
+from predict.workloads import Workload, dim_names, make_workload
+
+# m, n, k, and what each pins down. Where they cannot be measured, the unused shape nearest in log2 of each is taken.
+MATMUL_PROBES = (
+    (16, 256, 128), (128, 256, 512),  # launch
+    (16, 8192, 4096), (32, 16384, 2048), (64, 4096, 12288),  # DRAM
+    (32, 1024, 8192), (128, 512, 16384), (256, 1024, 8192),  # join; fixed_tiles
+    (256, 3072, 4096), (512, 4096, 2048), (1024, 1024, 1024),  # tile_edge; whole_waves
+    (2048, 4096, 512), (4096, 6144, 4096), (8192, 8192, 8192),  # tile_edge, math; hidden_by_launch
+    (8192, 256, 2048), (4096, 512, 8192),  # narrowing; A beyond L2
+)  # fmt: skip
+
+# What `reports.calibrate.choose_probes` takes, in its order, in bf16 with the facts of an h100-sxm. Heads, KV heads and
+# head_dim are Llama-3-8B's, Llama-3-70B's, its eighth under tensor parallelism, Llama-2-7B's and GPT-2-small's.
+# Prefill, of 191 shapes: batch 1 to 32, seq 64 to 16384 in powers of two, at most 16384 tokens and 2^32 scores.
+PREFILL_PROBES = (  # batch, seq, heads, kv_heads, head_dim
+    (4, 256, 32, 8, 128), (4, 128, 8, 1, 128), (32, 128, 32, 32, 128), (8, 2048, 8, 1, 128),
+    (32, 512, 12, 12, 64), (32, 128, 64, 8, 128), (1, 16384, 8, 1, 128), (1, 64, 8, 1, 128),
+    (32, 64, 8, 1, 128), (8, 128, 32, 32, 128), (32, 64, 64, 8, 128), (32, 128, 12, 12, 64),
+    (1, 8192, 64, 8, 128), (1, 1024, 8, 1, 128), (32, 256, 64, 8, 128), (1, 64, 12, 12, 64),
+)  # fmt: skip
+# Decode, of 374 shapes: batch 1 to 256, context 128 and 512 to 131072 in powers of two, a cache of at most 4 GiB.
+DECODE_PROBES = (  # batch, context, heads, kv_heads, head_dim
+    (1, 16384, 64, 8, 128), (8, 512, 12, 12, 64), (1, 131072, 32, 32, 128), (256, 1024, 32, 32, 128),
+    (1, 2048, 12, 12, 64), (256, 128, 12, 12, 64), (1, 65536, 8, 1, 128), (8, 131072, 12, 12, 64),
+    (4, 512, 32, 8, 128), (2, 128, 32, 8, 128), (1, 131072, 12, 12, 64), (1, 131072, 32, 8, 128),
+    (128, 65536, 8, 1, 128), (1, 128, 12, 12, 64), (16, 512, 32, 8, 128), (1, 512, 12, 12, 64),
+)  # fmt: skip
+
+PROBES: Mapping[str, tuple[tuple[int, ...], ...]] = MappingProxyType(
+    {"matmul": MATMUL_PROBES, "attention_prefill": PREFILL_PROBES, "attention_decode": DECODE_PROBES}
+)
+
+
+def probe_workloads(op: str, dtype: DType) -> tuple[Workload, ...]:
+    """The probes of `op` in `dtype`; none where the op has no calibration of its own."""
+    names = dim_names(op)
+    return tuple(make_workload(op, dict(zip(names, shape, strict=True)), dtype) for shape in PROBES.get(op, ()))

@@ -1,0 +1,102 @@
+"""A run's own calibrations: RUN/calibration.json, written by `python -m reports calibrate`, read strictly."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.record import HARNESS, Environment, decode, encode
+from predict.calibrations import same_rates
+from predict.errors import BadRecord
+from predict.expected import MODELS
+from predict.gpus import GPUS
+from predict.time_model import Calibration, Formats
+from predict.units import DType
+
+CALIBRATION = "calibration.json"
+# Version of the file's layout. 1: first.
+SCHEMA = 1
+ROUNDING = 1e-9  # a constant at the end of its range passes
+REMEDY = "fit it again with `python -m reports calibrate RUN`, or remove it"
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A calibration, and the format in which its rows were multiplied."""
+
+    dtype: DType
+    calibration: Calibration
+
+
+@dataclass(frozen=True, slots=True)
+class OwnCalibrations:
+    """What the probes of one run say of one GPU: at most one calibration of an op in a format."""
+
+    schema: int
+    harness: int  # that took the times
+    gpu: str
+    fitted: tuple[Fitted, ...]
+
+    def find(self, op: str, dtype: DType) -> Calibration | None:
+        """The calibration of `op` in `dtype`, else in a format of the same rates; None where there is neither."""
+        known = {(each.calibration.op, each.dtype.name): each.calibration for each in self.fitted}
+        return known.get((op, dtype.name)) or known.get((op, same_rates(dtype)))
+
+
+def to_text(own: OwnCalibrations) -> str:
+    """The file's text; the same calibrations give the same text."""
+    return json.dumps(encode(own), allow_nan=False, indent=2) + "\n"
+
+
+def read_calibrations(file: Path, environment: Environment) -> OwnCalibrations:
+    """Read what `to_text` wrote, for records of `environment`.
+
+    Raises BadRecord naming the file and what is missing, unknown, mistyped, out of range or another GPU's.
+    """
+    try:
+        own = _decode(file)
+        _check(own, environment)
+    except BadRecord as error:
+        raise BadRecord(f"{file}: {error}; {REMEDY}") from None
+    return own
+
+
+def _decode(file: Path) -> OwnCalibrations:
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadRecord(f"cannot be read ({error})") from None
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        raise BadRecord(f"not a file of calibrations of schema {SCHEMA}")
+    return decode(OwnCalibrations, data)
+
+
+def _check(own: OwnCalibrations, environment: Environment) -> None:
+    """Refuse what has the right types and makes no sense here."""
+    if own.gpu not in GPUS or own.gpu != environment.gpu:
+        raise BadRecord(f"calibrates {own.gpu!r}, but the records are of {environment.gpu or environment.name}")
+    if own.harness != HARNESS:
+        raise BadRecord(f"comes from times of harness {own.harness}, this is {HARNESS}")
+    seen: set[tuple[str, str]] = set()
+    for each in own.fitted:
+        key = (each.calibration.op, each.dtype.name)
+        if key in seen:
+            raise BadRecord(f"calibrates {key[0]} in {key[1]} twice")
+        seen.add(key)
+        _check_calibration(each.calibration, Formats.of(each.dtype))
+
+
+def _check_calibration(calibration: Calibration, formats: Formats) -> None:
+    model = MODELS.get(calibration.op)
+    if model is None:
+        raise BadRecord(f"no op {calibration.op!r} has an expected time; known: {', '.join(MODELS)}")
+    needed = set(model.fitted(formats))
+    for what, names, known, must in (
+        ("constant", calibration.constants, model.constants, needed),
+        ("switch", calibration.switches, model.switches, set(model.switches)),
+    ):
+        for name in sorted((names.keys() - known.keys()) | (must - names.keys())):
+            raise BadRecord(f"{'unknown' if name in names else 'missing'} {calibration.op} {what} {name!r}")
+    for name, value in calibration.constants.items():
+        constant = model.constants[name]
+        if not constant.low * (1 - ROUNDING) <= value <= constant.high * (1 + ROUNDING):
+            raise BadRecord(f"{name} of {calibration.op} is {value:g}, not from {constant.low:g} to {constant.high:g}")

@@ -7,7 +7,7 @@ TABLES := $(wildcard tables/*.parquet)
 READY := $(if $(filter .venv/bin/python,$(PYTHON)),.venv/installed)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench predict list doctor report compare sweep validate compile evidence test benchmark check accuracy-gate lint fmt clean
+.PHONY: help setup bench predict list doctor report compare sweep validate accuracy compile evidence test benchmark check accuracy-gate lint fmt clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -28,6 +28,8 @@ sweep: $(READY) ## every batch and context of a model as parquet and plots: ARGS
 	@$(PYTHON) -m reports sweep $(ARGS)
 validate: $(READY) ## expected time against measured tables, held to its bars: DATA="a.parquet b.parquet" GPU=h100
 	@$(PYTHON) -m reports validate $(DATA) $(if $(GPU),--gpu $(GPU)) $(if $(OUT),--out $(OUT)) --gate $(ARGS)
+accuracy: $(READY) ## docs/accuracy.md again from measured tables: DATA="a.parquet b.parquet"
+	@$(PYTHON) -m reports accuracy $(DATA) $(if $(OUT),--out $(OUT)) $(ARGS)
 compile: $(READY) ## compile every Triton kernel for sm80, sm90, sm100; no GPU needed
 	@$(PYTHON) -m kernels compile $(ARGS)
 evidence: $(READY) ## on a GPU: doctor, GPU tests, standard suite and report in under 9 minutes: OUT=dir

@@ -24,7 +24,7 @@ from predict.passes import Logits, Numerics
 from predict.presets import find_model
 from predict.timing import Replica
 from predict.units import DTYPES, find_dtype
-from reports import page, tables, validate_plots
+from reports import accuracy, page, tables, validate_plots
 from reports.calibrate_run import explain_fit, fit_json, fit_run, why_none, write_calibration
 from reports.compare import Comparison, compare
 from reports.importers import read_tables
@@ -201,6 +201,19 @@ def sweep_model(
         return
     console().print(tables.sweep_table(best_rows(frame), shape.name))
     typer.echo("\n".join(["", *remarks(frame), f"{len(frame):,} points:", *map(str, files)]))
+
+
+@app.command("accuracy", epilog="Example: python -m reports accuracy tables/*.parquet --out docs")
+def write_accuracy(
+    measured: Annotated[list[Path], typer.Argument(metavar="TABLE...", help="Measured tables: parquet, CSV, runs.")],
+    *,
+    out: Annotated[Path, typer.Option(help="Folder for accuracy.md and accuracy/*.png.")] = Path("docs"),
+) -> None:
+    """Write how far expected time is off, where and why; the same tables give the same bytes."""
+    imported = read_tables(measured)
+    validation = validate(imported)
+    _make_folder(out / accuracy.FOLDER)
+    typer.echo("\n".join(map(str, accuracy.write_accuracy(imported, validation, out))))
 
 
 def print_run(loaded: Loaded) -> None:

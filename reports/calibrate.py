@@ -83,7 +83,7 @@ def _fit(
     log_measured = np.log(time_s)
 
     def constants(logs: FloatArray) -> Constants:
-        return {**model.priors(), **dict(zip(names, np.exp(logs).tolist(), strict=True))}
+        return dict(zip(names, np.exp(logs).tolist(), strict=True))
 
     def residuals(logs: FloatArray) -> FloatArray:
         predicted = model.terms(columns, machine, formats, constants(logs), on).time_s

@@ -261,7 +261,7 @@ def draw_distribution(family: str, groups: Sequence[Group]) -> Figure:
         each.set_ylim(0, 1.02)
         each.set_title(f"{gpu}, {op.replace('_', ' ')}", fontsize=6.5)
         each.set_xlabel("error of the predicted time", fontsize=6.5)
-        each.legend(loc="upper left", fontsize=5.5, handlelength=1.2)
+        each.legend(loc="upper left", fontsize=5.2, handlelength=1.2)
     for first in axes[::in_line]:
         first.set_ylabel("share of shapes", fontsize=6.5)
     return figure

@@ -142,7 +142,9 @@ def test_a_gpu_whose_link_is_not_known_has_no_bound_for_collectives(monkeypatch)
     monkeypatch.setattr(table_compare, "GPUS", {A100: lonely})
     frame = make_frame(row("all_reduce", dtype="fp16", gpus=2, message_bytes=1024), row(**THIN))
     assert np.isnan(napkin_s(frame)).tolist() == [True, False]
-    assert missing_roofs(frame) == {f"{A100}: a collective needs the rate of the link between the GPUs, which is not known": 1}
+    assert missing_roofs(frame) == {
+        f"{A100}: a collective needs the rate of the link between the GPUs, which is not known": 1
+    }
 
 
 def test_no_row_has_no_bound():

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 
 from rich import box
 from rich.console import Group, RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -14,6 +13,7 @@ from predict.question import Question
 from predict.units import duration
 
 LABEL_WIDTH, VALUE_WIDTH = 25, 25
+INDENT = "  "  # in the text: rich's own padding renders everything once more
 
 
 def page(question: Question, answer: Answer, batches: Iterable[BatchRow], *, explain: bool) -> RenderableType:
@@ -40,12 +40,12 @@ def _head(q: Question) -> RenderableType:
 
 def _section(section: Section, *, explain: bool) -> RenderableType:
     table = Table.grid(padding=(0, 2))
-    table.add_column(width=LABEL_WIDTH, no_wrap=True)
+    table.add_column(width=LABEL_WIDTH + len(INDENT), no_wrap=True)
     table.add_column(min_width=VALUE_WIDTH, no_wrap=True, justify="left")
     table.add_column(style="dim", overflow="fold")
     for line in section.lines:
-        table.add_row(line.label, line.text, _formula(line, explain=explain))
-    return Group(Text(f"\n{section.title}", style="bold"), Padding(table, (0, 0, 0, 2)))
+        table.add_row(INDENT + line.label, line.text, _formula(line, explain=explain))
+    return Group(Text(f"\n{section.title}", style="bold"), table)
 
 
 def _formula(line: Line, *, explain: bool) -> str:
@@ -67,13 +67,13 @@ def _batch_table(q: Question, rows: list[BatchRow]) -> RenderableType:
             "yes" if row.fits else "no",
         )
     title = f"\nDecode over the batch, {q.context} cached tokens each: latency against throughput"
-    return Group(Text(title, style="bold"), Padding(table, (0, 0, 0, 2)))
+    return Group(Text(title, style="bold"), table)
 
 
 def _notes(notes: Iterable[str]) -> RenderableType:
     table = Table.grid(padding=(0, 1))
-    table.add_column(width=1)
+    table.add_column(width=len(INDENT) + 1)
     table.add_column(overflow="fold")
     for note in notes:
-        table.add_row("-", note)
-    return Padding(table, (0, 0, 0, 2))
+        table.add_row(f"{INDENT}-", note)
+    return table

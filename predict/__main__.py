@@ -2,15 +2,13 @@
 
 import inspect
 import json
+import shutil
 import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from predict import page
 from predict.batching import batch_rows
@@ -20,17 +18,17 @@ from predict.errors import BadModel, BadQuantity, BadWorkload
 from predict.estimate import answer
 from predict.expected import calibration_of, expect, explain_expected, with_expected
 from predict.formulas import FORMULAS, evaluate, find_formula
-from predict.gpus import GPUS, Gpu, resolve, ridge_flop_per_byte
+from predict.gpus import GPUS, Gpu, resolve
 from predict.lines import Answer, plain
 from predict.memory import OPTIMIZERS, WEIGHT_FORMATS, Recompute, find_optimizer, find_weight_format
 from predict.models import Model
 from predict.passes import Logits, Mask
 from predict.presets import PRESETS, find_model, find_preset
 from predict.question import Question
-from predict.resources import Resource, find_ceiling
+from predict.resources import find_ceiling
 from predict.roofline import Prediction, explain, predict
 from predict.time_model import Calibration, Formats, Machine
-from predict.units import DTYPES, GIB, KIB, TB, count, find_dtype, in_units
+from predict.units import DTYPES, find_dtype
 from predict.workloads import OPS, Workload, dim_names, find_op, make_workload
 
 app = typer.Typer(
@@ -166,10 +164,8 @@ def model(
     if as_json:
         typer.echo(json.dumps(_model_json(question, found), indent=2, allow_nan=False))
         return
-    width = min(Console().width, PAGE_WIDTH) if sys.stdout.isatty() else PAGE_WIDTH
-    Console(width=width, highlight=False).print(
-        page.page(question, found, batch_rows(question), explain=show_arithmetic)
-    )
+    width = min(shutil.get_terminal_size((PAGE_WIDTH, 0)).columns, PAGE_WIDTH) if sys.stdout.isatty() else PAGE_WIDTH
+    typer.echo(page.page(question, found, batch_rows(question), explain=show_arithmetic, width=width))
 
 
 @app.command()
@@ -180,13 +176,9 @@ def models(
     if as_json:
         typer.echo(json.dumps({name: _preset_json(name) for name in PRESETS}, indent=2))
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("model", "params", "active", "layers", "hidden", "KV/token\nKiB", "context", "source"):
-        left = heading in ("model", "source")
-        table.add_column(heading, justify="left" if left else "right", no_wrap=heading != "source", overflow="fold")
-    for name, preset in PRESETS.items():
-        table.add_row(*_model_cells(find_model(name)), preset.source)
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    from predict import tables  # noqa: PLC0415 - rich takes a tenth of a second, which the other commands need not pay
+
+    tables.show(tables.model_table())
 
 
 @app.command(epilog="Example: python -m predict formula speculation.speedup alpha=0.8 k=4 c=0.15")
@@ -229,21 +221,9 @@ def gpus(
     if as_json:
         typer.echo(json.dumps({name: _gpu_json(gpu) for name, gpu in GPUS.items()}, indent=2))
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption="Dense peaks, accumulating in fp32. Sources: --json.")
-    for heading in (
-        "GPU",
-        "bf16\nTFLOP/s",
-        "fp8\nTFLOP/s",
-        "fp32\nTFLOP/s",
-        "DRAM\nTB/s",
-        "ridge\nFLOP/B",
-        "memory\nGiB",
-    ):
-        table.add_column(heading, justify="left" if heading == "GPU" else "right", no_wrap=True)
-    table.add_column("--gpu also takes", overflow="fold")
-    for gpu in GPUS.values():
-        table.add_row(*_gpu_cells(gpu))
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    from predict import tables  # noqa: PLC0415 - as above
+
+    tables.show(tables.gpu_table())
 
 
 @app.command()
@@ -342,18 +322,6 @@ def _preset_json(name: str) -> dict[str, object]:
     }
 
 
-def _model_cells(shape: Model) -> tuple[str, ...]:
-    return (
-        shape.name,
-        count(shape.params),
-        count(shape.active_params),
-        str(shape.layers),
-        str(shape.hidden),
-        in_units(2 * shape.kv_elements_per_token, KIB),
-        f"{shape.context_limit:,}" if shape.context_limit else "-",
-    )
-
-
 def _signature(op: str) -> str:
     return f"{op}({', '.join(dim_names(op))})"
 
@@ -422,23 +390,6 @@ def _gpu_json(gpu: Gpu) -> dict[str, object]:
         "roofs": {resource: {"per_s": roof.per_s, "source": roof.source} for resource, roof in gpu.roofs.items()},
         "source": gpu.source,
     }
-
-
-def _gpu_cells(gpu: Gpu) -> tuple[str, ...]:
-    def rate(resource: Resource) -> str:
-        return in_units(gpu.roofs[resource].per_s, TB) if resource in gpu.roofs else "-"
-
-    known = Resource.TENSOR_BF16 in gpu.roofs and Resource.DRAM in gpu.roofs
-    return (
-        gpu.name,
-        rate(Resource.TENSOR_BF16),
-        rate(Resource.TENSOR_FP8),
-        rate(Resource.VECTOR_FP32),
-        rate(Resource.DRAM),
-        in_units(ridge_flop_per_byte(gpu.roofs, Resource.TENSOR_BF16), 1) if known else "-",
-        in_units(gpu.memory_bytes, GIB),
-        ", ".join(gpu.aliases),
-    )
 
 
 if __name__ == "__main__":

@@ -1,33 +1,42 @@
-"""The answer as a page for a terminal: sections of number and formula, decode over the batch, and the notes."""
+"""The answer as a page for a terminal: sections of number and formula, decode over the batch, and the notes.
 
-from collections.abc import Iterable
+Laid out by hand: a table library would take a fifth of the time that the whole answer may.
+"""
 
-from rich import box
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
+import textwrap
+from collections.abc import Iterator
+
+import typer
 
 from predict.batching import BatchRow
-from predict.lines import Answer, Line, Section
+from predict.lines import Answer, Line
 from predict.question import Question
 from predict.units import duration
 
 LABEL_WIDTH, VALUE_WIDTH = 25, 25
-INDENT = "  "  # in the text: rich's own padding renders everything once more
+INDENT = "  "
+BATCH_HEADINGS = ("batch", "FLOP", "weights", "KV cache", "link", "step", "tokens/s", "a user", "$ / 1M", "fits")
 
 
-def page(question: Question, answer: Answer, batches: Iterable[BatchRow], *, explain: bool) -> RenderableType:
-    """Lay out the whole page; with `explain` each line is followed by its arithmetic."""
-    blocks: list[RenderableType] = [_head(question)]
-    blocks += [_section(section, explain=explain) for section in answer.sections]
-    if rows := list(batches):
-        blocks += [_batch_table(question, rows)]
-    blocks += [Text("\nNotes", style="bold"), _notes(answer.notes)]
-    return Group(*blocks)
+def page(question: Question, answer: Answer, batches: list[BatchRow], *, explain: bool, width: int) -> str:
+    """Lay out the whole page, `width` columns wide; with `explain` each line is followed by its arithmetic."""
+    lines = [*_head(question, width)]
+    for section in answer.sections:
+        lines += ["", _bold(section.title)]
+        for line in section.lines:
+            lines += _row(line, width, explain=explain)
+    if batches:
+        title = f"Decode over the batch, {question.context} cached tokens each: latency against throughput"
+        lines += ["", _bold(title), *_batch_table(batches)]
+    lines += ["", _bold("Notes")]
+    for note in answer.notes:
+        lines += textwrap.wrap(note, width, initial_indent=f"{INDENT}- ", subsequent_indent=f"{INDENT}  ")
+    return "\n".join(lines)
 
 
-def _head(q: Question) -> RenderableType:
-    title = Text(f"{q.model.name} on {q.gpus} x {q.gpu.name}", style="bold")
+def _head(q: Question, width: int) -> Iterator[str]:
+    yield _bold(f"{q.model.name} on {q.gpus} x {q.gpu.name}")
+    yield from textwrap.wrap(q.model.text, width)
     reached = ", ".join(f"{name} {value:g}" for name, value in (("MFU", q.mfu), ("MBU", q.mbu)) if value is not None)
     assumed = (
         f"assumed: weights {q.weights.name}, KV {q.kv.name}, multiplied in {q.compute.name}; {q.mask} attention; "
@@ -35,45 +44,36 @@ def _head(q: Question) -> RenderableType:
         f"{q.tokens:.4g} training tokens ({q.tokens_source}); recompute {q.recompute}; {q.optimizer.name}; "
         f"{q.memory_bytes:.5g} bytes a GPU, {q.overhead_bytes:g} of them the runtime's"
     )
-    return Group(title, Text(q.model.text), Text(assumed, style="dim"))
+    yield from textwrap.wrap(assumed, width)
 
 
-def _section(section: Section, *, explain: bool) -> RenderableType:
-    table = Table.grid(padding=(0, 2))
-    table.add_column(width=LABEL_WIDTH + len(INDENT), no_wrap=True)
-    table.add_column(min_width=VALUE_WIDTH, no_wrap=True, justify="left")
-    table.add_column(style="dim", overflow="fold")
-    for line in section.lines:
-        table.add_row(INDENT + line.label, line.text, _formula(line, explain=explain))
-    return Group(Text(f"\n{section.title}", style="bold"), table)
+def _row(line: Line, width: int, *, explain: bool) -> Iterator[str]:
+    left = f"{INDENT}{line.label:<{LABEL_WIDTH}}  {line.text:<{VALUE_WIDTH}}  "
+    texts = [line.formula, f"= {line.arithmetic}"] if explain and line.arithmetic else [line.formula]
+    wrapped = [part for text in texts for part in textwrap.wrap(text, max(20, width - len(left)))] or [""]
+    for number, part in enumerate(wrapped):
+        yield f"{left if number == 0 else ' ' * len(left)}{part}".rstrip()
 
 
-def _formula(line: Line, *, explain: bool) -> str:
-    return f"{line.formula}\n= {line.arithmetic}" if explain and line.arithmetic else line.formula
+def _batch_table(rows: list[BatchRow]) -> Iterator[str]:
+    cells = [BATCH_HEADINGS, *map(_batch_cells, rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        yield INDENT + "   ".join(f"{cell:>{column}}" for cell, column in zip(row, widths, strict=True))
 
 
-def _batch_table(q: Question, rows: list[BatchRow]) -> RenderableType:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for heading in ("batch", "FLOP", "weights", "KV cache", "link", "step", "tokens/s", "a user", "$ / 1M", "fits"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in rows:
-        times = (row.compute_s, row.weights_s, row.cache_s, row.link_s, row.step_s)
-        table.add_row(
-            f"{row.batch:,}",
-            *(duration(time_s) for time_s in times),
-            f"{row.tokens_per_s:,.0f}",
-            f"{row.tokens_per_s / row.batch:,.3g}",
-            f"{row.usd_per_1m_tokens:,.3g}",
-            "yes" if row.fits else "no",
-        )
-    title = f"\nDecode over the batch, {q.context} cached tokens each: latency against throughput"
-    return Group(Text(title, style="bold"), table)
+def _batch_cells(row: BatchRow) -> tuple[str, ...]:
+    times = (row.compute_s, row.weights_s, row.cache_s, row.link_s, row.step_s)
+    return (
+        f"{row.batch:,}",
+        *map(duration, times),
+        f"{row.tokens_per_s:,.0f}",
+        f"{row.tokens_per_s / row.batch:,.3g}",
+        f"{row.usd_per_1m_tokens:,.3g}",
+        "yes" if row.fits else "no",
+    )
 
 
-def _notes(notes: Iterable[str]) -> RenderableType:
-    table = Table.grid(padding=(0, 1))
-    table.add_column(width=len(INDENT) + 1)
-    table.add_column(overflow="fold")
-    for note in notes:
-        table.add_row(f"{INDENT}-", note)
-    return table
+def _bold(text: str) -> str:
+    """For a terminal; `typer.echo` takes it out of what is piped on."""
+    return typer.style(text, bold=True)

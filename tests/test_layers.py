@@ -24,7 +24,8 @@ PACKAGES = {
 MODULES = {
     "predict.__main__": COMMAND_LINE,
     "predict.command_line": {"typer"},
-    "predict.page": {"rich"},
+    "predict.page": {"typer"},
+    "predict.tables": {"rich"},
     "kernels.__main__": COMMAND_LINE,
     "bench.__main__": COMMAND_LINE | {"reports"},
     "bench.progress": {"rich"},

@@ -150,7 +150,10 @@ def find_device(text: str) -> str:
         return find_gpu(text).name
     except UnknownGpu:
         key = text.strip().lower().removeprefix("nvidia ").replace("_", "-").replace(" ", "-")
-        return resolve(_SYSTEMS.get(key, key)).name
+        try:
+            return resolve(_SYSTEMS.get(key, key)).name
+        except UnknownGpu as error:
+            raise UnknownGpu(f"device {text!r} of the table: {error}") from None
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

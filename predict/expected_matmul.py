@@ -73,11 +73,6 @@ def terms(dims: Dims, machine: Machine, formats: Formats, constants: Constants, 
     return Terms(time_s, {"launch": launch, **parts, "narrow": narrow})
 
 
-def chosen_tiles(dims: Dims, machine: Machine, formats: Formats, constants: Constants, on: Switches) -> FloatArray:
-    """Tile height, tile width and parts of k of each row, as three rows of an array."""
-    return _choose_tiles(dims["m"], dims["n"], dims["k"], machine, formats, constants, on)
-
-
 def _choose_tiles(
     m: FloatArray, n: FloatArray, k: FloatArray, machine: Machine, formats: Formats, constants: Constants, on: Switches
 ) -> FloatArray:

@@ -19,9 +19,6 @@ from predict.workloads import Count, Number
 # unasked. A round figure: aiconfigurator (commit 095f58a) reserves 3.5 GiB as `other_mem`, and up to 392 MiB for NCCL.
 RUNTIME_OVERHEAD_BYTES = 3_500_000_000
 
-# Full recomputation runs the forward pass once more: 8 FLOP per parameter and token instead of 6.
-FULL_RECOMPUTE_OVERHEAD = 1 / 3
-
 # Relative: a few dozen roundings of float64, and less than a byte in 100 TB.
 _ROUNDING = 1e-14
 

@@ -4,7 +4,7 @@ with three terms: FLOP, DRAM traffic, and what each GPU must send to the others.
 from dataclasses import dataclass
 
 from predict import checks, memory, parallel
-from predict.errors import BadQuantity
+from predict.errors import BadQuantity, MissingCeiling
 from predict.gpus import Gpu
 from predict.models import Model
 from predict.passes import BF16, Logits, Mask, Numerics, Pass, decode_step, forward, kv_bytes
@@ -109,8 +109,11 @@ class Replica:
 
     def _link_terms(self, tokens: Count) -> tuple[Term, ...]:
         """Two all-reduces a layer (Megatron-LM, Shoeybi et al. 2019, section 3), each GPU sending 2(n-1)/n of it."""
-        if self.gpus == 1 or self.gpu.link_bytes_per_s is None:
+        if self.gpus == 1:
             return ()
+        if self.gpu.link_bytes_per_s is None:
+            name = self.gpu.name
+            raise MissingCeiling(f"{name}: the bandwidth between its GPUs is not known; use one GPU or another kind")
         message = parallel.tensor_parallel_message_bytes(tokens, self.model.hidden, self.numerics.activation_bytes)
         sent = 2 * self.model.layers * message * (2 * (self.gpus - 1) / self.gpus)
         return (Term(Resource.LINK, sent, self.gpu.link_bytes_per_s),)

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 import numpy as np
 import pandas as pd
 
@@ -23,7 +22,7 @@ from predict.time_model import Machine
 from predict.units import DTYPES, binary_bytes, duration, percent, si
 from reports.calibrate import Positions
 from reports.importers import Imported
-from reports.page import write_file
+from reports.page import template, write_file
 from reports.plots import NothingToDraw
 from reports.table_compare import compare_tables, draw_table_comparison
 from reports.validate import BARS, Errors, Group, Validation, bar_of, errors, usual_heads, worst_rows
@@ -254,17 +253,8 @@ def render(
 ) -> str:
     """The text of accuracy.md; `notes` of the comparison figure, None where there is none."""
     entries = _entries(groups)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=jinja2.select_autoescape(),  # Markdown is left as it is
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["cell"] = lambda text: str(text).replace("<", "&lt;").replace("|", "\\|").replace("\n", " ")
     pairs = _pairs(groups)
-    return environment.get_template("accuracy.md.jinja").render(
+    return template("accuracy.md.jinja").render(
         entries=entries,
         shapes=f"{sum(entry.found.rows for entry in entries):,}",
         tables=_table_lines(groups),

@@ -67,8 +67,8 @@ def draw_all(frame: pd.DataFrame, loaded: Loaded) -> tuple[Shown, ...]:
     return tuple(shown)
 
 
-def render(loaded: Loaded, frame: pd.DataFrame, shown: tuple[Shown, ...]) -> str:
-    """The text of report.md."""
+def template(name: str) -> jinja2.Template:
+    """A template of this package, for Markdown: an undefined name is an error, the filter `cell` keeps tables whole."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=jinja2.select_autoescape(),  # Markdown is left as it is
@@ -78,7 +78,12 @@ def render(loaded: Loaded, frame: pd.DataFrame, shown: tuple[Shown, ...]) -> str
         keep_trailing_newline=True,
     )
     environment.filters["cell"] = lambda text: str(text).replace("<", "&lt;").replace("|", "\\|").replace("\n", " ")
-    return environment.get_template("report.md.jinja").render(
+    return environment.get_template(name)
+
+
+def render(loaded: Loaded, frame: pd.DataFrame, shown: tuple[Shown, ...]) -> str:
+    """The text of report.md."""
+    return template("report.md.jinja").render(
         loaded=loaded,
         loud=loud_lines(loaded),
         machine=machine_lines(loaded.environment),

@@ -191,8 +191,6 @@ def _check_gpu(replica: Replica) -> None:
             find_ceiling(resource, gpu.roofs)
     except MissingCeiling as error:
         raise MissingCeiling(f"{gpu.name}: {error}") from None
-    if replica.gpus > 1 and gpu.link_bytes_per_s is None:
-        raise MissingCeiling(f"{gpu.name}: the bandwidth between its GPUs is not known; use --gpus 1 or another GPU")
 
 
 def _split(batch: Sizes, context: Sizes) -> Iterator[tuple[Sizes, Sizes]]:

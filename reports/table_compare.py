@@ -98,24 +98,6 @@ class TableComparison:
     notes: tuple[str, ...]
 
 
-def napkin_s(frame: pd.DataFrame) -> FloatArray:
-    """Least time of each row of `Imported.frame` by the datasheet of its GPU; NaN where that has no such roof.
-
-    matmul max(2 m n k / peak, (m k + m n) a + k n w over DRAM); attention 4 heads head_dim FLOP for each pair of a
-    query and a key within its window, Q and O in 16 bits and the keys and values met in v bytes; a collective W S /
-    link, one direction, W = (n-1)/n, for all_reduce what a switch that reduces leaves, 1 + 1/n. a, w, v: bytes of the
-    format computed with (which decides the peak), of the weights, of the cache.
-    """
-    bounds, _ = _bounds(frame)
-    return bounds
-
-
-def missing_roofs(frame: pd.DataFrame) -> Mapping[str, int]:
-    """Why `napkin_s` is NaN, and for how many rows."""
-    _, missing = _bounds(frame)
-    return missing
-
-
 def merge_repeats(frame: pd.DataFrame) -> pd.DataFrame:
     """One row for each shape, table and kernel: repeated measurements become their median, in order of first sight."""
     keys = [name for name in frame.columns if name != "time_s"]
@@ -134,7 +116,7 @@ def compare_tables(imported: Imported) -> TableComparison:
         raise BadRecord(f"nothing to compare: all rows are of {sides[0]}" if sides else "the tables have no usable row")
     if len(sides) > MAX_SIDES:
         raise BadRecord(f"{len(sides)} {by}s side by side are too many: compare at most {MAX_SIDES}")
-    bounds, missing = _bounds(frame)
+    bounds, missing = napkin_s(frame)
     frame = frame.assign(side=frame[by].astype(object), napkin_s=bounds, format=_format_text(frame))
     rows = [
         row
@@ -182,8 +164,15 @@ def draw_table_comparison(comparison: TableComparison) -> Figure:
     return figure
 
 
-def _bounds(frame: pd.DataFrame) -> tuple[FloatArray, Mapping[str, int]]:
-    """The least time of each row, and why how many have none."""
+def napkin_s(frame: pd.DataFrame) -> tuple[FloatArray, Mapping[str, int]]:
+    """Least time of each row of `Imported.frame` by the datasheet of its GPU, NaN where that has no such roof; and why
+    how many rows have none.
+
+    matmul max(2 m n k / peak, (m k + m n) a + k n w over DRAM); attention 4 heads head_dim FLOP for each pair of a
+    query and a key within its window, Q and O in 16 bits and the keys and values met in v bytes; a collective W S /
+    link, one direction, W = (n-1)/n, for all_reduce what a switch that reduces leaves, 1 + 1/n. a, w, v: bytes of the
+    format computed with (which decides the peak), of the weights, of the cache.
+    """
     bounds = np.full(len(frame), np.nan)
     missing: dict[str, int] = {}
     machines = frame[list(_MACHINE)].astype(object).reset_index(drop=True)

@@ -15,7 +15,6 @@ from torch.nn import functional
 
 from predict.errors import BadQuantity
 from predict.memory import (
-    FULL_RECOMPUTE_OVERHEAD,
     OPTIMIZERS,
     RUNTIME_OVERHEAD_BYTES,
     WEIGHT_FORMATS,
@@ -416,11 +415,6 @@ def test_selective_recomputation_costs_gpt3_2_7_percent_and_mt_nlg_1_6():
 def test_the_selective_overhead_is_s_over_6h_for_short_sequences():
     # (1 + 2x)/(1 + x) - 1 = x/(1 + x), x = s/6h = 1/60,000, with the logits of 1000 layers negligible.
     assert selective_flop_overhead(1, 10_000, 1000, 1) == pytest.approx(1 / 60_000, rel=1e-4)
-
-
-def test_full_recomputation_costs_a_third():
-    # One more forward pass, 2N, on 6N.
-    assert pytest.approx((6 + 2) / 6 - 1) == FULL_RECOMPUTE_OVERHEAD
 
 
 @given(dims, dims, dims, dims)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from predict.errors import BadQuantity
+from predict.errors import BadQuantity, MissingCeiling
 from predict.gpus import GPUS
 from predict.passes import Logits, Mask, Numerics, forward
 from predict.presets import find_model
@@ -57,9 +57,11 @@ def test_one_gpu_sends_nothing():
     assert Resource.LINK not in terms(Replica(LLAMA_8B, H100).decode(1, 100))
 
 
-def test_an_unknown_link_is_left_out():
+def test_an_unknown_link_is_not_a_link_without_cost():
     alone = replace(H100, link_bytes_per_s=None)
-    assert Resource.LINK not in terms(Replica(LLAMA_8B, alone, gpus=2).decode(1, 100))
+    with pytest.raises(MissingCeiling, match="h100-sxm: the bandwidth between its GPUs is not known"):
+        Replica(LLAMA_8B, alone, gpus=2).decode(1, 100)
+    assert Resource.LINK not in terms(Replica(LLAMA_8B, alone).decode(1, 100))
 
 
 @pytest.mark.parametrize("gpus", [2, 4, 8, 16])

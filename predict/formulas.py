@@ -3,7 +3,7 @@
 import difflib
 import inspect
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from numpy.typing import ArrayLike
@@ -71,6 +71,7 @@ FORMULAS: Mapping[str, Formula] = MappingProxyType(
                 speculation.best_k,
                 speculation.batch_speedup,
                 speculation.implied_acceptance,
+                speculation.tree_expected_tokens,
                 speculation.medusa_speedup,
                 parallel.all_reduce_s,
                 parallel.all_gather_s,
@@ -128,9 +129,12 @@ def evaluate(name: str, arguments: Mapping[str, str]) -> object:
 
 
 def _read(name: str, text: str, annotation: object) -> object:
-    """A number; a list where lengths are wanted; true or false; the name of a recomputation."""
+    """A number; a list where lengths are wanted, lists between semicolons for a tree; true or false; the name of a
+    recomputation."""
     if annotation is ArrayLike:
         return [_number(name, item) for item in text.split(",")]
+    if annotation in (Sequence[Sequence[float]], Iterable[Sequence[int]]):
+        return [[_number(name, item) for item in group.split(",")] for group in text.split(";")]
     if annotation is bool:
         if text not in ("true", "false"):
             raise BadQuantity(f"{name} must be true or false, not {text!r}")

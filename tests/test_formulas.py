@@ -13,7 +13,6 @@ NOT_FOR_THE_COMMAND_LINE = {
     "memory.find_optimizer",
     "memory.training_state",
     "memory.sharded_state",
-    "speculation.tree_expected_tokens",
 }
 
 
@@ -39,6 +38,9 @@ def test_numbers_lists_truth_values_and_policies_are_read():
     # (1 - 0.8^5) / (1 - 0.8) = 3.3616, over 4 x 0.15 + 1.
     assert evaluate("speedup", {"alpha": "0.8", "k": "4", "c": "0.15"}) == pytest.approx(2.101)
     assert evaluate("static_batch_utilization", {"lengths": "500,10"}) == 0.51
+    # A tree: two guesses of the first head, and one of the second below its best: 1 + 0.6 + 0.2 + 0.6 * 0.5.
+    tree = {"acceptance": "0.6,0.2;0.5", "tree": "0;1;0,0"}
+    assert evaluate("tree_expected_tokens", tree) == pytest.approx(2.1)
     layer = {"batch": "1", "seq": "1024", "hidden": "768", "heads": "12"}
     assert evaluate("activation_bytes_per_layer", {**layer, "recompute": "flash"}) == 34 * 1024 * 768
     assert evaluate("activation_bytes_per_layer", {**layer, "dropout": "false"}) == 50_339_840

@@ -1,6 +1,7 @@
 """What an op needs to be measured: inputs and implementations. The only place where predict and kernels meet."""
 
 import functools
+import math
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,16 +10,16 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from kernels.catalog import Implementation, list_implementations
-from kernels.constants import FILL_VALUE
+from kernels.catalog import Implementation, Result, list_implementations
+from kernels.constants import FILL_VALUE, INT4_GROUP, INT4_PER_WORD
 from kernels.precision import TORCH_DTYPES
 from kernels.unsupported import Unsupported
 from predict.errors import BadWorkload
-from predict.units import GIB
+from predict.units import GIB, DType, find_dtype
 from predict.workloads import Workload
 
 Inputs = tuple[Tensor, ...]
-Run = Callable[..., Tensor]
+Run = Callable[..., Result]
 
 IMPLEMENTATIONS: tuple[Implementation, ...] = list_implementations()
 
@@ -38,15 +39,38 @@ class Maker:
         """Normal with standard deviation `scale`. Never zeros: they hide errors and draw less power."""
         return torch.randn(shape, dtype=self.dtype, device=self.device, generator=self.generator).mul_(scale)
 
+    def quantised(self, *shape: int) -> Tensor:
+        """Normal numbers rounded to the 8-bit dtype: as they are to fp8, of standard deviation 32 to int8."""
+        if self.dtype != torch.int8:
+            wide = torch.randn(shape, dtype=torch.float16, device=self.device, generator=self.generator)
+            return wide.to(self.dtype)
+        return self.int8(*shape)
+
+    def int8(self, *shape: int) -> Tensor:
+        """Normal whole numbers of standard deviation 32, cut off at 127."""
+        wide = torch.randn(shape, dtype=torch.float16, device=self.device, generator=self.generator)
+        return wide.mul_(32).round_().clamp_(-127, 127).to(torch.int8)
+
+    def words(self, *shape: int) -> Tensor:
+        """int32 whose bits are all random."""
+        return torch.randint(-(2**31), 2**31, shape, dtype=torch.int32, device=self.device, generator=self.generator)
+
+    def scales(self, *shape: int, mean: float, dtype: torch.dtype | None = None) -> Tensor:
+        """Positive numbers, uniform from half of `mean` to one and a half."""
+        uniform = torch.rand(shape, dtype=torch.float32, device=self.device, generator=self.generator)
+        return uniform.add_(0.5).mul_(mean).to(dtype or self.dtype)
+
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """How an op is called: its input tensors, which of them is the output (None where it is returned), and which
-    dimensions its functions take by keyword because they cannot be read off the shapes."""
+    """How an op is called: its input tensors, which of them is the output (None where it is returned), which
+    dimensions its functions take by keyword because they cannot be read off the shapes, and the format of its result
+    (None where it is the workload's)."""
 
     make_inputs: Callable[[Workload, Maker], Inputs]
     output: int | None = None
     keywords: tuple[str, ...] = ()
+    result_format: str | None = None
 
 
 def implementation_names(op: str, device: str) -> tuple[str, ...]:
@@ -78,6 +102,12 @@ def bind(run: Run, workload: Workload) -> Run:
     return functools.partial(run, **{name: workload.dims[name] for name in CASES[workload.op].keywords})
 
 
+def result_format(workload: Workload) -> DType:
+    """The format whose rounding the result of a workload shows."""
+    name = CASES[workload.op].result_format
+    return workload.dtype if name is None else find_dtype(name)
+
+
 def make_inputs(workload: Workload, device: torch.device, *, index: int) -> Inputs:
     """The `index`-th input set of a workload: reproducible, and different for each index."""
     generator = torch.Generator(device).manual_seed(zlib.crc32(workload.id.encode()) + index)
@@ -88,7 +118,7 @@ def make_inputs(workload: Workload, device: torch.device, *, index: int) -> Inpu
 def needed_bytes(workload: Workload, name: str) -> float:
     """Device memory that a case needs: inputs, the output, what checking it takes, and working memory."""
     amounts = workload.amounts
-    outputs = float(amounts.bytes_written) / workload.dtype.bytes
+    outputs = float(amounts.bytes_written) / result_format(workload).bytes
     checking = outputs * 8 * 5  # fp64 reference, baseline, and what comparing them with the output makes
     needed = float(amounts.bytes) + checking + REFERENCE_SCRATCH_BYTES
     if workload.op == "attention_prefill" and name in _MATERIALISES_SCORES:
@@ -101,6 +131,42 @@ def _matmul_inputs(workload: Workload, maker: Maker) -> Inputs:
     """Activations (m, k), and a weight stored (n, k) as linear layers do, passed as its (k, n) view."""
     m, n, k = (workload.dims[name] for name in "mnk")
     return maker.normal(m, k), maker.normal(n, k).t()
+
+
+def _scaled_inputs(workload: Workload, maker: Maker) -> Inputs:
+    """8-bit activations and weight, and a scale for each of their rows that keeps the products near 1."""
+    m, n, k = (workload.dims[name] for name in "mnk")
+    a, weight = maker.quantised(m, k), maker.quantised(n, k)
+    mean = k**-0.25 / (32 if maker.dtype == torch.int8 else 1)
+    return a, weight.t(), *(maker.scales(rows, mean=mean, dtype=torch.float32) for rows in (m, n))
+
+
+def _w8a16_inputs(workload: Workload, maker: Maker) -> Inputs:
+    m, n, k = (workload.dims[name] for name in "mnk")
+    return maker.normal(m, k), maker.int8(n, k), maker.scales(n, mean=1 / 32)
+
+
+def _w4a16_inputs(workload: Workload, maker: Maker) -> Inputs:
+    m, n, k = (workload.dims[name] for name in "mnk")
+    return maker.normal(m, k), maker.words(n, k // INT4_PER_WORD), maker.scales(n, k // INT4_GROUP, mean=1 / 4)
+
+
+def _rows(count: int, *, weighted: bool) -> Callable[[Workload, Maker], Inputs]:
+    """`count` tensors of shape (rows, cols), and where `weighted` one of (cols,) around 1."""
+
+    def make(workload: Workload, maker: Maker) -> Inputs:
+        rows, cols = (workload.dims[name] for name in ("rows", "cols"))
+        tensors = tuple(maker.normal(rows, cols) for _ in range(count))
+        return (*tensors, maker.scales(cols, mean=1.0)) if weighted else tensors
+
+    return make
+
+
+def _rope_inputs(workload: Workload, maker: Maker) -> Inputs:
+    """Vectors, and the cosines and sines of random angles."""
+    tokens, heads, head_dim = (workload.dims[name] for name in ("tokens", "heads", "head_dim"))
+    angles = maker.scales(tokens, head_dim // 2, mean=2 * math.pi, dtype=torch.float32)
+    return maker.normal(tokens, heads, head_dim), angles.cos().to(maker.dtype), angles.sin().to(maker.dtype)
 
 
 def _kv_shape(workload: Workload, length: str) -> tuple[int, int, int, int]:
@@ -160,6 +226,14 @@ def _launch_inputs(_: Workload, maker: Maker) -> Inputs:
 CASES: Mapping[str, Case] = MappingProxyType(
     {
         "matmul": Case(_matmul_inputs),
+        "matmul_scaled": Case(_scaled_inputs, result_format="bf16"),
+        "matmul_w8a16": Case(_w8a16_inputs),
+        "matmul_w4a16": Case(_w4a16_inputs),
+        "rmsnorm": Case(_rows(1, weighted=True)),
+        "add_rmsnorm": Case(_rows(2, weighted=True)),
+        "softmax": Case(_rows(1, weighted=False)),
+        "swiglu": Case(_rows(2, weighted=False)),
+        "rope": Case(_rope_inputs),
         "attention_prefill": Case(_prefill_inputs),
         "attention_decode": Case(_decode_inputs),
         "generate_cached": Case(_cached_inputs),

@@ -4,6 +4,8 @@ The allowed error is a small multiple of what an independent, plain computation 
 inputs (so it scales with depth, magnitude and dtype by itself), plus a few units of the dtype's rounding.
 """
 
+from collections.abc import Sequence
+
 import torch
 
 from bench.record import Check
@@ -16,6 +18,15 @@ UNIT_ROUNDOFF = {"fp64": 2.0**-53, "fp32": 2.0**-24, "tf32": 2.0**-11, "fp16": 2
 
 # What summing thousands of terms in another order may cost, relative to the result, by the accumulator.
 ACCUMULATION_FP32, ACCUMULATION_FP64 = 1e-5, 1e-13
+
+
+def check_all(
+    actual: Sequence[torch.Tensor], reference: Sequence[torch.Tensor], baseline: Sequence[torch.Tensor], dtype: DType
+) -> Check:
+    """Compare each tensor of a result with its own reference. Returns the check that is nearest to its bounds, or
+    farthest beyond them."""
+    checks = [check(*each, dtype) for each in zip(actual, reference, baseline, strict=True)]
+    return max(checks, key=lambda each: max(each.relative_error / each.relative_bound, each.max_error / each.max_bound))
 
 
 def check(actual: torch.Tensor, reference: torch.Tensor, baseline: torch.Tensor, dtype: DType) -> Check:

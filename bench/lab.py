@@ -8,12 +8,22 @@ from dataclasses import dataclass
 import psutil
 import torch
 
-from bench.cases import CASES, Inputs, Run, bind, find_implementation, make_inputs, needed_bytes
-from bench.check import check
+from bench.cases import (
+    CASES,
+    Inputs,
+    Run,
+    bind,
+    find_implementation,
+    make_inputs,
+    needed_bytes,
+    result_format,
+)
+from bench.check import check_all
 from bench.env import ABNORMAL_THROTTLE, NvmlMonitor, environment
 from bench.measure import Budget, Monitor, measure
 from bench.record import Check, Environment, Measurement, Status
 from bench.timer import CudaTimer, Preparation, Timer, WallTimer
+from kernels.catalog import Result
 from predict.units import binary_bytes
 from predict.workloads import Workload
 
@@ -54,13 +64,13 @@ class Truth:
 
     source: tuple[Workload, Run]  # what was computed, and the reference that did
     inputs: Inputs
-    reference: torch.Tensor
-    baseline: torch.Tensor
+    reference: tuple[torch.Tensor, ...]
+    baseline: tuple[torch.Tensor, ...]
 
     @property
     def held_bytes(self) -> int:
         """Memory that these tensors occupy."""
-        return sum(tensor.nbytes for tensor in (*self.inputs, self.reference, self.baseline))
+        return sum(tensor.nbytes for tensor in (*self.inputs, *self.reference, *self.baseline))
 
 
 class Lab:
@@ -103,8 +113,8 @@ class Lab:
     def _find_truth(self, workload: Workload, reference: Run) -> Truth:
         inputs = make_inputs(workload, self._device, index=0)
         compute = bind(reference, workload)
-        low_precision = compute(*inputs, precision=workload.dtype.name)
-        return Truth((workload, reference), inputs, compute(*inputs), low_precision)
+        low_precision = _outputs(compute(*inputs, precision=workload.dtype.name))
+        return Truth((workload, reference), inputs, _outputs(compute(*inputs)), low_precision)
 
     def _check(self, run: Run, truth: Truth, workload: Workload) -> Check:
         given = CASES[workload.op].output
@@ -113,11 +123,12 @@ class Lab:
         else:
             # Made and freed at once: the allocator hands the block to the next tensor of its size, which is the output.
             # What a kernel does not write then stays NaN, rather than another implementation's right answer.
-            torch.full_like(truth.baseline, math.nan)
-        return check(run(*truth.inputs), truth.reference, truth.baseline, workload.dtype)
+            for output in truth.baseline:
+                torch.full_like(output, math.nan)
+        return check_all(_outputs(run(*truth.inputs)), truth.reference, truth.baseline, result_format(workload))
 
     def _measure(self, run: Run, truth: Truth, job: Job) -> Measurement:
-        def bind_set(index: int) -> Callable[[], torch.Tensor]:
+        def bind_set(index: int) -> Callable[[], Result]:
             inputs = truth.inputs if index == 0 else make_inputs(job.workload, self._device, index=index)
             return functools.partial(run, *inputs)
 
@@ -145,6 +156,11 @@ def make_lab(settings: Settings) -> Lab:
     if settings.device == "cpu":
         return Lab(described, WallTimer(), settings.budget, monitor=None)
     return Lab(described, CudaTimer(), settings.budget, NvmlMonitor())
+
+
+def _outputs(result: Result) -> tuple[torch.Tensor, ...]:
+    """The tensors of a result, of which most ops have one."""
+    return result if isinstance(result, tuple) else (result,)
 
 
 def _explain(checked: Check) -> str:

@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kernels.constants import ARCHITECTURES
+from kernels.constants import ARCHITECTURES, EIGHT_BIT, EIGHT_BIT_REASON
 from kernels.plan import TENSOR_CORE, VECTOR_ONLY, Launch, Target, check_tile_strides, find_target
 from kernels.precision import TORCH_DTYPES, dtype_name
 from kernels.shapes import AttentionSizes, check_dtype, prefill_sizes
@@ -18,7 +18,11 @@ from kernels.unsupported import Unsupported
 
 SUPPORTED_DTYPES = ("fp32", "bf16", "fp16")
 UNSUPPORTED_DTYPES: Mapping[str, str] = MappingProxyType(
-    {"fp64": "the kernel accumulates in fp32", "tf32": "fp32 attention is computed in full precision"}
+    {
+        "fp64": "the kernel accumulates in fp32",
+        "tf32": "fp32 attention is computed in full precision",
+        **dict.fromkeys(EIGHT_BIT, EIGHT_BIT_REASON),
+    }
 )
 SUPPORTED_ARCHITECTURES = ARCHITECTURES
 SUPPORTED_HEAD_DIMS = (64, 128)

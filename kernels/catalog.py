@@ -17,6 +17,8 @@ EVERYWHERE = ("cuda", "cpu")
 CUDA = ("cuda",)
 CPU = ("cpu",)
 
+Result = Tensor | tuple[Tensor, ...]
+
 FLOATS = ("fp64", "fp32", "bf16", "fp16")
 TO_FP32 = ("fp32", "bf16", "fp16")  # fused backends; which of them a device really takes, PyTorch says when asked
 
@@ -31,8 +33,8 @@ class Implementation:
 
     op: str
     name: str
-    run: Callable[..., Tensor]
-    reference: Callable[..., Tensor]
+    run: Callable[..., Result]
+    reference: Callable[..., Result]
     dtypes: tuple[str, ...] = FLOATS
     devices: tuple[str, ...] = EVERYWHERE
     architectures: tuple[int, ...] = ()
@@ -91,7 +93,7 @@ def _list_triton() -> tuple[Implementation, ...]:
     )
 
 
-def _triton(op: str, module: Any, run: Callable[..., Tensor], name: str = "triton") -> Implementation:
+def _triton(op: str, module: Any, run: Callable[..., Result], name: str = "triton") -> Implementation:
     """A row for a Triton kernel, with the dtypes and architectures that its module declares."""
     dtypes = tuple(dtype for dtype in module.SUPPORTED_DTYPES if dtype != "tf32")  # tf32 has functions of its own
     return Implementation(op, name, run, getattr(reference, op), dtypes, CUDA, module.SUPPORTED_ARCHITECTURES)

@@ -3,5 +3,12 @@
 # PTX targets of the supported GPUs: A100, A10 and RTX 30, L40 and RTX 40, H100 and H200, B200, RTX 50.
 ARCHITECTURES = (80, 86, 89, 90, 100, 120)
 
+# Formats of matmul_scaled, and why no other op takes them.
+EIGHT_BIT = ("fp8", "int8")
+EIGHT_BIT_REASON = "8-bit operands need scales, which this op does not take"
+
 TRIAD_SCALE = 3.0  # stream_triad: y = a + TRIAD_SCALE*b
 FILL_VALUE = 1.0  # stream_write: every element
+RMSNORM_EPS = 1e-6
+INT4_GROUP = 128  # weights along k that share one scale
+INT4_PER_WORD = 8  # in an int32

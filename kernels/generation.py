@@ -9,7 +9,7 @@ import triton.language as tl
 from torch import Tensor
 
 from kernels.attention import SUPPORTED_HEAD_DIMS, attention_prefill, check_heads
-from kernels.constants import ARCHITECTURES
+from kernels.constants import ARCHITECTURES, EIGHT_BIT, EIGHT_BIT_REASON
 from kernels.decode import attention_decode
 from kernels.matmul import matmul
 from kernels.plan import Launch, Target, find_target
@@ -18,7 +18,11 @@ from kernels.shapes import check_dtype, generate_cached_sizes, generate_uncached
 
 SUPPORTED_DTYPES = ("fp32", "bf16", "fp16")
 UNSUPPORTED_DTYPES: Mapping[str, str] = MappingProxyType(
-    {"fp64": "its matmul accumulates in fp32", "tf32": "fp32 attention is computed in full precision"}
+    {
+        "fp64": "its matmul accumulates in fp32",
+        "tf32": "fp32 attention is computed in full precision",
+        **dict.fromkeys(EIGHT_BIT, EIGHT_BIT_REASON),
+    }
 )
 SUPPORTED_ARCHITECTURES = ARCHITECTURES
 

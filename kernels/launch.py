@@ -7,14 +7,14 @@ import torch
 import triton
 from torch import Tensor
 
-from kernels.constants import ARCHITECTURES
+from kernels.constants import ARCHITECTURES, EIGHT_BIT
 from kernels.plan import Launch, Target, find_target
 from kernels.precision import TORCH_DTYPES
 from kernels.shapes import check_dtype, check_launch
 
 SUPPORTED_DTYPES = ("fp32",)
 UNSUPPORTED_DTYPES: Mapping[str, str] = MappingProxyType(
-    dict.fromkeys(("fp64", "tf32", "bf16", "fp16"), "nothing is computed, so one dtype says it all")
+    dict.fromkeys(("fp64", "tf32", "bf16", "fp16", *EIGHT_BIT), "nothing is computed, so one dtype says it all")
 )
 SUPPORTED_ARCHITECTURES = ARCHITECTURES
 

@@ -9,13 +9,15 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kernels.constants import ARCHITECTURES
+from kernels.constants import ARCHITECTURES, EIGHT_BIT, EIGHT_BIT_REASON
 from kernels.plan import TENSOR_CORE, TENSOR_CORE_NARROW, VECTOR_ONLY, Launch, Target, check_tile_strides, find_target
 from kernels.precision import TORCH_DTYPES, dtype_name
 from kernels.shapes import check_dtype, matmul_sizes
 
 SUPPORTED_DTYPES = ("fp32", "tf32", "bf16", "fp16")
-UNSUPPORTED_DTYPES: Mapping[str, str] = MappingProxyType({"fp64": "the kernel accumulates in fp32"})
+UNSUPPORTED_DTYPES: Mapping[str, str] = MappingProxyType(
+    {"fp64": "the kernel accumulates in fp32", **dict.fromkeys(EIGHT_BIT, EIGHT_BIT_REASON)}
+)
 SUPPORTED_ARCHITECTURES = ARCHITECTURES
 
 

@@ -15,6 +15,8 @@ TORCH_DTYPES: Mapping[str, torch.dtype] = MappingProxyType(
         "tf32": torch.float32,
         "bf16": torch.bfloat16,
         "fp16": torch.float16,
+        "fp8": torch.float8_e4m3fn,
+        "int8": torch.int8,
     }
 )
 

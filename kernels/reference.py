@@ -2,9 +2,9 @@
 
 `precision="fp64"` is the truth: inputs are upcast and everything is computed in float64. A lower precision is what a
 plain computation in that format gives, which tells how much error to allow a kernel: inputs, scores and probabilities
-are rounded to the format. ("fp32" sums in chunks, so as not to agree with a library bit by bit; "tf32" rounds what
-enters a product to 10 bits of mantissa and computes in fp32.) Work is done in blocks: beyond inputs and output, memory
-stays under about 1 GiB at any size.
+are rounded to the format. Row-wise ops round their result alone. ("fp32" sums in chunks, so as not to agree with a
+library bit by bit; "tf32" rounds what enters a product to 10 bits of mantissa and computes in fp32.) Work is done in
+blocks: beyond inputs and output, memory stays under about 1 GiB at any size.
 """
 
 import math
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from kernels.constants import FILL_VALUE, TRIAD_SCALE
+from kernels.constants import FILL_VALUE, INT4_GROUP, INT4_PER_WORD, RMSNORM_EPS, TRIAD_SCALE
 from kernels.precision import TORCH_DTYPES, fp32_matmul_precision, round_to_tf32
 from kernels.shapes import (
     check_launch,
@@ -22,7 +22,12 @@ from kernels.shapes import (
     generate_uncached_sizes,
     matmul_sizes,
     prefill_sizes,
+    rope_sizes,
+    row_sizes,
+    scaled_sizes,
     stream_size,
+    w4a16_sizes,
+    w8a16_sizes,
 )
 
 _BLOCK_BYTES = 128 * 2**20  # of one intermediate; several are alive at once
@@ -31,13 +36,107 @@ _FP32_CHUNK = 512  # elements of a reduction summed at a time in "fp32"
 
 def matmul(a: Tensor, b: Tensor, precision: str = "fp64") -> Tensor:
     """a: (m, k), b: (k, n). Returns a @ b: (m, n) in `precision`."""
-    sizes = matmul_sizes(a, b)
-    out = torch.empty(sizes.m, sizes.n, dtype=_dtype(precision), device=a.device)
-    step = _rows_per_block(sizes.k)
-    for columns in _blocks(sizes.n, step):
-        right = _enter(b[:, columns], precision)
-        for rows in _blocks(sizes.m, step):
-            out[rows, columns] = _product(_enter(a[rows], precision), right, precision)
+    matmul_sizes(a, b)
+    return _matmul_blocks(a, b, precision)
+
+
+def matmul_scaled(a: Tensor, b: Tensor, a_scale: Tensor, b_scale: Tensor, precision: str = "fp64") -> Tensor:
+    """a: (m, k), b: (k, n), fp8 or int8, a_scale: (m,), b_scale: (n,), fp32. Returns (a @ b) * a_scale * b_scale: (m,
+    n) in fp64; in every other precision the product is summed in fp32 and the result rounded to bf16."""
+    sizes = scaled_sizes(a, b, a_scale, b_scale)
+    inner = "fp64" if precision == "fp64" else "fp32"
+    out = torch.empty(sizes.m, sizes.n, dtype=_dtype("fp64" if precision == "fp64" else "bf16"), device=a.device)
+    for columns in _blocks(sizes.n, _rows_per_block(max(sizes.k, sizes.m))):
+        product = _matmul_blocks(a, b[:, columns], inner)
+        out[:, columns] = product * a_scale[:, None].to(product.dtype) * b_scale[columns].to(product.dtype)
+    return out
+
+
+def matmul_w8a16(x: Tensor, weight: Tensor, scale: Tensor, precision: str = "fp64") -> Tensor:
+    """x: (m, k), weight: (n, k) int8, scale: (n,). Returns x @ (weight * scale)^T: (m, n) in `precision`, to which the
+    weights are rounded once they are scaled."""
+    sizes = w8a16_sizes(x, weight, scale)
+    out = torch.empty(sizes.m, sizes.n, dtype=_dtype(precision), device=x.device)
+    for rows in _blocks(sizes.n, _rows_per_block(sizes.k)):
+        dense = weight[rows].double() * scale[rows, None].double()
+        out[:, rows] = matmul(_enter(x, precision), _enter(dense, precision).t(), precision)
+    return out
+
+
+def matmul_w4a16(x: Tensor, packed: Tensor, scales: Tensor, precision: str = "fp64") -> Tensor:
+    """x: (m, k), packed: (n, k/8) int32, scales: (n, k/128). Returns x @ W^T: (m, n) in `precision`, to which the
+    weights are rounded once they are scaled; `unpack_int4` says what W is."""
+    sizes = w4a16_sizes(x, packed, scales)
+    out = torch.empty(sizes.m, sizes.n, dtype=_dtype(precision), device=x.device)
+    for rows in _blocks(sizes.n, _rows_per_block(sizes.k)):
+        dense = unpack_int4(packed[rows]).double() * scales[rows].double().repeat_interleave(INT4_GROUP, dim=1)
+        out[:, rows] = matmul(_enter(x, precision), _enter(dense, precision).t(), precision)
+    return out
+
+
+def unpack_int4(packed: Tensor) -> Tensor:
+    """packed: (n, k/8) int32. Returns (n, k) int8 in -8..7.
+
+    A group of 128 weights of a row is 16 words; bits 4i to 4i+3 of word j hold weight 16i + j of the group, plus 8: one
+    shift and mask of a block of words gives 16 weights that are neighbours.
+    """
+    n, words = packed.shape
+    words_per_group = INT4_GROUP // INT4_PER_WORD
+    grouped = packed.view(n, words // words_per_group, 1, words_per_group)
+    shifts = torch.arange(0, 32, 4, dtype=torch.int32, device=packed.device).view(1, 1, -1, 1)
+    return (((grouped >> shifts) & 0xF) - 8).to(torch.int8).view(n, words * INT4_PER_WORD)
+
+
+def rmsnorm(x: Tensor, weight: Tensor, precision: str = "fp64") -> Tensor:
+    """x: (rows, cols), weight: (cols,). Returns x / sqrt(mean(x^2) + RMSNORM_EPS) * weight, row by row."""
+    sizes = row_sizes("rmsnorm", x, weight=weight)
+    out = torch.empty(x.shape, dtype=_dtype(precision), device=x.device)
+    for rows in _blocks(sizes.rows, _rows_per_block(sizes.cols)):
+        out[rows] = _normalise(_wide(x[rows], precision), weight)
+    return out
+
+
+def add_rmsnorm(x: Tensor, residual: Tensor, weight: Tensor, precision: str = "fp64") -> tuple[Tensor, Tensor]:
+    """x, residual: (rows, cols), weight: (cols,). Returns the rmsnorm of their sum, and the sum. The norm is that of
+    the unrounded sum."""
+    sizes = row_sizes("add_rmsnorm", x, residual, weight=weight)
+    normed, total = (torch.empty(x.shape, dtype=_dtype(precision), device=x.device) for _ in range(2))
+    for rows in _blocks(sizes.rows, _rows_per_block(sizes.cols)):
+        wide = _wide(x[rows], precision) + residual[rows]
+        normed[rows], total[rows] = _normalise(wide, weight), wide
+    return normed, total
+
+
+def softmax(x: Tensor, precision: str = "fp64") -> Tensor:
+    """x: (rows, cols). Returns exp(x - max) / sum(exp(x - max)), row by row."""
+    sizes = row_sizes("softmax", x)
+    out = torch.empty(x.shape, dtype=_dtype(precision), device=x.device)
+    for rows in _blocks(sizes.rows, _rows_per_block(sizes.cols)):
+        wide = _wide(x[rows], precision)
+        weights = (wide - wide.amax(dim=1, keepdim=True)).exp_()
+        out[rows] = weights / weights.sum(dim=1, keepdim=True)
+    return out
+
+
+def swiglu(gate: Tensor, up: Tensor, precision: str = "fp64") -> Tensor:
+    """gate, up: (rows, cols). Returns gate / (1 + exp(-gate)) * up."""
+    sizes = row_sizes("swiglu", gate, up)
+    out = torch.empty(gate.shape, dtype=_dtype(precision), device=gate.device)
+    for rows in _blocks(sizes.rows, _rows_per_block(sizes.cols)):
+        wide = _wide(gate[rows], precision)
+        out[rows] = wide / (1 + (-wide).exp_()) * up[rows]
+    return out
+
+
+def rope(x: Tensor, cos: Tensor, sin: Tensor, precision: str = "fp64") -> Tensor:
+    """x: (tokens, heads, head_dim), cos, sin: (tokens, head_dim/2). Returns x with each pair (x[i], x[i + head_dim/2])
+    turned: (a*cos - b*sin, b*cos + a*sin)."""
+    sizes = rope_sizes(x, cos, sin)
+    out = torch.empty(x.shape, dtype=_dtype(precision), device=x.device)
+    for tokens in _blocks(sizes.tokens, _rows_per_block(sizes.heads * sizes.head_dim)):
+        lower, upper = _wide(x[tokens], precision).chunk(2, dim=-1)
+        cosine, sine = cos[tokens, None].to(lower.dtype), sin[tokens, None].to(lower.dtype)
+        out[tokens] = torch.cat((lower * cosine - upper * sine, upper * cosine + lower * sine), dim=-1)
     return out
 
 
@@ -153,6 +252,28 @@ def launch(x: Tensor, precision: str = "fp64") -> Tensor:
     """x: (1,), holding FILL_VALUE. Returns FILL_VALUE: an op that only starts leaves what it was given."""
     check_launch(x)
     return torch.full((1,), FILL_VALUE, dtype=_dtype(precision), device=x.device)
+
+
+def _matmul_blocks(a: Tensor, b: Tensor, precision: str) -> Tensor:
+    """Product of a (m, k) and b (k, n) in `precision`, a block of each at a time."""
+    (m, k), n = a.shape, b.shape[1]
+    out = torch.empty(m, n, dtype=_dtype(precision), device=a.device)
+    step = _rows_per_block(k)
+    for columns in _blocks(n, step):
+        right = _enter(b[:, columns], precision)
+        for rows in _blocks(m, step):
+            out[rows, columns] = _product(_enter(a[rows], precision), right, precision)
+    return out
+
+
+def _wide(x: Tensor, precision: str) -> Tensor:
+    """X in the format that a row-wise op computes in: fp64, or fp32 for every other precision."""
+    return x.double() if precision == "fp64" else x.float()
+
+
+def _normalise(x: Tensor, weight: Tensor) -> Tensor:
+    """x: (rows, cols), fp32 or fp64. Returns its rmsnorm in the same format."""
+    return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + RMSNORM_EPS) * weight.to(x.dtype)
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None, precision: str) -> Tensor:

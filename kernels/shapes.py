@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from kernels.constants import INT4_GROUP, INT4_PER_WORD
 from kernels.precision import TORCH_DTYPES, dtype_name
 from kernels.unsupported import Unsupported
 
@@ -17,6 +18,23 @@ class MatmulSizes:
     m: int
     n: int
     k: int
+
+
+@dataclass(frozen=True, slots=True)
+class RowSizes:
+    """Sizes of an op on each row of a matrix by itself."""
+
+    rows: int
+    cols: int
+
+
+@dataclass(frozen=True, slots=True)
+class RopeSizes:
+    """Sizes of a rotary embedding: `heads` vectors of head_dim numbers for each token."""
+
+    tokens: int
+    heads: int
+    head_dim: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +85,71 @@ def check_rank(op: str, name: str, tensor: Tensor, dims: str) -> None:
 
 def matmul_sizes(a: Tensor, b: Tensor) -> MatmulSizes:
     """Sizes of a (m, k) times b (k, n)."""
-    check_rank("matmul", "a", a, "m k")
-    check_rank("matmul", "b", b, "k n")
-    check_alike("matmul", a=a, b=b)
-    (m, k), (rows, n) = a.shape, b.shape
-    if k != rows:
-        raise ValueError(f"matmul: a has {k} columns but b has {rows} rows; they must be equal")
-    return MatmulSizes(m, n, k)
+    return _product_sizes("matmul", a, b)
+
+
+def scaled_sizes(a: Tensor, b: Tensor, a_scale: Tensor, b_scale: Tensor) -> MatmulSizes:
+    """Sizes of a (m, k) times b (k, n), 8 bits each, with fp32 scales of shape (m,) and (n,)."""
+    op = "matmul_scaled"
+    sizes = _product_sizes(op, a, b)
+    for name, scale, length in (("a_scale", a_scale, sizes.m), ("b_scale", b_scale, sizes.n)):
+        _check_scale(op, name, scale, (length,), torch.float32, a.device)
+    return sizes
+
+
+def w8a16_sizes(x: Tensor, weight: Tensor, scale: Tensor) -> MatmulSizes:
+    """Sizes of x (m, k) times an int8 weight (n, k) with scale (n,) in x's dtype."""
+    op = "matmul_w8a16"
+    check_rank(op, "x", x, "m k")
+    check_rank(op, "weight", weight, "n k")
+    check_alike(op, x=x)
+    m, k = x.shape
+    _check_weight(op, weight, k, torch.int8, x.device)
+    _check_scale(op, "scale", scale, (len(weight),), x.dtype, x.device)
+    return MatmulSizes(m, len(weight), k)
+
+
+def w4a16_sizes(x: Tensor, packed: Tensor, scales: Tensor) -> MatmulSizes:
+    """Sizes of x (m, k) times an int4 weight packed into int32 (n, k/8), with scales (n, k/128) in x's dtype."""
+    op = "matmul_w4a16"
+    check_rank(op, "x", x, "m k")
+    check_rank(op, "packed", packed, "n k/8")
+    check_alike(op, x=x)
+    m, k = x.shape
+    if k % INT4_GROUP:
+        raise Unsupported(f"{op}: k={k} is not supported; supported: multiples of {INT4_GROUP}, a scale for each")
+    _check_weight(op, packed, k // INT4_PER_WORD, torch.int32, x.device)
+    _check_scale(op, "scales", scales, (len(packed), k // INT4_GROUP), x.dtype, x.device)
+    return MatmulSizes(m, len(packed), k)
+
+
+def row_sizes(op: str, x: Tensor, *others: Tensor, weight: Tensor | None = None) -> RowSizes:
+    """Sizes of x (rows, cols); `others` are alike, `weight` has shape (cols,)."""
+    tensors = {"x": x, **{f"input {index}": other for index, other in enumerate(others, 1)}}
+    for name, tensor in tensors.items():
+        check_rank(op, name, tensor, "rows cols")
+        if tensor.shape != x.shape:
+            raise ValueError(f"{op}: {name} must have shape {tuple(x.shape)}, not {tuple(tensor.shape)}")
+    if weight is not None:
+        tensors["weight"] = weight
+        if weight.shape != x.shape[1:]:
+            raise ValueError(f"{op}: weight must have shape {tuple(x.shape[1:])}, not {tuple(weight.shape)}")
+    check_alike(op, **tensors)
+    return RowSizes(*x.shape)
+
+
+def rope_sizes(x: Tensor, cos: Tensor, sin: Tensor) -> RopeSizes:
+    """Sizes of x (tokens, heads, head_dim), turned by cos and sin (tokens, head_dim/2)."""
+    op = "rope"
+    check_rank(op, "x", x, "tokens heads head_dim")
+    check_alike(op, x=x, cos=cos, sin=sin)
+    tokens, heads, head_dim = x.shape
+    if head_dim % 2:
+        raise ValueError(f"{op}: head_dim={head_dim} must be even")
+    for name, tensor in (("cos", cos), ("sin", sin)):
+        if tensor.shape != (tokens, head_dim // 2):
+            raise ValueError(f"{op}: {name} must have shape {(tokens, head_dim // 2)}, not {tuple(tensor.shape)}")
+    return RopeSizes(tokens, heads, head_dim)
 
 
 def prefill_sizes(q: Tensor, k: Tensor, v: Tensor) -> AttentionSizes:
@@ -144,6 +220,36 @@ def check_launch(x: Tensor) -> None:
     """Raise ValueError unless x has shape (1,)."""
     if x.shape != (1,):
         raise ValueError(f"launch: x must have shape (1,), not {tuple(x.shape)}")
+
+
+def _product_sizes(op: str, a: Tensor, b: Tensor) -> MatmulSizes:
+    check_rank(op, "a", a, "m k")
+    check_rank(op, "b", b, "k n")
+    check_alike(op, a=a, b=b)
+    (m, k), (rows, n) = a.shape, b.shape
+    if k != rows:
+        raise ValueError(f"{op}: a has {k} columns but b has {rows} rows; they must be equal")
+    return MatmulSizes(m, n, k)
+
+
+def _check_weight(op: str, weight: Tensor, columns: int, dtype: torch.dtype, device: torch.device) -> None:
+    """Raise ValueError unless a quantised weight is a (n, columns) tensor of `dtype` on `device`."""
+    if weight.dtype != dtype or weight.device != device:
+        wanted, given = f"{dtype_name(dtype)} on {device}", f"{dtype_name(weight.dtype)} on {weight.device}"
+        raise ValueError(f"{op}: the weight must be {wanted}, not {given}")
+    if weight.shape[1] != columns or not weight.numel():
+        raise ValueError(f"{op}: the weight must have shape (n, {columns}), not {tuple(weight.shape)}")
+
+
+def _check_scale(
+    op: str, name: str, scale: Tensor, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
+) -> None:
+    """Raise ValueError unless `scale` is a contiguous tensor of this shape, dtype and device."""
+    if tuple(scale.shape) != shape or scale.dtype != dtype or scale.device != device or not scale.is_contiguous():
+        raise ValueError(
+            f"{op}: {name} must be contiguous, of shape {shape} and {dtype_name(dtype)} on {device}; it is of shape"
+            f" {tuple(scale.shape)} and {dtype_name(scale.dtype)} on {scale.device}"
+        )
 
 
 def _check_kv(op: str, k: Tensor, v: Tensor, expected: tuple[int, ...]) -> None:

@@ -9,13 +9,18 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kernels.constants import ARCHITECTURES, FILL_VALUE, TRIAD_SCALE
+from kernels.constants import ARCHITECTURES, EIGHT_BIT, FILL_VALUE, TRIAD_SCALE
 from kernels.plan import Launch, Target, find_target
 from kernels.precision import TORCH_DTYPES
 from kernels.shapes import check_dtype, stream_size
 
 SUPPORTED_DTYPES = ("fp64", "fp32", "bf16", "fp16")
-UNSUPPORTED_DTYPES: Mapping[str, str] = MappingProxyType({"tf32": "only tensor cores know it; in memory it is fp32"})
+UNSUPPORTED_DTYPES: Mapping[str, str] = MappingProxyType(
+    {
+        "tf32": "only tensor cores know it; in memory it is fp32",
+        **dict.fromkeys(EIGHT_BIT, "bytes are bytes: bf16 shows the same"),
+    }
+)
 SUPPORTED_ARCHITECTURES = ARCHITECTURES
 
 

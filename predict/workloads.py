@@ -1,8 +1,9 @@
 """FLOP and bytes of each op. One function per op, and its docstring is the napkin.
 
 Convention: a multiply-add is 2 FLOP; only compulsory traffic counts (each input read once, each output written once,
-intermediates stay on chip); causal attention counts the half that is computed; softmax, norms and address arithmetic
-are not counted. Dimensions are whole numbers, or float64 arrays (exact up to 2**53) for a whole sweep at once.
+intermediates stay on chip); causal attention counts the half that is computed; softmax and norms inside another op
+and address arithmetic are not counted. Dimensions are whole numbers, or float64 arrays (exact up to 2**53) for a whole
+sweep at once.
 """
 
 import functools
@@ -21,6 +22,18 @@ from predict.units import DType
 FloatArray = NDArray[np.float64]
 Count = int | FloatArray
 Number = float | FloatArray
+
+INT4_GROUP = 128  # weights along k that share one scale
+_FP32_BYTES, _BF16_BYTES = 4, 2
+
+# The formats that an op is about, where it is not about all of them.
+_FORMATS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"matmul_scaled": ("fp8", "int8"), "matmul_w8a16": ("bf16", "fp16"), "matmul_w4a16": ("bf16", "fp16")}
+)
+# (dimension, divisor): what a dimension must be a multiple of.
+_DIVISORS: Mapping[str, tuple[str, int]] = MappingProxyType(
+    {"matmul_w4a16": ("k", INT4_GROUP), "rope": ("head_dim", 2)}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +95,40 @@ def matmul(m: Count, n: Count, k: Count, dtype: DType) -> Amounts:
     return Amounts(
         flop_by_unit={matmul_unit(dtype): 2 * m * n * k},
         bytes_read=(m * k + k * n) * dtype.bytes,
+        bytes_written=m * n * dtype.bytes,
+        launches=1,
+    )
+
+
+def matmul_scaled(m: Count, n: Count, k: Count, dtype: DType) -> Amounts:
+    """C[m,n] = (A[m,k] @ B[k,n]) * a_scale[m] * b_scale[n] with 8-bit operands (W8A8: fp8 e4m3 or int8): half of bf16's
+    bytes and twice its rate. One fp32 scale for each row of A and column of B; the result is bf16."""
+    return Amounts(
+        flop_by_unit={matmul_unit(dtype): 2 * m * n * k},
+        bytes_read=(m * k + k * n) * dtype.bytes + (m + n) * _FP32_BYTES,
+        bytes_written=m * n * _BF16_BYTES,
+        launches=1,
+    )
+
+
+def matmul_w8a16(m: Count, n: Count, k: Count, dtype: DType) -> Amounts:
+    """C[m,n] = A[m,k] @ (W[n,k] * scale[n])^T with int8 weights, one scale a row in A's format: the weights are half of
+    bf16's bytes, the products still take the 16-bit unit."""
+    return Amounts(
+        flop_by_unit={matmul_unit(dtype): 2 * m * n * k},
+        bytes_read=m * k * dtype.bytes + n * k + n * dtype.bytes,
+        bytes_written=m * n * dtype.bytes,
+        launches=1,
+    )
+
+
+def matmul_w4a16(m: Count, n: Count, k: Count, dtype: DType) -> Amounts:
+    """C[m,n] = A[m,k] @ W[n,k]^T with int4 weights, a scale in A's format for each 128 of a row: 0.5 + 2/128 bytes a
+    weight, 3.88 times fewer than bf16's; the products still take the 16-bit unit."""
+    groups = n * (k // INT4_GROUP)  # k is a multiple of it
+    return Amounts(
+        flop_by_unit={matmul_unit(dtype): 2 * m * n * k},
+        bytes_read=m * k * dtype.bytes + n * k // 2 + groups * dtype.bytes,
         bytes_written=m * n * dtype.bytes,
         launches=1,
     )
@@ -173,6 +220,62 @@ def stream_triad(n: Count, dtype: DType) -> Amounts:
     )
 
 
+def rmsnorm(rows: Count, cols: Count, dtype: DType) -> Amounts:
+    """RMSNorm, y = x / sqrt(mean(x^2) + eps) * weight, row by row: square, add, scale and weigh, 4 FLOP an element. x
+    is read once, the weight once, y is written once."""
+    return Amounts(
+        {vector_unit(dtype): 4 * rows * cols},
+        bytes_read=(rows * cols + cols) * dtype.bytes,
+        bytes_written=rows * cols * dtype.bytes,
+        launches=1,
+    )
+
+
+def add_rmsnorm(rows: Count, cols: Count, dtype: DType) -> Amounts:
+    """Residual and norm fused, s = x + residual, y = rmsnorm(s) * weight, fused: 5 FLOP an element. x, residual and
+    weight are read once, y and s are written once; as two kernels, s would cross DRAM once more."""
+    return Amounts(
+        {vector_unit(dtype): 5 * rows * cols},
+        bytes_read=(2 * rows * cols + cols) * dtype.bytes,
+        bytes_written=2 * rows * cols * dtype.bytes,
+        launches=1,
+    )
+
+
+def softmax(rows: Count, cols: Count, dtype: DType) -> Amounts:
+    """Softmax, y = exp(x - max) / sum(exp(x - max)), row by row: subtract, exp, add and divide, 4 FLOP an element. x is
+    read once, y is written once."""
+    return Amounts(
+        {vector_unit(dtype): 4 * rows * cols},
+        bytes_read=rows * cols * dtype.bytes,
+        bytes_written=rows * cols * dtype.bytes,
+        launches=1,
+    )
+
+
+def swiglu(rows: Count, cols: Count, dtype: DType) -> Amounts:
+    """SwiGLU, y = gate / (1 + exp(-gate)) * up: exp, add, divide and multiply, 4 FLOP an element. gate and up are read
+    once, y is written once."""
+    return Amounts(
+        {vector_unit(dtype): 4 * rows * cols},
+        bytes_read=2 * rows * cols * dtype.bytes,
+        bytes_written=rows * cols * dtype.bytes,
+        launches=1,
+    )
+
+
+def rope(tokens: Count, heads: Count, head_dim: Count, dtype: DType) -> Amounts:
+    """Rotary embedding: each pair (x[i], x[i + head_dim/2]) is turned by its token's angle: two multiplies and an add,
+    3 FLOP an element. x is read once, cos and sin (half a head each) once for all heads, y is written once."""
+    size = tokens * heads * head_dim
+    return Amounts(
+        {vector_unit(dtype): 3 * size},
+        bytes_read=(size + tokens * head_dim) * dtype.bytes,
+        bytes_written=size * dtype.bytes,
+        launches=1,
+    )
+
+
 def launch(dtype: DType) -> Amounts:  # noqa: ARG001 - every op takes a dtype
     """An empty kernel: no FLOP, no bytes. Its measured time is the launch floor that the napkin leaves out."""
     return Amounts({}, bytes_read=0, bytes_written=0, launches=1)
@@ -183,10 +286,18 @@ OPS: Mapping[str, Callable[..., Amounts]] = MappingProxyType(
         op.__name__: op
         for op in (
             matmul,
+            matmul_scaled,
+            matmul_w8a16,
+            matmul_w4a16,
             attention_prefill,
             attention_decode,
             generate_cached,
             generate_uncached,
+            rmsnorm,
+            add_rmsnorm,
+            softmax,
+            swiglu,
+            rope,
             stream_read,
             stream_write,
             stream_copy,
@@ -213,7 +324,7 @@ def dim_names(op: str) -> tuple[str, ...]:
 
 def make_workload(op: str, dims: Mapping[str, int], dtype: DType) -> Workload:
     """Check the dimensions and count the amounts. Raises BadWorkload naming what is missing, unknown or too small."""
-    names = _check_dims(op, dims)
+    names = _check_request(op, dims, dtype)
     for name in names:
         size = dims[name]
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
@@ -221,12 +332,16 @@ def make_workload(op: str, dims: Mapping[str, int], dtype: DType) -> Workload:
     ordered = {name: dims[name] for name in names}
     if "kv_heads" in ordered and ordered["heads"] % ordered["kv_heads"]:
         raise BadWorkload(f"{op}: heads={ordered['heads']} is not a multiple of kv_heads={ordered['kv_heads']}")
+    if op in _DIVISORS:
+        name, divisor = _DIVISORS[op]
+        if ordered[name] % divisor:
+            raise BadWorkload(f"{op}: {name}={ordered[name]} is not a multiple of {divisor}")
     return Workload(op, ordered, dtype, find_op(op)(**ordered, dtype=dtype))
 
 
 def sweep_amounts(op: str, dims: Mapping[str, ArrayLike], dtype: DType) -> Amounts:
     """Amounts of a whole sweep: `dims` hold arrays that broadcast. Raises BadWorkload as `make_workload` does."""
-    names = _check_dims(op, dims)
+    names = _check_request(op, dims, dtype)
     arrays = {name: np.asarray(dims[name], dtype=np.float64) for name in names}
     for name, sizes in arrays.items():
         wrong = (sizes < 1) | (sizes != np.floor(sizes))
@@ -234,15 +349,21 @@ def sweep_amounts(op: str, dims: Mapping[str, ArrayLike], dtype: DType) -> Amoun
             raise BadWorkload(f"{op}: {name} must be positive whole numbers, not {sizes[wrong].flat[0]:g}")
     if "kv_heads" in arrays and np.any(arrays["heads"] % arrays["kv_heads"]):
         raise BadWorkload(f"{op}: heads is not a multiple of kv_heads everywhere")
+    if op in _DIVISORS:
+        name, divisor = _DIVISORS[op]
+        if np.any(arrays[name] % divisor):
+            raise BadWorkload(f"{op}: {name} is not a multiple of {divisor} everywhere")
     return find_op(op)(**arrays, dtype=dtype)
 
 
-def _check_dims(op: str, dims: Mapping[str, object]) -> tuple[str, ...]:
-    """Return the names that `op` takes; raises BadWorkload where `dims` has others."""
+def _check_request(op: str, dims: Mapping[str, object], dtype: DType) -> tuple[str, ...]:
+    """Return the names that `op` takes; raises BadWorkload where `dims` has others, or `dtype` is not one of its."""
     names = dim_names(op)
     takes = f"it takes {', '.join(names)}" if names else "it takes no dimension"
     if unknown := [name for name in dims if name not in names]:
         raise BadWorkload(f"{op} has no dimension {unknown[0]!r}; {takes}")
     if missing := [name for name in names if name not in dims]:
         raise BadWorkload(f"{op} needs {', '.join(f'{name}=...' for name in missing)}; {takes}")
+    if dtype.name not in _FORMATS.get(op, (dtype.name,)):
+        raise BadWorkload(f"{op} is about {' and '.join(_FORMATS[op])}, not {dtype.name}")
     return names

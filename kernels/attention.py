@@ -11,7 +11,7 @@ import triton.language as tl
 from torch import Tensor
 
 from kernels.constants import ARCHITECTURES, EIGHT_BIT, EIGHT_BIT_REASON
-from kernels.plan import TENSOR_CORE, VECTOR_ONLY, Launch, Target, check_tile_strides, find_target
+from kernels.plan import Launch, Target, check_tile_strides, find_target, product_opcodes
 from kernels.precision import TORCH_DTYPES, dtype_name
 from kernels.shapes import AttentionSizes, check_dtype, prefill_sizes
 from kernels.unsupported import Unsupported
@@ -113,7 +113,7 @@ def plan_prefill(q: Tensor, k: Tensor, v: Tensor, out: Tensor, *, config: Prefil
         num_warps=config.num_warps,
         num_stages=config.num_stages,
         config=f"head_dim {sizes.head_dim} {config.block_m}x{config.block_n}",
-        tensor_core=VECTOR_ONLY if q.dtype == torch.float32 else TENSOR_CORE,
+        opcodes=product_opcodes(dtype_name(q.dtype), config.block_m),
     )
 
 

@@ -115,14 +115,13 @@ def compile_launch(launch: Any, target: Any, dtype: str) -> Compiled:
     except (RuntimeError, TritonError) as error:
         return Compiled(name, target.architecture, dtype, config, "failed", f"does not compile: {error}")
     cubin = compiled.asm["cubin"]
-    registers, stack_bytes, instructions = _read_cubin(cubin, disassemble=bool(launch.tensor_core))
+    registers, stack_bytes, instructions = _read_cubin(cubin, disassemble=bool(launch.opcodes))
     shared_bytes = compiled.metadata.shared
-    wanted = launch.tensor_core.get(target.architecture)
+    wanted = launch.opcodes.get(target.architecture, ())
     reasons = []
     if stack_bytes:
         reasons.append(f"spills {stack_bytes} bytes of registers to memory")
-    if wanted and not instructions[wanted]:
-        reasons.append(f"has no {wanted} instruction")
+    reasons += [f"has no {opcode} instruction" for opcode in wanted if not instructions[opcode]]
     if shared_bytes > target.shared_bytes:
         reasons.append(f"needs {shared_bytes} bytes of shared memory, of which there are {target.shared_bytes}")
     return Compiled(

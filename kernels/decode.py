@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kernels.attention import check_heads
 from kernels.constants import ARCHITECTURES, EIGHT_BIT, EIGHT_BIT_REASON
-from kernels.plan import TENSOR_CORE_NARROW, VECTOR_ONLY, Launch, Target, check_tile_strides, find_target
+from kernels.plan import Launch, Target, check_tile_strides, find_target, product_opcodes
 from kernels.precision import TORCH_DTYPES, dtype_name
 from kernels.shapes import AttentionSizes, check_dtype, decode_sizes
 from kernels.unsupported import Unsupported
@@ -124,7 +124,7 @@ def plan_decode(
         num_warps=config.num_warps,
         num_stages=config.num_stages,
         config=f"head_dim {sizes.head_dim} group {sizes.group} {config.block_n}",
-        tensor_core=VECTOR_ONLY if q.dtype == torch.float32 else TENSOR_CORE_NARROW,
+        opcodes=product_opcodes(dtype_name(q.dtype), _MIN_ROWS),
     )
     merge = Launch(
         kernel=attention_merge_kernel,

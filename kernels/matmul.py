@@ -10,7 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from kernels.constants import ARCHITECTURES, EIGHT_BIT, EIGHT_BIT_REASON
-from kernels.plan import TENSOR_CORE, TENSOR_CORE_NARROW, VECTOR_ONLY, Launch, Target, check_tile_strides, find_target
+from kernels.plan import Launch, Target, check_tile_strides, find_target, product_opcodes
 from kernels.precision import TORCH_DTYPES, dtype_name
 from kernels.shapes import check_dtype, matmul_sizes
 
@@ -71,7 +71,7 @@ def choose_config(m: int, n: int, k: int, *, dtype: str, target: Target) -> Matm
         config = next(config for config in (ROWS_16, ROWS_32, rows_64) if m <= config.block_m)
     else:
         # HMMA accumulates in registers next to its operands: a wide tile, or few warps, would spill there.
-        is_hmma = TENSOR_CORE.get(target.architecture, "HMMA") == "HMMA"
+        is_hmma = target.architecture // 10 not in (9, 10)
         large, small = ((SQUARE,), SMALL_HMMA) if is_hmma else ((WIDE, SQUARE), SMALL)
         config = next((config for config in large if _tiles(m, n, config) >= target.sm_count), small)
     config = _fit_shared(config, TORCH_DTYPES[dtype].itemsize, target)
@@ -138,7 +138,7 @@ def plan_matmul(a: Tensor, b: Tensor, out: Tensor, *, dtype: str, config: Matmul
         num_warps=config.num_warps,
         num_stages=config.num_stages,
         config=f"{config.block_m}x{config.block_n}x{config.block_k} split {split_k}",
-        tensor_core=VECTOR_ONLY if dtype == "fp32" else (TENSOR_CORE if config.block_m >= 64 else TENSOR_CORE_NARROW),
+        opcodes=product_opcodes(dtype, config.block_m),
     )
     if split_k == 1:
         return (product,)

@@ -13,16 +13,21 @@ from typing import Any
 import torch
 import triton
 from torch import Tensor
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 from kernels.constants import ARCHITECTURES
 from kernels.unsupported import Unsupported
 
-# Opcode that a full-size tensor-core product becomes in machine code, and one of fewer than 64 rows.
-TENSOR_CORE: Mapping[int, str] = MappingProxyType(
-    {80: "HMMA", 86: "HMMA", 89: "HMMA", 90: "HGMMA", 100: "UTCHMMA", 120: "HMMA"}
+# Opcode of a tensor-core product in machine code, by format: of at least 64 rows, and of fewer on any architecture.
+_WIDE_PRODUCT: Mapping[str, Mapping[int, str]] = MappingProxyType(
+    {
+        "bf16": {80: "HMMA", 86: "HMMA", 89: "HMMA", 90: "HGMMA", 100: "UTCHMMA", 120: "HMMA"},
+        "fp8": {89: "QMMA", 90: "QGMMA", 100: "UTCQMMA", 120: "QMMA"},
+        "int8": {80: "IMMA", 86: "IMMA", 89: "IMMA", 90: "IGMMA", 100: "UTCIMMA", 120: "IMMA"},
+    }
 )
-TENSOR_CORE_NARROW: Mapping[int, str] = MappingProxyType(dict.fromkeys(ARCHITECTURES, "HMMA"))
-VECTOR_ONLY: Mapping[int, str] = MappingProxyType({})
+_NARROW_PRODUCT: Mapping[str, str] = MappingProxyType({"bf16": "HMMA", "fp8": "QMMA", "int8": "IMMA"})
+WIDE_PRODUCT_ROWS = 64
 
 _MAX_TILE_STRIDE = 2**22  # two times 256 rows or columns of it stay below 2**31
 _INTERPRETED_SM_COUNT = 4  # any fixed number: results must not depend on the machine that interprets
@@ -44,22 +49,54 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class Descriptor:
+    """A matrix that the hardware (TMA) moves in blocks: row-major, rows a multiple of 16 bytes apart."""
+
+    tensor: Tensor
+    block: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Launch:
     """One launch: `arguments` are tensors and numbers known at run time, `constants` are compiled in, `config` says in
-    words which configuration this is, `tensor_core` maps architectures to the opcode the machine code must contain."""
+    words which configuration this is, `opcodes` maps architectures to what the machine code must contain."""
 
     kernel: Any
     grid: tuple[int, ...]
-    arguments: Mapping[str, Tensor | int | float]
+    arguments: Mapping[str, Tensor | Descriptor | int | float]
     constants: Mapping[str, Any]
     num_warps: int
     num_stages: int = 1
     config: str = ""
-    tensor_core: Mapping[int, str] = field(default_factory=lambda: VECTOR_ONLY)
+    opcodes: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
 
     def run(self) -> None:
         """Queue the kernel on the current device."""
-        self.kernel[self.grid](**self.arguments, **self.constants, num_warps=self.num_warps, num_stages=self.num_stages)
+        arguments = {
+            name: TensorDescriptor.from_tensor(value.tensor, list(value.block))
+            if isinstance(value, Descriptor)
+            else value
+            for name, value in self.arguments.items()
+        }
+        self.kernel[self.grid](**arguments, **self.constants, num_warps=self.num_warps, num_stages=self.num_stages)
+
+
+def product_opcodes(dtype: str, rows: int) -> dict[int, tuple[str, ...]]:
+    """What a product of `rows` rows in `dtype` must compile to, by architecture; nothing for fp32, which is computed
+    without tensor cores."""
+    if dtype in ("fp32", "fp64"):
+        return {}
+    kind = dtype if dtype in _WIDE_PRODUCT else "bf16"  # fp16 and tf32 share bf16's opcodes
+    wide, narrow = _WIDE_PRODUCT[kind], _NARROW_PRODUCT[kind]
+    return {architecture: (opcode if rows >= WIDE_PRODUCT_ROWS else narrow,) for architecture, opcode in wide.items()}
+
+
+def missing_unit(dtype: str, architecture: int) -> str | None:
+    """Why an architecture cannot multiply in `dtype`, or None where it can."""
+    wide = _WIDE_PRODUCT.get(dtype)
+    if wide is None or architecture in wide:
+        return None
+    return f"sm{architecture} has no {dtype} tensor cores; supported: {', '.join(f'sm{known}' for known in wide)}"
 
 
 def is_interpreted(kernel: Any) -> bool:

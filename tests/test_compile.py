@@ -65,7 +65,7 @@ q = torch.empty(1, 8, 256, 128, dtype=torch.bfloat16, device="meta")
 def build(config):
     return attention.plan_prefill(q, q, q, q, config=attention.PrefillConfig(*config))
 target = plan.Target(80, 108)
-doctored = replace(build((64, 32, 4, 2)), tensor_core={80: "HGMMA"})
+doctored = replace(build((64, 32, 4, 2)), opcodes={80: ("HGMMA",)})
 launches = (build((64, 32, 4, 2)), doctored, build((128, 64, 4, 6)))
 json.dump([asdict(compile.compile_launch(launch, target, "bf16")) for launch in launches], sys.stdout)
 """)

@@ -120,5 +120,5 @@ def test_tf32_keeps_ten_bits_and_rounds_to_even():
 
 
 def test_unknown_precision_is_refused():
-    with pytest.raises(ValueError, match="unknown precision 'fp8'"):
-        reference.matmul(torch.ones(1, 1), torch.ones(1, 1), "fp8")
+    with pytest.raises(ValueError, match="unknown precision 'fp4'"):
+        reference.matmul(torch.ones(1, 1), torch.ones(1, 1), "fp4")

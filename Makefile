@@ -7,12 +7,12 @@ TABLES := $(wildcard tables/*.parquet)
 READY := $(if $(filter .venv/bin/python,$(PYTHON)),.venv/installed)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench predict list doctor report compare sweep validate accuracy compile evidence test benchmark check accuracy-gate lint fmt clean
+.PHONY: help setup bench predict list doctor report compare sweep validate accuracy compile evidence tune test benchmark check accuracy-gate lint fmt clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
 setup: .venv/installed ## create .venv and install the pinned dependencies
-bench: $(READY) ## measure this machine: GPU=h100 SUITE=smoke|quick|standard|full|calibration OUT=dir
+bench: $(READY) ## measure this machine: GPU=h100 SUITE=smoke|quick|standard|full|kernels|calibration OUT=dir
 	@$(PYTHON) -m bench run $(if $(GPU),--gpu $(GPU)) --suite $(SUITE) $(if $(OUT),--out $(OUT)) $(ARGS)
 predict: $(READY) ## the napkin, no GPU needed: ARGS="model llama-3-70b --gpu h100 --gpus 2"
 	@$(PYTHON) -m predict $(ARGS)
@@ -30,10 +30,12 @@ validate: $(READY) ## expected time against measured tables, held to its bars: D
 	@$(PYTHON) -m reports validate $(DATA) $(if $(GPU),--gpu $(GPU)) $(if $(OUT),--out $(OUT)) --gate $(ARGS)
 accuracy: $(READY) ## docs/accuracy.md again from measured tables: DATA="a.parquet b.parquet"
 	@$(PYTHON) -m reports accuracy $(DATA) $(if $(OUT),--out $(OUT)) $(ARGS)
-compile: $(READY) ## compile every Triton kernel for sm80, sm90, sm100; no GPU needed
+compile: $(READY) ## compile every Triton kernel for sm80, sm90, sm100, sm120; no GPU needed: ARGS="--every --json"
 	@$(PYTHON) -m kernels compile $(ARGS)
 evidence: $(READY) ## on a GPU: doctor, GPU tests, standard suite and report in under 9 minutes: OUT=dir
 	@$(PYTHON) -m bench evidence $(if $(GPU),--gpu $(GPU)) --out $(OUT) $(ARGS)
+tune: $(READY) ## on a GPU: every configuration of a Triton kernel on its shapes, fastest first: OP=matmul GPU=h200 OUT=dir
+	@$(PYTHON) -m bench tune --op $(OP) $(if $(GPU),--gpu $(GPU)) $(if $(OUT),--out $(OUT)) $(ARGS)
 test: $(READY) ## run the tests; those that need a GPU are skipped and counted where there is none
 	@$(PYTHON) -m pytest $(ARGS)
 benchmark: $(READY) ## time the host side: predicting, loading, rendering, launching

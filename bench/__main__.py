@@ -9,26 +9,30 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from bench import evidence, store
+from bench import evidence, store, tune
 from bench.doctor import Finding, Level, examine
 from bench.env import choose_device, environment
 from bench.lab import Settings, make_lab
 from bench.measure import Budget
 from bench.progress import ProgressBar
 from bench.record import Environment, Record
-from bench.runner import FAILED, Plan, Runner, jobs_of, probe_jobs, target_of
+from bench.runner import FAILED, Plan, Runner, jobs_of, probe_jobs, suite_plan, target_of
 from bench.suites import SUITES, check_suite, suite
-from bench.worker import WorkerBench
+from bench.tune import Ranking, Tuning
+from bench.worker import Bench, WorkerBench
 from predict.command_line import run_command_line
 from predict.errors import BadRun
+from predict.units import duration, find_dtype, percent
 from reports import page
 from reports.__main__ import console, print_run
 from reports.calibrate_run import RunFit, fit_headline, fit_run, write_calibration
 from reports.calibration_file import CALIBRATION
 from reports.load import load_records, read_records
+from reports.tables import times
 
 app = typer.Typer(
     help="Measure this machine's GPU, or its CPU, against napkin math.",
@@ -49,10 +53,15 @@ GpuOption = Annotated[
     str | None, typer.Option(help="The card this must be (h100, h200-sxm, ...), or cpu; default: what is detected.")
 ]
 SuiteOption = Annotated[str, typer.Option("--suite", help=f"One of: {', '.join(SUITES)}.")]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the records that --out holds.")]
+TimeLimitOption = Annotated[float | None, typer.Option(min=1, help="Begin no case after this many seconds.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
+CASE_LIMIT_S = 120.0
+
 # Seconds of sampling that a case gets unless its median is known before.
-SUITE_BUDGET_S = {"smoke": 0.1, "quick": 0.3, "standard": 0.5, "full": 1.0, "calibration": 0.5}
+SUITE_BUDGET_S = {"smoke": 0.1, "quick": 0.3, "standard": 0.5, "full": 1.0, "kernels": 0.5, "calibration": 0.5}
+TUNING_BUDGET_S = 0.3
 
 
 @app.command(epilog=RUN_EXAMPLES)
@@ -61,14 +70,14 @@ def run(
     gpu: GpuOption = None,
     suite_name: SuiteOption = "quick",
     out: Annotated[Path | None, typer.Option(help="Folder for the results; default runs/<utc>-<device>.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the records that --out holds.")] = False,
+    resume: ResumeOption = False,
     force: Annotated[
         bool, typer.Option("--force", help="Go on although this is not --gpu; marks the records.")
     ] = False,
     warm_cache: Annotated[bool, typer.Option("--warm-cache", help="Let operands stay in the cache.")] = False,
     budget_s: Annotated[float | None, typer.Option(min=0.01, help="Sampling time per case, in seconds.")] = None,
-    case_limit_s: Annotated[float, typer.Option(min=1, help="A case that takes longer is stopped.")] = 120.0,
-    time_limit_s: Annotated[float | None, typer.Option(min=1, help="Begin no case after this many seconds.")] = None,
+    case_limit_s: Annotated[float, typer.Option(min=1, help="A case that takes longer is stopped.")] = CASE_LIMIT_S,
+    time_limit_s: TimeLimitOption = None,
     calibrate: Annotated[
         bool, typer.Option("--calibrate/--no-calibrate", help="Fit expected times where all probes were measured.")
     ] = True,
@@ -85,14 +94,7 @@ def run(
     settings = Settings(device, gpu, force, warm_cache, Budget(time_s=seconds, warmup_s=seconds / 4))
     with contextlib.closing(WorkerBench(make_lab, settings, job_limit_s=case_limit_s)) as bench:
         folder = out or default_folder(bench.environment)
-        runner = Runner(Plan(suite_name, folder, resume=resume, time_limit_s=time_limit_s), bench)
-        announce(bench.environment, folder)
-        try:
-            with ProgressBar() as progress:
-                records = runner.run(progress)
-        except KeyboardInterrupt:
-            typer.echo(f"stopped; what was measured is kept; go on with --out {folder} --resume", err=True)
-            raise typer.Exit(130) from None
+        records = carry_out(suite_plan(suite_name, folder, resume=resume, time_limit_s=time_limit_s), bench)
     fits = calibrate_where_measured(folder) if calibrate else ()
     loaded = load_records(folder)
     report = page.write_report(loaded, folder)
@@ -102,6 +104,51 @@ def run(
         print_run(loaded)
         typer.echo("".join(f"{fit_headline(fit)}\n" for fit in fits), nl=False)
         typer.echo(f"records  {folder / store.RECORDS}\nreport   {report}")
+    if any(record.status in FAILED for record in records):
+        raise typer.Exit(1)
+
+
+@app.command("tune", epilog="Example: python -m bench tune --op matmul --gpu h200 --out runs/tune-matmul")
+def tune_op(
+    *,
+    op: Annotated[str, typer.Option(help="The op whose Triton kernel is tuned: matmul, softmax, ...")],
+    dtype: Annotated[str | None, typer.Option(help="Of all shapes; default: what the op is mostly used in.")] = None,
+    gpu: GpuOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results; default runs/<utc>-<device>-tune-<op>.")
+    ] = None,
+    resume: ResumeOption = False,
+    time_limit_s: TimeLimitOption = None,
+    budget_s: Annotated[float, typer.Option(min=0.01, help="Sampling time per case, in seconds.")] = TUNING_BUDGET_S,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure every configuration of an op's Triton kernel on a list of shapes; print which is fastest where.
+
+    Changes nothing: a person chooses the default by the table. Exits with status 1 where a configuration was
+    incorrect, impossible, crashed or timed out.
+    """
+    workloads = tune.find_workloads(op, find_dtype(dtype) if dtype else None)
+    if choose_device(gpu) != "cuda":
+        raise BadRun(
+            "tuning needs a CUDA device, and none was found; `make compile` says what kernels need without one"
+        )
+    settings = Settings("cuda", gpu, force=False, warm_cache=False, budget=Budget(budget_s, warmup_s=budget_s / 4))
+    with contextlib.closing(WorkerBench(make_lab, settings, job_limit_s=CASE_LIMIT_S)) as bench:
+        described = bench.environment
+        folder = out or default_folder(described, f"tune-{op}")
+        records = carry_out(tune.tuning_plan(workloads, folder, resume=resume, time_limit_s=time_limit_s), bench)
+    tunings = tune.read_tunings(records, workloads)
+    if as_json:
+        data = {
+            "records": str(folder / store.RECORDS),
+            "environment": asdict(described),
+            "tunings": [asdict(each) for each in tunings],
+        }
+        typer.echo(json.dumps(data, indent=2))
+    else:
+        for each in tunings:
+            console().print(_tuning_tables(each))
+        typer.echo(f"records  {folder / store.RECORDS}")
     if any(record.status in FAILED for record in records):
         raise typer.Exit(1)
 
@@ -157,10 +204,22 @@ def collect_evidence(
         raise typer.Exit(1)
 
 
-def default_folder(described: Environment) -> Path:
-    """runs/<utc>-<device> below the current folder."""
+def carry_out(plan: Plan, bench: Bench) -> tuple[Record, ...]:
+    """Run the plan with a progress bar; Ctrl-C leaves with status 130 and says how to go on."""
+    runner = Runner(plan, bench)
+    announce(bench.environment, plan.out)
+    try:
+        with ProgressBar() as progress:
+            return runner.run(progress)
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; what was measured is kept; go on with --out {plan.out} --resume", err=True)
+        raise typer.Exit(130) from None
+
+
+def default_folder(described: Environment, *what: str) -> Path:
+    """runs/<utc>-<device>[-<what>] below the current folder."""
     utc = datetime.fromisoformat(described.utc).astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
-    return Path("runs") / f"{utc}-{described.gpu or described.device}"
+    return Path("runs") / "-".join([utc, described.gpu or described.device, *what])
 
 
 def calibrate_where_measured(folder: Path) -> tuple[RunFit, ...]:
@@ -195,6 +254,56 @@ def _summary(folder: Path, report: Path, records: tuple[Record, ...], fits: tupl
         "environment": asdict(records[-1].environment),
         "count_by_status": dict(counts),
     }
+
+
+def _tuning_tables(tuning: Tuning) -> Group:
+    """A table for each shape, then one of the configurations over all of them, then what the default choice costs."""
+    title = f"{tuning.op} in {tuning.dtype}, all shapes"
+    scores = _plain_table(title, "configuration", "geometric mean\nof times best", "shapes\nmeasured", "best at")
+    for score in (*tuning.scores, tuning.default):
+        mean = "" if score.times_best is None else times(score.times_best)
+        scores.add_row(score.configuration, mean, f"{score.measured} of {len(tuning.rankings)}", str(score.best_at))
+    return Group(*(_ranking_table(ranking) for ranking in tuning.rankings), scores, _verdict(tuning), "")
+
+
+def _ranking_table(ranking: Ranking) -> Group:
+    """The measured configurations as rows, the others as lines with their reasons."""
+    roof = f"% of\n{ranking.roof}"
+    table = _plain_table(
+        ranking.workload, "configuration", "rank", "time", "+-", "times\nbest", roof, "error", "allowed"
+    )
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for row in ranking.rows:
+        if row.time_s is None:
+            reasons.setdefault((row.status.value, row.reason or ""), []).append(row.configuration)
+            continue
+        numbers = (
+            (row.rank, str), (row.time_s, duration), (row.half_width, percent), (row.times_best, times),
+            (row.of_roof, percent), (row.relative_error, "{:.1e}".format), (row.relative_bound, "{:.1e}".format),
+        )  # fmt: skip
+        table.add_row(row.configuration, *("" if value is None else text(value) for value, text in numbers))
+    lines = [Text(f"{status}: {', '.join(names)}: {reason}", "yellow") for (status, reason), names in reasons.items()]
+    return Group(table, *lines, "")
+
+
+def _verdict(tuning: Tuning) -> Text:
+    default = tuning.default
+    if default.times_best is None:
+        return Text("what the launcher chooses by default could not be compared", "bold")
+    return Text(
+        f"what the launcher chooses by default takes {times(default.times_best)} the time of the fastest configuration,"
+        f" geometric mean over {default.measured} shapes; none is faster at {default.best_at}",
+        "bold",
+    )
+
+
+def _plain_table(title: str, first: str, *others: str) -> Table:
+    """No lines; `first` is text and stands left, the others are numbers."""
+    table = Table(title=Text(title, "bold"), title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table.add_column(first, no_wrap=True)
+    for heading in others:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
 
 
 def _findings_table(findings: tuple[Finding, ...]) -> Table:

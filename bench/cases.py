@@ -4,7 +4,7 @@ import functools
 import math
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import torch
@@ -25,6 +25,7 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = list_implementations()
 
 REFERENCE_SCRATCH_BYTES = 1 * GIB  # kernels.reference works in blocks and promises to stay under it
 _MATERIALISES_SCORES = frozenset({"naive", "sdpa_math"})
+CONFIGURED = "@"  # between an implementation and a configuration of it: triton@128x64-w8-s3
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +80,36 @@ def implementation_names(op: str, device: str) -> tuple[str, ...]:
 
 
 def find_implementation(workload: Workload, name: str, device: str) -> Implementation:
-    """The implementation called `name` for this workload.
+    """The implementation called `name` for this workload; `triton@128x64-w8-s3` is `triton` held to that configuration.
 
     Raises BadWorkload listing the known ones, and Unsupported where it does not take the dtype or the device.
     """
+    name, at, config = name.partition(CONFIGURED)
+    row = _find_row(workload, name, device)
+    if not at:
+        return row
+    if config not in row.configs:
+        raise BadWorkload(
+            f"{workload.op} by {name} has no configuration {config!r}; known: {', '.join(row.configs) or 'none'}"
+        )
+    return replace(row, name=f"{name}{CONFIGURED}{config}", run=_held_to(row, config))
+
+
+def _held_to(row: Implementation, config: str) -> Run:
+    """The launcher with one of its configurations. One that needs more than this device has is Unsupported; were it the
+    launcher's own choice, that would be a crash."""
+    from triton.runtime.errors import OutOfResources  # noqa: PLC0415 - exists on Linux only, as what raises it does
+
+    def run(*inputs: Tensor) -> Result:
+        try:
+            return row.run(*inputs, config=row.configs[config])
+        except OutOfResources as error:
+            raise Unsupported(f"{config} does not fit: {error}") from None
+
+    return run
+
+
+def _find_row(workload: Workload, name: str, device: str) -> Implementation:
     rows = [row for row in IMPLEMENTATIONS if row.op == workload.op and row.name == name]
     if not rows:
         known = dict.fromkeys(row.name for row in IMPLEMENTATIONS if row.op == workload.op)

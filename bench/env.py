@@ -18,6 +18,7 @@ import pynvml
 import torch
 
 from bench.record import Environment
+from kernels.peers import optional_versions
 from predict.errors import BadRun, UnknownGpu
 from predict.gpus import Gpu, find_gpu, resolve, resolve_all
 from predict.resources import Resource
@@ -287,6 +288,7 @@ def _software() -> dict[str, Any]:
         "commit": commit,
         "dirty": bool(_git("status", "--porcelain")) if commit else None,
         "utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        "packages": optional_versions(),
     }
 
 

@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psutil
 import torch
@@ -23,7 +23,7 @@ from bench.env import ABNORMAL_THROTTLE, NvmlMonitor, environment
 from bench.measure import Budget, Monitor, measure
 from bench.record import Check, Environment, Measurement, Status
 from bench.timer import CudaTimer, Preparation, Timer, WallTimer
-from kernels.catalog import Result
+from kernels.catalog import Implementation, Result
 from predict.units import binary_bytes
 from predict.workloads import Workload
 
@@ -97,10 +97,11 @@ class Lab:
             return Outcome(Status.OUT_OF_MEMORY, reason)
         self._truth = self._truth or self._find_truth(workload, implementation.reference)
         run = bind(implementation.run, workload)
-        checked = self._check(run, self._truth, workload)
+        truth = replace(self._truth, inputs=_prepared(implementation, self._truth.inputs))
+        checked = self._check(run, truth, workload)
         if not checked.passed:
             return Outcome(Status.INCORRECT, _explain(checked), checked)
-        measurement = self._measure(run, self._truth, job)
+        measurement = self._measure(run, truth, job, implementation)
         if abnormal := ABNORMAL_THROTTLE.intersection(measurement.throttle or ()):
             reason = f"the card slowed itself down ({', '.join(sorted(abnormal))}): see to its cooling and power supply"
             return Outcome(Status.THROTTLED, reason, checked, measurement)
@@ -127,10 +128,14 @@ class Lab:
                 torch.full_like(output, math.nan)
         return check_all(_outputs(run(*truth.inputs)), truth.reference, truth.baseline, result_format(workload))
 
-    def _measure(self, run: Run, truth: Truth, job: Job) -> Measurement:
+    def _measure(self, run: Run, truth: Truth, job: Job, implementation: Implementation) -> Measurement:
+        """Time `run` on the inputs of `truth`, already prepared, and on as many further sets as the timer asks for."""
+
         def bind_set(index: int) -> Callable[[], Result]:
-            inputs = truth.inputs if index == 0 else make_inputs(job.workload, self._device, index=index)
-            return functools.partial(run, *inputs)
+            if index == 0:
+                return functools.partial(run, *truth.inputs)
+            inputs = make_inputs(job.workload, self._device, index=index)
+            return functools.partial(run, *_prepared(implementation, inputs))
 
         sampler = self._timer.prepare(
             Preparation(
@@ -156,6 +161,11 @@ def make_lab(settings: Settings) -> Lab:
     if settings.device == "cpu":
         return Lab(described, WallTimer(), settings.budget, monitor=None)
     return Lab(described, CudaTimer(), settings.budget, NvmlMonitor())
+
+
+def _prepared(implementation: Implementation, inputs: Inputs) -> Inputs:
+    """The inputs in the format that the implementation takes."""
+    return inputs if implementation.prepare is None else implementation.prepare(*inputs)
 
 
 def _outputs(result: Result) -> tuple[torch.Tensor, ...]:

@@ -11,7 +11,7 @@ import math
 import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import Any, TypeVar
 
@@ -21,7 +21,8 @@ from predict.roofline import Prediction
 from predict.units import DType, find_dtype
 from predict.workloads import OPS, Workload, dim_names
 
-# Version of the line's layout. 1: first.
+# Version of the line's layout. 1: first. A field that was added later has a default, which is what a line without it
+# says; it leaves the version alone, since older lines mean what they meant.
 SCHEMA = 1
 # Version of how times are taken: results of different harnesses are not comparable. 1: first.
 HARNESS = 1
@@ -113,6 +114,7 @@ class Environment:
     forced: bool  # --force was given although this is not the machine that --gpu named
     mismatches: tuple[str, ...]  # where the driver contradicts the table
     utc: str  # start of the run, ISO 8601
+    packages: Mapping[str, str] = field(default_factory=dict)  # versions of the optional peers that are installed
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +199,8 @@ Decoder = Callable[[Any, str], Any]
 
 
 def decode(kind: type[T], data: Any) -> T:
-    """What `encode` made of a dataclass `kind`. Raises BadRecord naming what is missing, unknown or mistyped."""
+    """What `encode` made of a dataclass `kind`; a field that is missing takes its default, if it has one. Raises
+    BadRecord naming what is missing, unknown or mistyped."""
     hashable: Any = kind
     decoded: T = _decoder(hashable)(data, "")
     return decoded
@@ -243,18 +246,23 @@ def _mapping_decoder(key_kind: Any, kind: Any) -> Decoder:
 
 
 def _dataclass_decoder(kind: Any) -> Decoder:
-    fields = {name: _decoder(hint) for name, hint in typing.get_type_hints(kind).items()}
+    decoders = {name: _decoder(hint) for name, hint in typing.get_type_hints(kind).items()}
     derived = set(_DERIVED.get(kind, ()))
+    needed = {each.name for each in dataclasses.fields(kind) if not _has_default(each)}
 
     def decode(value: Any, path: str) -> Any:
         data = _expect(dict, value, path)
         prefix = f"{path}." if path else ""
         given = data.keys() - derived
-        for name in sorted(given ^ fields.keys()):
+        for name in sorted((given - decoders.keys()) | (needed - given)):
             raise BadRecord(f"{'unknown' if name in given else 'missing'} field {prefix}{name}")
-        return kind(**{name: field(data[name], prefix + name) for name, field in fields.items()})
+        return kind(**{name: decoders[name](data[name], prefix + name) for name in decoders if name in given})
 
     return decode
+
+
+def _has_default(each: dataclasses.Field[Any]) -> bool:
+    return each.default is not dataclasses.MISSING or each.default_factory is not dataclasses.MISSING
 
 
 def _repeating(decode: Decoder) -> Decoder:

@@ -1,6 +1,6 @@
-"""Runs a suite: measures the machine's roofs, then every case, and appends one record after the other.
+"""Runs a plan: measures the machine's roofs, then every case, and appends one record after the other.
 
-Each record of the suite is on disk before the next case begins; a run that was stopped goes on with `resume`. The
+Each record of the plan is on disk before the next case begins; a run that was stopped goes on with `resume`. The
 probes of the roofs are written together, when all are done.
 """
 
@@ -33,9 +33,10 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to run and where its records go."""
+    """What to run once the roofs are known, what to call it, and where its records go."""
 
-    suite: str
+    name: str
+    jobs: Callable[[Target], Iterable[Job]]
     out: Path
     resume: bool = False
     time_limit_s: float | None = None  # no case is begun after it
@@ -55,12 +56,11 @@ class Progress:
 
 
 class Runner:
-    """One run of one suite into one folder."""
+    """One run of one plan into one folder."""
 
     def __init__(self, plan: Plan, bench: Bench, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Claim the folder. Raises BadRun where the suite does not exist, or where the folder cannot be written, holds
-        records already and `resume` is off, or holds another machine's."""
-        check_suite(plan.suite)
+        """Claim the folder. Raises BadRun where it cannot be written, holds records already and `resume` is off, or
+        holds another machine's."""
         self._plan, self._bench, self._clock = plan, bench, clock
         self._progress = Progress()
         self._gpu = GPUS[bench.environment.gpu] if bench.environment.gpu else None
@@ -70,13 +70,12 @@ class Runner:
         self._start_s = clock()
 
     def run(self, progress: Progress | None = None) -> tuple[Record, ...]:
-        """Measure the roofs, then the suite; return every record of the folder."""
+        """Measure the roofs, then what the plan has; return every record of the folder."""
         self._progress = progress or Progress()
         environment = self._bench.environment
         self._measure_roofs(probe_jobs(target_of(environment, {})))
-        workloads = suite(self._plan.suite, target_of(environment, self._roofs.measured))
-        pending = self._pending(jobs_of(workloads, environment.device))
-        self._progress.phase(f"suite {self._plan.suite}", len(pending))
+        pending = self._pending(self._plan.jobs(target_of(environment, self._roofs.measured)))
+        self._progress.phase(self._plan.name, len(pending))
         for job in pending:
             self._write(job, self._attempt(job))
         return tuple(self._records.values())
@@ -148,6 +147,18 @@ class Runner:
             measurement=outcome.measurement,
             environment=self._bench.environment,
         )
+
+
+def suite_plan(name: str, out: Path, *, resume: bool = False, time_limit_s: float | None = None) -> Plan:
+    """Every workload of suite `name` by every implementation. Raises BadRun where there is no such suite."""
+    check_suite(name)
+    return Plan(
+        f"suite {name}",
+        lambda target: jobs_of(suite(name, target), target.device),
+        out,
+        resume=resume,
+        time_limit_s=time_limit_s,
+    )
 
 
 def jobs_of(workloads: Iterable[Workload], device: str, *, warm: bool = False) -> tuple[Job, ...]:

@@ -9,8 +9,8 @@ from predict.errors import BadRun, MissingCeiling
 from predict.probes import PROBES, probe_workloads
 from predict.resources import Roofs
 from predict.roofline import predict
-from predict.units import MIB, DType, find_dtype
-from predict.workloads import Workload, make_workload
+from predict.units import GIB, MIB, DType, find_dtype
+from predict.workloads import Workload, dim_names, make_workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +33,50 @@ ALL_BATCHES = (1, 2, 4, 8, 16, 32, 64, 96, 128, 129, 192, 256, 384, 512, 1024, 2
 SOME_BATCHES = (1, 4, 16, 64, 128, 256, 512, 1024, 4096)
 
 BF16, FP16, FP32, TF32 = (find_dtype(name) for name in ("bf16", "fp16", "fp32", "tf32"))
+FP8, INT8 = (find_dtype(name) for name in ("fp8", "int8"))
 
 # One CPU launch may take at most this long by its napkin: warm-up, samples and an fp64 reference take ten times that.
 CPU_LAUNCH_LIMIT_S: Mapping[str, float] = MappingProxyType(
-    {"smoke": 0.05, "quick": 0.1, "standard": 0.3, "full": 1.0, "calibration": 0.1}
+    {"smoke": 0.05, "quick": 0.1, "standard": 0.3, "full": 1.0, "kernels": 0.3, "calibration": 0.1}
 )
 
 
-def matmuls(shapes: Iterable[tuple[int, int]], batches: Iterable[int], dtype: DType) -> list[Workload]:
-    """Activations of m tokens times a weight of k x n, for every shape and batch."""
+def matmuls(
+    shapes: Iterable[tuple[int, int]], batches: Iterable[int], dtype: DType, *, op: str = "matmul"
+) -> list[Workload]:
+    """Activations of m tokens times a weight of k x n, for every shape and batch; `op` says how they are stored."""
+    return [make_workload(op, {"m": m, "n": n, "k": k}, dtype) for (n, k), m in itertools.product(shapes, batches)]
+
+
+def _sized(op: str, dtype: DType, *sizes: tuple[int, ...]) -> list[Workload]:
+    """`op` at each of these sizes, which are in the order of its dimensions."""
+    return [make_workload(op, dict(zip(dim_names(op), size, strict=True)), dtype) for size in sizes]
+
+
+def quantised(shapes: Iterable[tuple[int, int]], batches: Iterable[int]) -> list[Workload]:
+    """Weights of 8 and 4 bits for activations in bf16, and both sides in 8 bits."""
+    shapes, batches = tuple(shapes), tuple(batches)
     return [
-        make_workload("matmul", {"m": m, "n": n, "k": k}, dtype) for (n, k), m in itertools.product(shapes, batches)
+        *matmuls(shapes, batches, BF16, op="matmul_w8a16"),
+        *matmuls(shapes, batches, BF16, op="matmul_w4a16"),
+        *matmuls(shapes, batches, FP8, op="matmul_scaled"),
+        *matmuls(shapes, batches, INT8, op="matmul_scaled"),
+    ]
+
+
+def row_wise(tokens: Iterable[int], dtype: DType, *, hidden: int = 4096, inner: int = 14336) -> list[Workload]:
+    """What stands between the products of a layer; the defaults are Llama-3-8B's. Softmax is of the vocabulary's size
+    over eight: a part of the logits for each of eight GPUs."""
+    return [
+        workload
+        for rows in tokens
+        for workload in (
+            *_sized("rmsnorm", dtype, (rows, hidden)),
+            *_sized("add_rmsnorm", dtype, (rows, hidden)),
+            *_sized("swiglu", dtype, (rows, inner)),
+            *_sized("rope", dtype, (rows, 32, 128)),
+            *_sized("softmax", dtype, (rows, 16032)),
+        )
     ]
 
 
@@ -100,6 +133,8 @@ GPU_SUITES: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
             *prefills((512, 1024, 2048, 4096, 8192), BF16),
             *decodes((1, 16, 64), (1024, 8192, 32768), BF16),
             *generations((128, 512, 2048, 8192), BF16),
+            *quantised(((28672, 4096),), (1, 64)),
+            *row_wise((8192,), BF16),
         ),
         "standard": (
             *matmuls(LLAMA3_8B[2:], ALL_BATCHES, BF16),
@@ -113,6 +148,9 @@ GPU_SUITES: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
             *decodes((1, 8), (131072,), BF16),
             *decodes((8,), (4096, 32768), BF16, heads=32, kv_heads=32),
             *generations((128, 512, 1024, 2048, 4096, 8192, 32768), BF16),
+            *quantised(((28672, 4096), (57344, 8192)), (1, 16)),
+            *quantised(((28672, 4096),), (256, 4096)),
+            *row_wise((64, 8192), BF16),
             *calibrations(BF16),  # last: what a time limit cuts off first
         ),
         "full": (
@@ -125,7 +163,18 @@ GPU_SUITES: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
             *decodes((1, 8, 64), (1024, 8192, 32768), BF16, kv_heads=32),
             *decodes((1, 8, 64), (1024, 8192, 32768), BF16, heads=12, kv_heads=12, head_dim=64),
             *generations((128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768), BF16),
+            *quantised((*LLAMA3_8B, *LLAMA3_70B), (1, 4, 16, 64, 256, 1024, 4096)),
+            *row_wise((1, 64, 1024, 8192, 32768), BF16),
+            *_sized("softmax", BF16, (4096, 32768), (2048, 131072)),
             *calibrations(BF16),
+        ),
+        # What the kernels are judged by: each at the roof, or beside the best peer.
+        "kernels": (
+            *matmuls((*LLAMA3_8B, *LLAMA3_70B), (1, 2, 4, 8, 16, 64, 256, 1024, 2048, 4096, 8192), BF16),
+            *quantised((LLAMA3_8B[2], *LLAMA3_70B[1:]), (1, 4, 16)),
+            *quantised((LLAMA3_8B[2],), (256, 4096)),
+            *row_wise((64, 8192, 32768), BF16),
+            *_sized("softmax", BF16, (4096, 32768), (2048, 131072)),
         ),
         "calibration": tuple(calibrations(BF16)),
     }
@@ -167,6 +216,8 @@ def _standard_cpu(target: Target) -> list[Workload]:
         *decodes((1, 4, 16), (1024, 4096, 16384, 32768), target.dtype, heads=8, kv_heads=4),
         *decodes((1, 4), (1024, 4096, 16384), target.dtype, heads=8, kv_heads=8),
         *generations((128, 256, 512, 1024, 2048, 4096), target.dtype, heads=8),
+        *matmuls((_cpu_weight(target),), (1, 32), BF16, op="matmul_w8a16"),
+        *row_wise((4096,), target.dtype),
     ]
 
 
@@ -177,6 +228,15 @@ def _full_cpu(target: Target) -> list[Workload]:
         *matmuls(LLAMA3_8B, (1, 4, 16, 64, 256), target.dtype),
         *matmuls(((4096, 4096),), (1, 4, 16, 64, 256), other),
         *generations((128, 512, 2048), target.dtype, heads=32),
+    ]
+
+
+def _kernels_cpu(target: Target) -> list[Workload]:
+    """The same families, sized for a CPU; no kernel of ours runs there."""
+    return [
+        *matmuls((_cpu_weight(target),), (1, 8, 64), target.dtype),
+        *quantised((_cpu_weight(target),), (1, 32)),
+        *row_wise((64, 4096), target.dtype),
     ]
 
 
@@ -191,6 +251,7 @@ _CPU_SUITES: Mapping[str, Callable[[Target], list[Workload]]] = MappingProxyType
         "quick": _quick_cpu,
         "standard": _standard_cpu,
         "full": _full_cpu,
+        "kernels": _kernels_cpu,
         "calibration": _calibration_cpu,
     }
 )
@@ -240,6 +301,41 @@ def _streams(size_bytes: int) -> list[Workload]:
     """Read, write, copy and triad over fp32 vectors of `size_bytes`."""
     n = size_bytes // 4
     return [make_workload(op, {"n": n}, FP32) for op in ("stream_read", "stream_write", "stream_copy", "stream_triad")]
+
+
+_WEIGHTS = (*LLAMA3_8B, LLAMA3_70B[1])
+_NORM_SIZES = tuple(itertools.product((1, 8192), (4096, 8192, 16384)))  # rows, cols: one token, and a long prompt
+
+# What configurations of a kernel are compared on, a handful of shapes an op.
+TUNING: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
+    {
+        "matmul": tuple(matmuls(_WEIGHTS, (1, 16, 64, 256, 1024, 4096), BF16)),
+        "matmul_scaled": (
+            *matmuls(_WEIGHTS, (1, 16, 64, 256, 1024, 4096), FP8, op="matmul_scaled"),
+            *matmuls(_WEIGHTS, (1, 16, 64, 256, 1024, 4096), INT8, op="matmul_scaled"),
+        ),
+        **{op: tuple(matmuls(_WEIGHTS, (1, 4, 16, 64), BF16, op=op)) for op in ("matmul_w8a16", "matmul_w4a16")},
+        **{op: tuple(_sized(op, BF16, *_NORM_SIZES)) for op in ("rmsnorm", "add_rmsnorm")},
+        "softmax": tuple(_sized("softmax", BF16, (4096, 4096), (4096, 32768), (1024, 131072))),
+        "swiglu": tuple(_sized("swiglu", BF16, (8192, 14336))),
+        "rope": tuple(_sized("rope", BF16, (8192, 32, 128))),
+        "attention_prefill": (
+            *prefills((1024, 8192), BF16),
+            *prefills((1024, 8192), BF16, head_dim=64),
+        ),
+        "attention_decode": (*decodes((8,), (8192,), BF16), *decodes((64,), (4096,), BF16)),
+        **{stream.op: (stream,) for stream in _streams(GIB)},
+    }
+)
+
+
+def tuning_workloads(op: str, dtype: DType | None) -> tuple[Workload, ...]:
+    """The shapes that `op` is tuned on, all in `dtype` where one is given. Raises BadRun listing the ops that have
+    some, and BadWorkload for a dtype that the op does not take."""
+    if op not in TUNING:
+        raise BadRun(f"{op} has no shapes to be tuned on; those that have: {', '.join(TUNING)}")
+    workloads = (make_workload(each.op, each.dims, dtype or each.dtype) for each in TUNING[op])
+    return tuple({workload.id: workload for workload in workloads}.values())
 
 
 def _gpu_probes(target: Target) -> list[Workload]:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,13 +11,17 @@ from rich.table import Table
 
 from kernels.catalog import HAS_TRITON, list_implementations
 from kernels.compile import Compiled, CompileError, compile_kernels
+from kernels.document import has_other_tables, write_tables
+from kernels.peers import package_version
+
+DEFAULT_ARCHITECTURES = "sm80,sm90,sm100,sm120"
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 @app.command("list")
 def list_command(*, as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False) -> None:
-    """List every implementation of every op with its dtypes and architectures."""
+    """List every implementation of every op with its dtypes, its architectures and the package it comes with."""
     if not HAS_TRITON:
         typer.echo("Triton is not installed: only PyTorch's implementations are listed", err=True)
     rows = [
@@ -26,38 +31,49 @@ def list_command(*, as_json: Annotated[bool, typer.Option("--json", help="One JS
             "devices": row.devices,
             "dtypes": row.dtypes,
             "architectures": row.architectures,
+            "package": row.package,
+            "version": package_version(row.package),
         }
         for row in list_implementations()
     ]
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
-    table = Table("op", "implementation", "devices", "dtypes", "architectures")
+    table = Table("op", "implementation", "devices", "dtypes", "architectures", "package")
     for row in list_implementations():
-        names = ", ".join(f"sm{architecture}" for architecture in row.architectures)
-        table.add_row(row.op, row.name, ", ".join(row.devices), ", ".join(row.dtypes), names or "as PyTorch")
+        names = ", ".join(f"sm{architecture}" for architecture in row.architectures) or f"as {row.package}"
+        package = f"{row.package} {package_version(row.package) or ''}".rstrip()
+        table.add_row(row.op, row.name, ", ".join(row.devices), ", ".join(row.dtypes), names, package)
     _print(table)
 
 
 @app.command("compile")
 def compile_command(
     *,
-    arch: Annotated[str, typer.Option(help="Architectures, separated by commas.")] = "sm80,sm90,sm100",
+    arch: Annotated[str, typer.Option(help="Architectures, separated by commas.")] = DEFAULT_ARCHITECTURES,
+    every: Annotated[bool, typer.Option("--every", help="Every configuration, not only the defaults.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False,
+    write_docs: Annotated[Path | None, typer.Option(help="Put the tables into this document.")] = None,
+    check_docs: Annotated[Path | None, typer.Option(help="Fail where this document's tables are other ones.")] = None,
 ) -> None:
-    """Compile every Triton kernel ahead of time: registers, spills, shared memory, tensor-core instructions.
+    """Compile every Triton kernel ahead of time: registers, spills, shared memory, instructions, occupancy.
 
-    Exit code 1 when a kernel fails, 2 when the request makes no sense."""
+    Exit code 1 when a default fails or the document differs, 2 when the request makes no sense."""
     try:
-        rows = compile_kernels(_parse_architectures(arch), on_row=_show_progress)
-    except CompileError as error:
+        rows = compile_kernels(_parse_architectures(arch), every=every, on_row=_show_progress)
+        if write_docs:
+            write_tables(write_docs, rows)
+        differs = check_docs is not None and has_other_tables(check_docs, rows)
+    except (CompileError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
     if as_json:
         typer.echo(json.dumps([asdict(row) for row in rows], indent=2))
     else:
         _print(_make_table(rows))
-    if any(row.status == "failed" for row in rows):
+    if differs:
+        typer.echo(f"error: {check_docs} has other tables; write it again with --write-docs {check_docs}", err=True)
+    if differs or any(row.status == "failed" for row in rows):
         raise typer.Exit(1)
 
 
@@ -70,23 +86,24 @@ def _parse_architectures(text: str) -> list[int]:
 
 
 def _show_progress(row: Compiled) -> None:
-    typer.echo(f"{row.kernel} sm{row.architecture} {row.dtype}: {row.status} {row.reason}".rstrip(), err=True)
+    typer.echo(f"{row.kernel} {row.arch} {row.dtype} {row.config}: {row.status} {row.reason}".rstrip(), err=True)
 
 
 def _make_table(rows: list[Compiled]) -> Table:
     table = Table("kernel", "arch", "dtype", "configuration", "status")
-    for heading in ("registers", "spill", "shared", "cubin"):
+    for heading in ("registers", "spills", "shared", "occupancy"):
         table.add_column(heading, justify="right")
-    table.add_column("tensor cores")
+    table.add_column("instructions")
     for row in rows:
-        sizes = (row.registers, row.stack_bytes, row.shared_bytes, row.cubin_bytes)
+        sizes = (row.registers, row.spill_instructions, row.shared_bytes)
         table.add_row(
             row.kernel,
-            f"sm{row.architecture}",
+            row.arch,
             row.dtype,
-            row.config,
+            row.config if row.default else f"{row.config} (not a default)",
             f"{row.status}: {row.reason}" if row.reason else row.status,
             *("" if size is None else str(size) for size in sizes),
+            "" if row.occupancy is None else f"{row.occupancy:.0%}",
             ", ".join(f"{count} {opcode}" for opcode, count in row.instructions.items()),
         )
     return table

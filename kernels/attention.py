@@ -37,6 +37,11 @@ class PrefillConfig:
     num_warps: int
     num_stages: int
 
+    @property
+    def name(self) -> str:
+        """What tables and records call it: 128x64-w8-s3."""
+        return f"{self.block_m}x{self.block_n}-w{self.num_warps}-s{self.num_stages}"
+
 
 HOPPER_64 = PrefillConfig(128, 128, 8, 3)
 HOPPER_128 = PrefillConfig(128, 128, 8, 2)

@@ -37,6 +37,11 @@ class DecodeConfig:
     num_warps: int
     num_stages: int
 
+    @property
+    def name(self) -> str:
+        """What tables and records call it: 64-w4-s4."""
+        return f"{self.block_n}-w{self.num_warps}-s{self.num_stages}"
+
 
 LARGE_SHARED = DecodeConfig(64, 4, 4)
 SMALL_SHARED = DecodeConfig(64, 4, 2)

@@ -1,52 +1,142 @@
-"""Matrix product in Triton: tiles in grouped order, fp32 accumulation, split-K with a deterministic reduction."""
+"""Matrix product in Triton: which kernel and tile serve a shape on an architecture, and their launches."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Literal
 
 import torch
 import triton
-import triton.language as tl
 from torch import Tensor
 
-from kernels.constants import ARCHITECTURES, EIGHT_BIT, EIGHT_BIT_REASON
-from kernels.plan import Launch, Target, check_tile_strides, find_target, product_opcodes
-from kernels.precision import TORCH_DTYPES, dtype_name
-from kernels.shapes import check_dtype, matmul_sizes
-
-SUPPORTED_DTYPES = ("fp32", "tf32", "bf16", "fp16")
-UNSUPPORTED_DTYPES: Mapping[str, str] = MappingProxyType(
-    {"fp64": "the kernel accumulates in fp32", **dict.fromkeys(EIGHT_BIT, EIGHT_BIT_REASON)}
+from kernels.constants import ARCHITECTURES, EIGHT_BIT
+from kernels.matmul_tiles import (
+    matmul_kernel,
+    matmul_persistent_kernel,
+    matmul_specialized_kernel,
+    split_k_reduce_kernel,
 )
+from kernels.plan import (
+    WIDE_PRODUCT_ROWS,
+    Descriptor,
+    Launch,
+    Target,
+    check_tile_strides,
+    find_target,
+    is_describable,
+    product_opcodes,
+)
+from kernels.precision import TORCH_DTYPES, dtype_name
+from kernels.shapes import check_dtype, matmul_sizes, scaled_sizes
+from kernels.unsupported import Unsupported
+
+SUPPORTED_DTYPES = ("fp32", "tf32", "bf16", "fp16", "fp8", "int8")
+UNSUPPORTED_DTYPES: Mapping[str, str] = MappingProxyType({"fp64": "the kernel accumulates in fp32"})
 SUPPORTED_ARCHITECTURES = ARCHITECTURES
+
+Operands = Literal["pointers", "descriptors", "own_descriptors"]
 
 
 @dataclass(frozen=True, slots=True)
 class MatmulConfig:
-    """Tile (block_m, block_n) computed block_k at a time; group_m tiles of rows share columns in L2; split_k programs
-    share one tile's reduction."""
+    """Tile (block_m, block_n) computed block_k_bytes of each operand's rows at a time.
+
+    `operands` says how they come in: by pointers, one program a tile; or, where strides allow it, by descriptors (the
+    host's, or each program's own) in persistent programs. group_m tiles of rows share columns in L2. split_k programs
+    share one tile's reduction, by pointers only; 0 leaves it to the shape.
+    """
 
     block_m: int
     block_n: int
-    block_k: int
-    group_m: int
+    block_k_bytes: int
     num_warps: int
     num_stages: int
-    split_k: int = 1
+    operands: Operands = "pointers"
+    warp_specialize: bool = False
+    group_m: int = 8
+    split_k: int = 0
+
+    @property
+    def name(self) -> str:
+        """128x256x128B-w8-s4-descriptors."""
+        parts = [
+            f"{self.block_m}x{self.block_n}x{self.block_k_bytes}B",
+            f"w{self.num_warps}",
+            f"s{self.num_stages}",
+            *([] if self.operands == "pointers" else [self.operands]),
+            *(["specialized"] if self.warp_specialize else []),
+            *([f"g{self.group_m}"] if self.group_m != _GROUP_M else []),
+            *([f"split{self.split_k}"] if self.split_k else []),
+        ]
+        return "-".join(parts)
+
+    def block_k(self, element_bytes: int) -> int:
+        """Columns of a (rows of b) in a step."""
+        return self.block_k_bytes // element_bytes
+
+    @property
+    def stage_bytes(self) -> int:
+        """Shared memory of the operands of one step."""
+        return (self.block_m + self.block_n) * self.block_k_bytes
 
 
-WIDE = MatmulConfig(128, 256, 64, 8, 8, 3)
-SQUARE = MatmulConfig(128, 128, 64, 8, 8, 3)
-SMALL = MatmulConfig(64, 128, 64, 8, 4, 3)
-SMALL_HMMA = MatmulConfig(64, 128, 64, 8, 8, 3)
-ROWS_64 = MatmulConfig(64, 64, 128, 1, 4, 3)
-ROWS_64_SMALL_SHARED = MatmulConfig(64, 64, 64, 1, 4, 4)
-ROWS_32 = MatmulConfig(32, 64, 64, 1, 4, 5)
-ROWS_16 = MatmulConfig(16, 64, 64, 1, 4, 5)
-VECTOR = MatmulConfig(64, 64, 16, 8, 8, 3)  # IEEE fp32: no tensor core takes it
-VECTOR_ROWS_16 = MatmulConfig(16, 64, 32, 1, 4, 3)
+_GROUP_M = 8
 
-CONFIGS = (WIDE, SQUARE, SMALL, SMALL_HMMA, ROWS_64, ROWS_64_SMALL_SHARED, ROWS_32, ROWS_16, VECTOR, VECTOR_ROWS_16)
+# Hopper and datacenter Blackwell: a row of 128 bytes is the widest swizzled block of a descriptor. Four stages of
+# 128 x 256 and half a tile on its way out fill their 227 KiB; eight warps hold its accumulator in 128 registers each.
+WIDE = MatmulConfig(128, 256, 128, 8, 4, "descriptors")
+SQUARE = MatmulConfig(128, 128, 128, 8, 4, "descriptors")
+# Blackwell accumulates in tensor memory, so that warps are free to specialise.
+WIDE_BLACKWELL = MatmulConfig(128, 256, 128, 8, 4, "descriptors", warp_specialize=True)
+SQUARE_BLACKWELL = MatmulConfig(128, 128, 128, 8, 4, "descriptors", warp_specialize=True)
+WIDE_SPECIALIZED = MatmulConfig(128, 256, 128, 4, 3, "own_descriptors", warp_specialize=True)
+SQUARE_SPECIALIZED = MatmulConfig(128, 128, 128, 4, 4, "own_descriptors", warp_specialize=True)
+# Ampere and Ada accumulate in registers next to the operands: rows of 64 bytes keep 128 x 256 from spilling.
+WIDE_AMPERE = MatmulConfig(128, 256, 64, 8, 4)
+SQUARE_AMPERE = MatmulConfig(128, 128, 128, 8, 3)
+WIDE_POINTERS = MatmulConfig(128, 256, 128, 8, 3)  # for strides that no descriptor takes
+SQUARE_SMALL_SHARED = MatmulConfig(128, 128, 128, 8, 3, "descriptors")
+SMALL = MatmulConfig(64, 128, 128, 4, 3)
+SMALL_AMPERE = MatmulConfig(64, 128, 128, 8, 3)
+# Few rows: weights stream past them, a row of 256 bytes at a time, two programs and more to an SM.
+ROWS_64 = MatmulConfig(64, 64, 256, 4, 3)
+ROWS_64_SMALL_SHARED = MatmulConfig(64, 64, 128, 4, 4)
+ROWS_32 = MatmulConfig(32, 64, 128, 4, 5)
+ROWS_16 = MatmulConfig(16, 64, 128, 4, 6)
+VECTOR = MatmulConfig(64, 64, 64, 8, 3)  # IEEE fp32: no tensor core takes it
+VECTOR_ROWS_16 = MatmulConfig(16, 64, 128, 4, 3)
+
+CONFIGS = (
+    WIDE,
+    SQUARE,
+    WIDE_BLACKWELL,
+    SQUARE_BLACKWELL,
+    WIDE_SPECIALIZED,
+    SQUARE_SPECIALIZED,
+    replace(WIDE, num_stages=3),
+    MatmulConfig(256, 128, 128, 8, 3, "descriptors"),
+    MatmulConfig(64, 256, 128, 4, 4, "descriptors"),
+    MatmulConfig(128, 64, 128, 4, 4, "descriptors"),
+    WIDE_AMPERE,
+    SQUARE_AMPERE,
+    SQUARE_SMALL_SHARED,
+    WIDE_POINTERS,
+    MatmulConfig(128, 128, 64, 4, 4),
+    SMALL,
+    SMALL_AMPERE,
+    ROWS_64,
+    ROWS_64_SMALL_SHARED,
+    ROWS_32,
+    ROWS_16,
+    MatmulConfig(16, 64, 256, 4, 4),
+    MatmulConfig(32, 64, 256, 4, 4),
+    MatmulConfig(16, 32, 256, 4, 5),
+    MatmulConfig(16, 32, 256, 2, 5),
+    MatmulConfig(16, 128, 128, 8, 5),
+    VECTOR,
+    VECTOR_ROWS_16,
+)
 
 # One for each kind of configuration: wide, square, small, 64 rows, 32 rows and one row.
 _AHEAD_OF_TIME_SHAPES = (
@@ -57,35 +147,33 @@ _AHEAD_OF_TIME_SHAPES = (
     (32, 8192, 8192),
     (1, 8192, 8192),
 )
+_NARROWEST_ROWS = 16  # of a tensor-core product
+_MOST_VECTOR_SUMS = 64 * 64
+_SKINNY_ROWS = 64  # up to here weights are streamed: the product is bound by memory on every supported GPU
 _REDUCE_BLOCK = 1024
 _MAX_SPLIT_K = 16
-_MIN_STEPS_PER_SPLIT = 4  # fewer steps of block_k do not fill the pipeline of loads
+_MIN_STEPS_PER_SPLIT = 4  # fewer steps do not fill the pipeline of loads
+_BARRIER_BYTES = 1024  # more than what the stages' barriers take
+_REDUCTION_BYTES = 8e6  # what could have been read in the time of a second launch, 2 us at 4 TB/s
+_MOST_PROGRAMS_PER_SM = 8
+# Operands narrower than 16 bits multiply on Hopper only where both lie along k.
+_K_MAJOR_ONLY = EIGHT_BIT
 
 
-def choose_config(m: int, n: int, k: int, *, dtype: str, target: Target) -> MatmulConfig:
-    """The configuration for a shape: the largest tile that still gives every SM one, then split-K for idle SMs."""
+def choose_config(m: int, n: int, k: int, *, dtype: str, target: Target, describable: bool) -> MatmulConfig:
+    """The configuration for a shape; `describable` says whether its operands' strides allow descriptors."""
     if dtype == "fp32":
-        config = VECTOR if m > 16 else VECTOR_ROWS_16
-    elif m <= 64:
-        rows_64 = ROWS_64_SMALL_SHARED if target.shared_bytes < 128 * 1024 else ROWS_64
-        config = next(config for config in (ROWS_16, ROWS_32, rows_64) if m <= config.block_m)
-    else:
-        # HMMA accumulates in registers next to its operands: a wide tile, or few warps, would spill there.
-        is_hmma = target.architecture // 10 not in (9, 10)
-        large, small = ((SQUARE,), SMALL_HMMA) if is_hmma else ((WIDE, SQUARE), SMALL)
-        config = next((config for config in large if _tiles(m, n, config) >= target.sm_count), small)
-    config = _fit_shared(config, TORCH_DTYPES[dtype].itemsize, target)
-    steps = triton.cdiv(k, config.block_k)
-    programs = (2 if m <= 64 else 1) * target.sm_count  # narrow tiles leave shared memory for two programs per SM
-    wanted = programs // _tiles(m, n, config)
-    split_k = max(1, min(wanted, steps // _MIN_STEPS_PER_SPLIT, _MAX_SPLIT_K))
-    return replace(config, split_k=split_k)
+        return VECTOR if m > VECTOR_ROWS_16.block_m else VECTOR_ROWS_16
+    if m <= _SKINNY_ROWS:
+        return next(config for config in _few_rows(dtype, target) if m <= config.block_m)
+    candidates = _many_rows(dtype, target, describable=describable)
+    return min(candidates, key=lambda config: _relative_time(m, n, k * TORCH_DTYPES[dtype].itemsize, config, target))
 
 
 def matmul(a: Tensor, b: Tensor, *, input_precision: str = "ieee", config: MatmulConfig | None = None) -> Tensor:
     """a: (m, k), b: (k, n), any strides. Returns a @ b: (m, n); `input_precision` "tf32" is for fp32 tensors only."""
-    sizes = matmul_sizes(a, b)
-    check_dtype("matmul", a.dtype, SUPPORTED_DTYPES)
+    matmul_sizes(a, b)
+    check_dtype("matmul", a.dtype, ("fp32", "tf32", "bf16", "fp16"))
     if input_precision not in ("ieee", "tf32"):
         raise ValueError(f"matmul: input_precision must be 'ieee' or 'tf32', not {input_precision!r}")
     dtype = dtype_name(a.dtype)
@@ -93,32 +181,124 @@ def matmul(a: Tensor, b: Tensor, *, input_precision: str = "ieee", config: Matmu
         if dtype != "fp32":
             raise ValueError(f"matmul: input_precision='tf32' needs fp32 tensors, not {dtype}")
         dtype = "tf32"
-    target = find_target("matmul", matmul_kernel, a)
-    check_tile_strides("matmul", *a.stride(), *b.stride(), sizes.n)
-    config = config or choose_config(sizes.m, sizes.n, sizes.k, dtype=dtype, target=target)
-    out = torch.empty(sizes.m, sizes.n, dtype=a.dtype, device=a.device)
-    for launch in plan_matmul(a, b, out, dtype=dtype, config=config):
+    return _run("matmul", a, b, None, out_dtype=a.dtype, dtype=dtype, config=config)
+
+
+def matmul_tf32(a: Tensor, b: Tensor, *, config: MatmulConfig | None = None) -> Tensor:
+    """a: (m, k), b: (k, n), fp32, any strides. Returns a @ b: (m, n) through tf32 tensor cores."""
+    return matmul(a, b, input_precision="tf32", config=config)
+
+
+def matmul_scaled(
+    a: Tensor, b: Tensor, a_scale: Tensor, b_scale: Tensor, *, config: MatmulConfig | None = None
+) -> Tensor:
+    """a: (m, k), b: (k, n), fp8 or int8, each contiguous along k, a_scale: (m,), b_scale: (n,), fp32. Returns
+    (a @ b) * a_scale * b_scale: (m, n) in bf16."""
+    scaled_sizes(a, b, a_scale, b_scale)
+    check_dtype("matmul_scaled", a.dtype, EIGHT_BIT)
+    if a.stride(1) != 1 or b.stride(0) != 1:
+        given = f"strides {a.stride()} and {b.stride()}"
+        raise Unsupported(f"matmul_scaled does not support {given}; supported: a and b contiguous along k")
+    dtype = dtype_name(a.dtype)
+    return _run("matmul_scaled", a, b, (a_scale, b_scale), out_dtype=torch.bfloat16, dtype=dtype, config=config)
+
+
+def plan_matmul(
+    a: Tensor,
+    b: Tensor,
+    out: Tensor,
+    scales: tuple[Tensor, Tensor] | None = None,
+    *,
+    dtype: str,
+    config: MatmulConfig,
+    target: Target,
+) -> tuple[Launch, ...]:
+    """The launches that set out = a @ b, times `scales` of rows and columns where given."""
+    if config.operands != "pointers":
+        return (_plan_persistent(a, b, out, scales, dtype=dtype, config=config, target=target),)
+    return _plan_tiles(a, b, out, scales, dtype=dtype, config=config, target=target)
+
+
+def contends(config: MatmulConfig, dims: Mapping[str, int]) -> bool:
+    """Whether a tuner need try a configuration: not where most of a tile would be padding, or far more rows wait."""
+    rows = dims["m"]
+    return min(rows, WIDE_PRODUCT_ROWS) <= config.block_m <= max(_NARROWEST_ROWS, 2 * rows)
+
+
+def ahead_of_time(target: Target, dtype: str) -> tuple[Launch, ...]:
+    """What the default configurations launch, each tile and the reduction once."""
+    launches: dict[object, Launch] = {}
+    for m, n, k in _AHEAD_OF_TIME_SHAPES:
+        config = choose_config(m, n, k, dtype=dtype, target=target, describable=True)
+        product, *reduction = _plan_meta(m, n, k, dtype=dtype, config=config, target=target)
+        launches[config] = product
+        launches.update((launch.kernel, launch) for launch in reduction)
+    return tuple(launches.values())
+
+
+def every_configuration(target: Target, dtype: str) -> tuple[Launch, ...]:
+    """What each configuration launches that this architecture can hold."""
+    launches: dict[object, Launch] = {}
+    for config in CONFIGS:
+        if why_not(config, dtype, target) is None:
+            product, *_ = _plan_meta(4096, 8192, 8192, dtype=dtype, config=config, target=target)
+            launches[product.config] = product
+    return tuple(launches.values())
+
+
+def _run(
+    op: str,
+    a: Tensor,
+    b: Tensor,
+    scales: tuple[Tensor, Tensor] | None,
+    *,
+    out_dtype: torch.dtype,
+    dtype: str,
+    config: MatmulConfig | None,
+) -> Tensor:
+    """Choose, check and launch."""
+    (m, k), n = a.shape, b.shape[1]
+    target = find_target(op, matmul_kernel, a)
+    check_tile_strides(op, *a.stride(), *b.stride(), n)
+    out = torch.empty(m, n, dtype=out_dtype, device=a.device)
+    describable = is_describable(a) and (is_describable(b.t()) or _is_row_major(b, dtype)) and is_describable(out)
+    if config is None:
+        config = choose_config(m, n, k, dtype=dtype, target=target, describable=describable)
+    elif reason := why_not(config, dtype, target):
+        raise Unsupported(f"{op}: {config.name} is not supported: {reason}")
+    elif config.operands != "pointers" and not describable:
+        raise Unsupported(f"{op}: {config.name} needs rows that are contiguous, and 16 bytes or a multiple apart")
+    for launch in plan_matmul(a, b, out, scales, dtype=dtype, config=config, target=target):
         launch.run()
     return out
 
 
-def matmul_tf32(a: Tensor, b: Tensor) -> Tensor:
-    """a: (m, k), b: (k, n), fp32, any strides. Returns a @ b: (m, n) through tf32 tensor cores."""
-    return matmul(a, b, input_precision="tf32")
-
-
-def plan_matmul(a: Tensor, b: Tensor, out: Tensor, *, dtype: str, config: MatmulConfig) -> tuple[Launch, ...]:
-    """The launches that set out = a @ b; with split-K partial sums go to an fp32 workspace and are then reduced."""
+def _plan_tiles(
+    a: Tensor,
+    b: Tensor,
+    out: Tensor,
+    scales: tuple[Tensor, Tensor] | None,
+    *,
+    dtype: str,
+    config: MatmulConfig,
+    target: Target,
+) -> tuple[Launch, ...]:
+    """By pointers; with split-K partial sums go to a workspace and are then reduced and scaled."""
     (m, k), n = a.shape, b.shape[1]
-    split_k = min(config.split_k, triton.cdiv(k, config.block_k))
-    target = out if split_k == 1 else torch.empty(split_k, m, n, dtype=torch.float32, device=a.device)
+    config = _fit_shared(config, target)
+    block_k = config.block_k(a.element_size())
+    tiles, steps = _tiles(m, n, config), triton.cdiv(k, block_k)
+    split_k = min(config.split_k or _choose_split(m, n, config, steps=steps, target=target), steps)
+    partial_dtype = torch.int32 if dtype == "int8" else torch.float32
+    sums = out if split_k == 1 else torch.empty(split_k, m, n, dtype=partial_dtype, device=a.device)
     product = Launch(
         kernel=matmul_kernel,
-        grid=(_tiles(m, n, config), split_k),
+        grid=(tiles, split_k),
         arguments={
             "a_ptr": a,
             "b_ptr": b,
-            "out_ptr": target,
+            "out_ptr": sums,
+            **(_scale_arguments(scales) if split_k == 1 else {}),
             "m": m,
             "n": n,
             "k": k,
@@ -128,16 +308,17 @@ def plan_matmul(a: Tensor, b: Tensor, out: Tensor, *, dtype: str, config: Matmul
             "stride_bn": b.stride(1),
         },
         constants={
+            **_absent_scales(scales if split_k == 1 else None),
             "BLOCK_M": config.block_m,
             "BLOCK_N": config.block_n,
-            "BLOCK_K": config.block_k,
+            "BLOCK_K": block_k,
             "GROUP_M": config.group_m,
-            "EVEN_K": k % config.block_k == 0,
+            "EVEN_K": k % block_k == 0,
             "INPUT_PRECISION": "tf32" if dtype == "tf32" else "ieee",
         },
         num_warps=config.num_warps,
         num_stages=config.num_stages,
-        config=f"{config.block_m}x{config.block_n}x{config.block_k} split {split_k}",
+        config=config.name,
         opcodes=product_opcodes(dtype, config.block_m),
     )
     if split_k == 1:
@@ -145,119 +326,180 @@ def plan_matmul(a: Tensor, b: Tensor, out: Tensor, *, dtype: str, config: Matmul
     reduction = Launch(
         kernel=split_k_reduce_kernel,
         grid=(triton.cdiv(m * n, _REDUCE_BLOCK),),
-        arguments={"partials_ptr": target, "out_ptr": out, "size": m * n},
-        constants={"SPLIT_K": split_k, "BLOCK": _REDUCE_BLOCK},
+        arguments={"partials_ptr": sums, "out_ptr": out, **_scale_arguments(scales), "size": m * n, "n": n},
+        constants={**_absent_scales(scales), "SPLIT_K": split_k, "BLOCK": _REDUCE_BLOCK},
         num_warps=4,
-        config=f"{_REDUCE_BLOCK} split {split_k}",
+        config=f"{_REDUCE_BLOCK}-split{split_k}",
     )
     return (product, reduction)
 
 
-def ahead_of_time(target: Target, dtype: str) -> tuple[Launch, ...]:
-    """What the default configurations launch, each tile and the reduction once."""
-    launches: dict[object, Launch] = {}
-    for m, n, k in _AHEAD_OF_TIME_SHAPES:
-        a = torch.empty(m, k, dtype=TORCH_DTYPES[dtype], device="meta")
-        weight = torch.empty(n, k, dtype=TORCH_DTYPES[dtype], device="meta")
-        out = torch.empty(m, n, dtype=TORCH_DTYPES[dtype], device="meta")
-        config = choose_config(m, n, k, dtype=dtype, target=target)
-        product, *reduction = plan_matmul(a, weight.t(), out, dtype=dtype, config=config)
-        launches[replace(config, split_k=1)] = product
-        launches.update((launch.kernel, launch) for launch in reduction)
-    return tuple(launches.values())
+def _plan_persistent(
+    a: Tensor,
+    b: Tensor,
+    out: Tensor,
+    scales: tuple[Tensor, Tensor] | None,
+    *,
+    dtype: str,
+    config: MatmulConfig,
+    target: Target,
+) -> Launch:
+    """By descriptors, one program an SM."""
+    (m, k), n = a.shape, b.shape[1]
+    config = _fit_shared(config, target, reserved_bytes=config.block_m * config.block_n // 2 * out.element_size())
+    block_k = config.block_k(a.element_size())
+    transposed = b.stride(0) == 1
+    matrix, block = (b.t(), (config.block_n, block_k)) if transposed else (b, (block_k, config.block_n))
+    operands: dict[str, Tensor | Descriptor | int]
+    if config.operands == "descriptors":
+        kernel = matmul_persistent_kernel
+        operands = {
+            "a_desc": Descriptor(a, (config.block_m, block_k)),
+            "b_desc": Descriptor(matrix, block),
+            "out_desc": Descriptor(out, (config.block_m, config.block_n // 2)),
+        }
+    else:
+        kernel = matmul_specialized_kernel
+        operands = {
+            "a_ptr": a,
+            "b_ptr": matrix,
+            "out_ptr": out,
+            "stride_am": a.stride(0),
+            "stride_b": matrix.stride(0),
+        }
+    return Launch(
+        kernel=kernel,
+        grid=(min(_tiles(m, n, config), target.sm_count),),
+        arguments={**operands, **_scale_arguments(scales), "m": m, "n": n, "k": k},
+        constants={
+            **_absent_scales(scales),
+            "BLOCK_M": config.block_m,
+            "BLOCK_N": config.block_n,
+            "BLOCK_K": block_k,
+            "GROUP_M": config.group_m,
+            "B_IS_TRANSPOSED": transposed,
+            "INPUT_PRECISION": "tf32" if dtype == "tf32" else "ieee",
+            "WARP_SPECIALIZE": config.warp_specialize,
+            # Hopper specialises the loop over tiles only where it is not fused with the loop over k.
+            "FLATTEN": not (config.warp_specialize and target.architecture // 10 == 9),
+        },
+        num_warps=config.num_warps,
+        num_stages=config.num_stages,
+        config=config.name,
+        opcodes=_persistent_opcodes(dtype, config),
+        needs_scratch=config.operands == "own_descriptors",
+    )
 
 
-@triton.jit
-def matmul_kernel(
-    a_ptr,
-    b_ptr,
-    out_ptr,
-    m,
-    n,
-    k,
-    stride_am,
-    stride_ak,
-    stride_bk,
-    stride_bn,
-    BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-    GROUP_M: tl.constexpr,
-    EVEN_K: tl.constexpr,
-    INPUT_PRECISION: tl.constexpr,
-):
-    """a: (m, k), b: (k, n), out: (splits, m, n) row-major. Reads a n/BLOCK_N times and b m/BLOCK_M times, mostly from
-    L2, and writes each out once: program (tile, s) sums the s-th part of the reduction."""
-    tile = tl.program_id(0)
-    split = tl.program_id(1)
-    tiles_m = tl.cdiv(m, BLOCK_M)
-    tiles_n = tl.cdiv(n, BLOCK_N)
-    # Neighbouring programs share GROUP_M rows of tiles, so that the columns of b they read are still in L2.
-    group = tile // (GROUP_M * tiles_n)
-    first_m = group * GROUP_M
-    rows_in_group = min(tiles_m - first_m, GROUP_M)
-    tile_m = first_m + (tile % (GROUP_M * tiles_n)) % rows_in_group
-    tile_n = (tile % (GROUP_M * tiles_n)) // rows_in_group
-
-    steps = tl.cdiv(k, BLOCK_K)
-    steps_per_split = tl.cdiv(steps, tl.num_programs(1))
-    first_step = split * steps_per_split
-    last_step = min(first_step + steps_per_split, steps)
-
-    # Where a tile starts can exceed 2**31 elements, so that is int64; offsets inside a tile are 32-bit, which saves
-    # registers.
-    row = tile_m.to(tl.int64) * BLOCK_M
-    column = tile_n.to(tl.int64) * BLOCK_N
-    depth = first_step.to(tl.int64) * BLOCK_K
-    offs_m = tl.arange(0, BLOCK_M)
-    offs_n = tl.arange(0, BLOCK_N)
-    offs_k = tl.arange(0, BLOCK_K)
-    a_base = a_ptr + row * stride_am + depth * stride_ak
-    b_base = b_ptr + depth * stride_bk + column * stride_bn
-    a_tile = offs_m[:, None] * stride_am + offs_k[None, :] * stride_ak
-    b_tile = offs_k[:, None] * stride_bk + offs_n[None, :] * stride_bn
-    a_step = tl.cast(BLOCK_K, tl.int64) * stride_ak
-    b_step = tl.cast(BLOCK_K, tl.int64) * stride_bk
-    in_m = offs_m[:, None] < m - tile_m * BLOCK_M
-    in_n = offs_n[None, :] < n - tile_n * BLOCK_N
-
-    accumulator = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
-    for step in range(first_step, last_step):
-        if EVEN_K:
-            a = tl.load(a_base + a_tile, mask=in_m, other=0.0)
-            b = tl.load(b_base + b_tile, mask=in_n, other=0.0)
-        else:
-            in_k = offs_k < k - step * BLOCK_K
-            a = tl.load(a_base + a_tile, mask=in_m & in_k[None, :], other=0.0)
-            b = tl.load(b_base + b_tile, mask=in_k[:, None] & in_n, other=0.0)
-        accumulator = tl.dot(a, b, accumulator, input_precision=INPUT_PRECISION)
-        a_base += a_step
-        b_base += b_step
-
-    out_base = out_ptr + (split.to(tl.int64) * m + row) * n + column
-    out = accumulator.to(out_ptr.dtype.element_ty)
-    tl.store(out_base + offs_m[:, None] * n + offs_n[None, :], out, mask=in_m & in_n)
+def _persistent_opcodes(dtype: str, config: MatmulConfig) -> dict[int, tuple[str, ...]]:
+    """Products, loads of whole blocks, and where warps specialise, registers that move between them."""
+    extra = ("UTMALDG", "UTMASTG", *(("USETMAXREG",) if config.warp_specialize else ()))
+    return {
+        architecture: (*product, *extra)
+        for architecture, product in product_opcodes(dtype, config.block_m).items()
+        if architecture >= 90
+    }
 
 
-@triton.jit
-def split_k_reduce_kernel(partials_ptr, out_ptr, size, SPLIT_K: tl.constexpr, BLOCK: tl.constexpr):
-    """partials: (SPLIT_K, size) fp32, out: (size,). Reads each partial once, in order, and writes out once."""
-    offsets = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    inside = offsets < size
-    total = tl.zeros((BLOCK,), dtype=tl.float32)
-    for split in tl.static_range(SPLIT_K):
-        total += tl.load(partials_ptr + tl.cast(split, tl.int64) * size + offsets, mask=inside, other=0.0)
-    tl.store(out_ptr + offsets, total.to(out_ptr.dtype.element_ty), mask=inside)
+def _plan_meta(m: int, n: int, k: int, *, dtype: str, config: MatmulConfig, target: Target) -> tuple[Launch, ...]:
+    """The launches for a weight stored as (n, k), on tensors without memory."""
+    a, weight = (torch.empty(rows, k, dtype=TORCH_DTYPES[dtype], device="meta") for rows in (m, n))
+    is_scaled = dtype in EIGHT_BIT
+    out = torch.empty(m, n, dtype=torch.bfloat16 if is_scaled else TORCH_DTYPES[dtype], device="meta")
+    scales = (torch.empty(m, device="meta"), torch.empty(n, device="meta")) if is_scaled else None
+    return plan_matmul(a, weight.t(), out, scales, dtype=dtype, config=config, target=target)
+
+
+def _few_rows(dtype: str, target: Target) -> tuple[MatmulConfig, ...]:
+    """Tiles for up to 64 rows, lowest first."""
+    rows_64 = ROWS_64_SMALL_SHARED if target.shared_bytes < 128 * 1024 else ROWS_64
+    if dtype == "fp8" and target.architecture // 10 in (9, 10):
+        return (ROWS_16, rows_64)  # 32 rows are widened to fp16 in registers, and spill
+    return (ROWS_16, ROWS_32, rows_64)
+
+
+def _many_rows(dtype: str, target: Target, *, describable: bool) -> tuple[MatmulConfig, ...]:
+    """Tiles to choose from for many rows, widest first."""
+    family = target.architecture // 10
+    if family == 10 and dtype == "int8":
+        return (WIDE_AMPERE, SQUARE_AMPERE, SMALL_AMPERE)  # Triton multiplies it as Ampere does, in registers
+    if describable and family == 9:
+        return (WIDE, SQUARE, SMALL)
+    if describable and family == 10:
+        return (WIDE_BLACKWELL, SQUARE_BLACKWELL, SMALL)
+    if describable and family == 12:
+        return (SQUARE_SMALL_SHARED, SMALL_AMPERE)
+    if family in (9, 10):
+        return (WIDE_POINTERS, SQUARE_AMPERE, SMALL)
+    return (WIDE_AMPERE, SQUARE_AMPERE, SMALL_AMPERE)
+
+
+def why_not(config: MatmulConfig, dtype: str, target: Target) -> str | None:
+    """Why this configuration cannot serve a format on an architecture, or None where it can."""
+    if dtype == "fp32" and (config.operands != "pointers" or config.block_m * config.block_n > _MOST_VECTOR_SUMS):
+        return "IEEE fp32 is computed without tensor cores, by pointers and in tiles of at most 64 x 64"
+    if config.operands != "pointers" and target.architecture < 90:
+        return f"sm{target.architecture} has no hardware for descriptors"
+    if config.warp_specialize and (config.operands == "own_descriptors") != (target.architecture // 10 == 9):
+        return "Hopper specialises with its own descriptors, later architectures with the host's"
+    if config.stage_bytes * min(config.num_stages, 2) > target.shared_bytes:
+        return f"two stages do not fit in {target.shared_bytes} bytes of shared memory"
+    return None
+
+
+def _relative_time(m: int, n: int, k_bytes: int, config: MatmulConfig, target: Target) -> float:
+    """How long a tile shape takes beside others: whole rounds over the SMs, by the rate that its reuse sustains.
+
+    Operands cross from L2 once for every 1/(1/block_m + 1/block_n) multiply-adds of a step; the square root is a guess
+    between no influence and proportion. Only pointers can split the reduction.
+    """
+    split = 1
+    if config.operands == "pointers":
+        split = _choose_split(m, n, config, steps=triton.cdiv(k_bytes, config.block_k_bytes), target=target)
+    rounds = triton.cdiv(_tiles(m, n, config) * split, target.sm_count)
+    rate = math.sqrt(1 / (1 / config.block_m + 1 / config.block_n))
+    return rounds * config.block_m * config.block_n / (split * rate)
+
+
+def _choose_split(m: int, n: int, config: MatmulConfig, *, steps: int, target: Target) -> int:
+    """Parts to cut the reduction into: those with which all programs end soonest, at one step of all SMs a unit.
+
+    Programs run in rounds of as many as the SMs hold, and a part of a round costs a whole one; more parts even that
+    out, but their sums are written and read in fp32, by a second launch.
+    """
+    used_bytes = config.stage_bytes * max(1, config.num_stages - 1)
+    per_sm = max(1, min(target.shared_bytes // used_bytes, _MOST_PROGRAMS_PER_SM))
+    slots = per_sm * target.sm_count
+    tiles = _tiles(m, n, config)
+    round_bytes = slots * config.stage_bytes
+
+    def cost(split: int) -> float:
+        reduction = (_REDUCTION_BYTES + 2 * split * m * n * 4) / round_bytes if split > 1 else 0.0
+        return triton.cdiv(tiles * split, slots) * triton.cdiv(steps, split) + reduction
+
+    return min(range(1, max(1, min(steps // _MIN_STEPS_PER_SPLIT, _MAX_SPLIT_K)) + 1), key=cost)
 
 
 def _tiles(m: int, n: int, config: MatmulConfig) -> int:
     return triton.cdiv(m, config.block_m) * triton.cdiv(n, config.block_n)
 
 
-def _fit_shared(config: MatmulConfig, element_bytes: int, target: Target) -> MatmulConfig:
-    """The configuration for this element size: tuned for 2-byte elements, so block_k shrinks as they grow, and stages
-    are dropped until the operands fit in shared memory."""
-    block_k = config.block_k if config in (VECTOR, VECTOR_ROWS_16) else config.block_k * 2 // element_bytes
-    stage_bytes = (config.block_m + config.block_n) * block_k * element_bytes
-    num_stages = min(config.num_stages, target.shared_bytes // stage_bytes)
-    return replace(config, block_k=block_k, num_stages=max(num_stages, 1))
+def _fit_shared(config: MatmulConfig, target: Target, *, reserved_bytes: int = 0) -> MatmulConfig:
+    """The configuration with no more stages than shared memory holds beside `reserved_bytes` and the barriers."""
+    buffers = (target.shared_bytes - reserved_bytes - _BARRIER_BYTES) // config.stage_bytes
+    # The older product takes its operands to registers, which frees the buffer that the newer ones still read.
+    stages = buffers if target.architecture // 10 in (9, 10) else buffers + 1
+    return replace(config, num_stages=max(1, min(config.num_stages, stages)))
+
+
+def _is_row_major(b: Tensor, dtype: str) -> bool:
+    return dtype not in (*_K_MAJOR_ONLY, "tf32") and is_describable(b)
+
+
+def _scale_arguments(scales: tuple[Tensor, Tensor] | None) -> dict[str, Tensor]:
+    return {} if scales is None else {"a_scale_ptr": scales[0], "b_scale_ptr": scales[1]}
+
+
+def _absent_scales(scales: tuple[Tensor, Tensor] | None) -> dict[str, None]:
+    """What a kernel is compiled with where there are no scales."""
+    return {"a_scale_ptr": None, "b_scale_ptr": None} if scales is None else {}

@@ -16,21 +16,54 @@ from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from kernels.constants import ARCHITECTURES
+from kernels.precision import dtype_name
 from kernels.unsupported import Unsupported
 
-# Opcode of a tensor-core product in machine code, by format: of at least 64 rows, and of fewer on any architecture.
+# Opcode of a tensor-core product in machine code, by format: of at least 64 rows, and of fewer. Blackwell's own int8
+# product (UTCIMMA) is one that Triton does not know.
 _WIDE_PRODUCT: Mapping[str, Mapping[int, str]] = MappingProxyType(
     {
         "bf16": {80: "HMMA", 86: "HMMA", 89: "HMMA", 90: "HGMMA", 100: "UTCHMMA", 120: "HMMA"},
         "fp8": {89: "QMMA", 90: "QGMMA", 100: "UTCQMMA", 120: "QMMA"},
-        "int8": {80: "IMMA", 86: "IMMA", 89: "IMMA", 90: "IGMMA", 100: "UTCIMMA", 120: "IMMA"},
+        "int8": {80: "IMMA", 86: "IMMA", 89: "IMMA", 90: "IGMMA", 100: "IMMA", 120: "IMMA"},
     }
 )
-_NARROW_PRODUCT: Mapping[str, str] = MappingProxyType({"bf16": "HMMA", "fp8": "QMMA", "int8": "IMMA"})
+# Triton widens the fp8 operands of a narrow product to fp16 where the older instruction does not take them.
+_NARROW_PRODUCT: Mapping[str, Mapping[int, str]] = MappingProxyType(
+    {
+        "bf16": dict.fromkeys(ARCHITECTURES, "HMMA"),
+        "fp8": {89: "QMMA", 90: "HMMA", 100: "HMMA", 120: "QMMA"},
+        "int8": dict.fromkeys(ARCHITECTURES, "IMMA"),
+    }
+)
 WIDE_PRODUCT_ROWS = 64
 
 _MAX_TILE_STRIDE = 2**22  # two times 256 rows or columns of it stay below 2**31
+_DESCRIPTOR_ALIGNMENT = 16  # bytes
 _INTERPRETED_SM_COUNT = 4  # any fixed number: results must not depend on the machine that interprets
+
+
+@dataclass(frozen=True, slots=True)
+class SmLimits:
+    """What an SM holds at most."""
+
+    warps: int
+    programs: int
+    shared_bytes: int
+
+
+# CUDA C++ Programming Guide, table "Technical Specifications per Compute Capability".
+_SM_LIMITS: Mapping[int, SmLimits] = MappingProxyType(
+    {
+        80: SmLimits(64, 32, 164 * 1024),
+        86: SmLimits(48, 16, 100 * 1024),
+        89: SmLimits(48, 24, 100 * 1024),
+        90: SmLimits(64, 32, 228 * 1024),
+        120: SmLimits(48, 24, 100 * 1024),
+    }
+)
+_REGISTERS, _REGISTER_UNIT = 65536, 256  # of an SM, and how many a warp is given at a time
+_RESERVED_SHARED_BYTES = 1024  # of each program, for the system
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +75,26 @@ class Target:
 
     @property
     def shared_bytes(self) -> int:
-        """Shared memory that one block may use."""
-        if self.architecture in (86, 89) or self.architecture // 10 == 12:
-            return 99 * 1024
-        return 163 * 1024 if self.architecture < 90 else 227 * 1024
+        """Shared memory that one program may use."""
+        return _SM_LIMITS[self._family].shared_bytes - _RESERVED_SHARED_BYTES
+
+    def occupancy(self, registers: int, shared_bytes: int, warps: int) -> float:
+        """Share of an SM's warps that are resident when programs of `warps` warps need this many registers a thread and
+        this much shared memory. Source: CUDA C++ Programming Guide, technical specifications by compute capability."""
+        limits = _SM_LIMITS[self._family]
+        warp_registers = triton.cdiv(registers * 32, _REGISTER_UNIT) * _REGISTER_UNIT
+        programs = min(
+            limits.warps // warps,
+            limits.programs,
+            _REGISTERS // warp_registers // warps,
+            limits.shared_bytes // (shared_bytes + _RESERVED_SHARED_BYTES),
+        )
+        return programs * warps / limits.warps
+
+    @property
+    def _family(self) -> int:
+        """The row of the limits: the highest known architecture that is not above this one."""
+        return max(known for known in _SM_LIMITS if known <= self.architecture)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +118,12 @@ class Launch:
     num_stages: int = 1
     config: str = ""
     opcodes: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    needs_scratch: bool = False  # descriptors that the kernel makes lie in global memory
 
     def run(self) -> None:
         """Queue the kernel on the current device."""
+        if self.needs_scratch:
+            triton.set_allocator(_allocate_scratch)
         arguments = {
             name: TensorDescriptor.from_tensor(value.tensor, list(value.block))
             if isinstance(value, Descriptor)
@@ -87,8 +139,8 @@ def product_opcodes(dtype: str, rows: int) -> dict[int, tuple[str, ...]]:
     if dtype in ("fp32", "fp64"):
         return {}
     kind = dtype if dtype in _WIDE_PRODUCT else "bf16"  # fp16 and tf32 share bf16's opcodes
-    wide, narrow = _WIDE_PRODUCT[kind], _NARROW_PRODUCT[kind]
-    return {architecture: (opcode if rows >= WIDE_PRODUCT_ROWS else narrow,) for architecture, opcode in wide.items()}
+    opcodes = _WIDE_PRODUCT if rows >= WIDE_PRODUCT_ROWS else _NARROW_PRODUCT
+    return {architecture: (opcode,) for architecture, opcode in opcodes[kind].items()}
 
 
 def missing_unit(dtype: str, architecture: int) -> str | None:
@@ -117,7 +169,15 @@ def find_target(op: str, kernel: Any, x: Tensor) -> Target:
         raise Unsupported(
             f"{op}: compute capability {target.architecture / 10} is not supported; supported: 8.0 and later"
         )
+    if reason := missing_unit(dtype_name(x.dtype), target.architecture):
+        raise Unsupported(f"{op}: {reason}")
     return target
+
+
+def is_describable(x: Tensor) -> bool:
+    """Whether a descriptor can stand for x: contiguous rows, each starting at a multiple of 16 bytes."""
+    starts = (x.stride(0) * x.element_size(), x.storage_offset() * x.element_size())
+    return x.dim() == 2 and x.stride(1) == 1 and not any(start % _DESCRIPTOR_ALIGNMENT for start in starts)
 
 
 def check_tile_strides(op: str, *strides: int) -> None:
@@ -126,6 +186,11 @@ def check_tile_strides(op: str, *strides: int) -> None:
         raise Unsupported(
             f"{op} does not support a stride of {max(strides)} elements; supported: to {_MAX_TILE_STRIDE}"
         )
+
+
+def _allocate_scratch(size: int, alignment: int, stream: int | None) -> Tensor:  # noqa: ARG001  (Triton's signature)
+    """Memory for one launch, from PyTorch's allocator: aligned to 512 bytes, and reused in the order of the stream."""
+    return torch.empty(size, dtype=torch.int8, device="cuda")
 
 
 @cache

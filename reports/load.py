@@ -177,8 +177,8 @@ def json_rows(frame: pd.DataFrame) -> str:
 
 
 def _without_time(environment: Environment) -> tuple[object, ...]:
-    names = (name for name in Environment.__slots__ if name != "utc")
-    return tuple(getattr(environment, name) for name in names)
+    values = (getattr(environment, name) for name in Environment.__slots__ if name != "utc")
+    return tuple(tuple(sorted(value.items())) if isinstance(value, Mapping) else value for value in values)
 
 
 def _identity(records: Sequence[Record]) -> dict[str, list[str | None]]:

@@ -11,15 +11,19 @@ import pandas as pd
 from bench.record import RoofSet
 from predict.units import duration, percent
 from reports.load import Loaded, dims_text, groups_of, to_frame
+from reports.peers import against_peers, standings
 from reports.plots import DRAWINGS, NothingToDraw, cache_ratios, cache_rows, ridge_batch, to_png
 from reports.tables import (
+    STANDING_TITLES,
     clock_text,
     expected_lines,
     failures,
     loud_lines,
     machine_lines,
     op_tables,
+    peer_tables,
     roof_rows,
+    standing_rows,
     times,
     unstable,
 )
@@ -83,6 +87,7 @@ def template(name: str) -> jinja2.Template:
 
 def render(loaded: Loaded, frame: pd.DataFrame, shown: tuple[Shown, ...]) -> str:
     """The text of report.md."""
+    rows = against_peers(frame)
     return template("report.md.jinja").render(
         loaded=loaded,
         loud=loud_lines(loaded),
@@ -93,6 +98,9 @@ def render(loaded: Loaded, frame: pd.DataFrame, shown: tuple[Shown, ...]) -> str
         roofs=roof_rows(loaded.roofs),
         expected=expected_lines(loaded),
         tables=op_tables(frame),
+        standing_titles=STANDING_TITLES,
+        standings=standing_rows(standings(rows)),
+        peer_tables=peer_tables(rows),
         shown=shown,
         failures=failures(frame),
         methods=method_lines(frame),

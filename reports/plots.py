@@ -31,9 +31,9 @@ from reports.load import DIMS_OF_OP, dims_text, groups_of
 
 DPI = 150
 
-# Okabe and Ito's palette: distinct for the colour-blind. The four streams share a colour and differ in their marker.
-BLUE, SKY, GREEN, ORANGE, RED, PINK, GREY = (
-    "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#595959",
+# Okabe and Ito's palette: distinct for the colour-blind. Ops of a family share a colour and differ in their marker.
+BLUE, SKY, GREEN, ORANGE, RED, PINK, GREY, BLACK = (
+    "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#595959", "#000000",
 )  # fmt: skip
 
 
@@ -48,10 +48,18 @@ class Look:
 LOOKS: Mapping[str, Look] = MappingProxyType(
     {
         "matmul": Look(BLUE, "o"),
+        "matmul_scaled": Look(BLUE, "p"),
+        "matmul_w8a16": Look(BLUE, "$8$"),
+        "matmul_w4a16": Look(BLUE, "$4$"),
         "attention_prefill": Look(RED, "^"),
         "attention_decode": Look(GREEN, "v"),
         "generate_cached": Look(ORANGE, "s"),
         "generate_uncached": Look(PINK, "D"),
+        "rmsnorm": Look(BLACK, "h"),
+        "add_rmsnorm": Look(BLACK, "d"),
+        "softmax": Look(BLACK, "$S$"),
+        "swiglu": Look(BLACK, "$G$"),
+        "rope": Look(BLACK, "$R$"),
         "stream_read": Look(SKY, "<"),
         "stream_write": Look(SKY, ">"),
         "stream_copy": Look(SKY, "P"),
@@ -273,7 +281,10 @@ def draw_parity(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
         axes.fill_between(span, span * 0.7, span * 1.3, color="black", alpha=0.1, linewidth=0)
         for (op,), group in groups_of(rows, ["op"]):
             look = LOOKS[op]
-            axes.plot(group[side], group["time_s"], look.marker, color=look.color, alpha=0.75, markeredgewidth=0)
+            axes.plot(
+                group[side], group["time_s"],
+                linestyle="none", marker=look.marker, color=look.color, alpha=0.75, markeredgewidth=0,
+            )  # fmt: skip
         for axis in ("x", "y"):
             log_axis(axes, axis, tick_duration)
         axes.set_xlim(*span)

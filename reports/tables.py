@@ -16,12 +16,14 @@ from predict.units import duration, in_units, percent, si
 from predict.workloads import OPS
 from reports.compare import Comparison
 from reports.load import DIMS_OF_OP, Loaded, dims_text, to_frame
+from reports.peers import LIBRARY, Standing, against_peers, standings
 from reports.validate import Group as MeasuredGroup
 from reports.validate import errors
 
 NO_DATASHEET = "no datasheet roof: roofs were measured on this machine"
 # What a terminal that is too narrow does without, first to last: a column less is better than a number cut in two.
 DISPENSABLE = ("of held clock", "bound", "expected", "ratio", "predicted")
+STANDING_TITLES = ("op", "dtype", "shapes", "ours / best peer", "as fast or faster", f"ours / {LIBRARY} (cuBLAS)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,8 @@ def run_tables(loaded: Loaded, *, width: int) -> RenderableType:
     parts += [_rich_op_table(table, width=width) for table in op_parts]
     if any(len(_fitting(table, width)) < len(table.titles) for table in op_parts):
         parts.append(Text("some columns are left out: this terminal is too narrow for them\n", "dim"))
+    if found := standings(against_peers(frame)):
+        parts.append(_rich_standings(found))
     if failed := failures(frame):
         parts.append(_failure_list(failed))
     if doubtful := unstable(frame):
@@ -115,6 +119,7 @@ def machine_lines(environment: Environment) -> tuple[str, ...]:
             ("torch", environment.torch),
             ("Triton", environment.triton),
             ("Python", environment.python),
+            *sorted(environment.packages.items()),
         )
         if version
     ]
@@ -160,6 +165,26 @@ def roof_rows(roofs: RoofSet) -> list[tuple[str, str, str, str]]:
     return rows
 
 
+def standing_rows(found: Iterable[Standing]) -> list[tuple[str, ...]]:
+    """A line of `STANDING_TITLES` for each op and dtype."""
+    return [
+        (
+            each.op,
+            each.dtype,
+            str(each.shapes),
+            times(each.ratio),
+            percent(each.share),
+            "" if each.library_ratio is None else times(each.library_ratio),
+        )
+        for each in found
+    ]
+
+
+def peer_tables(rows: pd.DataFrame) -> list[OpTable]:
+    """One table per op of the rows of `reports.peers.against_peers`: our time beside the fastest peer's."""
+    return [_peer_table(op, rows[rows["op"] == op]) for op in OPS if (rows["op"] == op).any()]
+
+
 def clock_text(frame: pd.DataFrame) -> str:
     """The SM clocks that were held during the measurements; empty where the machine cannot tell."""
     clocks = frame["sm_hz"].dropna()
@@ -170,11 +195,8 @@ def clock_text(frame: pd.DataFrame) -> str:
 
 
 def _op_table(op: str, rows: pd.DataFrame) -> OpTable:
-    keys = [*DIMS_OF_OP[op], "dtype", "implementation"]
-    # What varies least stands left, so that a sweep reads down the table.
-    varying = sorted((key for key in keys[:-1] if rows[key].nunique() > 1), key=lambda key: rows[key].nunique())
+    varying, shared = _split_keys(op, rows)
     rows = rows.sort_values([*varying, "implementation"], kind="stable")
-    shared = {key: rows[key].iloc[0] for key in keys if key not in (*varying, "implementation")}
     columns = [column for column in COLUMNS if rows[column.source].notna().any() or column.source == "time_s"]
     failed = bool((rows["status"] != "measured").any())
     return OpTable(
@@ -185,6 +207,34 @@ def _op_table(op: str, rows: pd.DataFrame) -> OpTable:
             _op_row(row, [*varying, "implementation"], columns, failed=failed) for row in rows.to_dict(orient="records")
         ),
     )
+
+
+def _peer_table(op: str, rows: pd.DataFrame) -> OpTable:
+    varying, shared = _split_keys(op, rows)
+    rows = rows.sort_values(varying, kind="stable") if varying else rows
+    return OpTable(
+        op,
+        _shared_text(shared),
+        (*varying, "ours", "best peer", "peer", "ours / best peer"),
+        tuple(
+            (
+                *(str(row[key]) for key in varying),
+                duration(row["our_s"]),
+                duration(row["peer_s"]),
+                str(row["peer"]),
+                times(row["ratio"]),
+            )
+            for row in rows.to_dict(orient="records")
+        ),
+    )
+
+
+def _split_keys(op: str, rows: pd.DataFrame) -> tuple[list[str], dict[str, object]]:
+    """Dimensions and dtype: the names of those that vary, and what all rows share. What varies least stands left, so
+    that a sweep reads down the table."""
+    keys = [*DIMS_OF_OP[op], "dtype"]
+    varying = sorted((key for key in keys if rows[key].nunique() > 1), key=lambda key: rows[key].nunique())
+    return varying, {key: rows[key].iloc[0] for key in keys if key not in varying}
 
 
 def _shared_text(shared: Mapping[str, object]) -> str:
@@ -259,6 +309,20 @@ def _fitting(op_table: OpTable, width: int) -> list[int]:
             break
         kept = [index for index in kept if op_table.titles[index] != name]
     return kept
+
+
+def _rich_standings(found: Iterable[Standing]) -> RenderableType:
+    title = "ours against the best peer: time over time, geometric mean over shapes; under 1.00x ours is faster"
+    rows = standing_rows(found)
+    # Without a column that no row fills.
+    kept = [index for index in range(len(STANDING_TITLES)) if any(row[index] for row in rows)]
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+    for index in kept:
+        name = STANDING_TITLES[index].replace(" / ", "\n/ ").replace("as fast ", "as fast\n")
+        table.add_column(name, justify="left" if index < 2 else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(row[index] for index in kept))
+    return Padding(table, (0, 0, 1, 0))
 
 
 def _failure_list(failed: list[tuple[str, str, str, str]]) -> RenderableType:

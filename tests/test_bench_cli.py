@@ -14,7 +14,7 @@ from bench import evidence, store
 from bench.env import CudaStatus
 from bench.lab import Outcome
 from bench.record import Status
-from bench.runner import Plan, Runner
+from bench.runner import Runner, suite_plan
 from predict.errors import BadRun
 from predict.gpus import GPUS
 from predict.probes import PROBES
@@ -165,7 +165,7 @@ def test_bad_input_is_one_line_and_exit_status_2(arguments, message):
 
 
 def test_a_run_into_a_folder_that_holds_records_is_refused(tmp_path):
-    Runner(Plan("smoke", tmp_path), FakeBench(at_half_the_roof)).run()
+    Runner(suite_plan("smoke", tmp_path), FakeBench(at_half_the_roof)).run()
     before = (tmp_path / "records.jsonl").read_bytes()
     for option in ([], ["--resume"]):
         result = run("run", "--gpu", "cpu", "--suite", "smoke", "--out", str(tmp_path), *option)

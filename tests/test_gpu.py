@@ -10,7 +10,7 @@ from bench.lab import Job, Settings, make_lab
 from bench.measure import Budget, measure
 from bench.physics import impossibility
 from bench.record import Status
-from bench.runner import Plan, Runner
+from bench.runner import Runner, suite_plan
 from bench.stats import summarize
 from bench.timer import CudaTimer, Preparation
 from bench.worker import InProcessBench, WorkerBench
@@ -156,7 +156,7 @@ def test_large_matmul_and_read_stay_below_the_physical_line(bench, n):
 def test_the_smoke_suite_runs_in_a_worker_without_a_failure(tmp_path):
     bench = WorkerBench(make_lab, SETTINGS, job_limit_s=120.0)
     try:
-        records = Runner(Plan("smoke", tmp_path / "run"), bench).run()
+        records = Runner(suite_plan("smoke", tmp_path / "run"), bench).run()
     finally:
         bench.close()
     bad = [(r.workload.id, r.implementation, r.reason) for r in records if r.status not in ("measured", "skipped")]

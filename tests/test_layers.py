@@ -27,6 +27,7 @@ MODULES = {
     "predict.page": {"typer"},
     "predict.tables": {"rich"},
     "kernels.__main__": COMMAND_LINE,
+    "kernels.peers": {"liger_kernel", "quack"},
     "bench.__main__": COMMAND_LINE | {"reports"},
     "bench.progress": {"rich"},
     "bench.env": {"pynvml"},

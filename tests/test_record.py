@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import math
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +41,20 @@ def test_a_cpu_record_without_datasheet_and_readings_survives():
     assert from_line(to_line(record)) == record
 
 
+def test_versions_of_optional_packages_survive_and_older_lines_have_none():
+    record = make_record(environment=make_environment(packages={"liger-kernel": "0.8.5"}))
+    assert from_line(to_line(record)) == record
+    assert "packages" in json.loads(LINE)["environment"]
+    assert from_line(changed(environment__packages=None)) == make_record()
+
+
+def test_committed_records_of_older_versions_are_read():
+    older = sorted((Path(__file__).parent.parent / "reports" / "data").glob("*/*/records.jsonl"))
+    assert older
+    for line in older[0].read_text(encoding="utf-8").splitlines():
+        assert from_line(line).environment.packages == {}
+
+
 def test_the_line_mirrors_the_nouns_and_names_derived_values_for_readers():
     data = json.loads(LINE)
     assert data["workload"]["op"] == "matmul"
@@ -76,6 +91,10 @@ def test_nan_and_infinity_are_never_written():
         (changed(status=None), "missing field status"),
         (changed(status="fast"), "status has the unknown value 'fast'"),
         (changed(surprise=1), "unknown field surprise"),
+        (changed(environment__surprise=1), "unknown field environment.surprise"),
+        (changed(environment__utc=None), "missing field environment.utc"),
+        (changed(environment__packages={"liger-kernel": 1}), "environment.packages.liger-kernel should be str, not 1"),
+        (changed(environment__packages=[]), "environment.packages should be dict"),
         (changed(workload__dtype="bf17"), "workload.dtype has the unknown value 'bf17'"),
         (changed(workload__dims={"m": 1.5}), "workload.dims.m should be int, not 1.5"),
         (changed(workload__dims={"m": 1, "n": 1}), "no op 'matmul' with dimensions m, n"),

@@ -11,7 +11,7 @@ from bench.cases import CASES, IMPLEMENTATIONS, implementation_names, make_input
 from bench.lab import Job, Lab, Outcome
 from bench.measure import Budget
 from bench.record import Measurement, Status
-from bench.runner import Plan, Runner, probe_jobs, target_of
+from bench.runner import Runner, probe_jobs, suite_plan, target_of
 from bench.suites import suite
 from bench.worker import InProcessBench
 from kernels import reference
@@ -39,7 +39,7 @@ def at_half_the_roof(job):
 
 
 def plan(tmp_path, **changes):
-    return Plan(**({"suite": "smoke", "out": tmp_path / "run"} | changes))
+    return suite_plan(**({"name": "smoke", "out": tmp_path / "run"} | changes))
 
 
 def test_a_run_measures_roofs_first_then_the_suite_and_writes_every_record(tmp_path):
@@ -172,7 +172,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
 
 def test_an_unknown_suite_leaves_no_folder_behind(tmp_path):
     with pytest.raises(BadRun, match="no suite 'huge'"):
-        Runner(plan(tmp_path, suite="huge"), FakeBench(at_half_the_roof))
+        Runner(plan(tmp_path, name="huge"), FakeBench(at_half_the_roof))
     assert not (tmp_path / "run").exists()
 
 
@@ -302,12 +302,27 @@ def test_an_unwritten_output_is_not_mistaken_for_the_one_before():
     assert inputs[1].isnan().all()
 
 
-TINY_DIMS = {"m": 3, "n": 6, "k": 64, "batch": 2, "seq": 5, "context": 6, "heads": 4, "kv_heads": 2, "head_dim": 64}
+TINY_DIMS = {
+    "m": 18,
+    "n": 16,
+    "k": 128,
+    "batch": 2,
+    "seq": 5,
+    "context": 6,
+    "heads": 4,
+    "kv_heads": 2,
+    "head_dim": 64,
+    "rows": 3,
+    "cols": 5,
+    "tokens": 3,
+}
+TINY_DTYPES = {"matmul_scaled": "int8", "matmul_w8a16": "bf16", "matmul_w4a16": "bf16"}
 
 
 @pytest.mark.parametrize("op", CASES)
 def test_every_cpu_implementation_of_every_op_is_right_and_timed(op):
-    workload = make_workload(op, {name: TINY_DIMS[name] for name in dim_names(op)}, find_dtype("fp32"))
+    dtype = find_dtype(TINY_DTYPES.get(op, "fp32"))
+    workload = make_workload(op, {name: TINY_DIMS[name] for name in dim_names(op)}, dtype)
     for name in implementation_names(op, "cpu"):
         outcome = InProcessBench(lab()).run(Job(workload, name))
         assert outcome.status is Status.MEASURED, (name, outcome.reason)

@@ -3,12 +3,12 @@ import dataclasses
 import pytest
 
 from bench.cases import CASES, IMPLEMENTATIONS, implementation_names
-from bench.suites import BF16, CPU_LAUNCH_LIMIT_S, FP32, SUITES, Target, l2_probe, probes, suite
+from bench.suites import BF16, CPU_LAUNCH_LIMIT_S, FP8, FP32, INT8, SUITES, Target, l2_probe, probes, suite
 from kernels.catalog import HAS_TRITON
 from predict.errors import BadRun
 from predict.gpus import GPUS
 from predict.probes import PROBES, probe_workloads
-from predict.resources import Ceiling, Resource
+from predict.resources import WRITTEN_SHARE, Ceiling, Resource
 from predict.roofline import predict
 from predict.workloads import OPS
 
@@ -16,7 +16,7 @@ H200 = Target("cuda", 143771 * 2**20, 60 * 2**20, BF16)
 CPU_ROOFS = {
     Resource.VECTOR_FP32: Ceiling(100e9, "x"),
     Resource.TENSOR_BF16: Ceiling(10e9, "x"),
-    Resource.DRAM_READ: Ceiling(10e9, "x"),
+    **dict.fromkeys(WRITTEN_SHARE, Ceiling(10e9, "x")),
 }
 CPU = Target("cpu", 16 * 2**30, 32 * 2**20, FP32, CPU_ROOFS)
 
@@ -36,7 +36,32 @@ def test_a_suite_names_each_workload_once(name, target):
 def test_a_suite_covers_the_three_families(name, target):
     workloads = suite(name, target)
     families = {"matmul", "attention_prefill", "attention_decode", "generate_cached", "generate_uncached"}
-    assert {workload.op for workload in workloads} == families
+    assert {workload.op for workload in workloads} >= families
+
+
+ROW_WISE = {"rmsnorm", "add_rmsnorm", "softmax", "swiglu", "rope"}
+QUANTISED = {"matmul_w8a16", "matmul_w4a16", "matmul_scaled"}
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "ops"),
+    [
+        *((name, H200, ROW_WISE | QUANTISED) for name in ("quick", "standard", "full", "kernels")),
+        ("kernels", CPU, ROW_WISE | QUANTISED),
+        ("standard", CPU, ROW_WISE | {"matmul_w8a16"}),
+    ],
+)
+def test_a_suite_covers_quantised_and_row_wise_kernels(name, target, ops):
+    assert {workload.op for workload in suite(name, target)} >= ops
+
+
+def test_the_kernels_suite_streams_weights_over_four_times_the_l2_cache():
+    """57344 x 8192 in bf16 is 940 MB; an H200's L2 is 60 MiB, 63 MB."""
+    sizes = {
+        workload.dims["n"] * workload.dims["k"] * 2 for workload in suite("kernels", H200) if workload.op == "matmul"
+    }
+    assert 57344 * 8192 * 2 in sizes
+    assert max(sizes) > 4 * 60 * 2**20
 
 
 @pytest.mark.parametrize("target", [H200, CPU], ids=["gpu", "cpu"])
@@ -97,7 +122,8 @@ def test_a_cpu_suite_leaves_out_what_the_machine_is_too_slow_for():
     slow = dataclasses.replace(CPU, roofs=CPU_ROOFS | {Resource.VECTOR_FP32: Ceiling(10e9, "x")})
     for name in SUITES:
         assert len(suite(name, slow)) < len(suite(name, CPU)) or name == "smoke"
-        for workload in suite(name, slow):
+        known = [workload for workload in suite(name, slow) if workload.dtype not in (FP8, INT8)]  # no roof, no limit
+        for workload in known:
             assert predict(workload.amounts, slow.roofs).napkin_s <= CPU_LAUNCH_LIMIT_S[name]
 
 
@@ -127,5 +153,5 @@ def test_the_l2_probe_fits_in_half_the_cache():
 
 
 def test_an_unknown_suite_lists_the_known_ones():
-    with pytest.raises(BadRun, match="no suite 'huge'; known: smoke, quick, standard, full, calibration"):
+    with pytest.raises(BadRun, match="no suite 'huge'; known: smoke, quick, standard, full, kernels, calibration"):
         suite("huge", H200)

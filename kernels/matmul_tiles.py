@@ -1,0 +1,285 @@
+"""The matrix product's Triton kernels: tiles in grouped order, accumulated in registers, scaled on the way out.
+
+Three ways to bring operands in: pointers (any strides, any architecture, split-K), tensor descriptors made by the host
+and walked by persistent programs, and the same with descriptors made by the kernel itself, which is what Triton can
+warp-specialise on Hopper.
+"""
+
+# ruff: noqa: SIM108  (branches on constants are taken when compiling)
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def matmul_kernel(
+    a_ptr,
+    b_ptr,
+    out_ptr,
+    a_scale_ptr,
+    b_scale_ptr,
+    m,
+    n,
+    k,
+    stride_am,
+    stride_ak,
+    stride_bk,
+    stride_bn,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    GROUP_M: tl.constexpr,
+    EVEN_K: tl.constexpr,
+    INPUT_PRECISION: tl.constexpr,
+):
+    """a: (m, k), b: (k, n), out: (splits, m, n) row-major. Reads a n/BLOCK_N times and b m/BLOCK_M times, mostly from
+    L2, and writes each out once: program (tile, s) sums the s-th part of the reduction. Scales, (m,) and (n,), or None,
+    are read once a tile."""
+    split = tl.program_id(1)
+    tile_m, tile_n = _tile_in_group(tl.program_id(0), m, n, BLOCK_M, BLOCK_N, GROUP_M)
+
+    steps = tl.cdiv(k, BLOCK_K)
+    steps_per_split = tl.cdiv(steps, tl.num_programs(1))
+    first_step = split * steps_per_split
+    last_step = min(first_step + steps_per_split, steps)
+
+    # Where a tile starts can exceed 2**31 elements, so that is int64; offsets inside a tile are 32-bit, which saves
+    # registers.
+    row = tile_m.to(tl.int64) * BLOCK_M
+    column = tile_n.to(tl.int64) * BLOCK_N
+    depth = first_step.to(tl.int64) * BLOCK_K
+    offs_m = tl.arange(0, BLOCK_M)
+    offs_n = tl.arange(0, BLOCK_N)
+    offs_k = tl.arange(0, BLOCK_K)
+    a_base = a_ptr + row * stride_am + depth * stride_ak
+    b_base = b_ptr + depth * stride_bk + column * stride_bn
+    a_tile = offs_m[:, None] * stride_am + offs_k[None, :] * stride_ak
+    b_tile = offs_k[:, None] * stride_bk + offs_n[None, :] * stride_bn
+    a_step = tl.cast(BLOCK_K, tl.int64) * stride_ak
+    b_step = tl.cast(BLOCK_K, tl.int64) * stride_bk
+    in_m = offs_m < m - tile_m * BLOCK_M
+    in_n = offs_n < n - tile_n * BLOCK_N
+
+    accumulator = _zeros(BLOCK_M, BLOCK_N, a_ptr.dtype.element_ty)
+    for step in range(first_step, last_step):
+        if EVEN_K:
+            a = tl.load(a_base + a_tile, mask=in_m[:, None], other=0.0)
+            b = tl.load(b_base + b_tile, mask=in_n[None, :], other=0.0)
+        else:
+            in_k = offs_k < k - step * BLOCK_K
+            a = tl.load(a_base + a_tile, mask=in_m[:, None] & in_k[None, :], other=0.0)
+            b = tl.load(b_base + b_tile, mask=in_k[:, None] & in_n[None, :], other=0.0)
+        accumulator = _multiply(a, b, accumulator, INPUT_PRECISION)
+        a_base += a_step
+        b_base += b_step
+
+    if a_scale_ptr is not None:
+        a_scale = tl.load(a_scale_ptr + row + offs_m, mask=in_m, other=0.0)
+        b_scale = tl.load(b_scale_ptr + column + offs_n, mask=in_n, other=0.0)
+        out = accumulator.to(tl.float32) * a_scale[:, None] * b_scale[None, :]
+    else:
+        out = accumulator
+    out_base = out_ptr + (split.to(tl.int64) * m + row) * n + column
+    tl.store(
+        out_base + offs_m[:, None] * n + offs_n[None, :],
+        out.to(out_ptr.dtype.element_ty),
+        mask=in_m[:, None] & in_n[None, :],
+    )
+
+
+@triton.jit
+def split_k_reduce_kernel(
+    partials_ptr, out_ptr, a_scale_ptr, b_scale_ptr, size, n, SPLIT_K: tl.constexpr, BLOCK: tl.constexpr
+):
+    """partials: (SPLIT_K, size) fp32 or int32, out: (size,) of rows of n. Reads each partial once, in order, and writes
+    out once, times the scales where there are some."""
+    offsets = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = offsets < size
+    total = tl.zeros((BLOCK,), dtype=partials_ptr.dtype.element_ty)
+    for split in tl.static_range(SPLIT_K):
+        total += tl.load(partials_ptr + tl.cast(split, tl.int64) * size + offsets, mask=inside, other=0)
+    if a_scale_ptr is not None:
+        a_scale = tl.load(a_scale_ptr + offsets // n, mask=inside, other=0.0)
+        b_scale = tl.load(b_scale_ptr + offsets % n, mask=inside, other=0.0)
+        out = total.to(tl.float32) * a_scale * b_scale
+    else:
+        out = total
+    tl.store(out_ptr + offsets, out.to(out_ptr.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def matmul_persistent_kernel(
+    a_desc,
+    b_desc,
+    out_desc,
+    a_scale_ptr,
+    b_scale_ptr,
+    m,
+    n,
+    k,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    GROUP_M: tl.constexpr,
+    B_IS_TRANSPOSED: tl.constexpr,
+    INPUT_PRECISION: tl.constexpr,
+    WARP_SPECIALIZE: tl.constexpr,
+    FLATTEN: tl.constexpr,
+):
+    """a: (m, k), b: (n, k) where transposed else (k, n), out: (m, n), each by a descriptor from the host. Reads a
+    n/BLOCK_N times and b m/BLOCK_M times, mostly from L2, and writes out once; each program takes every
+    num_programs-th tile, and loads the next one while it stores the last."""
+    _walk_tiles(
+        a_desc,
+        b_desc,
+        out_desc,
+        a_scale_ptr,
+        b_scale_ptr,
+        m,
+        n,
+        k,
+        BLOCK_M,
+        BLOCK_N,
+        BLOCK_K,
+        GROUP_M,
+        B_IS_TRANSPOSED,
+        INPUT_PRECISION,
+        WARP_SPECIALIZE,
+        FLATTEN,
+    )
+
+
+@triton.jit
+def matmul_specialized_kernel(
+    a_ptr,
+    b_ptr,
+    out_ptr,
+    a_scale_ptr,
+    b_scale_ptr,
+    m,
+    n,
+    k,
+    stride_am,
+    stride_b,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    GROUP_M: tl.constexpr,
+    B_IS_TRANSPOSED: tl.constexpr,
+    INPUT_PRECISION: tl.constexpr,
+    WARP_SPECIALIZE: tl.constexpr,
+    FLATTEN: tl.constexpr,
+):
+    """The same as `matmul_persistent_kernel` with descriptors that each program makes: Hopper's warp specialisation
+    splits a tile over two groups of warps, which it cannot do to a descriptor whose block the host has fixed."""
+    a_desc = tl.make_tensor_descriptor(a_ptr, [m, k], [stride_am, 1], [BLOCK_M, BLOCK_K])
+    if B_IS_TRANSPOSED:
+        b_desc = tl.make_tensor_descriptor(b_ptr, [n, k], [stride_b, 1], [BLOCK_N, BLOCK_K])
+    else:
+        b_desc = tl.make_tensor_descriptor(b_ptr, [k, n], [stride_b, 1], [BLOCK_K, BLOCK_N])
+    out_desc = tl.make_tensor_descriptor(out_ptr, [m, n], [n, 1], [BLOCK_M, BLOCK_N // 2])
+    _walk_tiles(
+        a_desc,
+        b_desc,
+        out_desc,
+        a_scale_ptr,
+        b_scale_ptr,
+        m,
+        n,
+        k,
+        BLOCK_M,
+        BLOCK_N,
+        BLOCK_K,
+        GROUP_M,
+        B_IS_TRANSPOSED,
+        INPUT_PRECISION,
+        WARP_SPECIALIZE,
+        FLATTEN,
+    )
+
+
+@triton.jit
+def _walk_tiles(
+    a_desc,
+    b_desc,
+    out_desc,
+    a_scale_ptr,
+    b_scale_ptr,
+    m,
+    n,
+    k,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    GROUP_M: tl.constexpr,
+    B_IS_TRANSPOSED: tl.constexpr,
+    INPUT_PRECISION: tl.constexpr,
+    WARP_SPECIALIZE: tl.constexpr,
+    FLATTEN: tl.constexpr,
+):
+    """Every num_programs-th tile of out, which is stored in two halves: half a tile of shared memory is left for one
+    more stage of loads."""
+    HALF: tl.constexpr = BLOCK_N // 2
+    tiles = tl.cdiv(m, BLOCK_M) * tl.cdiv(n, BLOCK_N)
+    steps = tl.cdiv(k, BLOCK_K)
+    for tile in tl.range(tl.program_id(0), tiles, tl.num_programs(0), flatten=FLATTEN, warp_specialize=WARP_SPECIALIZE):
+        tile_m, tile_n = _tile_in_group(tile, m, n, BLOCK_M, BLOCK_N, GROUP_M)
+        row = tile_m * BLOCK_M
+        column = tile_n * BLOCK_N
+        accumulator = _zeros(BLOCK_M, BLOCK_N, a_desc.dtype)
+        for step in range(steps):
+            a = a_desc.load([row, step * BLOCK_K])
+            if B_IS_TRANSPOSED:
+                b = b_desc.load([column, step * BLOCK_K]).T
+            else:
+                b = b_desc.load([step * BLOCK_K, column])
+            accumulator = _multiply(a, b, accumulator, INPUT_PRECISION)
+        left, right = tl.split(tl.permute(tl.reshape(accumulator, (BLOCK_M, 2, HALF)), (0, 2, 1)))
+        left = _scaled(left, a_scale_ptr, b_scale_ptr, row, column, m, n, BLOCK_M, HALF)
+        out_desc.store([row, column], left.to(out_desc.dtype))
+        right = _scaled(right, a_scale_ptr, b_scale_ptr, row, column + HALF, m, n, BLOCK_M, HALF)
+        out_desc.store([row, column + HALF], right.to(out_desc.dtype))
+
+
+@triton.jit
+def _tile_in_group(tile, m, n, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, GROUP_M: tl.constexpr):
+    """Row and column of the tile-th tile: neighbours share GROUP_M rows of tiles, so that the columns of b they read
+    are still in L2."""
+    tiles_m = tl.cdiv(m, BLOCK_M)
+    tiles_n = tl.cdiv(n, BLOCK_N)
+    group = tile // (GROUP_M * tiles_n)
+    first_m = group * GROUP_M
+    rows_in_group = min(tiles_m - first_m, GROUP_M)
+    tile_m = first_m + (tile % (GROUP_M * tiles_n)) % rows_in_group
+    tile_n = (tile % (GROUP_M * tiles_n)) // rows_in_group
+    return tile_m, tile_n
+
+
+@triton.jit
+def _zeros(BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, operand: tl.constexpr):
+    """An accumulator: int32 for int8 operands, fp32 for all others."""
+    if operand == tl.int8:
+        accumulator = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.int32)
+    else:
+        accumulator = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
+    return accumulator
+
+
+@triton.jit
+def _multiply(a, b, accumulator, INPUT_PRECISION: tl.constexpr):
+    """Return accumulator + a @ b, in the accumulator's format."""
+    return tl.dot(a, b, accumulator, input_precision=INPUT_PRECISION, out_dtype=accumulator.dtype)
+
+
+@triton.jit
+def _scaled(part, a_scale_ptr, b_scale_ptr, row, column, m, n, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    """part: (ROWS, COLUMNS) at (row, column) of the result, times the scales where there are some."""
+    if a_scale_ptr is not None:
+        offs_m = row + tl.arange(0, ROWS)
+        offs_n = column + tl.arange(0, COLUMNS)
+        a_scale = tl.load(a_scale_ptr + offs_m, mask=offs_m < m, other=0.0)
+        b_scale = tl.load(b_scale_ptr + offs_n, mask=offs_n < n, other=0.0)
+        result = part.to(tl.float32) * a_scale[:, None] * b_scale[None, :]
+    else:
+        result = part
+    return result

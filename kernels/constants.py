@@ -12,3 +12,4 @@ FILL_VALUE = 1.0  # stream_write: every element
 RMSNORM_EPS = 1e-6
 INT4_GROUP = 128  # weights along k that share one scale
 INT4_PER_WORD = 8  # in an int32
+MLA_SCALE = 192**-0.5  # of scores: DeepSeek's heads have 128 + 64 numbers before their projections are absorbed

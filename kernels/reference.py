@@ -7,20 +7,28 @@ library bit by bit; "tf32" rounds what enters a product to 10 bits of mantissa a
 blocks: beyond inputs and output, memory stays under about 1 GiB at any size.
 """
 
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
-from kernels.constants import FILL_VALUE, INT4_GROUP, INT4_PER_WORD, RMSNORM_EPS, TRIAD_SCALE
+from kernels.constants import FILL_VALUE, INT4_GROUP, INT4_PER_WORD, MLA_SCALE, RMSNORM_EPS, TRIAD_SCALE
 from kernels.precision import TORCH_DTYPES, fp32_matmul_precision, round_to_tf32
 from kernels.shapes import (
+    backward_sizes,
     check_launch,
+    chunk_sizes,
     decode_sizes,
+    fp8_cache_sizes,
     generate_cached_sizes,
     generate_uncached_sizes,
+    linear_backward_sizes,
     matmul_sizes,
+    mla_sizes,
+    packed_sizes,
+    paged_sizes,
     prefill_sizes,
     rope_sizes,
     row_sizes,
@@ -143,20 +151,81 @@ def rope(x: Tensor, cos: Tensor, sin: Tensor, precision: str = "fp64") -> Tensor
 def attention_prefill(q: Tensor, k: Tensor, v: Tensor, precision: str = "fp64") -> Tensor:
     """q: (batch, heads, seq, head_dim), k, v: (batch, kv_heads, seq, head_dim). Query i attends over keys 0..i with
     weights softmax(q.k / sqrt(head_dim)). Returns q's shape in `precision`."""
-    sizes = prefill_sizes(q, k, v)
+    prefill_sizes(q, k, v)
+    return _attend_all(q, k, v, lambda rows, keys: keys <= rows, precision)
+
+
+def attention_full(q: Tensor, k: Tensor, v: Tensor, precision: str = "fp64") -> Tensor:
+    """q: (batch, heads, seq, head_dim), k, v: (batch, kv_heads, seq, head_dim). Every query attends over every key.
+    Returns q's shape in `precision`."""
+    prefill_sizes(q, k, v)
+    return _attend_all(q, k, v, lambda rows, keys: torch.ones_like(rows * keys, dtype=torch.bool), precision)
+
+
+def attention_window(q: Tensor, k: Tensor, v: Tensor, *, window: int, precision: str = "fp64") -> Tensor:
+    """q: (batch, heads, seq, head_dim), k, v: (batch, kv_heads, seq, head_dim). Query i attends over keys
+    i-window+1..i. Returns q's shape in `precision`."""
+    prefill_sizes(q, k, v)
+    return _attend_all(q, k, v, lambda rows, keys: (keys <= rows) & (keys > rows - window), precision)
+
+
+def attention_chunk(q: Tensor, k: Tensor, v: Tensor, precision: str = "fp64") -> Tensor:
+    """q: (batch, heads, queries, head_dim), k, v: (batch, kv_heads, context, head_dim). Query j is token context -
+    queries + j, and attends over all keys up to its own. Returns q's shape in `precision`."""
+    sizes = chunk_sizes("attention_chunk", q, k, v)
+    before = sizes.keys - sizes.queries
+    return _attend_all(q, k, v, lambda rows, keys: keys <= rows + before, precision)
+
+
+def attention_packed(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, precision: str = "fp64") -> Tensor:
+    """q: (tokens, heads, head_dim), k, v: (tokens, kv_heads, head_dim), offsets: (sequences + 1,). Causal attention of
+    each sequence by itself; one may be empty. Returns q's shape in `precision`."""
+    packed_sizes(q, k, v, offsets)
     out = torch.empty(q.shape, dtype=_dtype(precision), device=q.device)
-    step = _rows_per_block(sizes.keys)
+    for first, last in itertools.pairwise(offsets.tolist()):
+        if first < last:
+            one = (tensor[first:last].transpose(0, 1).unsqueeze(0) for tensor in (q, k, v))
+            out[first:last] = attention_prefill(*one, precision)[0].transpose(0, 1)
+    return out
+
+
+def attention_backward(
+    q: Tensor, k: Tensor, v: Tensor, out: Tensor, grad: Tensor, lse: Tensor, precision: str = "fp64"
+) -> tuple[Tensor, Tensor, Tensor]:
+    """q, grad: (batch, heads, seq, head_dim), k, v: (batch, kv_heads, seq, head_dim). Returns the gradients of causal
+    attention with respect to q, k and v, in `precision`; `out` and `lse` are not used: what they hold is computed anew.
+
+    Memory is seq^2 numbers of 8 bytes for one head at a time.
+    """
+    sizes = backward_sizes(q, k, v, out, grad, lse)
+    dtype = _dtype(precision)
+    dq, dk, dv = (torch.zeros(each.shape, dtype=dtype, device=q.device) for each in (q, k, v))
+    wide = torch.float64 if precision == "fp64" else torch.float32
+    future = torch.ones(sizes.queries, sizes.queries, dtype=torch.bool, device=q.device).triu_(1)
+    scale = 1 / math.sqrt(sizes.head_dim)
     for batch in range(sizes.batch):
         for kv_head in range(sizes.kv_heads):
             keys, values = _enter(k[batch, kv_head], precision), _enter(v[batch, kv_head], precision)
+            key_sum, value_sum = (torch.zeros_like(each, dtype=wide) for each in (keys, values))
             for head in range(kv_head * sizes.group, (kv_head + 1) * sizes.group):
-                for rows in _blocks(sizes.queries, step):
-                    queries = _enter(q[batch, head, rows], precision)
-                    seen = torch.arange(rows.stop, device=q.device) <= torch.arange(
-                        rows.start, rows.stop, device=q.device
-                    ).unsqueeze(1)
-                    out[batch, head, rows] = _attend(queries, keys[: rows.stop], values[: rows.stop], seen, precision)
-    return out
+                queries, upstream = _enter(q[batch, head], precision), _enter(grad[batch, head], precision)
+                scores = _product(queries, keys.T, precision).to(wide) * scale
+                weights = torch.softmax(scores.masked_fill_(future, -math.inf), dim=-1)
+                value_sum += _product(_enter(weights, precision).T, upstream, precision)
+                slopes = _product(upstream, values.T, precision).to(wide)
+                slopes = weights * (slopes - (weights * slopes).sum(dim=-1, keepdim=True)) * scale
+                slopes = _enter(slopes, precision)
+                dq[batch, head] = _product(slopes, keys, precision)
+                key_sum += _product(slopes.T, queries, precision)
+            dk[batch, kv_head], dv[batch, kv_head] = key_sum, value_sum
+    return dq, dk, dv
+
+
+def linear_backward(grad: Tensor, x: Tensor, weight: Tensor, precision: str = "fp64") -> tuple[Tensor, Tensor]:
+    """grad: (m, n), x: (m, k), weight: (n, k). Returns grad @ weight: (m, k), and grad^T @ x: (n, k), in
+    `precision`."""
+    linear_backward_sizes(grad, x, weight)
+    return matmul(grad, weight, precision), matmul(grad.T, x, precision)
 
 
 def attention_decode(q: Tensor, k: Tensor, v: Tensor, precision: str = "fp64") -> Tensor:
@@ -169,6 +238,55 @@ def attention_decode(q: Tensor, k: Tensor, v: Tensor, precision: str = "fp64") -
             group = slice(kv_head * sizes.group, (kv_head + 1) * sizes.group)
             keys, values = _enter(k[batch, kv_head], precision), _enter(v[batch, kv_head], precision)
             out[batch, group] = _attend(_enter(q[batch, group], precision), keys, values, None, precision)
+    return out
+
+
+def attention_decode_fp8(
+    q: Tensor, k: Tensor, v: Tensor, k_scale: Tensor, v_scale: Tensor, precision: str = "fp64"
+) -> Tensor:
+    """q: (batch, heads, head_dim), k, v: (batch, kv_heads, context, head_dim) fp8, scales: (kv_heads,).
+    attention_decode over k * k_scale and v * v_scale. Returns q's shape in `precision`, to which the scaled cache is
+    rounded."""
+    sizes = fp8_cache_sizes(q, k, v, k_scale, v_scale)
+    out = torch.empty(q.shape, dtype=_dtype(precision), device=q.device)
+    for kv_head in range(sizes.kv_heads):
+        group = slice(kv_head * sizes.group, (kv_head + 1) * sizes.group)
+        for batch in range(sizes.batch):
+            keys, values = (
+                _enter(cache[batch, kv_head].double() * scale[kv_head].double(), precision)
+                for cache, scale in ((k, k_scale), (v, v_scale))
+            )
+            out[batch, group] = _attend(_enter(q[batch, group], precision), keys, values, None, precision)
+    return out
+
+
+def attention_paged(q: Tensor, k: Tensor, v: Tensor, table: Tensor, lengths: Tensor, precision: str = "fp64") -> Tensor:
+    """q: (batch, heads, head_dim), k, v: (pages, kv_heads, page, head_dim), table: (batch, most), lengths: (batch,).
+    attention_decode over the first `lengths` tokens of each sequence's pages in turn; zeros for an empty sequence.
+    Returns q's shape in `precision`."""
+    sizes = paged_sizes(q, k, v, table, lengths)
+    out = torch.zeros(q.shape, dtype=_dtype(precision), device=q.device)
+    for batch, length in enumerate(lengths.tolist()):
+        if not length:
+            continue
+        pages = table[batch, : -(-length // k.shape[2])].long()
+        one = (
+            cache[pages].transpose(0, 1).reshape(1, sizes.kv_heads, -1, sizes.head_dim)[:, :, :length]
+            for cache in (k, v)
+        )
+        out[batch] = attention_decode(q[batch : batch + 1], *one, precision)[0]
+    return out
+
+
+def attention_mla(q: Tensor, cache: Tensor, *, latent: int, precision: str = "fp64") -> Tensor:
+    """q: (batch, heads, latent + rope), cache: (batch, context, latent + rope). Every head attends over all tokens'
+    vectors with scale MLA_SCALE and weighs their first `latent` numbers. Returns (batch, heads, latent) in
+    `precision`."""
+    sizes = mla_sizes(q, cache, latent)
+    out = torch.empty(sizes.batch, sizes.heads, latent, dtype=_dtype(precision), device=q.device)
+    for batch in range(sizes.batch):
+        keys = _enter(cache[batch], precision)
+        out[batch] = _attend(_enter(q[batch], precision), keys, keys[:, :latent], None, precision, scale=MLA_SCALE)
     return out
 
 
@@ -276,9 +394,30 @@ def _normalise(x: Tensor, weight: Tensor) -> Tensor:
     return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + RMSNORM_EPS) * weight.to(x.dtype)
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None, precision: str) -> Tensor:
-    """q: (rows, head_dim), k, v: (keys, head_dim), seen: (rows, keys) or None for all. Weighted mean of v per row."""
-    scores = _product(q, k.T, precision) * (1 / math.sqrt(q.shape[-1]))
+def _attend_all(q: Tensor, k: Tensor, v: Tensor, seen: Callable[[Tensor, Tensor], Tensor], precision: str) -> Tensor:
+    """q: (batch, heads, queries, head_dim), k, v: (batch, kv_heads, keys, head_dim); `seen` says of the numbers of a
+    query (a column) and of keys (a row) which meet."""
+    out = torch.empty(q.shape, dtype=_dtype(precision), device=q.device)
+    group, keys = q.shape[1] // k.shape[1], k.shape[2]
+    step = _rows_per_block(keys)
+    every = torch.arange(max(q.shape[2], keys), device=q.device)
+    for batch in range(q.shape[0]):
+        for head in range(q.shape[1]):
+            right, values = (_enter(each[batch, head // group], precision) for each in (k, v))
+            for rows in _blocks(q.shape[2], step):
+                meets = seen(every[rows, None], every[None, :keys])
+                out[batch, head, rows] = _attend(
+                    _enter(q[batch, head, rows], precision), right, values, meets, precision
+                )
+    return out
+
+
+def _attend(
+    q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None, precision: str, *, scale: float | None = None
+) -> Tensor:
+    """q: (rows, head_dim), k: (keys, head_dim), v: (keys, any), seen: (rows, keys) or None for all. Weighted mean of v
+    per row, scores times `scale` (1/sqrt(head_dim))."""
+    scores = _product(q, k.T, precision) * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)
     if seen is not None:
         scores.masked_fill_(~seen, -math.inf)
     scores -= scores.amax(dim=-1, keepdim=True)

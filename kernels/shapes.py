@@ -178,6 +178,128 @@ def decode_sizes(q: Tensor, k: Tensor, v: Tensor) -> AttentionSizes:
     return AttentionSizes(batch, 1, context, heads, kv_heads, head_dim)
 
 
+def chunk_sizes(op: str, q: Tensor, k: Tensor, v: Tensor) -> AttentionSizes:
+    """Sizes of attention of the last queries of a context: q (batch, heads, queries, head_dim); k, v (batch, kv_heads,
+    context, head_dim), context at least as long as queries."""
+    check_rank(op, "q", q, "batch heads queries head_dim")
+    check_rank(op, "k", k, "batch kv_heads context head_dim")
+    check_alike(op, q=q, k=k, v=v)
+    batch, heads, queries, head_dim = q.shape
+    kv_heads, context = k.shape[1:3]
+    _check_kv(op, k, v, (batch, kv_heads, context, head_dim))
+    _check_group(op, heads, kv_heads)
+    if queries > context:
+        raise ValueError(f"{op}: {queries} queries are more than the context of {context} that holds them")
+    return AttentionSizes(batch, queries, context, heads, kv_heads, head_dim)
+
+
+def packed_sizes(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor) -> AttentionSizes:
+    """Sizes of prompts packed end to end: q (tokens, heads, head_dim); k, v (tokens, kv_heads, head_dim); offsets
+    (sequences + 1,) int32: where each sequence begins, and the end. `batch` is the number of sequences, and `queries`
+    and `keys` are all tokens."""
+    op = "attention_packed"
+    check_rank(op, "q", q, "tokens heads head_dim")
+    check_rank(op, "k", k, "tokens kv_heads head_dim")
+    check_alike(op, q=q, k=k, v=v)
+    tokens, heads, head_dim = q.shape
+    kv_heads = k.shape[1]
+    _check_kv(op, k, v, (tokens, kv_heads, head_dim))
+    _check_group(op, heads, kv_heads)
+    if offsets.dim() != 1 or len(offsets) < 2 or offsets.dtype != torch.int32 or offsets.device != q.device:
+        raise ValueError(f"{op}: offsets must have shape (sequences + 1,), int32 on {q.device}")
+    return AttentionSizes(len(offsets) - 1, tokens, tokens, heads, kv_heads, head_dim)
+
+
+def fp8_cache_sizes(q: Tensor, k: Tensor, v: Tensor, k_scale: Tensor, v_scale: Tensor) -> AttentionSizes:
+    """Sizes of one query per sequence over a cache in fp8: q (batch, heads, head_dim); k, v (batch, kv_heads, context,
+    head_dim) e4m3; k_scale, v_scale (kv_heads,) fp32."""
+    op = "attention_decode_fp8"
+    check_rank(op, "q", q, "batch heads head_dim")
+    check_rank(op, "k", k, "batch kv_heads context head_dim")
+    check_alike(op, k=k, v=v)
+    check_alike(op, q=q)
+    batch, heads, head_dim = q.shape
+    kv_heads, context = k.shape[1:3]
+    if k.dtype != torch.float8_e4m3fn or k.device != q.device:
+        raise ValueError(f"{op}: k and v must be fp8 on {q.device}, not {dtype_name(k.dtype)} on {k.device}")
+    _check_kv(op, k, v, (batch, kv_heads, context, head_dim))
+    _check_group(op, heads, kv_heads)
+    for name, scale in (("k_scale", k_scale), ("v_scale", v_scale)):
+        _check_scale(op, name, scale, (kv_heads,), torch.float32, q.device)
+    return AttentionSizes(batch, 1, context, heads, kv_heads, head_dim)
+
+
+def paged_sizes(q: Tensor, k: Tensor, v: Tensor, table: Tensor, lengths: Tensor) -> AttentionSizes:
+    """Sizes of one query per sequence over a cache in pages: q (batch, heads, head_dim); k, v (pages, kv_heads, page,
+    head_dim); table (batch, most) int32: which page holds each part of a sequence; lengths (batch,) int32. `keys` is
+    the longest that the table can hold."""
+    op = "attention_paged"
+    check_rank(op, "q", q, "batch heads head_dim")
+    check_rank(op, "k", k, "pages kv_heads page head_dim")
+    check_alike(op, q=q, k=k, v=v)
+    batch, heads, head_dim = q.shape
+    pages, kv_heads, page = k.shape[:3]
+    _check_kv(op, k, v, (pages, kv_heads, page, head_dim))
+    _check_group(op, heads, kv_heads)
+    for name, tensor, rank in (("table", table, 2), ("lengths", lengths, 1)):
+        if tensor.dim() != rank or len(tensor) != batch or tensor.dtype != torch.int32 or tensor.device != q.device:
+            raise ValueError(f"{op}: {name} must have {rank} dimensions, the first {batch}, int32 on {q.device}")
+    return AttentionSizes(batch, 1, table.shape[1] * page, heads, kv_heads, head_dim)
+
+
+@dataclass(frozen=True, slots=True)
+class MlaSizes:
+    """Sizes of latent attention: all heads meet one vector of latent + rope numbers a token."""
+
+    batch: int
+    context: int
+    heads: int
+    latent: int
+    rope: int
+
+
+def mla_sizes(q: Tensor, cache: Tensor, latent: int) -> MlaSizes:
+    """Sizes of one query per sequence over latents: q (batch, heads, latent + rope); cache (batch, context, latent +
+    rope)."""
+    op = "attention_mla"
+    check_rank(op, "q", q, "batch heads width")
+    check_rank(op, "cache", cache, "batch context width")
+    check_alike(op, q=q, cache=cache)
+    batch, heads, width = q.shape
+    if cache.shape[0] != batch or cache.shape[2] != width:
+        raise ValueError(f"{op}: cache must have shape ({batch}, context, {width}), not {tuple(cache.shape)}")
+    if not 1 <= latent < width:
+        raise ValueError(f"{op}: latent={latent} must be from 1 to {width - 1}: the rest is the rotary part")
+    return MlaSizes(batch, cache.shape[1], heads, latent, width - latent)
+
+
+def linear_backward_sizes(grad: Tensor, x: Tensor, weight: Tensor) -> MatmulSizes:
+    """Sizes of the gradients of x (m, k) @ weight (n, k)^T: grad is (m, n)."""
+    op = "linear_backward"
+    for name, tensor, dims in (("grad", grad, "m n"), ("x", x, "m k"), ("weight", weight, "n k")):
+        check_rank(op, name, tensor, dims)
+    check_alike(op, grad=grad, x=x, weight=weight)
+    (m, n), k = grad.shape, x.shape[1]
+    if tuple(x.shape) != (m, k) or tuple(weight.shape) != (n, k):
+        raise ValueError(
+            f"{op}: x must have shape ({m}, k) and weight ({n}, k), not {tuple(x.shape)} and {tuple(weight.shape)}"
+        )
+    return MatmulSizes(m, n, k)
+
+
+def backward_sizes(q: Tensor, k: Tensor, v: Tensor, out: Tensor, grad: Tensor, lse: Tensor) -> AttentionSizes:
+    """Sizes of the gradients of causal attention: q, out, grad (batch, heads, seq, head_dim); k, v (batch, kv_heads,
+    seq, head_dim); lse (batch, heads, seq) fp32."""
+    op = "attention_backward"
+    sizes = chunk_sizes(op, q, k, v)
+    check_alike(op, q=q, out=out, grad=grad)
+    if sizes.queries != sizes.keys or out.shape != q.shape or grad.shape != q.shape:
+        raise ValueError(f"{op}: q, out and grad must have one shape, and k and v their sequence length")
+    if lse.shape != q.shape[:3] or lse.dtype != torch.float32 or lse.device != q.device:
+        raise ValueError(f"{op}: lse must have shape {tuple(q.shape[:3])}, fp32 on {q.device}")
+    return sizes
+
+
 def generate_cached_sizes(x: Tensor, w_qkv: Tensor, k_cache: Tensor, v_cache: Tensor) -> AttentionSizes:
     """Sizes of one step with a cache: x (batch, hidden); w_qkv ((heads + 2*kv_heads)*head_dim, hidden);
     k_cache, v_cache (batch, kv_heads, context, head_dim)."""

@@ -24,15 +24,22 @@ Count = int | FloatArray
 Number = float | FloatArray
 
 INT4_GROUP = 128  # weights along k that share one scale
-_FP32_BYTES, _BF16_BYTES = 4, 2
+_FP32_BYTES, _INT32_BYTES, _BF16_BYTES = 4, 4, 2
 
 # The formats that an op is about, where it is not about all of them.
 _FORMATS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"matmul_scaled": ("fp8", "int8"), "matmul_w8a16": ("bf16", "fp16"), "matmul_w4a16": ("bf16", "fp16")}
+    {
+        "matmul_scaled": ("fp8", "int8"),
+        **dict.fromkeys(("matmul_w8a16", "matmul_w4a16", "attention_decode_fp8"), ("bf16", "fp16")),
+    }
 )
 # (dimension, divisor): what a dimension must be a multiple of.
 _DIVISORS: Mapping[str, tuple[str, int]] = MappingProxyType(
     {"matmul_w4a16": ("k", INT4_GROUP), "rope": ("head_dim", 2)}
+)
+# (dimension, limit): a dimension that must not exceed another.
+_LIMITS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {"attention_chunk": ("queries", "context"), "attention_packed": ("sequences", "tokens")}
 )
 
 
@@ -140,11 +147,73 @@ def attention_prefill(
     """Causal attention over a prompt: query i meets keys 1..i, so seq*(seq+1)/2 pairs per head, each one multiply-add
     per head_dim for Q.K and one for P.V; Q, K and V are read once, O is written once, scores never leave the chip."""
     pairs = batch * heads * (seq * (seq + 1) // 2)
+    return _attention(pairs, batch * seq, batch * seq, heads, kv_heads, head_dim, dtype)
+
+
+def attention_full(batch: Count, seq: Count, heads: Count, kv_heads: Count, head_dim: Count, dtype: DType) -> Amounts:
+    """Attention without a mask: every query meets every key, seq^2 pairs per head and twice the FLOP of a causal
+    prompt; Q, K and V are read once, O is written once."""
+    pairs = batch * heads * seq * seq
+    return _attention(pairs, batch * seq, batch * seq, heads, kv_heads, head_dim, dtype)
+
+
+def attention_window(
+    batch: Count, seq: Count, window: Count, heads: Count, kv_heads: Count, head_dim: Count, dtype: DType
+) -> Amounts:
+    """Causal attention to the last `window` tokens, oneself among them: query i meets min(i, window) keys, so for a
+    window of w the pairs are w*seq - w*(w-1)/2, linear in seq."""
+    scalar = isinstance(window, int) and isinstance(seq, int)
+    width = min(window, seq) if scalar else np.minimum(window, seq)
+    pairs = batch * heads * (width * seq - width * (width - 1) // 2)
+    return _attention(pairs, batch * seq, batch * seq, heads, kv_heads, head_dim, dtype)
+
+
+def attention_packed(
+    sequences: Count, tokens: Count, heads: Count, kv_heads: Count, head_dim: Count, dtype: DType
+) -> Amounts:
+    """Causal attention over `sequences` prompts packed end to end into `tokens`: no padding is computed. The lengths
+    are as equal as whole numbers allow, and a token meets its own sequence alone: about tokens^2 / (2*sequences)
+    pairs."""
+    length, longer = tokens // sequences, tokens % sequences  # `longer` sequences have one token more
+    triangle = length * (length + 1) // 2
+    pairs = heads * (sequences * triangle + longer * (length + 1))
+    return _attention(pairs, tokens, tokens, heads, kv_heads, head_dim, dtype)
+
+
+def attention_chunk(
+    batch: Count, queries: Count, context: Count, heads: Count, kv_heads: Count, head_dim: Count, dtype: DType
+) -> Amounts:
+    """The last `queries` of `context` tokens attend causally over a cache that holds all of them: a chunk of a prefill,
+    or the verification of guessed tokens. Query j of q meets context - q + j keys; the cache is read once whatever q
+    is, which is why verifying a few tokens costs as much as making one."""
+    pairs = batch * heads * (queries * context - queries * (queries - 1) // 2)
+    return _attention(pairs, batch * queries, batch * context, heads, kv_heads, head_dim, dtype)
+
+
+def attention_backward(
+    batch: Count, seq: Count, heads: Count, kv_heads: Count, head_dim: Count, dtype: DType
+) -> Amounts:
+    """Gradients of causal attention: five products for each pair (the scores again, dV, dP, dQ, dK) where the forward
+    pass has two, so 2.5 times its FLOP. Q, K, V, O, dO and the fp32 log-sum-exp of each row are read once; dQ, dK and
+    dV are written once. Source: Dao, FlashAttention-2, section 3.1.2."""
+    pairs = batch * heads * (seq * (seq + 1) // 2)
+    queries, keys = batch * seq * heads * head_dim, batch * seq * kv_heads * head_dim
     return Amounts(
-        flop_by_unit={matmul_unit(dtype): 4 * pairs * head_dim},
-        bytes_read=batch * seq * (heads + 2 * kv_heads) * head_dim * dtype.bytes,
-        bytes_written=batch * seq * heads * head_dim * dtype.bytes,
+        flop_by_unit={matmul_unit(dtype): 10 * pairs * head_dim},
+        bytes_read=(3 * queries + 2 * keys) * dtype.bytes + batch * seq * heads * _FP32_BYTES,
+        bytes_written=(queries + 2 * keys) * dtype.bytes,
         launches=1,
+    )
+
+
+def linear_backward(m: Count, n: Count, k: Count, dtype: DType) -> Amounts:
+    """Gradients of Y[m,n] = X[m,k] @ W[n,k]^T: dX = dY @ W and dW = dY^T @ X, each as many FLOP as the forward pass,
+    which is why training costs three forward passes. dY, X and W are read once, dX and dW written once."""
+    return Amounts(
+        flop_by_unit={matmul_unit(dtype): 4 * m * n * k},
+        bytes_read=(m * n + m * k + n * k) * dtype.bytes,
+        bytes_written=(m * k + n * k) * dtype.bytes,
+        launches=2,
     )
 
 
@@ -157,6 +226,43 @@ def attention_decode(
         flop_by_unit={matmul_unit(dtype): 4 * batch * heads * context * head_dim},
         bytes_read=batch * (heads + 2 * context * kv_heads) * head_dim * dtype.bytes,
         bytes_written=batch * heads * head_dim * dtype.bytes,
+        launches=1,
+    )
+
+
+def attention_paged(
+    batch: Count, context: Count, page: Count, heads: Count, kv_heads: Count, head_dim: Count, dtype: DType
+) -> Amounts:
+    """attention_decode over a cache in pages of `page` tokens that lie anywhere: the same FLOP and bytes, and one
+    4-byte entry of the block table for each page."""
+    plain = attention_decode(batch, context, heads, kv_heads, head_dim, dtype)
+    pages = batch * (-(-context // page))
+    return Amounts(plain.flop_by_unit, plain.bytes_read + pages * _INT32_BYTES, plain.bytes_written, launches=1)
+
+
+def attention_decode_fp8(
+    batch: Count, context: Count, heads: Count, kv_heads: Count, head_dim: Count, dtype: DType
+) -> Amounts:
+    """attention_decode over a cache in fp8 e4m3, with an fp32 scale for each K and V head: half the bytes of bf16, and
+    so half the time; Q, O and the products stay in 16 bits."""
+    cache = 2 * batch * context * kv_heads * head_dim
+    return Amounts(
+        flop_by_unit={matmul_unit(dtype): 4 * batch * heads * context * head_dim},
+        bytes_read=batch * heads * head_dim * dtype.bytes + cache + 2 * kv_heads * _FP32_BYTES,
+        bytes_written=batch * heads * head_dim * dtype.bytes,
+        launches=1,
+    )
+
+
+def attention_mla(batch: Count, context: Count, heads: Count, latent: Count, rope: Count, dtype: DType) -> Amounts:
+    """Multi-head latent attention with absorbed projections, one query per sequence: all heads meet one cached vector
+    of latent + rope numbers a token, and weigh its first `latent` ones. 2*heads FLOP for a byte and more: the intensity
+    of a matrix product. Source: DeepSeek-V2, section 2.1."""
+    width = latent + rope
+    return Amounts(
+        flop_by_unit={matmul_unit(dtype): 2 * batch * heads * context * (width + latent)},
+        bytes_read=(batch * heads * width + batch * context * width) * dtype.bytes,
+        bytes_written=batch * heads * latent * dtype.bytes,
         launches=1,
     )
 
@@ -281,6 +387,19 @@ def launch(dtype: DType) -> Amounts:  # noqa: ARG001 - every op takes a dtype
     return Amounts({}, bytes_read=0, bytes_written=0, launches=1)
 
 
+def _attention(
+    pairs: Count, queries: Count, keys: Count, heads: Count, kv_heads: Count, head_dim: Count, dtype: DType
+) -> Amounts:
+    """Two multiply-adds for each pair of a query and a key and element of head_dim; `queries` and `keys` are rows of
+    all sequences: Q and O have `heads` vectors each, K and V have `kv_heads`."""
+    return Amounts(
+        flop_by_unit={matmul_unit(dtype): 4 * pairs * head_dim},
+        bytes_read=(queries * heads + 2 * keys * kv_heads) * head_dim * dtype.bytes,
+        bytes_written=queries * heads * head_dim * dtype.bytes,
+        launches=1,
+    )
+
+
 OPS: Mapping[str, Callable[..., Amounts]] = MappingProxyType(
     {
         op.__name__: op
@@ -289,8 +408,17 @@ OPS: Mapping[str, Callable[..., Amounts]] = MappingProxyType(
             matmul_scaled,
             matmul_w8a16,
             matmul_w4a16,
+            linear_backward,
             attention_prefill,
+            attention_full,
+            attention_window,
+            attention_packed,
+            attention_chunk,
+            attention_backward,
             attention_decode,
+            attention_decode_fp8,
+            attention_paged,
+            attention_mla,
             generate_cached,
             generate_uncached,
             rmsnorm,
@@ -336,6 +464,10 @@ def make_workload(op: str, dims: Mapping[str, int], dtype: DType) -> Workload:
         name, divisor = _DIVISORS[op]
         if ordered[name] % divisor:
             raise BadWorkload(f"{op}: {name}={ordered[name]} is not a multiple of {divisor}")
+    if op in _LIMITS:
+        name, limit = _LIMITS[op]
+        if ordered[name] > ordered[limit]:
+            raise BadWorkload(f"{op}: {name}={ordered[name]} is more than {limit}={ordered[limit]}")
     return Workload(op, ordered, dtype, find_op(op)(**ordered, dtype=dtype))
 
 
@@ -353,6 +485,10 @@ def sweep_amounts(op: str, dims: Mapping[str, ArrayLike], dtype: DType) -> Amoun
         name, divisor = _DIVISORS[op]
         if np.any(arrays[name] % divisor):
             raise BadWorkload(f"{op}: {name} is not a multiple of {divisor} everywhere")
+    if op in _LIMITS:
+        name, limit = _LIMITS[op]
+        if np.any(arrays[name] > arrays[limit]):
+            raise BadWorkload(f"{op}: {name} is more than {limit} somewhere")
     return find_op(op)(**arrays, dtype=dtype)
 
 

@@ -1,6 +1,7 @@
 """What an op needs to be measured: inputs and implementations. The only place where predict and kernels meet."""
 
 import functools
+import itertools
 import math
 import zlib
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ from torch import Tensor
 from kernels.catalog import Implementation, Result, list_implementations
 from kernels.constants import FILL_VALUE, INT4_GROUP, INT4_PER_WORD
 from kernels.precision import TORCH_DTYPES
+from kernels.reference import forward_with_lse
 from kernels.unsupported import Unsupported
 from predict.errors import BadWorkload
 from predict.units import GIB, DType, find_dtype
@@ -216,6 +218,59 @@ def _decode_inputs(workload: Workload, maker: Maker) -> Inputs:
     )
 
 
+def _chunk_inputs(workload: Workload, maker: Maker) -> Inputs:
+    dims, kv_shape = workload.dims, _kv_shape(workload, "context")
+    q = maker.normal(dims["batch"], dims["heads"], dims["queries"], dims["head_dim"])
+    return q, maker.normal(*kv_shape), maker.normal(*kv_shape)
+
+
+def _packed_inputs(workload: Workload, maker: Maker) -> Inputs:
+    """Prompts end to end, their lengths as equal as whole numbers allow, and where each begins."""
+    dims = workload.dims
+    length, longer = divmod(dims["tokens"], dims["sequences"])
+    lengths = [length + (index < longer) for index in range(dims["sequences"])]
+    offsets = torch.tensor([0, *itertools.accumulate(lengths)], dtype=torch.int32, device=maker.device)
+    q = maker.normal(dims["tokens"], dims["heads"], dims["head_dim"])
+    return q, *(maker.normal(dims["tokens"], dims["kv_heads"], dims["head_dim"]) for _ in range(2)), offsets
+
+
+def _backward_inputs(workload: Workload, maker: Maker) -> Inputs:
+    """Q, K and V, what the forward pass makes of them, and the gradient that comes back."""
+    q, k, v = _prefill_inputs(workload, maker)
+    out, lse = forward_with_lse(q, k, v)
+    return q, k, v, out, maker.normal(*q.shape), lse
+
+
+def _linear_backward_inputs(workload: Workload, maker: Maker) -> Inputs:
+    m, n, k = (workload.dims[name] for name in "mnk")
+    return maker.normal(m, n), maker.normal(m, k), maker.normal(n, k)
+
+
+def _fp8_cache_inputs(workload: Workload, maker: Maker) -> Inputs:
+    """One query per sequence, and a cache in fp8 whose scales bring it back to a standard deviation near 1."""
+    q, k, v = _decode_inputs(workload, maker)
+    scales = (maker.scales(workload.dims["kv_heads"], mean=1 / 16, dtype=torch.float32) for _ in range(2))
+    return q, *(cache.mul_(16).to(torch.float8_e4m3fn) for cache in (k, v)), *scales
+
+
+def _paged_inputs(workload: Workload, maker: Maker) -> Inputs:
+    """One query per sequence, pages in random order, the table that finds them, and equal lengths."""
+    dims = workload.dims
+    each = -(-dims["context"] // dims["page"])
+    pages = dims["batch"] * each
+    shape = (pages, dims["kv_heads"], dims["page"], dims["head_dim"])
+    order = torch.randperm(pages, dtype=torch.int32, device=maker.device, generator=maker.generator)
+    lengths = torch.full((dims["batch"],), dims["context"], dtype=torch.int32, device=maker.device)
+    q = maker.normal(dims["batch"], dims["heads"], dims["head_dim"])
+    return q, maker.normal(*shape), maker.normal(*shape), order.view(dims["batch"], each), lengths
+
+
+def _mla_inputs(workload: Workload, maker: Maker) -> Inputs:
+    dims = workload.dims
+    width = dims["latent"] + dims["rope"]
+    return maker.normal(dims["batch"], dims["heads"], width), maker.normal(dims["batch"], dims["context"], width)
+
+
 def _projection(workload: Workload, maker: Maker) -> Tensor:
     """The weight that makes Q, K and V, scaled so that they are as large as the hidden states."""
     dims = workload.dims
@@ -262,7 +317,16 @@ CASES: Mapping[str, Case] = MappingProxyType(
         "swiglu": Case(_rows(2, weighted=False)),
         "rope": Case(_rope_inputs),
         "attention_prefill": Case(_prefill_inputs),
+        "attention_full": Case(_prefill_inputs),
+        "attention_window": Case(_prefill_inputs, keywords=("window",)),
+        "attention_chunk": Case(_chunk_inputs),
+        "attention_packed": Case(_packed_inputs),
+        "attention_backward": Case(_backward_inputs),
+        "linear_backward": Case(_linear_backward_inputs),
         "attention_decode": Case(_decode_inputs),
+        "attention_decode_fp8": Case(_fp8_cache_inputs),
+        "attention_paged": Case(_paged_inputs),
+        "attention_mla": Case(_mla_inputs, keywords=("latent",)),
         "generate_cached": Case(_cached_inputs),
         "generate_uncached": Case(_uncached_inputs, keywords=("kv_heads", "head_dim")),
         "stream_read": Case(_read_inputs),

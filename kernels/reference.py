@@ -221,6 +221,23 @@ def attention_backward(
     return dq, dk, dv
 
 
+def forward_with_lse(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """q: (batch, heads, seq, head_dim), k, v: (batch, kv_heads, seq, head_dim). Returns what a causal forward pass
+    leaves for the backward one: the output, computed in fp32 and rounded to q's dtype, and the natural log-sum-exp of
+    each query's scores: (batch, heads, seq) in fp32."""
+    sizes = prefill_sizes(q, k, v)
+    out, lse = torch.empty_like(q), torch.empty(q.shape[:3], device=q.device)
+    step = _rows_per_block(sizes.keys)
+    for batch, head in itertools.product(range(sizes.batch), range(sizes.heads)):
+        keys, values = (each[batch, head // sizes.group].float() for each in (k, v))
+        for rows in _blocks(sizes.queries, step):
+            scores = _product(q[batch, head, rows].float(), keys[: rows.stop].T, "fp32") / math.sqrt(sizes.head_dim)
+            scores.masked_fill_(torch.ones_like(scores, dtype=torch.bool).triu_(rows.start + 1), -math.inf)
+            lse[batch, head, rows] = scores.logsumexp(dim=-1)
+            out[batch, head, rows] = _product(torch.softmax(scores, dim=-1), values[: rows.stop], "fp32").to(q.dtype)
+    return out, lse
+
+
 def linear_backward(grad: Tensor, x: Tensor, weight: Tensor, precision: str = "fp64") -> tuple[Tensor, Tensor]:
     """grad: (m, n), x: (m, k), weight: (n, k). Returns grad @ weight: (m, k), and grad^T @ x: (n, k), in
     `precision`."""

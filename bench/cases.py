@@ -11,12 +11,15 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
+from bench.working_memory import working_bytes
 from kernels.catalog import Implementation, Result, list_implementations
-from kernels.constants import FILL_VALUE, INT4_GROUP, INT4_PER_WORD
+from kernels.constants import ADAMW_BETAS, FILL_VALUE, INT4_GROUP, INT4_PER_WORD
 from kernels.precision import TORCH_DTYPES
 from kernels.reference import forward_with_lse
+from kernels.shapes import BlockSizes
 from kernels.unsupported import Unsupported
 from predict.errors import BadWorkload
+from predict.peak_memory import peak_bytes
 from predict.units import GIB, DType, find_dtype
 from predict.workloads import Workload
 
@@ -26,7 +29,7 @@ Run = Callable[..., Result]
 IMPLEMENTATIONS: tuple[Implementation, ...] = list_implementations()
 
 REFERENCE_SCRATCH_BYTES = 1 * GIB  # kernels.reference works in blocks and promises to stay under it
-_MATERIALISES_SCORES = frozenset({"naive", "sdpa_math"})
+ROPE_BASE = 500_000.0  # Llama-3's
 CONFIGURED = "@"  # between an implementation and a configuration of it: triton@128x64-w8-s3
 
 
@@ -68,12 +71,15 @@ class Maker:
 class Case:
     """How an op is called: its input tensors, which of them is the output (None where it is returned), which
     dimensions its functions take by keyword because they cannot be read off the shapes, and the format of its result
-    (None where it is the workload's)."""
+    (None where it is the workload's; the widest where a result is in several). `as_issued`: what the host costs is part
+    of the op, so a GPU is timed as work is issued to it. `appended`: the parts of its inputs that a call writes to."""
 
     make_inputs: Callable[[Workload, Maker], Inputs]
     output: int | None = None
     keywords: tuple[str, ...] = ()
     result_format: str | None = None
+    as_issued: bool = False
+    appended: Callable[[Inputs], Inputs] | None = None
 
 
 def implementation_names(op: str, device: str) -> tuple[str, ...]:
@@ -150,10 +156,11 @@ def needed_bytes(workload: Workload, name: str) -> float:
     outputs = float(amounts.bytes_written) / result_format(workload).bytes
     checking = outputs * 8 * 5  # fp64 reference, baseline, and what comparing them with the output makes
     needed = float(amounts.bytes) + checking + REFERENCE_SCRATCH_BYTES
-    if workload.op == "attention_prefill" and name in _MATERIALISES_SCORES:
-        dims = workload.dims
-        needed += 3.0 * dims["batch"] * dims["heads"] * dims["seq"] ** 2 * workload.dtype.bytes  # scores, softmax, mask
-    return needed
+    if any(row.prepare for row in IMPLEMENTATIONS if (row.op, row.name) == (workload.op, name)):
+        needed += float(amounts.bytes_read)  # prepared inputs stand beside those that they are made of
+    between = peak_bytes(workload) - float(amounts.bytes)  # what lies between the kernels of a block
+    needed += 5 * between  # in 16 bits, and in fp64 by the reference
+    return needed + working_bytes(workload, name)
 
 
 def _matmul_inputs(workload: Workload, maker: Maker) -> Inputs:
@@ -292,6 +299,68 @@ def _uncached_inputs(workload: Workload, maker: Maker) -> Inputs:
     return x, _projection(workload, maker)
 
 
+def _block_shape(workload: Workload) -> BlockSizes:
+    dims = workload.dims
+    queries, keys = (dims["seq"], dims["seq"]) if "seq" in dims else (1, dims["context"])
+    sizes = (dims[name] for name in ("heads", "kv_heads", "head_dim", "inner"))
+    return BlockSizes(dims["batch"], queries, keys, *sizes)
+
+
+def _rotary(sizes: BlockSizes, maker: Maker) -> Inputs:
+    """Cosines and sines of the positions of all tokens, which are the last of each sequence."""
+    positions = torch.arange(sizes.keys - sizes.queries, sizes.keys, dtype=torch.float64, device=maker.device)
+    pairs = torch.arange(0, sizes.head_dim, 2, dtype=torch.float64, device=maker.device)
+    angles = torch.outer(positions.repeat(sizes.batch), ROPE_BASE ** (-pairs / sizes.head_dim))
+    return angles.cos().to(maker.dtype), angles.sin().to(maker.dtype)
+
+
+def _block_weights(sizes: BlockSizes, maker: Maker) -> Inputs:
+    """Norms around 1, and matrices that leave the size of what they multiply as it is."""
+    return tuple(
+        maker.scales(*shape, mean=1.0) if len(shape) == 1 else maker.normal(*shape, scale=shape[1] ** -0.5)
+        for shape in sizes.weight_shapes
+    )
+
+
+def _hidden_states(sizes: BlockSizes, maker: Maker, *shape: int) -> Tensor:
+    """As small as the mean of as many values as are attended to: beside larger ones a wrong attention would not show.
+    Norms undo it."""
+    return maker.normal(*shape, sizes.hidden, scale=sizes.keys**-0.5)
+
+
+def _block_forward_inputs(workload: Workload, maker: Maker) -> Inputs:
+    sizes = _block_shape(workload)
+    x = _hidden_states(sizes, maker, sizes.batch, sizes.queries)
+    return x, *_rotary(sizes, maker), *_block_weights(sizes, maker)
+
+
+def _block_decode_inputs(workload: Workload, maker: Maker) -> Inputs:
+    """The new tokens' hidden states, and caches whose last position is the new token's."""
+    sizes, kv_shape = _block_shape(workload), _kv_shape(workload, "context")
+    x = _hidden_states(sizes, maker, sizes.batch)
+    caches = (maker.normal(*kv_shape) for _ in range(2))
+    return x, *_rotary(sizes, maker), *_block_weights(sizes, maker), *caches
+
+
+def _last_positions(inputs: Inputs) -> Inputs:
+    """Of the caches, which are the last two inputs: where the new token's K and V belong."""
+    k_cache, v_cache = inputs[-2:]
+    return k_cache[:, :, -1], v_cache[:, :, -1]
+
+
+def _block_train_inputs(workload: Workload, maker: Maker) -> Inputs:
+    """Hidden states, a gradient that makes those of the weights near 1, and what earlier steps of such gradients leave:
+    m as large as the mean of independent ones, v near their square."""
+    sizes, full = _block_shape(workload), replace(maker, dtype=torch.float32)
+    x = _hidden_states(sizes, maker, sizes.batch, sizes.queries)
+    grad = maker.normal(*x.shape, scale=(sizes.batch * sizes.queries) ** -0.5)
+    master = torch.cat([each.flatten() for each in _block_weights(sizes, full)])
+    beta = ADAMW_BETAS[0]
+    m = full.normal(sizes.parameters, scale=((1 - beta) / (1 + beta)) ** 0.5)
+    v = full.scales(sizes.parameters, mean=1.0)
+    return x, grad, *_rotary(sizes, maker), master.to(maker.dtype), master, m, v
+
+
 def _read_inputs(workload: Workload, maker: Maker) -> Inputs:
     """Positive numbers: a sum that cancels to nearly nothing could not be checked."""
     return (maker.normal(workload.dims["n"]).abs_(),)
@@ -327,8 +396,11 @@ CASES: Mapping[str, Case] = MappingProxyType(
         "attention_decode_fp8": Case(_fp8_cache_inputs),
         "attention_paged": Case(_paged_inputs),
         "attention_mla": Case(_mla_inputs, keywords=("latent",)),
-        "generate_cached": Case(_cached_inputs),
+        "generate_cached": Case(_cached_inputs, appended=_last_positions),
         "generate_uncached": Case(_uncached_inputs, keywords=("kv_heads", "head_dim")),
+        "block_forward": Case(_block_forward_inputs, as_issued=True),
+        "block_decode": Case(_block_decode_inputs, as_issued=True, appended=_last_positions),
+        "block_train": Case(_block_train_inputs, keywords=("kv_heads",), result_format="fp32", as_issued=True),
         "stream_read": Case(_read_inputs),
         "stream_write": Case(_vectors(1), output=0),
         "stream_copy": Case(_vectors(2), output=1),

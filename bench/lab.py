@@ -21,6 +21,7 @@ from bench.cases import (
 from bench.check import check_all
 from bench.env import ABNORMAL_THROTTLE, NvmlMonitor, environment
 from bench.measure import Budget, Monitor, measure
+from bench.peak_memory import measure_peak_bytes
 from bench.record import Check, Environment, Measurement, Status
 from bench.timer import CudaTimer, Preparation, Timer, WallTimer
 from kernels.catalog import Implementation, Result
@@ -97,7 +98,10 @@ class Lab:
             return Outcome(Status.OUT_OF_MEMORY, reason)
         self._truth = self._truth or self._find_truth(workload, implementation.reference)
         run = bind(implementation.run, workload)
-        truth = replace(self._truth, inputs=_prepared(implementation, self._truth.inputs))
+        truth = replace(self._truth, inputs=_prepared(implementation, workload, self._truth.inputs))
+        if appended := CASES[workload.op].appended:
+            for part in appended(self._truth.inputs):
+                part.fill_(math.nan)  # or it would hold what another implementation has written there
         checked = self._check(run, truth, workload)
         if not checked.passed:
             return Outcome(Status.INCORRECT, _explain(checked), checked)
@@ -135,18 +139,21 @@ class Lab:
             if index == 0:
                 return functools.partial(run, *truth.inputs)
             inputs = make_inputs(job.workload, self._device, index=index)
-            return functools.partial(run, *_prepared(implementation, inputs))
+            return functools.partial(run, *_prepared(implementation, job.workload, inputs))
 
+        set_bytes = sum(each.nbytes for each in truth.inputs)
+        peak_bytes = None if self._device.type == "cpu" else measure_peak_bytes(bind_set(0), set_bytes)
         sampler = self._timer.prepare(
             Preparation(
                 bind=bind_set,
-                set_bytes=sum(tensor.nbytes for tensor in truth.inputs),
+                set_bytes=set_bytes,
                 free_bytes=self._free_bytes() / 2,
                 cache_bytes=self.environment.last_level_cache_bytes,
                 warm=job.warm or self.environment.warm_cache,
+                as_issued=CASES[job.workload.op].as_issued,
             )
         )
-        return measure(sampler, self._budget, monitor=self._monitor)
+        return replace(measure(sampler, self._budget, monitor=self._monitor), peak_bytes=peak_bytes)
 
     def _free_bytes(self) -> int:
         if self._device.type == "cpu":
@@ -163,9 +170,9 @@ def make_lab(settings: Settings) -> Lab:
     return Lab(described, CudaTimer(), settings.budget, NvmlMonitor())
 
 
-def _prepared(implementation: Implementation, inputs: Inputs) -> Inputs:
+def _prepared(implementation: Implementation, workload: Workload, inputs: Inputs) -> Inputs:
     """The inputs in the format that the implementation takes."""
-    return inputs if implementation.prepare is None else implementation.prepare(*inputs)
+    return inputs if implementation.prepare is None else _outputs(bind(implementation.prepare, workload)(*inputs))
 
 
 def _outputs(result: Result) -> tuple[torch.Tensor, ...]:

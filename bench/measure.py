@@ -19,7 +19,7 @@ class Sampler(Protocol):
 
     @property
     def method(self) -> str:
-        """How a sample is taken: "cuda_graph", "cuda_event" or "wall_clock"."""
+        """How a sample is taken: "cuda_graph", "cuda_event", "as_issued" or "wall_clock"."""
 
     @property
     def launches_per_sample(self) -> int:

@@ -48,7 +48,7 @@ class Measurement:
     """All samples of one case, in order. `None` where the machine cannot tell."""
 
     times_s: tuple[float, ...]  # per launch
-    method: str  # "cuda_graph", "cuda_event" or "wall_clock"
+    method: str  # "cuda_graph", "cuda_event", "as_issued" or "wall_clock"
     launches_per_sample: int
     stop: str  # "converged": the median is known well enough; "budget": time ran out first
     cold_l2: bool | None  # were the operands out of the last-level cache when each launch began
@@ -56,6 +56,7 @@ class Measurement:
     power_w: float | None
     temperature_c: float | None
     throttle: tuple[str, ...] | None
+    peak_bytes: int | None = None  # device memory that one call needs in all, its inputs included
 
 
 @dataclass(frozen=True, slots=True)

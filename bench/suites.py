@@ -29,6 +29,11 @@ GPT2_SMALL = ((2304, 768), (768, 768), (3072, 768), (768, 3072))  # qkv, out, up
 LLAMA3_8B = ((6144, 4096), (4096, 4096), (28672, 4096), (4096, 14336))  # qkv, out, gate+up, down
 LLAMA3_70B = ((10240, 8192), (57344, 8192), (8192, 28672))  # qkv, gate+up, down
 
+# A block of each (GPT-2's own MLP has no gate), and one that a CPU trains within a second.
+GPT2_SMALL_BLOCK = {"heads": 12, "kv_heads": 12, "head_dim": 64, "inner": 3072}
+LLAMA3_8B_BLOCK = {"heads": 32, "kv_heads": 8, "head_dim": 128, "inner": 14336}
+SMALL_BLOCK = {"heads": 8, "kv_heads": 4, "head_dim": 64, "inner": 1536}
+
 ALL_BATCHES = (1, 2, 4, 8, 16, 32, 64, 96, 128, 129, 192, 256, 384, 512, 1024, 2048, 4096, 8192)
 SOME_BATCHES = (1, 4, 16, 64, 128, 256, 512, 1024, 4096)
 
@@ -115,6 +120,35 @@ def generations(contexts: Iterable[int], dtype: DType, *, heads: int = 32, head_
     ]
 
 
+def blocks(
+    model: Mapping[str, int],
+    sequences: Iterable[int],
+    batches: Iterable[int],
+    contexts: Iterable[int],
+    dtype: DType,
+) -> list[Workload]:
+    """A block of `model` over prompts and making a token with a cache, in `dtype`, and in training on one sequence, in
+    bf16."""
+    sequences = tuple(sequences)
+    return [
+        *(make_workload("block_forward", {"batch": 1, "seq": seq, **model}, dtype) for seq in sequences),
+        *(
+            make_workload("block_decode", {"batch": batch, "context": context, **model}, dtype)
+            for batch, context in itertools.product(batches, contexts)
+        ),
+        *(make_workload("block_train", {"batch": 1, "seq": seq, **model}, BF16) for seq in sequences),
+    ]
+
+
+def _model_blocks() -> list[Workload]:
+    """Whole blocks of a small and of a usual model."""
+    return [
+        workload
+        for model in (GPT2_SMALL_BLOCK, LLAMA3_8B_BLOCK)
+        for workload in blocks(model, (1024, 4096), (1, 8, 64), (1024, 8192), BF16)
+    ]
+
+
 def calibrations(dtype: DType) -> list[Workload]:
     """What calibrates expected times: the probes of every op that has some."""
     return [workload for op in PROBES for workload in probe_workloads(op, dtype)]
@@ -151,6 +185,7 @@ GPU_SUITES: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
             *quantised(((28672, 4096), (57344, 8192)), (1, 16)),
             *quantised(((28672, 4096),), (256, 4096)),
             *row_wise((64, 8192), BF16),
+            *_model_blocks(),
             *calibrations(BF16),  # last: what a time limit cuts off first
         ),
         "full": (
@@ -166,6 +201,7 @@ GPU_SUITES: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
             *quantised((*LLAMA3_8B, *LLAMA3_70B), (1, 4, 16, 64, 256, 1024, 4096)),
             *row_wise((1, 64, 1024, 8192, 32768), BF16),
             *_sized("softmax", BF16, (4096, 32768), (2048, 131072)),
+            *_model_blocks(),
             *calibrations(BF16),
         ),
         # What the kernels are judged by: each at the roof, or beside the best peer.
@@ -218,6 +254,7 @@ def _standard_cpu(target: Target) -> list[Workload]:
         *generations((128, 256, 512, 1024, 2048, 4096), target.dtype, heads=8),
         *matmuls((_cpu_weight(target),), (1, 32), BF16, op="matmul_w8a16"),
         *row_wise((4096,), target.dtype),
+        *blocks(SMALL_BLOCK, (64, 256), (1, 8), (1024,), target.dtype),
     ]
 
 

@@ -1,13 +1,15 @@
 """Clocks for kernels. A timer prepares a case (input sets, cache state, graph) and returns a sampler.
 
-Three methods, and the record names which one ran:
+Four methods, and the record names which one ran:
 cuda_graph  many launches over rotating input sets in one captured graph; for kernels under 100 us, where an event pair
             around a single launch would time the host.
 cuda_event  one launch between two events, on a stream that is held busy until the host has queued it.
+as_issued   calls one after the other between two events, on a stream that nothing holds: a step of many kernels, which
+            takes as long as the host needs to start them where that is longer than what they do.
 wall_clock  the CPU.
 
-A cold cache is made by rotating input sets of more than twice its size (graph, CPU), or by reading a buffer of twice
-its size before each launch (events): reading leaves clean lines, where a memset would leave dirty ones whose
+A cold cache is made by rotating input sets of more than twice its size (graph, as issued, CPU), or by reading a buffer
+of twice its size before each launch (events): reading leaves clean lines, where a memset would leave dirty ones whose
 write-back the timed kernel would pay.
 """
 
@@ -25,6 +27,7 @@ from bench.measure import Sampler
 GRAPH_BELOW_S = 100e-6
 GRAPH_SAMPLE_S = 2e-3  # long enough that starting the graph is under 1 % of it
 MAX_GRAPH_LAUNCHES = 1024
+AS_ISSUED_SAMPLE_S = 2e-3  # long enough that the first call, which finds an idle GPU, does not count for much
 MAX_INPUT_SETS = 256
 CACHES_TO_EXCEED = 2.0  # rotated operands, and flush buffers, are this many times the last-level cache
 HOLD_CYCLES = 400_000  # about 0.2 ms: longer than the host needs to queue an event pair and one launch
@@ -42,6 +45,7 @@ class Preparation:
     free_bytes: float  # memory that further input sets may take
     cache_bytes: int | None
     warm: bool
+    as_issued: bool = False  # the time of the host counts too; a CPU's always does
 
     def input_sets(self) -> int:
         """How many input sets to rotate so that no launch finds its operands cached; 1 if they may be."""
@@ -148,8 +152,32 @@ class GraphSampler:
         return _elapsed_s(start, end) / self.launches_per_sample
 
 
+@dataclass(slots=True)
+class AsIssuedSampler:
+    """Times calls in a row on an idle stream: the next is issued while the GPU works on those before."""
+
+    runs: Sequence[Run]
+    launches_per_sample: int
+    cold_l2: bool | None
+    position: int = 0
+    method: str = "as_issued"
+
+    def sample(self) -> float:
+        """Seconds per call, over the next `launches_per_sample` input sets."""
+        count = len(self.runs)
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        for i in range(self.position, self.position + self.launches_per_sample):
+            self.runs[i % count]()
+        end.record()
+        end.synchronize()
+        self.position = (self.position + self.launches_per_sample) % count
+        return _elapsed_s(start, end) / self.launches_per_sample
+
+
 class CudaTimer:
-    """The GPU's timer: graphs for short kernels, events for long ones and for those that cannot be captured."""
+    """The GPU's timer: graphs for short kernels, events for long ones and for those that cannot be captured; calls as
+    they are issued where the preparation says so."""
 
     def __init__(self, *, graph_below_s: float = GRAPH_BELOW_S) -> None:
         """Kernels that take less than `graph_below_s` are timed in graphs."""
@@ -161,6 +189,8 @@ class CudaTimer:
         run = preparation.bind(0)
         run()
         torch.cuda.synchronize()
+        if preparation.as_issued:
+            return self._as_issued(run, preparation)
         if preparation.warm or preparation.cache_bytes is None:
             events = EventSampler(run, None, cold_l2=False if preparation.warm else None)
         else:
@@ -168,6 +198,16 @@ class CudaTimer:
         if min(events.sample() for _ in range(3)) >= self._graph_below_s:
             return events
         return self._capture(run, preparation) or events
+
+    def _as_issued(self, first: Run, preparation: Preparation) -> Sampler:
+        """Bind and warm the rotated input sets, and choose how many calls make one sample."""
+        sets = preparation.input_sets()
+        runs = [first, *(preparation.bind(i) for i in range(1, sets))]
+        sampler = AsIssuedSampler(runs, sets, preparation.is_cold(sets))
+        sampler.sample()  # all of them once, untimed
+        call_s = max(sampler.sample(), 1e-6)
+        sampler.launches_per_sample = math.ceil(AS_ISSUED_SAMPLE_S / call_s)
+        return sampler
 
     def _capture(self, first: Run, preparation: Preparation) -> Sampler | None:
         """Capture a graph over the rotated input sets; None for work that cannot be captured."""

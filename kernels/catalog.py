@@ -10,7 +10,16 @@ from typing import Any
 from torch import Tensor
 from torch.nn.attention import SDPBackend
 
-from kernels import eager, peers, reference
+from kernels import (
+    attention_peers,
+    block,
+    block_train,
+    eager,
+    eager_attention,
+    flashinfer_peers,
+    peers,
+    reference,
+)
 from kernels.constants import EIGHT_BIT
 
 HAS_TRITON = importlib.util.find_spec("triton") is not None
@@ -20,6 +29,7 @@ CUDA = ("cuda",)
 CPU = ("cpu",)
 
 Result = Tensor | tuple[Tensor, ...]
+Prepare = Callable[..., tuple[Any, ...]]  # tensors, or what holds some and knows their nbytes
 
 FLOATS = ("fp64", "fp32", "bf16", "fp16")
 TO_FP32 = ("fp32", "bf16", "fp16")  # fused backends; which of them a device really takes, PyTorch says when asked
@@ -38,10 +48,11 @@ class Implementation:
     where PyTorch decides. `configs` are what a Triton launcher takes as `config`, by name; what it takes where none is
     given is its own choice. `contends` says of a configuration and dimensions whether a tuner need try it.
 
-    `prepare` turns the op's inputs into what `run` takes, where that is another format: a weight packed otherwise. It
-    is called once for each set of inputs, before checking and timing, and is never timed. It leaves its arguments
-    alone, which other implementations are given too, and keeps a given output in its place. `package` is what is
-    installed to have this implementation, as package indices name it.
+    `prepare` turns the op's inputs into what `run` takes, where that is another format: a weight packed otherwise, a
+    step that is checked, compiled or captured. It is called once for each set of inputs, before checking and timing,
+    and is never timed; it takes dimensions by keyword where `run` does. It leaves its arguments alone, which other
+    implementations are given too, and keeps a given output in its place. `package` is what is installed to have this
+    implementation, as package indices name it.
     """
 
     op: str
@@ -53,7 +64,7 @@ class Implementation:
     architectures: tuple[int, ...] = ()
     configs: Mapping[str, Any] = field(default_factory=dict)
     contends: Callable[[Any, Mapping[str, int]], bool] = _always
-    prepare: Callable[..., tuple[Tensor, ...]] | None = None
+    prepare: Prepare | None = None
     package: str = "torch"
 
 
@@ -88,21 +99,7 @@ _EAGER = (
     Implementation("softmax", "torch", eager.softmax, reference.softmax),
     Implementation("swiglu", "torch", eager.swiglu, reference.swiglu),
     Implementation("rope", "torch", eager.rope, reference.rope),
-    *(
-        Implementation(op, name, functools.partial(sdpa, backend=backend), meaning, dtypes, devices)
-        for op, sdpa, meaning in (
-            ("attention_prefill", eager.attention_prefill_sdpa, reference.attention_prefill),
-            ("attention_decode", eager.attention_decode_sdpa, reference.attention_decode),
-        )
-        for name, backend, dtypes, devices in (
-            ("sdpa_flash", SDPBackend.FLASH_ATTENTION, TO_FP32, EVERYWHERE),
-            ("sdpa_cudnn", SDPBackend.CUDNN_ATTENTION, TO_FP32, CUDA),
-            ("sdpa_efficient", SDPBackend.EFFICIENT_ATTENTION, TO_FP32, CUDA),
-            ("sdpa_math", SDPBackend.MATH, FLOATS, EVERYWHERE),
-        )
-    ),
-    Implementation("attention_prefill", "naive", eager.attention_prefill_naive, reference.attention_prefill),
-    Implementation("attention_decode", "naive", eager.attention_decode_naive, reference.attention_decode),
+    Implementation("linear_backward", "torch", eager.linear_backward, reference.linear_backward),
     Implementation("generate_cached", "torch", eager.generate_cached, reference.generate_cached),
     Implementation("generate_uncached", "torch", eager.generate_uncached, reference.generate_uncached),
     Implementation("stream_read", "torch", eager.stream_read, reference.stream_read),
@@ -111,6 +108,153 @@ _EAGER = (
     Implementation("stream_copy", "torch", eager.stream_copy, reference.stream_copy),
     Implementation("stream_triad", "torch", eager.stream_triad, reference.stream_triad),
     Implementation("launch", "torch", eager.launch, reference.launch, ("fp32",)),
+)
+
+# Back ends of scaled dot product attention, what they take, and where; what a device really takes, PyTorch says.
+_SDPA = {
+    "sdpa_flash": (SDPBackend.FLASH_ATTENTION, TO_FP32),
+    "sdpa_cudnn": (SDPBackend.CUDNN_ATTENTION, TO_FP32),
+    "sdpa_efficient": (SDPBackend.EFFICIENT_ATTENTION, TO_FP32),
+    "sdpa_math": (SDPBackend.MATH, FLOATS),
+}
+_ALL = {"sdpa_flash": EVERYWHERE, "sdpa_cudnn": CUDA, "sdpa_efficient": CUDA, "sdpa_math": EVERYWHERE}
+_MASKED = {**_ALL, "sdpa_flash": CPU}  # on CUDA it takes no mask
+
+
+def _sdpa(
+    op: str,
+    run: Callable[..., Result],
+    devices: Mapping[str, tuple[str, ...]],
+    *,
+    suffix: str = "",
+    prepare: Prepare | None = None,
+) -> tuple[Implementation, ...]:
+    """A row for each back end that has devices."""
+    return tuple(
+        Implementation(
+            op,
+            name + suffix,
+            functools.partial(run, backend=_SDPA[name][0]),
+            getattr(reference, op),
+            _SDPA[name][1],
+            places,
+            prepare=prepare,
+        )
+        for name, places in devices.items()
+    )
+
+
+def _sdpa_backward() -> tuple[Implementation, ...]:
+    """Here the back end is the forward pass's, which is prepared."""
+    return tuple(
+        Implementation(
+            "attention_backward",
+            name,
+            eager_attention.attention_backward_math if name == "sdpa_math" else eager_attention.attention_backward_sdpa,
+            reference.attention_backward,
+            _SDPA[name][1],
+            places,
+            prepare=functools.partial(eager_attention.prepare_backward, backend=_SDPA[name][0]),
+        )
+        for name, places in _ALL.items()
+    )
+
+
+_EAGER_ATTENTION = (
+    *_sdpa("attention_prefill", eager_attention.attention_prefill_sdpa, _ALL),
+    *_sdpa("attention_full", eager_attention.attention_full_sdpa, _ALL),
+    *_sdpa(
+        "attention_window",
+        eager_attention.attention_window_sdpa_mask,
+        _MASKED,
+        suffix="_mask",
+        prepare=eager_attention.prepare_window_mask,
+    ),
+    *_sdpa("attention_chunk", eager_attention.attention_chunk_sdpa, {"sdpa_flash": CUDA, "sdpa_efficient": CUDA}),
+    *_sdpa(
+        "attention_chunk",
+        eager_attention.attention_chunk_sdpa_mask,
+        {name: places for name, places in _MASKED.items() if name != "sdpa_efficient"},
+        suffix="_mask",
+        prepare=eager_attention.prepare_chunk_mask,
+    ),
+    *_sdpa(
+        "attention_packed",
+        eager_attention.attention_packed_sdpa_each,
+        _ALL,
+        suffix="_each",
+        prepare=eager_attention.prepare_packed,
+    ),
+    *_sdpa(
+        "attention_packed",
+        eager_attention.attention_packed_sdpa_nested,
+        {"sdpa_flash": CUDA, "sdpa_efficient": CUDA},
+        suffix="_nested",
+        prepare=eager_attention.prepare_nested,
+    ),
+    *_sdpa_backward(),
+    *_sdpa("attention_decode", eager_attention.attention_decode_sdpa, _ALL),
+    *_sdpa(
+        "attention_mla",
+        eager_attention.attention_mla_sdpa,
+        {name: places for name, places in _ALL.items() if name != "sdpa_flash"},  # which wants K and V of one width
+    ),
+    *(
+        Implementation(op, name, run, getattr(reference, op), dtypes, prepare=prepare)
+        for op, name, run, dtypes, prepare in (
+            ("attention_prefill", "naive", eager_attention.attention_prefill_naive, FLOATS, None),
+            ("attention_full", "naive", eager_attention.attention_full_naive, FLOATS, None),
+            ("attention_window", "naive", eager_attention.attention_window_naive, FLOATS, None),
+            ("attention_chunk", "naive", eager_attention.attention_chunk_naive, FLOATS, None),
+            (
+                "attention_packed",
+                "naive",
+                eager_attention.attention_packed_naive,
+                FLOATS,
+                eager_attention.prepare_packed,
+            ),
+            ("attention_backward", "naive", eager_attention.attention_backward_naive, FLOATS, None),
+            ("attention_decode", "naive", eager_attention.attention_decode_naive, FLOATS, None),
+            ("attention_decode_fp8", "torch_dequantize", eager_attention.attention_decode_fp8_dequantize, HALF, None),
+            (
+                "attention_paged",
+                "torch_gather",
+                eager_attention.attention_paged_gather,
+                FLOATS,
+                eager_attention.prepare_gather,
+            ),
+            ("attention_mla", "torch", eager_attention.attention_mla_naive, FLOATS, None),
+        )
+    ),
+)
+
+_BLOCK = (
+    *(
+        Implementation(op, name, block.issue, getattr(reference, op), FLOATS, devices, prepare=prepare)
+        for op, name, devices, prepare in (
+            ("block_forward", "torch", EVERYWHERE, block.prepare_forward),
+            ("block_decode", "torch", EVERYWHERE, block.prepare_decode),
+            ("block_forward", "torch_graph", CUDA, block.capture_forward),
+            ("block_decode", "torch_graph", CUDA, block.capture_decode),
+        )
+    ),
+    Implementation(
+        "block_train",
+        "torch",
+        block_train.issue_train,
+        reference.block_train,
+        HALF,
+        prepare=block_train.prepare_train,
+    ),
+)
+
+_COMPILED_BLOCK = tuple(
+    Implementation(op, "torch_compile", run, getattr(reference, op), dtypes, CUDA, prepare=prepare)
+    for op, run, prepare, dtypes in (
+        ("block_forward", block.issue, block.compile_forward, FLOATS),
+        ("block_decode", block.issue, block.compile_decode, FLOATS),
+        ("block_train", block_train.issue_train, block_train.compile_train, HALF),
+    )
 )
 
 _TINYGEMM = Implementation(
@@ -133,6 +277,32 @@ _COMPILED = tuple(
         ("softmax", peers.compiled_softmax, FLOATS),
         ("swiglu", peers.compiled_swiglu, FLOATS),
         ("rope", peers.compiled_rope, FLOATS),
+    )
+)
+
+_COMPILED_ATTENTION = tuple(
+    Implementation(op, name, run, getattr(reference, op), dtypes, CUDA)
+    for op, name, run, dtypes in (
+        ("attention_prefill", "torch_compile", attention_peers.compiled_prefill, TO_FP32),
+        ("attention_full", "torch_compile", attention_peers.compiled_full, TO_FP32),
+        ("attention_window", "torch_compile", attention_peers.compiled_window, TO_FP32),
+        ("attention_chunk", "torch_compile", attention_peers.compiled_chunk, TO_FP32),
+        ("attention_decode", "torch_compile", attention_peers.compiled_decode, TO_FP32),
+        ("attention_decode_fp8", "torch_compile", attention_peers.compiled_decode_fp8, HALF),
+        ("attention_mla", "torch_compile", attention_peers.compiled_mla, TO_FP32),
+        ("attention_prefill", "flex", attention_peers.flex_prefill, TO_FP32),
+        ("attention_full", "flex", attention_peers.flex_full, TO_FP32),
+        ("attention_window", "flex", attention_peers.flex_window, TO_FP32),
+        ("attention_chunk", "flex", attention_peers.flex_chunk, TO_FP32),
+        ("attention_decode", "flex", attention_peers.flex_decode, TO_FP32),
+    )
+)
+
+_VARLEN = tuple(
+    Implementation(op, "varlen", run, getattr(reference, op), HALF, CUDA, prepare=prepare)
+    for op, run, prepare in (
+        ("attention_packed", attention_peers.varlen_packed, attention_peers.prepare_varlen_packed),
+        ("attention_window", attention_peers.varlen_window, attention_peers.prepare_varlen_window),
     )
 )
 
@@ -169,20 +339,94 @@ _QUACK = tuple(
 )
 
 
+def _flash(name: str, package: str, library: attention_peers.FlashAttention) -> tuple[Implementation, ...]:
+    """What both versions of flash-attn have."""
+
+    def of(function: Callable[..., Any]) -> Callable[..., Any]:
+        return functools.partial(function, library=library)
+
+    rows: tuple[tuple[str, Callable[..., Result], Prepare], ...] = (
+        *(
+            (
+                op,
+                functools.partial(of(attention_peers.flash), causal=op != "attention_full"),
+                functools.partial(attention_peers.prepare_flash, op=op),
+            )
+            for op in ("attention_prefill", "attention_full", "attention_chunk")
+        ),
+        ("attention_window", of(attention_peers.flash_window), attention_peers.prepare_flash_window),
+        ("attention_packed", of(attention_peers.flash_packed), attention_peers.prepare_flash_packed),
+        ("attention_backward", attention_peers.flash_backward, attention_peers.prepare_flash_backward),
+        ("attention_decode", of(attention_peers.flash_decode), attention_peers.prepare_flash_decode),
+        ("attention_paged", of(attention_peers.flash_paged), attention_peers.prepare_flash_paged),
+    )
+    return tuple(
+        Implementation(op, name, run, getattr(reference, op), HALF, CUDA, prepare=of(prepare), package=package)
+        for op, run, prepare in rows
+    )
+
+
+_FLASH_3_MLA = Implementation(
+    "attention_mla",
+    "flash_attn_3",
+    attention_peers.flash_mla,
+    reference.attention_mla,
+    HALF,
+    CUDA,
+    prepare=attention_peers.prepare_flash_mla,
+    package="flash-attn-3",
+)
+
+_FLASHINFER_CALLS: tuple[tuple[str, str, Callable[..., Result], Prepare], ...] = (
+    *(
+        (op, "flashinfer", flashinfer_peers.prefill, functools.partial(flashinfer_peers.prepare_prefill, op=op))
+        for op in ("attention_prefill", "attention_chunk")
+    ),
+    ("attention_full", "flashinfer", flashinfer_peers.prefill, flashinfer_peers.prepare_full),
+    ("attention_window", "flashinfer", flashinfer_peers.prefill_window, flashinfer_peers.prepare_window),
+    ("attention_packed", "flashinfer", flashinfer_peers.packed, flashinfer_peers.prepare_packed),
+    *(
+        (op, name, run, functools.partial(prepare, tensor_cores=tensor_cores))
+        for op, run, prepare in (
+            ("attention_decode", flashinfer_peers.decode, flashinfer_peers.prepare_decode),
+            ("attention_decode_fp8", flashinfer_peers.decode_fp8, flashinfer_peers.prepare_decode_fp8),
+            ("attention_paged", flashinfer_peers.decode, flashinfer_peers.prepare_paged),
+        )
+        for name, tensor_cores in (("flashinfer", False), ("flashinfer_tensor_cores", True))
+    ),
+    ("attention_mla", "flashinfer", flashinfer_peers.mla, flashinfer_peers.prepare_mla),
+)
+_FLASHINFER = tuple(
+    Implementation(op, name, run, getattr(reference, op), HALF, CUDA, prepare=prepare, package="flashinfer-python")
+    for op, name, run, prepare in _FLASHINFER_CALLS
+)
+
+# By the package that they come with.
+_OPTIONAL = {
+    "liger-kernel": _LIGER,
+    "quack-kernels": _QUACK,
+    "flash-attn": _flash("flash_attn", "flash-attn", attention_peers.FLASH_2),
+    "flash-attn-3": (*_flash("flash_attn_3", "flash-attn-3", attention_peers.FLASH_3), _FLASH_3_MLA),
+    "flashinfer-python": _FLASHINFER,
+}
+
+
 def list_implementations() -> tuple[Implementation, ...]:
     """All implementations that can be imported here: PyTorch's everywhere; where Triton is installed, ours and what
     torch.compile makes, which needs it; those of optional packages that are installed."""
     return (
         *_EAGER,
+        *_EAGER_ATTENTION,
+        *_BLOCK,
         _TINYGEMM,
-        *(_COMPILED + _list_triton() if HAS_TRITON else ()),
-        *(_LIGER if peers.is_installed("liger-kernel") else ()),
-        *(_QUACK if peers.is_installed("quack-kernels") else ()),
+        *_VARLEN,
+        *(_COMPILED + _COMPILED_ATTENTION + _COMPILED_BLOCK + _list_triton() if HAS_TRITON else ()),
+        *(row for package, rows in _OPTIONAL.items() if peers.is_installed(package) for row in rows),
     )
 
 
 def _list_triton() -> tuple[Implementation, ...]:
-    from kernels import attention, decode, generation, launch, matmul, stream  # noqa: PLC0415  (import Triton)
+    from kernels import attention, block_triton, decode, generation, launch, matmul, stream  # noqa: PLC0415  (import Triton)
 
     return (
         replace(_triton("matmul", matmul, matmul.matmul), dtypes=("fp32", "bf16", "fp16")),
@@ -190,6 +434,8 @@ def _list_triton() -> tuple[Implementation, ...]:
         replace(_triton("matmul_scaled", matmul, matmul.matmul_scaled), dtypes=EIGHT_BIT),
         _triton("attention_prefill", attention, attention.attention_prefill),
         _triton("attention_decode", decode, decode.attention_decode),
+        replace(_triton("block_forward", block_triton, block.issue), prepare=block_triton.prepare_forward),
+        replace(_triton("block_decode", block_triton, block.issue), prepare=block_triton.prepare_decode),
         _triton("generate_cached", generation, generation.generate_cached),
         _triton("generate_uncached", generation, generation.generate_uncached),
         _triton("stream_read", stream, stream.stream_read),

@@ -13,3 +13,10 @@ RMSNORM_EPS = 1e-6
 INT4_GROUP = 128  # weights along k that share one scale
 INT4_PER_WORD = 8  # in an int32
 MLA_SCALE = 192**-0.5  # of scores: DeepSeek's heads have 128 + 64 numbers before their projections are absorbed
+
+# AdamW of block_train, as LLaMA was trained (Touvron et al. 2023, arXiv 2302.13971, section 2.3).
+ADAMW_RATE = 3e-4
+ADAMW_BETAS = (0.9, 0.95)
+ADAMW_EPS = 1e-8
+ADAMW_DECAY = 0.1
+ADAMW_STEP = 3  # for which the biases of the moments are corrected; any but the first

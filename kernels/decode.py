@@ -1,20 +1,31 @@
-"""Attention of one query per sequence in Triton: the cache is split over programs, then the parts are merged."""
+"""Attention over a cache in Triton, for one query a sequence or a few: the cache is split over programs, then merged.
+
+The cache may be of the queries' format or fp8, in one piece or in pages. What a split leaves, and how its number is
+chosen, serves `kernels.mla` too.
+"""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 
 import torch
 import triton
-import triton.language as tl
 from torch import Tensor
 
-from kernels.attention import check_heads
-from kernels.constants import ARCHITECTURES, EIGHT_BIT, EIGHT_BIT_REASON
-from kernels.plan import Launch, Target, check_tile_strides, find_target, product_opcodes
+from kernels.constants import ARCHITECTURES, EIGHT_BIT_REASON
+from kernels.decode_tiles import attention_decode_kernel, attention_merge_kernel
+from kernels.plan import WIDE_PRODUCT_ROWS, Launch, Target, check_tile_strides, find_target, product_opcodes
 from kernels.precision import TORCH_DTYPES, dtype_name
-from kernels.shapes import AttentionSizes, check_dtype, decode_sizes
+from kernels.shapes import (
+    AttentionSizes,
+    check_dtype,
+    chunk_sizes,
+    decode_sizes,
+    fp8_cache_sizes,
+    paged_sizes,
+)
 from kernels.unsupported import Unsupported
 
 SUPPORTED_DTYPES = ("fp32", "bf16", "fp16")
@@ -22,16 +33,22 @@ UNSUPPORTED_DTYPES: Mapping[str, str] = MappingProxyType(
     {
         "fp64": "the kernel accumulates in fp32",
         "tf32": "fp32 attention is computed in full precision",
-        **dict.fromkeys(EIGHT_BIT, EIGHT_BIT_REASON),
+        "fp8": "attention_decode_fp8 reads an fp8 cache, for queries of 16 bits",
+        "int8": EIGHT_BIT_REASON,
     }
 )
 SUPPORTED_ARCHITECTURES = ARCHITECTURES
-MAX_GROUP = 64  # query heads per K/V head that one block holds
+SUPPORTED_HEAD_DIMS = (64, 128, 256)
+MAX_GROUP = 64  # query heads per K/V head
+MAX_QUERIES = 16  # of a sequence: beyond, a prefill kernel computes more and reads as much
+MAX_SPLITS = 256  # so that the merge holds all parts of a row at once
+PAGES = (16, 32, 64, 128, 256)
 
 
 @dataclass(frozen=True, slots=True)
 class DecodeConfig:
-    """block_n keys at a time pass by the queries of one group."""
+    """block_n keys at a time pass by the rows, heads of a group times queries; num_stages - 1 of them are on their
+    way."""
 
     block_n: int
     num_warps: int
@@ -39,219 +56,464 @@ class DecodeConfig:
 
     @property
     def name(self) -> str:
-        """What tables and records call it: 64-w4-s4."""
+        """What tables and records call it: 64-w4-s3."""
         return f"{self.block_n}-w{self.num_warps}-s{self.num_stages}"
 
 
-LARGE_SHARED = DecodeConfig(64, 4, 4)
-SMALL_SHARED = DecodeConfig(64, 4, 2)
-VECTOR = DecodeConfig(32, 4, 3)  # IEEE fp32: no tensor core takes it
+# Keys and values of a block are 32 KiB in 16 bits at every head dimension, half of that in fp8 or where shared memory
+# is 99 KiB; two blocks on their way, and two to four programs an SM.
+BLOCK_128 = DecodeConfig(128, 4, 3)
+BLOCK_64 = DecodeConfig(64, 4, 3)
+BLOCK_32 = DecodeConfig(32, 4, 3)
+BLOCK_32_SMALL_SHARED = DecodeConfig(32, 4, 2)  # 99 KiB hold two programs with one block of head_dim 256
+# 64 rows and more: eight warps share the sums, and blocks are smaller, so that two programs still fit.
+MANY_ROWS = DecodeConfig(32, 8, 4)
+MANY_ROWS_SMALL_SHARED = DecodeConfig(32, 8, 3)
+MANY_ROWS_SMALL_SHARED_256 = DecodeConfig(32, 8, 2)
+MANY_ROWS_FP8 = DecodeConfig(64, 8, 2)
+VECTOR = DecodeConfig(16, 8, 3)  # IEEE fp32: no tensor core takes it
 
-CONFIGS = (LARGE_SHARED, SMALL_SHARED, VECTOR)
+CONFIGS = (
+    BLOCK_128,
+    BLOCK_64,
+    BLOCK_32,
+    BLOCK_32_SMALL_SHARED,
+    MANY_ROWS,
+    MANY_ROWS_SMALL_SHARED,
+    MANY_ROWS_SMALL_SHARED_256,
+    MANY_ROWS_FP8,
+    VECTOR,
+    DecodeConfig(32, 4, 5),
+    DecodeConfig(64, 4, 2),
+    DecodeConfig(64, 4, 4),
+    DecodeConfig(64, 8, 3),
+    DecodeConfig(128, 4, 2),
+    DecodeConfig(128, 8, 3),
+)
 
 _MIN_ROWS = 16  # of a tensor-core product
-_MAX_SPLITS = 256  # so that the merge holds all parts of a head at once
-_MERGE_BLOCK_D = 32
-_PROGRAMS_PER_SM = 2
+_MAX_ROWS = 128
+# Sums that registers hold beside what a step needs, by format of the cache: fp8 is converted in them, and fp32 is
+# computed without tensor cores.
+_MAX_SUMS: Mapping[str, int] = MappingProxyType(
+    {"bf16": 128 * 128, "fp16": 128 * 128, "fp8": 64 * 128, "fp32": 32 * 128}
+)
+_MAX_VECTOR_KEYS = 32
+_LARGE_SHARED_BYTES = 128 * 1024
+_WARPS_PER_SM = 16  # with 128 registers a thread
+_RESERVED_SHARED_BYTES = 1024  # of each program
+_MERGE_BYTES = 8e6  # what could have been read in the time of a second launch, 2 us at 4 TB/s
+_MERGE_TILE = 4096  # numbers of parts that a program of the merge holds
+_MERGE_TILE_PER_WARP = 1024
+_MERGE_MIN_WIDTH = 32  # numbers of a row: 128 bytes
+_FP8_CONVERSION_ARCHITECTURE = 89  # the first that has instructions for e4m3
+_FP8_PER_WORD = 4
 
 
-def choose_config(*, dtype: str, target: Target) -> DecodeConfig:
-    """The configuration for a device: as many loads in flight as shared memory holds twice per SM."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Cache:
+    """k, v: (batch, kv_heads, context, head_dim), or with a table (batch, most) and lengths (batch,) in pages (pages,
+    kv_heads, page, head_dim); with scales (kv_heads,) in fp8, or as words of four fp8 numbers."""
+
+    k: Tensor
+    v: Tensor
+    scales: tuple[Tensor, Tensor] | None = None
+    table: Tensor | None = None
+    lengths: Tensor | None = None
+
+    @property
+    def capacity(self) -> int:
+        """Most keys of a sequence."""
+        return self.k.shape[2] * (1 if self.table is None else self.table.shape[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """What a program streams: block_n keys a step, of block_bytes; `resident` programs share an SM."""
+
+    block_n: int
+    block_bytes: int
+    resident: int
+
+
+def choose_config(*, rows: int, head_dim: int, dtype: str, target: Target) -> DecodeConfig:
+    """The configuration for rows of a group and its queries; `dtype` is the cache's. As many bytes on their way as
+    shared memory holds for two or three programs an SM."""
+    large = target.shared_bytes >= _LARGE_SHARED_BYTES
     if dtype == "fp32":
         return VECTOR
-    return SMALL_SHARED if target.shared_bytes < 128 * 1024 else LARGE_SHARED
+    if rows >= WIDE_PRODUCT_ROWS:
+        return _choose_many_rows(head_dim, dtype, large=large)
+    keys = max(32, (8192 if large else 4096) // head_dim)
+    if head_dim == 256 and not large and dtype != "fp8":
+        return BLOCK_32_SMALL_SHARED
+    return {128: BLOCK_128, 64: BLOCK_64, 32: BLOCK_32}[keys]
 
 
-def choose_splits(sizes: AttentionSizes, *, sm_count: int, block_n: int) -> int:
-    """Parts to cut the cache into: enough programs for every SM, at least one block of keys each."""
-    wanted = triton.cdiv(_PROGRAMS_PER_SM * sm_count, sizes.batch * sizes.kv_heads)
-    return max(1, min(wanted, triton.cdiv(sizes.keys, block_n), _MAX_SPLITS))
+def _choose_many_rows(head_dim: int, dtype: str, *, large: bool) -> DecodeConfig:
+    if dtype == "fp8":
+        return MANY_ROWS_FP8
+    if large:
+        return MANY_ROWS
+    return MANY_ROWS_SMALL_SHARED_256 if head_dim == 256 else MANY_ROWS_SMALL_SHARED
+
+
+def why_not(config: DecodeConfig, *, rows: int, head_dim: int, dtype: str, target: Target) -> str | None:
+    """Why a configuration cannot serve these rows and this format of the cache, or None where it can."""
+    if dtype == "fp32" and config.block_n > _MAX_VECTOR_KEYS:
+        return f"IEEE fp32 is computed without tensor cores, in blocks of at most {_MAX_VECTOR_KEYS} keys"
+    needed = _shared_bytes(config, rows, head_dim, dtype, target)
+    if needed > target.shared_bytes:
+        return f"its blocks need {needed} bytes of shared memory, of which there are {target.shared_bytes}"
+    return None
 
 
 def attention_decode(
     q: Tensor, k: Tensor, v: Tensor, *, splits: int | None = None, config: DecodeConfig | None = None
 ) -> Tensor:
-    """q: (batch, heads, head_dim), k, v: (batch, kv_heads, context, head_dim); head_dim 64 or 128 and of stride 1,
+    """q: (batch, heads, head_dim), k, v: (batch, kv_heads, context, head_dim); head_dim 64, 128 or 256 and of stride 1,
     other strides are free. Scale 1/sqrt(head_dim). `splits` defaults to what fills the device. Returns contiguously."""
     sizes = decode_sizes(q, k, v)
-    check_heads("attention_decode", sizes, q, k, v)
-    check_dtype("attention_decode", q.dtype, SUPPORTED_DTYPES)
-    if sizes.group > MAX_GROUP:
-        raise Unsupported(
-            f"attention_decode: heads/kv_heads={sizes.group} is not supported; supported: 1 to {MAX_GROUP}"
-        )
-    target = find_target("attention_decode", attention_decode_kernel, q)
-    check_tile_strides("attention_decode", k.stride(2), v.stride(2))
-    config = config or choose_config(dtype=dtype_name(q.dtype), target=target)
+    return _run("attention_decode", q.unsqueeze(2), Cache(k, v), sizes, splits=splits, config=config).view(q.shape)
+
+
+def attention_verify(q: Tensor, k: Tensor, v: Tensor, *, config: DecodeConfig | None = None) -> Tensor:
+    """q: (batch, heads, queries, head_dim), the last 1 to 16 tokens of k, v: (batch, kv_heads, context, head_dim), and
+    causal; at most 128 rows of queries and heads/kv_heads, 64 at head_dim 256. Returns q's shape, contiguously."""
+    sizes = chunk_sizes("attention_verify", q, k, v)
+    return _run("attention_verify", q, Cache(k, v), sizes, config=config)
+
+
+def attention_decode_fp8(
+    q: Tensor, k: Tensor, v: Tensor, k_scale: Tensor, v_scale: Tensor, *, config: DecodeConfig | None = None
+) -> Tensor:
+    """q: (batch, heads, head_dim) bf16 or fp16, k, v: (batch, kv_heads, context, head_dim) fp8 e4m3, scales:
+    (kv_heads,) fp32. attention_decode over k * k_scale and v * v_scale. Returns q's shape, contiguously."""
+    op = "attention_decode_fp8"
+    sizes = fp8_cache_sizes(q, k, v, k_scale, v_scale)
+    check_dtype(op, q.dtype, ("bf16", "fp16"))
+    cache = Cache(k, v, scales=(k_scale, v_scale))
+    return _run(op, q.unsqueeze(2), cache, sizes, config=config).view(q.shape)
+
+
+def attention_paged(
+    q: Tensor, k: Tensor, v: Tensor, table: Tensor, lengths: Tensor, *, config: DecodeConfig | None = None
+) -> Tensor:
+    """q: (batch, heads, head_dim), k, v: (pages, kv_heads, page, head_dim), page a power of two from 16 to 256; table:
+    (batch, most), lengths: (batch,), int32, contiguous. attention_decode over the first `lengths` tokens of each
+    sequence's pages, zeros for none; no entry of the table beyond them is read. Returns q's shape, contiguously."""
+    op = "attention_paged"
+    sizes = paged_sizes(q, k, v, table, lengths)
+    if k.shape[2] not in PAGES:
+        raise Unsupported(f"{op} does not support page={k.shape[2]}; supported: {', '.join(map(str, PAGES))}")
+    if table.stride(1) != 1 or lengths.stride(0) != 1:
+        raise Unsupported(f"{op}: rows of the table and lengths must be contiguous")
+    cache = Cache(k, v, table=table, lengths=lengths)
+    return _run(op, q.unsqueeze(2), cache, sizes, config=config).view(q.shape)
+
+
+def plan_decode(q: Tensor, cache: Cache, out: Tensor, *, splits: int, config: DecodeConfig) -> tuple[Launch, ...]:
+    """The launches that set out to the attention of q: (batch, heads, queries, head_dim), the last tokens of each
+    sequence, over the cache: one for all of it, or one for the splits and one that merges them."""
+    batch, heads, queries, head_dim = q.shape
+    kv_heads = cache.k.shape[1]
+    group = heads // kv_heads
+    rows = _padded(group * queries)
+    attended, merge = plan_split(out, cache.capacity, cache.lengths, splits=splits)
+    kind = "" if cache.scales is None else f" {dtype_name(cache.k.dtype)} cache"
+    kind += "" if cache.table is None else f" page {cache.k.shape[2]}"
+    attend = Launch(
+        kernel=attention_decode_kernel,
+        grid=(batch * kv_heads, splits),
+        arguments={
+            "q_ptr": q,
+            "k_ptr": cache.k,
+            "v_ptr": cache.v,
+            **_present(_optional_tensors(cache)),
+            **_present(attended),
+            **{f"stride_q{dim}": q.stride(index) for index, dim in enumerate("bhs")},
+            **{f"stride_k{dim}": cache.k.stride(index) for index, dim in enumerate("bhs")},
+            **{f"stride_v{dim}": cache.v.stride(index) for index, dim in enumerate("bhs")},
+            "stride_tb": 0 if cache.table is None else cache.table.stride(0),
+            "kv_heads": kv_heads,
+            "capacity": cache.capacity,
+            "scale_log2": math.log2(math.e) / math.sqrt(head_dim),
+        },
+        constants={
+            **_absent(_optional_tensors(cache)),
+            **_absent(attended),
+            "QUERIES": queries,
+            "GROUP": group,
+            "HEAD_DIM": head_dim,
+            "ROWS": rows,
+            "BLOCK_N": config.block_n,
+            "PAGE": 0 if cache.table is None else cache.k.shape[2],
+        },
+        num_warps=config.num_warps,
+        num_stages=config.num_stages,
+        config=f"{config.name} head_dim {head_dim} rows {rows}{kind}{'' if splits > 1 else ' whole'}",
+        opcodes=product_opcodes(dtype_name(q.dtype), rows),
+    )
+    return (attend, *merge)
+
+
+def plan_split(
+    out: Tensor, capacity: int, lengths: Tensor | None, *, splits: int
+) -> tuple[dict[str, Tensor | None], tuple[Launch, ...]]:
+    """Where a kernel writes that attends in `splits` parts to out: (batch, ..., width), contiguous, and the launch that
+    merges the parts; a single part goes to out itself, which needs none."""
+    if splits == 1:
+        return {"out_ptr": out, "max_ptr": None, "sum_ptr": None}, ()
+    width = out.shape[-1]
+    rows = out.numel() // width
+    parts = torch.empty(rows, splits, width, dtype=torch.float32, device=out.device)
+    maxima, sums = (torch.empty(rows, splits, dtype=torch.float32, device=out.device) for _ in range(2))
+    block_s = triton.next_power_of_2(splits)
+    block_d = min(width, max(_MERGE_MIN_WIDTH, _MERGE_TILE // block_s))
+    merge = Launch(
+        kernel=attention_merge_kernel,
+        grid=(rows, width // block_d),
+        arguments={
+            "parts_ptr": parts,
+            "max_ptr": maxima,
+            "sum_ptr": sums,
+            **_present({"lengths_ptr": lengths}),
+            "out_ptr": out,
+            "capacity": capacity,
+            "splits": splits,
+            "rows_per_sequence": rows // out.shape[0],
+        },
+        constants={
+            **_absent({"lengths_ptr": lengths}),
+            "WIDTH": width,
+            "BLOCK_S": block_s,
+            "BLOCK_D": block_d,
+        },
+        num_warps=min(8, max(1, block_s * block_d // _MERGE_TILE_PER_WARP)),
+        config=f"{block_s}x{block_d} of {width}{'' if lengths is None else ' lengths'}",
+    )
+    return {"out_ptr": parts, "max_ptr": maxima, "sum_ptr": sums}, (merge,)
+
+
+@lru_cache(maxsize=4096)
+def choose_splits(programs: int, keys: int, *, part_bytes: int, tile: Tile, sm_count: int) -> int:
+    """Parts to cut each cache into: those with which all end soonest, at one step of all resident programs a unit.
+
+    `programs` are those of one part each. They run in rounds of as many as the SMs hold; a last round of fewer ends
+    sooner, but no sooner than with one program less an SM, which leaves too little on its way from memory. Each waits a
+    step for its first keys. More than one part is written and read, `part_bytes` each, and merged by a second launch.
+    """
+    slots = tile.resident * sm_count
+    fewest = max(1, tile.resident - 1) * sm_count
+    blocks = triton.cdiv(keys, tile.block_n)
+
+    def cost(splits: int) -> float:
+        rounds, rest = divmod(programs * splits, slots)
+        last = max(rest, fewest) / slots if rest else 0.0
+        merge = (_MERGE_BYTES + 2 * splits * part_bytes) / (slots * tile.block_bytes) if splits > 1 else 0.0
+        return (rounds + last) * (triton.cdiv(blocks, splits) + 1) + merge
+
+    best = min(range(1, min(blocks, MAX_SPLITS) + 1), key=cost)
+    return _without_empty(best, blocks)
+
+
+def resident_programs(*, shared_bytes: int, num_warps: int, target: Target) -> int:
+    """Programs that share an SM, by shared memory, and by registers at 128 a thread."""
+    by_shared = (target.shared_bytes + _RESERVED_SHARED_BYTES) // (shared_bytes + _RESERVED_SHARED_BYTES)
+    return max(1, min(by_shared, _WARPS_PER_SM // num_warps))
+
+
+def ahead_of_time(target: Target, dtype: str) -> tuple[Launch, ...]:
+    """What the default configurations launch: each head dimension and kind of cache, few rows and many, whole and in
+    few or many splits."""
+    launches: dict[object, Launch] = {}
+    for group, queries, head_dim, page, splits in _AHEAD_OF_TIME:
+        if group * queries * head_dim <= _MAX_SUMS[dtype]:
+            cache = _meta_cache(dtype, head_dim, page=page)
+            for launch in _plan_meta(cache, dtype, group, queries, splits=splits, target=target):
+                launches[launch.kernel, launch.config] = launch
+    if dtype != "fp32":
+        for head_dim in _AHEAD_OF_TIME_FP8:
+            cache = _meta_cache("fp8", head_dim, words=target.architecture < _FP8_CONVERSION_ARCHITECTURE)
+            (attend,) = _plan_meta(cache, dtype, 4, 1, splits=1, target=target)
+            launches[attend.kernel, attend.config] = attend
+    return tuple(launches.values())
+
+
+def every_configuration(target: Target, dtype: str) -> tuple[Launch, ...]:
+    """What each configuration launches for one query, that this architecture can hold."""
+    cache = _meta_cache(dtype, 128)
+    return tuple(
+        _plan_meta(cache, dtype, 4, 1, splits=8, target=target, config=config)[0]
+        for config in CONFIGS
+        if why_not(config, rows=_MIN_ROWS, head_dim=128, dtype=dtype, target=target) is None
+    )
+
+
+# Heads of a group, queries, head dimension, page (0: in one piece) and splits.
+_AHEAD_OF_TIME = (
+    (4, 1, 64, 0, 1),
+    (4, 1, 128, 0, 1),
+    (4, 1, 256, 0, MAX_SPLITS),
+    (4, 8, 128, 0, 8),
+    (8, 8, 128, 0, 8),
+    (8, 16, 128, 0, 8),
+    (4, 1, 128, 16, 1),
+    (4, 1, 128, 64, 8),
+)
+_AHEAD_OF_TIME_FP8 = (128, 256)
+
+
+def _run(
+    op: str,
+    q: Tensor,
+    cache: Cache,
+    sizes: AttentionSizes,
+    *,
+    splits: int | None = None,
+    config: DecodeConfig | None = None,
+) -> Tensor:
+    """Check, choose and launch; q: (batch, heads, queries, head_dim)."""
+    _check(op, q, cache, sizes)
+    target = find_target(op, attention_decode_kernel, q)
+    if cache.scales is not None and target.architecture < _FP8_CONVERSION_ARCHITECTURE:
+        k, v = (_as_words(op, each) for each in (cache.k, cache.v))
+        cache = Cache(k, v, scales=cache.scales)
+    rows = _padded(sizes.group * sizes.queries)
+    dtype = _cache_dtype(q, cache)
+    if config is None:
+        config = choose_config(rows=rows, head_dim=sizes.head_dim, dtype=dtype, target=target)
+    elif reason := why_not(config, rows=rows, head_dim=sizes.head_dim, dtype=dtype, target=target):
+        raise Unsupported(f"{op}: {config.name} is not supported: {reason}")
     if splits is None:
-        splits = choose_splits(sizes, sm_count=target.sm_count, block_n=config.block_n)
-    if not 1 <= splits <= _MAX_SPLITS:
-        raise ValueError(f"attention_decode: splits={splits} is not supported; supported: 1 to {_MAX_SPLITS}")
+        splits = _splits_of(sizes, config, dtype, target)
+    elif not 1 <= splits <= MAX_SPLITS:
+        raise Unsupported(f"{op}: splits={splits} is not supported; supported: 1 to {MAX_SPLITS}")
+    else:
+        splits = _without_empty(splits, triton.cdiv(sizes.keys, config.block_n))
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
-    for launch in plan_decode(q, k, v, out, splits=splits, config=config):
+    for launch in plan_decode(q, cache, out, splits=splits, config=config):
         launch.run()
     return out
 
 
-def plan_decode(
-    q: Tensor, k: Tensor, v: Tensor, out: Tensor, *, splits: int, config: DecodeConfig
-) -> tuple[Launch, Launch]:
-    """The launches that set out to the attention of q over k and v: partial results to a workspace, then the merge."""
-    sizes = decode_sizes(q, k, v)
-    keys_per_split = triton.cdiv(triton.cdiv(sizes.keys, splits), config.block_n) * config.block_n
-    splits = triton.cdiv(sizes.keys, keys_per_split)  # none of them empty
-    partial_out = torch.empty(sizes.batch, sizes.heads, splits, sizes.head_dim, dtype=torch.float32, device=q.device)
-    partial_max = torch.empty(sizes.batch, sizes.heads, splits, dtype=torch.float32, device=q.device)
-    partial_sum = torch.empty_like(partial_max)
-    partials = {"partial_out_ptr": partial_out, "partial_max_ptr": partial_max, "partial_sum_ptr": partial_sum}
-    attend = Launch(
-        kernel=attention_decode_kernel,
-        grid=(sizes.batch * sizes.kv_heads, splits),
-        arguments={
-            "q_ptr": q,
-            "k_ptr": k,
-            "v_ptr": v,
-            **partials,
-            **{f"stride_q{dim}": q.stride(index) for index, dim in enumerate("bh")},
-            **{f"stride_k{dim}": k.stride(index) for index, dim in enumerate("bhs")},
-            **{f"stride_v{dim}": v.stride(index) for index, dim in enumerate("bhs")},
-            "kv_heads": sizes.kv_heads,
-            "context": sizes.keys,
-            "keys_per_split": keys_per_split,
-            "scale_log2": math.log2(math.e) / math.sqrt(sizes.head_dim),
-        },
-        constants={
-            "GROUP": sizes.group,
-            "HEAD_DIM": sizes.head_dim,
-            "BLOCK_G": max(_MIN_ROWS, triton.next_power_of_2(sizes.group)),
-            "BLOCK_N": config.block_n,
-        },
-        num_warps=config.num_warps,
-        num_stages=config.num_stages,
-        config=f"head_dim {sizes.head_dim} group {sizes.group} {config.block_n}",
-        opcodes=product_opcodes(dtype_name(q.dtype), _MIN_ROWS),
+def _check(op: str, q: Tensor, cache: Cache, sizes: AttentionSizes) -> None:
+    """Raise Unsupported for what the kernel does not hold in one block of rows, or cannot address."""
+    check_dtype(op, q.dtype, SUPPORTED_DTYPES)
+    if sizes.head_dim not in SUPPORTED_HEAD_DIMS:
+        supported = ", ".join(map(str, SUPPORTED_HEAD_DIMS))
+        raise Unsupported(f"{op} does not support head_dim={sizes.head_dim}; supported: {supported}")
+    for tensor in (q, cache.k, cache.v):
+        if tensor.stride(-1) != 1:
+            raise Unsupported(f"{op}: head_dim must have stride 1, not {tensor.stride(-1)}")
+    check_tile_strides(op, cache.k.stride(2), cache.v.stride(2))
+    if sizes.group > MAX_GROUP:
+        raise Unsupported(f"{op}: heads/kv_heads={sizes.group} is not supported; supported: 1 to {MAX_GROUP}")
+    if sizes.queries > MAX_QUERIES:
+        raise Unsupported(f"{op}: {sizes.queries} queries are not supported; supported: 1 to {MAX_QUERIES}")
+    dtype = _cache_dtype(q, cache)
+    rows, most = sizes.queries * sizes.group, min(_MAX_ROWS, _MAX_SUMS[dtype] // sizes.head_dim)
+    if rows > most:
+        raise Unsupported(
+            f"{op}: {sizes.queries} queries of {sizes.group} heads for each K/V head are {rows} rows; supported in"
+            f" {dtype} at head_dim={sizes.head_dim}: to {most}"
+        )
+
+
+def _without_empty(splits: int, blocks: int) -> int:
+    """As few splits as have parts of the same size."""
+    return triton.cdiv(blocks, triton.cdiv(blocks, splits))
+
+
+def _padded(rows: int) -> int:
+    return max(_MIN_ROWS, triton.next_power_of_2(rows))
+
+
+def _as_words(op: str, cache: Tensor) -> Tensor:
+    """The same memory as words of four fp8 numbers, for architectures that cannot convert one."""
+    if any(number % _FP8_PER_WORD for number in (cache.storage_offset(), *cache.stride()[:-1])):
+        raise Unsupported(f"{op}: before sm89 rows of k and v must begin at multiples of {_FP8_PER_WORD} bytes")
+    return cache.view(torch.int32)
+
+
+def _cache_dtype(q: Tensor, cache: Cache) -> str:
+    return dtype_name(q.dtype) if cache.scales is None else "fp8"
+
+
+def _shared_bytes(config: DecodeConfig, rows: int, head_dim: int, dtype: str, target: Target) -> int:
+    """Shared memory of a program: blocks on their way, queries and weights, and the conversion of fp8."""
+    # A wide product of Hopper and Blackwell reads a block where it lies, which is one more than are on their way.
+    lying = rows >= WIDE_PRODUCT_ROWS and target.architecture // 10 in (9, 10) and dtype != "fp32"
+    blocks = max(1, config.num_stages - (0 if lying else 1))
+    operand_bytes = 4 if dtype == "fp32" else 2
+    converted = config.block_n * head_dim * operand_bytes if dtype == "fp8" else 0
+    return (
+        blocks * _block_bytes(config, head_dim, dtype) + rows * (head_dim + config.block_n) * operand_bytes + converted
     )
-    merge = Launch(
-        kernel=attention_merge_kernel,
-        grid=(sizes.batch * sizes.heads, sizes.head_dim // _MERGE_BLOCK_D),
-        arguments={**partials, "out_ptr": out, "splits": splits},
-        constants={
-            "HEAD_DIM": sizes.head_dim,
-            "BLOCK_S": triton.next_power_of_2(splits),
-            "BLOCK_D": _MERGE_BLOCK_D,
-        },
-        num_warps=4,
-        config=f"head_dim {sizes.head_dim} splits {splits}",
+
+
+def _block_bytes(config: DecodeConfig, head_dim: int, dtype: str) -> int:
+    return 2 * config.block_n * head_dim * TORCH_DTYPES[dtype].itemsize
+
+
+def _splits_of(sizes: AttentionSizes, config: DecodeConfig, dtype: str, target: Target) -> int:
+    rows = _padded(sizes.group * sizes.queries)
+    shared_bytes = _shared_bytes(config, rows, sizes.head_dim, dtype, target)
+    tile = Tile(
+        config.block_n,
+        _block_bytes(config, sizes.head_dim, dtype),
+        resident_programs(shared_bytes=shared_bytes, num_warps=config.num_warps, target=target),
     )
-    return attend, merge
+    part_bytes = sizes.batch * sizes.heads * sizes.queries * sizes.head_dim * 4
+    programs = sizes.batch * sizes.kv_heads
+    return choose_splits(programs, sizes.keys, part_bytes=part_bytes, tile=tile, sm_count=target.sm_count)
 
 
-def ahead_of_time(target: Target, dtype: str) -> tuple[Launch, ...]:
-    """What the default configurations launch for each head dimension, with and without a group, few and many splits."""
-    launches: list[Launch] = []
-    config = choose_config(dtype=dtype, target=target)
-    for head_dim, kv_heads, splits in ((64, 32, 16), (128, 8, _MAX_SPLITS)):
-        q = torch.empty(4, 32, head_dim, dtype=TORCH_DTYPES[dtype], device="meta")
-        k = torch.empty(4, kv_heads, 64 * _MAX_SPLITS, head_dim, dtype=TORCH_DTYPES[dtype], device="meta")
-        launches.extend(plan_decode(q, k, k, q, splits=splits, config=config))
-    return tuple(launches)
+def _optional_tensors(cache: Cache) -> dict[str, Tensor | None]:
+    k_scale, v_scale = cache.scales or (None, None)
+    return {
+        "k_scale_ptr": k_scale,
+        "v_scale_ptr": v_scale,
+        "table_ptr": cache.table,
+        "lengths_ptr": cache.lengths,
+    }
 
 
-@triton.jit
-def attention_decode_kernel(
-    q_ptr,
-    k_ptr,
-    v_ptr,
-    partial_out_ptr,
-    partial_max_ptr,
-    partial_sum_ptr,
-    stride_qb,
-    stride_qh,
-    stride_kb,
-    stride_kh,
-    stride_ks,
-    stride_vb,
-    stride_vh,
-    stride_vs,
-    kv_heads,
-    context,
-    keys_per_split,
-    scale_log2,
-    GROUP: tl.constexpr,
-    HEAD_DIM: tl.constexpr,
-    BLOCK_G: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-):
-    """q: (batch, kv_heads*GROUP, HEAD_DIM), k, v: (batch, kv_heads, context, HEAD_DIM), partials: (batch, heads,
-    splits[, HEAD_DIM]) fp32. Reads k and v once: program (sequence and K/V head, split) attends over its part of the
-    keys for all heads of the group, the rows of one product, and writes maxima, sums and unnormalised outputs once."""
-    split = tl.program_id(1)
-    splits = tl.num_programs(1)
-    batch = (tl.program_id(0) // kv_heads).to(tl.int64)
-    kv_head = (tl.program_id(0) % kv_heads).to(tl.int64)
-
-    # Where the part starts can exceed 2**31 elements, so that is int64; offsets inside a block are 32-bit.
-    start = split * keys_per_split
-    end = min(start + keys_per_split, context)
-    offs_d = tl.arange(0, HEAD_DIM)
-    offs_g = tl.arange(0, BLOCK_G)
-    offs_n = tl.arange(0, BLOCK_N)
-    k_base = k_ptr + batch * stride_kb + kv_head * stride_kh + start.to(tl.int64) * stride_ks
-    v_base = v_ptr + batch * stride_vb + kv_head * stride_vh + start.to(tl.int64) * stride_vs
-    k_tile = offs_n[:, None] * stride_ks + offs_d[None, :]
-    v_tile = offs_n[:, None] * stride_vs + offs_d[None, :]
-    k_step = tl.cast(BLOCK_N, tl.int64) * stride_ks
-    v_step = tl.cast(BLOCK_N, tl.int64) * stride_vs
-
-    in_group = offs_g < GROUP
-    head = kv_head * GROUP + offs_g
-    q_ptrs = q_ptr + batch * stride_qb + head[:, None] * stride_qh + offs_d[None, :]
-    q = tl.load(q_ptrs, mask=in_group[:, None], other=0.0)
-    row_max = tl.full((BLOCK_G,), float("-inf"), dtype=tl.float32)
-    row_sum = tl.zeros((BLOCK_G,), dtype=tl.float32)
-    accumulator = tl.zeros((BLOCK_G, HEAD_DIM), dtype=tl.float32)
-    for position in range(start, end, BLOCK_N):
-        in_cache = position + offs_n < end
-        k = tl.load(k_base + k_tile, mask=in_cache[:, None], other=0.0)
-        scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale_log2
-        scores = tl.where(in_cache[None, :], scores, float("-inf"))
-        new_max = tl.maximum(row_max, tl.max(scores, 1))
-        weights = tl.exp2(scores - new_max[:, None])
-        correction = tl.exp2(row_max - new_max)
-        row_sum = row_sum * correction + tl.sum(weights, 1)
-        v = tl.load(v_base + v_tile, mask=in_cache[:, None], other=0.0)
-        accumulator = tl.dot(weights.to(v.dtype), v, accumulator * correction[:, None], input_precision="ieee")
-        row_max = new_max
-        k_base += k_step
-        v_base += v_step
-
-    part = (batch * kv_heads * GROUP + head) * splits + split
-    tl.store(partial_max_ptr + part, row_max, mask=in_group)
-    tl.store(partial_sum_ptr + part, row_sum, mask=in_group)
-    tl.store(partial_out_ptr + part[:, None] * HEAD_DIM + offs_d[None, :], accumulator, mask=in_group[:, None])
+def _present(tensors: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
 
-@triton.jit
-def attention_merge_kernel(
-    partial_out_ptr,
-    partial_max_ptr,
-    partial_sum_ptr,
-    out_ptr,
-    splits,
-    HEAD_DIM: tl.constexpr,
-    BLOCK_S: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-):
-    """partials: (batch*heads, splits[, HEAD_DIM]) fp32, out: (batch*heads, HEAD_DIM). Program (head, part of HEAD_DIM)
-    reads its partial outputs once and the head's sums and maxima, rescales to the common maximum, writes out once."""
-    head = tl.program_id(0).to(tl.int64)
-    offs_s = tl.arange(0, BLOCK_S)
-    offs_d = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
-    inside = offs_s < splits
-    part = head * splits + offs_s
-    part_max = tl.load(partial_max_ptr + part, mask=inside, other=float("-inf"))
-    part_sum = tl.load(partial_sum_ptr + part, mask=inside, other=0.0)
-    outputs = tl.load(partial_out_ptr + part[:, None] * HEAD_DIM + offs_d[None, :], mask=inside[:, None], other=0.0)
-    scale = tl.exp2(part_max - tl.max(part_max, 0))
-    merged = tl.sum(outputs * scale[:, None], 0) / tl.sum(part_sum * scale, 0)
-    tl.store(out_ptr + head * HEAD_DIM + offs_d, merged.to(out_ptr.dtype.element_ty))
+def _absent(tensors: Mapping[str, Tensor | None]) -> dict[str, None]:
+    """What a kernel is compiled with where there is no such tensor."""
+    return {name: None for name, tensor in tensors.items() if tensor is None}
+
+
+def _meta_cache(dtype: str, head_dim: int, *, page: int = 0, words: bool = False) -> Cache:
+    """Four sequences of 4096 keys and eight heads, without memory."""
+    shape = (4, 8, 4096, head_dim) if not page else (4 * 4096 // page, 8, page, head_dim)
+    k = torch.empty(shape, dtype=TORCH_DTYPES[dtype], device="meta")
+    k = k.view(torch.int32) if words else k
+    scale = torch.empty(8, device="meta")
+    if not page:
+        return Cache(k, k, scales=(scale, scale) if dtype == "fp8" else None)
+    table = torch.empty(4, 4096 // page, dtype=torch.int32, device="meta")
+    return Cache(k, k, table=table, lengths=torch.empty(4, dtype=torch.int32, device="meta"))
+
+
+def _plan_meta(
+    cache: Cache,
+    dtype: str,
+    group: int,
+    queries: int,
+    *,
+    splits: int,
+    target: Target,
+    config: DecodeConfig | None = None,
+) -> tuple[Launch, ...]:
+    numbers_per_element = _FP8_PER_WORD if cache.k.dtype == torch.int32 else 1
+    head_dim = cache.k.shape[3] * numbers_per_element
+    q = torch.empty(4, 8 * group, queries, head_dim, dtype=TORCH_DTYPES[dtype], device="meta")
+    config = config or choose_config(
+        rows=_padded(group * queries), head_dim=head_dim, dtype=_cache_dtype(q, cache), target=target
+    )
+    return plan_decode(q, cache, q, splits=splits, config=config)

@@ -1,28 +1,21 @@
-"""Every op through PyTorch's own kernels, on any device. An implementation never falls back to another one."""
-
-import contextlib
-import functools
-import math
-import warnings
-from collections.abc import Callable
+"""Every op but attention through PyTorch's own kernels, on any device. An implementation never falls back to another
+one."""
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (PyTorch's own convention)
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from kernels.constants import FILL_VALUE, INT4_GROUP, INT4_PER_WORD, RMSNORM_EPS, TRIAD_SCALE
+from kernels.eager_attention import fold_group
 from kernels.precision import fp32_matmul_precision
 from kernels.shapes import (
-    AttentionSizes,
     MatmulSizes,
     check_dtype,
     check_launch,
-    decode_sizes,
     generate_cached_sizes,
     generate_uncached_sizes,
+    linear_backward_sizes,
     matmul_sizes,
-    prefill_sizes,
     rope_sizes,
     row_sizes,
     scaled_sizes,
@@ -32,7 +25,6 @@ from kernels.shapes import (
 )
 from kernels.unsupported import Unsupported
 
-_NO_SUCH_BACKEND = ("No available kernel", "No viable backend")  # PyTorch's words on CUDA and on a CPU
 _NO_ROW_SCALES = "only supports per-tensor scaling"  # an older PyTorch's words on a CPU
 
 _INT8PACK_K = 64  # PyTorch's CPU kernel reads past the rows of other lengths
@@ -189,41 +181,11 @@ def rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat((lower * cos - upper * sin, upper * cos + lower * sin), dim=-1)
 
 
-def attention_prefill_sdpa(q: Tensor, k: Tensor, v: Tensor, *, backend: SDPBackend) -> Tensor:
-    """q: (batch, heads, seq, head_dim), k, v: (batch, kv_heads, seq, head_dim). Causal, through this backend alone;
-    raises Unsupported where it cannot."""
-    sizes = prefill_sizes(q, k, v)
-    sdpa = functools.partial(F.scaled_dot_product_attention, q, k, v, is_causal=True, enable_gqa=sizes.group > 1)
-    return _through(backend, sdpa)
-
-
-def attention_prefill_naive(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """q: (batch, heads, seq, head_dim), k, v: (batch, kv_heads, seq, head_dim). Causal; writes and reads the whole
-    (seq, seq) score matrix of every head: what fused attention avoids."""
-    sizes = prefill_sizes(q, k, v)
-    seq = sizes.queries
-    # The heads of a group become rows of one product: broadcasting K over the group would copy it.
-    rows = q.reshape(sizes.batch, sizes.kv_heads, sizes.group * seq, sizes.head_dim)
+def linear_backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """grad: (m, n), x: (m, k), weight: (n, k). Returns grad @ weight: (m, k), and grad^T @ x: (n, k): two matmuls."""
+    linear_backward_sizes(grad, x, weight)
     with fp32_matmul_precision("ieee"):
-        scores = (rows @ k.transpose(-1, -2)).mul_(1 / math.sqrt(sizes.head_dim))
-        future = torch.ones(seq, seq, dtype=torch.bool, device=q.device).triu_(1)
-        scores.view(sizes.batch, sizes.kv_heads, sizes.group, seq, seq).masked_fill_(future, -math.inf)
-        return (torch.softmax(scores, dim=-1) @ v).view(q.shape)
-
-
-def attention_decode_sdpa(q: Tensor, k: Tensor, v: Tensor, *, backend: SDPBackend) -> Tensor:
-    """q: (batch, heads, head_dim), k, v: (batch, kv_heads, context, head_dim). Through this backend alone; raises
-    Unsupported where it cannot."""
-    rows = _fold_group(q, decode_sizes(q, k, v))
-    return _through(backend, functools.partial(F.scaled_dot_product_attention, rows, k, v)).reshape(q.shape)
-
-
-def attention_decode_naive(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """q: (batch, heads, head_dim), k, v: (batch, kv_heads, context, head_dim). Two matmuls, scores in memory."""
-    rows = _fold_group(q, decode_sizes(q, k, v))
-    with fp32_matmul_precision("ieee"):
-        scores = (rows @ k.transpose(-1, -2)).mul_(1 / math.sqrt(q.shape[-1]))
-        return (torch.softmax(scores, dim=-1) @ v).reshape(q.shape)
+        return grad @ weight, grad.t() @ x
 
 
 def generate_cached(x: Tensor, w_qkv: Tensor, k_cache: Tensor, v_cache: Tensor) -> Tensor:
@@ -238,7 +200,7 @@ def generate_cached(x: Tensor, w_qkv: Tensor, k_cache: Tensor, v_cache: Tensor) 
         q, k, v = heads.split((sizes.heads, sizes.kv_heads, sizes.kv_heads), dim=1)
         k_cache[:, :, -1] = k
         v_cache[:, :, -1] = v
-        return F.scaled_dot_product_attention(_fold_group(q, sizes), k_cache, v_cache).reshape(x.shape)
+        return F.scaled_dot_product_attention(fold_group(q, sizes), k_cache, v_cache).reshape(x.shape)
 
 
 def generate_uncached(x: Tensor, w_qkv: Tensor, *, kv_heads: int, head_dim: int) -> Tensor:
@@ -310,33 +272,6 @@ def _check_scaled_mm(sizes: MatmulSizes, a: Tensor, b: Tensor) -> None:
         )
     if not (a.is_contiguous() and b.t().is_contiguous()):
         raise Unsupported("matmul_scaled: torch._scaled_mm supports a stored by rows and b stored by columns only")
-
-
-def _through(backend: SDPBackend, sdpa: Callable[[], Tensor]) -> Tensor:
-    """Call `sdpa` with all other backends turned off."""
-    try:
-        with fp32_matmul_precision("ieee"), sdpa_kernel([backend]):
-            return sdpa()
-    except RuntimeError as error:
-        if not any(text in str(error) for text in _NO_SUCH_BACKEND):
-            raise
-        why = _why_not(backend, sdpa) or str(error).splitlines()[0]
-        raise Unsupported(f"SDPA's {backend.name} backend declines: {why}") from error
-
-
-def _why_not(backend: SDPBackend, sdpa: Callable[[], Tensor]) -> str:
-    """PyTorch gives its reasons as warnings, which are gathered by calling once more."""
-    with warnings.catch_warnings(record=True) as caught, contextlib.suppress(RuntimeError), sdpa_kernel([backend]):
-        warnings.simplefilter("always")
-        sdpa()
-    reasons = [str(warning.message).split(" (Triggered internally")[0] for warning in caught]
-    return "; ".join(reason for reason in reasons if not reason.endswith("because:"))
-
-
-def _fold_group(q: Tensor, sizes: AttentionSizes) -> Tensor:
-    """q: (batch, heads, head_dim) -> (batch, kv_heads, group, head_dim), a view: one query has no causal mask, so the
-    heads that share K and V are simply more query rows. It spares SDPA's enable_gqa, which is slow on a CPU."""
-    return q.reshape(sizes.batch, sizes.kv_heads, sizes.group, sizes.head_dim)
 
 
 def _sum_dtype(x: Tensor) -> torch.dtype:

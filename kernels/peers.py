@@ -10,7 +10,7 @@ import functools
 import importlib.metadata
 import importlib.util
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -24,7 +24,15 @@ from kernels.shapes import check_dtype, matmul_sizes, rope_sizes, row_sizes, w4a
 from kernels.unsupported import Unsupported
 
 # Packages that need not be there, by the module that shows that they are.
-OPTIONAL: Mapping[str, str] = MappingProxyType({"liger-kernel": "liger_kernel", "quack-kernels": "quack"})
+OPTIONAL: Mapping[str, str] = MappingProxyType(
+    {
+        "liger-kernel": "liger_kernel",
+        "quack-kernels": "quack",
+        "flash-attn": "flash_attn_2_cuda",  # version 4 has a flash_attn without these kernels
+        "flash-attn-3": "flash_attn_interface",
+        "flashinfer-python": "flashinfer",
+    }
+)
 
 _BACKEND = "inductor"
 _LIGER_MAX_COLS = 65536  # liger_kernel/ops/utils.py, calculate_settings: a row is one block
@@ -54,31 +62,31 @@ def optional_versions() -> dict[str, str]:
 def compiled_rmsnorm(x: Tensor, weight: Tensor) -> Tensor:
     """x: (rows, cols), weight: (cols,). Returns its rmsnorm, by torch.compile."""
     row_sizes("rmsnorm", x, weight=weight)
-    return _compiled(_rmsnorm, x, weight)
+    return run_compiled(_rmsnorm, x, weight)
 
 
 def compiled_add_rmsnorm(x: Tensor, residual: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """x, residual: (rows, cols), weight: (cols,). Returns the rmsnorm of their sum, and the sum, by torch.compile."""
     row_sizes("add_rmsnorm", x, residual, weight=weight)
-    return _compiled(_add_rmsnorm, x, residual, weight)
+    return run_compiled(_add_rmsnorm, x, residual, weight)
 
 
 def compiled_softmax(x: Tensor) -> Tensor:
     """x: (rows, cols). Returns the softmax of each row, by torch.compile."""
     row_sizes("softmax", x)
-    return _compiled(_softmax, x)
+    return run_compiled(_softmax, x)
 
 
 def compiled_swiglu(gate: Tensor, up: Tensor) -> Tensor:
     """gate, up: (rows, cols). Returns gate / (1 + exp(-gate)) * up, by torch.compile."""
     row_sizes("swiglu", gate, up)
-    return _compiled(_swiglu, gate, up)
+    return run_compiled(_swiglu, gate, up)
 
 
 def compiled_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """x: (tokens, heads, head_dim), cos, sin: (tokens, head_dim/2). Returns x turned, by torch.compile."""
     rope_sizes(x, cos, sin)
-    return _compiled(_rope, x, cos, sin)
+    return run_compiled(_rope, x, cos, sin)
 
 
 def compiled_w8a16(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
@@ -87,14 +95,14 @@ def compiled_w8a16(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
     multiplies does not read the int8 weight itself (torch/_inductor/decomposition.py, mm). With more rows it never
     does, so that tuning would only take longer."""
     sizes = w8a16_sizes(x, weight, scale)
-    return _compiled(_w8a16, x, weight, scale, tuned=sizes.m == 1)
+    return run_compiled(_w8a16, x, weight, scale, tuned=sizes.m == 1)
 
 
 def compiled_scaled_int8(a: Tensor, b: Tensor, a_scale: Tensor, b_scale: Tensor) -> Tensor:
     """a: (m, k), b: (k, n), int8, a_scale: (m,), b_scale: (n,), fp32. Returns (m, n) in bf16, by torch.compile, which
     scales and rounds the product of torch._int_mm in one kernel."""
     eager.check_int_mm(a, b, a_scale, b_scale)
-    return _compiled(_scaled_int8, a, b, a_scale, b_scale)
+    return run_compiled(_scaled_int8, a, b, a_scale, b_scale)
 
 
 def tinygemm(x: Tensor, weight: Tensor, scales_and_zeros: Tensor) -> Tensor:
@@ -110,7 +118,7 @@ def prepare_tinygemm(x: Tensor, packed: Tensor, scales: Tensor) -> tuple[Tensor,
     check_dtype(op, x.dtype, ("bf16",))
     if sizes.n % 8:
         raise Unsupported(f"{op}: tinygemm does not support n={sizes.n}; supported: multiples of 8")
-    _check_capability(f"{op}: tinygemm", (8, 0))
+    check_capability(f"{op}: tinygemm", (8, 0))
     q = eager.unpack_int4(packed)
     pairs = (q[:, ::2] << 4 | q[:, 1::2]).to(torch.uint8)
     weight = torch._convert_weight_to_int4pack(pairs, _TINYGEMM_INNER_K_TILES)
@@ -194,6 +202,30 @@ def quack_matmul(a: Tensor, b: Tensor) -> Tensor:
     return _quack("matmul").gemm_interface.gemm(a, b, tuned=False)
 
 
+def run_compiled(formula: Callable[..., Result], *arguments: Hashable, tuned: bool = False) -> Any:
+    """What the compiled `formula` makes of tensors and constants; compiled at the first call for their shapes and
+    values."""
+    return find_compiled(formula, *arguments, tuned=tuned)(*arguments)
+
+
+def find_compiled(formula: Callable[..., Result], *arguments: Hashable, tuned: bool = False) -> Callable[..., Any]:
+    """The compiled `formula` for arguments like these."""
+    signature = tuple(
+        (each.shape, each.stride(), each.dtype, each.device) if isinstance(each, Tensor) else each for each in arguments
+    )
+    return _compile(formula, signature, tuned=tuned)
+
+
+def check_capability(what: str, needed: tuple[int, int], below: tuple[int, int] | None = None) -> None:
+    """Raise Unsupported where the current device is older than the compute capability that is needed, or as new as the
+    one that the last supported ones are `below`."""
+    here = torch.cuda.get_device_capability() if torch.cuda.is_available() else None
+    if here is None or here < needed or (below is not None and here >= below):
+        found = f"compute capability {here[0]}.{here[1]}" if here else "no CUDA device"
+        limit = f" to below {below[0]}.{below[1]}" if below else " and later"
+        raise Unsupported(f"{what} does not run on {found}; supported: {needed[0]}.{needed[1]}{limit}")
+
+
 # What is compiled: the formulas alone, since what checks a call has no business in the graph.
 
 
@@ -228,12 +260,6 @@ def _scaled_int8(a: Tensor, b: Tensor, a_scale: Tensor, b_scale: Tensor) -> Tens
     return (torch._int_mm(a, b) * a_scale[:, None] * b_scale).to(torch.bfloat16)
 
 
-def _compiled(formula: Callable[..., Result], *tensors: Tensor, tuned: bool = False) -> Any:
-    """What the compiled `formula` makes of the tensors; compiled at the first call for their shapes."""
-    signature = tuple((tensor.shape, tensor.stride(), tensor.dtype, tensor.device) for tensor in tensors)
-    return _compile(formula, signature, tuned=tuned)(*tensors)
-
-
 @functools.cache
 def _compile(
     formula: Callable[..., Result],
@@ -263,14 +289,6 @@ def _check_liger(op: str, cols: int) -> None:
         raise Unsupported(f"{op}: Liger-Kernel does not support {cols} columns; supported: to {_LIGER_MAX_COLS}")
 
 
-def _check_capability(what: str, needed: tuple[int, int]) -> None:
-    """Raise Unsupported where the current device is older than the compute capability that is needed."""
-    here = torch.cuda.get_device_capability() if torch.cuda.is_available() else None
-    if here is None or here < needed:
-        found = f"compute capability {here[0]}.{here[1]}" if here else "no CUDA device"
-        raise Unsupported(f"{what} does not run on {found}; supported: {needed[0]}.{needed[1]} and later")
-
-
 def _liger() -> Any:
     try:
         from liger_kernel.transformers import functional  # noqa: PLC0415  (optional)
@@ -281,7 +299,7 @@ def _liger() -> Any:
 
 def _quack(op: str) -> Any:
     """The module; its README names H100, B200 and RTX 50."""
-    _check_capability(f"{op}: quack", (9, 0))
+    check_capability(f"{op}: quack", (9, 0))
     try:
         import quack  # noqa: PLC0415  (optional)
         import quack.gemm_interface  # noqa: PLC0415

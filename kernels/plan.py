@@ -99,10 +99,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """A matrix that the hardware (TMA) moves in blocks: row-major, rows a multiple of 16 bytes apart."""
+    """A tensor that the hardware (TMA) moves in blocks: its rows are contiguous, and a multiple of 16 bytes apart."""
 
     tensor: Tensor
-    block: tuple[int, int]
+    block: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +175,10 @@ def find_target(op: str, kernel: Any, x: Tensor) -> Target:
 
 
 def is_describable(x: Tensor) -> bool:
-    """Whether a descriptor can stand for x: contiguous rows, each starting at a multiple of 16 bytes."""
-    starts = (x.stride(0) * x.element_size(), x.storage_offset() * x.element_size())
-    return x.dim() == 2 and x.stride(1) == 1 and not any(start % _DESCRIPTOR_ALIGNMENT for start in starts)
+    """Whether a descriptor can stand for x: contiguous rows, each starting at a multiple of 16 bytes of its own."""
+    *strides, last = x.stride()
+    starts = [number * x.element_size() for number in (*strides, x.storage_offset())]
+    return last == 1 and all(strides) and not any(start % _DESCRIPTOR_ALIGNMENT for start in starts)
 
 
 def check_tile_strides(op: str, *strides: int) -> None:

@@ -13,11 +13,29 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
-from kernels.constants import FILL_VALUE, INT4_GROUP, INT4_PER_WORD, MLA_SCALE, RMSNORM_EPS, TRIAD_SCALE
+from kernels.constants import (
+    ADAMW_BETAS,
+    ADAMW_DECAY,
+    ADAMW_EPS,
+    ADAMW_RATE,
+    ADAMW_STEP,
+    FILL_VALUE,
+    INT4_GROUP,
+    INT4_PER_WORD,
+    MLA_SCALE,
+    RMSNORM_EPS,
+    TRIAD_SCALE,
+)
 from kernels.precision import TORCH_DTYPES, fp32_matmul_precision, round_to_tf32
 from kernels.shapes import (
+    BlockSizes,
+    BlockWeights,
     backward_sizes,
+    block_decode_sizes,
+    block_forward_sizes,
+    block_train_sizes,
     check_launch,
     chunk_sizes,
     decode_sizes,
@@ -33,6 +51,7 @@ from kernels.shapes import (
     rope_sizes,
     row_sizes,
     scaled_sizes,
+    split_block_weights,
     stream_size,
     w4a16_sizes,
     w8a16_sizes,
@@ -131,8 +150,7 @@ def swiglu(gate: Tensor, up: Tensor, precision: str = "fp64") -> Tensor:
     sizes = row_sizes("swiglu", gate, up)
     out = torch.empty(gate.shape, dtype=_dtype(precision), device=gate.device)
     for rows in _blocks(sizes.rows, _rows_per_block(sizes.cols)):
-        wide = _wide(gate[rows], precision)
-        out[rows] = wide / (1 + (-wide).exp_()) * up[rows]
+        out[rows] = _gate(_wide(gate[rows], precision), up[rows])
     return out
 
 
@@ -142,9 +160,7 @@ def rope(x: Tensor, cos: Tensor, sin: Tensor, precision: str = "fp64") -> Tensor
     sizes = rope_sizes(x, cos, sin)
     out = torch.empty(x.shape, dtype=_dtype(precision), device=x.device)
     for tokens in _blocks(sizes.tokens, _rows_per_block(sizes.heads * sizes.head_dim)):
-        lower, upper = _wide(x[tokens], precision).chunk(2, dim=-1)
-        cosine, sine = cos[tokens, None].to(lower.dtype), sin[tokens, None].to(lower.dtype)
-        out[tokens] = torch.cat((lower * cosine - upper * sine, upper * cosine + lower * sine), dim=-1)
+        out[tokens] = _turn(_wide(x[tokens], precision), cos[tokens], sin[tokens])
     return out
 
 
@@ -316,16 +332,7 @@ def generate_cached(x: Tensor, w_qkv: Tensor, k_cache: Tensor, v_cache: Tensor, 
     sizes = generate_cached_sizes(x, w_qkv, k_cache, v_cache)
     projected = matmul(x, w_qkv.T, precision).view(sizes.batch, -1, sizes.head_dim)
     q, new_k, new_v = projected.split((sizes.heads, sizes.kv_heads, sizes.kv_heads), dim=1)
-    out = torch.empty_like(q)
-    for batch in range(sizes.batch):
-        for kv_head in range(sizes.kv_heads):
-            group = slice(kv_head * sizes.group, (kv_head + 1) * sizes.group)
-            keys, values = (
-                torch.cat((_enter(cache[batch, kv_head, :-1], precision), _enter(new[batch, kv_head, None], precision)))
-                for cache, new in ((k_cache, new_k), (v_cache, new_v))
-            )
-            out[batch, group] = _attend(_enter(q[batch, group], precision), keys, values, None, precision)
-    return out.reshape(x.shape)
+    return _attend_cached(q, new_k, new_v, k_cache, v_cache, precision).reshape(x.shape)
 
 
 def generate_uncached(x: Tensor, w_qkv: Tensor, *, kv_heads: int, head_dim: int, precision: str = "fp64") -> Tensor:
@@ -341,6 +348,93 @@ def generate_uncached(x: Tensor, w_qkv: Tensor, *, kv_heads: int, head_dim: int,
         q, k, v = heads.split((sizes.heads, kv_heads, kv_heads), dim=1)
         out[batch] = attention_prefill(q, k, v, precision)[0].transpose(0, 1).reshape(sizes.keys, -1)
     return out
+
+
+def block_forward(x: Tensor, cos: Tensor, sin: Tensor, *weights: Tensor, precision: str = "fp64") -> Tensor:
+    """x: (batch, seq, hidden), cos, sin: (batch*seq, head_dim/2), weights: those of `BlockWeights`. A pre-norm block:
+    x + attention(norm(x)), then that + swiglu(norm(that)). Returns x's shape in `precision`; what lies between two
+    steps, of one sequence at a time, is in memory too."""
+    held = BlockWeights(*weights)
+    sizes = block_forward_sizes(x, cos, sin, held)
+    out = torch.empty(x.shape, dtype=_dtype(precision), device=x.device)
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        q, k, v = (each.transpose(0, 1)[None] for each in (q, k, v))
+        return attention_prefill(q, k, v, precision)[0].transpose(0, 1)
+
+    for batch in range(sizes.batch):
+        tokens = slice(batch * sizes.queries, (batch + 1) * sizes.queries)
+        out[batch] = _block(x[batch], cos[tokens], sin[tokens], held, sizes, attend, precision)
+    return out
+
+
+def block_decode(
+    x: Tensor, cos: Tensor, sin: Tensor, *others: Tensor, precision: str = "fp64"
+) -> tuple[Tensor, Tensor, Tensor]:
+    """x: (batch, hidden), cos, sin: (batch, head_dim/2), others: those of `BlockWeights` and the caches: (batch,
+    kv_heads, context, head_dim). The block of `block_forward` for one token a sequence, whose query attends over the
+    first context-1 cached positions and over its own K and V. Leaves the caches alone, so their last position is never
+    read. Returns (batch, hidden), and what belongs there, (batch, kv_heads, head_dim) each, in `precision`: among many
+    tokens the output would hide a wrong one."""
+    *weights, k_cache, v_cache = others
+    held = BlockWeights(*weights)
+    sizes = block_decode_sizes(x, cos, sin, held, k_cache, v_cache)
+    appended: list[Tensor] = []
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        appended.extend((k, v))
+        return _attend_cached(q, k, v, k_cache, v_cache, precision)
+
+    out = _block(x, cos, sin, held, sizes, attend, precision)
+    return out, appended[0], appended[1]
+
+
+def block_train(
+    x: Tensor,
+    grad: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    weights: Tensor,
+    master: Tensor,
+    m: Tensor,
+    v: Tensor,
+    *,
+    kv_heads: int,
+    precision: str = "fp64",
+) -> tuple[Tensor, ...]:
+    """x, grad: (batch, seq, hidden), cos, sin: (batch*seq, head_dim/2), weights: (parameters,), master, m, v:
+    (parameters,) in fp32. The block of `block_forward`, the gradients of sum(out * grad) by autograd in `precision`,
+    and step ADAMW_STEP of AdamW on the master weights, in fp64 or fp32.
+
+    Returns the output and the gradient of x, the new weights, which are the new master rounded to `precision`, and the
+    new master, m and v. (The master alone would hide a wrong gradient behind the learning rate.)"""
+    sizes = block_train_sizes(x, grad, cos, sin, weights, master, m, v, kv_heads=kv_heads)
+    dtype = _dtype(precision)
+    held = BlockWeights(*(each.to(dtype).requires_grad_() for each in split_block_weights(weights.detach(), sizes)))
+    given = x.detach().to(dtype).requires_grad_()
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return _attend_heads(q, k, v, sizes, precision)
+
+    with torch.enable_grad():
+        rows = zip(given, cos.view(len(x), -1, cos.shape[1]), sin.view(len(x), -1, sin.shape[1]), strict=True)
+        out = torch.stack([_block(*row, held, sizes, attend, precision) for row in rows])
+        slope, *slopes = torch.autograd.grad(out, (given, *held), grad.to(dtype))
+    gradient = torch.cat([each.flatten() for each in slopes])
+    master, m, v = adamw(gradient, *(_wide(each, precision) for each in (master, m, v)))
+    return out.detach(), slope, master.to(dtype), master, m, v
+
+
+def adamw(gradient: Tensor, master: Tensor, m: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """All of shape (parameters,), the last three in one format. Returns master, m and v after step ADAMW_STEP.
+    Source: Loshchilov and Hutter 2019 (arXiv 1711.05101), algorithm 2, with the decay scaled by the rate."""
+    beta_m, beta_v = ADAMW_BETAS
+    gradient = gradient.to(master.dtype)
+    m = beta_m * m + (1 - beta_m) * gradient
+    v = beta_v * v + (1 - beta_v) * gradient.square()
+    unbiased_m, unbiased_v = m / (1 - beta_m**ADAMW_STEP), v / (1 - beta_v**ADAMW_STEP)
+    step = unbiased_m / (unbiased_v.sqrt() + ADAMW_EPS) + ADAMW_DECAY * master
+    return master - ADAMW_RATE * step, m, v
 
 
 def stream_read(x: Tensor, precision: str = "fp64") -> Tensor:
@@ -409,6 +503,81 @@ def _wide(x: Tensor, precision: str) -> Tensor:
 def _normalise(x: Tensor, weight: Tensor) -> Tensor:
     """x: (rows, cols), fp32 or fp64. Returns its rmsnorm in the same format."""
     return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + RMSNORM_EPS) * weight.to(x.dtype)
+
+
+def _block(
+    x: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    weights: BlockWeights,
+    sizes: BlockSizes,
+    attend: Callable[[Tensor, Tensor, Tensor], Tensor],
+    precision: str,
+) -> Tensor:
+    """x: (tokens, hidden), cos, sin: (tokens, head_dim/2). `attend` makes (tokens, heads, head_dim) of Q, K and V, each
+    of as many tokens. Returns x's shape in `precision`, to which the result of each step is rounded."""
+    dtype, wide = _dtype(precision), _wide(x, precision)
+    normed = _normalise(wide, weights.attention_norm).to(dtype)
+    heads = _linear(normed, weights.qkv, precision).view(len(x), -1, sizes.head_dim)
+    q, k, v = heads.split((sizes.heads, sizes.kv_heads, sizes.kv_heads), dim=1)
+    q, k = (_turn(_wide(each, precision), cos, sin).to(dtype) for each in (q, k))
+    wide = wide + _linear(attend(q, k, v).reshape(x.shape), weights.out, precision)
+    normed = _normalise(wide, weights.mlp_norm).to(dtype)
+    gate, up = _linear(normed, weights.gate_up, precision).chunk(2, dim=1)
+    product = _gate(_wide(gate, precision), up).to(dtype)
+    return (_wide(wide.to(dtype), precision) + _linear(product, weights.down, precision)).to(dtype)
+
+
+def _linear(x: Tensor, weight: Tensor, precision: str) -> Tensor:
+    """x: (rows, inputs), weight: (outputs, inputs). Returns x @ weight^T in `precision`; autograd may pass through."""
+    return _product(_enter(x, precision), _enter(weight, precision).T, precision)
+
+
+def _attend_heads(q: Tensor, k: Tensor, v: Tensor, sizes: BlockSizes, precision: str) -> Tensor:
+    """q: (tokens, heads, head_dim), k, v: (tokens, kv_heads, head_dim). Causal attention that autograd may pass
+    through; scores are computed again for each head in turn, so that those of one alone are in memory."""
+    group = sizes.heads // sizes.kv_heads
+    future = torch.ones(len(q), len(q), dtype=torch.bool, device=q.device).triu_(1)
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        scores = _wide(_product(q, k.T, precision), precision) / math.sqrt(sizes.head_dim)
+        weights = torch.softmax(scores.masked_fill(future, -math.inf), dim=-1)
+        return _product(_enter(weights, precision), v, precision)
+
+    heads = [
+        checkpoint(
+            attend, q[:, head], k[:, head // group], v[:, head // group], use_reentrant=False, preserve_rng_state=False
+        )
+        for head in range(sizes.heads)
+    ]
+    return torch.stack(heads, dim=1)
+
+
+def _attend_cached(q: Tensor, k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, precision: str) -> Tensor:
+    """q: (batch, heads, head_dim), k, v: (batch, kv_heads, head_dim) in `precision`, of the new token, whose place in
+    the caches is the last and is not read. Returns q's shape."""
+    group_size = q.shape[1] // k.shape[1]
+    out = torch.empty_like(q)
+    for batch, kv_head in itertools.product(range(k.shape[0]), range(k.shape[1])):
+        group = slice(kv_head * group_size, (kv_head + 1) * group_size)
+        keys, values = (
+            torch.cat((_enter(cache[batch, kv_head, :-1], precision), _enter(new[batch, kv_head, None], precision)))
+            for cache, new in ((k_cache, k), (v_cache, v))
+        )
+        out[batch, group] = _attend(_enter(q[batch, group], precision), keys, values, None, precision)
+    return out
+
+
+def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """x: (tokens, heads, head_dim), fp32 or fp64, cos, sin: (tokens, head_dim/2). Returns x turned by these angles."""
+    lower, upper = x.chunk(2, dim=-1)
+    cosine, sine = cos[:, None].to(x.dtype), sin[:, None].to(x.dtype)
+    return torch.cat((lower * cosine - upper * sine, upper * cosine + lower * sine), dim=-1)
+
+
+def _gate(gate: Tensor, up: Tensor) -> Tensor:
+    """gate: fp32 or fp64. Returns gate / (1 + exp(-gate)) * up in its format."""
+    return gate / (1 + (-gate).exp()) * up
 
 
 def _attend_all(q: Tensor, k: Tensor, v: Tensor, seen: Callable[[Tensor, Tensor], Tensor], precision: str) -> Tensor:

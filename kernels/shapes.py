@@ -1,7 +1,9 @@
 """What each op accepts: the sizes read off its tensors, or a ValueError that names what is supported."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -52,6 +54,53 @@ class AttentionSizes:
     def group(self) -> int:
         """Query heads that share one K and V head."""
         return self.heads // self.kv_heads
+
+
+@dataclass(frozen=True, slots=True)
+class BlockSizes:
+    """Sizes of a transformer block: `queries` tokens of each sequence go through it and attend over `keys` tokens."""
+
+    batch: int
+    queries: int
+    keys: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    inner: int
+
+    @property
+    def hidden(self) -> int:
+        """Width of the residual stream."""
+        return self.heads * self.head_dim
+
+    @property
+    def weight_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of `BlockWeights`."""
+        return (
+            (self.hidden,),
+            ((self.heads + 2 * self.kv_heads) * self.head_dim, self.hidden),
+            (self.hidden, self.hidden),
+            (self.hidden,),
+            (2 * self.inner, self.hidden),
+            (self.hidden, self.inner),
+        )
+
+    @property
+    def parameters(self) -> int:
+        """Elements of all weights."""
+        return sum(math.prod(shape) for shape in self.weight_shapes)
+
+
+class BlockWeights(NamedTuple):
+    """The weights of a transformer block, (outputs, inputs) each; the norms' are (hidden,). The last of `qkv`'s rows
+    are K's and V's, the first half of `gate_up`'s rows is the gate's."""
+
+    attention_norm: Tensor
+    qkv: Tensor
+    out: Tensor
+    mlp_norm: Tensor
+    gate_up: Tensor
+    down: Tensor
 
 
 def check_dtype(op: str, dtype: torch.dtype, supported: Sequence[str]) -> None:
@@ -326,6 +375,66 @@ def generate_uncached_sizes(x: Tensor, w_qkv: Tensor, kv_heads: int, head_dim: i
     return AttentionSizes(batch, context, context, heads, kv_heads, head_dim)
 
 
+def block_forward_sizes(x: Tensor, cos: Tensor, sin: Tensor, weights: BlockWeights) -> BlockSizes:
+    """Sizes of a block over prompts: x (batch, seq, hidden); cos, sin (batch*seq, head_dim/2); weights as
+    `BlockWeights` says."""
+    op = "block_forward"
+    check_rank(op, "x", x, "batch seq hidden")
+    seq = x.shape[1]
+    return _block_sizes(op, x, cos, sin, weights, queries=seq, keys=seq)
+
+
+def block_decode_sizes(
+    x: Tensor, cos: Tensor, sin: Tensor, weights: BlockWeights, k_cache: Tensor, v_cache: Tensor
+) -> BlockSizes:
+    """Sizes of a block that makes one token a sequence: x (batch, hidden); cos, sin (batch, head_dim/2); k_cache,
+    v_cache (batch, kv_heads, context, head_dim), the last position being the new token's."""
+    op = "block_decode"
+    check_rank(op, "x", x, "batch hidden")
+    check_rank(op, "k_cache", k_cache, "batch kv_heads context head_dim")
+    sizes = _block_sizes(op, x, cos, sin, weights, queries=1, keys=k_cache.shape[2])
+    check_alike(op, x=x, k_cache=k_cache, v_cache=v_cache)
+    _check_kv(op, k_cache, v_cache, (sizes.batch, sizes.kv_heads, sizes.keys, sizes.head_dim))
+    return sizes
+
+
+def block_train_sizes(
+    x: Tensor, grad: Tensor, cos: Tensor, sin: Tensor, weights: Tensor, *state: Tensor, kv_heads: int
+) -> BlockSizes:
+    """Sizes of a training step of a block: x, grad (batch, seq, hidden); cos, sin (batch*seq, head_dim/2); weights
+    (parameters,) in x's dtype: `BlockWeights` end to end; `state`, master weights and both moments, (parameters,) in
+    fp32."""
+    op = "block_train"
+    check_rank(op, "x", x, "batch seq hidden")
+    check_rank(op, "cos", cos, "tokens head_dim/2")
+    check_rank(op, "weights", weights, "parameters")
+    check_alike(op, x=x, grad=grad, cos=cos, sin=sin, weights=weights)
+    batch, seq, hidden = x.shape
+    head_dim = 2 * cos.shape[1]
+    if grad.shape != x.shape:
+        raise ValueError(f"{op}: grad must have shape {tuple(x.shape)}, not {tuple(grad.shape)}")
+    if kv_heads < 1 or hidden % (kv_heads * head_dim):
+        raise ValueError(f"{op}: hidden={hidden} must be a multiple of kv_heads={kv_heads} times head_dim={head_dim}")
+    rest = len(weights) - hidden * (2 + 2 * hidden + 2 * kv_heads * head_dim)
+    inner = rest // (3 * hidden)
+    sizes = BlockSizes(batch, seq, seq, hidden // head_dim, kv_heads, head_dim, inner)
+    if inner < 1 or sizes.parameters != len(weights):
+        raise ValueError(f"{op}: {len(weights)} weights do not make a block with hidden={hidden}, kv_heads={kv_heads}")
+    _check_rotary(op, cos, sin, (batch * seq, head_dim // 2))
+    for tensor in state:
+        if tensor.shape != weights.shape or tensor.dtype != torch.float32 or tensor.device != x.device:
+            raise ValueError(f"{op}: master weights and moments must have shape {tuple(weights.shape)} in fp32")
+    if not all(tensor.is_contiguous() for tensor in (weights, *state)):
+        raise ValueError(f"{op}: weights, master weights and moments must be contiguous")
+    return sizes
+
+
+def split_block_weights(flat: Tensor, sizes: BlockSizes) -> BlockWeights:
+    """flat: (parameters,). Returns its parts as views."""
+    parts = flat.split([math.prod(shape) for shape in sizes.weight_shapes])
+    return BlockWeights(*(part.view(shape) for part, shape in zip(parts, sizes.weight_shapes, strict=True)))
+
+
 def stream_size(op: str, *tensors: Tensor) -> int:
     """Number of elements of equally long, contiguous, one-dimensional tensors."""
     check_alike(op, **{f"input {index}": tensor for index, tensor in enumerate(tensors)})
@@ -385,6 +494,32 @@ def _check_kv(op: str, k: Tensor, v: Tensor, expected: tuple[int, ...]) -> None:
 def _check_group(op: str, heads: int, kv_heads: int) -> None:
     if heads % kv_heads:
         raise ValueError(f"{op}: heads={heads} must be a multiple of kv_heads={kv_heads}")
+
+
+def _block_sizes(
+    op: str, x: Tensor, cos: Tensor, sin: Tensor, weights: BlockWeights, *, queries: int, keys: int
+) -> BlockSizes:
+    """Sizes of a block whose x is (batch, hidden) or (batch, queries, hidden)."""
+    check_rank(op, "cos", cos, "tokens head_dim/2")
+    check_alike(op, x=x, cos=cos, sin=sin, **weights._asdict())
+    batch, hidden, head_dim = x.shape[0], x.shape[-1], 2 * cos.shape[1]
+    heads, ragged = divmod(hidden, head_dim)
+    kv_heads = (weights.qkv.shape[0] // head_dim - heads) // 2
+    if ragged or kv_heads < 1:
+        raise ValueError(f"{op}: qkv of shape {tuple(weights.qkv.shape)} does not make heads of {head_dim} of {hidden}")
+    _check_group(op, heads, kv_heads)
+    sizes = BlockSizes(batch, queries, keys, heads, kv_heads, head_dim, weights.down.shape[-1])
+    for name, tensor, shape in zip(weights._fields, weights, sizes.weight_shapes, strict=True):
+        if tuple(tensor.shape) != shape:
+            raise ValueError(f"{op}: {name} must have shape {shape}, not {tuple(tensor.shape)}")
+    _check_rotary(op, cos, sin, (batch * queries, head_dim // 2))
+    return sizes
+
+
+def _check_rotary(op: str, cos: Tensor, sin: Tensor, shape: tuple[int, int]) -> None:
+    for name, tensor in (("cos", cos), ("sin", sin)):
+        if tuple(tensor.shape) != shape:
+            raise ValueError(f"{op}: {name} must have shape {shape}, not {tuple(tensor.shape)}")
 
 
 def _projection_heads(op: str, hidden: int, w_qkv: Tensor, kv_heads: int, head_dim: int) -> int:

@@ -30,12 +30,15 @@ _FP32_BYTES, _INT32_BYTES, _BF16_BYTES = 4, 4, 2
 _FORMATS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "matmul_scaled": ("fp8", "int8"),
-        **dict.fromkeys(("matmul_w8a16", "matmul_w4a16", "attention_decode_fp8"), ("bf16", "fp16")),
+        **dict.fromkeys(("matmul_w8a16", "matmul_w4a16", "attention_decode_fp8", "block_train"), ("bf16", "fp16")),
     }
 )
 # (dimension, divisor): what a dimension must be a multiple of.
 _DIVISORS: Mapping[str, tuple[str, int]] = MappingProxyType(
-    {"matmul_w4a16": ("k", INT4_GROUP), "rope": ("head_dim", 2)}
+    {
+        "matmul_w4a16": ("k", INT4_GROUP),
+        **dict.fromkeys(("rope", "block_forward", "block_decode", "block_train"), ("head_dim", 2)),
+    }
 )
 # (dimension, limit): a dimension that must not exceed another.
 _LIMITS: Mapping[str, tuple[str, str]] = MappingProxyType(
@@ -304,6 +307,73 @@ def generate_uncached(
     )
 
 
+def block_forward(
+    batch: Count, seq: Count, heads: Count, kv_heads: Count, head_dim: Count, inner: Count, dtype: DType
+) -> Amounts:
+    """A Llama-style block over a prompt: rmsnorm, QKV, rotary embedding, causal attention, output projection, residual;
+    rmsnorm, gate and up (SwiGLU), down, residual. 2 FLOP for each token and element of its matrices, 4*head_dim for
+    each pair of attention. Weights, hidden states, cos and sin are read once, hidden states written once; what flows
+    between its ten kernels (nine where the last residual joins its product) may stay on chip.
+
+    A step without a KV cache is this with seq = context: every position goes through the block again. GPT-2's own MLP
+    has no gate, and so two matrices where this has three."""
+    tokens, hidden = batch * seq, heads * head_dim
+    matrices = block_matrices(heads, kv_heads, head_dim, inner)
+    pairs = batch * heads * (seq * (seq + 1) // 2)
+    return Amounts(
+        flop_by_unit={matmul_unit(dtype): 2 * tokens * matrices + 4 * pairs * head_dim},
+        bytes_read=(matrices + 2 * hidden + tokens * (hidden + head_dim)) * dtype.bytes,
+        bytes_written=tokens * hidden * dtype.bytes,
+        launches=10,
+    )
+
+
+def block_decode(
+    batch: Count, context: Count, heads: Count, kv_heads: Count, head_dim: Count, inner: Count, dtype: DType
+) -> Amounts:
+    """The same block makes token number `context` of each sequence with a KV cache: all matrices are read for one token
+    a sequence, K and V of the new token are appended, and it attends over `context` tokens, of which context-1 are read
+    from the cache."""
+    hidden, kv_dim = heads * head_dim, kv_heads * head_dim
+    matrices = block_matrices(heads, kv_heads, head_dim, inner)
+    cached = 2 * batch * (context - 1) * kv_dim
+    return Amounts(
+        flop_by_unit={matmul_unit(dtype): 2 * batch * matrices + 4 * batch * hidden * context},
+        bytes_read=(matrices + 2 * hidden + batch * (hidden + head_dim) + cached) * dtype.bytes,
+        bytes_written=(2 * batch * kv_dim + batch * hidden) * dtype.bytes,
+        launches=11,
+    )
+
+
+def block_train(
+    batch: Count, seq: Count, heads: Count, kv_heads: Count, head_dim: Count, inner: Count, dtype: DType
+) -> Amounts:
+    """Forward, backward and a mixed-precision AdamW step of the same block: 6 FLOP for each token and parameter of its
+    matrices, 14*head_dim for each pair of attention (4 forward, 10 backward, which makes the scores again). Weights in
+    `dtype` and their fp32 master, m and v are read once and written once: 28 bytes a parameter. x, the gradient of the
+    output, cos and sin are read, the output and the gradient of x written. Gradients of weights and saved activations
+    are intermediates and not counted (keeping the gradients moves 4 bytes a parameter more), nor is AdamW's arithmetic.
+    Launches: ten forward, two for each product and five others backward, one of AdamW."""
+    tokens, hidden = batch * seq, heads * head_dim
+    matrices = block_matrices(heads, kv_heads, head_dim, inner)
+    parameters = matrices + 2 * hidden
+    pairs = batch * heads * (seq * (seq + 1) // 2)
+    state = parameters * (dtype.bytes + 3 * _FP32_BYTES)
+    return Amounts(
+        flop_by_unit={matmul_unit(dtype): 6 * tokens * matrices + 14 * pairs * head_dim},
+        bytes_read=state + tokens * (2 * hidden + head_dim) * dtype.bytes,
+        bytes_written=state + 2 * tokens * hidden * dtype.bytes,
+        launches=24,
+    )
+
+
+def block_matrices(heads: Count, kv_heads: Count, head_dim: Count, inner: Count) -> Count:
+    """Elements of a block's matrices: Q, K, V and the output projection; gate, up and down. Its two norms add 2*hidden
+    parameters, which are not multiplied."""
+    hidden = heads * head_dim
+    return hidden * (2 * hidden + 2 * kv_heads * head_dim) + 3 * hidden * inner
+
+
 def stream_read(n: Count, dtype: DType) -> Amounts:
     """sum(x[n]): one add per element; x is read once, the result is too small to count."""
     return Amounts({vector_unit(dtype): n}, bytes_read=n * dtype.bytes, bytes_written=0, launches=1)
@@ -421,6 +491,9 @@ OPS: Mapping[str, Callable[..., Amounts]] = MappingProxyType(
             attention_mla,
             generate_cached,
             generate_uncached,
+            block_forward,
+            block_decode,
+            block_train,
             rmsnorm,
             add_rmsnorm,
             softmax,

@@ -17,6 +17,7 @@ from predict.calibrations import find_calibration
 from predict.errors import BadRecord, MissingCeiling
 from predict.expected import expect
 from predict.gpus import GPUS, held_clock_roofs
+from predict.peak_memory import peak_bytes
 from predict.resources import Resource, Roofs, find_ceiling
 from predict.roofline import predict
 from predict.time_model import Calibration, Formats, Machine
@@ -212,6 +213,7 @@ def _predicted(records: Sequence[Record]) -> dict[str, list[float]]:
         "datasheet_s": [_napkin_s(record.workload.amounts, record.roofs.datasheet) for record in records],
         "measured_s": [_napkin_s(record.workload.amounts, record.roofs.measured) for record in records],
         "held_clock_s": [_held_clock_s(record) for record in records],
+        "predicted_peak_bytes": [peak_bytes(record.workload, record.implementation) for record in records],
     }
 
 
@@ -225,6 +227,9 @@ def _measured(records: Sequence[Record], summaries: Sequence[Summary | None]) ->
     columns["time_s"] = columns.pop("median_s")
     columns["sm_hz"] = [each.sm_hz if each and each.sm_hz else math.nan for each in measurements]
     columns["power_w"] = [each.power_w if each and each.power_w else math.nan for each in measurements]
+    columns["peak_bytes"] = [
+        float(each.peak_bytes) if each and each.peak_bytes is not None else math.nan for each in measurements
+    ]
     return columns
 
 

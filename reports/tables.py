@@ -12,7 +12,7 @@ from rich.text import Text
 
 from bench.record import Environment, RoofSet
 from predict.resources import Resource, Roofs
-from predict.units import duration, in_units, percent, si
+from predict.units import binary_bytes, duration, in_units, percent, si
 from predict.workloads import OPS
 from reports.compare import Comparison
 from reports.load import DIMS_OF_OP, Loaded, dims_text, to_frame
@@ -22,17 +22,19 @@ from reports.validate import errors
 
 NO_DATASHEET = "no datasheet roof: roofs were measured on this machine"
 # What a terminal that is too narrow does without, first to last: a column less is better than a number cut in two.
-DISPENSABLE = ("of held clock", "bound", "expected", "ratio", "predicted")
+DISPENSABLE = ("of held clock", "predicted memory", "peak memory", "bound", "expected", "ratio", "predicted")
 STANDING_TITLES = ("op", "dtype", "shapes", "ours / best peer", "as fast or faster", f"ours / {LIBRARY} (cuBLAS)")
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of an op's table: where its number comes from and how it becomes text. Empty columns are left out."""
+    """One column of an op's table: where its number comes from and how it becomes text. Left out where it is empty, or
+    the column that it stands `beside` is."""
 
     title: str
     source: str
     text: Callable[[float], str]
+    beside: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,8 @@ COLUMNS: tuple[Column, ...] = (
     Column("of datasheet", "of_datasheet", percent),
     Column("of measured", "of_measured", percent),
     Column("of held clock", "of_held_clock", percent),
+    Column("predicted memory", "predicted_peak_bytes", binary_bytes, beside="peak_bytes"),
+    Column("peak memory", "peak_bytes", binary_bytes),
 )
 
 
@@ -197,7 +201,9 @@ def clock_text(frame: pd.DataFrame) -> str:
 def _op_table(op: str, rows: pd.DataFrame) -> OpTable:
     varying, shared = _split_keys(op, rows)
     rows = rows.sort_values([*varying, "implementation"], kind="stable")
-    columns = [column for column in COLUMNS if rows[column.source].notna().any() or column.source == "time_s"]
+    columns = [
+        column for column in COLUMNS if rows[column.beside or column.source].notna().any() or column.source == "time_s"
+    ]
     failed = bool((rows["status"] != "measured").any())
     return OpTable(
         op,
@@ -290,18 +296,22 @@ def _rich_op_table(op_table: OpTable, *, width: int) -> RenderableType:
     kept = _fitting(op_table, width)
     for name in (op_table.titles[index] for index in kept):
         left = name in ("implementation", "dtype", "bound", "status")
-        # Two-word titles break at the space; numbers never do.
-        table.add_column(name.replace("of ", "% of\n"), justify="left" if left else "right", no_wrap=True)
+        table.add_column(_two_lines(name), justify="left" if left else "right", no_wrap=True)
     for row in op_table.rows:
         table.add_row(*(row[index] for index in kept))
     return Padding(table, (0, 0, 1, 0))
+
+
+def _two_lines(title: str) -> str:
+    """Two-word titles break at the space; numbers never do."""
+    return title.replace("of ", "% of\n").replace(" memory", "\nmemory")
 
 
 def _fitting(op_table: OpTable, width: int) -> list[int]:
     """Indices of the columns that fit `width` without cutting a number, given up in the order of `DISPENSABLE`."""
     kept = list(range(len(op_table.titles)))
     widths = [
-        max(len(part) for part in (*op_table.titles[index].replace("of ", "% of\n").split("\n"), *cells)) + 2
+        max(len(part) for part in (*_two_lines(op_table.titles[index]).split("\n"), *cells)) + 2
         for index, cells in enumerate(zip(*op_table.rows, strict=True))
     ]
     for name in DISPENSABLE:

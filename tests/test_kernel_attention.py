@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.attention import SDPBackend
 
-from kernels import eager, reference
+from kernels import eager_attention, reference
 from kernels.catalog import list_implementations
 from kernels.unsupported import Unsupported
 
@@ -22,7 +22,7 @@ EAGER_PREFILL, EAGER_DECODE = (
 )
 
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:kernels.eager")  # why an SDPA backend declines
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:kernels.eager_attention")  # why an SDPA backend declines
 
 
 @pytest.fixture(autouse=True)
@@ -123,8 +123,8 @@ def test_enough_splits_for_every_sm():
     [
         (attention.attention_prefill, 4),
         (decode.attention_decode, 3),
-        (eager.attention_prefill_naive, 4),
-        (functools.partial(eager.attention_decode_sdpa, backend=SDPBackend.MATH), 3),
+        (eager_attention.attention_prefill_naive, 4),
+        (functools.partial(eager_attention.attention_decode_sdpa, backend=SDPBackend.MATH), 3),
     ],
 )
 def test_bad_inputs_are_refused(op, rank, device):
@@ -170,6 +170,6 @@ def test_decode_refuses_bad_splits_and_wide_groups(device):
 def test_missing_backend_is_an_error_not_a_fallback():
     x = torch.ones(1, 1, 4, 64)
     with pytest.raises(Unsupported, match="SDPA's CUDNN_ATTENTION backend declines: No viable backend"):
-        eager.attention_prefill_sdpa(x, x, x, backend=SDPBackend.CUDNN_ATTENTION)
+        eager_attention.attention_prefill_sdpa(x, x, x, backend=SDPBackend.CUDNN_ATTENTION)
     with pytest.raises(ValueError, match="interpreter computes bf16"):
         attention.attention_prefill(x.bfloat16(), x.bfloat16(), x.bfloat16())

@@ -28,6 +28,8 @@ MODULES = {
     "predict.tables": {"rich"},
     "kernels.__main__": COMMAND_LINE,
     "kernels.peers": {"liger_kernel", "quack"},
+    "kernels.attention_peers": {"flash_attn", "flash_attn_interface"},
+    "kernels.flashinfer_peers": {"flashinfer"},
     "bench.__main__": COMMAND_LINE | {"reports"},
     "bench.progress": {"rich"},
     "bench.env": {"pynvml"},

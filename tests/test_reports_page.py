@@ -46,6 +46,8 @@ def made_up_run(roofs=GPU_ROOFS, environment=None, *, ops=tuple(OPS)):
     cells += [("matmul_scaled", {"m": 16, "n": 8192, "k": 8192}, "fp8")]
     cells += [(op, {"rows": 8192, "cols": 4096}, "bf16") for op in ("rmsnorm", "add_rmsnorm", "softmax", "swiglu")]
     cells += [("rope", {"tokens": 8192, "heads": 32, "head_dim": 128}, "bf16")]
+    cells += [(op, {**HEADS, "inner": 14336, "seq": 4096}, "bf16") for op in ("block_forward", "block_train")]
+    cells += [("block_decode", {**HEADS, "inner": 14336, "context": 8192}, "bf16")]
     for op, dims, dtype in cells:
         if op in ops:
             napkin_s = predict(make_workload(op, dims, find_dtype(dtype)).amounts, roofs.primary).napkin_s

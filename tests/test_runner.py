@@ -315,8 +315,18 @@ TINY_DIMS = {
     "rows": 3,
     "cols": 5,
     "tokens": 3,
+    "inner": 24,
+    "window": 3,
+    "queries": 2,
+    "sequences": 2,
+    "page": 4,
+    "latent": 32,
+    "rope": 8,
 }
-TINY_DTYPES = {"matmul_scaled": "int8", "matmul_w8a16": "bf16", "matmul_w4a16": "bf16"}
+TINY_DTYPES = {
+    "matmul_scaled": "int8",
+    **dict.fromkeys(("matmul_w8a16", "matmul_w4a16", "attention_decode_fp8", "block_train"), "bf16"),
+}
 
 
 @pytest.mark.parametrize("op", CASES)

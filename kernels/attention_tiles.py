@@ -1,0 +1,345 @@
+"""Attention's Triton kernels: a block of queries stays on chip while keys and values pass by, scores never leave it.
+
+One kernel computes every mask (none, causal, a window, sequences packed end to end), whole rows or parts of them. Keys
+and values come in by pointers (any strides, any architecture), by descriptors of the host, or by descriptors that each
+program makes, which is what Triton can warp-specialise on Hopper.
+"""
+
+# ruff: noqa: SIM108  (branches on constants are taken when compiling)
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def attention_kernel(
+    q_ptr,
+    k_source,
+    v_source,
+    out_ptr,
+    lse_ptr,
+    offsets_ptr,
+    stride_qb,
+    stride_qh,
+    stride_qs,
+    stride_kb,
+    stride_kh,
+    stride_ks,
+    stride_vb,
+    stride_vh,
+    stride_vs,
+    stride_outb,
+    stride_outh,
+    stride_outs,
+    batch_size,
+    heads,
+    queries,
+    keys,
+    window,
+    keys_per_part,
+    section,
+    scale_log2,
+    GROUP: tl.constexpr,
+    PACK: tl.constexpr,
+    HEAD_DIM: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    MASK: tl.constexpr,
+    IN_PARTS: tl.constexpr,
+    OPERANDS: tl.constexpr,
+    WARP_SPECIALIZE: tl.constexpr,
+):
+    """q: (batch, heads, queries, HEAD_DIM), k, v: (batch, heads/GROUP, keys, HEAD_DIM), out: (parts*batch, heads,
+    queries, HEAD_DIM), lse: (parts*batch, heads, queries) fp32 or None. Reads q and writes out once; each block of
+    BLOCK_M rows reads the keys and values that its mask shows, mostly from L2.
+
+    The last query stands at the last key. A row is a query of one head; with PACK heads of a group, rows are the heads
+    of a query in turn. Where there are offsets, (sequences + 1,), batch is 1, and queries and keys are tokens of
+    sequences packed end to end. Program (block and head, part) attends over keys_per_part keys, over all of them where
+    not IN_PARTS. `section` heads share L2. scale_log2: scale*log2(e).
+    """
+    pairs = batch_size * (heads // PACK)
+    blocks = tl.num_programs(0) // pairs
+    block, pair = find_block(tl.program_id(0), blocks, pairs, section)
+    batch = pair // (heads // PACK)
+    first_head = pair % (heads // PACK) * PACK
+    kv_head = first_head // GROUP
+    if offsets_ptr is None:
+        token = 0
+    else:
+        sequence = _find_sequence(offsets_ptr, blocks - tl.cdiv(queries, BLOCK_M), block, BLOCK_M)
+        token = tl.load(offsets_ptr + sequence)
+        queries = tl.load(offsets_ptr + sequence + 1) - token
+        keys = queries
+        block -= token // BLOCK_M + sequence
+        if block * BLOCK_M >= queries:
+            return
+
+    # Where a block starts can exceed 2**31 elements, so that is int64; offsets inside a block are 32-bit.
+    first_row = block * BLOCK_M
+    row = first_row + tl.arange(0, BLOCK_M)
+    offs_d = tl.arange(0, HEAD_DIM)
+    batch64, head64, kv_head64 = batch.to(tl.int64), first_head.to(tl.int64), kv_head.to(tl.int64)
+    token64 = tl.cast(token, tl.int64)
+    place = token64 + first_row // PACK
+    q_base = q_ptr + batch64 * stride_qb + head64 * stride_qh
+    k_base = batch64 * stride_kb + kv_head64 * stride_kh + token64 * stride_ks
+    v_base = batch64 * stride_vb + kv_head64 * stride_vh + token64 * stride_vs
+    if OPERANDS == "own_descriptors":
+        q_base += token64 * stride_qs
+        q_block = tl.make_tensor_descriptor(q_base, [queries, HEAD_DIM], [stride_qs, 1], [BLOCK_M, HEAD_DIM])
+        k = tl.make_tensor_descriptor(k_source + k_base, [keys, HEAD_DIM], [stride_ks, 1], [BLOCK_N, HEAD_DIM])
+        v = tl.make_tensor_descriptor(v_source + v_base, [keys, HEAD_DIM], [stride_vs, 1], [BLOCK_N, HEAD_DIM])
+        q = q_block.load([first_row, 0])
+    else:
+        q_rows = q_base + place * stride_qs + _row_offsets(row, first_row, stride_qh, stride_qs, PACK)
+        q = tl.load(q_rows[:, None] + offs_d[None, :], mask=(row < queries * PACK)[:, None], other=0.0)
+        if OPERANDS == "descriptors":
+            k, v = k_source, v_source
+        else:
+            k, v = k_source + k_base, v_source + v_base
+
+    start, left, whole, end = _find_keys(
+        first_row, queries, keys, window, keys_per_part, PACK, BLOCK_M, BLOCK_N, MASK, IN_PARTS
+    )
+    if WARP_SPECIALIZE:  # Triton specialises a single loop: it masks every block
+        left = end
+        whole = end
+
+    row_max = tl.full((BLOCK_M,), float("-inf"), dtype=tl.float32)
+    row_sum = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    out = tl.zeros((BLOCK_M, HEAD_DIM), dtype=tl.float32)
+    position = row // PACK + keys - queries
+    MAY_BE_EMPTY: tl.constexpr = MASK == "window" or IN_PARTS
+    PACKED: tl.constexpr = offsets_ptr is not None
+    if MASK == "window" or WARP_SPECIALIZE:
+        out, row_max, row_sum = _attend(
+            q, k, v, stride_ks, stride_vs, batch, kv_head, token, keys, position, window, scale_log2, start, left,
+            out, row_max, row_sum, BLOCK_N, MASK, MAY_BE_EMPTY, PACKED, OPERANDS, WARP_SPECIALIZE, MASKED=True,
+        )  # fmt: skip
+    if not WARP_SPECIALIZE:
+        out, row_max, row_sum = _attend(
+            q, k, v, stride_ks, stride_vs, batch, kv_head, token, keys, position, window, scale_log2, left, whole,
+            out, row_max, row_sum, BLOCK_N, MASK, MAY_BE_EMPTY, PACKED, OPERANDS, WARP_SPECIALIZE, MASKED=False,
+        )  # fmt: skip
+        out, row_max, row_sum = _attend(
+            q, k, v, stride_ks, stride_vs, batch, kv_head, token, keys, position, window, scale_log2, whole, end,
+            out, row_max, row_sum, BLOCK_N, MASK, MAY_BE_EMPTY, PACKED, OPERANDS, WARP_SPECIALIZE, MASKED=True,
+        )  # fmt: skip
+
+    if MAY_BE_EMPTY:  # rows that saw nothing of a part, and those beyond the queries
+        row_sum = tl.where(row_sum > 0, row_sum, 1.0)
+    out = out / row_sum[:, None]
+    if IN_PARTS:
+        batch64 += tl.program_id(1) * batch_size
+    in_rows = row < queries * PACK
+    out_base = out_ptr + batch64 * stride_outb + head64 * stride_outh + place * stride_outs
+    out_rows = out_base + _row_offsets(row, first_row, stride_outh, stride_outs, PACK)
+    tl.store(out_rows[:, None] + offs_d[None, :], out.to(out_ptr.dtype.element_ty), mask=in_rows[:, None])
+    if lse_ptr is not None:
+        lse = (row_max + tl.log2(row_sum)) * 0.6931471805599453  # ln(2): the logarithm is natural
+        lse_base = lse_ptr + (batch64 * heads + head64) * queries + place
+        tl.store(lse_base + _row_offsets(row, first_row, queries, 1, PACK), lse, mask=in_rows)
+
+
+@triton.jit
+def merge_parts_kernel(
+    partial_out_ptr,
+    partial_lse_ptr,
+    out_ptr,
+    stride_outb,
+    stride_outh,
+    stride_outs,
+    heads,
+    queries,
+    rows,
+    parts,
+    HEAD_DIM: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+):
+    """partials: (parts, rows[, HEAD_DIM]) fp32, out: (batch, heads, queries, HEAD_DIM), rows = batch*heads*queries.
+    Reads the partials once and writes out once: means of the parts, weighed by how much each row saw of them."""
+    row = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    row64 = row.to(tl.int64)
+    offs_d = tl.arange(0, HEAD_DIM)
+    in_rows = row < rows
+    largest = tl.full((BLOCK_M,), float("-inf"), dtype=tl.float32)
+    total = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    out = tl.zeros((BLOCK_M, HEAD_DIM), dtype=tl.float32)
+    for part in range(parts):
+        place = tl.cast(part, tl.int64) * rows + row64
+        lse = tl.load(partial_lse_ptr + place, mask=in_rows, other=0.0)
+        one = tl.load(partial_out_ptr + place[:, None] * HEAD_DIM + offs_d[None, :], mask=in_rows[:, None], other=0.0)
+        # Never -inf: the first key, which every row sees, is in the first part.
+        new_largest = tl.maximum(largest, lse)
+        weight = tl.exp(lse - new_largest)
+        correction = tl.exp(largest - new_largest)
+        total = total * correction + weight
+        out = out * correction[:, None] + one * weight[:, None]
+        largest = new_largest
+    out_rows = out_ptr + row64 // queries // heads * stride_outb + row64 // queries % heads * stride_outh
+    out_rows += row64 % queries * stride_outs
+    out = (out / total[:, None]).to(out_ptr.dtype.element_ty)
+    tl.store(out_rows[:, None] + offs_d[None, :], out, mask=in_rows[:, None])
+
+
+@triton.jit
+def find_block(program, blocks, pairs, section):
+    """Which block of rows of which pair of batch and head a program takes: of `section` pairs, whose keys and values
+    stay in L2 together, the last and longest blocks first, so that short ones fill the tail."""
+    first = program // (blocks * section) * section
+    inside = program - first * blocks
+    pairs_here = min(section, pairs - first)
+    return blocks - 1 - inside // pairs_here, first + inside % pairs_here
+
+
+@triton.jit
+def _find_sequence(offsets_ptr, sequences, slot, BLOCK_M: tl.constexpr):
+    """Which packed sequence has a slot. Those of sequence i begin at offsets[i] // BLOCK_M + i, which leaves room for
+    all of its blocks: no lengths are summed, and how many slots there are depends on none."""
+    SEARCH: tl.constexpr = 128
+    begun = 0
+    for first in range(0, sequences, SEARCH):
+        index = first + tl.arange(0, SEARCH)
+        offset = tl.load(offsets_ptr + index, mask=index < sequences, other=0)
+        begun += tl.sum(((index < sequences) & (offset // BLOCK_M + index <= slot)).to(tl.int32), 0)
+    return begun - 1
+
+
+@triton.jit
+def _find_keys(
+    first_row,
+    queries,
+    keys,
+    window,
+    keys_per_part,
+    PACK: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    MASK: tl.constexpr,
+    IN_PARTS: tl.constexpr,
+):
+    """The keys that some rows of a block see, from the first to the last number returned, and between them those that
+    all of its rows see: multiples of BLOCK_N, but for the end."""
+    low = first_row // PACK + keys - queries
+    high = min((first_row + BLOCK_M - 1) // PACK, queries - 1) + keys - queries
+    if MASK == "full":
+        end = keys
+        whole = keys // BLOCK_N * BLOCK_N
+    else:
+        end = high + 1
+        whole = (low + 1) // BLOCK_N * BLOCK_N
+    if MASK == "window":
+        start = max(low - window + 1, 0) // BLOCK_N * BLOCK_N
+        left = min(tl.cdiv(max(high - window + 1, 0), BLOCK_N) * BLOCK_N, end)
+        whole = max(whole, left)
+    elif IN_PARTS:
+        start = tl.program_id(1) * keys_per_part
+        left = start
+        end = min(end, start + keys_per_part)
+        whole = max(start, min(whole, end))
+    else:
+        start = 0
+        left = 0
+    return start, left, whole, end
+
+
+@triton.jit
+def _row_offsets(row, first_row, stride_h, stride_s, PACK: tl.constexpr):
+    """Where rows begin, from the first head of the first row's query on; int64 only where heads take part."""
+    if PACK == 1:
+        offsets = (row - first_row) * stride_s
+    else:
+        offsets = (row // PACK - first_row // PACK) * stride_s + (row % PACK).to(tl.int64) * stride_h
+    return offsets
+
+
+@triton.jit
+def _attend(
+    q,
+    k,
+    v,
+    stride_ks,
+    stride_vs,
+    batch,
+    kv_head,
+    token,
+    keys,
+    position,
+    window,
+    scale_log2,
+    start,
+    end,
+    out,
+    row_max,
+    row_sum,
+    BLOCK_N: tl.constexpr,
+    MASK: tl.constexpr,
+    MAY_BE_EMPTY: tl.constexpr,
+    PACKED: tl.constexpr,
+    OPERANDS: tl.constexpr,
+    WARP_SPECIALIZE: tl.constexpr,
+    MASKED: tl.constexpr,
+):
+    """Take in the keys from start to end: returns sums of values weighed by 2**(score - row_max), the rows' maxima and
+    sums of weights. Where MASKED, a row may not see all keys of a block, and where MAY_BE_EMPTY none of them."""
+    HEAD_DIM: tl.constexpr = q.shape[1]
+    for first in tl.range(start, end, BLOCK_N, warp_specialize=WARP_SPECIALIZE):
+        column = first + tl.arange(0, BLOCK_N)
+        block = load_block(k, stride_ks, batch, kv_head, token, first, keys, HEAD_DIM, BLOCK_N, MASKED, OPERANDS)
+        scores = tl.dot(q, tl.trans(block), input_precision="ieee")
+        if MASKED:
+            if MASK == "full":
+                seen = (column < keys)[None, :]
+            else:
+                seen = column[None, :] <= position[:, None]
+            if MASK == "window":
+                seen &= column[None, :] > (position - window)[:, None]
+            scores = tl.where(seen, scores, float("-inf"))
+        new_max = tl.maximum(row_max, tl.max(scores, 1) * scale_log2)
+        if MASKED and MAY_BE_EMPTY:
+            shift = tl.where(new_max == float("-inf"), 0.0, new_max)
+        else:
+            shift = new_max
+        weights = tl.exp2(scores * scale_log2 - shift[:, None])
+        correction = tl.exp2(row_max - shift)
+        row_sum = row_sum * correction + tl.sum(weights, 1)
+        out = out * correction[:, None]
+        block = load_block(v, stride_vs, batch, kv_head, token, first, keys, HEAD_DIM, BLOCK_N, MASKED, OPERANDS)
+        if MASKED and PACKED and OPERANDS == "descriptors":
+            # Values of the next sequence: their weights are zero, but zero times NaN is not.
+            block = tl.where((column < keys)[:, None], block, 0.0)
+        out = tl.dot(weights.to(block.dtype), block, out, input_precision="ieee")
+        row_max = new_max
+    return out, row_max, row_sum
+
+
+@triton.jit
+def load_block(
+    source,
+    stride,
+    batch,
+    kv_head,
+    token,
+    first,
+    keys,
+    HEAD_DIM: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    MASKED: tl.constexpr,
+    OPERANDS: tl.constexpr,
+):
+    """BLOCK_N rows of a head from `first` on. Zeros beyond the last, `keys`, by the program's descriptors always, by the
+    host's where no sequence follows, by pointers where MASKED."""
+    if OPERANDS == "descriptors":
+        block = source.load([batch, kv_head, token + first, 0]).reshape(BLOCK_N, HEAD_DIM)
+    elif OPERANDS == "own_descriptors":
+        block = source.load([first, 0])
+    else:
+        offs_n = tl.arange(0, BLOCK_N)
+        rows = source + tl.cast(first, tl.int64) * stride + offs_n * stride
+        tile = rows[:, None] + tl.arange(0, HEAD_DIM)[None, :]
+        if MASKED:
+            block = tl.load(tile, mask=(offs_n < keys - first)[:, None], other=0.0)
+        else:
+            block = tl.load(tile)
+    return block

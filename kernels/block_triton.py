@@ -1,0 +1,108 @@
+"""A transformer block composed of our Triton kernels: ten launches over a prompt, and a few more for one token."""
+
+import functools
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from torch import Tensor
+
+from kernels import eager as rowwise
+from kernels.attention import attention_prefill
+from kernels.block import Step
+from kernels.constants import ARCHITECTURES, EIGHT_BIT, EIGHT_BIT_REASON
+from kernels.decode import attention_decode
+from kernels.generation import append_kernel, plan_append
+from kernels.matmul import matmul
+from kernels.plan import find_target
+from kernels.shapes import BlockSizes, BlockWeights, block_decode_sizes, block_forward_sizes, check_dtype
+from kernels.unsupported import Unsupported
+
+SUPPORTED_DTYPES = ("fp32", "bf16", "fp16")
+UNSUPPORTED_DTYPES: Mapping[str, str] = MappingProxyType(
+    {
+        "fp64": "its matmul accumulates in fp32",
+        "tf32": "fp32 attention is computed in full precision",
+        **dict.fromkeys(EIGHT_BIT, EIGHT_BIT_REASON),
+    }
+)
+SUPPORTED_ARCHITECTURES = ARCHITECTURES
+SUPPORTED_HEAD_DIMS = (64, 128)
+
+
+def prepare_forward(x: Tensor, cos: Tensor, sin: Tensor, *weights: Tensor) -> tuple[Step]:
+    """x: (batch, seq, hidden), cos, sin: (batch*seq, head_dim/2), weights: those of `BlockWeights`; head_dim 64 or 128.
+    The step returns x's shape; every kernel reads and writes its operands once."""
+    held = BlockWeights(*weights)
+    sizes = block_forward_sizes(x, cos, sin, held)
+    _check("block_forward", x, sizes)
+    call = functools.partial(_forward, x, cos, sin, held, sizes)
+    return (Step(call, sum(each.nbytes for each in (x, cos, sin, *weights))),)
+
+
+def prepare_decode(x: Tensor, cos: Tensor, sin: Tensor, *others: Tensor) -> tuple[Step]:
+    """x: (batch, hidden), cos, sin: (batch, head_dim/2), others: those of `BlockWeights` and the caches: (batch,
+    kv_heads, context, head_dim); head_dim 64 or 128. The step writes the new token's K and V at position context-1 of
+    the caches in place, and returns (batch, hidden), and what it appended to each: (batch, kv_heads, head_dim)."""
+    *weights, k_cache, v_cache = others
+    held = BlockWeights(*weights)
+    sizes = block_decode_sizes(x, cos, sin, held, k_cache, v_cache)
+    _check("block_decode", x, sizes, k_cache, v_cache)
+    appended = (k_cache[:, :, -1], v_cache[:, :, -1])
+    call = functools.partial(_decode, x, cos, sin, held, sizes, (k_cache, v_cache), appended)
+    return (Step(call, sum(each.nbytes for each in (x, cos, sin, *others))),)
+
+
+def _forward(x: Tensor, cos: Tensor, sin: Tensor, weights: BlockWeights, sizes: BlockSizes) -> Tensor:
+    rows = x.reshape(-1, sizes.hidden)
+    q, k, v = (
+        heads.unflatten(0, (sizes.batch, sizes.queries)).transpose(1, 2)
+        for heads in _project(rows, cos, sin, weights, sizes)
+    )
+    attended = attention_prefill(q, k, v).transpose(1, 2).reshape(rows.shape)
+    return _finish(rows, attended, weights).view(x.shape)
+
+
+def _decode(
+    x: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    weights: BlockWeights,
+    sizes: BlockSizes,
+    caches: tuple[Tensor, Tensor],
+    appended: tuple[Tensor, Tensor],
+) -> tuple[Tensor, ...]:
+    q, k, v = _project(x, cos, sin, weights, sizes)
+    plan_append(k, v, *caches).run()
+    return _finish(x, attention_decode(q, *caches).reshape(x.shape), weights), *appended
+
+
+def _project(
+    x: Tensor, cos: Tensor, sin: Tensor, weights: BlockWeights, sizes: BlockSizes
+) -> tuple[Tensor, Tensor, Tensor]:
+    """x: (tokens, hidden) -> Q: (tokens, heads, head_dim), K and V: (tokens, kv_heads, head_dim), Q and K turned by one
+    launch."""
+    normed = rowwise.rmsnorm(x, weights.attention_norm)
+    projected = matmul(normed, weights.qkv.t()).unflatten(1, (-1, sizes.head_dim))
+    turned, v = projected.split((sizes.heads + sizes.kv_heads, sizes.kv_heads), dim=1)
+    q, k = rowwise.rope(turned, cos, sin).split((sizes.heads, sizes.kv_heads), dim=1)
+    return q, k, v
+
+
+def _finish(x: Tensor, attended: Tensor, weights: BlockWeights) -> Tensor:
+    """x, attended: (tokens, hidden). Returns the block's output; the last sum is PyTorch's."""
+    projected = matmul(attended, weights.out.t())
+    normed, total = rowwise.add_rmsnorm(projected, x, weights.mlp_norm)
+    gate, up = matmul(normed, weights.gate_up.t()).chunk(2, dim=1)
+    return matmul(rowwise.swiglu(gate, up), weights.down.t()).add_(total)
+
+
+def _check(op: str, x: Tensor, sizes: BlockSizes, *caches: Tensor) -> None:
+    """Decline before anything is launched what one of the kernels would decline."""
+    check_dtype(op, x.dtype, SUPPORTED_DTYPES)
+    if sizes.head_dim not in SUPPORTED_HEAD_DIMS:
+        supported = ", ".join(map(str, SUPPORTED_HEAD_DIMS))
+        raise Unsupported(f"{op} does not support head_dim={sizes.head_dim}; supported: {supported}")
+    for cache in caches:
+        if cache.stride(-1) != 1:
+            raise Unsupported(f"{op}: head_dim of a cache must have stride 1, not {cache.stride(-1)}")
+    find_target(op, append_kernel, x)

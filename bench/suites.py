@@ -304,17 +304,19 @@ def _streams(size_bytes: int) -> list[Workload]:
 
 
 _WEIGHTS = (*LLAMA3_8B, LLAMA3_70B[1])
+_LARGE_WEIGHTS = (LLAMA3_8B[2], LLAMA3_70B[1])
 _NORM_SIZES = tuple(itertools.product((1, 8192), (4096, 8192, 16384)))  # rows, cols: one token, and a long prompt
 
 # What configurations of a kernel are compared on, a handful of shapes an op.
 TUNING: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
     {
         "matmul": tuple(matmuls(_WEIGHTS, (1, 16, 64, 256, 1024, 4096), BF16)),
-        "matmul_scaled": (
-            *matmuls(_WEIGHTS, (1, 16, 64, 256, 1024, 4096), FP8, op="matmul_scaled"),
-            *matmuls(_WEIGHTS, (1, 16, 64, 256, 1024, 4096), INT8, op="matmul_scaled"),
+        "matmul_scaled": tuple(
+            workload
+            for dtype in (FP8, INT8)
+            for workload in matmuls(_LARGE_WEIGHTS, (1, 16, 64, 256, 4096), dtype, op="matmul_scaled")
         ),
-        **{op: tuple(matmuls(_WEIGHTS, (1, 4, 16, 64), BF16, op=op)) for op in ("matmul_w8a16", "matmul_w4a16")},
+        **{op: tuple(matmuls(_LARGE_WEIGHTS, (1, 4, 16, 64), BF16, op=op)) for op in ("matmul_w8a16", "matmul_w4a16")},
         **{op: tuple(_sized(op, BF16, *_NORM_SIZES)) for op in ("rmsnorm", "add_rmsnorm")},
         "softmax": tuple(_sized("softmax", BF16, (4096, 4096), (4096, 32768), (1024, 131072))),
         "swiglu": tuple(_sized("swiglu", BF16, (8192, 14336))),

@@ -235,7 +235,7 @@ def _kernels_cpu(target: Target) -> list[Workload]:
     """The same families, sized for a CPU; no kernel of ours runs there."""
     return [
         *matmuls((_cpu_weight(target),), (1, 8, 64), target.dtype),
-        *quantised((_cpu_weight(target),), (1, 32)),
+        *quantised((_cpu_weight(target),), (1,)),
         *row_wise((64, 4096), target.dtype),
     ]
 

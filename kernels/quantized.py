@@ -24,7 +24,7 @@ from torch import Tensor
 
 from kernels.constants import ARCHITECTURES, EIGHT_BIT, INT4_GROUP
 from kernels.matmul_tiles import split_k_reduce_kernel
-from kernels.plan import Launch, Target, check_tile_strides, find_target, product_opcodes
+from kernels.plan import WIDE_PRODUCT_ROWS, Launch, Target, check_tile_strides, find_target, product_opcodes
 from kernels.precision import TORCH_DTYPES, dtype_name
 from kernels.shapes import MatmulSizes, check_dtype, w4a16_sizes, w8a16_sizes
 from kernels.unsupported import Unsupported
@@ -78,16 +78,16 @@ class QuantizedConfig:
         return max(1, self.num_stages - 1) * step + (x_unit if self.block_m > 8 else 0) + _BARRIER_BYTES
 
 
-# Up to 8 rows: a warp converts 32 or 64 rows of the weight, at 1.9 or 1.75 instructions for each int4 weight (2.4 or
-# 2.2 for int8) and in 80 or 160 registers. Two steps in shared memory leave room for eight or five programs on Hopper,
+# Up to 8 rows: a warp converts 32 or 64 rows of the weight, at 1.93 or 1.78 instructions for each int4 weight (2.38 or
+# 2.17 for int8) and in 80 or 190 registers. Two steps in shared memory leave room for eight or five programs on Hopper:
 # 64 KiB and more on their way, where latency x bandwidth asks for 40.
 ROWS_8 = QuantizedConfig(8, 64, 128, 2, 3)
 ROWS_8_WIDE = QuantizedConfig(8, 128, 128, 2, 3)
 # Up to 16 rows x weighs as much as 64 rows of int4, and comes from L2 again for every tile: wider tiles where there is
-# shared memory for them. Four warps multiply by WGMMA on Hopper, which takes x from shared memory: 2.0 instructions for
-# each int4 weight. Elsewhere each warp has all of x in registers, and 64 rows of the weight pay better for that than
-# 32: 2.0 to 2.3. Two warps in 200 registers keep datacenter Blackwell from waiting for its tensor memory; Ampere has
-# instructions to spare.
+# shared memory for them. Four warps multiply by WGMMA on Hopper, which takes x from shared memory, at 2.05 instructions
+# for each int4 weight. Elsewhere each warp has all of x in registers, for which 64 rows of the weight (2.0) pay better
+# than 32 (2.3): Ampere has instructions to spare, and datacenter Blackwell takes two warps, by HMMA, rather than wait
+# for its tensor memory at every group.
 ROWS_16 = QuantizedConfig(16, 128, 128, 4, 3)
 ROWS_16_BLACKWELL = QuantizedConfig(16, 128, 128, 2, 3)
 ROWS_16_SMALL_SHARED = QuantizedConfig(16, 64, 128, 2, 3)
@@ -140,12 +140,8 @@ def choose_config(m: int, n: int, k: int, *, bits: int, target: Target) -> Quant
     if bits == 4 and k // INT4_GROUP % 2:  # scales of two groups would start between two words
         tiles = tuple(replace(tile, row_bytes=_UNIT_BYTES) for tile in tiles)
     configs = [replace(tile, num_stages=stages) for tile in tiles for stages in _STAGES]
-    candidates = [
-        _choose_split(m, n, k, bits=bits, config=config, target=target)
-        for config in configs
-        if why_not(config, bits, target) is None
-    ]
-    return min(candidates, key=lambda config: _cost_bytes(m, n, k, bits=bits, config=config, target=target))
+    fitting = [config for config in configs if why_not(config, bits, target) is None]
+    return min(fitting, key=lambda config: _best_split(m, n, k, bits=bits, config=config, target=target)[0])
 
 
 def matmul_w8a16(x: Tensor, weight: Tensor, scale: Tensor, *, config: QuantizedConfig | None = None) -> Tensor:
@@ -172,11 +168,9 @@ def plan_quantized(
     where its rows are not whole words. With split-K partial sums go to an fp32 workspace and are then reduced."""
     (m, k), n = x.shape, len(weight)
     block_k = config.block_k(bits)
-    if not config.split_k:
-        config = _choose_split(m, n, k, bits=bits, config=config, target=target)
-    split_k = min(config.split_k, triton.cdiv(k, block_k))
+    split_k = config.split_k or _best_split(m, n, k, bits=bits, config=config, target=target)[1]
+    split_k = min(split_k, triton.cdiv(k, block_k))
     sums = out if split_k == 1 else torch.empty(split_k, m, n, dtype=torch.float32, device=x.device)
-    is_wide = _is_wide_product(config, target)
     product = Launch(
         kernel=quantized_matmul_kernel,
         grid=(_tiles(m, n, config), split_k),
@@ -203,7 +197,7 @@ def plan_quantized(
         num_warps=config.num_warps,
         num_stages=config.num_stages,
         config=f"{config.name}-int{bits}",
-        opcodes=product_opcodes(dtype_name(x.dtype), config.block_n if is_wide else config.block_m),
+        opcodes=product_opcodes(dtype_name(x.dtype), WIDE_PRODUCT_ROWS if _is_wide_product(config, target) else 1),
     )
     if split_k == 1:
         return (product,)
@@ -218,6 +212,12 @@ def plan_quantized(
     return (product, reduction)
 
 
+def contends(config: QuantizedConfig, dims: Mapping[str, int]) -> bool:
+    """Whether a tuner need try a configuration: not where most of a tile would be padding, or far more rows wait."""
+    rows = dims["m"]
+    return min(rows, ROWS_64.block_m) <= config.block_m <= max(ROWS_16.block_m, 2 * rows)
+
+
 def ahead_of_time(target: Target, dtype: str) -> tuple[Launch, ...]:
     """What the default configurations launch, each tile once for both widths, and the reduction."""
     launches: dict[object, Launch] = {}
@@ -225,7 +225,7 @@ def ahead_of_time(target: Target, dtype: str) -> tuple[Launch, ...]:
         for m in _AHEAD_OF_TIME_ROWS:
             config = choose_config(m, *_AHEAD_OF_TIME_WEIGHT, bits=bits, target=target)
             product, *reduction = _plan_meta(m, dtype=dtype, bits=bits, config=config, target=target)
-            launches.setdefault((bits, replace(config, split_k=0)), product)
+            launches.setdefault((bits, config), product)
             launches.update((launch.kernel, launch) for launch in reduction)
     return tuple(launches.values())
 
@@ -331,11 +331,11 @@ def quantized_matmul_kernel(
             words = _load_words(unit_base + weight_tile, in_n, offs_word[None, :] * (32 // BITS), k_left, EVEN_K)
             if BITS == 4:
                 left = _unpack_int4(words, BLOCK_N, dtype)
-                right = _arrange_for_int4(x, BLOCK_M)
+                right = _arrange_for_int4(x, BLOCK_M, dtype)
                 accumulator += tl.dot(left, right) * (scale if unit == 0 else next_scale)[:, None]
             else:
                 left = _unpack_int8(words, BLOCK_N, dtype)
-                right = _arrange_for_int8(x, BLOCK_M)
+                right = _arrange_for_int8(x, BLOCK_M, dtype)
                 accumulator = tl.dot(left, right, accumulator)
         x_base += x_step
         weight_base += UNITS * 16 * WORD_STEP
@@ -390,10 +390,15 @@ def _unpack_int4(words, BLOCK_N: tl.constexpr, dtype: tl.constexpr):
 
 
 @triton.jit
-def _arrange_for_int4(x, BLOCK_M: tl.constexpr):
-    """x: (8 * BLOCK_M, 16), pieces of 16 along k of all rows behind each other. Returns (128, BLOCK_M)."""
-    x = x.reshape(2, 2, 2, BLOCK_M, 4, 2, 2)  # h i1 i0 m t q1 q0
-    return x.permute(3, 1, 2, 6, 4, 5, 0).reshape(BLOCK_M, 128).trans()  # m i1 i0 q0 t q1 h
+def _arrange_for_int4(x, BLOCK_M: tl.constexpr, dtype: tl.constexpr):
+    """x: (8 * BLOCK_M, 16), pieces of 16 along k of all rows behind each other. Returns (128, BLOCK_M).
+
+    As int16, so that there is a bitcast between the change of shape and the product: on Hopper Triton moves a change of
+    shape into shared memory, where it may not fit the blocks of WGMMA, and stops with "Illegal shared layout".
+    """
+    x = x.to(tl.int16, bitcast=True).reshape(2, 2, 2, BLOCK_M, 4, 2, 2)  # h i1 i0 m t q1 q0
+    x = x.permute(3, 1, 2, 6, 4, 5, 0).reshape(BLOCK_M, 128)  # m i1 i0 q0 t q1 h
+    return x.trans().to(dtype, bitcast=True)
 
 
 @triton.jit
@@ -413,10 +418,11 @@ def _unpack_int8(words, BLOCK_N: tl.constexpr, dtype: tl.constexpr):
 
 
 @triton.jit
-def _arrange_for_int8(x, BLOCK_M: tl.constexpr):
+def _arrange_for_int8(x, BLOCK_M: tl.constexpr, dtype: tl.constexpr):
     """x: (8 * BLOCK_M, 8), pieces of 8 along k: every other one of all rows, then the rest. Returns (64, BLOCK_M)."""
-    x = x.reshape(2, BLOCK_M, 4, 2, 2, 2)  # q1 m t q0 h b
-    return x.permute(1, 5, 3, 2, 0, 4).reshape(BLOCK_M, 64).trans()  # m b q0 t q1 h
+    x = x.to(tl.int16, bitcast=True).reshape(2, BLOCK_M, 4, 2, 2, 2)  # q1 m t q0 h b
+    x = x.permute(1, 5, 3, 2, 0, 4).reshape(BLOCK_M, 64)  # m b q0 t q1 h
+    return x.trans().to(dtype, bitcast=True)
 
 
 def _run(
@@ -469,8 +475,8 @@ def _is_wide_product(config: QuantizedConfig, target: Target) -> bool:
 def _tiles_for(m: int, bits: int, target: Target) -> tuple[QuantizedConfig, ...]:
     """Tiles to choose from: as low as m allows."""
     family = target.architecture // 10
-    if m <= 8:
-        return (ROWS_8, ROWS_8_WIDE)
+    if m <= 8:  # a B200 brings an SM 57 int4 weights per clock: no instruction to spare
+        return (ROWS_8_WIDE,) if bits == 4 and family == 10 else (ROWS_8, ROWS_8_WIDE)
     if m <= 16:
         small = ROWS_16_SMALL_SHARED if target.shared_bytes < 128 * 1024 else ROWS_16
         return (ROWS_16_BLACKWELL if family == 10 else small,)
@@ -482,21 +488,22 @@ def _tiles_for(m: int, bits: int, target: Target) -> tuple[QuantizedConfig, ...]
 
 
 @cache
-def _choose_split(m: int, n: int, k: int, *, bits: int, config: QuantizedConfig, target: Target) -> QuantizedConfig:
-    """The configuration with the split-K that ends soonest."""
+def _best_split(m: int, n: int, k: int, *, bits: int, config: QuantizedConfig, target: Target) -> tuple[float, int]:
+    """Cost and parts of the split of the reduction that ends soonest."""
     steps = triton.cdiv(k, config.block_k(bits))
     most = max(1, min(steps // _MIN_STEPS_PER_SPLIT, _MAX_SPLIT_K))
-    candidates = (replace(config, split_k=split) for split in range(1, most + 1))
-    return min(candidates, key=lambda candidate: _cost_bytes(m, n, k, bits=bits, config=candidate, target=target))
+    return min(
+        (_cost_bytes(m, n, k, split, bits=bits, config=config, target=target), split) for split in range(1, most + 1)
+    )
 
 
-def _cost_bytes(m: int, n: int, k: int, *, bits: int, config: QuantizedConfig, target: Target) -> float:
-    """What the memory could have delivered in the time of this configuration, whose split_k is given.
+def _cost_bytes(m: int, n: int, k: int, split: int, *, bits: int, config: QuantizedConfig, target: Target) -> float:
+    """What the memory could have delivered in the time of this configuration with this split-K.
 
     Programs run in rounds of as many as the SMs hold; a round with few of them has too few bytes on their way or too
     few warps. x comes from L2 for each tile anew. A second launch reads what the first has written in fp32.
     """
-    programs = _tiles(m, n, config) * config.split_k
+    programs = _tiles(m, n, config) * split
     slots = target.sm_count * max(1, target.shared_bytes // config.shared_bytes(bits))
     full_rounds, rest = divmod(programs, slots)
     rounds = full_rounds * slots / _rate(slots / target.sm_count, config)
@@ -505,7 +512,7 @@ def _cost_bytes(m: int, n: int, k: int, *, bits: int, config: QuantizedConfig, t
     x_bytes_per_weight_byte = min(m, config.block_m) * 16 / (bits * config.block_n)
     slow_l2 = max(1.0, (1 + x_bytes_per_weight_byte) / _L2_OVER_MEMORY)
     weight_bytes = n * k * bits / 8 * triton.cdiv(m, config.block_m)
-    reduction_bytes = _REDUCTION_BYTES + 2 * config.split_k * m * n * 4 if config.split_k > 1 else 0.0
+    reduction_bytes = _REDUCTION_BYTES + 2 * split * m * n * 4 if split > 1 else 0.0
     return weight_bytes * slow_l2 * rounds / programs + reduction_bytes
 
 

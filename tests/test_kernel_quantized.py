@@ -234,6 +234,8 @@ def test_unsupported_inputs_are_refused(bits, device):
         run(x, weight[:, :-1], scale)
     with pytest.raises(ValueError, match="weight must be int"):
         run(x, weight.double(), scale)
+    with pytest.raises(ValueError, match=r"not int.* on meta"):
+        run(x, weight.to("meta"), scale)
     with pytest.raises(ValueError, match="must be contiguous, of shape"):
         run(x, weight, scale[:-1])
     with pytest.raises(ValueError, match="must be at least 1"):
@@ -259,6 +261,16 @@ def test_interpreter_refuses_bf16():
         quantized.matmul_w8a16(x, *make_weight(8, 4, 128, torch.bfloat16, x.device))
 
 
+def planned_split(m, n, k, bits, target):
+    """Programs that share a tile by default, from launches on tensors without memory."""
+    config = quantized.choose_config(m, n, k, bits=bits, target=target)
+    x, out = (torch.empty(m, length, dtype=torch.bfloat16, device="meta") for length in (k, n))
+    weight, scale = torch.empty(n, k * bits // 32, dtype=torch.int32, device="meta"), torch.empty(n, device="meta")
+    product, *reduction = quantized.plan_quantized(x, weight, scale, out, bits=bits, config=config, target=target)
+    assert len(reduction) == (product.grid[1] > 1)
+    return product.grid[1]
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("bits", BITS)
 def test_chosen_configurations_fit(architecture, bits):
@@ -268,10 +280,11 @@ def test_chosen_configurations_fit(architecture, bits):
         assert quantized.why_not(config, bits, target) is None
         assert config.block_m >= min(m, 64)
         assert config.block_m <= max(8, 2 * m)
-        assert 1 <= config.split_k <= 16
-        assert config.split_k * config.block_k(bits) <= max(k, config.block_k(bits))
-    assert quantized.choose_config(1, 4096, 4096, bits=bits, target=target).split_k > 1
-    assert quantized.choose_config(4096, 28672, 8192, bits=bits, target=target).split_k == 1
+        split_k = planned_split(m, n, k, bits, target)
+        assert 1 <= split_k <= 16
+        assert split_k * config.block_k(bits) <= max(k, config.block_k(bits))
+    assert planned_split(1, 4096, 4096, bits, target) > 1
+    assert planned_split(4096, 28672, 8192, bits, target) == 1
 
 
 def test_names_tell_configurations_apart():

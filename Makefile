@@ -7,7 +7,7 @@ TABLES := $(wildcard tables/*.parquet)
 READY := $(if $(filter .venv/bin/python,$(PYTHON)),.venv/installed)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench predict list doctor report compare sweep validate accuracy compile evidence tune test benchmark check accuracy-gate lint fmt clean
+.PHONY: help setup bench predict list doctor report compare sweep validate accuracy compile evidence tune test benchmark check compile-gate accuracy-gate lint fmt clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -40,7 +40,9 @@ test: $(READY) ## run the tests; those that need a GPU are skipped and counted w
 	@$(PYTHON) -m pytest $(ARGS)
 benchmark: $(READY) ## time the host side: predicting, loading, rendering, launching
 	@$(PYTHON) -m pytest --benchmark-enable --benchmark-only $(ARGS)
-check: lint test accuracy-gate ## what CI runs: lint, types, the tests, and expected time against tables/*.parquet if there
+check: lint test compile-gate accuracy-gate ## what CI runs: lint, types, tests, every kernel compiled as docs/kernels.md says, expected time against tables/*.parquet if there
+compile-gate: $(READY)
+	@$(PYTHON) -m kernels compile --check-docs docs/kernels.md
 accuracy-gate: $(READY)
 	@$(if $(TABLES),$(PYTHON) -m reports validate $(TABLES) --gate,echo "no measured tables in tables/: expected time was not validated against any")
 lint: $(READY) ## lint and types; changes nothing

@@ -140,6 +140,35 @@ def blocks(
     ]
 
 
+def attentions(sequences: Iterable[int], caches: Iterable[tuple[int, int]], dtype: DType) -> list[Workload]:
+    """What attention comes in beside prefill and decode, at Llama-3-8B's shape (latent attention at DeepSeek-V3's): over
+    prompts of these lengths, and over caches of these (batch, context)."""
+    heads = (32, 8, 128)  # heads, kv_heads, head_dim
+    prompts = [
+        workload
+        for seq in sequences
+        for workload in (
+            *_sized("attention_full", dtype, (1, seq, *heads)),
+            *_sized("attention_window", dtype, (1, seq, min(1024, seq), *heads)),
+            *_sized("attention_packed", dtype, (8, seq, *heads)),
+            *_sized("attention_chunk", dtype, (1, min(512, seq), seq, *heads)),
+            *_sized("attention_backward", dtype, (1, seq, *heads)),
+            *_sized("linear_backward", dtype, (seq, 4096, 4096)),
+        )
+    ]
+    tokens = [
+        workload
+        for batch, context in caches
+        for workload in (
+            *(_sized("attention_chunk", dtype, *((batch, queries, context, *heads) for queries in (1, 4, 8, 16)))),
+            *_sized("attention_decode_fp8", BF16, (batch, context, *heads)),
+            *_sized("attention_paged", dtype, *((batch, context, page, *heads) for page in (16, 64, 256))),
+            *_sized("attention_mla", dtype, (batch, context, 128, 512, 64)),
+        )
+    ]
+    return [*prompts, *tokens]
+
+
 def _model_blocks() -> list[Workload]:
     """Whole blocks of a small and of a usual model."""
     return [
@@ -185,7 +214,8 @@ GPU_SUITES: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
             *quantised(((28672, 4096), (57344, 8192)), (1, 16)),
             *quantised(((28672, 4096),), (256, 4096)),
             *row_wise((64, 8192), BF16),
-            *_model_blocks(),
+            *attentions((4096,), ((8, 8192),), BF16),
+            *blocks(LLAMA3_8B_BLOCK, (1024,), (1, 64), (8192,), BF16),
             *calibrations(BF16),  # last: what a time limit cuts off first
         ),
         "full": (
@@ -201,6 +231,7 @@ GPU_SUITES: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
             *quantised((*LLAMA3_8B, *LLAMA3_70B), (1, 4, 16, 64, 256, 1024, 4096)),
             *row_wise((1, 64, 1024, 8192, 32768), BF16),
             *_sized("softmax", BF16, (4096, 32768), (2048, 131072)),
+            *attentions((1024, 4096, 16384), ((1, 32768), (8, 8192), (64, 4096)), BF16),
             *_model_blocks(),
             *calibrations(BF16),
         ),
@@ -211,6 +242,9 @@ GPU_SUITES: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
             *quantised((LLAMA3_8B[2],), (256, 4096)),
             *row_wise((64, 8192, 32768), BF16),
             *_sized("softmax", BF16, (4096, 32768), (2048, 131072)),
+            *prefills((4096, 8192, 16384), BF16),
+            *decodes((8, 64), (8192,), BF16),
+            *attentions((4096, 16384), ((64, 8192),), BF16),
         ),
         "calibration": tuple(calibrations(BF16)),
     }
@@ -254,6 +288,7 @@ def _standard_cpu(target: Target) -> list[Workload]:
         *generations((128, 256, 512, 1024, 2048, 4096), target.dtype, heads=8),
         *matmuls((_cpu_weight(target),), (1, 32), BF16, op="matmul_w8a16"),
         *row_wise((4096,), target.dtype),
+        *attentions((256,), ((2, 512),), target.dtype),
         *blocks(SMALL_BLOCK, (64, 256), (1, 8), (1024,), target.dtype),
     ]
 
@@ -272,7 +307,7 @@ def _kernels_cpu(target: Target) -> list[Workload]:
     """The same families, sized for a CPU; no kernel of ours runs there."""
     return [
         *matmuls((_cpu_weight(target),), (1, 8, 64), target.dtype),
-        *quantised((_cpu_weight(target),), (1, 32)),
+        *quantised((_cpu_weight(target),), (1,)),
         *row_wise((64, 4096), target.dtype),
     ]
 
@@ -341,17 +376,28 @@ def _streams(size_bytes: int) -> list[Workload]:
 
 
 _WEIGHTS = (*LLAMA3_8B, LLAMA3_70B[1])
+_LARGE_WEIGHTS = (LLAMA3_8B[2], LLAMA3_70B[1])
 _NORM_SIZES = tuple(itertools.product((1, 8192), (4096, 8192, 16384)))  # rows, cols: one token, and a long prompt
+
+
+def _tuned_attentions() -> dict[str, tuple[Workload, ...]]:
+    """The variants of attention, by op."""
+    found: dict[str, list[Workload]] = {}
+    for workload in attentions((1024, 8192), ((8, 8192), (64, 4096)), BF16):
+        found.setdefault(workload.op, []).append(workload)
+    return {op: tuple(workloads) for op, workloads in found.items()}
+
 
 # What configurations of a kernel are compared on, a handful of shapes an op.
 TUNING: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
     {
         "matmul": tuple(matmuls(_WEIGHTS, (1, 16, 64, 256, 1024, 4096), BF16)),
-        "matmul_scaled": (
-            *matmuls(_WEIGHTS, (1, 16, 64, 256, 1024, 4096), FP8, op="matmul_scaled"),
-            *matmuls(_WEIGHTS, (1, 16, 64, 256, 1024, 4096), INT8, op="matmul_scaled"),
+        "matmul_scaled": tuple(
+            workload
+            for dtype in (FP8, INT8)
+            for workload in matmuls(_LARGE_WEIGHTS, (1, 16, 64, 256, 4096), dtype, op="matmul_scaled")
         ),
-        **{op: tuple(matmuls(_WEIGHTS, (1, 4, 16, 64), BF16, op=op)) for op in ("matmul_w8a16", "matmul_w4a16")},
+        **{op: tuple(matmuls(_LARGE_WEIGHTS, (1, 4, 16, 64), BF16, op=op)) for op in ("matmul_w8a16", "matmul_w4a16")},
         **{op: tuple(_sized(op, BF16, *_NORM_SIZES)) for op in ("rmsnorm", "add_rmsnorm")},
         "softmax": tuple(_sized("softmax", BF16, (4096, 4096), (4096, 32768), (1024, 131072))),
         "swiglu": tuple(_sized("swiglu", BF16, (8192, 14336))),
@@ -361,6 +407,7 @@ TUNING: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
             *prefills((1024, 8192), BF16, head_dim=64),
         ),
         "attention_decode": (*decodes((8,), (8192,), BF16), *decodes((64,), (4096,), BF16)),
+        **_tuned_attentions(),
         **{stream.op: (stream,) for stream in _streams(GIB)},
     }
 )

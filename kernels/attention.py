@@ -38,6 +38,7 @@ UNSUPPORTED_DTYPES: Mapping[str, str] = MappingProxyType(
 SUPPORTED_ARCHITECTURES = ARCHITECTURES
 SUPPORTED_HEAD_DIMS = (64, 128)  # of one query a sequence: decode and generation
 PREFILL_HEAD_DIMS = (64, 128, 256)
+SECTION_BYTES = 24e6  # of the heads that share L2: about half of an A100's (40 MB) or an H100's (50 MB)
 
 Operands = Literal["pointers", "descriptors", "own_descriptors"]
 Mask = Literal["causal", "full", "window"]
@@ -110,14 +111,15 @@ BLACKWELL_128 = AttentionConfig(128, 128, 8, 2, "descriptors", warp_specialize=T
 AMPERE_64 = AttentionConfig(128, 64, 4, 3)
 AMPERE_128 = AttentionConfig(128, 64, 8, 3)
 AMPERE_256 = AttentionConfig(64, 64, 8, 2)
+ADA_128 = AttentionConfig(128, 32, 8, 3)  # 99 KiB of shared memory
 ADA_256 = AttentionConfig(64, 32, 8, 2)
 POINTERS_256 = AttentionConfig(128, 32, 8, 2)  # Hopper and Blackwell, for strides that no descriptor takes
-# The smaller Blackwell multiplies as Ampere does, and has 99 KiB of shared memory.
+# The smaller Blackwell multiplies as Ampere does, and has Ada's shared memory.
 SMALL_SHARED_64 = AttentionConfig(128, 64, 4, 2, "descriptors")
 SMALL_SHARED_128 = AttentionConfig(128, 64, 8, 2, "descriptors")
 SMALL_SHARED_256 = AttentionConfig(64, 32, 8, 2, "descriptors")
-SMALL_SHARED_POINTERS_128 = AttentionConfig(128, 32, 8, 3)
 VECTOR = AttentionConfig(64, 16, 8, 2)  # IEEE fp32: no tensor core takes it
+VECTOR_256 = AttentionConfig(32, 16, 8, 2)
 
 CONFIGS = (
     HOPPER_64,
@@ -134,27 +136,24 @@ CONFIGS = (
     AMPERE_64,
     AMPERE_128,
     AMPERE_256,
+    ADA_128,
     ADA_256,
     POINTERS_256,
     SMALL_SHARED_64,
     SMALL_SHARED_256,
-    SMALL_SHARED_POINTERS_128,
     VECTOR,
+    VECTOR_256,
 )
 
 _AMPERE = {64: AMPERE_64, 128: AMPERE_128, 256: AMPERE_256}
-_ADA = {64: AMPERE_64, 128: AMPERE_128, 256: ADA_256}
+_ADA = {64: AMPERE_128, 128: ADA_128, 256: ADA_256}
 _HOPPER = {64: HOPPER_64, 128: HOPPER_128, 256: HOPPER_256}
 _POINTERS = {64: AMPERE_128, 128: AMPERE_128, 256: POINTERS_256}
 _BLACKWELL = {64: BLACKWELL_64, 128: BLACKWELL_128, 256: HOPPER_256}
 _SMALL_SHARED = {64: SMALL_SHARED_64, 128: SMALL_SHARED_128, 256: SMALL_SHARED_256}
-_SMALL_SHARED_POINTERS = {64: AMPERE_128, 128: SMALL_SHARED_POINTERS_128, 256: ADA_256}
 
 _SMALL_SHARED_BYTES = 128 * 1024
 _MOST_VECTOR_SCORES = 64 * 64
-_SECTION_BYTES = (
-    24e6  # keys and values of the heads that share L2: about half of an A100's (40 MB) or an H100's (50 MB)
-)
 _PROGRAMS_PER_SM = 2
 _MAX_PARTS = 64
 _MIN_KEYS_PER_PART = 256
@@ -169,13 +168,13 @@ def choose_config(
 ) -> AttentionConfig:
     """The configuration for a head dimension; `describable` says whether strides of k and v allow descriptors."""
     if dtype == "fp32":
-        return VECTOR
+        return VECTOR_256 if head_dim == 256 else VECTOR
     family = target.architecture // 10
     packed = variant.offsets is not None
     if family == 8:
         return (_ADA if target.shared_bytes < _SMALL_SHARED_BYTES else _AMPERE)[head_dim]
     if family == 12:
-        return (_SMALL_SHARED if describable else _SMALL_SHARED_POINTERS)[head_dim]
+        return (_SMALL_SHARED if describable else _ADA)[head_dim]
     if not describable or (family == 9 and packed and head_dim == 256):
         return _POINTERS[head_dim]  # packed values are masked in registers, for which 256 columns leave no room
     if family == 9:
@@ -335,6 +334,15 @@ def plan_attention(
     return attend, _plan_merge(partial_out, partial_lse, out, parts)
 
 
+def outer_strides(**tensors: Tensor) -> dict[str, int]:
+    """Strides of batch, head and token, as the kernels name them."""
+    return {
+        f"stride_{name}{dim}": tensor.stride(index)
+        for name, tensor in tensors.items()
+        for index, dim in enumerate("bhs")
+    }
+
+
 def ahead_of_time(target: Target, dtype: str) -> tuple[Launch, ...]:
     """What the default configurations launch: a prompt in each head dimension; every other variant, and strides that no
     descriptor takes, in one of them."""
@@ -410,7 +418,7 @@ def _plan_rows(
     if variant.offsets is not None:
         blocks += len(variant.offsets) - 1  # how many there are must not depend on the lengths
     pairs = batch * heads // variant.pack
-    shared_heads = max(1, int(_SECTION_BYTES / (2 * keys * head_dim * k.element_size())))
+    shared_heads = max(1, int(SECTION_BYTES / (2 * keys * head_dim * k.element_size())))
     keys_per_part = variant.keys_per_part or keys
     block = (1, 1, config.block_n, head_dim)
     sources = [Descriptor(each, block) if config.operands == "descriptors" else each for each in (k, v)]
@@ -425,7 +433,7 @@ def _plan_rows(
             "out_ptr": out,
             **({} if lse is None else {"lse_ptr": lse}),
             **({} if variant.offsets is None else {"offsets_ptr": variant.offsets}),
-            **_strides(q=q, k=k, v=v, out=out),
+            **outer_strides(q=q, k=k, v=v, out=out),
             "batch_size": batch,
             "heads": heads,
             "queries": queries,
@@ -466,7 +474,7 @@ def _plan_merge(partial_out: Tensor, partial_lse: Tensor, out: Tensor, parts: in
             "partial_out_ptr": partial_out,
             "partial_lse_ptr": partial_lse,
             "out_ptr": out,
-            **_strides(out=out),
+            **outer_strides(out=out),
             "heads": heads,
             "queries": queries,
             "rows": rows,
@@ -489,15 +497,6 @@ def _opcodes(dtype: str, config: AttentionConfig) -> dict[int, tuple[str, ...]]:
         architecture: (*product, *extra)
         for architecture, product in product_opcodes(dtype, config.block_m).items()
         if architecture >= 90 or not extra
-    }
-
-
-def _strides(**tensors: Tensor) -> dict[str, int]:
-    """Strides of batch, head and token, as the kernels name them."""
-    return {
-        f"stride_{name}{dim}": tensor.stride(index)
-        for name, tensor in tensors.items()
-        for index, dim in enumerate("bhs")
     }
 
 

@@ -1,8 +1,4 @@
-"""Gradients of causal attention in Triton: FlashAttention's backward pass, weights are computed anew on chip.
-
-Three kernels: what each row's output contributes, then the gradients of keys and values, then those of queries. Each
-program sums in registers all that it writes, so no two add to the same number, and results are the same in every run.
-"""
+"""Gradients of causal attention in Triton, FlashAttention's backward pass: which tiles serve, and the launches."""
 
 import math
 from collections.abc import Mapping
@@ -11,11 +7,14 @@ from types import MappingProxyType
 
 import torch
 import triton
-import triton.language as tl
 from torch import Tensor
 
-from kernels.attention import PREFILL_HEAD_DIMS, check_heads
-from kernels.attention_tiles import find_block, load_block
+from kernels.attention import PREFILL_HEAD_DIMS, SECTION_BYTES, check_heads, outer_strides
+from kernels.attention_backward_tiles import (
+    attention_backward_keys_kernel,
+    attention_backward_queries_kernel,
+    attention_delta_kernel,
+)
 from kernels.constants import ARCHITECTURES, EIGHT_BIT, EIGHT_BIT_REASON
 from kernels.plan import (
     Descriptor,
@@ -43,10 +42,11 @@ SUPPORTED_ARCHITECTURES = ARCHITECTURES
 
 @dataclass(frozen=True, slots=True)
 class BackwardConfig:
-    """block_staying rows of keys, or of queries, stay on chip while block_passing rows of the others pass by, which come
-    in by pointers, or where `described` by descriptors of the host."""
+    """block_keys keys stay on chip while block_passing queries at a time pass by, then block_queries queries while keys
+    do; what passes comes in by pointers, or where `described` by descriptors of the host."""
 
-    block_staying: int
+    block_keys: int
+    block_queries: int
     block_passing: int
     num_warps: int
     num_stages: int
@@ -54,16 +54,112 @@ class BackwardConfig:
 
     @property
     def name(self) -> str:
-        """What tables and records call it: 128x64-w8-s2-descriptors."""
-        tile = f"{self.block_staying}x{self.block_passing}-w{self.num_warps}-s{self.num_stages}"
+        """What tables and records call it: k128-q128-by64-w8-s2-descriptors."""
+        tile = f"k{self.block_keys}-q{self.block_queries}-by{self.block_passing}-w{self.num_warps}-s{self.num_stages}"
         return f"{tile}-descriptors" if self.described else tile
 
 
-HOPPER = BackwardConfig(128, 64, 8, 2, described=True)
-VECTOR = BackwardConfig(32, 32, 4, 1)
-CONFIGS = (HOPPER, VECTOR)
+# Sums of two gradients and two products share registers: 128 keys where the hardware multiplies out of shared memory.
+HOPPER = BackwardConfig(128, 128, 64, 8, 2, described=True)
+HOPPER_256 = BackwardConfig(32, 64, 64, 8, 2, described=True)
+BLACKWELL_128 = BackwardConfig(64, 128, 64, 8, 2, described=True)
+BLACKWELL_256 = BackwardConfig(32, 64, 32, 8, 2, described=True)
+AMPERE_64 = BackwardConfig(128, 128, 64, 8, 2)
+AMPERE_128 = BackwardConfig(64, 128, 32, 8, 2)
+AMPERE_256 = BackwardConfig(32, 64, 32, 8, 2)
+SMALL_SHARED_128 = BackwardConfig(64, 64, 32, 8, 2)
+SMALL_SHARED_256 = BackwardConfig(32, 32, 32, 8, 2)
+VECTOR = BackwardConfig(32, 32, 32, 4, 2)  # IEEE fp32: no tensor core takes it
+VECTOR_256 = BackwardConfig(32, 32, 16, 8, 2)
+
+CONFIGS = (
+    HOPPER,
+    HOPPER_256,
+    BLACKWELL_128,
+    BLACKWELL_256,
+    BackwardConfig(64, 64, 64, 4, 2, described=True),
+    BackwardConfig(128, 128, 32, 8, 3, described=True),
+    AMPERE_64,
+    AMPERE_128,
+    AMPERE_256,
+    SMALL_SHARED_128,
+    SMALL_SHARED_256,
+    VECTOR,
+    VECTOR_256,
+)
+
+_HOPPER = {64: HOPPER, 128: HOPPER, 256: HOPPER_256}
+_BLACKWELL = {64: HOPPER, 128: BLACKWELL_128, 256: BLACKWELL_256}
+_AMPERE = {64: AMPERE_64, 128: AMPERE_128, 256: AMPERE_256}
+_POINTERS = {64: AMPERE_64, 128: AMPERE_128, 256: SMALL_SHARED_256}
+_SMALL_SHARED = {64: AMPERE_64, 128: SMALL_SHARED_128, 256: SMALL_SHARED_256}
+
+_SMALL_SHARED_BYTES = 128 * 1024
+_MOST_VECTOR_SCORES = 32 * 32
 _DELTA_ROWS = 64
-_SECTION_BYTES = 24e6
+
+
+def choose_config(*, head_dim: int, dtype: str, target: Target, describable: bool = True) -> BackwardConfig:
+    """The configuration for a head dimension; `describable` says whether strides of q, k, v and grad allow
+    descriptors."""
+    if dtype == "fp32":
+        return VECTOR_256 if head_dim == 256 else VECTOR
+    family = target.architecture // 10
+    if family == 12 or (family == 8 and target.shared_bytes < _SMALL_SHARED_BYTES):
+        return (_SMALL_SHARED if family == 12 else _POINTERS)[head_dim]
+    if family == 8:
+        return _AMPERE[head_dim]
+    return ((_HOPPER if family == 9 else _BLACKWELL) if describable else _POINTERS)[head_dim]
+
+
+def why_not(config: BackwardConfig, dtype: str, target: Target) -> str | None:
+    """Why this configuration cannot serve a format on an architecture, or None where it can."""
+    if dtype == "fp32" and (
+        config.described or max(config.block_keys, config.block_queries) * config.block_passing > _MOST_VECTOR_SCORES
+    ):
+        return "IEEE fp32 is computed without tensor cores, by pointers and in blocks of at most 32 x 32"
+    if config.described and target.architecture < 90:
+        return f"sm{target.architecture} has no hardware for descriptors"
+    return None
+
+
+def contends(config: BackwardConfig, dims: Mapping[str, int]) -> bool:
+    """Whether a tuner need try a configuration: not where the sums of keys and values do not fit in registers, or leave
+    most of them empty."""
+    sums = 2 * config.block_keys * dims["head_dim"] // (32 * config.num_warps)
+    return 32 <= sums <= 128
+
+
+def attention_backward(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    grad: Tensor,
+    lse: Tensor,
+    *,
+    config: BackwardConfig | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """q, out, grad: (batch, heads, seq, head_dim), k, v: (batch, kv_heads, seq, head_dim), lse: (batch, heads, seq)
+    fp32; head_dim 64, 128 or 256 and of stride 1, other strides are free. `out` and `lse` are attention_forward's.
+    Returns the gradients of q, k and v, each laid out in memory like what it is the gradient of."""
+    op = "attention_backward"
+    sizes = backward_sizes(q, k, v, out, grad, lse)
+    check_heads(op, sizes, q, k, v, out, grad, supported=PREFILL_HEAD_DIMS)
+    check_dtype(op, q.dtype, SUPPORTED_DTYPES)
+    dtype, target = dtype_name(q.dtype), find_target(op, attention_backward_keys_kernel, q)
+    gradients = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+    check_tile_strides(op, *(tensor.stride(2) for tensor in (q, k, v, out, grad, *gradients)))
+    describable = all(is_describable(tensor) for tensor in (q, k, v, grad))
+    if config is None:
+        config = choose_config(head_dim=sizes.head_dim, dtype=dtype, target=target, describable=describable)
+    elif reason := why_not(config, dtype, target):
+        raise Unsupported(f"{op}: {config.name} is not supported: {reason}")
+    elif config.described and not describable:
+        raise Unsupported(f"{op}: {config.name} needs rows and heads that are 16 bytes or a multiple apart")
+    for launch in plan_backward(q, k, v, out, grad, lse.contiguous(), gradients, config=config):
+        launch.run()
+    return gradients
 
 
 def plan_backward(
@@ -77,322 +173,158 @@ def plan_backward(
     *,
     config: BackwardConfig,
 ) -> tuple[Launch, ...]:
-    """The launches that set `gradients` to those of q, k and v."""
-    batch, heads, seq, head_dim = q.shape
-    kv_heads = k.shape[1]
+    """The launches that set `gradients` to those of q, k and v; lse is contiguous."""
+    delta = torch.empty_like(lse)
     dq, dk, dv = gradients
-    delta = torch.empty(batch, heads, seq, dtype=torch.float32, device=q.device)
-    block = (1, 1, config.block_passing, head_dim)
-    sources = {
-        name: Descriptor(each, block) if config.described else each
-        for name, each in {"q_source": q, "grad_source": grad, "k_source": k, "v_source": v}.items()
-    }
-    section = max(1, int(_SECTION_BYTES / (2 * seq * head_dim * q.element_size())))
-    arguments = {
-        "lse_ptr": lse,
-        "delta_ptr": delta,
-        "heads": heads,
-        "seq": seq,
-        "scale": 1 / math.sqrt(head_dim),
-        **_strides(q=q, k=k, v=v, grad=grad),
-    }
-    constants = {"GROUP": heads // kv_heads, "HEAD_DIM": head_dim, "OPERANDS": "descriptors" if config.described else "pointers"}
-    label = f"{config.name} d{head_dim}"
     return (
-        Launch(
-            kernel=attention_delta_kernel,
-            grid=(triton.cdiv(seq, _DELTA_ROWS) * batch * heads,),
-            arguments={"out_ptr": out, "grad_ptr": grad, "delta_ptr": delta, "heads": heads, "seq": seq, **_strides(out=out, grad=grad)},
-            constants={"HEAD_DIM": head_dim, "BLOCK_M": _DELTA_ROWS},
-            num_warps=4,
-            config=f"{_DELTA_ROWS} d{head_dim}",
-        ),
-        Launch(
-            kernel=attention_backward_keys_kernel,
-            grid=(triton.cdiv(seq, config.block_staying) * batch * kv_heads,),
-            arguments={**arguments, "q_source": sources["q_source"], "grad_source": sources["grad_source"], "k_ptr": k, "v_ptr": v, "dk_ptr": dk, "dv_ptr": dv, **_strides(dk=dk, dv=dv), "section": min(batch * kv_heads, max(1, section * kv_heads // heads))},
-            constants={**constants, "BLOCK_N": config.block_staying, "BLOCK_M": config.block_passing},
-            num_warps=config.num_warps, num_stages=config.num_stages, config=label, opcodes=_opcodes(dtype_name(q.dtype), config),
-        ),
-        Launch(
-            kernel=attention_backward_queries_kernel,
-            grid=(triton.cdiv(seq, config.block_staying) * batch * heads,),
-            arguments={**arguments, "k_source": sources["k_source"], "v_source": sources["v_source"], "q_ptr": q, "grad_ptr": grad, "dq_ptr": dq, **_strides(dq=dq), "section": min(batch * heads, section * heads // kv_heads)},
-            constants={**constants, "BLOCK_M": config.block_staying, "BLOCK_N": config.block_passing},
-            num_warps=config.num_warps, num_stages=config.num_stages, config=label, opcodes=_opcodes(dtype_name(q.dtype), config),
-        ),
+        _plan_delta(out, grad, delta),
+        _plan_keys(q, k, v, grad, lse, delta, dk, dv, config),
+        _plan_queries(q, k, v, grad, lse, delta, dq, config),
     )
 
 
-def _opcodes(dtype, config):
-    return {}
+def ahead_of_time(target: Target, dtype: str) -> tuple[Launch, ...]:
+    """What the default configurations launch in each head dimension; the first kernel, which is small, once."""
+    launches: dict[object, Launch] = {}
+    for head_dim in PREFILL_HEAD_DIMS:
+        config = choose_config(head_dim=head_dim, dtype=dtype, target=target)
+        for launch in _plan_meta(head_dim, dtype, config):
+            name = None if launch.kernel is attention_delta_kernel else launch.config
+            launches.setdefault((launch.kernel, name), launch)
+    return tuple(launches.values())
 
 
-def _strides(**tensors: Tensor) -> dict[str, int]:
-    """Strides of batch, head and token, as the kernels name them."""
+def every_configuration(target: Target, dtype: str) -> tuple[Launch, ...]:
+    """What each configuration launches that this architecture can hold."""
+    configs = (config for config in CONFIGS if why_not(config, dtype, target) is None)
+    return tuple(launch for config in configs for launch in _plan_meta(128, dtype, config)[1:])
+
+
+def _plan_delta(out: Tensor, grad: Tensor, delta: Tensor) -> Launch:
+    batch, heads, seq, head_dim = out.shape
+    return Launch(
+        kernel=attention_delta_kernel,
+        grid=(triton.cdiv(seq, _DELTA_ROWS) * batch * heads,),
+        arguments={
+            "out_ptr": out,
+            "grad_ptr": grad,
+            "delta_ptr": delta,
+            **outer_strides(out=out, grad=grad),
+            "heads": heads,
+            "seq": seq,
+        },
+        constants={"HEAD_DIM": head_dim, "BLOCK_M": _DELTA_ROWS},
+        num_warps=4,
+        config=f"{_DELTA_ROWS} d{head_dim}",
+    )
+
+
+def _plan_keys(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    grad: Tensor,
+    lse: Tensor,
+    delta: Tensor,
+    dk: Tensor,
+    dv: Tensor,
+    config: BackwardConfig,
+) -> Launch:
+    batch, heads, seq, head_dim = q.shape
+    pairs, group = batch * k.shape[1], heads // k.shape[1]
+    return Launch(
+        kernel=attention_backward_keys_kernel,
+        grid=(triton.cdiv(seq, config.block_keys) * pairs,),
+        arguments={
+            "q_source": _passing(q, config),
+            "k_ptr": k,
+            "v_ptr": v,
+            "grad_source": _passing(grad, config),
+            "lse_ptr": lse,
+            "delta_ptr": delta,
+            "dk_ptr": dk,
+            "dv_ptr": dv,
+            **outer_strides(q=q, k=k, v=v, grad=grad, dk=dk, dv=dv),
+            "heads": heads,
+            "seq": seq,
+            "section": min(pairs, _sharing(q, group)),
+            "scale": 1 / math.sqrt(head_dim),
+        },
+        constants={
+            "GROUP": group,
+            "HEAD_DIM": head_dim,
+            "BLOCK_M": config.block_passing,
+            "BLOCK_N": config.block_keys,
+            "OPERANDS": _operands(config),
+        },
+        num_warps=config.num_warps,
+        num_stages=config.num_stages,
+        config=f"{config.name} d{head_dim}",
+        opcodes=_opcodes(dtype_name(q.dtype), config.block_keys, config),
+    )
+
+
+def _plan_queries(
+    q: Tensor, k: Tensor, v: Tensor, grad: Tensor, lse: Tensor, delta: Tensor, dq: Tensor, config: BackwardConfig
+) -> Launch:
+    batch, heads, seq, head_dim = q.shape
+    pairs, group = batch * heads, heads // k.shape[1]
+    return Launch(
+        kernel=attention_backward_queries_kernel,
+        grid=(triton.cdiv(seq, config.block_queries) * pairs,),
+        arguments={
+            "q_ptr": q,
+            "k_source": _passing(k, config),
+            "v_source": _passing(v, config),
+            "grad_ptr": grad,
+            "lse_ptr": lse,
+            "delta_ptr": delta,
+            "dq_ptr": dq,
+            **outer_strides(q=q, k=k, v=v, grad=grad, dq=dq),
+            "heads": heads,
+            "seq": seq,
+            "section": min(pairs, _sharing(k, 1) * group),
+            "scale": 1 / math.sqrt(head_dim),
+        },
+        constants={
+            "GROUP": group,
+            "HEAD_DIM": head_dim,
+            "BLOCK_M": config.block_queries,
+            "BLOCK_N": config.block_passing,
+            "OPERANDS": _operands(config),
+        },
+        num_warps=config.num_warps,
+        num_stages=config.num_stages,
+        config=f"{config.name} d{head_dim}",
+        opcodes=_opcodes(dtype_name(q.dtype), config.block_queries, config),
+    )
+
+
+def _passing(tensor: Tensor, config: BackwardConfig) -> Tensor | Descriptor:
+    return Descriptor(tensor, (1, 1, config.block_passing, tensor.shape[3])) if config.described else tensor
+
+
+def _operands(config: BackwardConfig) -> str:
+    return "descriptors" if config.described else "pointers"
+
+
+def _sharing(tensor: Tensor, heads: int) -> int:
+    """How many times `heads` heads of what passes, two tensors like this one, may share L2."""
+    return max(1, int(SECTION_BYTES / (2 * heads * tensor.shape[2] * tensor.shape[3] * tensor.element_size())))
+
+
+def _opcodes(dtype: str, rows: int, config: BackwardConfig) -> dict[int, tuple[str, ...]]:
+    """Products, and blocks by descriptor."""
     return {
-        f"stride_{name}{dim}": tensor.stride(index)
-        for name, tensor in tensors.items()
-        for index, dim in enumerate("bhs")
+        architecture: (*product, "UTMALDG") if config.described else product
+        for architecture, product in product_opcodes(dtype, rows).items()
+        if architecture >= 90 or not config.described
     }
 
 
-@triton.jit
-def attention_delta_kernel(
-    out_ptr,
-    grad_ptr,
-    delta_ptr,
-    stride_outb,
-    stride_outh,
-    stride_outs,
-    stride_gradb,
-    stride_gradh,
-    stride_grads,
-    heads,
-    seq,
-    HEAD_DIM: tl.constexpr,
-    BLOCK_M: tl.constexpr,
-):
-    """out, grad: (batch, heads, seq, HEAD_DIM), delta: (batch, heads, seq) fp32. Reads out and grad once and writes
-    delta once: the sum of out*grad in each row."""
-    blocks = tl.cdiv(seq, BLOCK_M)
-    pair = (tl.program_id(0) // blocks).to(tl.int64)
-    first = tl.program_id(0) % blocks * BLOCK_M
-    out_base = out_ptr + pair // heads * stride_outb + pair % heads * stride_outh
-    grad_base = grad_ptr + pair // heads * stride_gradb + pair % heads * stride_gradh
-    out = load_block(out_base, stride_outs, 0, 0, 0, first, seq, HEAD_DIM, BLOCK_M, MASKED=True, OPERANDS="pointers")
-    grad = load_block(grad_base, stride_grads, 0, 0, 0, first, seq, HEAD_DIM, BLOCK_M, MASKED=True, OPERANDS="pointers")
-    delta = tl.sum(out.to(tl.float32) * grad.to(tl.float32), 1)
-    offs_m = tl.arange(0, BLOCK_M)
-    tl.store(delta_ptr + pair * seq + first + offs_m, delta, mask=offs_m < seq - first)
-
-
-@triton.jit
-def attention_backward_keys_kernel(
-    q_source,
-    k_ptr,
-    v_ptr,
-    grad_source,
-    lse_ptr,
-    delta_ptr,
-    dk_ptr,
-    dv_ptr,
-    stride_qb,
-    stride_qh,
-    stride_qs,
-    stride_kb,
-    stride_kh,
-    stride_ks,
-    stride_vb,
-    stride_vh,
-    stride_vs,
-    stride_gradb,
-    stride_gradh,
-    stride_grads,
-    stride_dkb,
-    stride_dkh,
-    stride_dks,
-    stride_dvb,
-    stride_dvh,
-    stride_dvs,
-    heads,
-    seq,
-    section,
-    scale,
-    GROUP: tl.constexpr,
-    HEAD_DIM: tl.constexpr,
-    BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    OPERANDS: tl.constexpr,
-):
-    """q, grad: (batch, heads, seq, HEAD_DIM), k, v, dk, dv: (batch, heads/GROUP, seq, HEAD_DIM), lse, delta: (batch,
-    heads, seq) fp32. Reads k and v and writes dk and dv once; each block of BLOCK_N keys reads the queries and upstream
-    gradients of all heads of its group from its diagonal on, mostly from L2. `section` K/V heads share it."""
-    kv_heads = heads // GROUP
-    blocks = tl.cdiv(seq, BLOCK_N)
-    from_last, pair = find_block(tl.program_id(0), blocks, tl.num_programs(0) // blocks, section)
-    first = (blocks - 1 - from_last) * BLOCK_N  # the first keys are seen by most queries
-    batch, kv_head = pair // kv_heads, pair % kv_heads
-    batch64, kv_head64 = batch.to(tl.int64), kv_head.to(tl.int64)
-    k_base = k_ptr + batch64 * stride_kb + kv_head64 * stride_kh
-    v_base = v_ptr + batch64 * stride_vb + kv_head64 * stride_vh
-    k = load_block(k_base, stride_ks, 0, 0, 0, first, seq, HEAD_DIM, BLOCK_N, MASKED=True, OPERANDS="pointers")
-    v = load_block(v_base, stride_vs, 0, 0, 0, first, seq, HEAD_DIM, BLOCK_N, MASKED=True, OPERANDS="pointers")
-    dk = tl.zeros((BLOCK_N, HEAD_DIM), dtype=tl.float32)
-    dv = tl.zeros((BLOCK_N, HEAD_DIM), dtype=tl.float32)
-    scale_log2 = scale * 1.4426950408889634  # log2(e)
-    for head in range(kv_head * GROUP, kv_head * GROUP + GROUP):
-        row_base = (batch64 * heads + head) * seq
-        if OPERANDS == "descriptors":
-            q, grad = q_source, grad_source
-        else:
-            head64 = tl.cast(head, tl.int64)
-            q = q_source + batch64 * stride_qb + head64 * stride_qh
-            grad = grad_source + batch64 * stride_gradb + head64 * stride_gradh
-        dk, dv = _gather_keys(
-            q, k, v, grad, lse_ptr + row_base, delta_ptr + row_base, stride_qs, stride_grads, batch, head, first, seq,
-            scale_log2, dk, dv, BLOCK_M, OPERANDS,
-        )  # fmt: skip
-    dk_base = dk_ptr + batch64 * stride_dkb + kv_head64 * stride_dkh
-    dv_base = dv_ptr + batch64 * stride_dvb + kv_head64 * stride_dvh
-    _store_block(dk_base, stride_dks, first, seq, dk * scale)
-    _store_block(dv_base, stride_dvs, first, seq, dv)
-
-
-@triton.jit
-def _gather_keys(
-    q,
-    k,
-    v,
-    grad,
-    lse_ptr,
-    delta_ptr,
-    stride_qs,
-    stride_grads,
-    batch,
-    head,
-    first_key,
-    seq,
-    scale_log2,
-    dk,
-    dv,
-    BLOCK_M: tl.constexpr,
-    OPERANDS: tl.constexpr,
-):
-    """Add to dk and dv what the queries of one head contribute. Queries beyond the sequence are zeros, and so is what
-    they contribute. Everything is transposed: rows are keys. Products begin at what would be subtracted from them,
-    which takes fewer registers."""
-    BLOCK_N: tl.constexpr = k.shape[0]
-    HEAD_DIM: tl.constexpr = k.shape[1]
-    column = first_key + tl.arange(0, BLOCK_N)
-    for first in tl.range(first_key // BLOCK_M * BLOCK_M, seq, BLOCK_M):
-        row = first + tl.arange(0, BLOCK_M)
-        lse = tl.load(lse_ptr + row, mask=row < seq, other=0.0)
-        shift = tl.broadcast_to((lse * (-1.4426950408889634 / scale_log2))[None, :], (BLOCK_N, BLOCK_M))
-        queries = load_block(q, stride_qs, batch, head, 0, first, seq, HEAD_DIM, BLOCK_M, MASKED=True, OPERANDS=OPERANDS)
-        weights = tl.exp2(tl.dot(k, tl.trans(queries), shift, input_precision="ieee") * scale_log2)
-        weights = tl.where(column[:, None] <= row[None, :], weights, 0.0)
-        upstream = load_block(grad, stride_grads, batch, head, 0, first, seq, HEAD_DIM, BLOCK_M, MASKED=True, OPERANDS=OPERANDS)
-        dv = tl.dot(weights.to(upstream.dtype), upstream, dv, input_precision="ieee")
-        delta = tl.load(delta_ptr + row, mask=row < seq, other=0.0)
-        shift = tl.broadcast_to(-delta[None, :], (BLOCK_N, BLOCK_M))
-        slopes = weights * tl.dot(v, tl.trans(upstream), shift, input_precision="ieee")
-        dk = tl.dot(slopes.to(queries.dtype), queries, dk, input_precision="ieee")
-    return dk, dv
-
-
-@triton.jit
-def attention_backward_queries_kernel(
-    q_ptr,
-    k_source,
-    v_source,
-    grad_ptr,
-    lse_ptr,
-    delta_ptr,
-    dq_ptr,
-    stride_qb,
-    stride_qh,
-    stride_qs,
-    stride_kb,
-    stride_kh,
-    stride_ks,
-    stride_vb,
-    stride_vh,
-    stride_vs,
-    stride_gradb,
-    stride_gradh,
-    stride_grads,
-    stride_dqb,
-    stride_dqh,
-    stride_dqs,
-    heads,
-    seq,
-    section,
-    scale,
-    GROUP: tl.constexpr,
-    HEAD_DIM: tl.constexpr,
-    BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    OPERANDS: tl.constexpr,
-):
-    """q, grad, dq: (batch, heads, seq, HEAD_DIM), k, v: (batch, heads/GROUP, seq, HEAD_DIM), lse, delta: (batch, heads,
-    seq) fp32. Reads q, grad and a number of lse and delta a row, and writes dq once; each block of BLOCK_M queries reads
-    keys and values up to its diagonal, mostly from L2. `section` heads share it."""
-    blocks = tl.cdiv(seq, BLOCK_M)
-    block, pair = find_block(tl.program_id(0), blocks, tl.num_programs(0) // blocks, section)
-    first = block * BLOCK_M
-    batch, head = pair // heads, pair % heads
-    kv_head = head // GROUP
-    batch64, head64, kv_head64 = batch.to(tl.int64), head.to(tl.int64), kv_head.to(tl.int64)
-    q_base = q_ptr + batch64 * stride_qb + head64 * stride_qh
-    grad_base = grad_ptr + batch64 * stride_gradb + head64 * stride_gradh
-    q = load_block(q_base, stride_qs, 0, 0, 0, first, seq, HEAD_DIM, BLOCK_M, MASKED=True, OPERANDS="pointers")
-    grad = load_block(grad_base, stride_grads, 0, 0, 0, first, seq, HEAD_DIM, BLOCK_M, MASKED=True, OPERANDS="pointers")
-    row = first + tl.arange(0, BLOCK_M)
-    row_base = pair.to(tl.int64) * seq
-    lse_log2 = tl.load(lse_ptr + row_base + row, mask=row < seq, other=0.0) * 1.4426950408889634
-    delta = tl.load(delta_ptr + row_base + row, mask=row < seq, other=0.0)
-    if OPERANDS == "descriptors":
-        k, v = k_source, v_source
-    else:
-        k = k_source + batch64 * stride_kb + kv_head64 * stride_kh
-        v = v_source + batch64 * stride_vb + kv_head64 * stride_vh
-    dq = tl.zeros((BLOCK_M, HEAD_DIM), dtype=tl.float32)
-    scale_log2 = scale * 1.4426950408889634  # log2(e)
-    whole = (first + 1) // BLOCK_N * BLOCK_N
-    dq = _gather_queries(
-        q, k, v, grad, lse_log2, delta, stride_ks, stride_vs, batch, kv_head, row, 0, whole, seq, scale_log2, dq,
-        BLOCK_N, OPERANDS, MASKED=False,
-    )  # fmt: skip
-    dq = _gather_queries(
-        q, k, v, grad, lse_log2, delta, stride_ks, stride_vs, batch, kv_head, row, whole, min(first + BLOCK_M, seq), seq,
-        scale_log2, dq, BLOCK_N, OPERANDS, MASKED=True,
-    )  # fmt: skip
-    _store_block(dq_ptr + batch64 * stride_dqb + head64 * stride_dqh, stride_dqs, first, seq, dq * scale)
-
-
-@triton.jit
-def _gather_queries(
-    q,
-    k,
-    v,
-    grad,
-    lse_log2,
-    delta,
-    stride_ks,
-    stride_vs,
-    batch,
-    kv_head,
-    row,
-    start,
-    end,
-    seq,
-    scale_log2,
-    dq,
-    BLOCK_N: tl.constexpr,
-    OPERANDS: tl.constexpr,
-    MASKED: tl.constexpr,
-):
-    """Add to dq what the keys from start to end contribute."""
-    HEAD_DIM: tl.constexpr = q.shape[1]
-    for first in tl.range(start, end, BLOCK_N):
-        keys = load_block(k, stride_ks, batch, kv_head, 0, first, seq, HEAD_DIM, BLOCK_N, MASKED, OPERANDS)
-        scores = tl.dot(q, tl.trans(keys), input_precision="ieee")
-        weights = tl.exp2(scores * scale_log2 - lse_log2[:, None])
-        if MASKED:
-            column = first + tl.arange(0, BLOCK_N)
-            weights = tl.where(column[None, :] <= row[:, None], weights, 0.0)
-        values = load_block(v, stride_vs, batch, kv_head, 0, first, seq, HEAD_DIM, BLOCK_N, MASKED, OPERANDS)
-        slopes = tl.dot(grad, tl.trans(values), input_precision="ieee")
-        slopes = weights * (slopes - delta[:, None])
-        dq = tl.dot(slopes.to(keys.dtype), keys, dq, input_precision="ieee")
-    return dq
-
-
-@triton.jit
-def _store_block(base, stride, first, seq, block):
-    """Write a block of rows from `first` on, as far as the sequence goes."""
-    offs_m = tl.arange(0, block.shape[0])
-    rows = base + tl.cast(first, tl.int64) * stride + offs_m * stride
-    tile = rows[:, None] + tl.arange(0, block.shape[1])[None, :]
-    tl.store(tile, block.to(base.dtype.element_ty), mask=(offs_m < seq - first)[:, None])
+def _plan_meta(head_dim: int, dtype: str, config: BackwardConfig) -> tuple[Launch, ...]:
+    """The launches for grouped heads, on tensors without memory."""
+    q = torch.empty(2, 32, 4096, head_dim, dtype=TORCH_DTYPES[dtype], device="meta")
+    k = torch.empty(2, 8, 4096, head_dim, dtype=TORCH_DTYPES[dtype], device="meta")
+    lse = torch.empty(2, 32, 4096, dtype=torch.float32, device="meta")
+    return plan_backward(q, k, k, q, q, lse, (q, k, k), config=config)

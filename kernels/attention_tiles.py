@@ -100,11 +100,8 @@ def attention_kernel(
             k, v = k_source + k_base, v_source + v_base
 
     start, left, whole, end = _find_keys(
-        first_row, queries, keys, window, keys_per_part, PACK, BLOCK_M, BLOCK_N, MASK, IN_PARTS
+        first_row, queries, keys, window, keys_per_part, PACK, BLOCK_M, BLOCK_N, MASK, IN_PARTS, WARP_SPECIALIZE
     )
-    if WARP_SPECIALIZE:  # Triton specialises a single loop: it masks every block
-        left = end
-        whole = end
 
     row_max = tl.full((BLOCK_M,), float("-inf"), dtype=tl.float32)
     row_sum = tl.zeros((BLOCK_M,), dtype=tl.float32)
@@ -177,8 +174,9 @@ def merge_parts_kernel(
         total = total * correction + weight
         out = out * correction[:, None] + one * weight[:, None]
         largest = new_largest
-    out_rows = out_ptr + row64 // queries // heads * stride_outb + row64 // queries % heads * stride_outh
-    out_rows += row64 % queries * stride_outs
+    pair = row // queries
+    batch64, head64, query64 = (pair // heads).to(tl.int64), (pair % heads).to(tl.int64), (row % queries).to(tl.int64)
+    out_rows = out_ptr + batch64 * stride_outb + head64 * stride_outh + query64 * stride_outs
     out = (out / total[:, None]).to(out_ptr.dtype.element_ty)
     tl.store(out_rows[:, None] + offs_d[None, :], out, mask=in_rows[:, None])
 
@@ -218,6 +216,7 @@ def _find_keys(
     BLOCK_N: tl.constexpr,
     MASK: tl.constexpr,
     IN_PARTS: tl.constexpr,
+    WARP_SPECIALIZE: tl.constexpr,
 ):
     """The keys that some rows of a block see, from the first to the last number returned, and between them those that
     all of its rows see: multiples of BLOCK_N, but for the end."""
@@ -241,6 +240,9 @@ def _find_keys(
     else:
         start = 0
         left = 0
+    if WARP_SPECIALIZE:  # Triton specialises a single loop, which takes every block for one of the edge
+        left = end
+        whole = end
     return start, left, whole, end
 
 
@@ -328,8 +330,8 @@ def load_block(
     MASKED: tl.constexpr,
     OPERANDS: tl.constexpr,
 ):
-    """BLOCK_N rows of a head from `first` on. Zeros beyond the last, `keys`, by the program's descriptors always, by the
-    host's where no sequence follows, by pointers where MASKED."""
+    """BLOCK_N rows of a head from `first` on. Beyond the last of `keys` they are zeros: by the program's descriptors
+    always, by the host's where no sequence follows, by pointers where MASKED."""
     if OPERANDS == "descriptors":
         block = source.load([batch, kv_head, token + first, 0]).reshape(BLOCK_N, HEAD_DIM)
     elif OPERANDS == "own_descriptors":

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from torch import Tensor
 
-from kernels import eager as rowwise
+from kernels import rowwise
 from kernels.attention import attention_prefill
 from kernels.block import Step
 from kernels.constants import ARCHITECTURES, EIGHT_BIT, EIGHT_BIT_REASON

@@ -426,14 +426,39 @@ def list_implementations() -> tuple[Implementation, ...]:
 
 
 def _list_triton() -> tuple[Implementation, ...]:
-    from kernels import attention, block_triton, decode, generation, launch, matmul, stream  # noqa: PLC0415  (import Triton)
+    from kernels import (  # noqa: PLC0415  (import Triton)
+        attention,
+        block_triton,
+        decode,
+        generation,
+        launch,
+        matmul,
+        mla,
+        quantized,
+        rowwise,
+        stream,
+    )
 
     return (
         replace(_triton("matmul", matmul, matmul.matmul), dtypes=("fp32", "bf16", "fp16")),
         replace(_triton("matmul", matmul, matmul.matmul_tf32), dtypes=("tf32",)),
         replace(_triton("matmul_scaled", matmul, matmul.matmul_scaled), dtypes=EIGHT_BIT),
+        _triton("matmul_w8a16", quantized, quantized.matmul_w8a16),
+        _triton("matmul_w4a16", quantized, quantized.matmul_w4a16),
+        _triton("rmsnorm", rowwise, rowwise.rmsnorm),
+        _triton("add_rmsnorm", rowwise, rowwise.add_rmsnorm),
+        _triton("softmax", rowwise, rowwise.softmax),
+        _triton("swiglu", rowwise, rowwise.swiglu),
+        _triton("rope", rowwise, rowwise.rope),
         _triton("attention_prefill", attention, attention.attention_prefill),
+        _triton("attention_full", attention, attention.attention_full),
+        _triton("attention_window", attention, attention.attention_window),
+        _triton("attention_packed", attention, attention.attention_packed),
+        _triton("attention_chunk", attention, attention.attention_chunk),
         _triton("attention_decode", decode, decode.attention_decode),
+        replace(_triton("attention_decode_fp8", decode, decode.attention_decode_fp8), dtypes=HALF),
+        _triton("attention_paged", decode, decode.attention_paged),
+        _triton("attention_mla", mla, mla.attention_mla),
         replace(_triton("block_forward", block_triton, block.issue), prepare=block_triton.prepare_forward),
         replace(_triton("block_decode", block_triton, block.issue), prepare=block_triton.prepare_decode),
         _triton("generate_cached", generation, generation.generate_cached),
@@ -450,7 +475,7 @@ def _triton(op: str, module: Any, run: Callable[..., Result], name: str = "trito
     """A row for a Triton kernel, with the dtypes, architectures and configurations that its module declares."""
     dtypes = tuple(dtype for dtype in module.SUPPORTED_DTYPES if dtype != "tf32")  # tf32 has functions of its own
     takes_config = "config" in inspect.signature(run).parameters
-    configs = {each.name: each for each in getattr(module, "CONFIGS", ()) if takes_config and hasattr(each, "name")}
+    configs = {each.name: each for each in getattr(module, "CONFIGS", ()) if takes_config}
     return Implementation(
         op,
         name,

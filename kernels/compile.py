@@ -26,7 +26,16 @@ from kernels.constants import ARCHITECTURES
 from kernels.precision import TORCH_DTYPES, dtype_name
 
 # Nothing of Triton is imported here: the process that asks for a compilation may interpret, or have no Triton.
-MODULES = ("matmul", "attention", "decode", "generation", "stream", "launch")  # in the order of the table
+MODULES = (
+    "matmul",
+    "quantized",
+    "rowwise",
+    "attention",
+    "decode",
+    "generation",
+    "stream",
+    "launch",
+)  # in the order of the table
 
 _TYPICAL_SM_COUNT = 128  # near that of an A100 (108), an H100 (132) and a B200 (148)
 _ALIGNMENT = 16  # bytes of a pointer, or a factor of an integer, that Triton specialises on

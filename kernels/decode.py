@@ -60,17 +60,20 @@ class DecodeConfig:
         return f"{self.block_n}-w{self.num_warps}-s{self.num_stages}"
 
 
-# Keys and values of a block are 32 KiB in 16 bits at every head dimension, half of that in fp8 or where shared memory
-# is 99 KiB; two blocks on their way, and two to four programs an SM.
+# To 32 rows: keys and values of a block are 32 KiB in 16 bits at every head dimension, half of that in fp8 or where
+# shared memory is 99 KiB; two blocks on their way, and two to four programs an SM.
 BLOCK_128 = DecodeConfig(128, 4, 3)
 BLOCK_64 = DecodeConfig(64, 4, 3)
 BLOCK_32 = DecodeConfig(32, 4, 3)
 BLOCK_32_SMALL_SHARED = DecodeConfig(32, 4, 2)  # 99 KiB hold two programs with one block of head_dim 256
-# 64 rows and more: eight warps share the sums, and blocks are smaller, so that two programs still fit.
-MANY_ROWS = DecodeConfig(32, 8, 4)
-MANY_ROWS_SMALL_SHARED = DecodeConfig(32, 8, 3)
-MANY_ROWS_SMALL_SHARED_256 = DecodeConfig(32, 8, 2)
-MANY_ROWS_FP8 = DecodeConfig(64, 8, 2)
+# 64 rows are best shared by four warps, 128 rows by eight: more would compute the same scores twice.
+ROWS_64_AMPERE = DecodeConfig(64, 4, 2)
+ROWS_128 = DecodeConfig(64, 8, 3)
+ROWS_128_SMALL_SHARED = DecodeConfig(32, 8, 3)
+ROWS_64_FP8 = DecodeConfig(64, 8, 2)
+# At head_dim 256 registers want eight warps for 64 rows as well.
+ROWS_64_WIDE = DecodeConfig(32, 8, 4)
+ROWS_64_WIDE_SMALL_SHARED = DecodeConfig(32, 8, 2)
 VECTOR = DecodeConfig(16, 8, 3)  # IEEE fp32: no tensor core takes it
 
 CONFIGS = (
@@ -78,17 +81,15 @@ CONFIGS = (
     BLOCK_64,
     BLOCK_32,
     BLOCK_32_SMALL_SHARED,
-    MANY_ROWS,
-    MANY_ROWS_SMALL_SHARED,
-    MANY_ROWS_SMALL_SHARED_256,
-    MANY_ROWS_FP8,
+    ROWS_64_AMPERE,
+    ROWS_128,
+    ROWS_128_SMALL_SHARED,
+    ROWS_64_FP8,
+    ROWS_64_WIDE,
+    ROWS_64_WIDE_SMALL_SHARED,
     VECTOR,
-    DecodeConfig(32, 4, 5),
-    DecodeConfig(64, 4, 2),
     DecodeConfig(64, 4, 4),
-    DecodeConfig(64, 8, 3),
     DecodeConfig(128, 4, 2),
-    DecodeConfig(128, 8, 3),
 )
 
 _MIN_ROWS = 16  # of a tensor-core product
@@ -100,7 +101,8 @@ _MAX_SUMS: Mapping[str, int] = MappingProxyType(
 )
 _MAX_VECTOR_KEYS = 32
 _LARGE_SHARED_BYTES = 128 * 1024
-_WARPS_PER_SM = 16  # with 128 registers a thread
+_REGISTERS = 65536  # of an SM
+_REGISTERS_BESIDE_SUMS = 104  # of a thread, about
 _RESERVED_SHARED_BYTES = 1024  # of each program
 _MERGE_BYTES = 8e6  # what could have been read in the time of a second launch, 2 us at 4 TB/s
 _MERGE_TILE = 4096  # numbers of parts that a program of the merge holds
@@ -126,6 +128,15 @@ class Cache:
         """Most keys of a sequence."""
         return self.k.shape[2] * (1 if self.table is None else self.table.shape[1])
 
+    @property
+    def kind(self) -> str:
+        """What a launch is called beside its configuration: " page 16"; nothing for a plain cache."""
+        if self.table is not None:
+            return f" page {self.k.shape[2]}"
+        if self.scales is not None:
+            return " fp8" if self.k.dtype == torch.float8_e4m3fn else " fp8 in words"
+        return ""
+
 
 @dataclass(frozen=True, slots=True)
 class Tile:
@@ -139,23 +150,29 @@ class Tile:
 def choose_config(*, rows: int, head_dim: int, dtype: str, target: Target) -> DecodeConfig:
     """The configuration for rows of a group and its queries; `dtype` is the cache's. As many bytes on their way as
     shared memory holds for two or three programs an SM."""
-    large = target.shared_bytes >= _LARGE_SHARED_BYTES
     if dtype == "fp32":
         return VECTOR
     if rows >= WIDE_PRODUCT_ROWS:
-        return _choose_many_rows(head_dim, dtype, large=large)
-    keys = max(32, (8192 if large else 4096) // head_dim)
-    if head_dim == 256 and not large and dtype != "fp8":
-        return BLOCK_32_SMALL_SHARED
-    return {128: BLOCK_128, 64: BLOCK_64, 32: BLOCK_32}[keys]
+        return _choose_many_rows(rows, head_dim, dtype, target)
+    large = target.shared_bytes >= _LARGE_SHARED_BYTES
+    if head_dim == 256:
+        return BLOCK_32 if large or dtype == "fp8" else BLOCK_32_SMALL_SHARED
+    if head_dim == 128:
+        return BLOCK_64 if large else BLOCK_32
+    return BLOCK_128 if large else BLOCK_64
 
 
-def _choose_many_rows(head_dim: int, dtype: str, *, large: bool) -> DecodeConfig:
+def _choose_many_rows(rows: int, head_dim: int, dtype: str, target: Target) -> DecodeConfig:
+    large = target.shared_bytes >= _LARGE_SHARED_BYTES
     if dtype == "fp8":
-        return MANY_ROWS_FP8
-    if large:
-        return MANY_ROWS
-    return MANY_ROWS_SMALL_SHARED_256 if head_dim == 256 else MANY_ROWS_SMALL_SHARED
+        return ROWS_64_FP8
+    if head_dim == 256:
+        return ROWS_64_WIDE if large else ROWS_64_WIDE_SMALL_SHARED
+    if rows > WIDE_PRODUCT_ROWS:
+        return ROWS_128 if large else ROWS_128_SMALL_SHARED
+    if not large:
+        return BLOCK_32_SMALL_SHARED
+    return BLOCK_64 if target.architecture // 10 in (9, 10) else ROWS_64_AMPERE
 
 
 def why_not(config: DecodeConfig, *, rows: int, head_dim: int, dtype: str, target: Target) -> str | None:
@@ -220,8 +237,6 @@ def plan_decode(q: Tensor, cache: Cache, out: Tensor, *, splits: int, config: De
     group = heads // kv_heads
     rows = _padded(group * queries)
     attended, merge = plan_split(out, cache.capacity, cache.lengths, splits=splits)
-    kind = "" if cache.scales is None else f" {dtype_name(cache.k.dtype)} cache"
-    kind += "" if cache.table is None else f" page {cache.k.shape[2]}"
     attend = Launch(
         kernel=attention_decode_kernel,
         grid=(batch * kv_heads, splits),
@@ -251,7 +266,7 @@ def plan_decode(q: Tensor, cache: Cache, out: Tensor, *, splits: int, config: De
         },
         num_warps=config.num_warps,
         num_stages=config.num_stages,
-        config=f"{config.name} head_dim {head_dim} rows {rows}{kind}{'' if splits > 1 else ' whole'}",
+        config=f"{config.name} head_dim {head_dim} rows {rows}{cache.kind}{'' if splits == 1 else ' split'}",
         opcodes=product_opcodes(dtype_name(q.dtype), rows),
     )
     return (attend, *merge)
@@ -317,10 +332,12 @@ def choose_splits(programs: int, keys: int, *, part_bytes: int, tile: Tile, sm_c
     return _without_empty(best, blocks)
 
 
-def resident_programs(*, shared_bytes: int, num_warps: int, target: Target) -> int:
-    """Programs that share an SM, by shared memory, and by registers at 128 a thread."""
+def resident_programs(*, shared_bytes: int, sums: int, num_warps: int, target: Target) -> int:
+    """Programs that share an SM, by shared memory and by registers, of which each thread holds its part of the sums."""
     by_shared = (target.shared_bytes + _RESERVED_SHARED_BYTES) // (shared_bytes + _RESERVED_SHARED_BYTES)
-    return max(1, min(by_shared, _WARPS_PER_SM // num_warps))
+    threads = 32 * num_warps
+    by_registers = _REGISTERS // (threads * (_REGISTERS_BESIDE_SUMS + sums // threads))
+    return max(1, min(by_shared, by_registers))
 
 
 def ahead_of_time(target: Target, dtype: str) -> tuple[Launch, ...]:
@@ -442,14 +459,15 @@ def _cache_dtype(q: Tensor, cache: Cache) -> str:
 
 def _shared_bytes(config: DecodeConfig, rows: int, head_dim: int, dtype: str, target: Target) -> int:
     """Shared memory of a program: blocks on their way, queries and weights, and the conversion of fp8."""
-    # A wide product of Hopper and Blackwell reads a block where it lies, which is one more than are on their way.
-    lying = rows >= WIDE_PRODUCT_ROWS and target.architecture // 10 in (9, 10) and dtype != "fp32"
-    blocks = max(1, config.num_stages - (0 if lying else 1))
     operand_bytes = 4 if dtype == "fp32" else 2
-    converted = config.block_n * head_dim * operand_bytes if dtype == "fp8" else 0
-    return (
-        blocks * _block_bytes(config, head_dim, dtype) + rows * (head_dim + config.block_n) * operand_bytes + converted
-    )
+    blocks = max(1, config.num_stages - 1) * _block_bytes(config, head_dim, dtype)
+    operands = rows * (head_dim + config.block_n) * operand_bytes
+    if dtype == "fp8":
+        return blocks + operands + config.block_n * head_dim * operand_bytes
+    if rows >= WIDE_PRODUCT_ROWS and target.architecture // 10 in (9, 10) and dtype != "fp32":
+        # The product reads a block where it lies, which is one more, and takes the weights from registers.
+        return config.num_stages * _block_bytes(config, head_dim, dtype) + rows * head_dim * operand_bytes
+    return blocks + operands
 
 
 def _block_bytes(config: DecodeConfig, head_dim: int, dtype: str) -> int:
@@ -462,7 +480,9 @@ def _splits_of(sizes: AttentionSizes, config: DecodeConfig, dtype: str, target: 
     tile = Tile(
         config.block_n,
         _block_bytes(config, sizes.head_dim, dtype),
-        resident_programs(shared_bytes=shared_bytes, num_warps=config.num_warps, target=target),
+        resident_programs(
+            shared_bytes=shared_bytes, sums=rows * sizes.head_dim, num_warps=config.num_warps, target=target
+        ),
     )
     part_bytes = sizes.batch * sizes.heads * sizes.queries * sizes.head_dim * 4
     programs = sizes.batch * sizes.kv_heads

@@ -143,7 +143,7 @@ def store_rows(
     offs_r = tl.arange(0, ROWS)
     offs_d = tl.arange(0, WIDTH)
     if max_ptr is None:
-        out = accumulator / tl.where(length > 0, row_sum, 1.0)[:, None]  # no keys: zeros
+        out = accumulator * (1.0 / tl.where(length > 0, row_sum, 1.0))[:, None]  # no keys: zeros
         tile = offs_r[:, None] * WIDTH + offs_d[None, :]
         tl.store(out_ptr + first_row * WIDTH + tile, out.to(out_ptr.dtype.element_ty), mask=in_rows[:, None])
     else:

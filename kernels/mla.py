@@ -74,7 +74,6 @@ CONFIGS = (
     MlaConfig(64, 64, 8, 2),
 )
 
-_MOST_SUMS = 64 * 512  # that registers hold beside what a step needs
 _LARGE_SHARED_BYTES = 128 * 1024
 
 
@@ -150,7 +149,7 @@ def plan_mla(q: Tensor, cache: Tensor, out: Tensor, *, splits: int, config: MlaC
         },
         num_warps=config.num_warps,
         num_stages=config.num_stages,
-        config=f"{config.name} latent {latent} rope {rope}{'' if splits > 1 else ' whole'}",
+        config=f"{config.name} latent {latent} rope {rope}{'' if splits == 1 else ' split'}",
         opcodes=product_opcodes(dtype_name(q.dtype), config.block_h),
     )
     return (attend, *merge)
@@ -213,9 +212,9 @@ def _block_bytes(config: MlaConfig, width: int, dtype: str) -> int:
 def _splits_of(sizes: MlaSizes, config: MlaConfig, dtype: str, target: Target) -> int:
     width = sizes.latent + sizes.rope
     shared_bytes = _shared_bytes(config, width, dtype, target)
-    resident = resident_programs(shared_bytes=shared_bytes, num_warps=config.num_warps, target=target)
-    if config.block_h * sizes.latent >= _MOST_SUMS:
-        resident = 1  # by registers
+    resident = resident_programs(
+        shared_bytes=shared_bytes, sums=config.block_h * sizes.latent, num_warps=config.num_warps, target=target
+    )
     return choose_splits(
         sizes.batch * triton.cdiv(sizes.heads, config.block_h),
         sizes.context,

@@ -200,8 +200,8 @@ def attention_packed(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, precision
     out = torch.empty(q.shape, dtype=_dtype(precision), device=q.device)
     for first, last in itertools.pairwise(offsets.tolist()):
         if first < last:
-            one = (tensor[first:last].transpose(0, 1).unsqueeze(0) for tensor in (q, k, v))
-            out[first:last] = attention_prefill(*one, precision)[0].transpose(0, 1)
+            queries, keys, values = (tensor[first:last].transpose(0, 1).unsqueeze(0) for tensor in (q, k, v))
+            out[first:last] = attention_prefill(queries, keys, values, precision)[0].transpose(0, 1)
     return out
 
 
@@ -303,11 +303,11 @@ def attention_paged(q: Tensor, k: Tensor, v: Tensor, table: Tensor, lengths: Ten
         if not length:
             continue
         pages = table[batch, : -(-length // k.shape[2])].long()
-        one = (
+        keys, values = (
             cache[pages].transpose(0, 1).reshape(1, sizes.kv_heads, -1, sizes.head_dim)[:, :, :length]
             for cache in (k, v)
         )
-        out[batch] = attention_decode(q[batch : batch + 1], *one, precision)[0]
+        out[batch] = attention_decode(q[batch : batch + 1], keys, values, precision)[0]
     return out
 
 

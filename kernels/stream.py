@@ -22,6 +22,7 @@ UNSUPPORTED_DTYPES: Mapping[str, str] = MappingProxyType(
     }
 )
 SUPPORTED_ARCHITECTURES = ARCHITECTURES
+_VECTOR_BYTES = 16  # of the widest load of a thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +32,22 @@ class StreamConfig:
 
     block_bytes: int
     num_warps: int
-    programs_per_sm: int
+    programs_per_sm: int = 24  # whole rounds of the 3, 4, 6 or 8 that are resident
+
+    @property
+    def name(self) -> str:
+        """What records call it."""
+        return f"block{self.block_bytes}-w{self.num_warps}-p{self.programs_per_sm}"
 
 
-DEFAULT = StreamConfig(block_bytes=16384, num_warps=8, programs_per_sm=16)
+DEFAULT = StreamConfig(block_bytes=16384, num_warps=8)
 
-CONFIGS = (DEFAULT,)
+# Two to eight 16-byte loads of each operand per thread.
+CONFIGS = tuple(
+    StreamConfig(bytes_per_thread * 32 * num_warps, num_warps)
+    for num_warps in (4, 8, 16)
+    for bytes_per_thread in (32, 64, 128)
+)
 
 
 def choose_config(*, target: Target) -> StreamConfig:  # noqa: ARG001  (one configuration serves every target so far)
@@ -80,13 +91,14 @@ def stream_triad(a: Tensor, b: Tensor, out: Tensor, *, config: StreamConfig | No
 def plan_read(x: Tensor, partials: Tensor, *, config: StreamConfig) -> Launch:
     """The launch that leaves one sum per program in partials: (programs,)."""
     block = _block_elements(x, config)
+    lanes = min(block, config.num_warps * 32 * _VECTOR_BYTES // x.element_size())
     return Launch(
         kernel=stream_read_kernel,
         grid=(len(partials),),
         arguments={"x_ptr": x, "partials_ptr": partials, "n": len(x)},
-        constants={"BLOCK": block},
+        constants={"STEPS": block // lanes, "LANES": lanes},
         num_warps=config.num_warps,
-        config=str(block),
+        config=config.name,
     )
 
 
@@ -107,7 +119,15 @@ def plan_triad(a: Tensor, b: Tensor, out: Tensor, *, config: StreamConfig) -> La
 
 def ahead_of_time(target: Target, dtype: str) -> tuple[Launch, ...]:
     """What the default configuration launches for each stream."""
-    config = choose_config(target=target)
+    return _launches(dtype, choose_config(target=target))
+
+
+def every_configuration(target: Target, dtype: str) -> tuple[Launch, ...]:  # noqa: ARG001  (every target has the same)
+    """What each of CONFIGS launches for each stream."""
+    return tuple(launch for config in CONFIGS for launch in _launches(dtype, config))
+
+
+def _launches(dtype: str, config: StreamConfig) -> tuple[Launch, ...]:
     x = torch.empty(2**28, dtype=TORCH_DTYPES[dtype], device="meta")
     partials = torch.empty(1024, dtype=torch.float64 if dtype == "fp64" else torch.float32, device="meta")
     return (
@@ -119,15 +139,17 @@ def ahead_of_time(target: Target, dtype: str) -> tuple[Launch, ...]:
 
 
 @triton.jit
-def stream_read_kernel(x_ptr, partials_ptr, n, BLOCK: tl.constexpr):
-    """x: (n,), partials: (programs,). Reads x once, a block per program in turn; writes one sum per program."""
-    stride = tl.num_programs(0).to(tl.int64) * BLOCK
-    offsets = tl.arange(0, BLOCK)
-    total = tl.zeros((BLOCK,), dtype=partials_ptr.dtype.element_ty)
-    for start in range(tl.program_id(0).to(tl.int64) * BLOCK, n, stride):
+def stream_read_kernel(x_ptr, partials_ptr, n, STEPS: tl.constexpr, LANES: tl.constexpr):
+    """x: (n,), partials: (programs,). Reads x once, a block of STEPS*LANES per program in turn; writes one sum per
+    program. A thread adds its steps up at once: a sum for each of its lanes takes fewer registers than one for each
+    number of a block, and more programs are resident."""
+    stride = tl.num_programs(0).to(tl.int64) * (STEPS * LANES)
+    offsets = tl.arange(0, STEPS)[:, None] * LANES + tl.arange(0, LANES)[None, :]
+    totals = tl.zeros((LANES,), dtype=partials_ptr.dtype.element_ty)
+    for start in range(tl.program_id(0).to(tl.int64) * (STEPS * LANES), n, stride):
         x = tl.load(x_ptr + start + offsets, mask=start + offsets < n, other=0.0)
-        total += x.to(partials_ptr.dtype.element_ty)
-    tl.store(partials_ptr + tl.program_id(0), tl.sum(total, 0))
+        totals += tl.sum(x.to(partials_ptr.dtype.element_ty), 0)
+    tl.store(partials_ptr + tl.program_id(0), tl.sum(totals, 0))
 
 
 @triton.jit
@@ -177,7 +199,7 @@ def _plan_blocks(
         arguments={**tensors, "n": len(first)},
         constants={**constants, "BLOCK": block},
         num_warps=config.num_warps,
-        config=str(block),
+        config=config.name,
     )
 
 

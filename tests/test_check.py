@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from bench.check import check
+from bench.check import check, check_all
 from kernels import reference
 from predict.units import find_dtype
 
@@ -111,3 +111,17 @@ def test_inputs_that_give_only_zeros_are_refused():
     zeros = torch.zeros(4)
     with pytest.raises(ValueError, match="all zeros"):
         check(zeros, zeros.double(), zeros, find_dtype("fp32"))
+
+
+def test_of_several_results_the_worst_decides():
+    """The second is 1 off in one of four twos: |1| / |(2, 2, 2, 2)| = 1/4."""
+    truth = torch.full((4,), 2.0, dtype=torch.float64)
+    good, bad = truth.float(), torch.tensor([2.0, 2.0, 2.0, 3.0])
+    fp32 = find_dtype("fp32")
+    assert check_all((good, good), (truth, truth), (good, good), fp32).passed
+    for results in ((good, bad), (bad, good)):
+        found = check_all(results, (truth, truth), (good, good), fp32)
+        assert not found.passed
+        assert found.relative_error == pytest.approx(0.25)
+    with pytest.raises(ValueError, match="longer than argument 1"):
+        check_all((good,), (truth, truth), (good, good), fp32)

@@ -33,6 +33,21 @@ AWKWARD = {
     "heads": 8,
     "kv_heads": 2,
     "head_dim": 64,
+    "rows": 33,
+    "cols": 520,
+    "tokens": 33,
+    "window": 50,
+    "sequences": 3,
+    "queries": 5,
+    "page": 16,
+    "latent": 128,
+    "rope": 32,
+    "inner": 200,
+}
+DTYPES = {
+    "launch": ("fp32",),
+    "matmul_scaled": ("fp8", "int8"),
+    **dict.fromkeys(("matmul_w8a16", "matmul_w4a16", "attention_decode_fp8", "block_train"), ("bf16", "fp16")),
 }
 
 
@@ -123,19 +138,22 @@ def test_clock_power_and_throttle_are_recorded(bench):
     assert outcome.measurement.throttle is not None
 
 
-@pytest.mark.parametrize("dtype", ["bf16", "fp16", "fp32", "tf32"])
-@pytest.mark.parametrize("op", CASES)
+@pytest.mark.parametrize(
+    ("op", "dtype"), [(op, dtype) for op in CASES for dtype in DTYPES.get(op, ("bf16", "fp16", "fp32", "tf32"))]
+)
 def test_every_implementation_is_right_on_awkward_sizes_or_says_why_not(bench, op, dtype):
-    if op == "launch" and dtype != "fp32":
-        dtype = "fp32"
-    workload = make_workload(op, {name: AWKWARD.get(name, 10_006) for name in dim_names(op)}, find_dtype(dtype))
+    sizes = AWKWARD | {"k": 384} if op == "matmul_w4a16" else AWKWARD
+    workload = make_workload(op, {name: sizes.get(name, 10_006) for name in dim_names(op)}, find_dtype(dtype))
     outcomes = {name: bench.run(Job(workload, name)) for name in implementation_names(op, "cuda")}
     for name, outcome in outcomes.items():
         assert outcome.status in (Status.MEASURED, Status.THROTTLED, Status.SKIPPED), (name, outcome.reason)
         assert outcome.status is not Status.SKIPPED or outcome.reason
     measured = {name for name, outcome in outcomes.items() if outcome.status is not Status.SKIPPED}
+    if dtype == "fp8" and torch.cuda.get_device_capability() < (8, 9):
+        assert not measured  # this card has no unit for it
+        return
     assert measured
-    if dtype in ("bf16", "fp16"):
+    if dtype in ("bf16", "fp16", "fp8", "int8") and "triton" in outcomes:
         assert "triton" in measured, outcomes["triton"].reason
 
 

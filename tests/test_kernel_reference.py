@@ -122,3 +122,64 @@ def test_tf32_keeps_ten_bits_and_rounds_to_even():
 def test_unknown_precision_is_refused():
     with pytest.raises(ValueError, match="unknown precision 'fp4'"):
         reference.matmul(torch.ones(1, 1), torch.ones(1, 1), "fp4")
+
+
+def test_scaled_products_by_hand():
+    """(1*3 + 2*4) * 0.5 * 2 = 11, (1*-1 + 2*5) * 0.5 * 10 = 45: both are numbers that bf16 has."""
+    a = torch.tensor([[1, 2]], dtype=torch.int8)
+    b = torch.tensor([[3, -1], [4, 5]], dtype=torch.int8)
+    scales = torch.tensor([0.5]), torch.tensor([2.0, 10.0])
+    for precision, dtype in (("fp64", torch.float64), ("int8", torch.bfloat16)):
+        out = reference.matmul_scaled(a, b, *scales, precision=precision)
+        assert out.tolist() == [[11.0, 45.0]]
+        assert out.dtype == dtype
+    fp8 = (each.to(torch.float8_e4m3fn) for each in (a.float(), b.float()))
+    assert reference.matmul_scaled(*fp8, *scales).tolist() == [[11.0, 45.0]]
+
+
+def test_weights_of_8_bits_by_hand():
+    x = torch.tensor([[1.0, 2.0]])
+    weight, scale = torch.tensor([[3, 4], [-128, 127]], dtype=torch.int8), torch.tensor([0.5, 2.0])
+    assert reference.matmul_w8a16(x, weight, scale).tolist() == [[5.5, 252.0]]  # 1.5 + 4, -256 + 508
+
+
+@pytest.mark.parametrize(
+    ("k", "word", "shift"), [(0, 0, 0), (1, 1, 0), (16, 0, 4), (127, 15, 28), (128 + 35, 16 + 3, 8)]
+)
+def test_where_a_weight_of_4_bits_lies(k, word, shift):
+    """Weight 16i + j of a group is bits 4i.. of word j; a nibble of 8 is 0, of 15 is 7, of 0 is -8."""
+    packed = torch.full((1, 32), int("0x88888888", 16) - 2**32, dtype=torch.int32)
+    assert not reference.unpack_int4(packed).any()
+    packed[0, word] ^= torch.tensor((0xF << shift) - 2**32 if shift == 28 else 0xF << shift, dtype=torch.int32)
+    expected = torch.zeros(1, 256, dtype=torch.int8)
+    expected[0, k] = -1  # 8 with all bits turned over is 7
+    assert torch.equal(reference.unpack_int4(packed), expected)
+
+
+def test_weights_of_4_bits_are_scaled_by_their_group():
+    """All nibbles 9 are ones: 128 of them times 0.5, and 128 times 2."""
+    packed = torch.full((1, 32), int("0x99999999", 16) - 2**32, dtype=torch.int32)
+    scales = torch.tensor([[0.5, 2.0]])
+    assert reference.matmul_w4a16(torch.ones(1, 256), packed, scales).item() == 128 * 0.5 + 128 * 2
+
+
+def test_row_wise_ops_by_hand():
+    x = torch.tensor([[3.0, 4.0]])
+    root = math.sqrt(12.5 + 1e-6)  # of (9 + 16) / 2
+    assert reference.rmsnorm(x, torch.tensor([1.0, 10.0])).tolist() == [
+        [pytest.approx(3 / root), pytest.approx(40 / root)]
+    ]
+    normed, total = reference.add_rmsnorm(torch.tensor([[1.0, 1.0]]), torch.tensor([[2.0, 3.0]]), torch.ones(2))
+    assert total.tolist() == [[3.0, 4.0]]
+    assert normed.tolist() == [[pytest.approx(3 / root), pytest.approx(4 / root)]]
+    assert reference.softmax(torch.tensor([[0.0, math.log(3.0)]])).tolist() == [
+        [pytest.approx(0.25), pytest.approx(0.75)]
+    ]
+    gate, up = torch.tensor([[math.log(3.0)]]), torch.tensor([[8.0]])
+    assert reference.swiglu(gate, up).item() == pytest.approx(math.log(3.0) * 0.75 * 8)  # 1 / (1 + 1/3)
+    turned = reference.rope(torch.tensor([[[1.0, 2.0]]]), torch.tensor([[0.0]]), torch.tensor([[1.0]]))  # by 90 degrees
+    assert turned.tolist() == [[[-2.0, 1.0]]]
+
+
+def test_softmax_of_large_numbers_does_not_overflow():
+    assert reference.softmax(torch.tensor([[1e4, 1e4]])).tolist() == [[0.5, 0.5]]

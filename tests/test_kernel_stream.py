@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import pytest
@@ -8,6 +9,7 @@ from kernels.constants import FILL_VALUE
 
 pytest.importorskip("triton")
 from kernels import launch, stream
+from kernels.plan import Target
 
 DTYPES = ("fp64", "fp32", "fp16", pytest.param("bf16", marks=pytest.mark.gpu))
 TORCH = {"fp64": torch.float64, "fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -45,6 +47,43 @@ def test_a_read_of_many_blocks_loops(device):
     x = torch.randn(3001, device=device)
     total = stream.stream_read(x, config=SMALL)
     assert (total.double() - reference.stream_read(x)).abs() <= 1e-6 * x.abs().sum()
+
+
+@pytest.mark.parametrize("config", stream.CONFIGS, ids=lambda config: config.name)
+def test_every_configuration(config, device):
+    a, b = (torch.randn(40_001, device=device) for _ in range(2))
+    total = stream.stream_read(a, config=config)
+    assert (total.double() - reference.stream_read(a)).abs() <= 1e-6 * a.double().abs().sum()
+    out = torch.full_like(a, math.nan)
+    assert torch.equal(stream.stream_write(out, config=config), torch.full_like(a, FILL_VALUE))
+    assert torch.equal(stream.stream_copy(a, out, config=config), a)
+    triad = reference.stream_triad(a, b, out)
+    allowed = 2 * torch.finfo(torch.float32).eps * (a.abs() + 3 * b.abs())
+    assert ((stream.stream_triad(a, b, out, config=config).double() - triad).abs() <= allowed).all()
+
+
+def test_a_number_that_is_not_read_is_missed(device):
+    x = torch.ones(3001, dtype=torch.float64, device=device)
+    partials = torch.empty(4, dtype=torch.float64, device=device)
+    launch = stream.plan_read(x, partials, config=SMALL)
+    launch.run()
+    assert partials.sum() == 3001
+    dataclasses.replace(launch, arguments={**launch.arguments, "n": 3000}).run()
+    assert partials.sum() == 3000
+
+
+@pytest.mark.parametrize("dtype", stream.SUPPORTED_DTYPES)
+def test_configurations(dtype):
+    """4 to 64 KiB of each operand by 4 to 16 warps: two to eight 16-byte loads of a thread, 32 threads a warp."""
+    assert SMALL.name == "block256-w1-p2"
+    assert stream.DEFAULT in stream.CONFIGS
+    assert {config.block_bytes // (16 * 32 * config.num_warps) for config in stream.CONFIGS} == {2, 4, 8}
+    assert {config.block_bytes for config in stream.CONFIGS} == {4096 * 2**step for step in range(5)}
+    launches = stream.every_configuration(Target(90, 132), dtype)
+    assert len({(launch.kernel, launch.config) for launch in launches}) == len(launches) == 4 * len(stream.CONFIGS)
+    assert {launch.config for launch in launches} == {config.name for config in stream.CONFIGS}
+    defaults = stream.ahead_of_time(Target(90, 132), dtype)
+    assert [launch.config for launch in defaults] == [stream.DEFAULT.name] * 4
 
 
 def test_dot_of_halves(device):

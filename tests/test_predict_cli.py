@@ -88,13 +88,19 @@ def test_kernel_says_in_one_line_that_nothing_is_calibrated(asked, what):
 
 
 def test_every_op_predicts_on_every_gpu_that_has_its_roofs():
-    sizes = {"m": 2, "n": 64, "k": 64, "batch": 1, "seq": 4, "context": 4, "heads": 4, "kv_heads": 2, "head_dim": 64}
+    sizes = {"m": 2, "n": 64, "k": 128, "batch": 1, "seq": 4, "context": 4, "heads": 4, "kv_heads": 2, "head_dim": 64}
+    sizes |= {"rows": 2, "cols": 64, "tokens": 3, "window": 2, "sequences": 2, "queries": 2, "page": 16}
+    sizes |= {"latent": 64, "rope": 16, "inner": 128}
+    dtypes = {"matmul_scaled": "int8"}
+    dtypes |= dict.fromkeys(("matmul_w8a16", "matmul_w4a16", "attention_decode_fp8", "block_train"), "bf16")
     listing = json.loads(RUNNER.invoke(app, ["ops", "--json"]).output)
     assert listing.keys() == OPS.keys()
     for gpu in GPUS:
         for op, described in listing.items():
             dims = [f"{name}={sizes[name]}" for name in described["dims"]]
-            result = RUNNER.invoke(app, ["kernel", op, *dims, "--gpu", gpu, "--dtype", "fp64", "--explain"])
+            result = RUNNER.invoke(
+                app, ["kernel", op, *dims, "--gpu", gpu, "--dtype", dtypes.get(op, "fp64"), "--explain"]
+            )
             assert result.exit_code == 0, result.output
 
 

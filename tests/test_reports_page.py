@@ -43,7 +43,8 @@ def made_up_run(roofs=GPU_ROOFS, environment=None, *, ops=tuple(OPS)):
     cells += [(op, {"n": 2**28}, "fp32") for op in OPS if op.startswith("stream")]
     cells += [("launch", {}, "fp32")]
     cells += [(op, {"m": 16, "n": 8192, "k": 8192}, "bf16") for op in ("matmul_w8a16", "matmul_w4a16")]
-    cells += [("matmul_scaled", {"m": 16, "n": 8192, "k": 8192}, "fp8")]
+    if Resource.TENSOR_FP8 in roofs.primary:
+        cells += [("matmul_scaled", {"m": 16, "n": 8192, "k": 8192}, "fp8")]
     cells += [(op, {"rows": 8192, "cols": 4096}, "bf16") for op in ("rmsnorm", "add_rmsnorm", "softmax", "swiglu")]
     cells += [("rope", {"tokens": 8192, "heads": 32, "head_dim": 128}, "bf16")]
     cells += [(op, {**HEADS, "inner": 14336, "seq": 4096}, "bf16") for op in ("block_forward", "block_train")]

@@ -33,6 +33,44 @@ def test_fp32_matmul_runs_on_vector_units_and_tf32_on_tensor_units():
     assert list(amounts("matmul", find_dtype("tf32"), m=1, n=1, k=1).flop_by_unit) == [Resource.TENSOR_TF32]
 
 
+def test_quantised_weights_are_half_and_a_quarter_of_the_bytes():
+    # 3 x 256 activations of 2 bytes: 1536. 8 x 256 weights: 2048 of a byte with 8 scales of 2 bytes, or 1024 bytes of
+    # nibbles with a scale for each 128, 8 x 2 of them. 3 x 8 results of 2 bytes.
+    flop = {Resource.TENSOR_BF16: 2 * 3 * 8 * 256}
+    assert amounts("matmul_w8a16", m=3, n=8, k=256) == Amounts(flop, 1536 + 2048 + 16, 48, 1)
+    assert amounts("matmul_w4a16", m=3, n=8, k=256) == Amounts(flop, 1536 + 1024 + 32, 48, 1)
+    large = {"m": 1, "n": 16384, "k": 16384}
+    plain, eight, four = (amounts(op, **large).bytes for op in ("matmul", "matmul_w8a16", "matmul_w4a16"))
+    assert plain / eight == pytest.approx(2, rel=1e-3)
+    assert plain / four == pytest.approx(2 / (0.5 + 2 / 128), rel=1e-3)  # 3.88
+
+
+@pytest.mark.parametrize(("dtype", "unit"), [("fp8", Resource.TENSOR_FP8), ("int8", Resource.TENSOR_INT8)])
+def test_scaled_products_read_bytes_and_fp32_scales_and_write_bf16(dtype, unit):
+    # 3 x 16 and 8 x 16 bytes, 3 + 8 scales of 4 bytes; 3 x 8 results of 2.
+    found = amounts("matmul_scaled", find_dtype(dtype), m=3, n=8, k=16)
+    assert found == Amounts({unit: 2 * 3 * 8 * 16}, 48 + 128 + 44, 48, 1)
+
+
+def test_row_wise_ops_move_each_number_once():
+    # 10 rows of 6 columns, 2 bytes each: 120 bytes a matrix, 12 a weight.
+    unit, rows, weight = Resource.VECTOR_FP32, 120, 12
+    dims = {"rows": 10, "cols": 6}
+    assert amounts("rmsnorm", **dims) == Amounts({unit: 4 * 60}, rows + weight, rows, 1)
+    assert amounts("add_rmsnorm", **dims) == Amounts({unit: 5 * 60}, 2 * rows + weight, 2 * rows, 1)
+    assert amounts("softmax", **dims) == Amounts({unit: 4 * 60}, rows, rows, 1)
+    assert amounts("swiglu", **dims) == Amounts({unit: 4 * 60}, 2 * rows, rows, 1)
+    # 5 tokens of 3 heads of 4: 60 numbers; cosines and sines 5 x 2 each.
+    assert amounts("rope", tokens=5, heads=3, head_dim=4) == Amounts({unit: 3 * 60}, 120 + 40, 120, 1)
+
+
+def test_fusing_the_residual_saves_a_read_of_the_sum():
+    # Apart: the addition reads 2 and writes 1 matrix (a triad), the norm reads 1 and writes 1. Fused: 2 and 2.
+    rows = 2 * 1000 * 64
+    fused, norm = (amounts(op, rows=1000, cols=64).bytes for op in ("add_rmsnorm", "rmsnorm"))
+    assert 3 * rows + norm - fused == rows
+
+
 def test_causal_prefill_counts_the_half_that_is_computed():
     # 3 queries meet 1 + 2 + 3 = 6 keys; 2 heads: 12 pairs; each 4 FLOP per head_dim (QK and PV): 12*4*64.
     # Q is 3*2*64 elements, K and V 3*1*64 each, O as Q; 2 bytes each.
@@ -95,6 +133,9 @@ def test_the_id_names_op_dimensions_and_dtype():
         ("matmul", {"m": 1, "n": 1, "k": 1, "q": 1}, "no dimension 'q'; it takes m, n, k"),
         ("launch", {"n": 1}, "no dimension 'n'; it takes no dimension"),
         ("conv", {}, "unknown op 'conv'; known: matmul, "),
+        ("matmul_w4a16", {"m": 1, "n": 1, "k": 100}, "k=100 is not a multiple of 128"),
+        ("rope", {"tokens": 1, "heads": 1, "head_dim": 5}, "head_dim=5 is not a multiple of 2"),
+        ("matmul_scaled", {"m": 1, "n": 1, "k": 1}, "matmul_scaled is about fp8 and int8, not bf16"),
         (
             "attention_decode",
             {"batch": 1, "context": 1, "heads": 6, "kv_heads": 4, "head_dim": 64},
@@ -108,6 +149,8 @@ def test_bad_dimensions_are_refused_by_name(op, dims, message):
 
 
 def test_bad_sweeps_are_refused_like_single_workloads():
+    with pytest.raises(BadWorkload, match="k is not a multiple of 128 everywhere"):
+        sweep_amounts("matmul_w4a16", {"m": 1, "n": 1, "k": [128, 129]}, BF16)
     with pytest.raises(BadWorkload, match="m must be positive whole numbers, not -3"):
         sweep_amounts("matmul", {"m": [1, -3], "n": 1, "k": 1}, BF16)
     with pytest.raises(BadWorkload, match=r"needs k=\.\.\."):
@@ -123,17 +166,41 @@ sizes = st.integers(1, 512)
 
 def dims_of(op, draw):
     dims = {name: draw(sizes) for name in dim_names(op)}
+    if op == "matmul_w4a16":
+        dims["k"] *= 128
+    if op == "rope" or op.startswith("block_"):
+        dims["head_dim"] *= 2
+    if op == "attention_chunk":
+        dims["context"] += dims["queries"]
+    if op == "attention_packed":
+        dims["tokens"] += dims["sequences"]
     if "kv_heads" in dims:
         dims["heads"] = dims["kv_heads"] * draw(st.integers(1, 8))
     return dims
 
 
-@given(st.sampled_from(sorted(OPS)), st.sampled_from(["fp64", "fp32", "bf16", "int8"]), st.data())
-def test_no_amount_shrinks_when_a_dimension_grows(op, dtype, data):
+# More of these is less work: sequences that do not see each other, and larger pages in a shorter table.
+SPARING = {("attention_packed", "sequences"), ("attention_paged", "page")}
+
+
+def dtypes_of(op):
+    """The formats that an op is about."""
+    if op == "matmul_scaled":
+        return ["fp8", "int8"]
+    if op in ("matmul_w8a16", "matmul_w4a16", "attention_decode_fp8", "block_train"):
+        return ["bf16", "fp16"]
+    return ["bf16", "fp64", "fp32", "int8"]
+
+
+@given(st.sampled_from(sorted(OPS)), st.data())
+def test_no_amount_shrinks_when_a_dimension_grows(op, data):
     dims = dims_of(op, data.draw)
+    dtype = data.draw(st.sampled_from(dtypes_of(op)))
     small = make_workload(op, dims, DTYPES[dtype]).amounts
-    for name in dims:
+    for name in [name for name in dims if (op, name) not in SPARING]:
         grown = dims | {name: dims[name] * 2}
+        if (op, name) == ("attention_chunk", "queries"):
+            grown["context"] *= 2
         if "kv_heads" in dims and name == "kv_heads":
             grown["heads"] = dims["heads"] * 2
         large = make_workload(op, grown, DTYPES[dtype]).amounts
@@ -171,8 +238,9 @@ def test_amounts_add_unit_by_unit():
 @given(st.sampled_from(sorted(OPS)), st.data())
 def test_a_sweep_counts_what_single_workloads_count(op, data):
     rows = [dims_of(op, data.draw) for _ in range(3)]
-    swept = sweep_amounts(op, {name: [row[name] for row in rows] for name in dim_names(op)}, BF16)
+    dtype = DTYPES[dtypes_of(op)[0]]
+    swept = sweep_amounts(op, {name: [row[name] for row in rows] for name in dim_names(op)}, dtype)
     for i, row in enumerate(rows):
-        single = amounts(op, **row)
+        single = amounts(op, dtype, **row)
         for name in ("flop", "bytes_read", "bytes_written"):
             assert np.broadcast_to(getattr(swept, name), 3)[i] == getattr(single, name)

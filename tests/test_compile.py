@@ -40,7 +40,7 @@ def test_defaults_compile_without_spills_and_in_order():
     rows = ahead_of_time.compile_kernels((90,), dtypes=("fp32",), workers=2)
     assert [row for row in rows if row.status == "failed"] == []
     compiled = [row for row in rows if row.status == "compiled"]
-    assert {"matmul_kernel", "attention_prefill_kernel", "stream_copy_kernel", "empty_kernel"} <= {
+    assert {"matmul_kernel", "attention_kernel", "stream_copy_kernel", "empty_kernel"} <= {
         row.kernel for row in compiled
     }
     for row in compiled:
@@ -52,7 +52,7 @@ def test_defaults_compile_without_spills_and_in_order():
     copies = [row for row in compiled if row.kernel == "stream_copy_kernel"]
     assert copies[0].instructions[ahead_of_time.WIDE_LOAD] > 0
     first = {name: index for index, name in reversed(list(enumerate(row.kernel for row in rows)))}
-    assert first["matmul_kernel"] < first["attention_prefill_kernel"] < first["empty_kernel"]
+    assert first["matmul_kernel"] < first["attention_kernel"] < first["empty_kernel"]
 
 
 def test_a_missing_instruction_a_spill_and_too_much_shared_memory_fail():
@@ -63,7 +63,7 @@ import torch
 from kernels import attention, compile, matmul, plan
 q = torch.empty(1, 8, 256, 128, dtype=torch.bfloat16, device="meta")
 def build(config):
-    return attention.plan_prefill(q, q, q, q, config=attention.PrefillConfig(*config))
+    return attention.plan_attention(q, q, q, q, config=attention.AttentionConfig(*config))[0]
 def go(launch, architecture=80, default=True):
     return asdict(compile.compile_launch(launch, plan.Target(architecture, 108), "bf16", default=default))
 doctored = replace(build((64, 32, 4, 2)), opcodes={80: ("HGMMA",)})

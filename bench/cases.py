@@ -87,6 +87,11 @@ def implementation_names(op: str, device: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(row.name for row in IMPLEMENTATIONS if row.op == op and device in row.devices))
 
 
+def compiles(op: str, name: str) -> bool:
+    """Whether this implementation of `op` compiles each shape when it first comes, which takes seconds."""
+    return any(row.compiles for row in IMPLEMENTATIONS if row.op == op and row.name == name)
+
+
 def find_implementation(workload: Workload, name: str, device: str) -> Implementation:
     """The implementation called `name` for this workload; `triton@128x64-w8-s3` is `triton` held to that configuration.
 

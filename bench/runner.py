@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import store
-from bench.cases import implementation_names
+from bench.cases import compiles, implementation_names
 from bench.ceilings import faster_dtype, measured_roofs
 from bench.lab import Job, Outcome
 from bench.physics import impossibility
@@ -162,10 +162,10 @@ def suite_plan(name: str, out: Path, *, resume: bool = False, time_limit_s: floa
 
 
 def jobs_of(workloads: Iterable[Workload], device: str, *, warm: bool = False) -> tuple[Job, ...]:
-    """Every implementation that the device can run of every workload."""
-    return tuple(
-        Job(workload, name, warm) for workload in workloads for name in implementation_names(workload.op, device)
-    )
+    """Every implementation that the device can run of every workload; those that compile each shape come last, so that
+    a time limit cuts off no other row for the seconds that they take."""
+    jobs = [Job(workload, name, warm) for workload in workloads for name in implementation_names(workload.op, device)]
+    return tuple(sorted(jobs, key=lambda job: compiles(job.workload.op, job.implementation)))
 
 
 def probe_jobs(target: Target) -> tuple[Job, ...]:

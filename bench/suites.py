@@ -141,18 +141,21 @@ def blocks(
 
 
 def attentions(sequences: Iterable[int], caches: Iterable[tuple[int, int]], dtype: DType) -> list[Workload]:
-    """What attention comes in beside prefill and decode, at Llama-3-8B's shape (latent attention at DeepSeek-V3's): over
-    prompts of these lengths, and over caches of these (batch, context)."""
+    """All that attention comes in, at Llama-3-8B's shape (latent attention at DeepSeek-V3's): over prompts of these
+    lengths, and over caches of these (batch, context). Prefill, decode and matmul are what the others are held against
+    (`reports/ratios.py`)."""
     heads = (32, 8, 128)  # heads, kv_heads, head_dim
     prompts = [
         workload
         for seq in sequences
         for workload in (
+            *_sized("attention_prefill", dtype, (1, seq, *heads)),
             *_sized("attention_full", dtype, (1, seq, *heads)),
             *_sized("attention_window", dtype, (1, seq, min(1024, seq), *heads)),
             *_sized("attention_packed", dtype, (8, seq, *heads)),
             *_sized("attention_chunk", dtype, (1, min(512, seq), seq, *heads)),
             *_sized("attention_backward", dtype, (1, seq, *heads)),
+            *_sized("matmul", dtype, (seq, 4096, 4096)),
             *_sized("linear_backward", dtype, (seq, 4096, 4096)),
         )
     ]
@@ -160,6 +163,7 @@ def attentions(sequences: Iterable[int], caches: Iterable[tuple[int, int]], dtyp
         workload
         for batch, context in caches
         for workload in (
+            *_sized("attention_decode", dtype, (batch, context, *heads)),
             *(_sized("attention_chunk", dtype, *((batch, queries, context, *heads) for queries in (1, 4, 8, 16)))),
             *_sized("attention_decode_fp8", BF16, (batch, context, *heads)),
             *_sized("attention_paged", dtype, *((batch, context, page, *heads) for page in (16, 64, 256))),
@@ -169,13 +173,10 @@ def attentions(sequences: Iterable[int], caches: Iterable[tuple[int, int]], dtyp
     return [*prompts, *tokens]
 
 
-def _model_blocks() -> list[Workload]:
+def _model_blocks(sequences: Iterable[int], batches: Iterable[int], contexts: Iterable[int]) -> list[Workload]:
     """Whole blocks of a small and of a usual model."""
-    return [
-        workload
-        for model in (GPT2_SMALL_BLOCK, LLAMA3_8B_BLOCK)
-        for workload in blocks(model, (1024, 4096), (1, 8, 64), (1024, 8192), BF16)
-    ]
+    sizes = tuple(sequences), tuple(batches), tuple(contexts)
+    return [workload for model in (GPT2_SMALL_BLOCK, LLAMA3_8B_BLOCK) for workload in blocks(model, *sizes, BF16)]
 
 
 def calibrations(dtype: DType) -> list[Workload]:
@@ -214,9 +215,9 @@ GPU_SUITES: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
             *quantised(((28672, 4096), (57344, 8192)), (1, 16)),
             *quantised(((28672, 4096),), (256, 4096)),
             *row_wise((64, 8192), BF16),
-            *attentions((4096,), ((8, 8192),), BF16),
-            *blocks(LLAMA3_8B_BLOCK, (1024,), (1, 64), (8192,), BF16),
-            *calibrations(BF16),  # last: what a time limit cuts off first
+            *attentions((4096,), ((64, 4096),), BF16),
+            *_model_blocks((1024,), (1, 64), (8192,)),
+            *calibrations(BF16),  # last: a time limit cuts off nothing for them
         ),
         "full": (
             *matmuls((*GPT2_SMALL, *LLAMA3_8B, *LLAMA3_70B), ALL_BATCHES, BF16),
@@ -232,7 +233,7 @@ GPU_SUITES: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
             *row_wise((1, 64, 1024, 8192, 32768), BF16),
             *_sized("softmax", BF16, (4096, 32768), (2048, 131072)),
             *attentions((1024, 4096, 16384), ((1, 32768), (8, 8192), (64, 4096)), BF16),
-            *_model_blocks(),
+            *_model_blocks((1024, 4096), (1, 8, 64), (1024, 8192)),
             *calibrations(BF16),
         ),
         # What the kernels are judged by: each at the roof, or beside the best peer.
@@ -384,6 +385,8 @@ def _tuned_attentions() -> dict[str, tuple[Workload, ...]]:
     """The variants of attention, by op."""
     found: dict[str, list[Workload]] = {}
     for workload in attentions((1024, 8192), ((8, 8192), (64, 4096)), BF16):
+        if workload.op in ("attention_prefill", "attention_decode", "matmul", "linear_backward"):
+            continue  # those have shapes of their own, the last no configurations
         found.setdefault(workload.op, []).append(workload)
     return {op: tuple(workloads) for op, workloads in found.items()}
 

@@ -52,7 +52,8 @@ class Implementation:
     step that is checked, compiled or captured. It is called once for each set of inputs, before checking and timing,
     and is never timed; it takes dimensions by keyword where `run` does. It leaves its arguments alone, which other
     implementations are given too, and keeps a given output in its place. `package` is what is installed to have this
-    implementation, as package indices name it.
+    implementation, as package indices name it. `compiles` says that each shape is compiled when it first comes, which
+    takes seconds.
     """
 
     op: str
@@ -66,6 +67,7 @@ class Implementation:
     contends: Callable[[Any, Mapping[str, int]], bool] = _always
     prepare: Prepare | None = None
     package: str = "torch"
+    compiles: bool = False
 
 
 _EAGER = (
@@ -249,7 +251,7 @@ _BLOCK = (
 )
 
 _COMPILED_BLOCK = tuple(
-    Implementation(op, "torch_compile", run, getattr(reference, op), dtypes, CUDA, prepare=prepare)
+    Implementation(op, "torch_compile", run, getattr(reference, op), dtypes, CUDA, prepare=prepare, compiles=True)
     for op, run, prepare, dtypes in (
         ("block_forward", block.issue, block.compile_forward, FLOATS),
         ("block_decode", block.issue, block.compile_decode, FLOATS),
@@ -268,7 +270,7 @@ _TINYGEMM = Implementation(
 )
 
 _COMPILED = tuple(
-    Implementation(op, "torch_compile", run, getattr(reference, op), dtypes, CUDA)
+    Implementation(op, "torch_compile", run, getattr(reference, op), dtypes, CUDA, compiles=True)
     for op, run, dtypes in (
         ("matmul_scaled", peers.compiled_scaled_int8, ("int8",)),
         ("matmul_w8a16", peers.compiled_w8a16, HALF),
@@ -281,7 +283,7 @@ _COMPILED = tuple(
 )
 
 _COMPILED_ATTENTION = tuple(
-    Implementation(op, name, run, getattr(reference, op), dtypes, CUDA)
+    Implementation(op, name, run, getattr(reference, op), dtypes, CUDA, compiles=True)
     for op, name, run, dtypes in (
         ("attention_prefill", "torch_compile", attention_peers.compiled_prefill, TO_FP32),
         ("attention_full", "torch_compile", attention_peers.compiled_full, TO_FP32),
@@ -352,7 +354,12 @@ def _flash(name: str, package: str, library: attention_peers.FlashAttention) -> 
                 functools.partial(of(attention_peers.flash), causal=op != "attention_full"),
                 functools.partial(attention_peers.prepare_flash, op=op),
             )
-            for op in ("attention_prefill", "attention_full", "attention_chunk")
+            for op in ("attention_prefill", "attention_full")
+        ),
+        (
+            "attention_chunk",
+            of(attention_peers.flash_chunk),
+            functools.partial(attention_peers.prepare_flash, op="attention_chunk"),
         ),
         ("attention_window", of(attention_peers.flash_window), attention_peers.prepare_flash_window),
         ("attention_packed", of(attention_peers.flash_packed), attention_peers.prepare_flash_packed),
@@ -379,8 +386,17 @@ _FLASH_3_MLA = Implementation(
 
 _FLASHINFER_CALLS: tuple[tuple[str, str, Callable[..., Result], Prepare], ...] = (
     *(
-        (op, "flashinfer", flashinfer_peers.prefill, functools.partial(flashinfer_peers.prepare_prefill, op=op))
-        for op in ("attention_prefill", "attention_chunk")
+        (
+            op,
+            name,
+            flashinfer_peers.prefill,
+            functools.partial(flashinfer_peers.prepare_prefill, op=op, backend=backend),
+        )
+        for op, name, backend in (
+            ("attention_prefill", "flashinfer", "auto"),
+            ("attention_chunk", "flashinfer", "auto"),
+            ("attention_chunk", "flashinfer_fa2", "fa2"),
+        )
     ),
     ("attention_full", "flashinfer", flashinfer_peers.prefill, flashinfer_peers.prepare_full),
     ("attention_window", "flashinfer", flashinfer_peers.prefill_window, flashinfer_peers.prepare_window),
@@ -428,6 +444,7 @@ def list_implementations() -> tuple[Implementation, ...]:
 def _list_triton() -> tuple[Implementation, ...]:
     from kernels import (  # noqa: PLC0415  (import Triton)
         attention,
+        attention_backward,
         block_triton,
         decode,
         generation,
@@ -455,6 +472,7 @@ def _list_triton() -> tuple[Implementation, ...]:
         _triton("attention_window", attention, attention.attention_window),
         _triton("attention_packed", attention, attention.attention_packed),
         _triton("attention_chunk", attention, attention.attention_chunk),
+        _triton("attention_backward", attention_backward, attention_backward.attention_backward),
         _triton("attention_decode", decode, decode.attention_decode),
         replace(_triton("attention_decode_fp8", decode, decode.attention_decode_fp8), dtypes=HALF),
         _triton("attention_paged", decode, decode.attention_paged),

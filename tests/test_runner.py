@@ -11,11 +11,11 @@ from bench.cases import CASES, IMPLEMENTATIONS, implementation_names, make_input
 from bench.lab import Job, Lab, Outcome
 from bench.measure import Budget
 from bench.record import Measurement, Status
-from bench.runner import Runner, probe_jobs, suite_plan, target_of
+from bench.runner import Runner, jobs_of, probe_jobs, suite_plan, target_of
 from bench.suites import suite
 from bench.worker import InProcessBench
 from kernels import reference
-from kernels.catalog import Implementation
+from kernels.catalog import HAS_TRITON, Implementation
 from kernels.unsupported import Unsupported
 from predict.errors import BadRun
 from predict.gpus import GPUS
@@ -204,6 +204,16 @@ def add_implementation(monkeypatch, name, run, *, meaning=reference.matmul):
     """A further way to multiply matrices, for the time of a test."""
     row = Implementation("matmul", name, run, meaning)
     monkeypatch.setattr("bench.cases.IMPLEMENTATIONS", (*IMPLEMENTATIONS, row))
+
+
+@pytest.mark.skipif(not HAS_TRITON, reason="torch.compile has rows where Triton is")
+def test_what_compiles_each_shape_comes_last():
+    jobs = jobs_of(suite("smoke", target_of(make_environment(), {})), "cuda")
+    slow = [job.implementation in ("torch_compile", "flex") for job in jobs]
+    assert slow == sorted(slow)
+    assert any(slow)
+    quick = [job.workload.id for job, late in zip(jobs, slow, strict=True) if not late]
+    assert [*dict.fromkeys(quick)] == [each.id for each in suite("smoke", target_of(make_environment(), {}))]
 
 
 def test_a_wrong_kernel_is_recorded_as_incorrect_and_never_timed(monkeypatch):

@@ -11,7 +11,8 @@ from predict.gpus import GPUS
 from predict.probes import PROBES, probe_workloads
 from predict.resources import WRITTEN_SHARE, Ceiling, Resource
 from predict.roofline import predict
-from predict.workloads import OPS
+from predict.workloads import OPS, make_workload
+from reports.ratios import RULES
 
 H200 = Target("cuda", 143771 * 2**20, 60 * 2**20, BF16)
 CPU_ROOFS = {
@@ -66,15 +67,18 @@ def test_the_kernels_suite_streams_weights_over_four_times_the_l2_cache():
 
 
 def test_long_suites_hold_whole_steps_of_two_models():
-    for name in ("standard", "full"):
+    sizes = {
+        "standard": ([1024], [(1, 8192), (64, 8192)]),
+        "full": ([1024, 4096], [*itertools.product((1, 8, 64), (1024, 8192))]),
+    }
+    for name, (prompts, caches) in sizes.items():
         steps = [workload for workload in suite(name, H200) if workload.op.startswith("block_")]
         for heads, head_dim, inner in ((12, 64, 3072), (32, 128, 14336)):
             dims = [(each.op, each.dims) for each in steps if each.dims["inner"] == inner]
             assert {(each["heads"], each["head_dim"]) for _, each in dims} == {(heads, head_dim)}
             for op in ("block_forward", "block_train"):
-                assert [each["seq"] for found, each in dims if found == op] == [1024, 4096]
-            cached = [(each["batch"], each["context"]) for found, each in dims if found == "block_decode"]
-            assert cached == list(itertools.product((1, 8, 64), (1024, 8192)))
+                assert [each["seq"] for found, each in dims if found == op] == prompts
+            assert [(each["batch"], each["context"]) for found, each in dims if found == "block_decode"] == caches
     small = [each for each in suite("standard", dataclasses.replace(CPU, roofs=None)) if each.op.startswith("block_")]
     assert {each.op for each in small} == {"block_forward", "block_decode", "block_train"}
     assert {each.dtype.name for each in small if each.op == "block_train"} == {"bf16"}
@@ -91,7 +95,7 @@ def test_every_op_has_a_case_and_every_case_an_op():
     for op in CASES:
         for device in ("cpu", "cuda"):
             assert implementation_names(op, device), (op, device)
-        if op not in ("block_train", "linear_backward", "attention_backward"):  # training is PyTorch's
+        if op not in ("block_train", "linear_backward"):  # training is PyTorch's
             assert ("triton" in implementation_names(op, "cuda")) == HAS_TRITON
         assert "triton" not in implementation_names(op, "cpu")
 
@@ -172,3 +176,17 @@ def test_the_l2_probe_fits_in_half_the_cache():
 def test_an_unknown_suite_lists_the_known_ones():
     with pytest.raises(BadRun, match="no suite 'huge'; known: smoke, quick, standard, full, kernels, calibration"):
         suite("huge", H200)
+
+
+@pytest.mark.parametrize("name", ["standard", "full", "kernels"])
+def test_every_rule_of_thumb_finds_both_of_its_rows(name):
+    """What the bars of the kernels are read from; whole steps and generation are not what kernels are judged by."""
+    workloads = {each.id: each for each in suite(name, H200)}
+
+    def has_base(rule, each):
+        base = rule.base(each.dims) if each.op == rule.op else None
+        return base is not None and make_workload(*base, each.dtype).id in workloads
+
+    for rule in RULES:
+        found = any(has_base(rule, each) for each in workloads.values())
+        assert found or (name == "kernels" and rule.op in ("block_train", "generate_uncached")), rule.name

@@ -13,7 +13,9 @@ from predict.units import duration, percent
 from reports.load import Loaded, dims_text, groups_of, to_frame
 from reports.peers import against_peers, standings
 from reports.plots import DRAWINGS, NothingToDraw, cache_ratios, cache_rows, ridge_batch, to_png
+from reports.ratios import RULES, SCORES, SCORES_SAY, Ratio, ratios
 from reports.tables import (
+    RULE_TITLES,
     STANDING_TITLES,
     clock_text,
     expected_lines,
@@ -23,6 +25,8 @@ from reports.tables import (
     op_tables,
     peer_tables,
     roof_rows,
+    rule_rows,
+    signed_percent,
     standing_rows,
     times,
     unstable,
@@ -87,7 +91,7 @@ def template(name: str) -> jinja2.Template:
 
 def render(loaded: Loaded, frame: pd.DataFrame, shown: tuple[Shown, ...]) -> str:
     """The text of report.md."""
-    rows = against_peers(frame)
+    rows, rules = against_peers(frame), ratios(frame, loaded.roofs.primary)
     return template("report.md.jinja").render(
         loaded=loaded,
         loud=loud_lines(loaded),
@@ -101,6 +105,10 @@ def render(loaded: Loaded, frame: pd.DataFrame, shown: tuple[Shown, ...]) -> str
         standing_titles=STANDING_TITLES,
         standings=standing_rows(standings(rows)),
         peer_tables=peer_tables(rows),
+        rule_titles=RULE_TITLES,
+        rules=rule_rows(rules),
+        rules_say=rules_say(rules),
+        broken=broken_rules(rules),
         shown=shown,
         failures=failures(frame),
         methods=method_lines(frame),
@@ -119,6 +127,30 @@ def story(frame: pd.DataFrame, roofs: RoofSet) -> tuple[str, ...]:
         _parity_story(measured),
     ]
     return tuple(sentence for sentence in sentences if sentence)
+
+
+def rules_say(found: tuple[Ratio, ...]) -> tuple[tuple[str, str], ...]:
+    """The rules that the run has rows for, each in words."""
+    words = {**{rule.name: rule.says for rule in RULES}, SCORES: SCORES_SAY}
+    return tuple((name, words[name]) for name in dict.fromkeys(each.rule for each in found))
+
+
+def broken_rules(found: tuple[Ratio, ...]) -> tuple[tuple[str, ...], ...]:
+    """Each ratio that is further off than its rule allows: rule, workload, implementation, what it was held against,
+    measured, predicted, off."""
+    return tuple(
+        (
+            f"{each.rule} ({each.of})",
+            each.workload,
+            each.implementation,
+            each.base,
+            times(each.measured),
+            times(each.predicted),
+            signed_percent(each.off),
+        )
+        for each in found
+        if not each.holds
+    )
 
 
 def method_lines(frame: pd.DataFrame) -> tuple[str, ...]:

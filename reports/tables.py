@@ -17,12 +17,14 @@ from predict.workloads import OPS
 from reports.compare import Comparison
 from reports.load import DIMS_OF_OP, Loaded, dims_text, to_frame
 from reports.peers import LIBRARY, Standing, against_peers, standings
+from reports.ratios import Ratio, ratios
 from reports.validate import Group as MeasuredGroup
 from reports.validate import errors
 
 NO_DATASHEET = "no datasheet roof: roofs were measured on this machine"
 # What a terminal that is too narrow does without, first to last: a column less is better than a number cut in two.
 DISPENSABLE = ("of held clock", "predicted memory", "peak memory", "bound", "expected", "ratio", "predicted")
+RULE_TITLES = ("rule", "of", "implementation", "rows", "measured", "predicted", "off at most", "holds")
 STANDING_TITLES = ("op", "dtype", "shapes", "ours / best peer", "as fast or faster", f"ours / {LIBRARY} (cuBLAS)")
 
 
@@ -95,6 +97,8 @@ def run_tables(loaded: Loaded, *, width: int) -> RenderableType:
         parts.append(Text("some columns are left out: this terminal is too narrow for them\n", "dim"))
     if found := standings(against_peers(frame)):
         parts.append(_rich_standings(found))
+    if rules := ratios(frame, loaded.roofs.primary):
+        parts.append(_rich_rules(rules))
     if failed := failures(frame):
         parts.append(_failure_list(failed))
     if doubtful := unstable(frame):
@@ -182,6 +186,34 @@ def standing_rows(found: Iterable[Standing]) -> list[tuple[str, ...]]:
         )
         for each in found
     ]
+
+
+def rule_rows(found: Iterable[Ratio]) -> list[tuple[str, ...]]:
+    """A line of `RULE_TITLES` for each rule and implementation."""
+    groups: dict[tuple[str, str, str], list[Ratio]] = {}
+    for each in found:
+        groups.setdefault((each.rule, each.of, each.implementation), []).append(each)
+    return [
+        (
+            *key,
+            str(len(group)),
+            _range([each.measured for each in group]),
+            _range([each.predicted for each in group]),
+            signed_percent(max((each.off for each in group), key=abs)),
+            f"{sum(each.holds for each in group)} of {len(group)} within {percent(group[0].tolerance)}",
+        )
+        for key, group in groups.items()
+    ]
+
+
+def _range(ratios: list[float]) -> str:
+    """The least and the most; one where they read the same."""
+    return " to ".join(dict.fromkeys((times(min(ratios)), times(max(ratios)))))
+
+
+def signed_percent(share: float) -> str:
+    """Format how far something is off: signed_percent(0.031) == "+3.1 %"."""
+    return f"{100 * share:+.3g} %"
 
 
 def peer_tables(rows: pd.DataFrame) -> list[OpTable]:
@@ -332,6 +364,16 @@ def _rich_standings(found: Iterable[Standing]) -> RenderableType:
         table.add_column(name, justify="left" if index < 2 else "right", no_wrap=True)
     for row in rows:
         table.add_row(*(row[index] for index in kept))
+    return Padding(table, (0, 0, 1, 0))
+
+
+def _rich_rules(found: Iterable[Ratio]) -> RenderableType:
+    title = "rules of thumb: what one row takes over another of this run, beside the same ratio of the napkin"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+    for name in RULE_TITLES:
+        table.add_column(name, justify="left" if name in RULE_TITLES[:3] else "right", overflow="fold")
+    for row in rule_rows(found):
+        table.add_row(*row)
     return Padding(table, (0, 0, 1, 0))
 
 

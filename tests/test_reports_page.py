@@ -49,6 +49,15 @@ def made_up_run(roofs=GPU_ROOFS, environment=None, *, ops=tuple(OPS)):
     cells += [("rope", {"tokens": 8192, "heads": 32, "head_dim": 128}, "bf16")]
     cells += [(op, {**HEADS, "inner": 14336, "seq": 4096}, "bf16") for op in ("block_forward", "block_train")]
     cells += [("block_decode", {**HEADS, "inner": 14336, "context": 8192}, "bf16")]
+    cells += [(op, {**HEADS, "seq": 4096}, "bf16") for op in ("attention_full", "attention_backward")]
+    packed = {name: size for name, size in HEADS.items() if name != "batch"}
+    cells += [("attention_packed", {**packed, "sequences": 8, "tokens": 4096}, "bf16")]
+    cells += [("attention_window", {**HEADS, "seq": 4096, "window": 1024}, "bf16")]
+    cells += [("attention_chunk", {**HEADS, "queries": 8, "context": 8192}, "bf16")]
+    cells += [("attention_paged", {**HEADS, "context": 8192, "page": 64}, "bf16")]
+    cells += [("attention_decode_fp8", {**HEADS, "context": 8192}, "bf16")]
+    cells += [("attention_mla", {"batch": 8, "context": 8192, "heads": 128, "latent": 512, "rope": 64}, "bf16")]
+    cells += [("linear_backward", {"m": 4096, "n": 4096, "k": 4096}, "bf16")]
     for op, dims, dtype in cells:
         if op in ops:
             napkin_s = predict(make_workload(op, dims, find_dtype(dtype)).amounts, roofs.primary).napkin_s

@@ -467,6 +467,7 @@ def _list_triton() -> tuple[Implementation, ...]:
         _triton("softmax", rowwise, rowwise.softmax),
         _triton("swiglu", rowwise, rowwise.swiglu),
         _triton("rope", rowwise, rowwise.rope),
+        replace(_triton("linear_backward", matmul, matmul.linear_backward), dtypes=matmul.GRADIENT_DTYPES),
         _triton("attention_prefill", attention, attention.attention_prefill),
         _triton("attention_full", attention, attention.attention_full),
         _triton("attention_window", attention, attention.attention_window),

@@ -28,7 +28,7 @@ from kernels.plan import (
     product_opcodes,
 )
 from kernels.precision import TORCH_DTYPES, dtype_name
-from kernels.shapes import check_dtype, matmul_sizes, scaled_sizes
+from kernels.shapes import check_dtype, linear_backward_sizes, matmul_sizes, scaled_sizes
 from kernels.unsupported import Unsupported
 
 SUPPORTED_DTYPES = ("fp32", "tf32", "bf16", "fp16", "fp8", "int8")
@@ -36,6 +36,7 @@ UNSUPPORTED_DTYPES: Mapping[str, str] = MappingProxyType({"fp64": "the kernel ac
 SUPPORTED_ARCHITECTURES = ARCHITECTURES
 
 Operands = Literal["pointers", "descriptors", "own_descriptors"]
+GRADIENT_DTYPES = ("fp32", "bf16", "fp16")  # of linear_backward
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,19 @@ class MatmulConfig:
         """Shared memory of the operands of one step."""
         return (self.block_m + self.block_n) * self.block_k_bytes
 
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Along which dimension each operand is contiguous: along k where nothing else is said."""
+
+    a_along_m: bool = False
+    b_along_n: bool = False
+
+
+# Of a linear layer's products, whose operands are stored as x (m, k), weight (n, k) and grad (m, n), row by row.
+_FORWARD = _Layout()  # x @ weight^T
+_GRADIENT_OF_X = _Layout(b_along_n=True)  # grad @ weight
+_GRADIENT_OF_WEIGHT = _Layout(a_along_m=True, b_along_n=True)  # grad^T @ x
 
 _GROUP_M = 8
 
@@ -156,8 +170,8 @@ _MIN_STEPS_PER_SPLIT = 4  # fewer steps do not fill the pipeline of loads
 _BARRIER_BYTES = 1024  # more than what the stages' barriers take
 _REDUCTION_BYTES = 8e6  # what could have been read in the time of a second launch, 2 us at 4 TB/s
 _MOST_PROGRAMS_PER_SM = 8
-# Operands narrower than 16 bits multiply on Hopper only where both lie along k.
-_K_MAJOR_ONLY = EIGHT_BIT
+# Operands of other widths than 16 bits multiply on Hopper only where both lie along k.
+_K_MAJOR_ONLY = (*EIGHT_BIT, "tf32")
 
 
 def choose_config(m: int, n: int, k: int, *, dtype: str, target: Target, describable: bool) -> MatmulConfig:
@@ -181,7 +195,9 @@ def matmul(a: Tensor, b: Tensor, *, input_precision: str = "ieee", config: Matmu
         if dtype != "fp32":
             raise ValueError(f"matmul: input_precision='tf32' needs fp32 tensors, not {dtype}")
         dtype = "tf32"
-    return _run("matmul", a, b, None, out_dtype=a.dtype, dtype=dtype, config=config)
+    out, launches = _choose("matmul", a, b, None, out_dtype=a.dtype, dtype=dtype, config=config)
+    _run(launches)
+    return out
 
 
 def matmul_tf32(a: Tensor, b: Tensor, *, config: MatmulConfig | None = None) -> Tensor:
@@ -200,7 +216,23 @@ def matmul_scaled(
         given = f"strides {a.stride()} and {b.stride()}"
         raise Unsupported(f"matmul_scaled does not support {given}; supported: a and b contiguous along k")
     dtype = dtype_name(a.dtype)
-    return _run("matmul_scaled", a, b, (a_scale, b_scale), out_dtype=torch.bfloat16, dtype=dtype, config=config)
+    scales = (a_scale, b_scale)
+    out, launches = _choose("matmul_scaled", a, b, scales, out_dtype=torch.bfloat16, dtype=dtype, config=config)
+    _run(launches)
+    return out
+
+
+def linear_backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """grad: (m, n), x: (m, k), weight: (n, k), any strides. Returns the gradients of x @ weight^T: grad @ weight (m, k)
+    and grad^T @ x (n, k), each a product of its own; neither has both operands along what it sums over."""
+    op = "linear_backward"
+    linear_backward_sizes(grad, x, weight)
+    check_dtype(op, grad.dtype, GRADIENT_DTYPES)
+    dtype = dtype_name(grad.dtype)
+    of_x, x_launches = _choose(op, grad, weight, None, out_dtype=grad.dtype, dtype=dtype, config=None)
+    of_weight, weight_launches = _choose(op, grad.t(), x, None, out_dtype=grad.dtype, dtype=dtype, config=None)
+    _run((*x_launches, *weight_launches))
+    return of_x, of_weight
 
 
 def plan_matmul(
@@ -226,13 +258,18 @@ def contends(config: MatmulConfig, dims: Mapping[str, int]) -> bool:
 
 
 def ahead_of_time(target: Target, dtype: str) -> tuple[Launch, ...]:
-    """What the default configurations launch, each tile and the reduction once."""
+    """What the default configurations launch, each tile and the reduction once; the tiles for many rows also in the
+    layouts of `linear_backward`."""
     launches: dict[object, Launch] = {}
     for m, n, k in _AHEAD_OF_TIME_SHAPES:
         config = choose_config(m, n, k, dtype=dtype, target=target, describable=True)
         product, *reduction = _plan_meta(m, n, k, dtype=dtype, config=config, target=target)
-        launches[config] = product
+        launches[product.config] = product
         launches.update((launch.kernel, launch) for launch in reduction)
+        if dtype in GRADIENT_DTYPES and m > _SKINNY_ROWS:
+            for layout in (_GRADIENT_OF_X, _GRADIENT_OF_WEIGHT):
+                product, *_ = _plan_meta(m, n, k, dtype=dtype, config=config, target=target, layout=layout)
+                launches[product.config] = product
     return tuple(launches.values())
 
 
@@ -246,7 +283,7 @@ def every_configuration(target: Target, dtype: str) -> tuple[Launch, ...]:
     return tuple(launches.values())
 
 
-def _run(
+def _choose(
     op: str,
     a: Tensor,
     b: Tensor,
@@ -255,22 +292,28 @@ def _run(
     out_dtype: torch.dtype,
     dtype: str,
     config: MatmulConfig | None,
-) -> Tensor:
-    """Choose, check and launch."""
+) -> tuple[Tensor, tuple[Launch, ...]]:
+    """The result's memory and the launches that fill it, by `config` or else by what suits shape and strides; raises
+    Unsupported where they cannot."""
     (m, k), n = a.shape, b.shape[1]
     target = find_target(op, matmul_kernel, a)
     check_tile_strides(op, *a.stride(), *b.stride(), n)
     out = torch.empty(m, n, dtype=out_dtype, device=a.device)
-    describable = is_describable(a) and (is_describable(b.t()) or _is_row_major(b, dtype)) and is_describable(out)
+    describable = _takes_descriptor(a, dtype) and _takes_descriptor(b.t(), dtype) and is_describable(out)
     if config is None:
         config = choose_config(m, n, k, dtype=dtype, target=target, describable=describable)
     elif reason := why_not(config, dtype, target):
         raise Unsupported(f"{op}: {config.name} is not supported: {reason}")
     elif config.operands != "pointers" and not describable:
-        raise Unsupported(f"{op}: {config.name} needs rows that are contiguous, and 16 bytes or a multiple apart")
-    for launch in plan_matmul(a, b, out, scales, dtype=dtype, config=config, target=target):
+        along = "along k" if dtype in _K_MAJOR_ONLY else "in one dimension"
+        raise Unsupported(f"{op}: {config.name} needs matrices contiguous {along}, and 16 bytes or a multiple apart")
+    return out, plan_matmul(a, b, out, scales, dtype=dtype, config=config, target=target)
+
+
+def _run(launches: tuple[Launch, ...]) -> None:
+    """Queue the launches in order."""
+    for launch in launches:
         launch.run()
-    return out
 
 
 def _plan_tiles(
@@ -318,7 +361,7 @@ def _plan_tiles(
         },
         num_warps=config.num_warps,
         num_stages=config.num_stages,
-        config=config.name,
+        config=_launch_name(config, a, b),
         opcodes=product_opcodes(dtype, config.block_m),
     )
     if split_k == 1:
@@ -348,24 +391,24 @@ def _plan_persistent(
     (m, k), n = a.shape, b.shape[1]
     config = _fit_shared(config, target, reserved_bytes=config.block_m * config.block_n // 2 * out.element_size())
     block_k = config.block_k(a.element_size())
-    transposed = b.stride(0) == 1
-    matrix, block = (b.t(), (config.block_n, block_k)) if transposed else (b, (block_k, config.block_n))
+    a_rows, a_block = _describe(a, config.block_m, block_k)
+    b_rows, b_block = _describe(b.t(), config.block_n, block_k)
     operands: dict[str, Tensor | Descriptor | int]
     if config.operands == "descriptors":
         kernel = matmul_persistent_kernel
         operands = {
-            "a_desc": Descriptor(a, (config.block_m, block_k)),
-            "b_desc": Descriptor(matrix, block),
+            "a_desc": Descriptor(a_rows, a_block),
+            "b_desc": Descriptor(b_rows, b_block),
             "out_desc": Descriptor(out, (config.block_m, config.block_n // 2)),
         }
     else:
         kernel = matmul_specialized_kernel
         operands = {
-            "a_ptr": a,
-            "b_ptr": matrix,
+            "a_ptr": a_rows,
+            "b_ptr": b_rows,
             "out_ptr": out,
-            "stride_am": a.stride(0),
-            "stride_b": matrix.stride(0),
+            "stride_a": a_rows.stride(0),
+            "stride_b": b_rows.stride(0),
         }
     return Launch(
         kernel=kernel,
@@ -377,7 +420,8 @@ def _plan_persistent(
             "BLOCK_N": config.block_n,
             "BLOCK_K": block_k,
             "GROUP_M": config.group_m,
-            "B_IS_TRANSPOSED": transposed,
+            "A_IS_TRANSPOSED": _is_across_k(a),
+            "B_IS_TRANSPOSED": not _is_across_k(b.t()),
             "INPUT_PRECISION": "tf32" if dtype == "tf32" else "ieee",
             "WARP_SPECIALIZE": config.warp_specialize,
             # Hopper specialises the loop over tiles only where it is not fused with the loop over k.
@@ -385,7 +429,7 @@ def _plan_persistent(
         },
         num_warps=config.num_warps,
         num_stages=config.num_stages,
-        config=config.name,
+        config=_launch_name(config, a, b),
         opcodes=_persistent_opcodes(dtype, config),
         needs_scratch=config.operands == "own_descriptors",
     )
@@ -401,13 +445,23 @@ def _persistent_opcodes(dtype: str, config: MatmulConfig) -> dict[int, tuple[str
     }
 
 
-def _plan_meta(m: int, n: int, k: int, *, dtype: str, config: MatmulConfig, target: Target) -> tuple[Launch, ...]:
-    """The launches for a weight stored as (n, k), on tensors without memory."""
-    a, weight = (torch.empty(rows, k, dtype=TORCH_DTYPES[dtype], device="meta") for rows in (m, n))
+def _plan_meta(
+    m: int, n: int, k: int, *, dtype: str, config: MatmulConfig, target: Target, layout: _Layout = _FORWARD
+) -> tuple[Launch, ...]:
+    """The launches for operands of this layout, on tensors without memory."""
+    a = _empty_meta(m, k, dtype, across_k=layout.a_along_m)
+    b = _empty_meta(n, k, dtype, across_k=layout.b_along_n).t()
     is_scaled = dtype in EIGHT_BIT
     out = torch.empty(m, n, dtype=torch.bfloat16 if is_scaled else TORCH_DTYPES[dtype], device="meta")
     scales = (torch.empty(m, device="meta"), torch.empty(n, device="meta")) if is_scaled else None
-    return plan_matmul(a, weight.t(), out, scales, dtype=dtype, config=config, target=target)
+    return plan_matmul(a, b, out, scales, dtype=dtype, config=config, target=target)
+
+
+def _empty_meta(rows: int, k: int, dtype: str, *, across_k: bool) -> Tensor:
+    """An operand of (rows, k) without memory, contiguous from row to row where it lies across k."""
+    shape = (k, rows) if across_k else (rows, k)
+    matrix = torch.empty(shape, dtype=TORCH_DTYPES[dtype], device="meta")
+    return matrix.t() if across_k else matrix
 
 
 def _few_rows(dtype: str, target: Target) -> tuple[MatmulConfig, ...]:
@@ -492,8 +546,27 @@ def _fit_shared(config: MatmulConfig, target: Target, *, reserved_bytes: int = 0
     return replace(config, num_stages=max(1, min(config.num_stages, stages)))
 
 
-def _is_row_major(b: Tensor, dtype: str) -> bool:
-    return dtype not in (*_K_MAJOR_ONLY, "tf32") and is_describable(b)
+def _is_across_k(operand: Tensor) -> bool:
+    """Whether an operand of (rows, k), a or b^T, is contiguous from row to row and not along k."""
+    return operand.stride(0) == 1 and operand.stride(1) != 1
+
+
+def _takes_descriptor(operand: Tensor, dtype: str) -> bool:
+    """Whether a descriptor can stand for an operand of (rows, k), or where the format allows it, for its transpose."""
+    return is_describable(operand) or (dtype not in _K_MAJOR_ONLY and is_describable(operand.t()))
+
+
+def _describe(operand: Tensor, block_rows: int, block_k: int) -> tuple[Tensor, tuple[int, int]]:
+    """The matrix with contiguous rows that a descriptor of an operand of (rows, k) is of, and its block."""
+    if _is_across_k(operand):
+        return operand.t(), (block_k, block_rows)
+    return operand, (block_rows, block_k)
+
+
+def _launch_name(config: MatmulConfig, a: Tensor, b: Tensor) -> str:
+    """The configuration, and which operands do not lie along k: other layouts are other code."""
+    across = (("a_along_m", _is_across_k(a)), ("b_along_n", _is_across_k(b.t())))
+    return "-".join([config.name, *(name for name, is_across in across if is_across)])
 
 
 def _scale_arguments(scales: tuple[Tensor, Tensor] | None) -> dict[str, Tensor]:

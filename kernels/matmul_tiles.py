@@ -121,14 +121,15 @@ def matmul_persistent_kernel(
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
     GROUP_M: tl.constexpr,
+    A_IS_TRANSPOSED: tl.constexpr,
     B_IS_TRANSPOSED: tl.constexpr,
     INPUT_PRECISION: tl.constexpr,
     WARP_SPECIALIZE: tl.constexpr,
     FLATTEN: tl.constexpr,
 ):
-    """a: (m, k), b: (n, k) where transposed else (k, n), out: (m, n), each by a descriptor from the host. Reads a
-    n/BLOCK_N times and b m/BLOCK_M times, mostly from L2, and writes out once; each program takes every
-    num_programs-th tile, and loads the next one while it stores the last."""
+    """a: (k, m) where transposed else (m, k), b: (n, k) where transposed else (k, n), out: (m, n), each by a descriptor
+    from the host. Reads a n/BLOCK_N times and b m/BLOCK_M times, mostly from L2, and writes out once; each program
+    takes every num_programs-th tile, and loads the next one while it stores the last."""
     _walk_tiles(
         a_desc,
         b_desc,
@@ -142,6 +143,7 @@ def matmul_persistent_kernel(
         BLOCK_N,
         BLOCK_K,
         GROUP_M,
+        A_IS_TRANSPOSED,
         B_IS_TRANSPOSED,
         INPUT_PRECISION,
         WARP_SPECIALIZE,
@@ -159,12 +161,13 @@ def matmul_specialized_kernel(
     m,
     n,
     k,
-    stride_am,
+    stride_a,
     stride_b,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
     GROUP_M: tl.constexpr,
+    A_IS_TRANSPOSED: tl.constexpr,
     B_IS_TRANSPOSED: tl.constexpr,
     INPUT_PRECISION: tl.constexpr,
     WARP_SPECIALIZE: tl.constexpr,
@@ -172,7 +175,10 @@ def matmul_specialized_kernel(
 ):
     """The same as `matmul_persistent_kernel` with descriptors that each program makes: Hopper's warp specialisation
     splits a tile over two groups of warps, which it cannot do to a descriptor whose block the host has fixed."""
-    a_desc = tl.make_tensor_descriptor(a_ptr, [m, k], [stride_am, 1], [BLOCK_M, BLOCK_K])
+    if A_IS_TRANSPOSED:
+        a_desc = tl.make_tensor_descriptor(a_ptr, [k, m], [stride_a, 1], [BLOCK_K, BLOCK_M])
+    else:
+        a_desc = tl.make_tensor_descriptor(a_ptr, [m, k], [stride_a, 1], [BLOCK_M, BLOCK_K])
     if B_IS_TRANSPOSED:
         b_desc = tl.make_tensor_descriptor(b_ptr, [n, k], [stride_b, 1], [BLOCK_N, BLOCK_K])
     else:
@@ -191,6 +197,7 @@ def matmul_specialized_kernel(
         BLOCK_N,
         BLOCK_K,
         GROUP_M,
+        A_IS_TRANSPOSED,
         B_IS_TRANSPOSED,
         INPUT_PRECISION,
         WARP_SPECIALIZE,
@@ -212,6 +219,7 @@ def _walk_tiles(
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
     GROUP_M: tl.constexpr,
+    A_IS_TRANSPOSED: tl.constexpr,
     B_IS_TRANSPOSED: tl.constexpr,
     INPUT_PRECISION: tl.constexpr,
     WARP_SPECIALIZE: tl.constexpr,
@@ -228,7 +236,10 @@ def _walk_tiles(
         column = tile_n * BLOCK_N
         accumulator = _zeros(BLOCK_M, BLOCK_N, a_desc.dtype)
         for step in range(steps):
-            a = a_desc.load([row, step * BLOCK_K])
+            if A_IS_TRANSPOSED:
+                a = a_desc.load([step * BLOCK_K, row]).T
+            else:
+                a = a_desc.load([row, step * BLOCK_K])
             if B_IS_TRANSPOSED:
                 b = b_desc.load([column, step * BLOCK_K]).T
             else:

@@ -8,8 +8,11 @@ from kernels import eager, reference
 from kernels.precision import TORCH_DTYPES
 
 pytest.importorskip("triton")
+from triton.runtime.errors import OutOfResources
+
 from kernels import matmul as triton_matmul
 from kernels.plan import Target
+from kernels.unsupported import Unsupported
 
 DTYPES = ("fp32", "fp16", pytest.param("bf16", marks=pytest.mark.gpu))
 TORCH = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -78,11 +81,51 @@ def test_persistent_programs_cover_every_tile(m, n, k, config, device):
     check(persistent(a, row_major, config), a, row_major, "fp16")
 
 
+def matrices(m, n, k, layout, dtype, device):
+    """a: (m, k) and b: (k, n), each contiguous along the dimension that `layout` names for it."""
+    a, b = (torch.randn(rows, k, dtype=TORCH[dtype], device=device) for rows in (m, n))
+    a = a.t().contiguous().t() if layout[0] == "m" else a
+    b = b.t().contiguous() if layout[1] == "n" else b.t()
+    return a, b
+
+
+@interpreted
+@pytest.mark.parametrize("layout", ["kk", "mk", "kn", "mn"])
+@pytest.mark.parametrize("config", [DESCRIBED, OWN], ids=lambda config: config.operands)
+def test_persistent_programs_take_operands_along_either_dimension(config, layout, device):
+    a, b = matrices(136, 72, 40, layout, "fp16", device)
+    check(persistent(a, b, config), a, b, "fp16")
+
+
+@interpreted
+@pytest.mark.parametrize("config", [DESCRIBED, OWN], ids=lambda config: config.operands)
+@pytest.mark.parametrize("k", [3, 33])
+def test_a_sum_of_any_length_is_described_where_no_operand_lies_along_it(k, config, device):
+    a, b = matrices(40, 200, k, "mn", "fp16", device)
+    check(persistent(a, b, config), a, b, "fp16")
+
+
 @interpreted
 def test_persistent_programs_take_rows_that_lie_apart(device):
     a = torch.randn(40, 96, dtype=torch.float16, device=device)[:, 8:72]
     weight = torch.randn(2 * 48, 64, dtype=torch.float16, device=device)[::2]
     check(persistent(a, weight.t()), a, weight.t(), "fp16")
+    across = torch.randn(2 * 64, 48, dtype=torch.float16, device=device)[::2, 8:].t()
+    check(persistent(across, weight.t()), across, weight.t(), "fp16")
+
+
+@interpreted
+def test_a_kernel_that_mistakes_the_layout_is_caught(device):
+    """A square matrix has the same blocks either way: only the numbers tell."""
+    a, b = matrices(64, 64, 64, "mn", "fp16", device)
+    out = torch.empty(64, 64, dtype=torch.float16, device=device)
+    (launch,) = triton_matmul.plan_matmul(a, b, out, dtype="fp16", config=DESCRIBED, target=HOPPER)
+    launch.run()
+    check(out, a, b, "fp16")
+    for name in ("A_IS_TRANSPOSED", "B_IS_TRANSPOSED"):
+        replace(launch, constants={**launch.constants, name: not launch.constants[name]}).run()
+        with pytest.raises(AssertionError):
+            check(out, a, b, "fp16")
 
 
 @pytest.mark.parametrize("split_k", [2, 3, 100])
@@ -259,6 +302,53 @@ def test_chosen_configurations_fit(architecture, dtype, describable):
             assert describable or config.operands == "pointers"
             assert config.operands == "pointers" or architecture >= 90
             assert config.split_k == 0
+
+
+@pytest.mark.parametrize("target", [HOPPER, BLACKWELL], ids=["sm90", "sm100"])
+@pytest.mark.parametrize(("dtype", "layout"), [("fp16", "mk"), ("fp16", "kn"), ("fp16", "mn"), ("tf32", "mn")])
+def test_only_16_bits_are_described_across_the_sum(dtype, layout, target, device, monkeypatch):
+    a, b = matrices(64, 64, 64, layout, "fp32" if dtype == "tf32" else dtype, device)
+    monkeypatch.setattr(triton_matmul, "find_target", lambda op, kernel, x: target)
+    config = replace(DESCRIBED, block_m=64)
+    compute = triton_matmul.matmul_tf32 if dtype == "tf32" else triton_matmul.matmul
+    if dtype == "tf32":
+        with pytest.raises(Unsupported, match="needs matrices contiguous along k, and 16 bytes"):
+            compute(a, b, config=config)
+    elif not torch.cuda.is_available():
+        check(compute(a, b, config=config), a, b, dtype)
+    with pytest.raises(Unsupported, match="needs matrices contiguous"):
+        compute(a[1:, 1:], b[1:], config=config)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("layout", ["mk", "mn"])
+@pytest.mark.parametrize("config", [None, *triton_matmul.CONFIGS], ids=lambda config: config.name if config else "none")
+def test_every_configuration_takes_a_left_operand_along_m(config, layout, device):
+    a, b = matrices(1160, 1544, 1096, layout, "bf16", device)
+    try:
+        out = triton_matmul.matmul(a, b, config=config)
+    except (Unsupported, OutOfResources):
+        assert config is not None
+        return
+    check(out, a, b, "bf16")
+
+
+@pytest.mark.parametrize("architecture", [80, 90, 100, 120])
+def test_compiled_layouts_have_names_of_their_own(architecture):
+    target = Target(architecture, 132)
+    for dtype in triton_matmul.SUPPORTED_DTYPES:
+        if architecture == 80 and dtype == "fp8":
+            continue
+        launches = triton_matmul.ahead_of_time(target, dtype)
+        names = [(launch.kernel, launch.config) for launch in launches]
+        assert len(set(names)) == len(names)
+        for ending, transposed in (("-b_along_n", (False, False)), ("-a_along_m-b_along_n", (True, False))):
+            found = [launch for launch in launches if launch.config.endswith(ending)]
+            assert bool(found) == (dtype in triton_matmul.GRADIENT_DTYPES)
+            given = [launch.constants for launch in found if "A_IS_TRANSPOSED" in launch.constants]
+            assert bool(given) == (architecture >= 90 and dtype in ("bf16", "fp16"))
+            if ending == "-a_along_m-b_along_n":
+                assert {(each["A_IS_TRANSPOSED"], each["B_IS_TRANSPOSED"]) for each in given} <= {transposed}
 
 
 def splits(m, n, k, target):

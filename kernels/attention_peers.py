@@ -32,6 +32,7 @@ from kernels.shapes import (
 from kernels.unsupported import Unsupported
 
 _FLEX_HEAD_DIM = 16  # torch/_inductor/kernel/flex: a dot of Triton takes no less
+_FLEX_ANY_SIZE = 1 << 30  # its _LARGE_SPARSE_BLOCK_SIZE, by which it knows a mask that hides nothing
 _MAX_HEAD_DIM = 256  # of both versions of flash-attn, and of PyTorch's copy of it
 _PAGE = 256  # flash-attn 2: a page holds a multiple of it
 _MLA_LATENT, _MLA_ROPE = 512, 64  # DeepSeek's, which is what flash-attn 3 has kernels for
@@ -148,7 +149,8 @@ def _flex(op: str, q: Tensor, k: Tensor, v: Tensor, window: int | None) -> Tenso
     """The mask of blocks is made once for each shape, which all layers of a pass share."""
     if q.shape[-1] < _FLEX_HEAD_DIM:
         raise Unsupported(f"{op}: FlexAttention does not support head_dim={q.shape[-1]}; supported: from 16")
-    blocks = None if window is None else _block_mask(q.shape[2], k.shape[2], window, str(q.device))
+    device = str(q.device)
+    blocks = _one_block(device) if window is None else _block_mask(q.shape[2], k.shape[2], window, device)
     return run_compiled(_flex_attention, q, k, v, blocks)
 
 
@@ -156,6 +158,17 @@ def _flex_attention(q: Tensor, k: Tensor, v: Tensor, blocks: Any) -> Tensor:
     from torch.nn.attention.flex_attention import flex_attention  # noqa: PLC0415  (loads the compiler: seconds)
 
     return flex_attention(q, k, v, block_mask=blocks, enable_gqa=q.shape[1] != k.shape[1])
+
+
+@functools.cache
+def _one_block(device: str) -> Any:
+    """What FlexAttention makes where it is given no mask, and then in every call anew: one block as large as any
+    tensor."""
+    from torch.nn.attention.flex_attention import BlockMask  # noqa: PLC0415  (loads the compiler: seconds)
+
+    count = torch.ones(1, 1, 1, dtype=torch.int32, device=device)
+    index = torch.zeros(1, 1, 1, 1, dtype=torch.int32, device=device)
+    return BlockMask.from_kv_blocks(count, index, BLOCK_SIZE=_FLEX_ANY_SIZE, seq_lengths=(1, 1))
 
 
 @functools.lru_cache(maxsize=8)
@@ -220,23 +233,30 @@ def prepare_varlen_window(
 def _check_varlen(op: str, q: Tensor) -> None:
     _check_flash(op, "varlen_attn", q)
     check_capability(f"{op}: varlen_attn", (8, 0))
-    if "enable_gqa" not in inspect.signature(_varlen_attn()).parameters:
+    if "window_size" not in _parameters(_varlen_attn()):
         raise Unsupported(
-            f"{op}: varlen_attn of PyTorch {torch.__version__} lacks enable_gqa; supported: PyTorch 2.12 and later"
+            f"{op}: varlen_attn of PyTorch {torch.__version__} lacks window_size; supported: PyTorch 2.11 and later"
         )
 
 
 def _varlen(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, longest: int, window_size: tuple[int, int]) -> Tensor:
-    return _varlen_attn()(
-        q, k, v, offsets, offsets, longest, longest, window_size=window_size, enable_gqa=q.shape[1] != k.shape[1]
-    )
+    """PyTorch 2.11 reads the heads of K off K, and has no argument that allows them to be fewer."""
+    attention = _varlen_attn()
+    if q.shape[1] == k.shape[1] or "enable_gqa" not in _parameters(attention):
+        return attention(q, k, v, offsets, offsets, longest, longest, window_size=window_size)
+    return attention(q, k, v, offsets, offsets, longest, longest, window_size=window_size, enable_gqa=True)
+
+
+@functools.cache
+def _parameters(function: Callable[..., Any]) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)
 
 
 def _varlen_attn() -> Callable[..., Any]:
     try:
         from torch.nn.attention.varlen import varlen_attn  # noqa: PLC0415  (not in every PyTorch)
     except ImportError as error:
-        raise Unsupported(f"varlen_attn: {error}; supported: PyTorch 2.12 and later") from error
+        raise Unsupported(f"varlen_attn: {error}; supported: PyTorch 2.11 and later") from error
     return varlen_attn
 
 
@@ -244,8 +264,14 @@ def _varlen_attn() -> Callable[..., Any]:
 
 
 def flash(q: Tensor, k: Tensor, v: Tensor, *, library: FlashAttention, causal: bool = True) -> Tensor:
-    """Takes what `prepare_flash` returns. Returns (batch, heads, queries, head_dim); causal up to the last key."""
+    """Takes what `prepare_flash` returns. Returns (batch, heads, queries, head_dim)."""
     return _load(library).flash_attn_func(q, k, v, causal=causal).transpose(1, 2)
+
+
+def flash_chunk(q: Tensor, k: Tensor, v: Tensor, *, library: FlashAttention) -> Tensor:
+    """Takes what `prepare_flash` returns. Returns (batch, heads, queries, head_dim), causal up to the last key. By the
+    call for a cache, which may split the context of few queries; flash_attn_func of version 3 never does."""
+    return _load(library).flash_attn_with_kvcache(q, k, v, causal=True).transpose(1, 2)
 
 
 def flash_window(q: Tensor, k: Tensor, v: Tensor, *, library: FlashAttention, window: int) -> Tensor:
@@ -328,25 +354,36 @@ def prepare_flash_decode(q: Tensor, k: Tensor, v: Tensor, *, library: FlashAtten
     return q.unsqueeze(1), _tokens_first(k), _tokens_first(v)
 
 
-def flash_paged(q: Tensor, k: Tensor, v: Tensor, table: Tensor, lengths: Tensor, *, library: FlashAttention) -> Tensor:
+def flash_paged(
+    q: Tensor, k: Tensor, v: Tensor, table: Tensor, lengths: Tensor, *schedule: Tensor, library: FlashAttention
+) -> Tensor:
     """Takes what `prepare_flash_paged` returns. Returns (batch, heads, head_dim)."""
     attention = _load(library).flash_attn_with_kvcache
     if library is FLASH_2:
         return attention(q, k, v, cache_seqlens=lengths, block_table=table).squeeze(1)
-    return attention(q, k, v, cache_seqlens=lengths, page_table=table).squeeze(1)
+    return attention(q, k, v, cache_seqlens=lengths, page_table=table, scheduler_metadata=schedule[0]).squeeze(1)
 
 
 def prepare_flash_paged(
     q: Tensor, k: Tensor, v: Tensor, table: Tensor, lengths: Tensor, *, library: FlashAttention
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, ...]:
     """q: (batch, heads, head_dim), k, v: (pages, kv_heads, page, head_dim), table: (batch, most), lengths: (batch,).
-    Returns q as (batch, 1, heads, head_dim), pages with tokens before heads, table and lengths."""
+    Returns q as (batch, 1, heads, head_dim), pages with tokens before heads, table and lengths; for version 3 also how
+    the lengths are split, which a server works out once a step for all layers, by a kernel that each call else begins
+    with."""
     op, page = "attention_paged", k.shape[2]
-    paged_sizes(q, k, v, table, lengths)
+    sizes = paged_sizes(q, k, v, table, lengths)
     _check_library(op, library, q)
     if library is FLASH_2 and page % _PAGE:
         raise Unsupported(f"{op}: {library.title} does not support page={page}; supported: multiples of {_PAGE}")
-    return q.unsqueeze(1), _tokens_first(k), _tokens_first(v), table, lengths
+    inputs = q.unsqueeze(1), _tokens_first(k), _tokens_first(v), table, lengths
+    if library is FLASH_2:
+        return inputs
+    schedule = _load(library).get_scheduler_metadata(
+        sizes.batch, 1, sizes.keys, sizes.heads, sizes.kv_heads, sizes.head_dim, lengths,
+        qkv_dtype=q.dtype, page_size=page,
+    )  # fmt: skip
+    return *inputs, schedule
 
 
 def flash_mla(q: Tensor, q_latent: Tensor, k: Tensor, v: Tensor, *, latent: int) -> Tensor:  # noqa: ARG001

@@ -31,7 +31,8 @@ from kernels.shapes import (
 )
 from kernels.unsupported import Unsupported
 
-_NO_SUCH_BACKEND = ("No available kernel", "No viable backend")  # PyTorch's words on CUDA and on a CPU
+# PyTorch's words on CUDA and on a CPU, and cuDNN's (cudnn_frontend), which is asked after PyTorch has said yes.
+_NO_SUCH_BACKEND = ("No available kernel", "No viable backend", "No execution plans", "No valid execution plans")
 
 
 def attention_prefill_sdpa(q: Tensor, k: Tensor, v: Tensor, *, backend: SDPBackend) -> Tensor:
@@ -90,7 +91,8 @@ def prepare_window_mask(q: Tensor, k: Tensor, v: Tensor, *, window: int) -> tupl
 
 
 def attention_packed_sdpa_each(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, *, backend: SDPBackend) -> Tensor:
-    """Takes what `prepare_packed` returns. Returns q's shape: a call of this backend for each sequence."""
+    """Takes what `prepare_packed` returns. Returns q's shape: a call of this backend for each sequence, whose result is
+    copied to its place."""
     return _each_sequence(q, k, v, offsets, functools.partial(attention_prefill_sdpa, backend=backend))
 
 
@@ -149,8 +151,12 @@ def prepare_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """q, out, grad: (batch, heads, seq, head_dim), k, v: (batch, kv_heads, seq, head_dim), lse: (batch, heads, seq).
     Returns q, k and v, the output that this backend makes of them, with what it keeps for its backward pass, and grad;
-    its own output and log-sum-exp take the places of `out` and `lse`."""
+    its own output and log-sum-exp take the places of `out` and `lse`. What a fused backend is given is stored tokens
+    before heads, as a model has it: the others' output and gradient it would copy first
+    (ATen/native/transformers/cuda/attention_backward.cu)."""
     sizes = backward_sizes(q, k, v, out, grad, lse)
+    if backend is not SDPBackend.MATH:
+        q, k, v = (each.transpose(1, 2).contiguous().transpose(1, 2) for each in (q, k, v))
     q, k, v = (each.detach().requires_grad_() for each in (q, k, v))
     with torch.enable_grad():
         made = _through(backend, _sdpa(q, k, v, sizes, is_causal=True))
@@ -159,7 +165,7 @@ def prepare_backward(
             f"attention_backward: SDPA's {backend.name} backend pads head_dim={sizes.head_dim};"
             " supported: multiples of 8, which need no padding"
         )
-    return q, k, v, made, grad
+    return q, k, v, made, torch.empty_like(made.detach()).copy_(grad)
 
 
 def run_node(out: Tensor, grad: Tensor) -> tuple[Tensor, ...]:
@@ -220,7 +226,7 @@ def attention_backward_naive(
 
 def attention_decode_sdpa(q: Tensor, k: Tensor, v: Tensor, *, backend: SDPBackend) -> Tensor:
     """q: (batch, heads, head_dim), k, v: (batch, kv_heads, context, head_dim). Through this backend alone; raises
-    Unsupported where it cannot."""
+    Unsupported where it cannot. The output is a view but for the efficient backend, which stores rows before heads."""
     rows = fold_group(q, decode_sizes(q, k, v))
     return _through(backend, functools.partial(F.scaled_dot_product_attention, rows, k, v)).reshape(q.shape)
 

@@ -53,10 +53,12 @@ def prefill_window(q: Tensor, k: Tensor, v: Tensor, *, window: int) -> Tensor:  
     return prefill(q, k, v)
 
 
-def prepare_prefill(q: Tensor, k: Tensor, v: Tensor, *, op: str) -> tuple[Tensor, Tensor, Tensor]:
+def prepare_prefill(q: Tensor, k: Tensor, v: Tensor, *, op: str, backend: str) -> tuple[Tensor, Tensor, Tensor]:
     """q: (batch, heads, queries, head_dim), k, v: (batch, kv_heads, keys, head_dim). Plans causal attention up to the
-    last key; returns them with tokens before heads."""
-    return _plan_batch(op, q, k, v, causal=True, window_left=-1)
+    last key; returns them with tokens before heads. `backend` is one of FlashInfer's: "fa2" packs the heads of a group
+    and splits the context of few queries, which "fa3", that it picks by itself on Hopper, does not
+    (include/flashinfer/attention/scheduler.cuh)."""
+    return _plan_batch(op, q, k, v, causal=True, window_left=-1, backend=backend)
 
 
 def prepare_full(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -162,25 +164,31 @@ def prepare_mla(q: Tensor, cache: Tensor, *, latent: int) -> tuple[Tensor, Tenso
 
 
 def _plan_batch(
-    op: str, q: Tensor, k: Tensor, v: Tensor, *, causal: bool, window_left: int
+    op: str, q: Tensor, k: Tensor, v: Tensor, *, causal: bool, window_left: int, backend: str = "auto"
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Plan attention of whole sequences of one length, with tokens before heads."""
     sizes = chunk_sizes(op, q, k, v)
     _check(op, q, sizes)
     rows_q, rows_k, rows_v = (each.transpose(1, 2).contiguous() for each in (q, k, v))
     starts = torch.arange(sizes.batch + 1, dtype=torch.int32)
-    planned = _plan_ragged(
-        rows_q, sizes, starts * sizes.queries, starts * sizes.keys, causal=causal, window_left=window_left
-    )
+    q_starts, k_starts = starts * sizes.queries, starts * sizes.keys
+    planned = _plan_ragged(rows_q, sizes, q_starts, k_starts, causal=causal, window_left=window_left, backend=backend)
     return planned, rows_k, rows_v
 
 
 def _plan_ragged(
-    q: Tensor, sizes: AttentionSizes, q_starts: Tensor, k_starts: Tensor, *, causal: bool, window_left: int
+    q: Tensor,
+    sizes: AttentionSizes,
+    q_starts: Tensor,
+    k_starts: Tensor,
+    *,
+    causal: bool,
+    window_left: int,
+    backend: str = "auto",
 ) -> Tensor:
     """Plan attention of sequences end to end, which begin at these tokens (on the host); `window_left` is how many keys
     before its own a query meets, -1 for all."""
-    wrapper = _flashinfer().BatchPrefillWithRaggedKVCacheWrapper(_workspace(str(q.device)), "NHD")
+    wrapper = _flashinfer().BatchPrefillWithRaggedKVCacheWrapper(_workspace(str(q.device)), "NHD", backend=backend)
     wrapper.plan(
         q_starts,
         k_starts,

@@ -202,13 +202,13 @@ def quack_matmul(a: Tensor, b: Tensor) -> Tensor:
     return _quack("matmul").gemm_interface.gemm(a, b, tuned=False)
 
 
-def run_compiled(formula: Callable[..., Result], *arguments: Hashable, tuned: bool = False) -> Any:
+def run_compiled(formula: Callable[..., object], *arguments: Hashable, tuned: bool = False) -> Any:
     """What the compiled `formula` makes of tensors and constants; compiled at the first call for their shapes and
     values."""
     return find_compiled(formula, *arguments, tuned=tuned)(*arguments)
 
 
-def find_compiled(formula: Callable[..., Result], *arguments: Hashable, tuned: bool = False) -> Callable[..., Any]:
+def find_compiled(formula: Callable[..., object], *arguments: Hashable, tuned: bool = False) -> Callable[..., Any]:
     """The compiled `formula` for arguments like these."""
     signature = tuple(
         (each.shape, each.stride(), each.dtype, each.device) if isinstance(each, Tensor) else each for each in arguments
@@ -262,11 +262,11 @@ def _scaled_int8(a: Tensor, b: Tensor, a_scale: Tensor, b_scale: Tensor) -> Tens
 
 @functools.cache
 def _compile(
-    formula: Callable[..., Result],
+    formula: Callable[..., object],
     signature: tuple[object, ...],  # noqa: ARG001  (the key of the cache)
     *,
     tuned: bool,
-) -> Callable[..., Result]:
+) -> Callable[..., Any]:
     """A copy of `formula`, compiled for one set of shapes alone. PyTorch counts the compilations of a code object and,
     past its limit, runs it uncompiled (or here, with `fullgraph`, fails): every set of shapes has a copy of its own.
     CUDA graphs are left to whoever times it."""

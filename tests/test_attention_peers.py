@@ -133,6 +133,14 @@ def test_flex_attention_skips_blocks_that_hold_nothing():
     assert attention_peers._block_mask(384, 384, 384, "cpu") is causal
 
 
+@pytest.mark.filterwarnings("ignore:.*flex_attention called without torch.compile")
+@pytest.mark.parametrize("op", ["attention_full", "attention_decode"])
+def test_flex_attention_without_a_mask_makes_nothing_in_the_timed_call(op, rows, graphs):
+    # Else the compiled call begins with kernels that write the count and the index of its one block.
+    rows[op, "flex"].run(*inputs_of(op, DIMS[op], "fp32"))
+    assert not {"ones", "zeros"} & {getattr(node.target, "__name__", None) for node in graphs[0].graph.nodes}
+
+
 def test_what_flex_attention_does_not_take_is_declined():
     x = torch.randn(1, 2, 4, 8)
     with pytest.raises(Unsupported, match="head_dim=8; supported: from 16"):
@@ -163,10 +171,19 @@ def varlen_attn(
     )
 
 
+def varlen_attn_2_11(
+    query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, return_aux=None, scale=None, window_size=(-1, -1),
+):  # fmt: skip
+    """As PyTorch 2.11 has it: the kernel finds fewer heads of K by itself."""
+    fewer = query.shape[1] != key.shape[1]
+    return varlen_attn(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, window_size=window_size, enable_gqa=fewer)
+
+
+@pytest.mark.parametrize("function", [varlen_attn, varlen_attn_2_11])
 @pytest.mark.parametrize("kv_heads", [2, 4])
 @pytest.mark.parametrize("op", ["attention_packed", "attention_window"])
-def test_varlen_attn_is_called_as_it_wants_to_be(op, kv_heads, rows, monkeypatch):
-    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", varlen_attn)
+def test_varlen_attn_is_called_as_it_wants_to_be(op, kv_heads, function, rows, monkeypatch):
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", function)
     on_a_gpu(monkeypatch, (8, 0))
     assert held_to_reference(rows[op, "varlen"], {**DIMS[op], "kv_heads": kv_heads}, "bf16")
 
@@ -174,11 +191,11 @@ def test_varlen_attn_is_called_as_it_wants_to_be(op, kv_heads, rows, monkeypatch
 def test_an_older_pytorch_has_no_varlen_attn(monkeypatch):
     on_a_gpu(monkeypatch, (9, 0))
     inputs = inputs_of("attention_packed", DIMS["attention_packed"], "bf16")
-    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", lambda query, *, window_size: 1 / 0)
-    with pytest.raises(Unsupported, match=r"lacks enable_gqa; supported: PyTorch 2\.12 and later"):
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", lambda query, *, is_causal: 1 / 0)
+    with pytest.raises(Unsupported, match=r"lacks window_size; supported: PyTorch 2\.11 and later"):
         attention_peers.prepare_varlen_packed(*inputs)
     monkeypatch.setitem(sys.modules, "torch.nn.attention.varlen", None)
-    with pytest.raises(Unsupported, match=r"supported: PyTorch 2\.12 and later"):
+    with pytest.raises(Unsupported, match=r"supported: PyTorch 2\.11 and later"):
         attention_peers.prepare_varlen_packed(*inputs)
 
 
@@ -221,6 +238,7 @@ def flash_attn_func_2(
     deterministic=False, return_attn_probs=False,
 ):  # fmt: skip
     assert (dropout_p, softmax_scale, softcap) == (0.0, None, 0.0)
+    assert q.shape[1] == k.shape[1]
     return Recorded.apply(q, k, v, causal, window_size)
 
 
@@ -230,6 +248,7 @@ def flash_attn_func_3(
     return_attn_probs=False,
 ):  # fmt: skip
     assert (softmax_scale, qv) == (None, None)
+    assert q.shape[1] == k.shape[1]  # or num_splits=1 would leave the context of few queries in one piece
     return Recorded.apply(q, k, v, causal, window_size)
 
 
@@ -254,16 +273,16 @@ def flash_attn_varlen_func_3(
     )
 
 
-def cached(q, k_cache, v_cache, lengths, table):
-    """One query for each sequence of a cache, or of its pages."""
-    assert q.shape[1] == 1
+def cached(q, k_cache, v_cache, lengths, table, causal):
+    """The last queries of each sequence of a cache, or of its pages."""
+    assert causal or q.shape[1] == 1
     out = []
     for index, query in enumerate(q):
         parts = [
             each[table[index].long()].flatten(0, 1) if table is not None else each[index] for each in (k_cache, v_cache)
         ]
         length = len(parts[0]) if lengths is None else int(lengths[index])
-        out.append(attend(query, *(each[:length] for each in parts)))
+        out.append(attend(query, *(each[:length] for each in parts), seen(len(query), length, length)))
     return torch.stack(out)
 
 
@@ -272,9 +291,9 @@ def flash_attn_with_kvcache_2(
     cache_leftpad=None, block_table=None, softmax_scale=None, causal=False, window_size=(-1, -1), softcap=0.0,
     rotary_interleaved=True, alibi_slopes=None, num_splits=0, return_softmax_lse=False,
 ):  # fmt: skip
-    assert (k, v, softmax_scale, causal) == (None, None, None, False)
+    assert (k, v, softmax_scale, num_splits) == (None, None, None, 0)
     assert block_table is None or k_cache.shape[1] % 256 == 0
-    return cached(q, k_cache, v_cache, cache_seqlens, block_table)
+    return cached(q, k_cache, v_cache, cache_seqlens, block_table, causal)
 
 
 def flash_attn_with_kvcache_3(
@@ -284,15 +303,31 @@ def flash_attn_with_kvcache_3(
     causal=False, window_size=(-1, -1), attention_chunk=0, softcap=0.0, rotary_interleaved=True,
     scheduler_metadata=None, num_splits=0, pack_gqa=None, sm_margin=0, return_softmax_lse=False,
 ):  # fmt: skip
-    assert (k, v, causal) == (None, None, False)
+    assert (k, v, num_splits) == (None, None, 0)
+    if page_table is not None:  # planned as it is called
+        planned = (len(q), 1, page_table.shape[1] * k_cache.shape[1], q.shape[2], k_cache.shape[2], q.shape[3])
+        assert scheduler_metadata.tolist() == [*planned, k_cache.shape[1]]
     if qv is None:
         assert softmax_scale is None
-        return cached(q, k_cache, v_cache, cache_seqlens, page_table)
-    assert softmax_scale == MLA_SCALE
+        return cached(q, k_cache, v_cache, cache_seqlens, page_table, causal)
+    assert (softmax_scale, causal) == (MLA_SCALE, False)
     assert (q.shape[1:], k_cache.shape[2:], v_cache.shape[2:]) == ((1, 4, 64), (1, 64), (1, 512))
     assert all(each.stride(-1) == 1 for each in (q, qv, k_cache, v_cache))
     wide_q, wide_k = torch.cat((q, qv), dim=-1), torch.cat((k_cache, v_cache), dim=-1)
     return torch.stack([attend(*one, scale=softmax_scale) for one in zip(wide_q, wide_k, v_cache, strict=True)])
+
+
+def get_scheduler_metadata(
+    batch_size, max_seqlen_q, max_seqlen_k, num_heads_q, num_heads_kv, headdim, cache_seqlens,
+    qkv_dtype=torch.bfloat16, headdim_v=None, cu_seqlens_q=None, cu_seqlens_k_new=None, cache_leftpad=None,
+    page_size=None, max_seqlen_k_new=0, causal=False, window_size=(-1, -1), attention_chunk=0, has_softcap=False,
+    num_splits=0, pack_gqa=None, sm_margin=0,
+):  # fmt: skip
+    assert len(cache_seqlens) == batch_size
+    assert (qkv_dtype, causal) == (torch.float16, False)
+    return torch.tensor(
+        [batch_size, max_seqlen_q, max_seqlen_k, num_heads_q, num_heads_kv, headdim, page_size], dtype=torch.int32
+    )
 
 
 @pytest.fixture
@@ -302,6 +337,7 @@ def flash(monkeypatch):
         made = module(title)
         for name in ("flash_attn_func", "flash_attn_varlen_func", "flash_attn_with_kvcache"):
             setattr(made, name, globals()[f"{name}_{version}"])
+        made.get_scheduler_metadata = get_scheduler_metadata if version == 3 else None
         monkeypatch.setitem(sys.modules, title, made)
     on_a_gpu(monkeypatch, (9, 0))
 
@@ -395,6 +431,7 @@ class Ragged:
     ):  # fmt: skip
         assert float_workspace_buffer.dtype == torch.uint8
         assert (kv_layout, use_cuda_graph) == ("NHD", False)
+        self.backend = backend
 
     def plan(
         self, qo_indptr, kv_indptr, num_qo_heads, num_kv_heads, head_dim_qk, head_dim_vo=None, custom_mask=None,
@@ -506,6 +543,7 @@ def flashinfer(monkeypatch):
 
 FLASHINFER = [
     *((op, "flashinfer") for op in DIMS if op != "attention_backward"),
+    ("attention_chunk", "flashinfer_fa2"),
     *((op, "flashinfer_tensor_cores") for op in ("attention_decode", "attention_decode_fp8", "attention_paged")),
 ]
 
@@ -514,6 +552,13 @@ FLASHINFER = [
 @pytest.mark.parametrize(("op", "name"), FLASHINFER)
 def test_flashinfer_is_called_as_it_wants_to_be(op, name, dtype, rows, flashinfer):
     assert held_to_reference(rows[op, name], DIMS[op], dtype)
+
+
+def test_few_queries_have_a_back_end_that_splits_their_context(rows, flashinfer):
+    inputs = inputs_of("attention_chunk", DIMS["attention_chunk"], "bf16")
+    for name, backend in (("flashinfer", "auto"), ("flashinfer_fa2", "fa2")):
+        planned, *_ = rows["attention_chunk", name].prepare(*inputs)
+        assert flashinfer_peers._PLANNED[planned].backend == backend
 
 
 def test_flashinfer_reads_pages_of_any_length(rows, flashinfer):

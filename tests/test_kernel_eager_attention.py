@@ -145,6 +145,17 @@ def test_only_the_backward_pass_is_run(row, monkeypatch):
     assert all(map(torch.equal, inputs, before))
 
 
+@pytest.mark.parametrize("row", named([row for row in BACKWARD if row.prepare]))
+def test_a_fused_backward_pass_finds_tokens_before_heads(row):
+    # What is stored otherwise, the kernels for CUDA copy before they begin.
+    inputs = inputs_of("attention_backward", SQUARE, "fp32")
+    *leaves, out, grad = row.prepare(*inputs)
+    assert grad.stride() == out.stride()
+    assert torch.equal(grad, inputs[4])
+    if row.name != "sdpa_math":
+        assert all(each.transpose(1, 2).is_contiguous() for each in leaves)
+
+
 @pytest.mark.parametrize("row", named(BACKWARD))
 def test_gradients_are_autograds_of_the_formula(row):
     """In fp64 from the definition, by another way than the reference's."""
@@ -197,6 +208,17 @@ def test_backends_of_pytorch_that_cannot_say_so():
     q, k, v = inputs_of("attention_full", SQUARE, "fp32")
     with pytest.raises(Unsupported, match="CUDNN_ATTENTION backend declines"):
         eager_attention.attention_full_sdpa(q, k, v, backend=SDPBackend.CUDNN_ATTENTION)
+
+
+def test_what_cudnn_finds_no_plan_for_is_declined(monkeypatch):
+    def refuse(*_, **__):
+        raise RuntimeError("cuDNN Frontend error: [cudnn_frontend] Error: No execution plans support the graph.")
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", refuse)
+    with pytest.raises(Unsupported, match=r"CUDNN_ATTENTION backend declines: .*No execution plans support"):
+        eager_attention.attention_full_sdpa(
+            *inputs_of("attention_full", SQUARE, "bf16"), backend=SDPBackend.CUDNN_ATTENTION
+        )
 
 
 def test_nested_tensors_are_views_and_need_a_gpu():

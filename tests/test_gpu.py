@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bench.cases import CASES, Maker, implementation_names
+from bench.cases import IMPLEMENTATIONS, Maker, implementation_names
 from bench.doctor import Level, examine
 from bench.env import NvmlMonitor, environment, other_processes
 from bench.lab import Job, Settings, make_lab
@@ -44,11 +44,10 @@ AWKWARD = {
     "rope": 32,
     "inner": 200,
 }
-DTYPES = {
-    "launch": ("fp32",),
-    "matmul_scaled": ("fp8", "int8"),
-    **dict.fromkeys(("matmul_w8a16", "matmul_w4a16", "attention_decode_fp8", "block_train"), ("bf16", "fp16")),
-}
+# Each op in each format that something on a GPU takes; fp64 is what the others are checked against.
+CELLS = sorted(
+    {(row.op, dtype) for row in IMPLEMENTATIONS if "cuda" in row.devices for dtype in row.dtypes if dtype != "fp64"}
+)
 
 
 @pytest.fixture(scope="module")
@@ -138,9 +137,7 @@ def test_clock_power_and_throttle_are_recorded(bench):
     assert outcome.measurement.throttle is not None
 
 
-@pytest.mark.parametrize(
-    ("op", "dtype"), [(op, dtype) for op in CASES for dtype in DTYPES.get(op, ("bf16", "fp16", "fp32", "tf32"))]
-)
+@pytest.mark.parametrize(("op", "dtype"), CELLS)
 def test_every_implementation_is_right_on_awkward_sizes_or_says_why_not(bench, op, dtype):
     sizes = AWKWARD | {"k": 384} if op == "matmul_w4a16" else AWKWARD
     workload = make_workload(op, {name: sizes.get(name, 10_006) for name in dim_names(op)}, find_dtype(dtype))

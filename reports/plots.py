@@ -31,7 +31,8 @@ from reports.load import DIMS_OF_OP, dims_text, groups_of
 
 DPI = 150
 
-# Okabe and Ito's palette: distinct for the colour-blind. Ops of a family share a colour and differ in their marker.
+# Okabe and Ito's palette: distinct for the colour-blind. Ops of a family share a colour; every marker is of one
+# op, since the roofline has a colour for each unit.
 BLUE, SKY, GREEN, ORANGE, RED, PINK, GREY, BLACK = (
     "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#595959", "#000000",
 )  # fmt: skip
@@ -53,13 +54,13 @@ LOOKS: Mapping[str, Look] = MappingProxyType(
         "matmul_w4a16": Look(BLUE, "$4$"),
         "linear_backward": Look(BLUE, "$B$"),
         "attention_prefill": Look(RED, "^"),
-        "attention_full": Look(RED, "s"),
+        "attention_full": Look(RED, "$A$"),
         "attention_window": Look(RED, "$W$"),
-        "attention_packed": Look(RED, "$P$"),
+        "attention_packed": Look(RED, "$V$"),
         "attention_chunk": Look(RED, "$C$"),
-        "attention_backward": Look(RED, "$B$"),
+        "attention_backward": Look(RED, r"$\nabla$"),
         "attention_decode": Look(GREEN, "v"),
-        "attention_decode_fp8": Look(GREEN, "$8$"),
+        "attention_decode_fp8": Look(GREEN, "$E$"),
         "attention_paged": Look(GREEN, "$P$"),
         "attention_mla": Look(GREEN, "$L$"),
         "generate_cached": Look(ORANGE, "s"),

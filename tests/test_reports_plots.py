@@ -6,10 +6,10 @@ import pytest
 
 from bench.record import RoofSet, Status
 from predict.units import find_dtype
-from predict.workloads import make_workload
+from predict.workloads import OPS, make_workload
 from reports.load import Loaded, to_frame
 from reports.page import story, write_report
-from reports.plots import DRAWINGS, NothingToDraw, cache_ratios, cache_rows, ridge_batch, to_png
+from reports.plots import DRAWINGS, LOOKS, NothingToDraw, cache_ratios, cache_rows, ridge_batch, to_png
 from tests.factories import MEASURED, ROOFS, make_record
 
 HEADS = {"heads": 4, "kv_heads": 4, "head_dim": 64}
@@ -25,6 +25,11 @@ def test_figures_do_not_depend_on_the_users_matplotlibrc():
     plain = roofline()
     with mpl.rc_context({"font.size": 30, "axes.facecolor": "black", "savefig.dpi": 10}):
         assert roofline() == plain
+
+
+def test_each_op_has_a_marker_of_its_own():
+    assert LOOKS.keys() == OPS.keys()
+    assert len({look.marker for look in LOOKS.values()}) == len(OPS)
 
 
 @pytest.mark.parametrize("status", [Status.IMPOSSIBLE, Status.THROTTLED])

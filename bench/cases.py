@@ -19,7 +19,7 @@ from kernels.reference import forward_with_lse
 from kernels.shapes import BlockSizes
 from kernels.unsupported import Unsupported
 from predict.errors import BadWorkload
-from predict.peak_memory import peak_bytes
+from predict.peak_memory import peak_bytes, saved_activation_bytes
 from predict.units import GIB, DType, find_dtype
 from predict.workloads import Workload
 
@@ -163,8 +163,9 @@ def needed_bytes(workload: Workload, name: str) -> float:
     needed = float(amounts.bytes) + checking + REFERENCE_SCRATCH_BYTES
     if any(row.prepare for row in IMPLEMENTATIONS if (row.op, row.name) == (workload.op, name)):
         needed += float(amounts.bytes_read)  # prepared inputs stand beside those that they are made of
-    between = peak_bytes(workload) - float(amounts.bytes)  # what lies between the kernels of a block
-    needed += 5 * between  # in 16 bits, and in fp64 by the reference
+    trains = workload.op == "block_train"
+    between = saved_activation_bytes(workload) if trains else peak_bytes(workload) - float(amounts.bytes)
+    needed += 5 * between  # what lies between kernels, in 16 bits, and in fp64 by the reference
     return needed + working_bytes(workload, name)
 
 

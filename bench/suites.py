@@ -29,8 +29,9 @@ GPT2_SMALL = ((2304, 768), (768, 768), (3072, 768), (768, 3072))  # qkv, out, up
 LLAMA3_8B = ((6144, 4096), (4096, 4096), (28672, 4096), (4096, 14336))  # qkv, out, gate+up, down
 LLAMA3_70B = ((10240, 8192), (57344, 8192), (8192, 28672))  # qkv, gate+up, down
 
-# A block of each (GPT-2's own MLP has no gate), and one that a CPU trains within a second.
-GPT2_SMALL_BLOCK = {"heads": 12, "kv_heads": 12, "head_dim": 64, "inner": 3072}
+# A block of each, and one that a CPU trains within a second. GPT-2's own MLP is two matrices of 3072: three of 2048,
+# with a gate, are as many parameters and FLOP.
+GPT2_SMALL_BLOCK = {"heads": 12, "kv_heads": 12, "head_dim": 64, "inner": 2048}
 LLAMA3_8B_BLOCK = {"heads": 32, "kv_heads": 8, "head_dim": 128, "inner": 14336}
 SMALL_BLOCK = {"heads": 8, "kv_heads": 4, "head_dim": 64, "inner": 1536}
 

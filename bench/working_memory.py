@@ -43,7 +43,8 @@ def working_bytes(workload: Workload, name: str) -> float:
         total += pairs * (element + 2)  # the mask, and the truth values that it is made of
     if name == "flex":
         total += pairs * 3  # truth values of all pairs, of which FlexAttention makes its blocks
-    if name in ("torch_dequantize", "torch_gather"):
+    # What is compiled may write the cache out in 16 bits before it multiplies.
+    if name in ("torch_dequantize", "torch_gather") or (name, workload.op) == ("torch_compile", "attention_decode_fp8"):
         total += 2.0 * scores.cached * scores.width * element
     return total
 

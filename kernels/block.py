@@ -147,15 +147,9 @@ def forward(
 ) -> Tensor:
     """What `prepare_forward` says; autograd may pass through. Attention picks PyTorch's fastest backend, as a model
     would."""
-    batch, seq, hidden = x.shape
-    rows = x.reshape(-1, hidden)
-    q, k, v = (
-        heads.unflatten(0, (batch, seq)).transpose(1, 2) for heads in _project(rows, cos, sin, attention_norm, qkv)
-    )
-    grouped = q.shape[1] != k.shape[1]
-    attended = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
-    attended = attended.transpose(1, 2).reshape(-1, hidden)
-    return _finish(rows, attended, out, mlp_norm, gate_up, down).view(x.shape)
+    rows = x.reshape(-1, x.shape[-1])
+    total = rows + F.linear(_attend(rows, cos, sin, attention_norm, qkv, x.shape[:2]), out)
+    return _add_mlp(total, mlp_norm, gate_up, down).view(x.shape)
 
 
 def decode(
@@ -172,13 +166,31 @@ def decode(
     v_cache: Tensor,
 ) -> Tensor:
     """What `prepare_decode` says, but for the views of what was appended."""
-    q, k, v = _project(x, cos, sin, attention_norm, qkv)
+    total = x + F.linear(_attend_cached(x, cos, sin, attention_norm, qkv, k_cache, v_cache), out)
+    return _add_mlp(total, mlp_norm, gate_up, down)
+
+
+# Each returns one tensor, so that what it makes on the way is freed before the next begins.
+
+
+def _attend(x: Tensor, cos: Tensor, sin: Tensor, norm: Tensor, qkv: Tensor, prompts: torch.Size) -> Tensor:
+    """x: (tokens, hidden), the tokens of `prompts`: (batch, seq). Returns x's shape: causal attention."""
+    q, k, v = (heads.unflatten(0, prompts).transpose(1, 2) for heads in _project(x, cos, sin, norm, qkv))
+    grouped = q.shape[1] != k.shape[1]
+    attended = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
+    return attended.transpose(1, 2).reshape(x.shape)
+
+
+def _attend_cached(
+    x: Tensor, cos: Tensor, sin: Tensor, norm: Tensor, qkv: Tensor, k_cache: Tensor, v_cache: Tensor
+) -> Tensor:
+    """x: (batch, hidden), caches: (batch, kv_heads, context, head_dim). Returns x's shape; appends K and V."""
+    q, k, v = _project(x, cos, sin, norm, qkv)
     k_cache[:, :, -1] = k
     v_cache[:, :, -1] = v
     # One query has no causal mask, so the heads that share K and V are simply more query rows.
     rows = q.reshape(len(x), k_cache.shape[1], -1, k_cache.shape[3])
-    attended = F.scaled_dot_product_attention(rows, k_cache, v_cache).reshape(x.shape)
-    return _finish(x, attended, out, mlp_norm, gate_up, down)
+    return F.scaled_dot_product_attention(rows, k_cache, v_cache).reshape(x.shape)
 
 
 def _project(x: Tensor, cos: Tensor, sin: Tensor, norm: Tensor, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -195,8 +207,7 @@ def _project(x: Tensor, cos: Tensor, sin: Tensor, norm: Tensor, qkv: Tensor) -> 
     return q, k, v
 
 
-def _finish(x: Tensor, attended: Tensor, out: Tensor, norm: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
-    """x, attended: (tokens, hidden). Returns the block's output: projection, residual, MLP and residual."""
-    total = x + F.linear(attended, out)
-    gate, up = F.linear(F.rms_norm(total, norm.shape, norm, RMSNORM_EPS), gate_up).chunk(2, dim=-1)
-    return total + F.linear(F.silu(gate) * up, down)
+def _add_mlp(x: Tensor, norm: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+    """x: (tokens, hidden). Returns x + swiglu(norm(x))."""
+    gate, up = F.linear(F.rms_norm(x, norm.shape, norm, RMSNORM_EPS), gate_up).chunk(2, dim=-1)
+    return x + F.linear(F.silu(gate) * up, down)

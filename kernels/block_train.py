@@ -1,11 +1,13 @@
 """A training step of a transformer block through PyTorch's kernels: forward, backward and mixed-precision AdamW.
 
 Weights are in 16 bits; the fp32 master that AdamW updates and both moments are flat buffers, as ZeRO and Megatron hold
-them. A step leaves all that it is given alone, so that every call does the same work.
+them. A step updates a copy of its own in place, as training does. Every other call takes the step back, so that the
+weights are as large after thousands of calls as they were when the first was checked.
 """
 
 import functools
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -18,7 +20,7 @@ from kernels.shapes import BlockSizes, block_train_sizes, check_dtype, split_blo
 
 SUPPORTED_DTYPES = ("bf16", "fp16")
 
-State = tuple[Tensor, Tensor, Tensor]  # master, m, v
+State = tuple[Tensor, Tensor, Tensor, Tensor]  # weights, master, m, v
 
 
 def issue_train(step: Step, *, kv_heads: int) -> Result:  # noqa: ARG001  (which the step has been made with)
@@ -39,10 +41,11 @@ def prepare_train(
     kv_heads: int,
 ) -> tuple[Step]:
     """x, grad: (batch, seq, hidden), cos, sin: (batch*seq, head_dim/2), weights: (parameters,), master, m, v:
-    (parameters,) in fp32. The step returns the output, the gradient of x, and new weights, master, m and v."""
+    (parameters,) in fp32, which are copied. The step returns the output, the gradient of x, and its own weights,
+    master, m and v, which it updates: by ADAMW_RATE, and every other time by as much the other way."""
     sizes = _check(x, grad, cos, sin, weights, master, m, v, kv_heads=kv_heads)
-    update = functools.partial(_update, sizes)
-    return (_step(forward, update, x, grad, (cos, sin), weights, (master, m, v), sizes),)
+    update = functools.partial(_update, sizes, itertools.cycle((ADAMW_RATE, -ADAMW_RATE)))
+    return (_step(forward, update, x, grad, (cos, sin), (weights, master, m, v), sizes),)
 
 
 def compile_train(
@@ -58,33 +61,37 @@ def compile_train(
     kv_heads: int,
 ) -> tuple[Step]:
     """The step of `prepare_train`, by torch.compile: the forward pass with its backward, and AdamW, which it makes one
-    kernel of that writes to new buffers, so that nothing is copied."""
+    kernel of."""
     sizes = _check(x, grad, cos, sin, weights, master, m, v, kv_heads=kv_heads)
-    parts, state = split_block_weights(weights, sizes), (master, m, v)
+    parts, state = split_block_weights(weights, sizes), (weights, master, m, v)
+    rates = tuple(torch.tensor(rate, device=x.device) for rate in (ADAMW_RATE, -ADAMW_RATE))
     compiled = find_compiled(forward, x, cos, sin, *parts)
-    update = find_compiled(_adamw, *state, *parts)
-    return (_step(compiled, update, x, grad, (cos, sin), weights, state, sizes),)
+    update = functools.partial(
+        _update_compiled, find_compiled(_adamw, rates[0], *state, *parts), itertools.cycle(rates)
+    )
+    return (_step(compiled, update, x, grad, (cos, sin), state, sizes),)
 
 
 def _step(
     run: Callable[..., Tensor],
-    update: Callable[..., tuple[Tensor, ...]],
+    update: Callable[..., None],
     x: Tensor,
     grad: Tensor,
     rotary: tuple[Tensor, Tensor],
-    weights: Tensor,
     state: State,
     sizes: BlockSizes,
 ) -> Step:
-    """The weights become leaves, as the parameters of a model are, and so does x."""
+    """Views of the copied weights become leaves, as the parameters of a model are, and so does x."""
+    weights, master, m, v = (each.clone() for each in state)
     leaves = tuple(each.detach().requires_grad_() for each in (x, *split_block_weights(weights, sizes)))
-    nbytes = sum(each.nbytes for each in (x, grad, *rotary, weights, *state))
-    return Step(functools.partial(_train, run, update, leaves, grad, rotary, state), nbytes)
+    own = (weights, master, m, v)
+    nbytes = sum(each.nbytes for each in (x, grad, *rotary, *own))
+    return Step(functools.partial(_train, run, update, leaves, grad, rotary, own), nbytes)
 
 
 def _train(
     run: Callable[..., Tensor],
-    update: Callable[..., tuple[Tensor, ...]],
+    update: Callable[..., None],
     leaves: tuple[Tensor, ...],
     grad: Tensor,
     rotary: tuple[Tensor, Tensor],
@@ -94,21 +101,17 @@ def _train(
     with torch.enable_grad():
         out = run(x, *rotary, *weights)
     slope, *slopes = torch.autograd.grad(out, leaves, grad)
-    return out.detach(), slope, *update(*state, *slopes)
+    update(state, slopes)
+    return out.detach(), slope, *state
 
 
-def _update(
-    sizes: BlockSizes, master: Tensor, m: Tensor, v: Tensor, *slopes: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """master, m, v: (parameters,), slopes: the gradients of all weights. Returns new weights, master, m and v.
-
-    PyTorch's AdamW works in place, so the state is copied first: 24 bytes a parameter that a real step does not move.
-    One fused kernel on CUDA; elsewhere one for each operation.
-    """
+def _update(sizes: BlockSizes, rates: Iterator[float], state: State, slopes: list[Tensor]) -> None:
+    """Update the state, (parameters,) each, by the gradients of all weights. PyTorch's AdamW takes a gradient in the
+    master's format: 4 bytes a parameter more. One fused kernel on CUDA; elsewhere one for each operation."""
+    weights, master, m, v = state
     gradient = torch.empty_like(master)
     for part, slope in zip(split_block_weights(gradient, sizes), slopes, strict=True):
         part.copy_(slope)
-    master, m, v = (each.clone() for each in (master, m, v))
     fused = master.device.type == "cuda"
     adamw(
         [master],
@@ -122,23 +125,30 @@ def _update(
         amsgrad=False,
         beta1=ADAMW_BETAS[0],
         beta2=ADAMW_BETAS[1],
-        lr=ADAMW_RATE,
+        lr=next(rates),
         weight_decay=ADAMW_DECAY,
         eps=ADAMW_EPS,
         maximize=False,
     )
-    return master.to(slopes[0].dtype), master, m, v
+    weights.copy_(master)
 
 
-def _adamw(master: Tensor, m: Tensor, v: Tensor, *slopes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The same as a formula."""
+def _update_compiled(
+    compiled: Callable[..., None], rates: Iterator[Tensor], state: State, slopes: list[Tensor]
+) -> None:
+    compiled(next(rates), *state, *slopes)
+
+
+def _adamw(rate: Tensor, weights: Tensor, master: Tensor, m: Tensor, v: Tensor, *slopes: Tensor) -> None:
+    """The same as a formula; rate: (), a tensor, so that one graph takes all of its values."""
     gradient = torch.cat([each.flatten() for each in slopes]).float()
-    m = torch.lerp(m, gradient, 1 - ADAMW_BETAS[0])
-    v = torch.lerp(v, gradient * gradient, 1 - ADAMW_BETAS[1])
-    unbiased_m = m / (1 - ADAMW_BETAS[0] ** ADAMW_STEP)
-    unbiased_v = v / (1 - ADAMW_BETAS[1] ** ADAMW_STEP)
-    master = master * (1 - ADAMW_RATE * ADAMW_DECAY) - ADAMW_RATE * unbiased_m / (unbiased_v.sqrt() + ADAMW_EPS)
-    return master.to(slopes[0].dtype), master, m, v
+    new_m = torch.lerp(m, gradient, 1 - ADAMW_BETAS[0])
+    new_v = torch.lerp(v, gradient * gradient, 1 - ADAMW_BETAS[1])
+    unbiased_m = new_m / (1 - ADAMW_BETAS[0] ** ADAMW_STEP)
+    unbiased_v = new_v / (1 - ADAMW_BETAS[1] ** ADAMW_STEP)
+    new_master = master * (1 - rate * ADAMW_DECAY) - rate * unbiased_m / (unbiased_v.sqrt() + ADAMW_EPS)
+    for old, new in ((weights, new_master), (master, new_master), (m, new_m), (v, new_v)):
+        old.copy_(new)
 
 
 def _check(x: Tensor, *others: Tensor, kv_heads: int) -> BlockSizes:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from kernels import rowwise
 from kernels.attention import attention_prefill
-from kernels.block import Step
+from kernels.block import Step, capture
 from kernels.constants import ARCHITECTURES, EIGHT_BIT, EIGHT_BIT_REASON
 from kernels.decode import attention_decode
 from kernels.generation import append_kernel, plan_append
@@ -52,14 +52,20 @@ def prepare_decode(x: Tensor, cos: Tensor, sin: Tensor, *others: Tensor) -> tupl
     return (Step(call, sum(each.nbytes for each in (x, cos, sin, *others))),)
 
 
+def capture_forward(*inputs: Tensor) -> tuple[Step]:
+    """The step of `prepare_forward`, captured: its result is overwritten by the next."""
+    return (capture(*prepare_forward(*inputs), inputs[0].device),)
+
+
+def capture_decode(*inputs: Tensor) -> tuple[Step]:
+    """The step of `prepare_decode`, captured; the caches are written to here already."""
+    return (capture(*prepare_decode(*inputs), inputs[0].device),)
+
+
 def _forward(x: Tensor, cos: Tensor, sin: Tensor, weights: BlockWeights, sizes: BlockSizes) -> Tensor:
     rows = x.reshape(-1, sizes.hidden)
-    q, k, v = (
-        heads.unflatten(0, (sizes.batch, sizes.queries)).transpose(1, 2)
-        for heads in _project(rows, cos, sin, weights, sizes)
-    )
-    attended = attention_prefill(q, k, v).transpose(1, 2).reshape(rows.shape)
-    return _finish(rows, attended, weights).view(x.shape)
+    projected = matmul(_attend(rows, cos, sin, weights, sizes), weights.out.t())
+    return _add_mlp(projected, rows, weights).view(x.shape)
 
 
 def _decode(
@@ -71,9 +77,34 @@ def _decode(
     caches: tuple[Tensor, Tensor],
     appended: tuple[Tensor, Tensor],
 ) -> tuple[Tensor, ...]:
+    projected = matmul(_attend_cached(x, cos, sin, weights, sizes, caches), weights.out.t())
+    return _add_mlp(projected, x, weights), *appended
+
+
+# Each returns what the next one reads and no more, so that the rest is freed before that begins.
+
+
+def _attend(x: Tensor, cos: Tensor, sin: Tensor, weights: BlockWeights, sizes: BlockSizes) -> Tensor:
+    """x: (tokens, hidden). Returns x's shape, a view: attention's output lies in memory as its queries do."""
+    q, k, v = (
+        heads.unflatten(0, (sizes.batch, sizes.queries)).transpose(1, 2)
+        for heads in _project(x, cos, sin, weights, sizes)
+    )
+    return attention_prefill(q, k, v).transpose(1, 2).reshape(x.shape)
+
+
+def _attend_cached(
+    x: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    weights: BlockWeights,
+    sizes: BlockSizes,
+    caches: tuple[Tensor, Tensor],
+) -> Tensor:
+    """x: (batch, hidden). Returns x's shape; appends K and V."""
     q, k, v = _project(x, cos, sin, weights, sizes)
     plan_append(k, v, *caches).run()
-    return _finish(x, attention_decode(q, *caches).reshape(x.shape), weights), *appended
+    return attention_decode(q, *caches).reshape(x.shape)
 
 
 def _project(
@@ -88,12 +119,16 @@ def _project(
     return q, k, v
 
 
-def _finish(x: Tensor, attended: Tensor, weights: BlockWeights) -> Tensor:
-    """x, attended: (tokens, hidden). Returns the block's output; the last sum is PyTorch's."""
-    projected = matmul(attended, weights.out.t())
+def _add_mlp(projected: Tensor, x: Tensor, weights: BlockWeights) -> Tensor:
+    """projected, x: (tokens, hidden). Returns their sum and to it the MLP of its norm; that sum is PyTorch's."""
     normed, total = rowwise.add_rmsnorm(projected, x, weights.mlp_norm)
-    gate, up = matmul(normed, weights.gate_up.t()).chunk(2, dim=1)
-    return matmul(rowwise.swiglu(gate, up), weights.down.t()).add_(total)
+    return matmul(_gate(normed, weights.gate_up), weights.down.t()).add_(total)
+
+
+def _gate(x: Tensor, gate_up: Tensor) -> Tensor:
+    """x: (tokens, hidden) -> (tokens, inner)."""
+    gate, up = matmul(x, gate_up.t()).chunk(2, dim=1)
+    return rowwise.swiglu(gate, up)
 
 
 def _check(op: str, x: Tensor, sizes: BlockSizes, *caches: Tensor) -> None:

@@ -478,8 +478,15 @@ def _list_triton() -> tuple[Implementation, ...]:
         replace(_triton("attention_decode_fp8", decode, decode.attention_decode_fp8), dtypes=HALF),
         _triton("attention_paged", decode, decode.attention_paged),
         _triton("attention_mla", mla, mla.attention_mla),
-        replace(_triton("block_forward", block_triton, block.issue), prepare=block_triton.prepare_forward),
-        replace(_triton("block_decode", block_triton, block.issue), prepare=block_triton.prepare_decode),
+        *(
+            replace(_triton(op, block_triton, block.issue, name), prepare=prepare)
+            for op, name, prepare in (
+                ("block_forward", "triton", block_triton.prepare_forward),
+                ("block_decode", "triton", block_triton.prepare_decode),
+                ("block_forward", "triton_graph", block_triton.capture_forward),
+                ("block_decode", "triton_graph", block_triton.capture_decode),
+            )
+        ),
         _triton("generate_cached", generation, generation.generate_cached),
         _triton("generate_uncached", generation, generation.generate_uncached),
         _triton("stream_read", stream, stream.stream_read),

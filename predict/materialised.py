@@ -23,7 +23,8 @@ def materialised_amounts(workload: Workload) -> Amounts:
     beside Q, K, V and O, each score written and read four times, three times where there is no mask. Raises BadWorkload
     for another op."""
     if workload.op not in _WRITES:
-        raise BadWorkload(f"{workload.op} has no materialised form here; those that have: {', '.join(MATERIALISED_OPS)}")
+        known = ", ".join(MATERIALISED_OPS)
+        raise BadWorkload(f"{workload.op} has no materialised form here; those that have: {known}")
     dims, amounts = workload.dims, workload.amounts
     pairs = dims["batch"] * dims["heads"] * dims["seq"] ** 2
     passed = _WRITES[workload.op] * score_bytes(workload)

@@ -9,7 +9,7 @@ sweep at once.
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -176,11 +176,12 @@ def attention_packed(
 ) -> Amounts:
     """Causal attention over `sequences` prompts packed end to end into `tokens`: no padding is computed. The lengths
     are as equal as whole numbers allow, and a token meets its own sequence alone: about tokens^2 / (2*sequences)
-    pairs."""
+    pairs. Beside Q, K and V, a 4-byte offset is read for each sequence and for the end."""
     length, longer = tokens // sequences, tokens % sequences  # `longer` sequences have one token more
     triangle = length * (length + 1) // 2
     pairs = heads * (sequences * triangle + longer * (length + 1))
-    return _attention(pairs, tokens, tokens, heads, kv_heads, head_dim, dtype)
+    plain = _attention(pairs, tokens, tokens, heads, kv_heads, head_dim, dtype)
+    return replace(plain, bytes_read=plain.bytes_read + (sequences + 1) * _INT32_BYTES)
 
 
 def attention_chunk(
@@ -236,11 +237,11 @@ def attention_decode(
 def attention_paged(
     batch: Count, context: Count, page: Count, heads: Count, kv_heads: Count, head_dim: Count, dtype: DType
 ) -> Amounts:
-    """attention_decode over a cache in pages of `page` tokens that lie anywhere: the same FLOP and bytes, and one
-    4-byte entry of the block table for each page."""
+    """attention_decode over a cache in pages of `page` tokens that lie anywhere: the same FLOP and bytes, and 4 bytes
+    for each page in the block table and for each sequence's length."""
     plain = attention_decode(batch, context, heads, kv_heads, head_dim, dtype)
-    pages = batch * (-(-context // page))
-    return Amounts(plain.flop_by_unit, plain.bytes_read + pages * _INT32_BYTES, plain.bytes_written, launches=1)
+    entries = batch * (-(-context // page) + 1)
+    return replace(plain, bytes_read=plain.bytes_read + entries * _INT32_BYTES)
 
 
 def attention_decode_fp8(
@@ -259,8 +260,8 @@ def attention_decode_fp8(
 
 def attention_mla(batch: Count, context: Count, heads: Count, latent: Count, rope: Count, dtype: DType) -> Amounts:
     """Multi-head latent attention with absorbed projections, one query per sequence: all heads meet one cached vector
-    of latent + rope numbers a token, and weigh its first `latent` ones. 2*heads FLOP for a byte and more: the intensity
-    of a matrix product. Source: DeepSeek-V2, section 2.1."""
+    of latent + rope numbers a token, and weigh its first `latent` ones. In 16 bits nearly 2*heads FLOP for each byte
+    (242 at DeepSeek-V3's 128 heads): the intensity of a matrix product. Source: DeepSeek-V2, section 2.1."""
     width = latent + rope
     return Amounts(
         flop_by_unit={matmul_unit(dtype): 2 * batch * heads * context * (width + latent)},
@@ -315,8 +316,8 @@ def block_forward(
     each pair of attention. Weights, hidden states, cos and sin are read once, hidden states written once; what flows
     between its ten kernels (nine where the last residual joins its product) may stay on chip.
 
-    A step without a KV cache is this with seq = context: every position goes through the block again. GPT-2's own MLP
-    has no gate, and so two matrices where this has three."""
+    A token made without a KV cache costs this with seq = context: every position goes through the block again. GPT-2's
+    own MLP has no gate, and so two matrices where this has three."""
     tokens, hidden = batch * seq, heads * head_dim
     matrices = block_matrices(heads, kv_heads, head_dim, inner)
     pairs = batch * heads * (seq * (seq + 1) // 2)

@@ -9,7 +9,9 @@ import pandas as pd
 from predict.workloads import OPS
 from reports.load import DIMS, groups_of
 
-OURS = "triton"  # as launched by default: a configuration that was tuned for one shape is another row, triton@...
+# As launched by default, one by one or all in one graph: a configuration that was tuned for one shape is another row,
+# triton@...
+OURS = frozenset({"triton", "triton_graph"})
 # Where PyTorch itself calls the vendor's library, and ours is held against that alone too.
 LIBRARY = "torch"
 LIBRARY_OPS = frozenset({"matmul"})
@@ -30,15 +32,16 @@ class Standing:
 
 
 def against_peers(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row for each workload that was measured by ours and by at least one peer.
+    """One row for each workload that was measured by ours, of which the faster counts, and by at least one peer.
 
     Columns: op, dtype, the dimensions, our_s, peer (the fastest), peer_s, ratio (our_s over peer_s) and library_ratio
     (our_s over the vendor's library's; NaN where there is none).
     """
     measured = frame[frame["status"] == "measured"]
-    ours = measured.loc[measured["implementation"] == OURS, ["workload", "op", "dtype", *DIMS, "time_s"]]
-    others = measured.loc[~measured["implementation"].str.startswith(OURS), ["workload", "implementation", "time_s"]]
-    best = others.loc[others.groupby("workload", sort=False)["time_s"].idxmin()]
+    is_ours, is_tuned = measured["implementation"].isin(OURS), measured["implementation"].str.startswith("triton@")
+    ours = _fastest(measured.loc[is_ours, ["workload", "op", "dtype", *DIMS, "time_s"]])
+    others = measured.loc[~is_ours & ~is_tuned, ["workload", "implementation", "time_s"]]
+    best = _fastest(others)
     library = others[others["implementation"] == LIBRARY].set_index("workload")["time_s"]
     rows = ours.rename(columns={"time_s": "our_s"}).merge(
         best.rename(columns={"implementation": "peer", "time_s": "peer_s"}), on="workload", validate="one_to_one"
@@ -63,6 +66,11 @@ def standings(rows: pd.DataFrame) -> tuple[Standing, ...]:
     ]
     order = list(OPS)
     return tuple(sorted(found, key=lambda each: order.index(each.op)))
+
+
+def _fastest(rows: pd.DataFrame) -> pd.DataFrame:
+    """The row of the shortest time of each workload."""
+    return rows.loc[rows.groupby("workload", sort=False)["time_s"].idxmin()]
 
 
 def _geometric_mean(ratios: "pd.Series[float]") -> float:

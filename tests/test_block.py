@@ -8,21 +8,27 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from bench.cases import CASES, IMPLEMENTATIONS, bind, make_inputs, result_format
+from bench.cases import CASES, IMPLEMENTATIONS, bind, make_inputs, needed_bytes, result_format
 from bench.check import check_all
+from bench.lab import Job, Lab
+from bench.measure import Budget
+from bench.record import Status
 from bench.suites import GPT2_SMALL_BLOCK, LLAMA3_8B_BLOCK
+from bench.timer import WallTimer
 from kernels import block, block_train, peers, reference
 from kernels.constants import ADAMW_BETAS, ADAMW_DECAY, ADAMW_EPS, ADAMW_RATE, ADAMW_STEP
 from kernels.shapes import BlockSizes, BlockWeights, split_block_weights
 from kernels.unsupported import Unsupported
 from predict.errors import BadWorkload
 from predict.memory import Recompute
-from predict.models import Attention, Block, Component, Mlp, Model
+from predict.models import Component
 from predict.passes import decode_step, forward, training_step
+from predict.peak_memory import peak_bytes
 from predict.presets import find_model
 from predict.resources import Resource
 from predict.units import find_dtype
 from predict.workloads import Amounts, make_workload, sweep_amounts
+from tests.fakes import cpu_environment
 
 TINY = {"heads": 2, "kv_heads": 1, "head_dim": 4, "inner": 3}
 SMALL = {"heads": 4, "kv_heads": 2, "head_dim": 16, "inner": 24}
@@ -112,16 +118,9 @@ def layer(model, component=None):
     return lambda found: sum(found.component_flop(each) for each in blocks) / model.layers
 
 
-def gpt2_like():
-    """GPT-2 small's sizes with a gated MLP, which GPT-2 does not have."""
-    attention, mlp = Attention(12, 12, 64), Mlp(3072, gated=True)
-    one = Block(layers=1, hidden=768, attention=attention, mlp=mlp, norm_params=2 * 768)
-    return Model("gated GPT-2", "", 768, 50257, (one,), tied=True, final_norm_params=768, context_limit=1024)
-
-
 @pytest.mark.parametrize(
     ("model", "dims"),
-    [(find_model("llama-3-8b"), LLAMA3_8B_BLOCK), (gpt2_like(), GPT2_SMALL_BLOCK)],
+    [(find_model("llama-3-8b"), LLAMA3_8B_BLOCK), (find_model("gpt-2-small"), GPT2_SMALL_BLOCK)],
     ids=["llama", "gpt2"],
 )
 def test_a_block_is_a_layer_of_a_model(model, dims):
@@ -133,9 +132,10 @@ def test_a_block_is_a_layer_of_a_model(model, dims):
         assert found == flop(decode_step(model, batch, length - 1))
         step = training_step(model, batch, length, recompute=Recompute.FLASH)
         assert amounts("block_train", batch=batch, seq=length, **dims).flop == flop(step)
-    # Weights and norms of a layer, in 16 bits.
+    # Weights and norms of a layer, in 16 bits; GPT-2 has biases besides: of its norms 2h, and 3h + h + 4h + h.
     block_bytes = amounts("block_decode", batch=1, context=1, **dims).bytes_read - 2 * (model.hidden + dims["head_dim"])
-    assert block_bytes == 2 * model.blocks[0].params / model.layers
+    biases = 11 * model.hidden if dims is GPT2_SMALL_BLOCK else 0
+    assert block_bytes == 2 * (model.blocks[0].params / model.layers - biases)
 
 
 def test_many_sizes_at_once_are_counted_as_each_alone():
@@ -290,6 +290,38 @@ def test_a_call_leaves_what_it_is_given_alone():
             assert not given.requires_grad
 
 
+def test_a_training_step_updates_its_own_state_in_place_and_stays_where_it_is():
+    trial = Trial("block_train", {"batch": 1, "seq": 13, **SMALL}, "bf16")
+    master = trial.inputs[5]
+    (step,) = block_train.prepare_train(*trial.inputs, kv_heads=SMALL["kv_heads"])
+    assert step.nbytes == sum(each.nbytes for each in trial.inputs)  # of which the copies take the place
+    first = block.issue(step)
+    assert trial.passes(first)
+    assert {each.data_ptr() for each in first}.isdisjoint(each.data_ptr() for each in trial.inputs)
+    for _ in range(100):
+        last = block.issue(step)
+        assert [each.data_ptr() for each in last[2:]] == [each.data_ptr() for each in first[2:]]
+    assert all(each.isfinite().all() for each in last)
+    # 100 steps one way move each weight by about 100 rates; back and forth, by a few.
+    assert (last[3] - master).abs().mean() < 5 * ADAMW_RATE
+    assert torch.equal(last[2], last[3].bfloat16())
+
+
+def test_one_run_of_training_leaves_nothing_for_the_next():
+    asked = make_workload("block_train", FORWARD, find_dtype("bf16"))
+    lab = Lab(cpu_environment(), WallTimer(), Budget(time_s=0.05, warmup_s=0.02), monitor=None)
+    first, second = (lab.run(Job(asked, "torch")) for _ in range(2))
+    assert first.status is second.status is Status.MEASURED
+    assert first.check == second.check  # on the same inputs, many steps later
+
+
+def test_room_is_asked_for_the_copied_state_too():
+    for model in (GPT2_SMALL_BLOCK, LLAMA3_8B_BLOCK):
+        for seq in (1, 1024, 65536):
+            asked = make_workload("block_train", {"batch": 1, "seq": seq, **model}, find_dtype("bf16"))
+            assert needed_bytes(asked, "torch") > peak_bytes(asked) + asked.amounts.bytes_read
+
+
 def test_the_new_token_is_appended_to_the_caches():
     trial = Trial("block_decode", DECODE, "fp64")
     _, k, v = trial.run(block_decode)
@@ -429,17 +461,20 @@ def test_a_compiled_training_step_is_a_graph_of_the_block_and_one_of_the_optimiz
     assert len(graphs) == 2
 
 
+GPU_BLOCKS = [row for row in IMPLEMENTATIONS if row.op.startswith("block_") and "cuda" in row.devices]
+
+
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", ["torch", "torch_compile", "torch_graph", "triton"])
-@pytest.mark.parametrize("op", ["block_forward", "block_decode", "block_train"])
-def test_every_implementation_is_right_on_a_gpu(op, name, device):
-    dims = {"batch": 2, **({"context": 100} if op == "block_decode" else {"seq": 100}), **LLAMA3_8B_BLOCK}
-    for row in IMPLEMENTATIONS:
-        if (row.op, row.name) == (op, name):
-            trial = Trial(op, {**dims, "inner": 1024}, "bf16", device)
-            prepared = trial.inputs if row.prepare is None else row.prepare(*trial.inputs)
-            for _ in range(3):
-                assert trial.passes(bind(row.run, trial.workload)(*prepared))
+@pytest.mark.parametrize("row", GPU_BLOCKS, ids=lambda row: f"{row.op}-{row.name}")
+def test_every_implementation_is_right_on_a_gpu(row, device):
+    dims = {"batch": 2, **({"context": 100} if row.op == "block_decode" else {"seq": 100}), **LLAMA3_8B_BLOCK}
+    trial = Trial(row.op, {**dims, "inner": 1024}, "bf16", device)
+    prepare = bind(row.prepare, trial.workload)
+    prepared = prepare(*trial.inputs)
+    for _ in range(3):
+        if row.op == "block_train":
+            prepared = prepare(*trial.inputs)  # the last step has moved its state
+        assert trial.passes(bind(row.run, trial.workload)(*prepared))
 
 
 # CUDA graphs, on a CUDA that is made up.
@@ -508,9 +543,14 @@ def test_fp32_products_are_in_full_precision_whatever_was_set(dtype, monkeypatch
 
 
 def test_a_cpu_has_no_graphs():
+    block_triton = pytest.importorskip("kernels.block_triton")
+    heads = {"head_dim": 64}  # which our kernels take
+    prompt, token = Trial("block_forward", FORWARD | heads, "fp32"), Trial("block_decode", DECODE | heads, "fp32")
     for capture, trial in (
-        (block.capture_forward, Trial("block_forward", FORWARD, "fp32")),
-        (block.capture_decode, Trial("block_decode", DECODE, "fp32")),
+        (block.capture_forward, prompt),
+        (block.capture_decode, token),
+        (block_triton.capture_forward, prompt),
+        (block_triton.capture_decode, token),
     ):
         with pytest.raises(Unsupported, match="needs CUDA tensors, not cpu"):
             capture(*trial.inputs)

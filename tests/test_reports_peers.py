@@ -63,6 +63,13 @@ def test_each_workload_is_held_against_its_fastest_peer():
     assert rows["peer_s"].tolist() == pytest.approx([1e-3, 6e-3, 8e-3])
 
 
+def test_the_faster_of_ours_counts_and_is_no_peer_of_itself():
+    times_s = {"triton": 4e-3, "triton_graph": 3e-3, "torch_graph": 2e-3, "torch": 9e-3}
+    rows = rows_of(*(matmul(1, name, time_s) for name, time_s in times_s.items()))
+    assert rows["ratio"].tolist() == pytest.approx([1.5])
+    assert rows["peer"].tolist() == ["torch_graph"]
+
+
 def test_means_are_geometric_and_shares_count_what_is_as_fast():
     matmuls, norms = standings(rows_of(*MATMULS, *NORMS))
     assert (matmuls.op, matmuls.dtype, matmuls.shapes) == ("matmul", "bf16", 3)

@@ -41,6 +41,7 @@ PREFILL_HEAD_DIMS = (64, 128, 256)
 SECTION_BYTES = 24e6  # of the heads that share L2: about half of an A100's (40 MB) or an H100's (50 MB)
 
 Operands = Literal["pointers", "descriptors", "own_descriptors"]
+Order = Literal["loops", "one_loop", "overlapped"]
 Mask = Literal["causal", "full", "window"]
 
 
@@ -49,7 +50,9 @@ class AttentionConfig:
     """block_m queries stay on chip while block_n keys at a time pass by.
 
     `operands` says how keys and values come in: by pointers, by descriptors of the host, or by descriptors that each
-    program makes. Where warps specialise, some load, some multiply and the rest take exponentials.
+    program makes. `order`: blocks at the edges of the mask have loops of their own, or one loop branches for them;
+    overlapped, it also multiplies a block's values while it takes the next one's exponentials. Where warps specialise,
+    some load, some multiply and the rest take exponentials.
     """
 
     block_m: int
@@ -57,16 +60,18 @@ class AttentionConfig:
     num_warps: int
     num_stages: int
     operands: Operands = "pointers"
+    order: Order = "loops"
     warp_specialize: bool = False
 
     @property
     def name(self) -> str:
-        """What tables and records call it: 128x128-w8-s2-descriptors."""
+        """What tables and records call it: 128x128-w8-s3-descriptors-overlapped."""
         parts = [
             f"{self.block_m}x{self.block_n}",
             f"w{self.num_warps}",
             f"s{self.num_stages}",
             *([] if self.operands == "pointers" else [self.operands]),
+            *([] if self.order == "loops" else [self.order]),
             *(["specialized"] if self.warp_specialize else []),
         ]
         return "-".join(parts)
@@ -99,14 +104,15 @@ class Variant:
 CAUSAL = Variant()
 
 # Hopper: at head_dim 64 two programs of eight warps share an SM, the exponentials of one beside the products of the
-# other; at 128 and 256 the sums and scores of 128 rows fill the registers of one.
-HOPPER_64 = AttentionConfig(128, 64, 8, 3, "descriptors")
-HOPPER_128 = AttentionConfig(128, 128, 8, 2, "descriptors")
-HOPPER_256 = AttentionConfig(128, 64, 8, 2, "descriptors")
+# other; at 128, sums, scores and weights of 128 rows fill the registers of one, which overlaps its own; at 256 there
+# are none left for that.
+HOPPER_64 = AttentionConfig(128, 64, 8, 3, "descriptors", "one_loop")
+HOPPER_128 = AttentionConfig(128, 128, 8, 3, "descriptors", "overlapped")
+HOPPER_256 = AttentionConfig(128, 64, 8, 2, "descriptors", "one_loop")
 HOPPER_SPECIALIZED = AttentionConfig(128, 128, 4, 2, "own_descriptors", warp_specialize=True)
 # Blackwell keeps its sums in tensor memory, and its warps can specialise with descriptors of the host.
-BLACKWELL_64 = AttentionConfig(128, 128, 8, 3, "descriptors", warp_specialize=True)
-BLACKWELL_128 = AttentionConfig(128, 128, 8, 2, "descriptors", warp_specialize=True)
+BLACKWELL_64 = AttentionConfig(128, 128, 8, 3, "descriptors", "one_loop", warp_specialize=True)
+BLACKWELL_128 = AttentionConfig(128, 128, 8, 2, "descriptors", "one_loop", warp_specialize=True)
 # Ampere and Ada have queries, weights and sums in registers.
 AMPERE_64 = AttentionConfig(128, 64, 4, 3)
 AMPERE_128 = AttentionConfig(128, 64, 8, 3)
@@ -119,14 +125,19 @@ SMALL_SHARED_64 = AttentionConfig(128, 64, 4, 2, "descriptors")
 SMALL_SHARED_128 = AttentionConfig(128, 64, 8, 2, "descriptors")
 SMALL_SHARED_256 = AttentionConfig(64, 32, 8, 2, "descriptors")
 VECTOR = AttentionConfig(64, 16, 8, 2)  # IEEE fp32: no tensor core takes it
+VECTOR_PACKED = replace(VECTOR, order="one_loop")  # two loops over packed sequences spill
 VECTOR_256 = AttentionConfig(32, 16, 8, 2)
 
 CONFIGS = (
     HOPPER_64,
     HOPPER_128,
     HOPPER_256,
-    AttentionConfig(128, 128, 4, 2, "descriptors"),
-    AttentionConfig(64, 128, 4, 2, "descriptors"),
+    replace(HOPPER_64, order="loops"),
+    replace(HOPPER_256, order="loops"),
+    AttentionConfig(128, 128, 8, 2, "descriptors", "overlapped"),
+    AttentionConfig(128, 128, 8, 3, "descriptors", "one_loop"),
+    AttentionConfig(128, 64, 8, 3, "descriptors", "overlapped"),
+    AttentionConfig(64, 128, 4, 2, "descriptors", "overlapped"),
     HOPPER_SPECIALIZED,
     AttentionConfig(128, 64, 4, 3, "own_descriptors", warp_specialize=True),
     BLACKWELL_64,
@@ -142,6 +153,7 @@ CONFIGS = (
     SMALL_SHARED_64,
     SMALL_SHARED_256,
     VECTOR,
+    VECTOR_PACKED,
     VECTOR_256,
 )
 
@@ -167,22 +179,25 @@ def choose_config(
     *, head_dim: int, dtype: str, target: Target, variant: Variant = CAUSAL, describable: bool = True
 ) -> AttentionConfig:
     """The configuration for a head dimension; `describable` says whether strides of k and v allow descriptors."""
+    family, packed = target.architecture // 10, variant.offsets is not None
+    if dtype == "fp32" and head_dim != 256:
+        return VECTOR_PACKED if packed else VECTOR
     if dtype == "fp32":
-        return VECTOR_256 if head_dim == 256 else VECTOR
-    family = target.architecture // 10
-    packed = variant.offsets is not None
+        return VECTOR_256
     if family == 8:
         return (_ADA if target.shared_bytes < _SMALL_SHARED_BYTES else _AMPERE)[head_dim]
     if family == 12:
         return (_SMALL_SHARED if describable else _ADA)[head_dim]
     if not describable or (family == 9 and packed and head_dim == 256):
         return _POINTERS[head_dim]  # packed values are masked in registers, for which 256 columns leave no room
-    if family == 9:
-        return _HOPPER[head_dim]
-    if variant.mask == "window" or variant.keys_per_part is not None:
+    chosen, in_parts = (_HOPPER if family == 9 else _BLACKWELL)[head_dim], variant.keys_per_part is not None
+    if family != 9 and (variant.mask == "window" or in_parts):
         return HOPPER_256 if head_dim == 256 else HOPPER_64  # a loop that begins anywhere spills where warps specialise
-    chosen = _BLACKWELL[head_dim]
-    return replace(chosen, operands="own_descriptors") if packed and chosen.warp_specialize else chosen
+    if chosen.order == "overlapped" and (in_parts or variant.pack > 1):
+        return replace(chosen, order="one_loop")  # no register is left for where a part begins, or for heads in rows
+    if packed and chosen.order == "one_loop":
+        return replace(chosen, operands="own_descriptors") if chosen.warp_specialize else replace(chosen, order="loops")
+    return chosen
 
 
 def why_not(config: AttentionConfig, dtype: str, target: Target, variant: Variant = CAUSAL) -> str | None:
@@ -194,8 +209,13 @@ def why_not(config: AttentionConfig, dtype: str, target: Target, variant: Varian
         return f"sm{target.architecture} has no hardware for descriptors"
     if config.operands == "own_descriptors" and variant.pack > 1:
         return "rows of several heads need queries by pointers"
+    if config.order == "overlapped" and (family != 9 or config.operands == "pointers"):
+        return "only sm90 overlaps products with exponentials, of blocks that come by descriptors"
     if not config.warp_specialize:
-        return None
+        shared = variant.offsets is not None and config.operands == "descriptors"
+        return (
+            "packed sequences by descriptors of the host need loops" if shared and config.order == "one_loop" else None
+        )
     if family not in (9, 10):
         return "only sm90 and sm100 specialise warps of attention"
     if family == 9 and (config.num_warps != 4 or config.operands == "descriptors" or variant.offsets is not None):
@@ -211,7 +231,8 @@ def contends(config: AttentionConfig, dims: Mapping[str, int]) -> bool:
     tokens = dims.get("seq") or dims.get("queries") or dims["tokens"]
     rows = tokens * dims["heads"] // dims["kv_heads"] if "queries" in dims else tokens
     threads = 32 * (2 * config.num_warps if config.warp_specialize else config.num_warps)
-    numbers = config.block_m * (dims["head_dim"] + config.block_n) // threads
+    blocks = 2 if config.order == "overlapped" else 1  # scores, and weights that wait
+    numbers = config.block_m * (dims["head_dim"] + blocks * config.block_n) // threads
     return min(rows, 64) <= config.block_m <= max(16, 2 * rows) and numbers <= 192
 
 
@@ -334,6 +355,12 @@ def plan_attention(
     return attend, _plan_merge(partial_out, partial_lse, out, parts)
 
 
+def empty_rows(x: Tensor) -> Tensor:
+    """Memory for a tensor laid out like x, whose rows are contiguous even where x's overlap."""
+    out = torch.empty_like(x)
+    return out if out.stride(-1) == 1 else torch.empty(x.shape, dtype=x.dtype, device=x.device)
+
+
 def outer_strides(**tensors: Tensor) -> dict[str, int]:
     """Strides of batch, head and token, as the kernels name them."""
     return {
@@ -387,7 +414,7 @@ def _run(
         raise Unsupported(f"{op}: {config.name} is not supported: {reason}")
     elif config.operands != "pointers" and not (describable and (_describable(q) or config.operands == "descriptors")):
         raise Unsupported(f"{op}: {config.name} needs rows and heads that are 16 bytes or a multiple apart")
-    out = torch.empty_like(q)
+    out = empty_rows(q)
     check_tile_strides(op, out.stride(2))
     for launch in plan_attention(q, k, v, out, config=config, variant=variant, lse=lse):
         launch.run()
@@ -453,6 +480,7 @@ def _plan_rows(
             "MASK": variant.mask,
             "IN_PARTS": variant.keys_per_part is not None,
             "OPERANDS": config.operands,
+            "ORDER": config.order,
             "WARP_SPECIALIZE": config.warp_specialize,
         },
         num_warps=config.num_warps,

@@ -9,7 +9,7 @@ import torch
 import triton
 from torch import Tensor
 
-from kernels.attention import PREFILL_HEAD_DIMS, SECTION_BYTES, check_heads, outer_strides
+from kernels.attention import PREFILL_HEAD_DIMS, SECTION_BYTES, check_heads, empty_rows, outer_strides
 from kernels.attention_backward_tiles import (
     attention_backward_keys_kernel,
     attention_backward_queries_kernel,
@@ -60,9 +60,9 @@ class BackwardConfig:
 
 
 # Sums of two gradients and two products share registers: 128 keys where the hardware multiplies out of shared memory.
-HOPPER = BackwardConfig(128, 128, 64, 8, 2, described=True)
+HOPPER = BackwardConfig(128, 128, 64, 8, 3, described=True)
 HOPPER_256 = BackwardConfig(32, 64, 64, 8, 2, described=True)
-BLACKWELL_128 = BackwardConfig(64, 128, 64, 8, 2, described=True)
+BLACKWELL_128 = BackwardConfig(64, 128, 64, 8, 3, described=True)
 BLACKWELL_256 = BackwardConfig(32, 64, 32, 8, 2, described=True)
 AMPERE_64 = BackwardConfig(128, 128, 64, 8, 2)
 AMPERE_128 = BackwardConfig(64, 128, 32, 8, 2)
@@ -148,7 +148,7 @@ def attention_backward(
     check_heads(op, sizes, q, k, v, out, grad, supported=PREFILL_HEAD_DIMS)
     check_dtype(op, q.dtype, SUPPORTED_DTYPES)
     dtype, target = dtype_name(q.dtype), find_target(op, attention_backward_keys_kernel, q)
-    gradients = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+    gradients = empty_rows(q), empty_rows(k), empty_rows(v)
     check_tile_strides(op, *(tensor.stride(2) for tensor in (q, k, v, out, grad, *gradients)))
     describable = all(is_describable(tensor) for tensor in (q, k, v, grad))
     if config is None:

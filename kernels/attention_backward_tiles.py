@@ -148,7 +148,11 @@ def _gather_keys(
             q, stride_qs, batch, head, 0, first, seq, HEAD_DIM, BLOCK_M, MASKED=True, OPERANDS=OPERANDS
         )
         weights = tl.exp2(tl.dot(k, tl.trans(queries), shift, input_precision="ieee") * scale_log2)
-        weights = tl.where(column[:, None] <= row[None, :], weights, 0.0)
+        if OPERANDS == "descriptors":  # without, a branch would move weights through shared memory
+            if first < first_key + BLOCK_N:
+                weights = tl.where(column[:, None] <= row[None, :], weights, 0.0)
+        else:
+            weights = tl.where(column[:, None] <= row[None, :], weights, 0.0)
         upstream = load_block(
             grad, stride_grads, batch, head, 0, first, seq, HEAD_DIM, BLOCK_M, MASKED=True, OPERANDS=OPERANDS
         )

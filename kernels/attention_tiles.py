@@ -47,6 +47,7 @@ def attention_kernel(
     MASK: tl.constexpr,
     IN_PARTS: tl.constexpr,
     OPERANDS: tl.constexpr,
+    ORDER: tl.constexpr,
     WARP_SPECIALIZE: tl.constexpr,
 ):
     """q: (batch, heads, queries, HEAD_DIM), k, v: (batch, heads/GROUP, keys, HEAD_DIM), out: (parts*batch, heads,
@@ -100,30 +101,14 @@ def attention_kernel(
             k, v = k_source + k_base, v_source + v_base
 
     start, left, whole, end = _find_keys(
-        first_row, queries, keys, window, keys_per_part, PACK, BLOCK_M, BLOCK_N, MASK, IN_PARTS, WARP_SPECIALIZE
+        first_row, queries, keys, window, keys_per_part, PACK, BLOCK_M, BLOCK_N, MASK, IN_PARTS
     )
 
-    row_max = tl.full((BLOCK_M,), float("-inf"), dtype=tl.float32)
-    row_sum = tl.zeros((BLOCK_M,), dtype=tl.float32)
-    out = tl.zeros((BLOCK_M, HEAD_DIM), dtype=tl.float32)
-    position = row // PACK + keys - queries
     MAY_BE_EMPTY: tl.constexpr = MASK == "window" or IN_PARTS
-    PACKED: tl.constexpr = offsets_ptr is not None
-    if MASK == "window" or WARP_SPECIALIZE:
-        out, row_max, row_sum = _attend(
-            q, k, v, stride_ks, stride_vs, batch, kv_head, token, keys, position, window, scale_log2, start, left,
-            out, row_max, row_sum, BLOCK_N, MASK, MAY_BE_EMPTY, PACKED, OPERANDS, WARP_SPECIALIZE, MASKED=True,
-        )  # fmt: skip
-    if not WARP_SPECIALIZE:
-        out, row_max, row_sum = _attend(
-            q, k, v, stride_ks, stride_vs, batch, kv_head, token, keys, position, window, scale_log2, left, whole,
-            out, row_max, row_sum, BLOCK_N, MASK, MAY_BE_EMPTY, PACKED, OPERANDS, WARP_SPECIALIZE, MASKED=False,
-        )  # fmt: skip
-        out, row_max, row_sum = _attend(
-            q, k, v, stride_ks, stride_vs, batch, kv_head, token, keys, position, window, scale_log2, whole, end,
-            out, row_max, row_sum, BLOCK_N, MASK, MAY_BE_EMPTY, PACKED, OPERANDS, WARP_SPECIALIZE, MASKED=True,
-        )  # fmt: skip
-
+    out, row_max, row_sum = _attend_in_order(
+        q, k, v, stride_ks, stride_vs, batch, kv_head, token, keys, row // PACK + keys - queries, window, scale_log2,
+        start, left, whole, end, BLOCK_N, MASK, MAY_BE_EMPTY, offsets_ptr is not None, OPERANDS, ORDER, WARP_SPECIALIZE,
+    )  # fmt: skip
     if MAY_BE_EMPTY:  # rows that saw nothing of a part, and those beyond the queries
         row_sum = tl.where(row_sum > 0, row_sum, 1.0)
     out = out / row_sum[:, None]
@@ -216,7 +201,6 @@ def _find_keys(
     BLOCK_N: tl.constexpr,
     MASK: tl.constexpr,
     IN_PARTS: tl.constexpr,
-    WARP_SPECIALIZE: tl.constexpr,
 ):
     """The keys that some rows of a block see, from the first to the last number returned, and between them those that
     all of its rows see: multiples of BLOCK_N, but for the end."""
@@ -240,9 +224,6 @@ def _find_keys(
     else:
         start = 0
         left = 0
-    if WARP_SPECIALIZE:  # Triton specialises a single loop, which takes every block for one of the edge
-        left = end
-        whole = end
     return start, left, whole, end
 
 
@@ -254,6 +235,67 @@ def _row_offsets(row, first_row, stride_h, stride_s, PACK: tl.constexpr):
     else:
         offsets = (row // PACK - first_row // PACK) * stride_s + (row % PACK).to(tl.int64) * stride_h
     return offsets
+
+
+@triton.jit
+def _attend_in_order(
+    q,
+    k,
+    v,
+    stride_ks,
+    stride_vs,
+    batch,
+    kv_head,
+    token,
+    keys,
+    position,
+    window,
+    scale_log2,
+    start,
+    left,
+    whole,
+    end,
+    BLOCK_N: tl.constexpr,
+    MASK: tl.constexpr,
+    MAY_BE_EMPTY: tl.constexpr,
+    PACKED: tl.constexpr,
+    OPERANDS: tl.constexpr,
+    ORDER: tl.constexpr,
+    WARP_SPECIALIZE: tl.constexpr,
+):
+    """Take in all keys from start to end; returns what _attend does. All rows see those from left to whole."""
+    row_max = tl.full((q.shape[0],), float("-inf"), dtype=tl.float32)
+    row_sum = tl.zeros((q.shape[0],), dtype=tl.float32)
+    out = tl.zeros((q.shape[0], q.shape[1]), dtype=tl.float32)
+    if ORDER == "overlapped":
+        out, row_max, row_sum = _attend_overlapped(
+            q, k, v, batch, kv_head, token, keys, position, window, scale_log2, start, left, whole, end,
+            out, row_max, row_sum, BLOCK_N, MASK, MAY_BE_EMPTY, PACKED, OPERANDS,
+        )  # fmt: skip
+    elif ORDER == "one_loop" or WARP_SPECIALIZE:  # Hopper specialises a single loop, and not around a branch
+        MASKED: tl.constexpr = "edges" if ORDER == "one_loop" else "always"
+        out, row_max, row_sum = _attend(
+            q, k, v, stride_ks, stride_vs, batch, kv_head, token, keys, position, window, scale_log2, start, left,
+            whole, end, out, row_max, row_sum, BLOCK_N, MASK, MAY_BE_EMPTY, PACKED, OPERANDS, WARP_SPECIALIZE, MASKED,
+        )  # fmt: skip
+    else:
+        if MASK == "window":
+            out, row_max, row_sum = _attend(
+                q, k, v, stride_ks, stride_vs, batch, kv_head, token, keys, position, window, scale_log2, start, left,
+                whole, left, out, row_max, row_sum, BLOCK_N, MASK, MAY_BE_EMPTY, PACKED, OPERANDS, WARP_SPECIALIZE,
+                MASKED="always",
+            )  # fmt: skip
+        out, row_max, row_sum = _attend(
+            q, k, v, stride_ks, stride_vs, batch, kv_head, token, keys, position, window, scale_log2, left, left,
+            whole, whole, out, row_max, row_sum, BLOCK_N, MASK, MAY_BE_EMPTY, PACKED, OPERANDS, WARP_SPECIALIZE,
+            MASKED="never",
+        )  # fmt: skip
+        out, row_max, row_sum = _attend(
+            q, k, v, stride_ks, stride_vs, batch, kv_head, token, keys, position, window, scale_log2, whole, left,
+            whole, end, out, row_max, row_sum, BLOCK_N, MASK, MAY_BE_EMPTY, PACKED, OPERANDS, WARP_SPECIALIZE,
+            MASKED="always",
+        )  # fmt: skip
+    return out, row_max, row_sum
 
 
 @triton.jit
@@ -271,6 +313,8 @@ def _attend(
     window,
     scale_log2,
     start,
+    left,
+    whole,
     end,
     out,
     row_max,
@@ -284,36 +328,129 @@ def _attend(
     MASKED: tl.constexpr,
 ):
     """Take in the keys from start to end: returns sums of values weighed by 2**(score - row_max), the rows' maxima and
-    sums of weights. Where MASKED, a row may not see all keys of a block, and where MAY_BE_EMPTY none of them."""
+    sums of weights."""
     HEAD_DIM: tl.constexpr = q.shape[1]
+    RAGGED: tl.constexpr = MASKED != "never"
     for first in tl.range(start, end, BLOCK_N, warp_specialize=WARP_SPECIALIZE):
         column = first + tl.arange(0, BLOCK_N)
-        block = load_block(k, stride_ks, batch, kv_head, token, first, keys, HEAD_DIM, BLOCK_N, MASKED, OPERANDS)
+        block = load_block(k, stride_ks, batch, kv_head, token, first, keys, HEAD_DIM, BLOCK_N, RAGGED, OPERANDS)
         scores = tl.dot(q, tl.trans(block), input_precision="ieee")
-        if MASKED:
-            if MASK == "full":
-                seen = (column < keys)[None, :]
-            else:
-                seen = column[None, :] <= position[:, None]
-            if MASK == "window":
-                seen &= column[None, :] > (position - window)[:, None]
-            scores = tl.where(seen, scores, float("-inf"))
-        new_max = tl.maximum(row_max, tl.max(scores, 1) * scale_log2)
-        if MASKED and MAY_BE_EMPTY:
-            shift = tl.where(new_max == float("-inf"), 0.0, new_max)
-        else:
-            shift = new_max
-        weights = tl.exp2(scores * scale_log2 - shift[:, None])
-        correction = tl.exp2(row_max - shift)
-        row_sum = row_sum * correction + tl.sum(weights, 1)
+        weights, correction, row_max, row_sum = _weigh(
+            scores, first, column, left, whole, keys, position, window, scale_log2, row_max, row_sum,
+            MASK, MAY_BE_EMPTY, MASKED,
+        )  # fmt: skip
         out = out * correction[:, None]
-        block = load_block(v, stride_vs, batch, kv_head, token, first, keys, HEAD_DIM, BLOCK_N, MASKED, OPERANDS)
-        if MASKED and PACKED and OPERANDS == "descriptors":
-            # Values of the next sequence: their weights are zero, but zero times NaN is not.
-            block = tl.where((column < keys)[:, None], block, 0.0)
+        block = load_block(v, stride_vs, batch, kv_head, token, first, keys, HEAD_DIM, BLOCK_N, RAGGED, OPERANDS)
+        if RAGGED and PACKED and OPERANDS == "descriptors":
+            block = _without_next_sequence(block, first, keys, BLOCK_N)
         out = tl.dot(weights.to(block.dtype), block, out, input_precision="ieee")
-        row_max = new_max
     return out, row_max, row_sum
+
+
+@triton.jit
+def _attend_overlapped(
+    q,
+    k,
+    v,
+    batch,
+    kv_head,
+    token,
+    keys,
+    position,
+    window,
+    scale_log2,
+    start,
+    left,
+    whole,
+    end,
+    out,
+    row_max,
+    row_sum,
+    BLOCK_N: tl.constexpr,
+    MASK: tl.constexpr,
+    MAY_BE_EMPTY: tl.constexpr,
+    PACKED: tl.constexpr,
+    OPERANDS: tl.constexpr,
+):
+    """_attend with values a block behind keys, so that their product runs while a block's exponentials are taken: it is
+    waited for only with the next scores. Weights wait in fp32, for Triton would move rounded ones to shared memory."""
+    HEAD_DIM: tl.constexpr = q.shape[1]
+    weights = tl.zeros((q.shape[0], BLOCK_N), dtype=tl.float32)
+    correction = tl.full((q.shape[0],), 1.0, dtype=tl.float32)
+    outside = -BLOCK_N - token  # where descriptors find zeros: values that no weight has met yet might not be numbers
+    for first in tl.range(start, end, BLOCK_N):
+        keys_here = load_block(
+            k, 0, batch, kv_head, token, first, keys, HEAD_DIM, BLOCK_N, MASKED=True, OPERANDS=OPERANDS
+        )
+        scores = tl.dot(q, tl.trans(keys_here), input_precision="ieee")
+        before = tl.where(first > start, first - BLOCK_N, outside)
+        values = load_block(
+            v, 0, batch, kv_head, token, before, keys, HEAD_DIM, BLOCK_N, MASKED=True, OPERANDS=OPERANDS
+        )
+        out = tl.dot(weights.to(values.dtype), values, out * correction[:, None], input_precision="ieee")
+        weights, correction, row_max, row_sum = _weigh(
+            scores, first, first + tl.arange(0, BLOCK_N), left, whole, keys, position, window, scale_log2,
+            row_max, row_sum, MASK, MAY_BE_EMPTY, MASKED="edges",
+        )  # fmt: skip
+    last = tl.where(end > start, (end - 1) // BLOCK_N * BLOCK_N, outside)
+    block = load_block(v, 0, batch, kv_head, token, last, keys, HEAD_DIM, BLOCK_N, MASKED=True, OPERANDS=OPERANDS)
+    if PACKED and OPERANDS == "descriptors":
+        block = _without_next_sequence(block, last, keys, BLOCK_N)
+    out = tl.dot(weights.to(block.dtype), block, out * correction[:, None], input_precision="ieee")
+    return out, row_max, row_sum
+
+
+@triton.jit
+def _weigh(
+    scores,
+    first,
+    column,
+    left,
+    whole,
+    keys,
+    position,
+    window,
+    scale_log2,
+    row_max,
+    row_sum,
+    MASK: tl.constexpr,
+    MAY_BE_EMPTY: tl.constexpr,
+    MASKED: tl.constexpr,
+):
+    """Weights of a block of keys, by how much they lessen those before it, and the rows' new maxima and sums. Where
+    MASKED, "always" or at the "edges" outside of left to whole, a row may not see all of its keys, and where
+    MAY_BE_EMPTY none of them."""
+    if MASKED == "edges":
+        if (first < left) | (first >= whole):
+            scores = _hide(scores, column, keys, position, window, MASK)
+    elif MASKED == "always":
+        scores = _hide(scores, column, keys, position, window, MASK)
+    new_max = tl.maximum(row_max, tl.max(scores, 1) * scale_log2)
+    if MASKED != "never" and MAY_BE_EMPTY:
+        shift = tl.where(new_max == float("-inf"), 0.0, new_max)
+    else:
+        shift = new_max
+    weights = tl.exp2(scores * scale_log2 - shift[:, None])
+    correction = tl.exp2(row_max - shift)
+    return weights, correction, new_max, row_sum * correction + tl.sum(weights, 1)
+
+
+@triton.jit
+def _hide(scores, column, keys, position, window, MASK: tl.constexpr):
+    """Scores, -inf where a row does not see a key."""
+    if MASK == "full":
+        seen = (column < keys)[None, :]
+    else:
+        seen = column[None, :] <= position[:, None]
+    if MASK == "window":
+        seen &= column[None, :] > (position - window)[:, None]
+    return tl.where(seen, scores, float("-inf"))
+
+
+@triton.jit
+def _without_next_sequence(block, first, keys, BLOCK_N: tl.constexpr):
+    """Values of this sequence, and zeros: the weights of those that follow are zero, but zero times NaN is not."""
+    return tl.where((first + tl.arange(0, BLOCK_N) < keys)[:, None], block, 0.0)
 
 
 @triton.jit

@@ -16,7 +16,15 @@ from torch import Tensor
 
 from kernels.constants import ARCHITECTURES, EIGHT_BIT_REASON
 from kernels.decode_tiles import attention_decode_kernel, attention_merge_kernel
-from kernels.plan import WIDE_PRODUCT_ROWS, Launch, Target, check_tile_strides, find_target, product_opcodes
+from kernels.plan import (
+    WIDE_PRODUCT_ROWS,
+    Launch,
+    Target,
+    check_tile_strides,
+    find_target,
+    product_opcodes,
+    reads_operands_in_place,
+)
 from kernels.precision import TORCH_DTYPES, dtype_name
 from kernels.shapes import (
     AttentionSizes,
@@ -39,7 +47,6 @@ UNSUPPORTED_DTYPES: Mapping[str, str] = MappingProxyType(
 )
 SUPPORTED_ARCHITECTURES = ARCHITECTURES
 SUPPORTED_HEAD_DIMS = (64, 128, 256)
-MAX_GROUP = 64  # query heads per K/V head
 MAX_QUERIES = 16  # of a sequence: beyond, a prefill kernel computes more and reads as much
 MAX_SPLITS = 256  # so that the merge holds all parts of a row at once
 PAGES = (16, 32, 64, 128, 256)
@@ -102,7 +109,10 @@ _MAX_SUMS: Mapping[str, int] = MappingProxyType(
 _MAX_VECTOR_KEYS = 32
 _LARGE_SHARED_BYTES = 128 * 1024
 _REGISTERS = 65536  # of an SM
-_REGISTERS_BESIDE_SUMS = 104  # of a thread, about
+_REGISTERS_BESIDE_SUMS = 104  # of a thread, about; fewer where a product reads an operand in place
+_REGISTERS_BESIDE_SUMS_IN_PLACE = 96
+# Of the programs that all SMs hold, how many keep DRAM busy: those of 32 rows have 1.3 us for a block of 32 KiB then.
+_BUSY_SHARE = 0.75
 _RESERVED_SHARED_BYTES = 1024  # of each program
 _MERGE_BYTES = 8e6  # what could have been read in the time of a second launch, 2 us at 4 TB/s
 _MERGE_TILE = 4096  # numbers of parts that a program of the merge holds
@@ -140,9 +150,8 @@ class Cache:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """What a program streams: block_n keys a step, of block_bytes; `resident` programs share an SM."""
+    """What a program streams: block_bytes a step; `resident` programs share an SM."""
 
-    block_n: int
     block_bytes: int
     resident: int
 
@@ -223,7 +232,7 @@ def attention_paged(
     sizes = paged_sizes(q, k, v, table, lengths)
     if k.shape[2] not in PAGES:
         raise Unsupported(f"{op} does not support page={k.shape[2]}; supported: {', '.join(map(str, PAGES))}")
-    if table.stride(1) != 1 or lengths.stride(0) != 1:
+    if table.stride(1) != 1 or not lengths.is_contiguous():
         raise Unsupported(f"{op}: rows of the table and lengths must be contiguous")
     cache = Cache(k, v, table=table, lengths=lengths)
     return _run(op, q.unsqueeze(2), cache, sizes, config=config).view(q.shape)
@@ -311,33 +320,55 @@ def plan_split(
 
 
 @lru_cache(maxsize=4096)
-def choose_splits(programs: int, keys: int, *, part_bytes: int, tile: Tile, sm_count: int) -> int:
-    """Parts to cut each cache into: those with which all end soonest, at one step of all resident programs a unit.
+def choose_splits(programs: int, blocks: int, *, part_bytes: int, tile: Tile, sm_count: int) -> int:
+    """Parts to cut each cache of `blocks` blocks into: those with which all end soonest, at one step of all resident
+    programs a unit.
 
     `programs` are those of one part each. They run in rounds of as many as the SMs hold; a last round of fewer ends
-    sooner, but no sooner than with one program less an SM, which leaves too little on its way from memory. Each waits a
-    step for its first keys. More than one part is written and read, `part_bytes` each, and merged by a second launch.
+    sooner, while enough of them keep DRAM busy: where one fills an SM, all do. Each waits a step for its first keys.
+    More than one part is written and read, `part_bytes` each, and merged by a second launch.
     """
     slots = tile.resident * sm_count
-    fewest = max(1, tile.resident - 1) * sm_count
-    blocks = triton.cdiv(keys, tile.block_n)
+    fewest = _BUSY_SHARE * slots if tile.resident > 1 else slots
 
     def cost(splits: int) -> float:
         rounds, rest = divmod(programs * splits, slots)
         last = max(rest, fewest) / slots if rest else 0.0
         merge = (_MERGE_BYTES + 2 * splits * part_bytes) / (slots * tile.block_bytes) if splits > 1 else 0.0
-        return (rounds + last) * (triton.cdiv(blocks, splits) + 1) + merge
+        return (rounds + last) * (math.ceil(blocks / splits) + 1) + merge
 
     best = min(range(1, min(blocks, MAX_SPLITS) + 1), key=cost)
     return _without_empty(best, blocks)
 
 
-def resident_programs(*, shared_bytes: int, sums: int, num_warps: int, target: Target) -> int:
-    """Programs that share an SM, by shared memory and by registers, of which each thread holds its part of the sums."""
+def resident_programs(*, shared_bytes: int, sums: int, num_warps: int, in_place: bool, target: Target) -> int:
+    """Programs that share an SM, by shared memory and by registers, of which each thread holds its part of the sums;
+    `in_place` says whether products read an operand where it lies."""
     by_shared = (target.shared_bytes + _RESERVED_SHARED_BYTES) // (shared_bytes + _RESERVED_SHARED_BYTES)
     threads = 32 * num_warps
-    by_registers = _REGISTERS // (threads * (_REGISTERS_BESIDE_SUMS + sums // threads))
+    beside = _REGISTERS_BESIDE_SUMS_IN_PLACE if in_place else _REGISTERS_BESIDE_SUMS
+    by_registers = _REGISTERS // (threads * (beside + sums // threads))
     return max(1, min(by_shared, by_registers))
+
+
+def check_cache(op: str, sizes: AttentionSizes, cache: Cache, dtype: torch.dtype) -> None:
+    """Raise Unsupported for what the kernel does not hold in one block of rows, or cannot address; `dtype` is the
+    queries'."""
+    check_dtype(op, dtype, SUPPORTED_DTYPES)
+    if sizes.head_dim not in SUPPORTED_HEAD_DIMS:
+        supported = ", ".join(map(str, SUPPORTED_HEAD_DIMS))
+        raise Unsupported(f"{op} does not support head_dim={sizes.head_dim}; supported: {supported}")
+    _check_unit_strides(op, cache.k, cache.v)
+    check_tile_strides(op, cache.k.stride(2), cache.v.stride(2))
+    if sizes.queries > MAX_QUERIES:
+        raise Unsupported(f"{op}: {sizes.queries} queries are not supported; supported: 1 to {MAX_QUERIES}")
+    held = _cache_dtype(dtype, cache)
+    rows, most = sizes.queries * sizes.group, min(_MAX_ROWS, _MAX_SUMS[held] // sizes.head_dim)
+    if rows > most:
+        raise Unsupported(
+            f"{op}: {sizes.queries} queries of {sizes.group} heads for each K/V head are {rows} rows; supported in"
+            f" {held} at head_dim={sizes.head_dim}: to {most}"
+        )
 
 
 def ahead_of_time(target: Target, dtype: str) -> tuple[Launch, ...]:
@@ -391,13 +422,14 @@ def _run(
     config: DecodeConfig | None = None,
 ) -> Tensor:
     """Check, choose and launch; q: (batch, heads, queries, head_dim)."""
-    _check(op, q, cache, sizes)
+    check_cache(op, sizes, cache, q.dtype)
+    _check_unit_strides(op, q)
     target = find_target(op, attention_decode_kernel, q)
     if cache.scales is not None and target.architecture < _FP8_CONVERSION_ARCHITECTURE:
         k, v = (_as_words(op, each) for each in (cache.k, cache.v))
         cache = Cache(k, v, scales=cache.scales)
     rows = _padded(sizes.group * sizes.queries)
-    dtype = _cache_dtype(q, cache)
+    dtype = _cache_dtype(q.dtype, cache)
     if config is None:
         config = choose_config(rows=rows, head_dim=sizes.head_dim, dtype=dtype, target=target)
     elif reason := why_not(config, rows=rows, head_dim=sizes.head_dim, dtype=dtype, target=target):
@@ -407,39 +439,27 @@ def _run(
     elif not 1 <= splits <= MAX_SPLITS:
         raise Unsupported(f"{op}: splits={splits} is not supported; supported: 1 to {MAX_SPLITS}")
     else:
-        splits = _without_empty(splits, triton.cdiv(sizes.keys, config.block_n))
+        splits = _without_empty(splits, _blocks(sizes.keys, config))
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     for launch in plan_decode(q, cache, out, splits=splits, config=config):
         launch.run()
     return out
 
 
-def _check(op: str, q: Tensor, cache: Cache, sizes: AttentionSizes) -> None:
-    """Raise Unsupported for what the kernel does not hold in one block of rows, or cannot address."""
-    check_dtype(op, q.dtype, SUPPORTED_DTYPES)
-    if sizes.head_dim not in SUPPORTED_HEAD_DIMS:
-        supported = ", ".join(map(str, SUPPORTED_HEAD_DIMS))
-        raise Unsupported(f"{op} does not support head_dim={sizes.head_dim}; supported: {supported}")
-    for tensor in (q, cache.k, cache.v):
+def _check_unit_strides(op: str, *tensors: Tensor) -> None:
+    for tensor in tensors:
         if tensor.stride(-1) != 1:
             raise Unsupported(f"{op}: head_dim must have stride 1, not {tensor.stride(-1)}")
-    check_tile_strides(op, cache.k.stride(2), cache.v.stride(2))
-    if sizes.group > MAX_GROUP:
-        raise Unsupported(f"{op}: heads/kv_heads={sizes.group} is not supported; supported: 1 to {MAX_GROUP}")
-    if sizes.queries > MAX_QUERIES:
-        raise Unsupported(f"{op}: {sizes.queries} queries are not supported; supported: 1 to {MAX_QUERIES}")
-    dtype = _cache_dtype(q, cache)
-    rows, most = sizes.queries * sizes.group, min(_MAX_ROWS, _MAX_SUMS[dtype] // sizes.head_dim)
-    if rows > most:
-        raise Unsupported(
-            f"{op}: {sizes.queries} queries of {sizes.group} heads for each K/V head are {rows} rows; supported in"
-            f" {dtype} at head_dim={sizes.head_dim}: to {most}"
-        )
+
+
+def _blocks(keys: int, config: DecodeConfig) -> int:
+    """Steps through all keys; one of nothing where there are none, as in a table without columns."""
+    return max(1, math.ceil(keys / config.block_n))
 
 
 def _without_empty(splits: int, blocks: int) -> int:
     """As few splits as have parts of the same size."""
-    return triton.cdiv(blocks, triton.cdiv(blocks, splits))
+    return math.ceil(blocks / math.ceil(blocks / splits))
 
 
 def _padded(rows: int) -> int:
@@ -453,8 +473,8 @@ def _as_words(op: str, cache: Tensor) -> Tensor:
     return cache.view(torch.int32)
 
 
-def _cache_dtype(q: Tensor, cache: Cache) -> str:
-    return dtype_name(q.dtype) if cache.scales is None else "fp8"
+def _cache_dtype(dtype: torch.dtype, cache: Cache) -> str:
+    return dtype_name(dtype) if cache.scales is None else "fp8"
 
 
 def _shared_bytes(config: DecodeConfig, rows: int, head_dim: int, dtype: str, target: Target) -> int:
@@ -464,8 +484,8 @@ def _shared_bytes(config: DecodeConfig, rows: int, head_dim: int, dtype: str, ta
     operands = rows * (head_dim + config.block_n) * operand_bytes
     if dtype == "fp8":
         return blocks + operands + config.block_n * head_dim * operand_bytes
-    if rows >= WIDE_PRODUCT_ROWS and target.architecture // 10 in (9, 10) and dtype != "fp32":
-        # The product reads a block where it lies, which is one more, and takes the weights from registers.
+    if reads_operands_in_place(rows, dtype, target.architecture):
+        # A block that is read is one more than are on their way, and the weights come from registers.
         return config.num_stages * _block_bytes(config, head_dim, dtype) + rows * head_dim * operand_bytes
     return blocks + operands
 
@@ -477,16 +497,20 @@ def _block_bytes(config: DecodeConfig, head_dim: int, dtype: str) -> int:
 def _splits_of(sizes: AttentionSizes, config: DecodeConfig, dtype: str, target: Target) -> int:
     rows = _padded(sizes.group * sizes.queries)
     shared_bytes = _shared_bytes(config, rows, sizes.head_dim, dtype, target)
-    tile = Tile(
-        config.block_n,
-        _block_bytes(config, sizes.head_dim, dtype),
-        resident_programs(
-            shared_bytes=shared_bytes, sums=rows * sizes.head_dim, num_warps=config.num_warps, target=target
-        ),
+    resident = resident_programs(
+        shared_bytes=shared_bytes,
+        sums=rows * sizes.head_dim,
+        num_warps=config.num_warps,
+        in_place=reads_operands_in_place(rows, dtype, target.architecture),
+        target=target,
     )
-    part_bytes = sizes.batch * sizes.heads * sizes.queries * sizes.head_dim * 4
-    programs = sizes.batch * sizes.kv_heads
-    return choose_splits(programs, sizes.keys, part_bytes=part_bytes, tile=tile, sm_count=target.sm_count)
+    return choose_splits(
+        sizes.batch * sizes.kv_heads,
+        _blocks(sizes.keys, config),
+        part_bytes=sizes.batch * sizes.heads * sizes.queries * sizes.head_dim * 4,
+        tile=Tile(_block_bytes(config, sizes.head_dim, dtype), resident),
+        sm_count=target.sm_count,
+    )
 
 
 def _optional_tensors(cache: Cache) -> dict[str, Tensor | None]:
@@ -534,6 +558,6 @@ def _plan_meta(
     head_dim = cache.k.shape[3] * numbers_per_element
     q = torch.empty(4, 8 * group, queries, head_dim, dtype=TORCH_DTYPES[dtype], device="meta")
     config = config or choose_config(
-        rows=_padded(group * queries), head_dim=head_dim, dtype=_cache_dtype(q, cache), target=target
+        rows=_padded(group * queries), head_dim=head_dim, dtype=_cache_dtype(q.dtype, cache), target=target
     )
     return plan_decode(q, cache, q, splits=splits, config=config)

@@ -206,19 +206,21 @@ def keys_per_split(length, splits, BLOCK_N: tl.constexpr):
 
 @triton.jit
 def _pages(table_ptr, position, end, BLOCK_N: tl.constexpr, PAGE: tl.constexpr):
-    """The page of the BLOCK_N keys from `position` on, or where a page is shorter than that, of each of them. Entries
-    of keys beyond the end are not read."""
+    """The page of the BLOCK_N keys from `position` on, or where a page is shorter than that, of each of them, as it is
+    loaded: what was done to it here would be waited for here, in the compiled pipeline. Entries of keys beyond the end
+    are not read."""
     if PAGE >= BLOCK_N:
         pages = tl.load(table_ptr + position // PAGE, mask=position < end, other=0)
     else:
         keys = position + tl.arange(0, BLOCK_N)
         pages = tl.load(table_ptr + keys // PAGE, mask=keys < end, other=0)
-    return pages.to(tl.int64)
+    return pages
 
 
 @triton.jit
 def _in_pages(base, pages, position, stride_page, stride_key, tile, columns, BLOCK_N: tl.constexpr, PAGE: tl.constexpr):
     """Addresses of the BLOCK_N keys from `position` on, a multiple of BLOCK_N: of `tile` where they share a page."""
+    pages = pages.to(tl.int64)
     if PAGE >= BLOCK_N:
         ptrs = base + pages * stride_page + position % PAGE * stride_key + tile
     else:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kernels.attention import SUPPORTED_HEAD_DIMS, attention_prefill, check_heads
 from kernels.constants import ARCHITECTURES, EIGHT_BIT, EIGHT_BIT_REASON
-from kernels.decode import attention_decode
+from kernels.decode import Cache, attention_decode, check_cache
 from kernels.matmul import matmul
 from kernels.plan import Launch, Target, find_target
 from kernels.precision import TORCH_DTYPES
@@ -36,6 +36,7 @@ def generate_cached(x: Tensor, w_qkv: Tensor, k_cache: Tensor, v_cache: Tensor) 
     sizes = generate_cached_sizes(x, w_qkv, k_cache, v_cache)
     check_heads("generate_cached", sizes, k_cache, v_cache)
     check_dtype("generate_cached", x.dtype, SUPPORTED_DTYPES)
+    check_cache("generate_cached", sizes, Cache(k_cache, v_cache), x.dtype)  # before the append: it is in place
     find_target("generate_cached", append_kernel, x)
     heads = matmul(x, w_qkv.t()).view(sizes.batch, -1, sizes.head_dim)
     q, k, v = heads.split((sizes.heads, sizes.kv_heads, sizes.kv_heads), dim=1)

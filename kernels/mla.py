@@ -17,7 +17,14 @@ from torch import Tensor
 from kernels.constants import ARCHITECTURES, EIGHT_BIT, EIGHT_BIT_REASON, MLA_SCALE
 from kernels.decode import MAX_SPLITS, Tile, choose_splits, plan_split, resident_programs
 from kernels.decode_tiles import LOWEST, keys_per_split, store_rows
-from kernels.plan import WIDE_PRODUCT_ROWS, Launch, Target, check_tile_strides, find_target, product_opcodes
+from kernels.plan import (
+    Launch,
+    Target,
+    check_tile_strides,
+    find_target,
+    product_opcodes,
+    reads_operands_in_place,
+)
 from kernels.precision import TORCH_DTYPES, dtype_name
 from kernels.shapes import MlaSizes, check_dtype, mla_sizes
 from kernels.unsupported import Unsupported
@@ -198,9 +205,9 @@ def _check(op: str, q: Tensor, cache: Tensor, sizes: MlaSizes) -> None:
 
 def _shared_bytes(config: MlaConfig, width: int, dtype: str, target: Target) -> int:
     """Shared memory of a program: blocks on their way, queries and weights."""
-    # A wide product of Hopper and Blackwell reads a block where it lies, which is one more than are on their way.
-    lying = config.block_h >= WIDE_PRODUCT_ROWS and target.architecture // 10 in (9, 10) and dtype != "fp32"
-    blocks = max(1, config.num_stages - (0 if lying else 1))
+    # A block that is read where it lies is one more than are on their way.
+    in_place = reads_operands_in_place(config.block_h, dtype, target.architecture)
+    blocks = max(1, config.num_stages - (0 if in_place else 1))
     element_bytes = TORCH_DTYPES[dtype].itemsize
     return blocks * _block_bytes(config, width, dtype) + config.block_h * width * element_bytes
 
@@ -213,13 +220,17 @@ def _splits_of(sizes: MlaSizes, config: MlaConfig, dtype: str, target: Target) -
     width = sizes.latent + sizes.rope
     shared_bytes = _shared_bytes(config, width, dtype, target)
     resident = resident_programs(
-        shared_bytes=shared_bytes, sums=config.block_h * sizes.latent, num_warps=config.num_warps, target=target
+        shared_bytes=shared_bytes,
+        sums=config.block_h * sizes.latent,
+        num_warps=config.num_warps,
+        in_place=reads_operands_in_place(config.block_h, dtype, target.architecture),
+        target=target,
     )
     return choose_splits(
         sizes.batch * triton.cdiv(sizes.heads, config.block_h),
-        sizes.context,
+        triton.cdiv(sizes.context, config.block_n),
         part_bytes=sizes.batch * sizes.heads * sizes.latent * 4,
-        tile=Tile(config.block_n, _block_bytes(config, width, dtype), resident),
+        tile=Tile(_block_bytes(config, width, dtype), resident),
         sm_count=target.sm_count,
     )
 

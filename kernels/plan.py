@@ -143,12 +143,18 @@ def product_opcodes(dtype: str, rows: int) -> dict[int, tuple[str, ...]]:
     return {architecture: (opcode,) for architecture, opcode in opcodes[kind].items()}
 
 
+def reads_operands_in_place(rows: int, dtype: str, architecture: int) -> bool:
+    """Whether a product of `rows` rows takes its second operand from shared memory, as those of Hopper and the large
+    Blackwell do that are wide enough; other products take it from registers."""
+    return rows >= WIDE_PRODUCT_ROWS and architecture // 10 in (9, 10) and dtype != "fp32"
+
+
 def missing_unit(dtype: str, architecture: int) -> str | None:
-    """Why an architecture cannot multiply in `dtype`, or None where it can."""
-    wide = _WIDE_PRODUCT.get(dtype)
-    if wide is None or architecture in wide:
+    """Why an architecture cannot multiply in `dtype`, or None where it can. What one can, later ones can."""
+    known = _WIDE_PRODUCT.get(dtype)
+    if known is None or architecture >= min(known):
         return None
-    return f"sm{architecture} has no {dtype} tensor cores; supported: {', '.join(f'sm{known}' for known in wide)}"
+    return f"sm{architecture} has no {dtype} tensor cores; supported: {', '.join(f'sm{each}' for each in known)}"
 
 
 def is_interpreted(kernel: Any) -> bool:

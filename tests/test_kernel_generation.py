@@ -79,3 +79,11 @@ def test_unsupported_inputs_are_refused(device):
         generation.generate_cached(x[:, 0], w_qkv, k_cache, v_cache)
     with pytest.raises(ValueError, match="generate_uncached does not support head_dim=32"):
         generation.generate_uncached(x, torch.cat([w_qkv, w_qkv[:64]])[:192], kv_heads=1, head_dim=32)
+
+
+def test_caches_are_left_alone_where_attention_declines(device):
+    """65 heads on one K/V head are more rows of fp32 than it takes, and it comes after the append."""
+    x, caches = torch.ones(1, 65 * 64, device=device), [torch.ones(1, 1, 4, 64, device=device) for _ in range(2)]
+    with pytest.raises(ValueError, match="generate_cached: 1 queries of 65 heads for each K/V head are 65 rows"):
+        generation.generate_cached(x, torch.ones(67 * 64, 65 * 64, device=device), *caches)
+    assert all((cache == 1).all() for cache in caches)

@@ -69,8 +69,8 @@ AMPERE_128 = BackwardConfig(64, 128, 32, 8, 2)
 AMPERE_256 = BackwardConfig(32, 64, 32, 8, 2)
 SMALL_SHARED_128 = BackwardConfig(64, 64, 32, 8, 2)
 SMALL_SHARED_256 = BackwardConfig(32, 32, 32, 8, 2)
-VECTOR = BackwardConfig(32, 32, 32, 4, 2)  # IEEE fp32: no tensor core takes it
-VECTOR_256 = BackwardConfig(32, 32, 16, 8, 2)
+VECTOR = BackwardConfig(32, 32, 16, 4, 2)  # IEEE fp32: no tensor core takes it
+VECTOR_256 = BackwardConfig(32, 16, 16, 8, 2)
 
 CONFIGS = (
     HOPPER,
@@ -96,7 +96,7 @@ _SMALL_SHARED = {64: AMPERE_64, 128: SMALL_SHARED_128, 256: SMALL_SHARED_256}
 
 _SMALL_SHARED_BYTES = 128 * 1024
 _MOST_VECTOR_SCORES = 32 * 32
-_DELTA_ROWS = 64
+_DELTA_ROWS = 32
 
 
 def choose_config(*, head_dim: int, dtype: str, target: Target, describable: bool = True) -> BackwardConfig:

@@ -69,7 +69,9 @@ AMPERE_128 = BackwardConfig(64, 128, 32, 8, 2)
 AMPERE_256 = BackwardConfig(32, 64, 32, 8, 2)
 SMALL_SHARED_128 = BackwardConfig(64, 64, 32, 8, 2)
 SMALL_SHARED_256 = BackwardConfig(32, 32, 32, 8, 2)
-VECTOR = BackwardConfig(32, 32, 16, 4, 2)  # IEEE fp32: no tensor core takes it
+# IEEE fp32: no tensor core takes it.
+VECTOR_64 = BackwardConfig(32, 32, 32, 8, 2)
+VECTOR_128 = BackwardConfig(32, 32, 16, 4, 2)
 VECTOR_256 = BackwardConfig(32, 16, 16, 8, 2)
 
 CONFIGS = (
@@ -84,7 +86,8 @@ CONFIGS = (
     AMPERE_256,
     SMALL_SHARED_128,
     SMALL_SHARED_256,
-    VECTOR,
+    VECTOR_64,
+    VECTOR_128,
     VECTOR_256,
 )
 
@@ -92,6 +95,7 @@ _HOPPER = {64: HOPPER, 128: HOPPER, 256: HOPPER_256}
 _BLACKWELL = {64: HOPPER, 128: BLACKWELL_128, 256: BLACKWELL_256}
 _AMPERE = {64: AMPERE_64, 128: AMPERE_128, 256: AMPERE_256}
 _POINTERS = {64: AMPERE_64, 128: AMPERE_128, 256: SMALL_SHARED_256}
+_VECTOR = {64: VECTOR_64, 128: VECTOR_128, 256: VECTOR_256}
 _SMALL_SHARED = {64: AMPERE_64, 128: SMALL_SHARED_128, 256: SMALL_SHARED_256}
 
 _SMALL_SHARED_BYTES = 128 * 1024
@@ -103,7 +107,7 @@ def choose_config(*, head_dim: int, dtype: str, target: Target, describable: boo
     """The configuration for a head dimension; `describable` says whether strides of q, k, v and grad allow
     descriptors."""
     if dtype == "fp32":
-        return VECTOR_256 if head_dim == 256 else VECTOR
+        return _VECTOR[head_dim]
     family = target.architecture // 10
     if family == 12 or (family == 8 and target.shared_bytes < _SMALL_SHARED_BYTES):
         return (_SMALL_SHARED if family == 12 else _POINTERS)[head_dim]

@@ -10,11 +10,18 @@ from kernels import rowwise
 from kernels.attention import attention_prefill
 from kernels.block import Step, capture
 from kernels.constants import ARCHITECTURES, EIGHT_BIT, EIGHT_BIT_REASON
-from kernels.decode import attention_decode
+from kernels.decode import Cache, attention_decode, check_cache
 from kernels.generation import append_kernel, plan_append
 from kernels.matmul import matmul
 from kernels.plan import find_target
-from kernels.shapes import BlockSizes, BlockWeights, block_decode_sizes, block_forward_sizes, check_dtype
+from kernels.shapes import (
+    AttentionSizes,
+    BlockSizes,
+    BlockWeights,
+    block_decode_sizes,
+    block_forward_sizes,
+    check_dtype,
+)
 from kernels.unsupported import Unsupported
 
 SUPPORTED_DTYPES = ("fp32", "bf16", "fp16")
@@ -132,12 +139,15 @@ def _gate(x: Tensor, gate_up: Tensor) -> Tensor:
 
 
 def _check(op: str, x: Tensor, sizes: BlockSizes, *caches: Tensor) -> None:
-    """Decline before anything is launched what one of the kernels would decline."""
+    """Decline before anything is launched, or appended, what one of the kernels would decline."""
     check_dtype(op, x.dtype, SUPPORTED_DTYPES)
     if sizes.head_dim not in SUPPORTED_HEAD_DIMS:
         supported = ", ".join(map(str, SUPPORTED_HEAD_DIMS))
         raise Unsupported(f"{op} does not support head_dim={sizes.head_dim}; supported: {supported}")
-    for cache in caches:
-        if cache.stride(-1) != 1:
-            raise Unsupported(f"{op}: head_dim of a cache must have stride 1, not {cache.stride(-1)}")
+    if caches:
+        k_cache, v_cache = caches
+        attended = AttentionSizes(
+            sizes.batch, sizes.queries, sizes.keys, sizes.heads, sizes.kv_heads, head_dim=sizes.head_dim
+        )
+        check_cache(op, attended, Cache(k_cache, v_cache), x.dtype)
     find_target(op, append_kernel, x)

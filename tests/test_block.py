@@ -629,6 +629,12 @@ def test_what_kernels_do_not_take_is_refused_before_any_is_launched():
         trial = Trial(op, dims, "fp64")
         with pytest.raises(Unsupported, match=f"{op} does not support fp64"):
             trial.run(prepare)
+    grouped = Trial("block_decode", {**DECODE, "head_dim": 64, "heads": 129, "kv_heads": 1}, "fp16")
+    *others, k_cache, v_cache = grouped.inputs
+    before = k_cache.clone()
+    with pytest.raises(Unsupported, match="block_decode: 1 queries of 129 heads for each K/V head are 129 rows"):
+        block_triton.prepare_decode(*others, k_cache, v_cache)
+    assert torch.equal(k_cache, before)
     wide = Trial("block_train", FORWARD, "bf16")
     with pytest.raises(Unsupported, match="block_train does not support fp32; supported: bf16, fp16"):
         wide.run(trained, **{"0": wide.inputs[0].float()})

@@ -63,7 +63,8 @@ def attention_decode_kernel(
     end = min(start + part, length)
 
     offs_d = tl.arange(0, HEAD_DIM)
-    offs_e = tl.arange(0, HEAD_DIM // _numbers_per_element(k_ptr))
+    ELEMENTS: tl.constexpr = HEAD_DIM // 4 if k_ptr.dtype.element_ty == tl.int32 else HEAD_DIM  # words of four fp8
+    offs_e = tl.arange(0, ELEMENTS)
     offs_n = tl.arange(0, BLOCK_N)
     offs_r = tl.arange(0, ROWS)
     in_rows = offs_r < GROUP * QUERIES
@@ -243,13 +244,6 @@ def _rows_in_fp16(q, scale):
         rows = (wide / power[:, None]).to(tl.float16)
         factor = (power * scale)[:, None]
     return rows, factor
-
-
-@triton.jit
-def _numbers_per_element(cache_ptr):
-    """Four where the cache is given as words of four fp8 numbers, else one."""
-    numbers: tl.constexpr = 4 if cache_ptr.dtype.element_ty == tl.int32 else 1
-    return numbers
 
 
 @triton.jit

@@ -20,15 +20,17 @@ from predict.expected import calibration_of, expect, explain_expected, with_expe
 from predict.formulas import FORMULAS, evaluate, find_formula
 from predict.gpus import GPUS, Gpu, resolve
 from predict.lines import Answer, plain
+from predict.materialised import MATERIALISED_OPS, materialised_amounts
 from predict.memory import OPTIMIZERS, WEIGHT_FORMATS, Recompute, find_optimizer, find_weight_format
 from predict.models import Model
 from predict.passes import Logits, Mask
+from predict.peak_memory import peak_bytes
 from predict.presets import PRESETS, find_model, find_preset
 from predict.question import Question
 from predict.resources import find_ceiling
 from predict.roofline import Prediction, explain, predict
 from predict.time_model import Calibration, Formats, Machine
-from predict.units import DTYPES, find_dtype
+from predict.units import DTYPES, binary_bytes, duration, find_dtype
 from predict.workloads import OPS, Workload, dim_names, find_op, make_workload
 
 app = typer.Typer(
@@ -76,9 +78,20 @@ def kernel(
         if calibration is not None
         else f"expected: not known, no calibration of {op} in {dtype} on {machine.name} ships"
     )
+    typer.echo(_memory_lines(workload, machine))
     typer.echo(f"\n{_signature(op)}\n{inspect.getdoc(find_op(op))}")
     for resource in (term.resource for term in prediction.terms):
         typer.echo(f"{resource}: {find_ceiling(resource, machine.roofs).source}")
+
+
+def _memory_lines(workload: Workload, machine: Gpu) -> str:
+    """The most memory that a call needs, and for a prompt's attention what it costs to store its scores."""
+    lines = [f"peak memory: {binary_bytes(peak_bytes(workload))} of inputs, outputs and what lies between kernels"]
+    if workload.op in MATERIALISED_OPS:
+        stored_s = float(predict(materialised_amounts(workload), machine.roofs).napkin_s)
+        stored_bytes = peak_bytes(workload, "naive")
+        lines.append(f"with its scores in memory: napkin {duration(stored_s)}, peak {binary_bytes(stored_bytes)}")
+    return "\n".join(lines)
 
 
 MODEL_EXAMPLES = """Examples:
@@ -353,6 +366,7 @@ def _kernel_json(
         "serial_s": prediction.serial_s,
         "expected_s": prediction.expected_s,
         "bound": prediction.bound,
+        "peak_bytes": peak_bytes(workload),
         **_expected_json(workload, machine, calibration),
     }
 

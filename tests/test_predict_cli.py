@@ -35,6 +35,19 @@ def test_kernel_json_is_in_si_units():
     assert data["bound"] == "dram"
 
 
+def test_kernel_says_what_memory_a_call_needs_and_what_stored_scores_cost():
+    asked = "kernel attention_full batch=1 seq=4096 heads=32 kv_heads=8 head_dim=128 --gpu h200".split()
+    page = RUNNER.invoke(app, [*asked, "--explain"]).output
+    # Q, O: 4096*32*128 numbers, K, V a quarter: 2.5 * 32 MiB. Scores and their softmax: 2 * 32*4096^2 numbers, 2 GiB.
+    assert "peak memory: 80 MiB of inputs, outputs" in page
+    # Written and read three times each, 6 GiB, and the operands, at 4.8 TB/s: 6.526e9/4.8e12 = 1.36 ms.
+    assert "with its scores in memory: napkin 1.36 ms, peak 2.078 GiB" in page
+    assert json.loads(RUNNER.invoke(app, [*asked, "--json"]).output)["peak_bytes"] == 80 * 2**20
+    other = RUNNER.invoke(app, "kernel launch --gpu h200 --dtype fp32 --explain".split()).output
+    assert "peak memory: 0 B" in other
+    assert "scores" not in other
+
+
 def test_kernel_puts_the_expected_time_beside_the_napkin_and_explains_it():
     asked = "kernel matmul m=4096 n=4096 k=4096 --dtype bf16 --gpu h100".split()
     (line,) = RUNNER.invoke(app, asked).output.splitlines()

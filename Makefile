@@ -32,7 +32,7 @@ accuracy: $(READY) ## docs/accuracy.md again from measured tables: DATA="a.parqu
 	@$(PYTHON) -m reports accuracy $(DATA) $(if $(OUT),--out $(OUT)) $(ARGS)
 compile: $(READY) ## compile every Triton kernel for sm80, sm90, sm100, sm120; no GPU needed: ARGS="--every --json"
 	@$(PYTHON) -m kernels compile $(ARGS)
-evidence: $(READY) ## on a GPU: doctor, GPU tests, standard suite and report in under 9 minutes: OUT=dir
+evidence: $(READY) ## on a GPU: doctor, GPU tests of the harness, standard suite and report in under 9 minutes: OUT=dir
 	@$(PYTHON) -m bench evidence $(if $(GPU),--gpu $(GPU)) --out $(OUT) $(ARGS)
 tune: $(READY) ## on a GPU: every configuration of a Triton kernel on its shapes, fastest first: OP=matmul GPU=h200 OUT=dir
 	@$(PYTHON) -m bench tune --op $(OP) $(if $(GPU),--gpu $(GPU)) $(if $(OUT),--out $(OUT)) $(ARGS)

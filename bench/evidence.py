@@ -1,4 +1,8 @@
-"""What a GPU is needed for, in one go: doctor, the tests marked `gpu`, the standard suite, its report."""
+"""What a GPU is needed for, in one go: doctor, the GPU tests of the harness, the standard suite, its report.
+
+The suite checks every kernel against fp64 before it times it, so that those tests of kernels which compile for minutes
+are left to a run of their own.
+"""
 
 import os
 import signal
@@ -11,6 +15,7 @@ from typing import TextIO
 
 from predict.errors import BadRun
 
+TESTS = ("tests/test_gpu.py", "tests/test_peak_memory.py", "tests/test_tune.py")
 DOCTOR_LIMIT_S = 60.0
 TESTS_SHARE = 0.5  # of the time that is left after the doctor
 REPORT_RESERVE_S = 30.0  # for the last case and the figures
@@ -31,7 +36,7 @@ def collect(out: Path, *, gpu: str | None, time_limit_s: float) -> bool:
     python = [sys.executable, "-m"]
     with (out / "evidence.txt").open("w", encoding="utf-8") as log:
         passed = _step([*python, "bench", "doctor", *named], log, limit_s=min(DOCTOR_LIMIT_S, time_limit_s / 4))
-        tests = [*python, "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider"]
+        tests = [*python, "pytest", "-m", "gpu and not exhaustive", "-q", "-p", "no:cacheprovider", *TESTS]
         passed &= _step(tests, log, limit_s=TESTS_SHARE * (end_s - time.monotonic()))
         left_s = end_s - time.monotonic()
         # Fitting takes no GPU, and its file would be one too many: `python -m reports calibrate` does it afterwards.

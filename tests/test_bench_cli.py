@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -211,6 +212,7 @@ def test_evidence_runs_every_step_and_keeps_what_they_print(monkeypatch, tmp_pat
     # Each step within what is left: a minute, half of the time, all of it.
     limits_s = [limit_s for _, limit_s in commands]
     assert limits_s == pytest.approx([60, 250, 500], abs=1)
+    assert all((Path(__file__).parent.parent / test).exists() for test in evidence.TESTS)
 
 
 def test_evidence_does_not_spend_minutes_on_a_folder_that_is_taken(monkeypatch, tmp_path):

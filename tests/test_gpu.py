@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bench.cases import IMPLEMENTATIONS, Maker, implementation_names
+from bench.cases import IMPLEMENTATIONS, Maker, compiles, implementation_names
 from bench.doctor import Level, examine
 from bench.env import NvmlMonitor, environment, other_processes
 from bench.lab import Job, Settings, make_lab
@@ -137,11 +137,19 @@ def test_clock_power_and_throttle_are_recorded(bench):
     assert outcome.measurement.throttle is not None
 
 
-@pytest.mark.parametrize(("op", "dtype"), CELLS)
+@pytest.mark.parametrize(
+    ("op", "dtype"),
+    [
+        pytest.param(op, dtype, marks=[pytest.mark.exhaustive] if dtype in ("fp16", "tf32") else [])
+        for op, dtype in CELLS
+    ],
+)
 def test_every_implementation_is_right_on_awkward_sizes_or_says_why_not(bench, op, dtype):
+    """But for those that compile each shape, which tests/test_peers.py and its like have."""
     sizes = AWKWARD | {"k": 384} if op == "matmul_w4a16" else AWKWARD
     workload = make_workload(op, {name: sizes.get(name, 10_006) for name in dim_names(op)}, find_dtype(dtype))
-    outcomes = {name: bench.run(Job(workload, name)) for name in implementation_names(op, "cuda")}
+    names = [name for name in implementation_names(op, "cuda") if not compiles(op, name)]
+    outcomes = {name: bench.run(Job(workload, name)) for name in names}
     for name, outcome in outcomes.items():
         assert outcome.status in (Status.MEASURED, Status.THROTTLED, Status.SKIPPED), (name, outcome.reason)
         assert outcome.status is not Status.SKIPPED or outcome.reason
@@ -168,6 +176,7 @@ def test_large_matmul_and_read_stay_below_the_physical_line(bench, n):
         assert impossibility(workload.amounts, outcome.measurement, gpu, l2_bytes=l2_bytes) is None
 
 
+@pytest.mark.exhaustive
 def test_the_smoke_suite_runs_in_a_worker_without_a_failure(tmp_path):
     bench = WorkerBench(make_lab, SETTINGS, job_limit_s=120.0)
     try:

@@ -64,6 +64,7 @@ def make_record(job, outcome, environment):
 
 
 @pytest.mark.gpu
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.benchmark(timer=CLOCK)
 @pytest.mark.parametrize(

@@ -438,6 +438,7 @@ def test_more_queries_than_context_are_refused(device):
 
 
 @pytest.mark.gpu
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("head_dim", [64, 128, 256])
 @pytest.mark.parametrize("config", [None, *attention.CONFIGS], ids=lambda config: config.name if config else "default")
 def test_every_configuration_is_right_on_a_gpu(config, head_dim, device):

@@ -226,6 +226,7 @@ def test_every_choice_can_serve_and_is_tuned(architecture, dtype):
 
 
 @pytest.mark.gpu
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("head_dim", [64, 128, 256])
 @pytest.mark.parametrize("config", [None, *backward.CONFIGS], ids=lambda config: config.name if config else "default")
 def test_every_configuration_is_right_on_a_gpu(config, head_dim, device):

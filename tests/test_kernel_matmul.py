@@ -321,6 +321,7 @@ def test_only_16_bits_are_described_across_the_sum(dtype, layout, target, device
 
 
 @pytest.mark.gpu
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("layout", ["mk", "mn"])
 @pytest.mark.parametrize("config", [None, *triton_matmul.CONFIGS], ids=lambda config: config.name if config else "none")
 def test_every_configuration_takes_a_left_operand_along_m(config, layout, device):

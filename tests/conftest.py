@@ -1,9 +1,11 @@
 """What all tests share: Triton's interpreter where there is no GPU, and one hook that skips and counts `gpu` tests."""
 
 import os
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+import torch.fx
 
 HAS_CUDA = torch.cuda.is_available()
 if not HAS_CUDA:
@@ -17,6 +19,23 @@ _SKIPPED_GPU_TESTS = pytest.StashKey[int]()
 def device() -> torch.device:
     """Where kernels run: a real GPU, or the CPU through Triton's interpreter."""
     return torch.device("cuda" if HAS_CUDA else "cpu")
+
+
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[torch.fx.GraphModule]]:
+    """Captured graphs, run as they are: what the compiler would be given."""
+    from kernels import peers  # noqa: PLC0415  (after the interpreter is chosen)
+
+    captured = []
+
+    def backend(graph: torch.fx.GraphModule, _: object, **__: object) -> Callable[..., object]:
+        captured.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(peers, "_BACKEND", backend)
+    peers._compile.cache_clear()
+    yield captured
+    peers._compile.cache_clear()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

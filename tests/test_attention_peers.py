@@ -67,20 +67,6 @@ def attend(q, k, v, meets=None, scale=None):
 # torch.compile and FlexAttention: the graphs that the compiler would be given, run as they are
 
 
-@pytest.fixture
-def graphs(monkeypatch):
-    captured = []
-
-    def backend(graph, _, **__):
-        captured.append(graph)
-        return graph.forward
-
-    monkeypatch.setattr(peers, "_BACKEND", backend)
-    peers._compile.cache_clear()
-    yield captured
-    peers._compile.cache_clear()
-
-
 @pytest.mark.parametrize(
     ("op", "dtype"),
     [

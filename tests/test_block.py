@@ -15,7 +15,7 @@ from bench.measure import Budget
 from bench.record import Status
 from bench.suites import GPT2_SMALL_BLOCK, LLAMA3_8B_BLOCK
 from bench.timer import WallTimer
-from kernels import block, block_train, peers, reference
+from kernels import block, block_train, reference
 from kernels.constants import ADAMW_BETAS, ADAMW_DECAY, ADAMW_EPS, ADAMW_RATE, ADAMW_STEP
 from kernels.shapes import BlockSizes, BlockWeights, split_block_weights
 from kernels.unsupported import Unsupported
@@ -427,21 +427,6 @@ def test_a_wrong_optimizer_is_caught(mistake, monkeypatch):
 
 
 # torch.compile.
-
-
-@pytest.fixture
-def graphs(monkeypatch):
-    """Captured graphs, run as they are: what the compiler would be given."""
-    captured = []
-
-    def backend(graph, _, **options):
-        captured.append(graph)
-        return graph.forward
-
-    monkeypatch.setattr(peers, "_BACKEND", backend)
-    peers._compile.cache_clear()
-    yield captured
-    peers._compile.cache_clear()
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])

@@ -51,8 +51,8 @@ W4A16 = {"m": 3, "n": 16, "k": 256}
 
 
 @pytest.fixture
-def graphs(monkeypatch):
-    """Captured graphs, run as they are: what the compiler would be given."""
+def graph_options(monkeypatch):
+    """The options that each captured graph would be compiled with; graphs are run as they are."""
     captured = []
 
     def backend(graph, _, **options):
@@ -82,38 +82,38 @@ def test_the_formula_with_int8_operands_is_right():
 
 
 @pytest.mark.parametrize("op", ROWWISE)
-def test_each_op_is_one_graph_and_right(op, graphs):
+def test_each_op_is_one_graph_and_right(op, graph_options):
     assert is_right(COMPILED[op], getattr(reference, op), inputs_of(op, ROWWISE[op], "fp32"), "fp32")
-    assert graphs == [{}]
+    assert graph_options == [{}]
 
 
-def test_only_one_row_times_int8_weights_is_tuned(graphs):
+def test_only_one_row_times_int8_weights_is_tuned(graph_options):
     for m in (1, 2):
         inputs = inputs_of("matmul_w8a16", {**W8A16, "m": m}, "bf16")
         assert is_right(peers.compiled_w8a16, reference.matmul_w8a16, inputs, "bf16")
     inputs = inputs_of("matmul_scaled", {"m": 17, "n": 24, "k": 40}, "int8")
     assert is_right(peers.compiled_scaled_int8, reference.matmul_scaled, inputs, "int8", "bf16")
-    assert graphs == [{"coordinate_descent_tuning": True}, {}, {}]
+    assert graph_options == [{"coordinate_descent_tuning": True}, {}, {}]
 
 
-def test_every_shape_is_compiled_once_and_none_runs_uncompiled(graphs):
+def test_every_shape_is_compiled_once_and_none_runs_uncompiled(graph_options):
     limit = torch._dynamo.config.recompile_limit
     shapes = range(2, limit + 4)
     for _ in range(2):
         for cols in shapes:
             x = torch.randn(3, cols)
             torch.testing.assert_close(peers.compiled_softmax(x), torch.softmax(x, dim=1))
-    assert len(graphs) == len(shapes)
+    assert len(graph_options) == len(shapes)
 
 
-def test_a_layout_of_its_own_is_compiled_for(graphs):
+def test_a_layout_of_its_own_is_compiled_for(graph_options):
     x = torch.randn(4, 6)
     for each in (x, x.t().contiguous().t(), x.double(), x.clone()):
         peers.compiled_softmax(each)
-    assert len(graphs) == 3
+    assert len(graph_options) == 3
 
 
-def test_wrong_inputs_never_reach_the_compiler(graphs):
+def test_wrong_inputs_never_reach_the_compiler(graph_options):
     x = torch.randn(3, 4)
     with pytest.raises(ValueError, match="swiglu: input 1 must have shape"):
         peers.compiled_swiglu(x, x[:2])
@@ -123,7 +123,7 @@ def test_wrong_inputs_never_reach_the_compiler(graphs):
         peers.compiled_w8a16(x, x, x[0, :3])
     with pytest.raises(Unsupported, match="does not support fp8; supported: int8"):
         peers.compiled_scaled_int8(*inputs_of("matmul_scaled", {"m": 17, "n": 8, "k": 8}, "fp8"))
-    assert graphs == []
+    assert graph_options == []
 
 
 @pytest.mark.gpu

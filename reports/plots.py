@@ -151,13 +151,14 @@ def draw_roofline(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
             linestyle="none", marker=LOOKS[op].marker, color=colors[unit], alpha=0.75, markeredgewidth=0,
         )  # fmt: skip
     ops = [op for op in LOOKS if op in set(rows["op"])]
-    handles += [legend_line(_op_name(op), color=GREY, marker=LOOKS[op].marker, linestyle="none") for op in ops]
+    markers = [legend_line(_op_name(op), color=GREY, marker=LOOKS[op].marker, linestyle="none") for op in ops]
     log_axis(axes, "x", lambda value: f"{value:g}")
     log_axis(axes, "y", lambda value: si(value, "FLOP/s", digits=1))
     axes.set_xlim(*span)
     axes.set_xlabel("arithmetic intensity (FLOP per byte of memory traffic)")
     axes.set_ylabel("performance (FLOP per second)")
     axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)
+    figure.legend(handles=markers, loc="outside lower center", ncols=min(6, len(markers)))
     return figure
 
 

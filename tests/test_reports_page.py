@@ -92,6 +92,17 @@ def test_a_run_gives_a_report_and_every_figure(gpu_run, tmp_path):
     assert "NVIDIA H200, SKU h200-sxm, 132 SMs" in text
 
 
+@pytest.mark.parametrize("drawing", plots.DRAWINGS, ids=lambda drawing: drawing.name)
+def test_every_legend_lies_inside_its_figure(gpu_run, drawing):
+    figure = drawing.draw(to_frame(gpu_run.records), gpu_run.roofs, gpu_run.machine)
+    plots.to_png(figure)
+    legends = [*figure.legends, *(axes.get_legend() for axes in figure.axes if axes.get_legend())]
+    assert legends
+    for legend in legends:
+        box = legend.get_window_extent()
+        assert (min(box.x0, box.y0) >= 0, box.x1 <= figure.bbox.x1, box.y1 <= figure.bbox.y1) == (True, True, True)
+
+
 def test_two_renderings_are_the_same_bytes(gpu_run, tmp_path):
     page.write_report(gpu_run, tmp_path / "one")
     script = (

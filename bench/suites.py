@@ -152,9 +152,9 @@ def attentions(sequences: Iterable[int], caches: Iterable[tuple[int, int]], dtyp
         for workload in (
             *_sized("attention_prefill", dtype, (1, seq, *heads)),
             *_sized("attention_full", dtype, (1, seq, *heads)),
-            *_sized("attention_window", dtype, (1, seq, min(1024, seq), *heads)),
+            *_sized("attention_window", dtype, (1, seq, seq // 4, *heads)),
             *_sized("attention_packed", dtype, (8, seq, *heads)),
-            *_sized("attention_chunk", dtype, (1, min(512, seq), seq, *heads)),
+            *_sized("attention_chunk", dtype, (1, min(512, seq // 2), seq, *heads)),
             *_sized("attention_backward", dtype, (1, seq, *heads)),
             *_sized("matmul", dtype, (seq, 4096, 4096)),
             *_sized("linear_backward", dtype, (seq, 4096, 4096)),

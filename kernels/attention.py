@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -12,7 +11,7 @@ import triton
 from torch import Tensor
 
 from kernels.attention_tiles import attention_kernel, merge_parts_kernel
-from kernels.constants import ARCHITECTURES, EIGHT_BIT, EIGHT_BIT_REASON
+from kernels.constants import ARCHITECTURES, ATTENTION_DTYPES, NOT_ATTENTION_DTYPES
 from kernels.decode import MAX_QUERIES, attention_verify
 from kernels.plan import (
     Descriptor,
@@ -27,16 +26,10 @@ from kernels.precision import TORCH_DTYPES, dtype_name
 from kernels.shapes import AttentionSizes, check_dtype, chunk_sizes, packed_sizes, prefill_sizes
 from kernels.unsupported import Unsupported
 
-SUPPORTED_DTYPES = ("fp32", "bf16", "fp16")
-UNSUPPORTED_DTYPES: Mapping[str, str] = MappingProxyType(
-    {
-        "fp64": "the kernel accumulates in fp32",
-        "tf32": "fp32 attention is computed in full precision",
-        **dict.fromkeys(EIGHT_BIT, EIGHT_BIT_REASON),
-    }
-)
+SUPPORTED_DTYPES = ATTENTION_DTYPES
+UNSUPPORTED_DTYPES = NOT_ATTENTION_DTYPES
 SUPPORTED_ARCHITECTURES = ARCHITECTURES
-SUPPORTED_HEAD_DIMS = (64, 128)  # of one query a sequence: decode and generation
+SUPPORTED_HEAD_DIMS = (64, 128)  # of whole steps: generation and blocks
 PREFILL_HEAD_DIMS = (64, 128, 256)
 SECTION_BYTES = 24e6  # of the heads that share L2: about half of an A100's (40 MB) or an H100's (50 MB)
 

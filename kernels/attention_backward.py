@@ -3,19 +3,24 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import torch
 import triton
 from torch import Tensor
 
-from kernels.attention import PREFILL_HEAD_DIMS, SECTION_BYTES, check_heads, empty_rows, outer_strides
+from kernels.attention import (
+    PREFILL_HEAD_DIMS,
+    SECTION_BYTES,
+    check_heads,
+    empty_rows,
+    outer_strides,
+)
 from kernels.attention_backward_tiles import (
     attention_backward_keys_kernel,
     attention_backward_queries_kernel,
     attention_delta_kernel,
 )
-from kernels.constants import ARCHITECTURES, EIGHT_BIT, EIGHT_BIT_REASON
+from kernels.constants import ARCHITECTURES, ATTENTION_DTYPES, NOT_ATTENTION_DTYPES
 from kernels.plan import (
     Descriptor,
     Launch,
@@ -29,14 +34,8 @@ from kernels.precision import TORCH_DTYPES, dtype_name
 from kernels.shapes import backward_sizes, check_dtype
 from kernels.unsupported import Unsupported
 
-SUPPORTED_DTYPES = ("fp32", "bf16", "fp16")
-UNSUPPORTED_DTYPES: Mapping[str, str] = MappingProxyType(
-    {
-        "fp64": "the kernels accumulate in fp32",
-        "tf32": "fp32 attention is computed in full precision",
-        **dict.fromkeys(EIGHT_BIT, EIGHT_BIT_REASON),
-    }
-)
+SUPPORTED_DTYPES = ATTENTION_DTYPES
+UNSUPPORTED_DTYPES = NOT_ATTENTION_DTYPES
 SUPPORTED_ARCHITECTURES = ARCHITECTURES
 
 

@@ -1,15 +1,13 @@
 """A transformer block composed of our Triton kernels: ten launches over a prompt, and a few more for one token."""
 
 import functools
-from collections.abc import Mapping
-from types import MappingProxyType
 
 from torch import Tensor
 
 from kernels import rowwise
-from kernels.attention import attention_prefill
+from kernels.attention import attention_prefill, check_heads
 from kernels.block import Step, capture
-from kernels.constants import ARCHITECTURES, EIGHT_BIT, EIGHT_BIT_REASON
+from kernels.constants import ARCHITECTURES, ATTENTION_DTYPES
 from kernels.decode import Cache, attention_decode, check_cache
 from kernels.generation import append_kernel, plan_append
 from kernels.matmul import matmul
@@ -22,18 +20,9 @@ from kernels.shapes import (
     block_forward_sizes,
     check_dtype,
 )
-from kernels.unsupported import Unsupported
 
-SUPPORTED_DTYPES = ("fp32", "bf16", "fp16")
-UNSUPPORTED_DTYPES: Mapping[str, str] = MappingProxyType(
-    {
-        "fp64": "its matmul accumulates in fp32",
-        "tf32": "fp32 attention is computed in full precision",
-        **dict.fromkeys(EIGHT_BIT, EIGHT_BIT_REASON),
-    }
-)
+SUPPORTED_DTYPES = ATTENTION_DTYPES
 SUPPORTED_ARCHITECTURES = ARCHITECTURES
-SUPPORTED_HEAD_DIMS = (64, 128)
 
 
 def prepare_forward(x: Tensor, cos: Tensor, sin: Tensor, *weights: Tensor) -> tuple[Step]:
@@ -141,13 +130,11 @@ def _gate(x: Tensor, gate_up: Tensor) -> Tensor:
 def _check(op: str, x: Tensor, sizes: BlockSizes, *caches: Tensor) -> None:
     """Decline before anything is launched, or appended, what one of the kernels would decline."""
     check_dtype(op, x.dtype, SUPPORTED_DTYPES)
-    if sizes.head_dim not in SUPPORTED_HEAD_DIMS:
-        supported = ", ".join(map(str, SUPPORTED_HEAD_DIMS))
-        raise Unsupported(f"{op} does not support head_dim={sizes.head_dim}; supported: {supported}")
+    attended = AttentionSizes(
+        sizes.batch, sizes.queries, sizes.keys, sizes.heads, sizes.kv_heads, head_dim=sizes.head_dim
+    )
+    check_heads(op, attended)
     if caches:
         k_cache, v_cache = caches
-        attended = AttentionSizes(
-            sizes.batch, sizes.queries, sizes.keys, sizes.heads, sizes.kv_heads, head_dim=sizes.head_dim
-        )
         check_cache(op, attended, Cache(k_cache, v_cache), x.dtype)
     find_target(op, append_kernel, x)

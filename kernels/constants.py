@@ -1,11 +1,24 @@
 """What all kernels share."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 # PTX targets of the supported GPUs: A100, A10 and RTX 30, L40 and RTX 40, H100 and H200, B200, RTX 50.
 ARCHITECTURES = (80, 86, 89, 90, 100, 120)
 
 # Formats of matmul_scaled, and why no other op takes them.
 EIGHT_BIT = ("fp8", "int8")
 EIGHT_BIT_REASON = "8-bit operands need scales, which this op does not take"
+
+# Formats of attention in Triton, and why it takes no other.
+ATTENTION_DTYPES = ("fp32", "bf16", "fp16")
+NOT_ATTENTION_DTYPES: Mapping[str, str] = MappingProxyType(
+    {
+        "fp64": "sums are in fp32",
+        "tf32": "fp32 attention is computed in full precision",
+        **dict.fromkeys(EIGHT_BIT, EIGHT_BIT_REASON),
+    }
+)
 
 TRIAD_SCALE = 3.0  # stream_triad: y = a + TRIAD_SCALE*b
 FILL_VALUE = 1.0  # stream_write: every element

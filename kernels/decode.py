@@ -14,7 +14,7 @@ import torch
 import triton
 from torch import Tensor
 
-from kernels.constants import ARCHITECTURES, EIGHT_BIT_REASON
+from kernels.constants import ARCHITECTURES, ATTENTION_DTYPES, NOT_ATTENTION_DTYPES
 from kernels.decode_tiles import attention_decode_kernel, attention_merge_kernel
 from kernels.plan import (
     WIDE_PRODUCT_ROWS,
@@ -36,14 +36,9 @@ from kernels.shapes import (
 )
 from kernels.unsupported import Unsupported
 
-SUPPORTED_DTYPES = ("fp32", "bf16", "fp16")
+SUPPORTED_DTYPES = ATTENTION_DTYPES
 UNSUPPORTED_DTYPES: Mapping[str, str] = MappingProxyType(
-    {
-        "fp64": "the kernel accumulates in fp32",
-        "tf32": "fp32 attention is computed in full precision",
-        "fp8": "attention_decode_fp8 reads an fp8 cache, for queries of 16 bits",
-        "int8": EIGHT_BIT_REASON,
-    }
+    {**NOT_ATTENTION_DTYPES, "fp8": "attention_decode_fp8 reads an fp8 cache, for queries of 16 bits"}
 )
 SUPPORTED_ARCHITECTURES = ARCHITECTURES
 SUPPORTED_HEAD_DIMS = (64, 128, 256)

@@ -1,29 +1,20 @@
 """One attention layer making one token in Triton, with and without a KV cache: projection, append and attention."""
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from kernels.attention import SUPPORTED_HEAD_DIMS, attention_prefill, check_heads
-from kernels.constants import ARCHITECTURES, EIGHT_BIT, EIGHT_BIT_REASON
+from kernels.constants import ARCHITECTURES, ATTENTION_DTYPES, NOT_ATTENTION_DTYPES
 from kernels.decode import Cache, attention_decode, check_cache
 from kernels.matmul import matmul
 from kernels.plan import Launch, Target, find_target
 from kernels.precision import TORCH_DTYPES
 from kernels.shapes import check_dtype, generate_cached_sizes, generate_uncached_sizes
 
-SUPPORTED_DTYPES = ("fp32", "bf16", "fp16")
-UNSUPPORTED_DTYPES: Mapping[str, str] = MappingProxyType(
-    {
-        "fp64": "its matmul accumulates in fp32",
-        "tf32": "fp32 attention is computed in full precision",
-        **dict.fromkeys(EIGHT_BIT, EIGHT_BIT_REASON),
-    }
-)
+SUPPORTED_DTYPES = ATTENTION_DTYPES
+UNSUPPORTED_DTYPES = NOT_ATTENTION_DTYPES
 SUPPORTED_ARCHITECTURES = ARCHITECTURES
 
 

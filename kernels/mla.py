@@ -7,14 +7,13 @@ first `latent` numbers. The cache is split over programs as in `kernels.decode`,
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from kernels.constants import ARCHITECTURES, EIGHT_BIT, EIGHT_BIT_REASON, MLA_SCALE
+from kernels.constants import ARCHITECTURES, ATTENTION_DTYPES, MLA_SCALE, NOT_ATTENTION_DTYPES
 from kernels.decode import MAX_SPLITS, Tile, choose_splits, plan_split, resident_programs
 from kernels.decode_tiles import LOWEST, keys_per_split, store_rows
 from kernels.plan import (
@@ -29,14 +28,8 @@ from kernels.precision import TORCH_DTYPES, dtype_name
 from kernels.shapes import MlaSizes, check_dtype, mla_sizes
 from kernels.unsupported import Unsupported
 
-SUPPORTED_DTYPES = ("fp32", "bf16", "fp16")
-UNSUPPORTED_DTYPES: Mapping[str, str] = MappingProxyType(
-    {
-        "fp64": "the kernel accumulates in fp32",
-        "tf32": "fp32 attention is computed in full precision",
-        **dict.fromkeys(EIGHT_BIT, EIGHT_BIT_REASON),
-    }
-)
+SUPPORTED_DTYPES = ATTENTION_DTYPES
+UNSUPPORTED_DTYPES = NOT_ATTENTION_DTYPES
 SUPPORTED_ARCHITECTURES = ARCHITECTURES
 SUPPORTED_LATENTS = (64, 128, 256, 512)
 SUPPORTED_ROPES = (16, 32, 64, 128)

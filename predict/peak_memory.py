@@ -6,6 +6,7 @@ keeps its scores on chip but for implementations that say otherwise: the memory 
 that of one that stores its scores with their square.
 """
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -24,7 +25,9 @@ _SCORES: Mapping[str, tuple[str | None, str]] = MappingProxyType(
             ("attention_prefill", "attention_full", "attention_window", "attention_backward"), ("seq", "seq")
         ),
         "attention_chunk": ("queries", "context"),
-        **dict.fromkeys(("attention_decode", "attention_mla"), (None, "context")),
+        **dict.fromkeys(
+            ("attention_decode", "attention_decode_fp8", "attention_paged", "attention_mla"), (None, "context")
+        ),
     }
 )
 
@@ -56,19 +59,24 @@ def stored_bytes(workload: Workload, implementation: str | None) -> float:
     return max(2 * scores, 3 * scores - float(workload.amounts.bytes_written))
 
 
-def score_bytes(workload: Workload) -> float:
-    """The scores of all heads: batch * heads * queries * keys elements, seq^2 of them for each head of a prompt; of the
-    longest sequence, where prompts are packed and go one after the other. Their softmax is as large again. 0 for what
-    is no attention."""
+def score_shape(workload: Workload) -> tuple[int, int, int] | None:
+    """(heads, queries, keys) of the scores that exist at once: seq^2 of them for each head of a prompt, the heads of
+    all sequences together; of the longest sequence alone where prompts are packed, which go one after the other. None
+    for what is no attention."""
     dims = workload.dims
     if workload.op == "attention_packed":
         longest = -(-dims["tokens"] // dims["sequences"])
-        return dims["heads"] * longest * longest * workload.dtype.bytes
+        return dims["heads"], longest, longest
     if workload.op not in _SCORES:
-        return 0
+        return None
     queries, keys = _SCORES[workload.op]
-    rows = 1 if queries is None else dims[queries]
-    return dims["batch"] * dims["heads"] * rows * dims[keys] * workload.dtype.bytes
+    return dims["batch"] * dims["heads"], 1 if queries is None else dims[queries], dims[keys]
+
+
+def score_bytes(workload: Workload) -> float:
+    """The scores of `score_shape`, 0 where there are none. Their softmax is as large again."""
+    shape = score_shape(workload)
+    return 0 if shape is None else math.prod(shape) * workload.dtype.bytes
 
 
 def generate_peak_bytes(workload: Workload) -> float:

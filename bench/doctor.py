@@ -14,7 +14,7 @@ from bench.record import Environment
 from bench.stats import summarize
 from bench.timer import CudaTimer, Preparation
 from predict.errors import NapkinError
-from predict.gpus import GPUS
+from predict.gpus import GPUS, resolve
 from predict.units import binary_bytes, duration, si
 
 
@@ -37,7 +37,10 @@ class Finding:
 
 
 def examine(gpu: str | None) -> tuple[Finding, ...]:
-    """Look at this machine; `gpu` as in `bench run`. What is wrong with the machine is a finding, not an error."""
+    """Look at this machine; `gpu` as in `bench run`. What is wrong with the machine is a finding, not an error; a name
+    that no GPU has raises UnknownGpu."""
+    if gpu is not None and gpu.lower() != "cpu":
+        resolve(gpu)
     status = cuda_status()
     device = "cuda" if status.usable and (gpu or "").lower() != "cpu" else "cpu"
     try:

@@ -153,6 +153,7 @@ def test_a_gpu_that_is_not_there_ends_with_status_2_and_the_way_to_predict(tmp_p
     ("arguments", "message"),
     [
         (["run", "--gpu", "h1000"], "h1000"),
+        (["doctor", "--gpu", "h1000"], "unknown GPU 'h1000'"),
         (
             ["run", "--gpu", "cpu", "--suite", "huge"],
             "no suite 'huge'; known: smoke, quick, standard, full, kernels, cal",

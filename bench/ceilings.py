@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from bench.record import Record
+from bench.record import Record, Status
 from bench.stats import summarize
 from predict.resources import WRITTEN_SHARE, Ceiling, Resource, Roofs
 from predict.units import DType, find_dtype
@@ -14,11 +14,12 @@ def measured_roofs(probes: Iterable[Record]) -> Roofs:
     """The roofs that the probe records show; a later, better probe replaces an earlier one.
 
     Streams and matrix-vector products (m=1) give bandwidth, other matmuls give FLOP/s. A read that was timed warm gives
-    L2. A probe's rate is that of its fastest tenth of samples: other work on the machine does not lower a roof.
+    L2. A probe's rate is that of its fastest tenth of samples: other work on the machine does not lower a roof. Only
+    what was measured without objection counts: an impossible rate is no roof, nor is that of a card which slowed down.
     """
     roofs: dict[Resource, Ceiling] = {}
     for record in probes:
-        if record.measurement is None:
+        if record.status is not Status.MEASURED or record.measurement is None:
             continue
         time_s = summarize(record.measurement.times_s).p10_s
         source = (

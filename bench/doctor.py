@@ -7,15 +7,13 @@ from enum import StrEnum
 
 import torch
 
-from bench.cases import Maker
+from bench.cold_cache import read_cold
 from bench.env import CudaStatus, cuda_status, environment, nvml_handle, other_processes, read_state
-from bench.measure import Budget, measure
 from bench.record import Environment
-from bench.stats import summarize
-from bench.timer import CudaTimer, Preparation
 from predict.errors import NapkinError
-from predict.gpus import GPUS, resolve
-from predict.units import binary_bytes, duration, si
+from predict.gpus import GPUS, physical_roofs, resolve
+from predict.resources import Resource
+from predict.units import binary_bytes, si
 
 
 class Level(StrEnum):
@@ -144,25 +142,14 @@ def _card_state(described: Environment) -> list[Finding]:
 
 
 def _flush_works(described: Environment) -> Finding:
-    """Prove that a cold read is cold: half of L2 is read warm, and again after the flush."""
+    """Prove that what is timed cold is cold."""
     cache_bytes = described.last_level_cache_bytes
     if cache_bytes is None:
-        return Finding(Level.WARNING, "L2 flush", "the size of L2 is unknown", "records cannot say what was cold")
-    device = torch.device("cuda")
-    maker = Maker(torch.float32, device, torch.Generator(device).manual_seed(0))
-    x = maker.normal(cache_bytes // 2 // 4)
-    warm_s, cold_s = (
-        summarize(
-            measure(
-                CudaTimer(graph_below_s=0.0).prepare(
-                    Preparation(lambda _: x.sum, set_bytes=x.nbytes, free_bytes=0, cache_bytes=cache_bytes, warm=warm)
-                ),
-                Budget(time_s=0.2),
-            ).times_s
-        ).median_s
-        for warm in (True, False)
-    )
-    text = f"{binary_bytes(x.nbytes)} read in {duration(warm_s)} warm, {duration(cold_s)} after the flush"
-    if cold_s > 1.2 * warm_s:
-        return Finding(Level.OK, "L2 flush", text)
-    return Finding(Level.PROBLEM, "L2 flush", text, "cold results may be warm: judge small operands with care")
+        return Finding(Level.WARNING, "cold L2", "the size of L2 is unknown", "records cannot say what was cold")
+    gpu = GPUS.get(described.gpu or "")
+    pins = physical_roofs(gpu).get(Resource.DRAM) if gpu else None
+    reads = read_cold(cache_bytes, torch.device("cuda"))
+    if doubt := reads.doubt(pins.per_s if pins else None):
+        remedy = "cold results may be warm: judge small operands with care"
+        return Finding(Level.PROBLEM, "cold L2", f"{reads.text}; {doubt}", remedy)
+    return Finding(Level.OK, "cold L2", reads.text)

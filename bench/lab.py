@@ -20,22 +20,29 @@ from bench.cases import (
 )
 from bench.check import check_all
 from bench.env import ABNORMAL_THROTTLE, NvmlMonitor, environment
-from bench.measure import Budget, Monitor, measure
+from bench.measure import POWER_LAG_S, Budget, Monitor, measure
 from bench.peak_memory import measure_peak_bytes
 from bench.record import Check, Environment, Measurement, Status
 from bench.timer import CudaTimer, Preparation, Timer, WallTimer
 from kernels.catalog import Implementation, Result
+from predict.errors import MissingCeiling
+from predict.gpus import GPUS
+from predict.roofline import predict
 from predict.units import binary_bytes
 from predict.workloads import Workload
+
+COMPUTE_SAMPLING_S = 0.3  # ten graphs of 2 ms are over before a card of 700 W feels its power limit
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One cell of the run: a workload, how it is done, and whether its operands may be cached."""
+    """One cell of the run: a workload, how it is done, and whether its operands may be cached. `not_captured` says why
+    capturing this implementation failed before, so that it is not tried again."""
 
     workload: Workload
     implementation: str
     warm: bool = False
+    not_captured: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +140,8 @@ class Lab:
         return check_all(_outputs(run(*truth.inputs)), truth.reference, truth.baseline, result_format(workload))
 
     def _measure(self, run: Run, truth: Truth, job: Job, implementation: Implementation) -> Measurement:
-        """Time `run` on the inputs of `truth`, already prepared, and on as many further sets as the timer asks for."""
+        """Time `run` on the inputs of `truth`, already prepared, and on as many further sets as the timer asks for.
+        Raises CaptureFailed."""
 
         def bind_set(index: int) -> Callable[[], Result]:
             if index == 0:
@@ -151,9 +159,26 @@ class Lab:
                 cache_bytes=self.environment.last_level_cache_bytes,
                 warm=job.warm or self.environment.warm_cache,
                 as_issued=CASES[job.workload.op].as_issued,
+                captures=implementation.captures and job.not_captured is None,
             )
         )
-        return replace(measure(sampler, self._budget, monitor=self._monitor), peak_bytes=peak_bytes)
+        budget = replace(self._budget, min_time_s=self._least_sampling_s(job.workload))
+        measured = measure(sampler, budget, monitor=self._monitor)
+        return replace(measured, peak_bytes=peak_bytes, not_captured=job.not_captured)
+
+    def _least_sampling_s(self, workload: Workload) -> float:
+        """How long to sample at least: until the power meter has caught up, and where the tensor cores are at work,
+        until a card would have begun to throttle. A card that nobody knows is taken to be at work."""
+        if self._device.type == "cpu":
+            return 0.0
+        gpu = GPUS.get(self.environment.gpu or "")
+        if gpu is None:
+            return COMPUTE_SAMPLING_S
+        try:
+            bound = predict(workload.amounts, gpu.roofs).bound
+        except MissingCeiling:
+            return COMPUTE_SAMPLING_S
+        return COMPUTE_SAMPLING_S if bound is not None and bound.is_compute else POWER_LAG_S
 
     def _free_bytes(self) -> int:
         if self._device.type == "cpu":

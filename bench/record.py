@@ -1,7 +1,7 @@
 """The record: one JSON line per (workload, implementation), with everything needed to judge it again later.
 
-Raw samples and amounts are stored; rates, means and percentages never are. `napkin_s`, `serial_s`, `bound` and
-`workload.id` are written for readers of the JSON and derived again when it is loaded. Needs no torch.
+Raw samples and amounts are stored; rates, means and percentages never are. `napkin_s`, `serial_s`, `bound`,
+`energy_j` and `workload.id` are written for readers of the JSON and derived again when it is loaded. Needs no torch.
 """
 
 import dataclasses
@@ -13,6 +13,7 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
+from statistics import median
 from typing import Any, TypeVar
 
 from predict.errors import BadRecord, NapkinError
@@ -25,7 +26,8 @@ from predict.workloads import OPS, Workload, dim_names
 # says; it leaves the version alone, since older lines mean what they meant.
 SCHEMA = 1
 # Version of how times are taken: results of different harnesses are not comparable. 1: first.
-HARNESS = 1
+# 2: GPU work is timed in graphs or behind a hold that is looked up; caches are exceeded four times.
+HARNESS = 2
 
 T = TypeVar("T")
 
@@ -52,11 +54,22 @@ class Measurement:
     launches_per_sample: int
     stop: str  # "converged": the median is known well enough; "budget": time ran out first
     cold_l2: bool | None  # were the operands out of the last-level cache when each launch began
-    sm_hz: float | None
+    sm_hz: float | None  # medians of the samples below
     power_w: float | None
-    temperature_c: float | None
+    temperature_c: float | None  # the highest
     throttle: tuple[str, ...] | None
     peak_bytes: int | None = None  # device memory that one call needs in all, its inputs included
+    held: bool | None = None  # False: the host was slower than the hold, and its time is in the samples
+    host_s: float | None = None  # what the host needs to issue one call
+    not_captured: str | None = None  # why a CUDA graph that was tried could not be had
+    # Read while the device was at work; one for each time, or none. Power is None until its meter has caught up.
+    sm_hz_samples: tuple[float | None, ...] = ()
+    power_w_samples: tuple[float | None, ...] = ()
+
+    @property
+    def energy_j(self) -> float | None:
+        """Energy of one call: the power while such calls ran, times the time of one. None where power is not known."""
+        return None if self.power_w is None else self.power_w * median(self.times_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +189,7 @@ def _check(record: Record) -> None:
 
 # Written beside the stored fields for readers, never read back.
 _DERIVED: Mapping[type, tuple[str, ...]] = types.MappingProxyType(
-    {Workload: ("id",), Prediction: ("napkin_s", "serial_s", "bound")}
+    {Workload: ("id",), Prediction: ("napkin_s", "serial_s", "bound"), Measurement: ("energy_j",)}
 )
 
 

@@ -53,7 +53,8 @@ class Implementation:
     and is never timed; it takes dimensions by keyword where `run` does. It leaves its arguments alone, which other
     implementations are given too, and keeps a given output in its place. `package` is what is installed to have this
     implementation, as package indices name it. `compiles` says that each shape is compiled when it first comes, which
-    takes seconds.
+    takes seconds. `captures` says that a call can be captured in a CUDA graph, as one can that neither waits for the
+    GPU nor works on a stream of its own.
     """
 
     op: str
@@ -68,6 +69,7 @@ class Implementation:
     prepare: Prepare | None = None
     package: str = "torch"
     compiles: bool = False
+    captures: bool = True
 
 
 _EAGER = (
@@ -157,6 +159,7 @@ def _sdpa_backward() -> tuple[Implementation, ...]:
             _SDPA[name][1],
             places,
             prepare=functools.partial(eager_attention.prepare_backward, backend=_SDPA[name][0]),
+            captures=name != "sdpa_math",  # autograd runs it on the stream of the forward pass
         )
         for name, places in _ALL.items()
     )

@@ -13,6 +13,7 @@ KIB, MIB, GIB, TIB = 2**10, 2**20, 2**30, 2**40
 _PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
 _COUNT_SUFFIXES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 _TIME_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))
+_ENERGY_UNITS = ((1e3, "kJ"), (1.0, "J"), (1e-3, "mJ"), (1e-6, "uJ"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,14 @@ def duration(time_s: float, digits: int = 3) -> str:
         return f"{time_s:g} s"
     scale, unit = next(((s, u) for s, u in _TIME_UNITS if abs(time_s) >= s), _TIME_UNITS[-1])
     return f"{_significant(time_s / scale, digits)} {unit}"
+
+
+def energy(energy_j: float) -> str:
+    """Format an energy in the largest unit that leaves a figure before the point: energy(0.00352) == "3.52 mJ"."""
+    if energy_j == 0 or not math.isfinite(energy_j):
+        return f"{energy_j:g} J"
+    scale, unit = next(((s, u) for s, u in _ENERGY_UNITS if abs(energy_j) >= s), _ENERGY_UNITS[-1])
+    return f"{_significant(energy_j / scale, 3)} {unit}"
 
 
 def binary_bytes(size_bytes: float) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from bench import store
-from bench.record import Environment, Record, RoofSet
+from bench.record import Environment, Measurement, Record, RoofSet
 from bench.stats import Summary, stability_warnings, summarize
 from predict.calibrations import find_calibration
 from predict.errors import BadRecord, MissingCeiling
@@ -24,6 +24,7 @@ from predict.time_model import Calibration, Formats, Machine
 from predict.units import DType
 from predict.workloads import OPS, Amounts, dim_names
 from reports.calibration_file import CALIBRATION, OwnCalibrations, read_calibrations
+from reports.energy import joules_per_tflop, joules_per_token
 
 # Dimensions of each op, and each once: the frame has a column for every one, whichever ops a run holds.
 DIMS_OF_OP: Mapping[str, tuple[str, ...]] = MappingProxyType({op: dim_names(op) for op in OPS})
@@ -124,7 +125,7 @@ def _with_expected(record: Record, expected_s: float | None) -> Record:
 def to_frame(records: Sequence[Record]) -> pd.DataFrame:
     """One row per record, in order; NaN, NA or None where something is absent, never 0.
 
-    Seconds, FLOP, bytes, Hz and W; dimensions are Int64, `of_*` are fractions of the roof that the name says.
+    Seconds, FLOP, bytes, Hz, W and J; dimensions are Int64, `of_*` are fractions of the roof that the name says.
     """
     columns: dict[str, pd.Series] = {}
     for name, values in _identity(records).items():
@@ -230,6 +231,10 @@ def _measured(records: Sequence[Record], summaries: Sequence[Summary | None]) ->
     columns["peak_bytes"] = [
         float(each.peak_bytes) if each and each.peak_bytes is not None else math.nan for each in measurements
     ]
+    columns["host_s"] = [each.host_s if each and each.host_s else math.nan for each in measurements]
+    columns["energy_j"] = [each.energy_j if each and each.energy_j else math.nan for each in measurements]
+    columns["joules_per_token"] = [joules_per_token(record) for record in records]
+    columns["joules_per_tflop"] = [joules_per_tflop(record) for record in records]
     return columns
 
 
@@ -240,10 +245,22 @@ def _circumstances(records: Sequence[Record], summaries: Sequence[Summary | None
         "stop": [each.stop if each else None for each in measurements],
         "throttle": [", ".join(each.throttle) if each and each.throttle is not None else None for each in measurements],
         "warnings": [
-            "; ".join(stability_warnings(each.times_s, summary)) if each and summary else None
+            "; ".join((*stability_warnings(each.times_s, summary), *_timing_warnings(each)))
+            if each and summary
+            else None
             for each, summary in zip(measurements, summaries, strict=True)
         ],
     }
+
+
+def _timing_warnings(measurement: Measurement) -> tuple[str, ...]:
+    """What keeps these times from being the device's alone, or from having been taken as other rows' were."""
+    warnings = []
+    if measurement.held is False:
+        warnings.append("the host needed longer than the stream can be held: its time is in the samples")
+    if measurement.not_captured:
+        warnings.append(f"timed one launch at a time: {measurement.not_captured}")
+    return tuple(warnings)
 
 
 def _unit(amounts: Amounts) -> Resource | None:

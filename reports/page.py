@@ -168,6 +168,9 @@ def method_lines(frame: pd.DataFrame) -> tuple[str, ...]:
         f"operands in the last-level cache: {cold['cold']} rows cold, {cold['warm']} possibly warm,"
         f" {cold['unknown']} not known"
     )
+    energies = int(timed["energy_j"].notna().sum())
+    if energies:
+        lines.append(f"energy of {energies} rows: the power of the card while it worked, times the time of a call")
     return tuple(lines)
 
 

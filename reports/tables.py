@@ -12,7 +12,7 @@ from rich.text import Text
 
 from bench.record import Environment, RoofSet
 from predict.resources import Resource, Roofs
-from predict.units import binary_bytes, duration, in_units, percent, si
+from predict.units import binary_bytes, duration, energy, in_units, percent, si
 from predict.workloads import OPS
 from reports.compare import Comparison
 from reports.load import DIMS_OF_OP, Loaded, dims_text, to_frame
@@ -23,7 +23,18 @@ from reports.validate import errors
 
 NO_DATASHEET = "no datasheet roof: roofs were measured on this machine"
 # What a terminal that is too narrow does without, first to last: a column less is better than a number cut in two.
-DISPENSABLE = ("of held clock", "predicted memory", "peak memory", "bound", "expected", "ratio", "predicted")
+DISPENSABLE = (
+    "energy per TFLOP",
+    "energy per token",
+    "host per call",
+    "of held clock",
+    "predicted memory",
+    "peak memory",
+    "bound",
+    "expected",
+    "ratio",
+    "predicted",
+)
 RULE_TITLES = ("rule", "of", "implementation", "rows", "measured", "predicted", "off at most", "holds")
 STANDING_TITLES = ("op", "dtype", "shapes", "ours / best peer", "as fast or faster", f"ours / {LIBRARY} (cuBLAS)")
 
@@ -65,6 +76,9 @@ COLUMNS: tuple[Column, ...] = (
     Column("of held clock", "of_held_clock", percent),
     Column("predicted memory", "predicted_peak_bytes", binary_bytes, beside="peak_bytes"),
     Column("peak memory", "peak_bytes", binary_bytes),
+    Column("host per call", "host_s", duration),
+    Column("energy per token", "joules_per_token", energy),
+    Column("energy per TFLOP", "joules_per_tflop", energy),
 )
 
 
@@ -336,7 +350,7 @@ def _rich_op_table(op_table: OpTable, *, width: int) -> RenderableType:
 
 def _two_lines(title: str) -> str:
     """Two-word titles break at the space; numbers never do."""
-    return title.replace("of ", "% of\n").replace(" memory", "\nmemory")
+    return title.replace("of ", "% of\n").replace(" memory", "\nmemory").replace(" per ", "\nper ")
 
 
 def _fitting(op_table: OpTable, width: int) -> list[int]:

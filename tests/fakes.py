@@ -10,7 +10,7 @@ import torch
 
 from bench.env import GpuState
 from bench.lab import Job, Lab, Outcome, Settings
-from bench.measure import Sampler
+from bench.measure import Observe, Sampler
 from bench.record import Environment
 from bench.timer import Preparation
 from tests.factories import make_environment
@@ -35,13 +35,19 @@ class FakeSampler:
     method: str = "cuda_event"
     launches_per_sample: int = 1
     cold_l2: bool | None = True
+    held: bool | None = True
+    host_s: float | None = 20e-6
+    together: int = 1  # samples that are taken at a time
     taken: int = 0
 
-    def sample(self) -> float:
-        time_s = self.script_s[min(self.taken, len(self.script_s) - 1)]
-        self.taken += 1
-        self.clock.now_s += time_s
-        return time_s
+    def sample(self, observe: Observe) -> tuple[float, ...]:
+        times_s = []
+        for _ in range(self.together):
+            times_s.append(self.script_s[min(self.taken, len(self.script_s) - 1)])
+            self.taken += 1
+        observe()
+        self.clock.now_s += sum(times_s)
+        return tuple(times_s)
 
 
 @dataclass

@@ -71,6 +71,15 @@ def test_failed_probes_and_empty_launches_give_no_roof():
     assert measured_roofs([failed, probe("launch", {}, 1e-6)]) == {}
 
 
+@pytest.mark.parametrize("status", [Status.IMPOSSIBLE, Status.THROTTLED, Status.INCORRECT])
+def test_a_rate_that_was_objected_to_is_no_roof(status):
+    """A copy of 8 GB in 3.5 us is 2,300 TB/s."""
+    objected = dataclasses.replace(probe("stream_copy", {"n": 10**9}, 3.5e-6), status=status, reason="objected to")
+    right = probe("stream_copy", {"n": 10**9}, 2e-3, implementation="triton")
+    assert measured_roofs([objected]) == {}
+    assert measured_roofs([objected, right])[Resource.DRAM_COPY].per_s == pytest.approx(4e12)
+
+
 @pytest.mark.parametrize(("bf16", "dtype"), [(200e9, "bf16"), (50e9, "fp32"), (100e9, "fp32"), (None, "fp32")])
 def test_bf16_is_chosen_only_where_it_is_faster(bf16, dtype):
     roofs = {Resource.VECTOR_FP32: Ceiling(100e9, "x")}

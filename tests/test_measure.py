@@ -1,6 +1,7 @@
 import pytest
 
-from bench.measure import MONITOR_PERIOD_S, Budget, measure
+from bench.env import GpuState
+from bench.measure import MONITOR_PERIOD_S, POWER_LAG_S, Budget, measure
 from tests.fakes import FakeClock, FakeMonitor, FakeSampler
 
 
@@ -54,8 +55,19 @@ def test_outliers_stay_in():
     assert 1.0 in measurement.times_s
 
 
+def test_a_case_is_sampled_for_as_long_as_is_asked_even_if_its_median_is_known():
+    measurement, _ = run([2e-3], Budget(time_s=0.1, warmup_s=0.0, min_time_s=0.3))
+    assert (measurement.stop, len(measurement.times_s)) == ("converged", 150)
+
+
+def test_samples_that_were_queued_together_are_all_kept():
+    sampler = FakeSampler([1e-3], FakeClock(), together=4)
+    measurement = measure(sampler, Budget(time_s=1.0, warmup_s=0.0, min_samples=10), clock=sampler.clock)
+    assert len(measurement.times_s) == 12  # the third four make it more than ten
+
+
 def test_the_state_of_the_card_is_read_while_sampling():
-    measurement, _ = run([1e-3], Budget(), FakeMonitor("sw_power_cap"))
+    measurement, _ = run([1e-3], Budget(min_time_s=2 * POWER_LAG_S), FakeMonitor("sw_power_cap"))
     assert (measurement.sm_hz, measurement.power_w, measurement.temperature_c) == (1.5e9, 500.0, 50.0)
     assert measurement.throttle == ("sw_power_cap",)
 
@@ -76,6 +88,41 @@ def test_the_card_is_not_asked_more_often_than_it_can_tell():
 def test_without_a_monitor_nothing_is_made_up():
     measurement, _ = run([1e-3], Budget())
     assert (measurement.sm_hz, measurement.power_w, measurement.temperature_c, measurement.throttle) == (None,) * 4
+    assert (measurement.sm_hz_samples, measurement.power_w_samples, measurement.energy_j) == ((), (), None)
+
+
+class FallingClock:
+    """A card that heats up: 10 MHz and 10 W less, and one degree more, with each reading."""
+
+    def __init__(self):
+        self.reads = 0
+
+    def read(self):
+        self.reads += 1
+        return GpuState(2e9 - 1e7 * self.reads, 700.0 - 10 * self.reads, 40.0 + self.reads, ())
+
+
+def test_clock_and_power_are_kept_for_each_sample():
+    # No warm-up but its first sample; one reading a sample, since 30 ms are longer than the meter's period.
+    measurement, _ = run([30e-3], Budget(time_s=1.0, warmup_s=0.0, min_samples=5, min_time_s=0.15), FallingClock())
+    assert measurement.sm_hz_samples == (1.98e9, 1.97e9, 1.96e9, 1.95e9, 1.94e9)
+    assert measurement.sm_hz == 1.96e9
+    assert measurement.temperature_c == 46.0
+    # Read at 30, 60 and 90 ms, the meter still showed what ran before; at 120 and 150 ms this.
+    assert measurement.power_w_samples == (None, None, None, 650.0, 640.0)
+    assert measurement.power_w == 645.0
+    assert measurement.energy_j == pytest.approx(645.0 * 30e-3)
+
+
+def test_what_the_driver_does_not_tell_is_absent_and_stops_nothing():
+    class Silent:
+        def read(self):
+            return GpuState(None, None, None, None)
+
+    measurement, _ = run([1e-3], Budget(min_time_s=0.2), Silent())
+    assert (measurement.sm_hz, measurement.power_w, measurement.temperature_c, measurement.throttle) == (None,) * 4
+    assert set(measurement.sm_hz_samples) == {None}
+    assert len(measurement.sm_hz_samples) == len(measurement.times_s)
 
 
 @pytest.mark.parametrize("cold", [True, False, None])
@@ -83,3 +130,4 @@ def test_the_record_says_how_the_samples_were_taken(cold):
     sampler = FakeSampler([1e-3], method="cuda_graph", launches_per_sample=40, cold_l2=cold)
     measurement = measure(sampler, Budget(), clock=sampler.clock)
     assert (measurement.method, measurement.launches_per_sample, measurement.cold_l2) == ("cuda_graph", 40, cold)
+    assert (measurement.held, measurement.host_s) == (True, 20e-6)

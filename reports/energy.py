@@ -1,0 +1,44 @@
+"""What a measured call cost in joules: for each token where memory bounds it, for each TFLOP where arithmetic does."""
+
+import math
+
+from bench.record import Record
+from predict.workloads import Workload
+
+TFLOP = 1e12
+
+
+def tokens_of(workload: Workload) -> int | None:
+    """Tokens that a call works on, by its dimensions; None for an op that has none, such as a stream.
+
+    A row of a matrix is a token. Decoding makes one for each sequence, whatever its context; a chunk has its queries.
+    """
+    dims = workload.dims
+    for name in ("tokens", "m", "rows"):
+        if name in dims:
+            return dims[name]
+    if "batch" not in dims:
+        return None
+    return dims["batch"] * dims.get("seq", dims.get("queries", 1))
+
+
+def joules_per_token(record: Record) -> float:
+    """Joules for each token of a call that memory bounds; NaN for any other, and where power is not known."""
+    energy_j, tokens = _energy_j(record), tokens_of(record.workload)
+    return math.nan if _is_compute_bound(record) or tokens is None else energy_j / tokens
+
+
+def joules_per_tflop(record: Record) -> float:
+    """Joules for each 10^12 FLOP of a call that arithmetic bounds; NaN for any other, and where power is not known."""
+    flop = float(record.workload.amounts.flop)
+    return _energy_j(record) / (flop / TFLOP) if _is_compute_bound(record) and flop else math.nan
+
+
+def _energy_j(record: Record) -> float:
+    energy_j = record.measurement.energy_j if record.measurement else None
+    return math.nan if energy_j is None else energy_j
+
+
+def _is_compute_bound(record: Record) -> bool:
+    bound = record.prediction.bound if record.prediction else None
+    return bound is not None and bound.is_compute

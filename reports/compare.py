@@ -43,9 +43,9 @@ class Comparison:
 def compare(a: Loaded, b: Loaded) -> Comparison:
     """Match the measured rows of two runs. Raises BadRecord where their times were not taken in the same way, or where
     they have no measured row in common."""
-    if a.harnesses != b.harnesses:
+    if len(a.harnesses | b.harnesses) > 1:
         raise BadRecord(
-            f"the runs were taken by harness {_versions(a)} and {_versions(b)}, whose times are not comparable;"
+            f"the runs were taken by harness {a.harnesses_text} and {b.harnesses_text}, whose times are not comparable;"
             " measure both again with one version"
         )
     left, right = _measured(a), _measured(b)
@@ -101,10 +101,6 @@ def _verdict(low_a: float, high_a: float, low_b: float, high_b: float) -> Verdic
 
 def _others(frame: pd.DataFrame, names: set[str]) -> tuple[str, ...]:
     return tuple(name for name in frame["workload"] + " " + frame["implementation"] if name not in names)
-
-
-def _versions(loaded: Loaded) -> str:
-    return " and ".join(str(version) for version in sorted(loaded.harnesses))
 
 
 def _warnings(a: Loaded, b: Loaded) -> tuple[str, ...]:

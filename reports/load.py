@@ -68,6 +68,11 @@ class Loaded:
         """Versions of the harness that took the times."""
         return frozenset(record.harness for record in self.records)
 
+    @property
+    def harnesses_text(self) -> str:
+        """These versions, in words: `1 and 2`."""
+        return " and ".join(str(version) for version in sorted(self.harnesses))
+
 
 def load_records(path: Path, *, skip_broken: bool = False) -> Loaded:
     """Read a run as `read_records` does, and give its records their expected times: by calibration.json beside them,

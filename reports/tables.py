@@ -151,7 +151,8 @@ def machine_lines(environment: Environment) -> tuple[str, ...]:
 
 
 def loud_lines(loaded: Loaded) -> tuple[str, ...]:
-    """What makes the run doubtful as a whole: mismatches, --force, a warm cache, several machines, broken lines."""
+    """What makes the run doubtful as a whole: mismatches, --force, a warm cache, several harnesses or machines, broken
+    lines."""
     environment = loaded.environment
     lines = [f"the driver contradicts the GPU table: {mismatch}" for mismatch in environment.mismatches]
     if environment.forced:
@@ -160,6 +161,8 @@ def loud_lines(loaded: Loaded) -> tuple[str, ...]:
         lines.append("warm cache: operands may sit in the last-level cache, so a time may beat the DRAM roof")
     if environment.mig:
         lines.append("MIG is on: this is a slice of the card, judged by the roofs of the whole card")
+    if len(loaded.harnesses) > 1:
+        lines.append(f"the records were taken by harness {loaded.harnesses_text}, whose times are not comparable")
     if len(loaded.environments) > 1:
         lines.append(f"the records come from {len(loaded.environments)} different environments; the last one is shown")
     if loaded.broken:

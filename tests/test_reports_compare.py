@@ -65,10 +65,14 @@ def test_two_machines_are_compared_on_their_own_roofs():
     assert any("% of roof mean two things" in warning for warning in comparison.warnings)
 
 
-def test_times_of_different_harnesses_are_refused():
-    other = dataclasses.replace(make_record(), harness=2)
-    with pytest.raises(BadRecord, match="harness 1 and 2, whose times are not comparable"):
-        compare(run(make_record()), run(other))
+@pytest.mark.parametrize("mixed", [True, False])
+def test_times_of_different_harnesses_are_refused(mixed):
+    """Also where both runs hold the same two: one row's may be one's, the other's the other's."""
+    new = dataclasses.replace(make_record(), harness=8)
+    old = dataclasses.replace(make_record(implementation="triton"), harness=7)
+    a, b = (Loaded((new, old)), Loaded((new, old))) if mixed else (Loaded((old,)), Loaded((new,)))
+    with pytest.raises(BadRecord, match=r"harness 7.* and .*8, whose times are not comparable"):
+        compare(a, b)
 
 
 def test_runs_without_a_common_row_are_refused():

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from bench import store
-from bench.record import RoofSet, Status
+from bench.record import HARNESS, RoofSet, Status
 from predict.gpus import GPUS
 from predict.resources import Ceiling, Resource
 from predict.roofline import predict
@@ -151,6 +151,13 @@ def test_failures_and_doubtful_rows_are_listed_with_reasons(tmp_path):
 def test_what_makes_a_whole_run_doubtful_is_loud(tmp_path, changes, loud):
     loaded = write(tmp_path, [make_record(environment=make_environment(**changes))])
     assert loud in page.write_report(loaded, tmp_path).read_text().split("##")[0]
+
+
+def test_records_of_two_harnesses_in_one_file_are_loud(tmp_path):
+    old = dataclasses.replace(make_record(implementation="triton"), harness=1)
+    loaded = write(tmp_path, [old, make_record()])
+    loud = page.write_report(loaded, tmp_path).read_text().split("##")[0]
+    assert f"taken by harness 1 and {HARNESS}, whose times are not comparable" in loud
 
 
 def test_a_cpu_says_that_its_roofs_were_measured(tmp_path):

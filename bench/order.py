@@ -25,7 +25,7 @@ class Rank(IntEnum):
 
 
 OURS_AND_VENDORS = frozenset({"triton", "torch", "sdpa_flash", "sdpa_cudnn"})
-SLOW = ("naive", "sdpa_math")  # what begins so stores its scores
+_SLOW_NAMES = ("naive", "sdpa_math")  # what begins so stores its scores
 
 # The sizes a reader asks for first; each suite has another that is near. Compute-bound product and prefill, a batch of
 # decodes whose cache is far over L2, a token with and without a cache at a context where that tells.
@@ -50,7 +50,7 @@ def arrange(jobs: Iterable[Job]) -> tuple[Job, ...]:
     def rank(job: Job) -> Rank:
         if compiles(job.workload.op, job.implementation):
             return Rank.COMPILED
-        if job.implementation.startswith(SLOW):
+        if job.implementation.startswith(_SLOW_NAMES):
             return Rank.SLOW
         if job.implementation in OURS_AND_VENDORS:
             if job.workload.id in headlines:

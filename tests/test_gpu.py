@@ -1,5 +1,9 @@
 """What only a GPU can show. `pytest -m gpu` runs these; where there is none they are skipped and counted."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -21,6 +25,7 @@ from predict.workloads import dim_names, make_workload
 # PyTorch warns why an SDPA backend declines; the reason goes into the record.
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore::UserWarning")]
 
+ROOT = Path(__file__).resolve().parent.parent
 BUDGET = Budget(time_s=0.1, warmup_s=0.05)
 SETTINGS = Settings("cuda", None, force=False, warm_cache=False, budget=BUDGET)
 AWKWARD = {
@@ -73,6 +78,7 @@ def reading(size_bytes, *, warm=False):
     return Preparation(bind, set_bytes=size_bytes, free_bytes=2**32, cache_bytes=cache_bytes, warm=warm)
 
 
+@pytest.mark.smoke
 def test_this_card_is_described_and_read():
     here = environment("cuda", gpu=None, force=False, warm_cache=False)
     assert here.sm_count == torch.cuda.get_device_properties(0).multi_processor_count
@@ -88,12 +94,14 @@ def test_the_doctor_finds_no_problem():
     assert [finding for finding in examine(None) if finding.level is Level.PROBLEM] == []
 
 
+@pytest.mark.smoke
 def test_a_flushed_read_is_slower_than_a_warm_one_by_events():
     half = torch.cuda.get_device_properties(0).L2_cache_size / 2
     timer = CudaTimer(graph_below_s=0.0)
     assert median_s(reading(half), timer) > 1.2 * median_s(reading(half, warm=True), timer)
 
 
+@pytest.mark.smoke
 def test_a_rotated_read_is_slower_than_a_warm_one_by_graph():
     quarter = torch.cuda.get_device_properties(0).L2_cache_size / 4
     timer = CudaTimer(graph_below_s=1.0)
@@ -107,6 +115,7 @@ def test_events_and_graph_agree_on_a_kernel_that_both_can_time():
     assert graph == pytest.approx(events, rel=0.1)
 
 
+@pytest.mark.smoke
 def test_short_kernels_are_timed_in_graphs_and_long_ones_by_events():
     short, long = (CudaTimer().prepare(reading(size)) for size in (2**20, 2**31))
     assert (short.method, long.method) == ("cuda_graph", "cuda_event")
@@ -114,6 +123,7 @@ def test_short_kernels_are_timed_in_graphs_and_long_ones_by_events():
     assert (short.cold_l2, long.cold_l2) == (True, True)
 
 
+@pytest.mark.smoke
 def test_work_that_cannot_be_captured_is_timed_by_events():
     x = torch.randn(1000, device="cuda")
     sampler = CudaTimer().prepare(
@@ -124,12 +134,14 @@ def test_work_that_cannot_be_captured_is_timed_by_events():
     assert torch.isfinite(x.sum())  # the failed capture left the context usable
 
 
+@pytest.mark.smoke
 def test_a_launch_takes_microseconds_and_not_the_time_of_the_host(bench):
     outcome = bench.run(Job(make_workload("launch", {}, find_dtype("fp32")), "triton"))
     assert outcome.status is Status.MEASURED
     assert 2e-7 < summarize(outcome.measurement.times_s).median_s < 2e-5
 
 
+@pytest.mark.smoke
 def test_clock_power_and_throttle_are_recorded(bench):
     outcome = bench.run(Job(make_workload("matmul", {"m": 4096, "n": 4096, "k": 4096}, find_dtype("bf16")), "torch"))
     assert outcome.measurement.sm_hz > 1e8
@@ -174,6 +186,33 @@ def test_large_matmul_and_read_stay_below_the_physical_line(bench, n):
     ):
         outcome = bench.run(Job(workload, "torch"))
         assert impossibility(workload.amounts, outcome.measurement, gpu, l2_bytes=l2_bytes) is None
+
+
+@pytest.mark.smoke
+def test_a_context_is_lost_by_an_assertion_on_the_device_and_not_by_one_in_python():
+    """In a process of its own, whose context is gone afterwards."""
+    code = """
+import torch
+from bench.context import can_run_another
+x = torch.zeros(1, device="cuda")
+try:
+    torch.ones(2, 3, device="cuda") @ torch.ones(2, 3, device="cuda")
+except RuntimeError:
+    pass
+assert can_run_another("cuda")
+try:
+    torch.empty(2**60, device="cuda")
+except RuntimeError:
+    pass
+assert can_run_another("cuda")
+try:
+    x[torch.tensor([5], device="cuda")].item()
+except RuntimeError:
+    pass
+assert not can_run_another("cuda")
+"""
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.exhaustive

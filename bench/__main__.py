@@ -215,8 +215,8 @@ def collect_evidence(
 
 
 def carry_out(plan: Plan, bench: Bench) -> tuple[Record, ...]:
-    """Run the plan with a progress bar. Ctrl-C leaves with status 130 and says how to go on; so does a run that lost its
-    worker, with the status that its records give."""
+    """Run the plan with a progress bar. Ctrl-C leaves with status 130, and like a run that lost its worker says how to
+    go on."""
     runner = Runner(plan, bench)
     announce(bench.environment, plan.out)
     try:

@@ -56,7 +56,8 @@ def collect(out: Path, *, gpu: str | None, time_limit_s: float) -> bool:
 def _long_tests(log: TextIO, *, left_s: float) -> bool:
     """The tests for which the records left time; those that find none are skipped, which fails nothing."""
     if left_s < LONG_LEAST_S:
-        _tell(log, f"the longer GPU tests were not begun: {max(0.0, left_s):.0f} s were left, {LONG_LEAST_S:.0f} needed\n")
+        left = f"{max(0.0, left_s):.0f} s were left, {LONG_LEAST_S:.0f} needed"
+        _tell(log, f"the longer GPU tests were not begun: {left}\n")
         return True
     tests = _tests("gpu and not smoke and not exhaustive", *LONG_TESTS)
     return _step([*tests, "--time-limit-s", f"{left_s - GRACE_S:.0f}"], log, limit_s=left_s)

@@ -8,8 +8,9 @@ inputs     random numbers, in as many sets as leave no cache warm; once for each
 reference  fp64 and low precision: REFERENCE times the launch
 building   Triton's or torch.compile's, where there is any
 
-A launch takes SLOWER times its napkin. The CPU's constants are those of two threads of an EPYC with 32 MiB of L3, whose
-smoke and quick suites they are within a factor of 1.5 of; the GPU's are guesses until a card was timed.
+A launch takes SLOWER times its napkin. The CPU's constants come from two threads of an EPYC with 32 MiB of L3: 36 s for
+its smoke suite, which took 42 s, and 85 s for its quick one, which took 91 s, and three times that beside other work.
+The GPU's are guesses until a card was timed.
 """
 
 import math
@@ -50,7 +51,8 @@ GPU_COSTS = Costs(0.2, 0.5, 30, 100e9, reference=50, slower=1.5, triton_s=0.5, c
 
 
 def forecast_s(jobs: Iterable[Job], here: Environment, budget: Budget) -> tuple[float | None, ...]:
-    """Seconds of each job, in the order in which they run; None where a roof that it needs is not known."""
+    """Seconds of each job, in the order in which they run; None where a roof that it needs is not known, and
+    for all of them on a machine of which none is."""
     jobs, roofs = tuple(jobs), nominal_roofs(here)
     workloads = [None, *(job.workload.id for job in jobs)]
     fresh = [before != now for before, now in pairwise(workloads)]
@@ -72,6 +74,8 @@ def nominal_roofs(here: Environment) -> Roofs:
 
 
 def _job_s(job: Job, here: Environment, budget: Budget, roofs: Roofs, *, fresh: bool) -> float | None:
+    if not roofs:
+        return None
     costs = GPU_COSTS if here.device == "cuda" else CPU_COSTS
     try:
         launch_s = costs.slower * float(predict(job.workload.amounts, roofs).napkin_s)

@@ -59,13 +59,17 @@ def arrange(jobs: Iterable[Job]) -> tuple[Job, ...]:
                 return Rank.CALIBRATION
         return density[job.workload.id]
 
-    return tuple(sorted(jobs, key=rank))
+    def place(job: Job) -> tuple[Rank, int]:
+        found = rank(job)
+        return found, headlines.index(job.workload.id) if found is Rank.HEADLINE else 0
+
+    return tuple(sorted(jobs, key=place))
 
 
-def _headlines(workloads: Sequence[Workload]) -> frozenset[str]:
+def _headlines(workloads: Sequence[Workload]) -> tuple[str, ...]:
     """Of each headline the workload whose size is nearest, the first of those that are as near."""
     by_op = {op: [workload for workload in workloads if workload.op == op] for op in HEADLINES}
-    return frozenset(min(sizes, key=_distance).id for sizes in by_op.values() if sizes)
+    return tuple(min(sizes, key=_distance).id for sizes in by_op.values() if sizes)
 
 
 def _distance(workload: Workload) -> float:

@@ -190,7 +190,9 @@ def suite_jobs(name: str, target: Target) -> tuple[Job, ...]:
 
 def jobs_of(workloads: Iterable[Workload], device: str, *, warm: bool = False) -> tuple[Job, ...]:
     """Every implementation that the device can run of every workload, one workload after the other."""
-    return tuple(Job(workload, name, warm) for workload in workloads for name in implementation_names(workload.op, device))
+    return tuple(
+        Job(workload, name, warm) for workload in workloads for name in implementation_names(workload.op, device)
+    )
 
 
 def probe_jobs(target: Target) -> tuple[Job, ...]:

@@ -16,7 +16,7 @@ bench: $(READY) ## measure this machine: GPU=h100 SUITE=smoke|quick|standard|ful
 	@$(PYTHON) -m bench run $(if $(GPU),--gpu $(GPU)) --suite $(SUITE) $(if $(OUT),--out $(OUT)) $(ARGS)
 predict: $(READY) ## the napkin, no GPU needed: ARGS="model llama-3-70b --gpu h100 --gpus 2"
 	@$(PYTHON) -m predict $(ARGS)
-list: $(READY) ## what a suite would run on this machine: SUITE=quick
+list: $(READY) ## what a suite would run on this machine, in which order, and about how long: SUITE=quick
 	@$(PYTHON) -m bench list $(if $(GPU),--gpu $(GPU)) --suite $(SUITE) $(ARGS)
 doctor: $(READY) ## what this machine is, and what would spoil a measurement
 	@$(PYTHON) -m bench doctor $(if $(GPU),--gpu $(GPU)) $(ARGS)
@@ -32,7 +32,7 @@ accuracy: $(READY) ## docs/accuracy.md again from measured tables: DATA="a.parqu
 	@$(PYTHON) -m reports accuracy $(DATA) $(if $(OUT),--out $(OUT)) $(ARGS)
 compile: $(READY) ## compile every Triton kernel for sm80, sm90, sm100, sm120; no GPU needed: ARGS="--every --json"
 	@$(PYTHON) -m kernels compile $(ARGS)
-evidence: $(READY) ## on a GPU: doctor, GPU tests of the harness, standard suite and report in under 9 minutes: OUT=dir
+evidence: $(READY) ## on a GPU in under 9 minutes: smoke tests, doctor, standard suite, report, then longer tests: OUT=dir
 	@$(PYTHON) -m bench evidence $(if $(GPU),--gpu $(GPU)) --out $(OUT) $(ARGS)
 tune: $(READY) ## on a GPU: every configuration of a Triton kernel on its shapes, fastest first: OP=matmul GPU=h200 OUT=dir
 	@$(PYTHON) -m bench tune --op $(OP) $(if $(GPU),--gpu $(GPU)) $(if $(OUT),--out $(OUT)) $(ARGS)

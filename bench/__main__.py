@@ -16,12 +16,13 @@ from rich.text import Text
 from bench import evidence, store, tune
 from bench.doctor import Finding, Level, examine
 from bench.env import choose_device, environment
+from bench.forecast import forecast_s
 from bench.lab import Settings, make_lab
 from bench.measure import Budget
 from bench.progress import ProgressBar
 from bench.record import Environment, Record
-from bench.runner import FAILED, Plan, Runner, jobs_of, probe_jobs, suite_plan, target_of
-from bench.suites import SUITES, check_suite, suite
+from bench.runner import FAILED, Plan, Runner, probe_jobs, suite_jobs, suite_plan, target_of
+from bench.suites import SUITES, check_suite
 from bench.tune import Ranking, Tuning
 from bench.worker import Bench, WorkerBench
 from predict.command_line import run_command_line
@@ -90,8 +91,8 @@ def run(
     """
     check_suite(suite_name)
     device = choose_device(gpu)
-    seconds = budget_s if budget_s is not None else SUITE_BUDGET_S[suite_name]
-    settings = Settings(device, gpu, force, warm_cache, Budget(time_s=seconds, warmup_s=seconds / 4))
+    budget = make_budget(SUITE_BUDGET_S[suite_name] if budget_s is None else budget_s)
+    settings = Settings(device, gpu, force, warm_cache, budget)
     with contextlib.closing(WorkerBench(make_lab, settings, job_limit_s=case_limit_s)) as bench:
         folder = out or default_folder(bench.environment)
         records = carry_out(suite_plan(suite_name, folder, resume=resume, time_limit_s=time_limit_s), bench)
@@ -132,7 +133,7 @@ def tune_op(
         raise BadRun(
             "tuning needs a CUDA device, and none was found; `make compile` says what kernels need without one"
         )
-    settings = Settings("cuda", gpu, force=False, warm_cache=False, budget=Budget(budget_s, warmup_s=budget_s / 4))
+    settings = Settings("cuda", gpu, force=False, warm_cache=False, budget=make_budget(budget_s))
     with contextlib.closing(WorkerBench(make_lab, settings, job_limit_s=CASE_LIMIT_S)) as bench:
         described = bench.environment
         folder = out or default_folder(described, f"tune-{op}")
@@ -155,21 +156,28 @@ def tune_op(
 
 @app.command("list")
 def list_jobs(*, suite_name: SuiteOption = "quick", gpu: GpuOption = None, as_json: JsonOption = False) -> None:
-    """List what a suite would run here: probes of the roofs first, then every workload and implementation.
+    """List what a suite would run here, in that order, and about how long each case takes.
 
-    On a CPU the dtype is settled when the run has measured both, and what would take too long is left out.
+    Probes of the roofs come first, then one size of each headline, then what calibrates expected times; what is slow or
+    compiles each shape comes last. The times are rough: bench/forecast.py says by which formula. On a CPU the dtype is
+    settled when the run has measured both, and what would take too long is left out.
     """
     device = choose_device(gpu)
     described = environment(device, gpu=None if device == "cpu" else gpu, force=False, warm_cache=False)
     target = target_of(described, {})
-    jobs = (*probe_jobs(target), *jobs_of(suite(suite_name, target), device))
+    jobs = (*probe_jobs(target), *suite_jobs(suite_name, target))
+    estimates_s = forecast_s(jobs, described, make_budget(SUITE_BUDGET_S[suite_name]))
     if as_json:
-        rows = [{"workload": job.workload.id, "implementation": job.implementation} for job in jobs]
+        rows = [
+            {"workload": job.workload.id, "implementation": job.implementation, "estimate_s": estimate_s}
+            for job, estimate_s in zip(jobs, estimates_s, strict=True)
+        ]
         typer.echo(json.dumps(rows, indent=2))
         return
-    for job in jobs:
-        typer.echo(f"{job.workload.id}  {job.implementation}")
-    typer.echo(f"{len(jobs)} cases on {described.name}", err=True)
+    for job, estimate_s in zip(jobs, estimates_s, strict=True):
+        estimate = "no estimate" if estimate_s is None else f"about {duration(estimate_s, 2)}"
+        typer.echo(f"{job.workload.id}  {job.implementation}  {estimate}")
+    typer.echo(f"{len(jobs)} cases on {described.name}{_total(estimates_s)}", err=True)
 
 
 @app.command()
@@ -194,9 +202,11 @@ def collect_evidence(
     gpu: GpuOption = None,
     time_limit_s: Annotated[float, typer.Option(min=evidence.LEAST_LIMIT_S, help="For all of it together.")] = 510.0,
 ) -> None:
-    """On a GPU: doctor, the tests marked gpu, the standard suite and its report, within a time limit.
+    """On a GPU: smoke tests of the harness, doctor, the standard suite and its report, and what time is left for longer
+    tests.
 
-    Writes at most 8 files: evidence.txt, records.jsonl, report.md and figures. Exits with status 1 if anything failed.
+    Writes at most 8 files of at most 16 MiB: evidence.txt, records.jsonl, report.md and figures; whatever is cut off
+    leaves what it has written. Exits with status 1 if anything failed.
     """
     if choose_device(gpu) != "cuda":
         raise BadRun("evidence is for a CUDA device, and none was found; `python -m bench run` measures this CPU")
@@ -205,15 +215,24 @@ def collect_evidence(
 
 
 def carry_out(plan: Plan, bench: Bench) -> tuple[Record, ...]:
-    """Run the plan with a progress bar; Ctrl-C leaves with status 130 and says how to go on."""
+    """Run the plan with a progress bar. Ctrl-C leaves with status 130, and like a run that lost its worker says how to
+    go on."""
     runner = Runner(plan, bench)
     announce(bench.environment, plan.out)
     try:
         with ProgressBar() as progress:
-            return runner.run(progress)
+            records = runner.run(progress)
     except KeyboardInterrupt:
         typer.echo(f"stopped; what was measured is kept; go on with --out {plan.out} --resume", err=True)
         raise typer.Exit(130) from None
+    if runner.lost is not None:
+        typer.echo(f"ended early: {runner.lost}; go on with --out {plan.out} --resume", err=True)
+    return records
+
+
+def make_budget(time_s: float) -> Budget:
+    """What a case may take that is sampled for `time_s`."""
+    return Budget(time_s, warmup_s=time_s / 4)
 
 
 def default_folder(described: Environment, *what: str) -> Path:
@@ -242,6 +261,15 @@ def announce(described: Environment, folder: Path) -> None:
         lines.append(f"FORCED: judged as {described.gpu} although this is {described.name}; the records say so")
     lines += [f"MISMATCH: the driver says {mismatch}" for mismatch in described.mismatches]
     typer.echo("\n".join(lines), err=True)
+
+
+def _total(estimates_s: tuple[float | None, ...]) -> str:
+    """The estimate of a whole run, for the end of a sentence."""
+    known_s = [each for each in estimates_s if each is not None]
+    unknown = len(estimates_s) - len(known_s)
+    without = f"{unknown} have no estimate: no datasheet roof is known for them" if unknown else ""
+    total = f"about {sum(known_s) / 60:.1f} minutes by estimate" if known_s else ""
+    return "".join(f"; {text}" for text in (total, without) if text)
 
 
 def _summary(folder: Path, report: Path, records: tuple[Record, ...], fits: tuple[RunFit, ...]) -> dict[str, object]:

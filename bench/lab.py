@@ -47,12 +47,13 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a job."""
+    """What became of a job. `poisoned`: the process that ran it cannot be trusted any more and must be replaced."""
 
     status: Status
     reason: str | None
     check: Check | None = None
     measurement: Measurement | None = None
+    poisoned: bool = False
 
 
 @dataclass(frozen=True, slots=True)

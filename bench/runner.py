@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import store
-from bench.cases import compiles, implementation_names
+from bench.cases import implementation_names
 from bench.ceilings import faster_dtype, measured_roofs
+from bench.crashes import Crashes
 from bench.lab import Job, Outcome
+from bench.machine import difference
+from bench.order import arrange
 from bench.physics import impossibility
 from bench.record import HARNESS, SCHEMA, Environment, Record, RoofSet, Status
 from bench.suites import BF16, Target, check_suite, l2_probe, probes, suite
-from bench.worker import Bench
+from bench.worker import Bench, WorkerLost
 from predict.errors import BadRecord, BadRun, MissingCeiling
 from predict.gpus import GPUS
 from predict.resources import Roofs
@@ -63,18 +66,20 @@ class Runner:
         holds another machine's."""
         self._plan, self._bench, self._clock = plan, bench, clock
         self._progress = Progress()
-        self._gpu = GPUS[bench.environment.gpu] if bench.environment.gpu else None
+        self._environment = bench.environment
+        self._gpu = GPUS[self._environment.gpu] if self._environment.gpu else None
         self._roofs = RoofSet(datasheet=self._gpu.roofs if self._gpu else {}, measured={})
         self._file = plan.out / store.RECORDS
-        self._records: dict[Key, Record] = {record.key: record for record in _claim(plan, bench.environment)}
+        self._records: dict[Key, Record] = {record.key: record for record in _claim(plan, self._environment)}
+        self._crashes = Crashes()
+        self.lost: str | None = None  # why no further job could be run; None where all of them could
         self._start_s = clock()
 
     def run(self, progress: Progress | None = None) -> tuple[Record, ...]:
         """Measure the roofs, then what the plan has; return every record of the folder."""
         self._progress = progress or Progress()
-        environment = self._bench.environment
-        self._measure_roofs(probe_jobs(target_of(environment, {})))
-        pending = self._pending(self._plan.jobs(target_of(environment, self._roofs.measured)))
+        self._measure_roofs(probe_jobs(target_of(self._environment, {})))
+        pending = self._pending(self._plan.jobs(target_of(self._environment, self._roofs.measured)))
         self._progress.phase(self._plan.name, len(pending))
         for job in pending:
             self._write(job, self._attempt(job))
@@ -99,20 +104,37 @@ class Runner:
         )
 
     def _attempt(self, job: Job) -> Outcome:
-        """Run a job, unless the time is up, and hold its time against physics."""
-        limit_s = self._plan.time_limit_s
-        if limit_s is not None and self._clock() - self._start_s > limit_s:
-            outcome = Outcome(Status.SKIPPED, f"the time limit of {limit_s:g} s was reached; --resume runs the rest")
-        else:
-            self._progress.begin(job)
-            outcome = self._bench.run(job)
-            outcome = self._judge(job, outcome)
+        """Run a job where that is worth trying."""
+        reason = self._not_tried(job)
+        outcome = self._try(job) if reason is None else Outcome(Status.SKIPPED, reason)
         self._progress.end(outcome)
         return outcome
 
+    def _not_tried(self, job: Job) -> str | None:
+        """Why this job is not even begun, if so."""
+        limit_s = self._plan.time_limit_s
+        if self.lost is not None:
+            return f"not tried: {self.lost}; --resume runs the rest"
+        if limit_s is not None and self._clock() - self._start_s > limit_s:
+            return f"the time limit of {limit_s:g} s was reached; --resume runs the rest"
+        if reason := self._crashes.given_up(job):
+            return f"not tried: crashed twice alike: {reason}; --resume tries again"
+        return None
+
+    def _try(self, job: Job) -> Outcome:
+        """Run a job, and hold its time against physics."""
+        self._progress.begin(job)
+        try:
+            outcome = self._bench.run(job)
+        except WorkerLost as error:
+            self.lost = str(error)
+            return Outcome(Status.CRASHED, self.lost)  # not skipped: a run that ends like this has failed
+        self._crashes.add(job, outcome)
+        return self._judge(job, outcome)
+
     def _judge(self, job: Job, outcome: Outcome) -> Outcome:
         """Call a time impossible that this card cannot have reached; a card that was forced is not this card."""
-        environment = self._bench.environment
+        environment = self._environment
         l2_bytes = environment.last_level_cache_bytes
         if outcome.status is not Status.MEASURED or outcome.measurement is None:
             return outcome
@@ -145,7 +167,7 @@ class Runner:
             roofs=self._roofs,
             check=outcome.check,
             measurement=outcome.measurement,
-            environment=self._bench.environment,
+            environment=self._environment,
         )
 
 
@@ -154,18 +176,23 @@ def suite_plan(name: str, out: Path, *, resume: bool = False, time_limit_s: floa
     check_suite(name)
     return Plan(
         f"suite {name}",
-        lambda target: jobs_of(suite(name, target), target.device),
+        lambda target: suite_jobs(name, target),
         out,
         resume=resume,
         time_limit_s=time_limit_s,
     )
 
 
+def suite_jobs(name: str, target: Target) -> tuple[Job, ...]:
+    """Every workload of suite `name` by every implementation, the most telling first."""
+    return arrange(jobs_of(suite(name, target), target.device))
+
+
 def jobs_of(workloads: Iterable[Workload], device: str, *, warm: bool = False) -> tuple[Job, ...]:
-    """Every implementation that the device can run of every workload; those that compile each shape come last, so that
-    a time limit cuts off no other row for the seconds that they take."""
-    jobs = [Job(workload, name, warm) for workload in workloads for name in implementation_names(workload.op, device)]
-    return tuple(sorted(jobs, key=lambda job: compiles(job.workload.op, job.implementation)))
+    """Every implementation that the device can run of every workload, one workload after the other."""
+    return tuple(
+        Job(workload, name, warm) for workload in workloads for name in implementation_names(workload.op, device)
+    )
 
 
 def probe_jobs(target: Target) -> tuple[Job, ...]:
@@ -211,19 +238,8 @@ def _claim(plan: Plan, environment: Environment) -> tuple[Record, ...]:
             f"{file} already holds {len(records)} records; --resume goes on with them, or choose another --out"
         )
     for record in records:
-        if difference := _difference(record, environment):
-            raise BadRun(f"{file} holds records of {difference}; choose another --out")
+        if record.harness != HARNESS:
+            raise BadRun(f"{file} holds records of harness {record.harness}, this is {HARNESS}; choose another --out")
+        if other := difference(record.environment, environment):
+            raise BadRun(f"{file} holds records of {other}; choose another --out")
     return records
-
-
-def _difference(record: Record, here: Environment) -> str | None:
-    """Why a record must not stand in one file with records of this machine, or None."""
-    there = record.environment
-    if record.harness != HARNESS:
-        return f"harness {record.harness}, this is {HARNESS}"
-    if there.name != here.name:
-        return f"{there.name}, this is {here.name}"
-    for name in ("gpu", "device", "torch", "triton", "driver", "warm_cache"):
-        if getattr(there, name) != getattr(here, name):
-            return f"{there.name}, whose {name} is {getattr(there, name)}, not {getattr(here, name)}"
-    return None

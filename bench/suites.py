@@ -1,4 +1,4 @@
-"""The suites as data: which workloads each runs, on a GPU and on a CPU."""
+"""The suites as data: which workloads each runs, on a GPU and on a CPU. In which order, `bench.order` says."""
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping
@@ -218,7 +218,7 @@ GPU_SUITES: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
             *row_wise((64, 8192), BF16),
             *attentions((4096,), ((64, 4096),), BF16),
             *_model_blocks((1024,), (1, 64), (8192,)),
-            *calibrations(BF16),  # last: a time limit cuts off nothing for them
+            *calibrations(BF16),
         ),
         "full": (
             *matmuls((*GPT2_SMALL, *LLAMA3_8B, *LLAMA3_70B), ALL_BATCHES, BF16),

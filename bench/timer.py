@@ -28,6 +28,7 @@ from typing import Protocol
 
 import torch
 
+from bench.context import PoisonsProcess
 from bench.measure import Observe, Sampler
 
 GRAPH_SAMPLE_S = 2e-3  # long enough that starting the graph is under 1 % of it
@@ -45,7 +46,7 @@ HOST_CALLS = 5  # whose median is the host's cost of a call
 Run = Callable[[], object]
 
 
-class CaptureFailed(Exception):
+class CaptureFailed(PoisonsProcess):
     """Work could not be captured in a CUDA graph. PyTorch then keeps memory, and libraries may keep state, of the
     capture that was broken off: the process is to be given up, and the case timed anew without a graph."""
 

@@ -6,17 +6,30 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Protocol
 
+from bench.context import PoisonsProcess, can_run_another
 from bench.lab import Job, Lab, Outcome, Settings
+from bench.machine import difference
 from bench.record import Environment, Status
 from kernels.unsupported import Unsupported
 from predict.errors import NapkinError
 from predict.units import duration
 
 START_LIMIT_S = 300.0  # importing torch from a cold network disk takes a minute or two
+RESTART_LIMIT_S = 60.0  # the disk is warm by then; or what three first starts took, where that is longer
+RESTARTS = 2  # tries for one new worker: a driver may need a moment after a worker that was killed
+
+
+class WorkerLost(Exception):
+    """No further job can be run: no new worker starts, or the one that did finds another machine."""
+
+
+class NotStarted(RuntimeError):
+    """A worker that ended, or said nothing, before it was ready."""
 
 
 class Bench(Protocol):
@@ -50,22 +63,28 @@ class InProcessBench:
 
 
 class WorkerBench:
-    """Runs jobs in a process of its own, and starts a new one after a crash or a job that takes too long."""
+    """Runs jobs in a process of its own, and starts a new one where that process died, hung or cannot go on.
+
+    `environment` is what the first worker told: all records of a run carry the same.
+    """
 
     def __init__(self, make_lab: Callable[[Settings], Lab], settings: Settings, *, job_limit_s: float) -> None:
-        """Start the worker and wait for it; raises what `make_lab` raises."""
+        """Start the worker and wait for it; raises what `make_lab` refuses with, and NotStarted."""
         self._make_lab = make_lab
         self._settings = settings
         self._job_limit_s = job_limit_s
-        self._start()
+        start_s = time.monotonic()
+        self.environment = self._start(START_LIMIT_S)
+        self._restart_limit_s = min(START_LIMIT_S, max(RESTART_LIMIT_S, 3 * (time.monotonic() - start_s)))
 
     def run(self, job: Job) -> Outcome:
-        """Run one job; a worker that dies or takes over the limit is replaced."""
+        """Run one job; a worker that dies, hangs or is poisoned is replaced before the next. Raises WorkerLost where it
+        cannot be."""
         if not self._process.is_alive():
-            self._start()
+            self._restart()
         outcome = self._exchange(job, self._job_limit_s)
-        if outcome.status in (Status.CRASHED, Status.TIMEOUT):
-            self.close()  # after a CUDA error every later call of the process fails too
+        if outcome.poisoned:
+            self.close()
         return outcome
 
     def close(self) -> None:
@@ -74,7 +93,8 @@ class WorkerBench:
         self._process.join()
         self._connection.close()
 
-    def _start(self) -> None:
+    def _start(self, limit_s: float) -> Environment:
+        """Start a worker and return what it says of its machine."""
         context = multiprocessing.get_context("spawn")  # a forked child cannot use CUDA
         self._connection, theirs = context.Pipe()
         self._process = context.Process(
@@ -82,18 +102,35 @@ class WorkerBench:
         )
         self._process.start()
         theirs.close()
-        if not self._connection.poll(START_LIMIT_S):
+        if not self._connection.poll(limit_s):
             self.close()
-            raise TimeoutError(f"the worker did not start within {duration(START_LIMIT_S)}")
+            raise NotStarted(f"the worker did not start within {duration(limit_s)}")
         try:
-            answer = self._connection.recv()
-        except EOFError:
+            answer: Environment | NapkinError = self._connection.recv()
+        except (EOFError, ConnectionError):
             self._process.join()
-            raise RuntimeError(f"the worker ended while starting ({_death(self._process.exitcode)})") from None
+            raise NotStarted(f"the worker ended while starting ({_death(self._process.exitcode)})") from None
         if isinstance(answer, NapkinError):
             self.close()
             raise answer
-        self.environment: Environment = answer
+        return answer
+
+    def _restart(self) -> None:
+        """Start another worker for the same run."""
+        for number in range(1, RESTARTS + 1):
+            self.close()
+            try:
+                found = self._start(self._restart_limit_s)
+            except NapkinError as error:
+                raise WorkerLost(f"the restarted worker refused: {error}") from None
+            except NotStarted as error:
+                if number < RESTARTS:
+                    continue
+                raise WorkerLost(f"no new worker starts, {RESTARTS} were tried: {error}") from None
+            if changed := _changed(self.environment, found):
+                self.close()
+                raise WorkerLost(f"the restarted worker found another machine or software: this run is of {changed}")
+            return
 
     def _exchange(self, job: Job, limit_s: float) -> Outcome:
         """Send the job and wait for its outcome."""
@@ -102,25 +139,28 @@ class WorkerBench:
             self._connection.send(job)
             while not self._connection.poll(0.2):
                 if time.monotonic() > deadline_s:
-                    return Outcome(Status.TIMEOUT, f"not done after {duration(limit_s)}; raise --case-limit-s")
+                    reason = f"not done after {duration(limit_s)}; raise --case-limit-s"
+                    return Outcome(Status.TIMEOUT, reason, poisoned=True)
             outcome: Outcome = self._connection.recv()
         except (EOFError, ConnectionError):
             self._process.join()
-            return Outcome(Status.CRASHED, f"the worker process died ({_death(self._process.exitcode)})")
+            reason = f"the worker process died ({_death(self._process.exitcode)})"
+            return Outcome(Status.CRASHED, reason, poisoned=True)
         return outcome
 
 
 def attempt(lab: Lab, job: Job) -> Outcome:
-    """Run one job and turn whatever it raises into an outcome that carries the text."""
+    """Run one job and turn whatever it raises into an outcome that carries the text; what it took is freed."""
     try:
         return lab.run(job)
     except Unsupported as error:
         return Outcome(Status.SKIPPED, _first_line(error))
     except Exception as error:  # noqa: BLE001 - the one place: a failing case is a record, not the end of the run
         lab.forget()
-        if type(error).__name__ in ("OutOfMemoryError", "MemoryError"):
-            return Outcome(Status.OUT_OF_MEMORY, _one_line(error))
-        return Outcome(Status.CRASHED, _one_line(error))
+        status = Status.OUT_OF_MEMORY if _is_out_of_memory(error) else Status.CRASHED
+        outcome = Outcome(status, _one_line(error), poisoned=isinstance(error, PoisonsProcess))
+    # Only here, where the error and with it the frames that hold the job's tensors are let go.
+    return replace(outcome, poisoned=outcome.poisoned or not can_run_another(lab.environment.device))
 
 
 def _serve(connection: Connection, make_lab: Callable[[Settings], Lab], settings: Settings) -> None:
@@ -142,6 +182,12 @@ def _serve(connection: Connection, make_lab: Callable[[Settings], Lab], settings
         connection.send(attempt(lab, job))
 
 
+def _is_out_of_memory(error: Exception) -> bool:
+    """PyTorch's allocator has a type for it; the driver, Triton and cuBLAS only say so."""
+    named = type(error).__name__ in ("OutOfMemoryError", "MemoryError")
+    return named or any(words in str(error) for words in ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED"))
+
+
 def _one_line(error: Exception) -> str:
     """What was raised, the first line of its message, and where."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
@@ -152,7 +198,17 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip() or "no message").splitlines()[0]
 
 
+def _changed(first: Environment, now: Environment) -> str | None:
+    """How the machine or the software of a run changed under it; None where they are the same."""
+    if first.commit and now.commit and first.commit != now.commit:
+        return f"commit {first.commit}, the checkout is at {now.commit}"
+    return difference(first, now)
+
+
 def _death(exit_code: int | None) -> str:
-    if exit_code is not None and exit_code < 0:
-        return f"signal {signal.Signals(-exit_code).name}"
-    return f"exit status {exit_code}"
+    if exit_code is None or exit_code >= 0:
+        return f"exit status {exit_code}"
+    if exit_code == -signal.SIGKILL:
+        return "signal SIGKILL: often the system's memory killer"
+    names = {each.value: each.name for each in signal.Signals}
+    return f"signal {names.get(-exit_code, -exit_code)}"  # real-time signals have no names

@@ -1,6 +1,8 @@
-"""What all tests share: Triton's interpreter where there is no GPU, and one hook that skips and counts `gpu` tests."""
+"""What all tests share: Triton's interpreter where there is no GPU, one hook that skips and counts `gpu` tests, and one
+that skips what there is no time for."""
 
 import os
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -13,6 +15,7 @@ if not HAS_CUDA:
     os.environ["TRITON_INTERPRET"] = "1"
 
 _SKIPPED_GPU_TESTS = pytest.StashKey[int]()
+_BEGAN_S = pytest.StashKey[float]()
 
 
 @pytest.fixture
@@ -36,6 +39,20 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[torch.fx.GraphModul
     peers._compile.cache_clear()
     yield captured
     peers._compile.cache_clear()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--time-limit-s", type=float, help="Skip what would begin after this many seconds.")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_BEGAN_S] = time.monotonic()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    limit_s = item.config.getoption("time_limit_s")
+    if limit_s is not None and time.monotonic() - item.config.stash[_BEGAN_S] > limit_s:
+        pytest.skip(f"the time limit of {limit_s:g} s was reached")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

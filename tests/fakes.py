@@ -5,9 +5,11 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
+from bench.context import PoisonsProcess
 from bench.env import GpuState
 from bench.lab import Job, Lab, Outcome, Settings
 from bench.measure import Observe, Sampler
@@ -110,9 +112,19 @@ class FaultyLab(Lab):
                 time.sleep(600)
             case "raises":
                 raise RuntimeError("CUDA error: an illegal memory access\nsecond line")
+            case "poisons":
+                raise PoisonsProcess("a capture was left behind")
         return super().run(job)
 
 
 def make_faulty_lab(settings: Settings) -> Lab:
     """For a worker process: must be importable there."""
     return FaultyLab(cpu_environment(), FakeTimer(), settings.budget, monitor=None)
+
+
+def make_lab_that_counts(starts: Path, settings: Settings) -> Lab:
+    """For workers that are replaced: each start is a second later."""
+    with starts.open("a", encoding="ascii") as file:
+        file.write("x")
+    environment = cpu_environment(utc=f"2026-01-01T00:00:{starts.stat().st_size:02}+00:00")
+    return FaultyLab(environment, FakeTimer(), settings.budget, monitor=None)

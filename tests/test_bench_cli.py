@@ -3,8 +3,6 @@
 import json
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,11 +10,10 @@ from typer.testing import CliRunner
 
 from bench import __main__ as cli
 from bench import evidence, store
-from bench.env import CudaStatus
 from bench.lab import Outcome
 from bench.record import Status
 from bench.runner import Runner, suite_plan
-from predict.errors import BadRun
+from bench.worker import WorkerLost
 from predict.gpus import GPUS
 from predict.probes import PROBES
 from predict.roofline import predict
@@ -60,6 +57,15 @@ def test_a_run_prints_the_table_and_writes_records_report_and_figures(gpu_box, t
     assert {path.name for path in out.iterdir()} == {"records.jsonl", "report.md", "figures"}
     assert "expected" not in result.stdout
     assert "measuring NVIDIA H200 (h200-sxm)" in result.stderr
+
+
+def test_a_run_of_the_standard_suite_leaves_at_most_eight_files(gpu_box, tmp_path):
+    """With evidence.txt, which is written beside them."""
+    gpu_box()
+    out = tmp_path / "run"
+    result = RUNNER.invoke(cli.app, ["run", "--suite", "standard", "--no-calibrate", "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert len([path for path in out.rglob("*") if path.is_file()]) + 1 <= evidence.MOST_FILES
 
 
 def test_json_is_all_that_a_script_finds_on_stdout(gpu_box, tmp_path):
@@ -182,8 +188,47 @@ def test_a_run_into_a_folder_that_holds_records_is_refused(tmp_path):
 def test_list_says_what_would_run():
     result = RUNNER.invoke(cli.app, ["list", "--gpu", "cpu", "--suite", "smoke", "--json"])
     rows = json.loads(result.stdout)
-    assert rows[0] == {"workload": "launch-fp32", "implementation": "torch"}
+    assert rows[0].keys() == {"workload", "implementation", "estimate_s"}
+    assert (rows[0]["workload"], rows[0]["implementation"]) == ("launch-fp32", "torch")
+    assert all(0.1 < row["estimate_s"] < 60 for row in rows)
+    result = RUNNER.invoke(cli.app, ["list", "--gpu", "cpu", "--suite", "smoke"])
+    lines = result.stdout.splitlines()
+    assert [line.split()[:2] for line in lines] == [[row["workload"], row["implementation"]] for row in rows]
+    assert all("  about " in line for line in lines)
+    total_s = sum(row["estimate_s"] for row in rows)
+    assert f"{len(rows)} cases on " in result.stderr
+    assert f"; about {total_s / 60:.1f} minutes by estimate" in result.stderr
     assert {row["workload"].partition("-")[0] for row in rows} >= {"matmul", "attention_prefill", "generate_cached"}
+
+
+def test_a_card_without_a_datasheet_is_listed_without_estimates(monkeypatch):
+    unknown = make_environment(gpu=None, name="NVIDIA X1")
+    monkeypatch.setattr(cli, "choose_device", lambda _: "cuda")
+    monkeypatch.setattr(cli, "environment", lambda *_, **__: unknown)
+    result = RUNNER.invoke(cli.app, ["list", "--suite", "smoke"])
+    assert "  no estimate" in result.stdout
+    count = len(result.stdout.splitlines())
+    assert result.stderr == (
+        f"{count} cases on NVIDIA X1; {count} have no estimate: no datasheet roof is known for them\n"
+    )
+
+
+def test_a_run_that_lost_its_worker_fails_says_so_in_a_line_and_still_reports(gpu_box, tmp_path):
+    bench = gpu_box()
+
+    def answer(job):
+        if len(bench.jobs) > 35:
+            raise WorkerLost("no new worker starts, 2 were tried: the worker ended while starting (exit status 1)")
+        return at_half_the_roof(job)
+
+    bench.answer = answer
+    out = tmp_path / "run"
+    result = RUNNER.invoke(cli.app, ["run", "--suite", "smoke", "--out", str(out)])
+    assert result.exit_code == 1
+    said = [line for line in result.stderr.splitlines() if line.startswith("ended early: no new worker starts")]
+    assert len(said) == 1
+    assert said[0].endswith(f"; go on with --out {out} --resume")
+    assert (out / "report.md").exists()
 
 
 def test_doctor_speaks_to_people_and_scripts():
@@ -191,49 +236,6 @@ def test_doctor_speaks_to_people_and_scripts():
     findings = json.loads(RUNNER.invoke(cli.app, ["doctor", "--gpu", "cpu", "--json"]).stdout)
     assert {"level", "subject", "text", "remedy"} == findings[0].keys()
     assert all(finding["subject"] in text for finding in findings)
-
-
-def test_evidence_on_a_machine_without_a_gpu_is_refused(monkeypatch, tmp_path):
-    monkeypatch.setattr("bench.env.cuda_status", lambda: CudaStatus(False, "no NVIDIA driver is loaded", False))
-    result = RUNNER.invoke(cli.app, ["evidence", "--out", str(tmp_path / "out")])
-    assert result.exit_code != 0
-    assert not (tmp_path / "out").exists()
-
-
-def test_evidence_runs_every_step_and_keeps_what_they_print(monkeypatch, tmp_path):
-    commands = []
-
-    def step(command, log, *, limit_s):
-        commands.append((command[2:4], limit_s))
-        return command[2] != "pytest"
-
-    monkeypatch.setattr(evidence, "_step", step)
-    assert not evidence.collect(tmp_path / "out", gpu="h200", time_limit_s=500.0)
-    assert [command for command, _ in commands] == [["bench", "doctor"], ["pytest", "-m"], ["bench", "run"]]
-    # Each step within what is left: a minute, half of the time, all of it.
-    limits_s = [limit_s for _, limit_s in commands]
-    assert limits_s == pytest.approx([60, 250, 500], abs=1)
-    assert all((Path(__file__).parent.parent / test).exists() for test in evidence.TESTS)
-
-
-def test_evidence_does_not_spend_minutes_on_a_folder_that_is_taken(monkeypatch, tmp_path):
-    monkeypatch.setattr(evidence, "_step", lambda *_, **__: pytest.fail("ran"))
-    (tmp_path / "records.jsonl").touch()
-    with pytest.raises(BadRun, match="is not an empty folder; choose another --out"):
-        evidence.collect(tmp_path, gpu=None, time_limit_s=500.0)
-
-
-def test_a_step_is_copied_to_the_log_and_stopped_at_its_limit(tmp_path):
-    with (tmp_path / "log").open("w") as log:
-        assert evidence._step([sys.executable, "-c", "print('hello')"], log, limit_s=30.0)
-        # The child's own child holds the pipe, and must go too.
-        nested = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"
-        start_s = time.monotonic()
-        assert not evidence._step([sys.executable, "-c", nested], log, limit_s=0.5)
-        assert time.monotonic() - start_s < 30
-    text = (tmp_path / "log").read_text()
-    assert "hello\nexit status 0" in text
-    assert "exit status -9" in text
 
 
 def test_the_smoke_suite_runs_for_real_on_this_cpu(tmp_path):

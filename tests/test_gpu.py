@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 from statistics import median
 
 import pytest
@@ -26,6 +27,7 @@ from predict.workloads import dim_names, make_workload
 # PyTorch warns why an SDPA backend declines; the reason goes into the record.
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore::UserWarning")]
 
+ROOT = Path(__file__).resolve().parent.parent
 BUDGET = Budget(time_s=0.1, warmup_s=0.05)
 SETTINGS = Settings("cuda", None, force=False, warm_cache=False, budget=BUDGET)
 AWKWARD = {
@@ -79,6 +81,7 @@ def reading(size_bytes, *, warm=False, captures=True):
     return Preparation(bind, size_bytes, free_bytes, cache_bytes, warm=warm, captures=captures)
 
 
+@pytest.mark.smoke
 def test_this_card_is_described_and_read():
     here = environment("cuda", gpu=None, force=False, warm_cache=False)
     assert here.sm_count == torch.cuda.get_device_properties(0).multi_processor_count
@@ -94,6 +97,7 @@ def test_the_doctor_finds_no_problem():
     assert [finding for finding in examine(None) if finding.level is Level.PROBLEM] == []
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("captures", [True, False])
 def test_a_cold_read_is_slower_than_a_warm_one(captures):
     half = torch.cuda.get_device_properties(0).L2_cache_size / 2
@@ -101,6 +105,7 @@ def test_a_cold_read_is_slower_than_a_warm_one(captures):
     assert cold_s > 1.2 * warm_s
 
 
+@pytest.mark.smoke
 def test_rotation_through_four_times_l2_leaves_nothing_in_it():
     properties = torch.cuda.get_device_properties(0)
     reads = read_cold(properties.L2_cache_size, torch.device("cuda"))
@@ -112,6 +117,7 @@ def test_events_and_graph_agree_on_a_kernel_that_both_can_time():
     assert median_s(reading(large)) == pytest.approx(median_s(reading(large, captures=False)), rel=0.1)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("size_bytes", [2**20, 2**25, 2**30])
 def test_graphs_take_about_two_milliseconds_and_the_host_is_hidden(size_bytes):
     sampler = CudaTimer().prepare(reading(size_bytes))
@@ -126,6 +132,7 @@ def waiting(x):
     return lambda _: lambda: x.sum().item()
 
 
+@pytest.mark.smoke
 def test_work_that_waits_for_the_gpu_is_timed_with_the_host_and_says_so():
     x = torch.randn(1000, device="cuda")
     case = Preparation(waiting(x), x.nbytes, free_bytes=0, cache_bytes=None, warm=True, captures=False)
@@ -154,12 +161,14 @@ assert torch.cuda.current_stream() == before
     assert "captur" in done.stdout.lower()
 
 
+@pytest.mark.smoke
 def test_a_launch_takes_microseconds_and_not_the_time_of_the_host(bench):
     outcome = bench.run(Job(make_workload("launch", {}, find_dtype("fp32")), "triton"))
     assert outcome.status is Status.MEASURED
     assert 2e-7 < summarize(outcome.measurement.times_s).median_s < 2e-5
 
 
+@pytest.mark.smoke
 def test_clock_power_and_throttle_are_recorded(bench):
     outcome = bench.run(Job(make_workload("matmul", {"m": 4096, "n": 4096, "k": 4096}, find_dtype("bf16")), "torch"))
     assert outcome.measurement.sm_hz > 1e8
@@ -205,6 +214,33 @@ def test_large_matmul_and_read_stay_below_the_physical_line(bench, n):
     ):
         outcome = bench.run(Job(workload, "torch"))
         assert impossibility(workload.amounts, outcome.measurement, gpu, l2_bytes=l2_bytes) is None
+
+
+@pytest.mark.smoke
+def test_a_context_is_lost_by_an_assertion_on_the_device_and_not_by_one_in_python():
+    """In a process of its own, whose context is gone afterwards."""
+    code = """
+import torch
+from bench.context import can_run_another
+x = torch.zeros(1, device="cuda")
+try:
+    torch.ones(2, 3, device="cuda") @ torch.ones(2, 3, device="cuda")
+except RuntimeError:
+    pass
+assert can_run_another("cuda")
+try:
+    torch.empty(2**60, device="cuda")
+except RuntimeError:
+    pass
+assert can_run_another("cuda")
+try:
+    x[torch.tensor([5], device="cuda")].item()
+except RuntimeError:
+    pass
+assert not can_run_another("cuda")
+"""
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.exhaustive

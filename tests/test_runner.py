@@ -11,11 +11,11 @@ from bench.cases import CASES, IMPLEMENTATIONS, implementation_names, make_input
 from bench.lab import Job, Lab, Outcome
 from bench.measure import Budget
 from bench.record import Measurement, Status
-from bench.runner import Runner, jobs_of, probe_jobs, suite_plan, target_of
+from bench.runner import Runner, probe_jobs, suite_jobs, suite_plan, target_of
 from bench.suites import suite
-from bench.worker import InProcessBench
+from bench.worker import InProcessBench, WorkerLost
 from kernels import reference
-from kernels.catalog import HAS_TRITON, Implementation
+from kernels.catalog import Implementation
 from kernels.unsupported import Unsupported
 from predict.errors import BadRun
 from predict.gpus import GPUS
@@ -48,7 +48,9 @@ def test_a_run_measures_roofs_first_then_the_suite_and_writes_every_record(tmp_p
     assert [job.workload.op for job in bench.jobs[:2]] == ["launch", "launch"]
     assert store.read(tmp_path / "run" / "records.jsonl").records == records
     assert {record.status for record in records} == {Status.MEASURED}
-    suite_ids = {workload.id for workload in suite("smoke", target_of(bench.environment, {}))}
+    target = target_of(bench.environment, {})
+    assert bench.jobs == [*probe_jobs(target), *suite_jobs("smoke", target)]
+    suite_ids = {workload.id for workload in suite("smoke", target)}
     assert suite_ids <= {record.workload.id for record in records}
 
 
@@ -87,8 +89,77 @@ def test_a_failing_case_is_a_record_and_the_run_goes_on(tmp_path):
         return Outcome(Status.CRASHED, "boom") if job.implementation == "triton" else at_half_the_roof(job)
 
     records = Runner(plan(tmp_path), FakeBench(answer)).run()
-    assert {record.status for record in records if record.implementation == "triton"} == {Status.CRASHED}
     assert {record.status for record in records if record.implementation == "torch"} == {Status.MEASURED}
+    # Twice is enough of each op; what is not tried says why, and a resume tries it.
+    failed = [record for record in records if record.implementation == "triton"]
+    matmuls = [record for record in failed if record.workload.op == "matmul"]
+    assert [record.status for record in matmuls] == [Status.CRASHED] * 2 + [Status.SKIPPED] * (len(matmuls) - 2)
+    assert len(matmuls) > 4
+    for op in {record.workload.op for record in failed}:
+        statuses = [record.status for record in failed if record.workload.op == op]
+        assert statuses.count(Status.CRASHED) == min(2, len(statuses))
+    assert {record.reason for record in failed if record.status is Status.SKIPPED} == {
+        "not tried: crashed twice alike: boom; --resume tries again"
+    }
+
+
+def test_a_resume_does_not_count_the_crashes_before_it(tmp_path):
+    def answer(job):
+        return Outcome(Status.CRASHED, "boom") if job.implementation == "triton" else at_half_the_roof(job)
+
+    def of_triton(records, op):
+        found = [each for each in records if each.implementation == "triton" and each.workload.op == op]
+        return [each.status for each in found]
+
+    first = of_triton(Runner(plan(tmp_path), FakeBench(answer)).run(), "matmul")
+    # Still broken: two more tries, no more. Mended: all of them are measured.
+    bench = FakeBench(answer)
+    assert of_triton(Runner(plan(tmp_path, resume=True), bench).run(), "matmul") == first
+    assert sum(job.workload.op == "matmul" for job in bench.jobs) == 2
+    records = Runner(plan(tmp_path, resume=True), FakeBench(at_half_the_roof)).run()
+    assert {record.status for record in records} == {Status.MEASURED}
+
+
+def test_a_run_that_loses_its_worker_keeps_what_it_has_and_says_so_of_the_rest(tmp_path):
+    bench = FakeBench(at_half_the_roof)
+
+    def answer(job):
+        if len(bench.jobs) > 30:
+            raise WorkerLost("no new worker starts, 2 were tried")
+        return at_half_the_roof(job)
+
+    bench.answer = answer
+    run = Runner(plan(tmp_path), bench)
+    records = run.run()
+    assert run.lost == "no new worker starts, 2 were tried"
+    assert len(bench.jobs) == 31  # none is sent after the one that found no worker
+    assert store.read(tmp_path / "run" / "records.jsonl").records == records
+    lost, *rest = [record for record in records if record.status is not Status.MEASURED]
+    assert len(rest) > 5
+    # One of them has failed, and with it the run; a resume tries them all.
+    assert (lost.status, lost.reason) == (Status.CRASHED, run.lost)
+    assert {(record.status, record.reason) for record in rest} == {
+        (Status.SKIPPED, "not tried: no new worker starts, 2 were tried; --resume runs the rest")
+    }
+    whole = Runner(plan(tmp_path, resume=True), FakeBench(at_half_the_roof)).run()
+    assert {record.status for record in whole} == {Status.MEASURED}
+    assert {record.key for record in whole} == {record.key for record in records}
+
+
+def test_a_run_that_loses_its_worker_among_the_probes_still_writes_them(tmp_path):
+    def answer(job):
+        raise WorkerLost("gone")
+
+    records = Runner(plan(tmp_path), FakeBench(answer)).run()
+    assert [record.status for record in records] == [Status.CRASHED] + [Status.SKIPPED] * (len(records) - 1)
+    assert records[0].workload.op == "launch"
+
+
+def test_all_records_of_a_run_carry_the_environment_that_it_began_with(tmp_path):
+    bench = FakeBench(at_half_the_roof)
+    run = Runner(plan(tmp_path), bench)
+    bench.environment = make_environment(utc="2027-01-01T00:00:00+00:00")
+    assert {record.environment.utc for record in run.run()} == {"2026-01-01T00:00:00+00:00"}
 
 
 def test_a_run_whose_probes_all_fail_still_keeps_its_times(tmp_path):
@@ -204,16 +275,6 @@ def add_implementation(monkeypatch, name, run, *, meaning=reference.matmul):
     """A further way to multiply matrices, for the time of a test."""
     row = Implementation("matmul", name, run, meaning)
     monkeypatch.setattr("bench.cases.IMPLEMENTATIONS", (*IMPLEMENTATIONS, row))
-
-
-@pytest.mark.skipif(not HAS_TRITON, reason="torch.compile has rows where Triton is")
-def test_what_compiles_each_shape_comes_last():
-    jobs = jobs_of(suite("smoke", target_of(make_environment(), {})), "cuda")
-    slow = [job.implementation in ("torch_compile", "flex") for job in jobs]
-    assert slow == sorted(slow)
-    assert any(slow)
-    quick = [job.workload.id for job, late in zip(jobs, slow, strict=True) if not late]
-    assert [*dict.fromkeys(quick)] == [each.id for each in suite("smoke", target_of(make_environment(), {}))]
 
 
 def test_a_wrong_kernel_is_recorded_as_incorrect_and_never_timed(monkeypatch):

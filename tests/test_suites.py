@@ -128,9 +128,6 @@ def test_what_calibrates_is_measured_by_a_suite_of_its_own_and_by_the_long_ones(
     assert {w.id for w in suite("calibration", H200)} == set().union(*probes_of.values())
     for name in ("standard", "full"):
         assert {w.id for w in suite("calibration", H200)} <= {w.id for w in suite(name, H200)}
-    # Where the time runs out, what is skipped are these, and no row that the others have.
-    last = [w.id for w in suite("standard", H200)][-40:]
-    assert set(last) <= {w.id for w in suite("calibration", H200)}
 
 
 def test_on_a_cpu_the_same_shapes_are_measured_in_its_dtype():

@@ -1,17 +1,27 @@
 """A real worker process: what kills a kernel must not kill the run."""
 
+import contextlib
+import functools
+import gc
+import re
+import weakref
+from dataclasses import replace
+
 import pytest
+import torch
 
 from bench.lab import Job, Settings
 from bench.measure import Budget
 from bench.record import Status
-from bench.worker import WorkerBench
+from bench.worker import InProcessBench, NotStarted, WorkerBench, WorkerLost, _death
 from predict.errors import BadRun
 from predict.units import find_dtype
 from predict.workloads import make_workload
-from tests.fakes import make_faulty_lab
+from tests.fakes import cpu_environment, make_faulty_lab, make_lab_that_counts
+from tests.test_runner import SMALL, add_implementation, lab
 
 SETTINGS = Settings("cpu", None, force=False, warm_cache=False, budget=Budget(0.01, 0.0))
+HERE = cpu_environment()
 WORKLOAD = make_workload("matmul", {"m": 2, "n": 3, "k": 4}, find_dtype("fp32"))
 
 
@@ -35,18 +45,23 @@ def test_the_worker_tells_its_environment(bench):
 
 
 @pytest.mark.parametrize(
-    ("fault", "status", "reason"),
+    ("fault", "status", "reason", "replaced"),
     [
-        ("dies", Status.CRASHED, "signal SIGKILL"),
-        ("exits", Status.CRASHED, "exit status 3"),
-        ("raises", Status.CRASHED, "RuntimeError: CUDA error: an illegal memory access (fakes.py:"),
+        ("dies", Status.CRASHED, "signal SIGKILL: often the system's memory killer", True),
+        ("exits", Status.CRASHED, "exit status 3", True),
+        ("poisons", Status.CRASHED, "PoisonsProcess: a capture was left behind (fakes.py:", True),
+        ("raises", Status.CRASHED, "RuntimeError: CUDA error: an illegal memory access (fakes.py:", False),
     ],
 )
-def test_a_fault_is_an_outcome_and_the_next_job_runs(bench, fault, status, reason):
+def test_a_fault_is_an_outcome_and_costs_a_new_worker_only_where_it_must(bench, fault, status, reason, replaced):
+    bench.run(Job(WORKLOAD, "torch"))  # the worker is up
+    before = bench._process.pid
     outcome = bench.run(Job(WORKLOAD, fault))
     assert outcome.status is status
     assert reason in outcome.reason
+    assert outcome.poisoned == replaced
     assert bench.run(Job(WORKLOAD, "torch")).status is Status.MEASURED
+    assert (bench._process.pid != before) == replaced
 
 
 def test_a_worker_that_dies_while_a_job_is_handed_over_is_an_outcome(bench, monkeypatch):
@@ -65,7 +80,7 @@ def test_a_job_that_hangs_is_stopped(bench):
     bench._job_limit_s = 1.0
     outcome = bench.run(Job(WORKLOAD, "hangs"))
     bench._job_limit_s = 20.0
-    assert outcome.status is Status.TIMEOUT
+    assert (outcome.status, outcome.poisoned) == (Status.TIMEOUT, True)
     assert "not done after 1.00 s; raise --case-limit-s" in outcome.reason
     assert bench.run(Job(WORKLOAD, "torch")).status is Status.MEASURED
 
@@ -78,3 +93,109 @@ def test_what_the_lab_refuses_is_raised_here():
 def test_a_lab_that_cannot_be_made_is_a_bug_and_not_a_hang():
     with pytest.raises(RuntimeError, match="the worker ended while starting"):
         WorkerBench(break_down, SETTINGS, job_limit_s=1.0)
+
+
+def test_the_environment_of_a_run_is_that_of_its_first_worker(tmp_path):
+    make = functools.partial(make_lab_that_counts, tmp_path / "starts")
+    with contextlib.closing(WorkerBench(make, SETTINGS, job_limit_s=20.0)) as bench:
+        first = bench.environment
+        assert first.utc == "2026-01-01T00:00:01+00:00"
+        bench.run(Job(WORKLOAD, "dies"))
+        assert bench.run(Job(WORKLOAD, "torch")).status is Status.MEASURED
+        assert bench.environment == first
+    assert (tmp_path / "starts").read_text() == "xx"
+
+
+def test_a_worker_that_does_not_start_at_once_is_tried_again(bench, monkeypatch):
+    answers = [NotStarted("the driver needs a moment"), HERE]
+
+    def start(limit_s):
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    bench.close()
+    with monkeypatch.context() as patched:
+        patched.setattr(bench, "_start", start)
+        bench._restart()
+    assert answers == []
+
+
+@pytest.mark.parametrize(
+    ("found", "message", "tries"),
+    [
+        (NotStarted("the worker ended while starting (exit status 1)"), "no new worker starts, 2 were tried: the", 2),
+        (BadRun("--gpu a100 was asked for"), "the restarted worker refused: --gpu a100 was asked for", 1),
+        (replace(HERE, name="Other CPU"), "software: this run is of Fake CPU, this is Other CPU", 1),
+        (replace(HERE, torch="9.9"), "this run is of Fake CPU, whose torch is 2.13.0, not 9.9", 1),
+        (replace(HERE, driver="580"), None, 1),  # the first was not told, which contradicts nothing
+        (replace(HERE, commit="4567def"), "this run is of commit 0123abc, the checkout is at 4567def", 1),
+        (replace(HERE, commit=None, dirty=True), None, 1),
+    ],
+)
+def test_a_worker_that_cannot_be_replaced_by_its_like_is_said(bench, monkeypatch, found, message, tries):
+    asked = []
+
+    def start(limit_s):
+        asked.append(limit_s)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    bench.close()
+    monkeypatch.setattr(bench, "_start", start)
+    if message is None:
+        bench._restart()
+    else:
+        with pytest.raises(WorkerLost, match=re.escape(message)):
+            bench.run(Job(WORKLOAD, "torch"))
+    assert len(asked) == tries
+    assert bench.environment == HERE
+    assert 60.0 <= asked[0] <= 300.0
+
+
+def test_a_worker_that_says_nothing_is_stopped(bench):
+    with pytest.raises(NotStarted, match=r"did not start within 10\.0 ms"):
+        bench._start(0.01)
+    assert not bench._process.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "text"),
+    [(3, "exit status 3"), (-11, "signal SIGSEGV"), (-40, "signal 40"), (None, "exit status None")],
+)
+def test_a_death_is_named(exit_code, text):
+    assert _death(exit_code) == text
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), Status.OUT_OF_MEMORY),
+        (MemoryError(), Status.OUT_OF_MEMORY),
+        (RuntimeError("Triton Error [CUDA]: out of memory"), Status.OUT_OF_MEMORY),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"), Status.OUT_OF_MEMORY),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_NOT_INITIALIZED"), Status.CRASHED),
+    ],
+)
+def test_whatever_a_job_held_when_it_failed_is_free_afterwards(monkeypatch, error, status):
+    held = []
+
+    def breaks(a, b):
+        product = a @ b
+        held.append(weakref.ref(product))
+        ring = [product]
+        ring.append(ring)  # only the collector finds it
+        raise error
+
+    add_implementation(monkeypatch, "broken", breaks)
+    gc.disable()
+    try:
+        outcome = InProcessBench(lab()).run(Job(SMALL, "broken"))
+    finally:
+        gc.enable()
+    error.__traceback__ = None  # this test holds the error, as nothing in a run does
+    gc.collect()
+    assert (outcome.status, outcome.poisoned) == (status, False)
+    assert [each() for each in held] == [None]

@@ -1,0 +1,99 @@
+"""In which order the cases of a suite are measured: wherever a run is cut off, what it has is the most telling half."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from enum import IntEnum
+from types import MappingProxyType
+
+from bench.cases import compiles
+from bench.lab import Job
+from predict.probes import PROBES, probe_workloads
+from predict.workloads import Workload
+
+
+class Rank(IntEnum):
+    """What comes first. Cases of one rank stay in the order of their suite, so that implementations of one workload,
+    which share its inputs and reference, follow each other."""
+
+    HEADLINE = 0  # one size of each headline, by ours and by the vendor's
+    CALIBRATION = 1  # what expected times come from, by the same
+    EVERY_FOURTH = 2  # shapes of each op: a sweep that is thin at first and then filled in
+    EVERY_SECOND = 3
+    EVERY = 4
+    SLOW = 5
+    COMPILED = 6  # each shape by itself, for seconds
+
+
+OURS_AND_VENDORS = frozenset({"triton", "torch", "sdpa_flash", "sdpa_cudnn"})
+_SLOW_NAMES = ("naive", "sdpa_math")  # what begins so stores its scores
+
+# The sizes a reader asks for first; each suite has another that is near. Compute-bound product and prefill, a batch of
+# decodes whose cache is far over L2, a token with and without a cache at a context where that tells.
+HEADLINES: Mapping[str, Mapping[str, int]] = MappingProxyType(
+    {
+        "matmul": {"m": 4096, "n": 4096, "k": 4096},
+        "attention_prefill": {"batch": 1, "seq": 4096, "heads": 32, "kv_heads": 8, "head_dim": 128},
+        "attention_decode": {"batch": 64, "context": 4096, "heads": 32, "kv_heads": 8, "head_dim": 128},
+        "generate_cached": {"batch": 1, "context": 2048, "heads": 32, "kv_heads": 32, "head_dim": 128},
+        "generate_uncached": {"batch": 1, "context": 2048, "heads": 32, "kv_heads": 32, "head_dim": 128},
+    }
+)
+
+
+def arrange(jobs: Iterable[Job]) -> tuple[Job, ...]:
+    """The jobs of a suite by rank."""
+    jobs = tuple(jobs)
+    workloads = tuple({job.workload.id: job.workload for job in jobs}.values())
+    headlines, calibration = _headlines(workloads), _calibration(workloads)
+    density = _density(workloads, calibration)
+
+    def rank(job: Job) -> Rank:
+        if compiles(job.workload.op, job.implementation):
+            return Rank.COMPILED
+        if job.implementation.startswith(_SLOW_NAMES):
+            return Rank.SLOW
+        if job.implementation in OURS_AND_VENDORS:
+            if job.workload.id in headlines:
+                return Rank.HEADLINE
+            if job.workload.id in calibration:
+                return Rank.CALIBRATION
+        return density[job.workload.id]
+
+    def place(job: Job) -> tuple[Rank, int]:
+        found = rank(job)
+        return found, headlines.index(job.workload.id) if found is Rank.HEADLINE else 0
+
+    return tuple(sorted(jobs, key=place))
+
+
+def _headlines(workloads: Sequence[Workload]) -> tuple[str, ...]:
+    """Of each headline the workload whose size is nearest, the first of those that are as near."""
+    by_op = {op: [workload for workload in workloads if workload.op == op] for op in HEADLINES}
+    return tuple(min(sizes, key=_distance).id for sizes in by_op.values() if sizes)
+
+
+def _distance(workload: Workload) -> float:
+    """How many doublings lie between a workload and the headline of its op, over all dimensions."""
+    wanted = HEADLINES[workload.op]
+    return sum(abs(math.log2(workload.dims[name] / size)) for name, size in wanted.items())
+
+
+def _calibration(workloads: Sequence[Workload]) -> frozenset[str]:
+    """The probes of expected time, where all of an op's are among the workloads: fewer calibrate nothing."""
+    held = {workload.id for workload in workloads}
+    found: set[str] = set()
+    for op, dtype in {(workload.op, workload.dtype) for workload in workloads if workload.op in PROBES}:
+        probes = {workload.id for workload in probe_workloads(op, dtype)}
+        if probes <= held:
+            found |= probes
+    return frozenset(found)
+
+
+def _density(workloads: Sequence[Workload], calibration: frozenset[str]) -> dict[str, Rank]:
+    """Each workload's place in the sweep of its op; probes of expected time are no part of a sweep."""
+    ranks = dict.fromkeys((workload.id for workload in workloads), Rank.EVERY)
+    for op in dict.fromkeys(workload.op for workload in workloads):
+        sweep = [workload.id for workload in workloads if workload.op == op and workload.id not in calibration]
+        ranks.update(dict.fromkeys(sweep[::2], Rank.EVERY_SECOND))
+        ranks.update(dict.fromkeys(sweep[::4], Rank.EVERY_FOURTH))
+    return ranks

@@ -86,17 +86,18 @@ def _cuda_absent(status: CudaStatus, gpu: str | None) -> list[Finding]:
 
 def _cpu(described: Environment) -> list[Finding]:
     cache = described.last_level_cache_bytes
+    threads = "1 thread" if described.threads == 1 else f"{described.threads} threads"
     found = [
-        Finding(Level.OK, "cpu", f"{described.name}, {described.threads} threads, {_size(described.memory_bytes)}"),
+        Finding(Level.OK, "cpu", f"{described.name}, {threads}, {_size(described.memory_bytes)}"),
         *_memory_limit(),
     ]
     if cache is None:
         remedy = "records then cannot say whether operands were cold"
         return [*found, Finding(Level.WARNING, "last-level cache", "its size is unknown", remedy)]
     found.append(Finding(Level.OK, "last-level cache", binary_bytes(cache)))
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    if described.threads and load > 0.5 * described.threads:
-        text = f"load average {load:.1f} on {described.threads} threads"
+    load, machine_cpus = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0, os.cpu_count() or 1
+    if load > 0.5 * machine_cpus:  # the load is the machine's, in a container too
+        text = f"load average {load:.1f} on the machine's {machine_cpus} CPUs"
         found.append(Finding(Level.WARNING, "other work", text, "stop it, or expect wide intervals"))
     return found
 

@@ -426,15 +426,15 @@ def tuning_workloads(op: str, dtype: DType | None) -> tuple[Workload, ...]:
     return tuple({workload.id: workload for workload in workloads}.values())
 
 
-def _at_most_a_sixteenth(size_bytes: int, target: Target) -> int:
-    """An array of which several fit, with their copies and sums in fp64."""
+def _fitted(size_bytes: int, target: Target, *, share: int) -> int:
+    """Bytes of an array of which several fit with their copies in fp64: at most 1/share of the memory."""
     if target.memory_bytes is None:
         return size_bytes
-    return min(size_bytes, max(1, target.memory_bytes // 16 // MIB) * MIB)
+    return min(size_bytes, max(1, target.memory_bytes // share // MIB) * MIB)
 
 
 def _gpu_probes(target: Target) -> list[Workload]:
-    size_bytes = _at_most_a_sixteenth(2048 * MIB, target)
+    size_bytes = _fitted(2048 * MIB, target, share=16)
     return [
         make_workload("launch", {}, FP32),
         *_streams(size_bytes),
@@ -447,7 +447,7 @@ def _gpu_probes(target: Target) -> list[Workload]:
 
 def _cpu_probes(target: Target) -> list[Workload]:
     cache_bytes = target.last_level_cache_bytes or 64 * MIB
-    size_bytes = _at_most_a_sixteenth(max(64 * MIB, 4 * cache_bytes), target)
+    size_bytes = _fitted(max(64 * MIB, 4 * cache_bytes), target, share=48)  # programs hold memory there too
     return [
         make_workload("launch", {}, FP32),
         *_streams(size_bytes),

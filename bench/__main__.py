@@ -256,10 +256,13 @@ def announce(described: Environment, folder: Path) -> None:
     if described.device == "cpu":
         lines.append("no GPU: this machine's CPU is measured, and judged by roofs measured on the spot")
     elif described.gpu is None:
-        lines.append("this card is not in the table: judged by roofs measured on the spot only")
+        what = "this is a slice of a card" if described.mig else "this card is not in the table"
+        lines.append(f"{what}: judged by roofs measured on the spot only")
     if described.forced:
         lines.append(f"FORCED: judged as {described.gpu} although this is {described.name}; the records say so")
     lines += [f"MISMATCH: the driver says {mismatch}" for mismatch in described.mismatches]
+    if described.unknown:
+        lines.append(f"the driver does not tell: {', '.join(described.unknown)}")
     typer.echo("\n".join(lines), err=True)
 
 

@@ -29,6 +29,9 @@ Run = Callable[..., Result]
 IMPLEMENTATIONS: tuple[Implementation, ...] = list_implementations()
 
 REFERENCE_SCRATCH_BYTES = 1 * GIB  # kernels.reference works in blocks and promises to stay under it
+# Of ops whose reference makes nothing but a block of each operand and of the result in fp64, 128 MiB each.
+PLAIN_SCRATCH_BYTES = GIB // 2
+PLAIN_OPS = frozenset({"launch", "matmul", "stream_read", "stream_write", "stream_copy", "stream_triad"})
 ROPE_BASE = 500_000.0  # Llama-3's
 CONFIGURED = "@"  # between an implementation and a configuration of it: triton@128x64-w8-s3
 
@@ -160,13 +163,21 @@ def needed_bytes(workload: Workload, name: str) -> float:
     amounts = workload.amounts
     outputs = float(amounts.bytes_written) / result_format(workload).bytes
     checking = outputs * 8 * 5  # fp64 reference, baseline, and what comparing them with the output makes
-    needed = float(amounts.bytes) + checking + REFERENCE_SCRATCH_BYTES
+    needed = float(amounts.bytes) + checking + _scratch_bytes(workload)
     if any(row.prepare for row in IMPLEMENTATIONS if (row.op, row.name) == (workload.op, name)):
         needed += float(amounts.bytes_read)  # prepared inputs stand beside those that they are made of
     trains = workload.op == "block_train"
     between = saved_activation_bytes(workload) if trains else peak_bytes(workload) - float(amounts.bytes)
     needed += 5 * between  # what lies between kernels, in 16 bits, and in fp64 by the reference
     return needed + working_bytes(workload, name)
+
+
+def _scratch_bytes(workload: Workload) -> float:
+    """What the reference sets aside. The probes are plain: they shall run where memory is short, too."""
+    if workload.op not in PLAIN_OPS:
+        return REFERENCE_SCRATCH_BYTES
+    elements = float(workload.amounts.bytes) / workload.dtype.bytes
+    return min(PLAIN_SCRATCH_BYTES, 4 * 8 * elements)
 
 
 def _matmul_inputs(workload: Workload, maker: Maker) -> Inputs:

@@ -7,8 +7,10 @@ from enum import StrEnum
 
 import torch
 
+from bench import host, nvml
 from bench.cold_cache import read_cold
-from bench.env import CudaStatus, cuda_status, environment, nvml_handle, other_processes, read_state
+from bench.device import nvml_handle, shares_memory, visible_gpus
+from bench.env import CudaStatus, GpuState, cuda_status, environment, limit_threads, other_processes, read_state
 from bench.record import Environment
 from predict.errors import NapkinError
 from predict.gpus import GPUS, physical_roofs, resolve
@@ -41,11 +43,13 @@ def examine(gpu: str | None) -> tuple[Finding, ...]:
         resolve(gpu)
     status = cuda_status()
     device = "cuda" if status.usable and (gpu or "").lower() != "cpu" else "cpu"
+    if device == "cpu":
+        limit_threads()  # as a run does
     try:
         described = environment(device, gpu=None if device == "cpu" else gpu, force=False, warm_cache=False)
     except NapkinError as error:
         return (Finding(Level.PROBLEM, "gpu", str(error), "run on that card, or say which this is"),)
-    findings = [*_software(described), _compiler()]
+    findings = [*_host(described), *_software(described), _compiler()]
     if device == "cpu":
         return (*_cuda_absent(status, gpu), *_cpu(described), *findings)
     return (*_card(described), *_card_state(described), _flush_works(described), *findings)
@@ -80,51 +84,80 @@ def _cuda_absent(status: CudaStatus, gpu: str | None) -> list[Finding]:
 
 def _cpu(described: Environment) -> list[Finding]:
     cache = described.last_level_cache_bytes
+    threads = "1 thread" if described.threads == 1 else f"{described.threads} threads"
     found = [
-        Finding(
-            Level.OK, "cpu", f"{described.name}, {described.threads} threads, {binary_bytes(described.memory_bytes)}"
-        )
+        Finding(Level.OK, "cpu", f"{described.name}, {threads}, {_size(described.memory_bytes)}"),
+        *_memory_limit(),
     ]
     if cache is None:
         remedy = "records then cannot say whether operands were cold"
         return [*found, Finding(Level.WARNING, "last-level cache", "its size is unknown", remedy)]
     found.append(Finding(Level.OK, "last-level cache", binary_bytes(cache)))
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    if described.threads and load > 0.5 * described.threads:
-        text = f"load average {load:.1f} on {described.threads} threads"
+    load, machine_cpus = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0, os.cpu_count() or 1
+    if load > 0.5 * machine_cpus:  # the load is the machine's, in a container too
+        text = f"load average {load:.1f} on the machine's {machine_cpus} CPUs"
         found.append(Finding(Level.WARNING, "other work", text, "stop it, or expect wide intervals"))
     return found
 
 
+def _host(described: Environment) -> list[Finding]:
+    """Less than a CPU stands still in the middle of a sample; a GPU then waits for its launches."""
+    if described.cpus is None or described.cpus >= 1:
+        return []
+    remedy = "give the container a whole CPU; until then expect wide intervals"
+    text = f"{described.cpus:g} CPUs: a thread is stopped when its share of a period is used up"
+    return [Finding(Level.WARNING, "CPU quota", text, remedy)]
+
+
+def _memory_limit() -> list[Finding]:
+    """A container's memory, beside the machine's."""
+    allowed, installed = host.memory_bytes(), host.installed_bytes()
+    if allowed >= installed:
+        return []
+    text = f"limited to {binary_bytes(allowed)} of the machine's {binary_bytes(installed)}; sizes are fitted to that"
+    return [Finding(Level.OK, "memory limit", text)]
+
+
 def _card(described: Environment) -> list[Finding]:
     cache = described.last_level_cache_bytes
-    text = (
-        f"{described.name}, {described.sm_count} SMs, {binary_bytes(described.memory_bytes)},"
-        f" L2 {binary_bytes(cache) if cache else 'of unknown size'}"
-    )
-    found = [Finding(Level.OK, "card", text)]
-    if described.gpu is None:
+    sms = f"{described.sm_count} SMs" if described.sm_count else "an unknown number of SMs"
+    text = f"{described.name}, {sms}, {_size(described.memory_bytes)}, L2 {_size(cache)}"
+    if (visible := visible_gpus() or 1) > 1:
+        text += f"; the first of {visible} that torch sees"
+    found = [Finding(Level.OK, "card", text), *_identity(described)]
+    if described.ecc is not None:
+        found.append(Finding(Level.OK, "ECC", "on" if described.ecc else "off"))
+    if shares_memory():
+        found.append(Finding(Level.OK, "memory", "shared with the CPU: what other programs hold is missing here"))
+    return found
+
+
+def _size(size_bytes: int | None) -> str:
+    return "of unknown size" if size_bytes is None else binary_bytes(size_bytes)
+
+
+def _identity(described: Environment) -> list[Finding]:
+    """Which SKU this is taken for, and what speaks against it."""
+    found = []
+    if described.mig:
+        remedy = "use the whole card: ask its administrator to turn MIG off; a slice is judged by measured roofs only"
+        found.append(Finding(Level.PROBLEM, "MIG", "on: this is a slice of a card", remedy))
+    elif described.gpu is None:
         remedy = "results are judged by measured roofs only; add the SKU to predict/gpus.py with its sources"
         found.append(Finding(Level.WARNING, "table", "this card is not in the table", remedy))
-    else:
+    if described.gpu is not None:
         found.append(Finding(Level.OK, "table", f"{described.gpu}: {GPUS[described.gpu].source}"))
     for mismatch in described.mismatches:
         remedy = "check which SKU this is (PCIe, SXM, MIG slice); if the table is wrong, correct it with a source"
         found.append(Finding(Level.PROBLEM, "table", f"the driver says {mismatch}", remedy))
-    if described.mig:
-        remedy = "use the whole card: ask its administrator to turn MIG off"
-        found.append(Finding(Level.PROBLEM, "MIG", "on: this is a slice of a card", remedy))
-    if described.ecc is not None:
-        found.append(Finding(Level.OK, "ECC", "on" if described.ecc else "off"))
     return found
 
 
 def _card_state(described: Environment) -> list[Finding]:
     state = read_state(nvml_handle())
-    limit = f" of {described.power_limit_w:.0f} W" if described.power_limit_w else ""
-    power = f", {state.power_w:.0f} W{limit}" if state.power_w is not None else ""
-    top = f" of {si(described.max_sm_hz, 'Hz')}" if described.max_sm_hz else ""
-    found = [Finding(Level.OK, "now", f"SM clock {si(state.sm_hz, 'Hz')}{top}, {state.temperature_c:.0f} C{power}")]
+    now = _now(described, state)
+    found = [Finding(Level.OK, "now", now)] if now else []
+    found += _untold(described)
     if state.throttle:
         remedy = "let the card cool and idle, and look again"
         found.append(Finding(Level.WARNING, "throttling", ", ".join(state.throttle), remedy))
@@ -134,11 +167,49 @@ def _card_state(described: Environment) -> list[Finding]:
         found.append(
             Finding(Level.WARNING, "power limit", text, "matmul will be slower than on other cards of this SKU")
         )
-    others = [pid for pid in other_processes() if pid != os.getpid()]
-    if others:
-        text = f"process {', '.join(map(str, others))} uses this GPU"
-        found.append(Finding(Level.WARNING, "other work", text, "stop it: it shares clocks, bandwidth and memory"))
-    return found
+    return [*found, *_other_work()]
+
+
+def _now(described: Environment, state: GpuState) -> str:
+    """Clock, temperature and power, as far as they are told."""
+    top = f" of {si(described.max_sm_hz, 'Hz')}" if described.max_sm_hz else ""
+    limit = f" of {described.power_limit_w:.0f} W" if described.power_limit_w else ""
+    told = (
+        state.sm_hz and f"SM clock {si(state.sm_hz, 'Hz')}{top}",
+        state.temperature_c and f"{state.temperature_c:.0f} C",
+        state.power_w and f"{state.power_w:.0f} W{limit}",
+    )
+    return ", ".join(each for each in told if each)
+
+
+def _untold(described: Environment) -> list[Finding]:
+    """What nobody tells of this card, in one line; and why, where NVML cannot be asked at all."""
+    if not described.unknown:
+        return []
+    text = f"the driver does not tell: {', '.join(described.unknown)}"
+    if problem := nvml.start():
+        remedy = (
+            "install nvidia-ml-py and the driver's libnvidia-ml; in a container allow the capability `utility`"
+            " (NVIDIA_DRIVER_CAPABILITIES=compute,utility)"
+        )
+        return [Finding(Level.WARNING, "NVML", f"cannot be asked ({problem}); {text}", remedy)]
+    return [Finding(Level.WARNING, "NVML", text, "nothing to do: records hold null there, and no check needs it")]
+
+
+def _other_work() -> list[Finding]:
+    """Who else computes on the card. The driver numbers processes as the host does: in a container this process too
+    has a number that it does not know."""
+    others = [pid for pid in other_processes() if pid not in (os.getpid(), os.getppid())]
+    unseen = [pid for pid in others if not host.is_running(pid)]
+    if not others:
+        return []
+    text = f"process {', '.join(map(str, others))} uses this GPU"
+    if unseen:
+        names = "it" if others == unseen[:1] else ", ".join(map(str, unseen))
+        text += f"; {names} cannot be seen from here: this may be this process, as the host numbers it"
+    if others == unseen[:1]:
+        return [Finding(Level.OK, "other work", text)]
+    return [Finding(Level.WARNING, "other work", text, "stop it: it shares clocks, bandwidth and memory")]
 
 
 def _flush_works(described: Environment) -> Finding:

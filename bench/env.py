@@ -1,22 +1,23 @@
-"""What machine this is: NVML for the card, torch for what it can use, the operating system for the CPU.
+"""What machine this is: NVML and torch for the card, the operating system for the CPU.
 
-The only module that imports pynvml. Nothing here changes a setting of the card.
+Nothing here changes a setting of the card. What neither NVML nor torch tells is None, and is named in
+`Environment.unknown`, once for the run.
 """
 
+import math
+import os
 import platform
 import subprocess
 import sys
-import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
-import pynvml
 import torch
 
+from bench import host, nvml
+from bench.device import Device, ask_torch, find_device, nvml_handle
 from bench.record import Environment
 from kernels.peers import optional_versions
 from predict.errors import BadRun, UnknownGpu
@@ -36,22 +37,15 @@ class CudaStatus:
 
 @dataclass(frozen=True, slots=True)
 class GpuState:
-    """One reading of a running card."""
+    """One reading of a running card; None where the driver does not tell."""
 
-    sm_hz: float
+    sm_hz: float | None
     power_w: float | None
-    temperature_c: float
-    throttle: tuple[str, ...]
+    temperature_c: float | None
+    throttle: tuple[str, ...] | None
 
 
-# Reasons under which a card runs slower than asked. Idle and the user's own clock setting are not among them.
-_THROTTLE_REASONS = (
-    ("sw_power_cap", pynvml.nvmlClocksThrottleReasonSwPowerCap),
-    ("hw_slowdown", pynvml.nvmlClocksThrottleReasonHwSlowdown),
-    ("sw_thermal", pynvml.nvmlClocksThrottleReasonSwThermalSlowdown),
-    ("hw_thermal", pynvml.nvmlClocksThrottleReasonHwThermalSlowdown),
-    ("hw_power_brake", pynvml.nvmlClocksThrottleReasonHwPowerBrakeSlowdown),
-)
+GIT_LIMIT_S = 10.0
 # A power cap is the normal state of a large matmul on a data-centre card; these are not normal.
 ABNORMAL_THROTTLE = frozenset({"hw_slowdown", "sw_thermal", "hw_thermal", "hw_power_brake"})
 
@@ -59,20 +53,18 @@ ABNORMAL_THROTTLE = frozenset({"hw_slowdown", "sw_thermal", "hw_thermal", "hw_po
 def cuda_status() -> CudaStatus:
     """Ask torch and NVML about CUDA; never raises."""
     gpus_seen = _nvml_device_count()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        usable = torch.cuda.is_available()
-    if usable:
+    available, said = ask_torch()
+    if available and said is None:
         return CudaStatus(usable=True, problem=None, driver_sees_gpu=True)
-    if torch.version.cuda is None:
+    if torch.version.cuda is None and not available:
         problem = f"torch {torch.__version__} is a build without CUDA"
+    elif said is not None:
+        problem = said
     elif gpus_seen is None:
         problem = "no NVIDIA driver is loaded"
-    elif caught:
-        problem = str(caught[0].message).splitlines()[0]  # torch says here that a driver is too old, and which it found
     else:
         problem = "the driver shows no usable GPU (see CUDA_VISIBLE_DEVICES)"
-    return CudaStatus(usable=False, problem=problem, driver_sees_gpu=bool(gpus_seen))
+    return CudaStatus(usable=False, problem=problem, driver_sees_gpu=bool(gpus_seen) or available)
 
 
 def choose_device(gpu: str | None) -> str:
@@ -107,7 +99,7 @@ def _describe_cpu(*, warm_cache: bool) -> Environment:
         gpu=None,
         sm=None,
         sm_count=None,
-        memory_bytes=psutil.virtual_memory().total,
+        memory_bytes=host.memory_bytes(),
         last_level_cache_bytes=_cpu_last_level_cache_bytes(),
         threads=torch.get_num_threads(),
         driver=None,
@@ -124,29 +116,35 @@ def _describe_cpu(*, warm_cache: bool) -> Environment:
 
 
 def _describe_gpu(gpu: str | None, *, force: bool, warm_cache: bool) -> Environment:
-    handle = nvml_handle()
-    name = str(pynvml.nvmlDeviceGetName(handle))
-    table_gpu, forced = identify(name, gpu, force=force)
-    attributes = read_attributes(handle)
-    properties = torch.cuda.get_device_properties(0)
+    device = find_device()
+    name = device.name or "a GPU of unknown name"
+    if device.is_slice:
+        table_gpu, forced = identify_slice(device.card_name, gpu, force=force)
+    else:
+        table_gpu, forced = identify(name, gpu, force=force)
+    attributes = read_attributes(device)
     return Environment(
         device="cuda",
         name=name,
         gpu=table_gpu.name if table_gpu else None,
-        sm=properties.major * 10 + properties.minor,
+        sm=device.sm,
         sm_count=attributes.sm_count,
         memory_bytes=attributes.memory_bytes,
         last_level_cache_bytes=attributes.l2_bytes,
         threads=None,
-        driver=str(pynvml.nvmlSystemGetDriverVersion()),
+        driver=nvml.driver_version(),
         cuda=torch.version.cuda,
-        power_limit_w=_optional(lambda: pynvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1e3),
+        power_limit_w=None if device.is_slice else nvml.power_limit_w(device.handle),
         max_sm_hz=attributes.max_sm_hz,
-        ecc=_optional(lambda: bool(pynvml.nvmlDeviceGetEccMode(handle)[0])),
-        mig=_optional(lambda: bool(pynvml.nvmlDeviceGetMigMode(handle)[0])),
+        ecc=nvml.ecc(device.handle),
+        mig=device.is_slice or nvml.mig(device.handle),
         forced=forced,
-        mismatches=find_mismatches(table_gpu, attributes) if table_gpu else (),
+        mismatches=(
+            *([f"this is a MIG slice of {device.card_name}; the table is of whole cards"] if device.is_slice else []),
+            *(find_mismatches(table_gpu, attributes) if table_gpu else ()),
+        ),
         warm_cache=warm_cache,
+        unknown=_unknown(device, attributes),
         **_software(),
     )
 
@@ -169,40 +167,68 @@ def identify(nvml_name: str, asked: str | None, *, force: bool) -> tuple[Gpu | N
     raise BadRun(f"--gpu {asked} was asked for, but this is {here}; {remedy}, or --force to go on and mark the records")
 
 
+def identify_slice(card_name: str, gpu: str | None, *, force: bool) -> tuple[Gpu | None, bool]:
+    """Settle what a slice of a card is judged by: its own measured roofs, since a datasheet is of the whole card.
+    `--gpu` may name that card; `--force` judges by it all the same. Raises BadRun where it names another."""
+    found, _ = identify(card_name, gpu, force=force)
+    return (found, True) if force and gpu is not None else (None, False)
+
+
 @dataclass(frozen=True, slots=True)
 class Attributes:
     """What the driver says of the card; None where it does not tell."""
 
-    sm_count: int
-    memory_bytes: int
-    l2_bytes: int
+    sm_count: int | None
+    memory_bytes: int | None
+    l2_bytes: int | None
     max_sm_hz: float | None
     memory_bus_bits: int | None
     memory_clock_hz: float | None
 
 
-def read_attributes(handle: Any) -> Attributes:
+def read_attributes(device: Device) -> Attributes:
     """Read the attributes that the table can be checked against."""
-    properties = torch.cuda.get_device_properties(0)
+    card = nvml.card_of(device.handle)  # a slice has the clocks of its card
     return Attributes(
-        sm_count=properties.multi_processor_count,
-        memory_bytes=int(pynvml.nvmlDeviceGetMemoryInfo(handle).total),
-        l2_bytes=properties.L2_cache_size,
-        max_sm_hz=_optional(lambda: pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_SM) * 1e6),
-        memory_bus_bits=_optional(lambda: int(pynvml.nvmlDeviceGetMemoryBusWidth(handle))),
-        memory_clock_hz=_optional(lambda: pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_MEM) * 1e6),
+        sm_count=device.number("multi_processor_count"),
+        memory_bytes=device.memory_bytes,
+        l2_bytes=device.number("L2_cache_size"),
+        max_sm_hz=nvml.max_sm_hz(card),
+        memory_bus_bits=nvml.memory_bus_bits(device.handle),
+        memory_clock_hz=nvml.max_memory_hz(device.handle),
     )
+
+
+def _unknown(device: Device, attributes: Attributes) -> tuple[str, ...]:
+    """What would be recorded or checked of a card, and is not told."""
+    state = read_state(device.handle)
+    told = {
+        "driver version": nvml.driver_version(),
+        "SM clock": state.sm_hz,
+        "power": state.power_w,
+        "temperature": state.temperature_c,
+        "throttle reasons": state.throttle,
+        "memory": attributes.memory_bytes,
+        "number of SMs": attributes.sm_count,
+        "size of L2": attributes.l2_bytes,
+        "highest SM clock": attributes.max_sm_hz,
+        "power limit": nvml.power_limit_w(device.handle),
+        "memory bus": attributes.memory_bus_bits,
+        "memory clock": attributes.memory_clock_hz,
+        "other processes": nvml.compute_pids(device.handle),
+    }
+    return tuple(what for what, answer in told.items() if answer is None)
 
 
 def find_mismatches(gpu: Gpu, attributes: Attributes) -> tuple[str, ...]:
     """Say where the driver contradicts the table: another SKU, a MIG slice, or a wrong table."""
     problems = []
-    if attributes.sm_count != gpu.sm_count:
+    if attributes.sm_count is not None and attributes.sm_count != gpu.sm_count:
         problems.append(f"{attributes.sm_count} SMs, the table has {gpu.sm_count} (a MIG slice, or another SKU)")
-    if abs(attributes.memory_bytes / gpu.memory_bytes - 1) > 0.03:
+    if attributes.memory_bytes and abs(attributes.memory_bytes / gpu.memory_bytes - 1) > 0.03:
         here, listed = binary_bytes(attributes.memory_bytes), binary_bytes(gpu.memory_bytes)
         problems.append(f"{here} of memory, the table has {listed}")
-    if gpu.l2_bytes and abs(attributes.l2_bytes / gpu.l2_bytes - 1) > 0.25:
+    if gpu.l2_bytes and attributes.l2_bytes and abs(attributes.l2_bytes / gpu.l2_bytes - 1) > 0.25:
         problems.append(f"{binary_bytes(attributes.l2_bytes)} of L2, the table has {binary_bytes(gpu.l2_bytes)}")
     if attributes.max_sm_hz and attributes.max_sm_hz > 1.02 * gpu.max_hz:
         problems.append(f"SM clock up to {si(attributes.max_sm_hz, 'Hz')}, the table has {si(gpu.max_hz, 'Hz')}")
@@ -234,42 +260,34 @@ class NvmlMonitor:
 
 
 def read_state(handle: Any) -> GpuState:
-    """Read the state of a card; about 0.1 ms."""
-    reasons = pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle)
+    """Read the state of a card; about 0.1 ms. A slice has the clock and the temperature of its card, but its power is
+    not told: the card's is drawn by other people's slices too."""
+    card = nvml.card_of(handle)
+    sliced = nvml.is_slice(handle) or nvml.mig(handle)
     return GpuState(
-        sm_hz=pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM) * 1e6,
-        power_w=_optional(lambda: pynvml.nvmlDeviceGetPowerUsage(handle) / 1e3),
-        temperature_c=float(pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU)),
-        throttle=tuple(name for name, bit in _THROTTLE_REASONS if reasons & bit),
+        sm_hz=nvml.sm_hz(card),
+        power_w=None if sliced else nvml.power_w(handle),
+        temperature_c=nvml.temperature_c(card),
+        throttle=nvml.throttle(card),
     )
-
-
-def nvml_handle() -> Any:
-    """The NVML handle of torch's device 0, found by UUID: NVML does not know CUDA_VISIBLE_DEVICES."""
-    pynvml.nvmlInit()
-    uuid = str(torch.cuda.get_device_properties(0).uuid)
-    return pynvml.nvmlDeviceGetHandleByUUID(uuid if uuid.startswith(("GPU-", "MIG-")) else f"GPU-{uuid}")
 
 
 def other_processes() -> tuple[int, ...]:
     """Process ids of compute work on this GPU; empty where the driver does not tell."""
-    running = _optional(lambda: pynvml.nvmlDeviceGetComputeRunningProcesses(nvml_handle()))
-    return tuple(int(process.pid) for process in running or ())
+    return nvml.compute_pids(nvml_handle()) or ()
 
 
-def _optional(read: Callable[[], Any], otherwise: Any = None) -> Any:
-    """What NVML says, or `otherwise` where this card or driver does not support the question."""
-    try:
-        return read()
-    except pynvml.NVMLError:
-        return otherwise
+def limit_threads() -> None:
+    """Let torch run no more threads than this process has CPUs: it does not know of a container's quota, under which
+    all threads stand still when the first has used it up."""
+    allowed = max(1, math.ceil(host.cpus()))
+    if torch.get_num_threads() > allowed:
+        torch.set_num_threads(allowed)
 
 
 def _nvml_device_count() -> int | None:
-    """GPUs that the driver sees; None where there is no driver."""
-    if _optional(pynvml.nvmlInit, otherwise="failed") == "failed":
-        return None
-    return int(pynvml.nvmlDeviceGetCount())
+    """GPUs that the driver sees; None where there is no driver, or it does not tell."""
+    return None if nvml.start() else nvml.device_count()
 
 
 def _software() -> dict[str, Any]:
@@ -280,24 +298,38 @@ def _software() -> dict[str, Any]:
     except ImportError:
         triton_version = None
     commit = _git("rev-parse", "--short=12", "HEAD")
+    changes = _git("status", "--porcelain")
     return {
         "torch": torch.__version__,
         "triton": triton_version,
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
-        "commit": commit,
-        "dirty": bool(_git("status", "--porcelain")) if commit else None,
+        "commit": commit or None,
+        "dirty": None if changes is None or not commit else bool(changes),
         "utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "packages": optional_versions(),
+        "cpus": host.cpus(),
     }
 
 
 def _git(*arguments: str) -> str | None:
-    """Output of a git command in the checkout; None outside one."""
+    """Output of a git command in the checkout; None where git is missing, refuses (a folder of another owner, as in a
+    container) or is slow, and outside a checkout, even where that lies within another one."""
     root = Path(__file__).resolve().parent.parent
     try:
-        result = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
+        result = subprocess.run(
+            ["git", *arguments],
+            cwd=root,
+            env={**os.environ, "GIT_CEILING_DIRECTORIES": str(root.parent)},
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=GIT_LIMIT_S,
+        )
+    except OSError:
+        return None
+    except subprocess.TimeoutExpired:
         return None
     return result.stdout.strip() if result.returncode == 0 else None
 

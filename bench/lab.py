@@ -5,9 +5,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import psutil
 import torch
 
+from bench import host
 from bench.cases import (
     CASES,
     Inputs,
@@ -19,7 +19,7 @@ from bench.cases import (
     result_format,
 )
 from bench.check import check_all
-from bench.env import ABNORMAL_THROTTLE, NvmlMonitor, environment
+from bench.env import ABNORMAL_THROTTLE, NvmlMonitor, environment, limit_threads
 from bench.measure import POWER_LAG_S, Budget, Monitor, measure
 from bench.peak_memory import measure_peak_bytes
 from bench.record import Check, Environment, Measurement, Status
@@ -183,13 +183,15 @@ class Lab:
 
     def _free_bytes(self) -> int:
         if self._device.type == "cpu":
-            return psutil.virtual_memory().available
+            return host.available_bytes()
         torch.cuda.empty_cache()
         return torch.cuda.mem_get_info()[0]
 
 
 def make_lab(settings: Settings) -> Lab:
     """Set up the lab of this machine. Raises BadRun where the card is not the one that was named."""
+    if settings.device == "cpu":
+        limit_threads()
     described = environment(settings.device, gpu=settings.gpu, force=settings.force, warm_cache=settings.warm_cache)
     if settings.device == "cpu":
         return Lab(described, WallTimer(), settings.budget, monitor=None)

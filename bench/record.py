@@ -109,7 +109,7 @@ class Environment:
     gpu: str | None  # the SKU in predict.gpus, None for a CPU or a card that the table lacks
     sm: int | None
     sm_count: int | None
-    memory_bytes: int
+    memory_bytes: int | None
     last_level_cache_bytes: int | None  # L2 of a GPU, L3 of a CPU
     threads: int | None  # CPU threads that torch uses; None on a GPU
     driver: str | None
@@ -129,6 +129,8 @@ class Environment:
     mismatches: tuple[str, ...]  # where the driver contradicts the table
     utc: str  # start of the run, ISO 8601
     packages: Mapping[str, str] = field(default_factory=dict)  # versions of the optional peers that are installed
+    cpus: float | None = None  # that the process may use; a container's quota may be half of one
+    unknown: tuple[str, ...] = ()  # of a GPU: what neither driver nor torch tells
 
 
 @dataclass(frozen=True, slots=True)

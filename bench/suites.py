@@ -18,7 +18,7 @@ class Target:
     """What a suite is fitted to."""
 
     device: str  # "cuda" or "cpu"
-    memory_bytes: int
+    memory_bytes: int | None  # None where nobody tells: a case too large is an outcome of its own
     last_level_cache_bytes: int | None
     dtype: DType  # of matmul and attention: bf16 on a GPU; on a CPU whichever of fp32 and bf16 is faster
     roofs: Roofs | None = None  # measured; on a CPU they bound how long one launch may take
@@ -426,8 +426,15 @@ def tuning_workloads(op: str, dtype: DType | None) -> tuple[Workload, ...]:
     return tuple({workload.id: workload for workload in workloads}.values())
 
 
+def _fitted(size_bytes: int, target: Target, *, share: int) -> int:
+    """Bytes of an array of which several fit with their copies in fp64: at most 1/share of the memory."""
+    if target.memory_bytes is None:
+        return size_bytes
+    return min(size_bytes, max(1, target.memory_bytes // share // MIB) * MIB)
+
+
 def _gpu_probes(target: Target) -> list[Workload]:
-    size_bytes = min(2048 * MIB, target.memory_bytes // 16)
+    size_bytes = _fitted(2048 * MIB, target, share=16)
     return [
         make_workload("launch", {}, FP32),
         *_streams(size_bytes),
@@ -440,7 +447,7 @@ def _gpu_probes(target: Target) -> list[Workload]:
 
 def _cpu_probes(target: Target) -> list[Workload]:
     cache_bytes = target.last_level_cache_bytes or 64 * MIB
-    size_bytes = min(max(64 * MIB, 4 * cache_bytes), target.memory_bytes // 16)
+    size_bytes = _fitted(max(64 * MIB, 4 * cache_bytes), target, share=48)  # programs hold memory there too
     return [
         make_workload("launch", {}, FP32),
         *_streams(size_bytes),

@@ -129,6 +129,8 @@ def machine_lines(environment: Environment) -> tuple[str, ...]:
         hardware.append(f"{environment.sm_count} SMs")
     if environment.threads:
         hardware.append(f"{environment.threads} threads")
+    if environment.cpus is not None and environment.cpus < 1:
+        hardware.append(f"{environment.cpus:g} of a CPU")
     if environment.max_sm_hz:
         hardware.append(f"SM clock up to {si(environment.max_sm_hz, 'Hz', 4)}")
     if environment.power_limit_w:
@@ -160,7 +162,10 @@ def loud_lines(loaded: Loaded) -> tuple[str, ...]:
     if environment.warm_cache:
         lines.append("warm cache: operands may sit in the last-level cache, so a time may beat the DRAM roof")
     if environment.mig:
-        lines.append("MIG is on: this is a slice of the card, judged by the roofs of the whole card")
+        judge = "the roofs of the whole card" if environment.gpu else "the roofs that it measured itself"
+        lines.append(f"MIG is on: this is a slice of a card, judged by {judge}")
+    if environment.unknown:
+        lines.append(f"the driver does not tell: {', '.join(environment.unknown)}")
     if len(loaded.harnesses) > 1:
         lines.append(f"the records were taken by harness {loaded.harnesses_text}, whose times are not comparable")
     if len(loaded.environments) > 1:

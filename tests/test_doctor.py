@@ -1,11 +1,14 @@
 import dataclasses
+import os
 
+import pynvml
 import pytest
 
-from bench import doctor
+from bench import doctor, host
 from bench.doctor import Level, examine
 from bench.env import CudaStatus, GpuState
 from tests.factories import make_environment
+from tests.fake_driver import declines, stand_in
 from tests.fakes import cpu_environment
 
 STATE = GpuState(sm_hz=1.98e9, power_w=100.0, temperature_c=40.0, throttle=())
@@ -19,11 +22,19 @@ def card(monkeypatch):
         monkeypatch.setattr(doctor, "cuda_status", lambda: CudaStatus(True, None, True))
         monkeypatch.setattr(doctor, "environment", lambda *_, **__: make_environment(**changes))
         monkeypatch.setattr(doctor, "nvml_handle", lambda: None)
+        monkeypatch.setattr(doctor.nvml, "start", lambda: None)
+        monkeypatch.setattr(host, "is_running", lambda _: True)
         monkeypatch.setattr(doctor, "read_state", lambda _: state)
         monkeypatch.setattr(doctor, "other_processes", lambda: others)
         monkeypatch.setattr(doctor, "_flush_works", lambda _: doctor.Finding(Level.OK, "L2 flush", "works"))
 
     return make
+
+
+@pytest.fixture
+def no_flush(monkeypatch):
+    """The rest of the doctor, on a machine that cannot time anything."""
+    monkeypatch.setattr(doctor, "_flush_works", lambda _: doctor.Finding(Level.OK, "L2 flush", "not run"))
 
 
 def bad(findings):
@@ -42,7 +53,9 @@ def test_a_healthy_card_has_only_good_findings(card):
     ("changes", "subject", "level", "text"),
     [
         ({"mismatches": ("16 SMs, the table has 132",)}, "table", Level.PROBLEM, "the driver says 16 SMs"),
-        ({"mig": True}, "MIG", Level.PROBLEM, "slice"),
+        ({"mig": True, "gpu": None}, "MIG", Level.PROBLEM, "slice"),
+        ({"unknown": ("SM clock", "power")}, "NVML", Level.WARNING, "the driver does not tell: SM clock, power"),
+        ({"cpus": 0.5}, "CPU quota", Level.WARNING, "0.5 CPUs"),
         ({"gpu": None}, "table", Level.WARNING, "not in the table"),
         ({"triton": None}, "triton", Level.WARNING, "not installed"),
         ({"power_limit_w": 350.0}, "power limit", Level.WARNING, "350 W, this SKU's is 700 W"),
@@ -57,6 +70,93 @@ def test_each_trouble_is_found_with_a_remedy(card, changes, subject, level, text
     assert found[subject].level is level
     assert text in found[subject].text
     assert found[subject].remedy
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        (dataclasses.replace(STATE, power_w=None), "SM clock 1.98 GHz of 1.98 GHz, 40 C"),
+        (dataclasses.replace(STATE, sm_hz=None), "40 C, 100 W of 700 W"),
+        (
+            dataclasses.replace(STATE, temperature_c=None, throttle=None),
+            "SM clock 1.98 GHz of 1.98 GHz, 100 W of 700 W",
+        ),
+        (GpuState(None, None, None, None), None),
+    ],
+)
+def test_what_is_told_of_the_state_is_shown(card, state, expected):
+    card(state=state)
+    assert next((finding.text for finding in examine(None) if finding.subject == "now"), None) == expected
+
+
+def test_why_nvml_is_silent_is_told_with_a_remedy(monkeypatch, no_flush):
+    stand_in(monkeypatch, {"nvmlInit": declines(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)})
+    for name in ("nvmlDeviceGetHandleByUUID", "nvmlDeviceGetHandleByIndex", "nvmlSystemGetDriverVersion"):
+        monkeypatch.setattr(pynvml, name, declines(pynvml.NVML_ERROR_UNINITIALIZED))
+    found = bad(examine(None))
+    assert found.keys() == {"NVML"}
+    assert "cannot be asked (NVML Shared Library Not Found); the driver does not tell: driver" in found["NVML"].text
+    assert "capability `utility`" in found["NVML"].remedy
+
+
+@pytest.mark.parametrize(
+    ("others", "level", "text"),
+    [
+        ((3141592,), Level.OK, "it cannot be seen from here: this may be this process, as the host numbers it"),
+        ((1,), Level.WARNING, "process 1 uses this GPU"),
+        ((1, 3141592), Level.WARNING, "process 1, 3141592 uses this GPU; 3141592 cannot be seen from here"),
+        ((3141592, 3141593), Level.WARNING, "3141592, 3141593 cannot be seen"),
+        ((os.getpid(), os.getppid()), None, ""),
+    ],
+)
+def test_a_process_that_may_be_this_one_is_not_to_be_stopped(card, monkeypatch, others, level, text):
+    card(others=others)
+    monkeypatch.setattr(host, "is_running", lambda pid: pid == 1)
+    found = [finding for finding in examine(None) if finding.subject == "other work"]
+    assert [finding.level for finding in found] == ([] if level is None else [level])
+    assert all(text in finding.text for finding in found)
+
+
+def test_a_slice_is_a_problem_and_no_unknown_card(monkeypatch, no_flush):
+    stand_in(monkeypatch, {"nvmlDeviceGetMigMode": lambda _: [1, 1]}, {"name": "NVIDIA H200 MIG 1g.18gb"})
+    findings = examine("h200")
+    assert {finding.subject for finding in findings if finding.level is Level.PROBLEM} == {"MIG", "table"}
+    assert not any("not in the table" in finding.text for finding in findings)
+    assert "measured roofs only" in bad(findings)["MIG"].remedy
+
+
+def test_memory_that_the_cpu_shares_is_told(monkeypatch, no_flush):
+    stand_in(monkeypatch, properties={"is_integrated": 1})
+    assert any("shared with the CPU" in finding.text for finding in examine(None))
+    stand_in(monkeypatch)
+    assert not any("shared with the CPU" in finding.text for finding in examine(None))
+
+
+def test_of_several_gpus_the_first_is_examined(monkeypatch, no_flush):
+    stand_in(monkeypatch)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    assert "the first of 4 that torch sees" in next(each.text for each in examine(None) if each.subject == "card")
+
+
+def test_a_gpu_that_cannot_be_described_is_a_finding(monkeypatch):
+    monkeypatch.setattr(doctor, "cuda_status", lambda: CudaStatus(True, None, True))
+    monkeypatch.setattr("torch.cuda.get_device_properties", declines())
+    (finding,) = examine(None)
+    assert (finding.level, finding.subject) == (Level.PROBLEM, "gpu")
+    assert finding.text.startswith("torch cannot use the GPU")
+    assert finding.remedy
+
+
+def test_a_containers_limits_are_told(monkeypatch):
+    monkeypatch.setattr(host, "installed_bytes", lambda: 24 * 2**30)
+    monkeypatch.setattr(host, "memory_bytes", lambda: 3 * 2**29)
+    monkeypatch.setattr(host, "cpus", lambda: 0.5)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 1)
+    findings = examine("cpu")
+    texts = {finding.subject: finding.text for finding in findings}
+    assert "1 thread, 1.5 GiB" in texts["cpu"]
+    assert texts["memory limit"] == "limited to 1.5 GiB of the machine's 24 GiB; sizes are fitted to that"
+    assert bad(findings)["CPU quota"].text.startswith("0.5 CPUs")
 
 
 def test_a_missing_compiler_is_found(card, monkeypatch):

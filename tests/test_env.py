@@ -1,16 +1,31 @@
 """What the machine is said to be. NVML and torch are stood in for; the real ones are asked in test_gpu.py."""
 
 import dataclasses
+import json
+import subprocess
 import types
 import warnings
 
+import pynvml
 import pytest
 import torch
 
-from bench import env
-from bench.env import Attributes, CudaStatus, choose_device, cuda_status, environment, find_mismatches, identify
+from bench import doctor, env, host, nvml
+from bench.env import (
+    Attributes,
+    CudaStatus,
+    GpuState,
+    choose_device,
+    cuda_status,
+    environment,
+    find_mismatches,
+    identify,
+    identify_slice,
+)
+from bench.record import decode, encode
 from predict.errors import BadRun, UnknownGpu
 from predict.gpus import GPUS
+from tests.fake_driver import ANSWERS, UUID, declines, known_uuid, raises, stand_in
 
 H200 = GPUS["h200-sxm"]
 DRIVER = Attributes(
@@ -135,7 +150,7 @@ def test_each_contradiction_of_the_driver_is_named(change, expected):
 
 
 def test_what_the_driver_does_not_tell_is_not_a_mismatch():
-    silent = dataclasses.replace(DRIVER, max_sm_hz=None, memory_bus_bits=None, memory_clock_hz=None)
+    silent = Attributes(None, None, None, None, None, None)
     assert find_mismatches(H200, silent) == ()
 
 
@@ -157,62 +172,374 @@ def test_cache_sizes_are_read_off_the_kernel(monkeypatch, tmp_path):
     assert env._cpu_last_level_cache_bytes() is None
 
 
-def test_git_outside_a_checkout_gives_none(monkeypatch):
-    monkeypatch.setattr(env, "subprocess", types.SimpleNamespace(run=_raise_missing))
-    assert env._git("rev-parse", "HEAD") is None
-
-
 def _raise_missing(*_, **__):
     raise FileNotFoundError("git")
+
+
+def _raise_slow(*_, **__):
+    raise subprocess.TimeoutExpired("git", env.GIT_LIMIT_S)
+
+
+def _refuse(*_, **__):
+    return types.SimpleNamespace(returncode=128, stdout="", stderr="fatal: detected dubious ownership in repository")
+
+
+def _refuse_status(arguments, **_):
+    if "status" in arguments:
+        return _refuse()
+    return types.SimpleNamespace(returncode=0, stdout="0123abc\n", stderr="")
+
+
+@pytest.mark.parametrize(
+    ("run", "commit"), [(_raise_missing, None), (_raise_slow, None), (_refuse, None), (_refuse_status, "0123abc")]
+)
+def test_a_git_that_fails_does_not_call_the_checkout_clean(monkeypatch, run, commit):
+    monkeypatch.setattr(env.subprocess, "run", run)
+    here = environment("cpu", gpu=None, force=False, warm_cache=False)
+    assert (here.commit, here.dirty) == (commit, None)
+
+
+@pytest.mark.parametrize(("status", "dirty"), [("", False), (" M bench/env.py\n", True)])
+def test_a_checkout_with_changes_is_dirty(monkeypatch, status, dirty):
+    def run(arguments, **_):
+        return types.SimpleNamespace(returncode=0, stdout=status if "status" in arguments else "0123abc\n")
+
+    monkeypatch.setattr(env.subprocess, "run", run)
+    assert environment("cpu", gpu=None, force=False, warm_cache=False).dirty is dirty
+
+
+def test_a_copy_within_another_checkout_is_not_that_checkout(monkeypatch, tmp_path):
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    copy = tmp_path / "copy" / "bench" / "env.py"
+    copy.parent.mkdir(parents=True)
+    copy.touch()
+    monkeypatch.setattr(env, "__file__", str(copy))
+    assert env._git("status", "--porcelain") is None
+    monkeypatch.setattr(env, "__file__", str(tmp_path / "bench" / "env.py"))
+    assert env._git("status", "--porcelain") == "?? copy/"
+
+
+def test_a_limit_of_the_container_is_the_memory_of_the_machine(monkeypatch):
+    monkeypatch.setattr(host, "memory_bytes", lambda: 1_500_000_000)
+    monkeypatch.setattr(host, "cpus", lambda: 0.5)
+    here = environment("cpu", gpu=None, force=False, warm_cache=False)
+    assert (here.memory_bytes, here.cpus) == (1_500_000_000, 0.5)
+
+
+@pytest.mark.parametrize(("cpus", "threads", "expected"), [(0.5, 2, 1), (1.5, 4, 2), (2.0, 2, None), (8.0, 2, None)])
+def test_no_more_threads_run_than_there_are_cpus(monkeypatch, cpus, threads, expected):
+    set_to = []
+    monkeypatch.setattr(host, "cpus", lambda: cpus)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(torch, "set_num_threads", set_to.append)
+    env.limit_threads()
+    assert set_to == ([] if expected is None else [expected])
 
 
 @pytest.fixture
 def h200_box(monkeypatch):
     """The real pynvml and torch, answering as an H200 does; names that they lack would fail here."""
-    properties = types.SimpleNamespace(
-        major=9, minor=0, multi_processor_count=132, L2_cache_size=60 * 2**20, uuid="12345678-0000"
-    )
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
-    not_supported = env.pynvml.NVMLError(env.pynvml.NVML_ERROR_NOT_SUPPORTED)
+    stand_in(monkeypatch)
 
-    def raises(*_):
-        raise not_supported
 
-    answers = {
-        "nvmlInit": lambda: None,
-        "nvmlDeviceGetHandleByUUID": lambda uuid: uuid,
-        "nvmlDeviceGetName": lambda _: "NVIDIA H200",
-        "nvmlDeviceGetMemoryInfo": lambda _: types.SimpleNamespace(total=143771 * 2**20),
-        "nvmlSystemGetDriverVersion": lambda: "580.159.04",
-        "nvmlDeviceGetEnforcedPowerLimit": lambda _: 700_000,
-        "nvmlDeviceGetMaxClockInfo": lambda _, clock: 3201 if clock == env.pynvml.NVML_CLOCK_MEM else 1980,
-        "nvmlDeviceGetEccMode": lambda _: [1, 1],
-        "nvmlDeviceGetMigMode": raises,
-        "nvmlDeviceGetMemoryBusWidth": lambda _: 6016,
-        "nvmlDeviceGetCurrentClocksThrottleReasons": lambda _: env.pynvml.nvmlClocksThrottleReasonSwPowerCap,
-        "nvmlDeviceGetClockInfo": lambda *_: 1755,
-        "nvmlDeviceGetPowerUsage": lambda _: 650_000,
-        "nvmlDeviceGetTemperature": lambda *_: 61,
-        "nvmlDeviceGetComputeRunningProcesses": lambda _: [types.SimpleNamespace(pid=7)],
-    }
-    for name, answer in answers.items():
-        monkeypatch.setattr(env.pynvml, name, answer)
+def described(gpu=None, *, force=False):
+    return environment("cuda", gpu=gpu, force=force, warm_cache=False)
 
 
 def test_a_gpu_is_described_in_si_units_as_the_driver_tells(h200_box):
-    here = environment("cuda", gpu="h200", force=False, warm_cache=False)
+    here = described("h200")
     assert (here.name, here.gpu, here.sm, here.sm_count) == ("NVIDIA H200", "h200-sxm", 90, 132)
     assert (here.memory_bytes, here.last_level_cache_bytes) == (143771 * 2**20, 60 * 2**20)
     assert (here.power_limit_w, here.max_sm_hz, here.driver) == (700.0, 1.98e9, "580.159.04")
     assert (here.ecc, here.mig) == (True, None)  # this card cannot be asked about MIG
-    assert (here.mismatches, here.forced, here.threads) == ((), False, None)
+    assert (here.mismatches, here.forced, here.threads, here.unknown) == ((), False, None, ())
 
 
 def test_a_gpu_is_read_while_it_runs(h200_box):
     state = env.NvmlMonitor().read()
-    assert state == env.GpuState(sm_hz=1.755e9, power_w=650.0, temperature_c=61.0, throttle=("sw_power_cap",))
+    assert state == GpuState(sm_hz=1.755e9, power_w=640.0, temperature_c=61.0, throttle=("sw_power_cap",))
     assert env.other_processes() == (7,)
 
 
-def test_the_card_of_torch_is_found_by_uuid(h200_box):
-    assert env.nvml_handle() == "GPU-12345678-0000"
+def test_what_is_unknown_is_in_the_record(monkeypatch):
+    stand_in(monkeypatch, {"nvmlDeviceGetTemperature": declines()})
+    here = described()
+    assert here.unknown == ("temperature",)
+    assert decode(env.Environment, json.loads(json.dumps(encode(here)))) == here
+
+
+# Every question that may be asked, one at a time and all together, and every way in which it may fail.
+
+FAILURES = [
+    pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED),
+    pynvml.NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST),
+    pynvml.NVMLError(pynvml.NVML_ERROR_UNINITIALIZED),
+    pynvml.NVMLError(pynvml.NVML_ERROR_UNKNOWN),
+    OSError("libnvidia-ml.so.1: cannot open shared object file"),
+    AttributeError("module 'pynvml' has no attribute"),
+    UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
+]
+
+
+def everything_still_works(monkeypatch):
+    monkeypatch.setattr(doctor, "_flush_works", lambda _: doctor.Finding(doctor.Level.OK, "L2 flush", "not run"))
+    monkeypatch.setattr(env, "_git", lambda *_: None)
+    assert cuda_status() == CudaStatus(True, None, True)
+    here = described("h200")
+    assert (here.name, here.gpu, here.sm_count) == ("NVIDIA H200", "h200-sxm", 132)
+    assert isinstance(env.read_state(env.nvml_handle()), GpuState)
+    assert isinstance(env.NvmlMonitor().read(), GpuState)
+    assert isinstance(env.other_processes(), tuple)
+    findings = doctor.examine("h200")
+    assert {finding.subject for finding in findings} >= {"card", "table", "versions"}
+    assert all(finding.remedy for finding in findings if finding.level is not doctor.Level.OK)
+    assert [finding for finding in findings if finding.level is doctor.Level.PROBLEM] == []
+    told = [finding.text for finding in findings if "does not tell" in finding.text]
+    assert len(told) == bool(here.unknown)
+
+
+@pytest.mark.parametrize("error", [FAILURES[0], *FAILURES[-3:]], ids=repr)
+@pytest.mark.parametrize("function", ANSWERS)
+def test_no_single_question_stops_a_run(monkeypatch, function, error):
+    stand_in(monkeypatch, {function: raises(error)})
+    everything_still_works(monkeypatch)
+
+
+@pytest.mark.parametrize("answer", [None, b"bytes", [], 0, 2**32 - 1, "text", float("nan")], ids=repr)
+@pytest.mark.parametrize("function", [name for name in ANSWERS if name != "nvmlDeviceGetName"])
+def test_no_single_answer_stops_a_run(monkeypatch, function, answer):
+    stand_in(monkeypatch, {function: lambda *_: answer})
+    everything_still_works(monkeypatch)
+
+
+@pytest.mark.parametrize("error", FAILURES, ids=repr)
+def test_a_driver_that_tells_nothing_stops_no_run(monkeypatch, error):
+    stand_in(monkeypatch, dict.fromkeys(ANSWERS, raises(error)))
+    everything_still_works(monkeypatch)
+    here = described()
+    assert here.memory_bytes == 143_000 * 2**20  # as torch counts it
+    assert (here.driver, here.power_limit_w, here.max_sm_hz, here.ecc, here.mig) == (None,) * 5
+    assert env.read_state(env.nvml_handle()) == GpuState(None, None, None, None)
+    assert here.unknown == (
+        "driver version", "SM clock", "power", "temperature", "throttle reasons", "highest SM clock", "power limit",
+        "memory bus", "memory clock", "other processes",
+    )  # fmt: skip
+
+
+def test_a_missing_binding_stops_no_run(monkeypatch):
+    stand_in(monkeypatch)
+    monkeypatch.setattr(nvml, "pynvml", None)
+    everything_still_works(monkeypatch)
+
+
+def test_a_card_that_is_lost_while_it_is_read_is_unknown_from_then_on(monkeypatch):
+    stand_in(monkeypatch)
+    monitor = env.NvmlMonitor()
+    stand_in(monkeypatch, dict.fromkeys(ANSWERS, declines(pynvml.NVML_ERROR_GPU_IS_LOST)))
+    assert monitor.read() == GpuState(None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("missing", "field"),
+    [
+        ("uuid", None),
+        ("L2_cache_size", "last_level_cache_bytes"),
+        ("multi_processor_count", "sm_count"),
+        ("major", "sm"),
+        ("minor", "sm"),
+        ("name", None),
+        ("total_memory", None),
+        ("is_integrated", None),
+    ],
+)
+def test_properties_that_torch_lacks_are_unknown(monkeypatch, missing, field):
+    stand_in(monkeypatch, properties={missing: None})
+    here = described("h200")
+    assert (here.name, here.gpu) == ("NVIDIA H200", "h200-sxm")
+    assert field is None or getattr(here, field) is None
+
+
+def test_a_cache_of_nothing_is_unknown(monkeypatch):
+    stand_in(monkeypatch, properties={"L2_cache_size": 0})
+    assert described().last_level_cache_bytes is None
+    assert described().unknown == ("size of L2",)
+
+
+def test_unified_memory_is_counted_by_torch(monkeypatch):
+    stand_in(
+        monkeypatch,
+        {
+            "nvmlDeviceGetMemoryInfo": declines(),
+            "nvmlDeviceGetMemoryBusWidth": declines(),
+            "nvmlDeviceGetEnforcedPowerLimit": declines(),
+            "nvmlDeviceGetName": lambda _: "NVIDIA GB10",
+        },
+        properties={"name": "NVIDIA GB10", "total_memory": 119 * 2**30, "is_integrated": 1},
+    )
+    here = described()
+    assert (here.name, here.gpu, here.memory_bytes, here.power_limit_w) == ("NVIDIA GB10", None, 119 * 2**30, None)
+    assert here.unknown == ("power limit", "memory bus")
+
+
+def test_a_memory_that_nobody_counts_is_unknown(monkeypatch):
+    stand_in(monkeypatch, {"nvmlDeviceGetMemoryInfo": declines()}, properties={"total_memory": None})
+    assert (described().memory_bytes, described().mismatches) == (None, ())
+    assert described().unknown == ("memory",)
+
+
+def test_an_old_binding_answers_in_bytes(monkeypatch):
+    stand_in(
+        monkeypatch,
+        {"nvmlDeviceGetName": lambda _: b"NVIDIA H200", "nvmlSystemGetDriverVersion": lambda: b"470.57.02"},
+    )
+    assert (described().name, described().gpu, described().driver) == ("NVIDIA H200", "h200-sxm", "470.57.02")
+
+
+# Which of NVML's devices is torch's
+
+
+def handle(monkeypatch, answers, **properties):
+    stand_in(monkeypatch, answers, properties)
+    return env.nvml_handle()
+
+
+def test_the_card_of_torch_is_found_by_uuid(monkeypatch):
+    assert handle(monkeypatch, {}) == f"GPU-{UUID}"
+    assert handle(monkeypatch, {}, uuid=f"GPU-{UUID}") == f"GPU-{UUID}"
+
+
+def test_the_card_of_torch_is_found_by_its_place(monkeypatch):
+    place = {"pci_domain_id": 1, "pci_bus_id": 0x3B, "pci_device_id": 0}
+    by_place = {"nvmlDeviceGetHandleByUUID": declines(), "nvmlDeviceGetHandleByPciBusId": lambda bus_id: bus_id}
+    assert handle(monkeypatch, by_place, **place) == "00000001:3b:00.0"
+    assert handle(monkeypatch, by_place, uuid=None, **place) == "00000001:3b:00.0"
+
+
+def test_a_machine_of_one_gpu_needs_no_name(monkeypatch):
+    unnamed = {"nvmlDeviceGetHandleByUUID": declines()}
+    assert handle(monkeypatch, unnamed) == "GPU number 0"
+    assert handle(monkeypatch, {**unnamed, "nvmlDeviceGetName": declines()}) == "GPU number 0"
+    # Of two, or of one by another name, it is not sure which is torch's.
+    assert handle(monkeypatch, {**unnamed, "nvmlDeviceGetCount": lambda: 2}) is None
+    assert handle(monkeypatch, {**unnamed, "nvmlDeviceGetName": lambda _: "NVIDIA A10"}) is None
+
+
+def test_the_first_visible_device_is_the_one_of_torch(monkeypatch):
+    stand_in(monkeypatch, {"nvmlDeviceGetHandleByUUID": known_uuid("GPU-77", "MIG-88")}, {"uuid": None})
+    for visible in ("GPU-77", "MIG-88"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", f"{visible},GPU-99")
+        assert env.nvml_handle() == visible
+
+
+# Slices
+
+CARD = "NVIDIA H100 80GB HBM3"
+SLICE = f"{CARD} MIG 1g.10gb"
+# What a driver says of a slice's handle; of its card it says everything.
+OF_SLICE = {
+    "nvmlDeviceGetHandleByUUID": known_uuid(f"MIG-{UUID}"),
+    "nvmlDeviceIsMigDeviceHandle": lambda handle: pynvml.c_uint(handle == f"MIG-{UUID}"),
+    "nvmlDeviceGetDeviceHandleFromMigDeviceHandle": lambda _: "card",
+    "nvmlDeviceGetName": lambda handle: CARD if handle == "card" else SLICE,
+    "nvmlDeviceGetMemoryInfo": lambda handle: types.SimpleNamespace(total=2**30 * (80 if handle == "card" else 10)),
+    **{
+        name: lambda handle, *arguments, name=name: ANSWERS[name](handle, *arguments) if handle == "card" else refused()
+        for name in (
+            "nvmlDeviceGetClockInfo", "nvmlDeviceGetMaxClockInfo", "nvmlDeviceGetTemperature",
+            "nvmlDeviceGetPowerUsage", "nvmlDeviceGetFieldValues", "nvmlDeviceGetEnforcedPowerLimit",
+            "nvmlDeviceGetCurrentClocksThrottleReasons", "nvmlDeviceGetCurrentClocksEventReasons",
+        )
+    },
+}  # fmt: skip
+OF_SLICE_TO_TORCH = {"name": SLICE, "multi_processor_count": 16, "total_memory": 10 * 2**30, "L2_cache_size": 2**22}
+
+
+def refused():
+    raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {},
+        {"nvmlDeviceIsMigDeviceHandle": declines()},  # the prefix says it
+        {"nvmlDeviceGetHandleByUUID": known_uuid(f"GPU-{UUID}"), "nvmlDeviceGetMigMode": lambda _: [1, 1]},
+        {"nvmlDeviceGetHandleByUUID": declines(), "nvmlDeviceGetCount": declines()},  # torch's name says it
+        {"nvmlInit": declines(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND), **dict.fromkeys(ANSWERS, declines())},
+    ],
+)
+@pytest.mark.parametrize("gpu", [None, "h100"])
+def test_a_slice_is_named_and_flagged_and_not_judged_by_the_whole_card(monkeypatch, answers, gpu):
+    stand_in(monkeypatch, {**OF_SLICE, **answers}, OF_SLICE_TO_TORCH)
+    here = described(gpu)
+    assert (here.name, here.mig, here.gpu, here.forced) == (SLICE, True, None, False)
+    assert (here.memory_bytes, here.sm_count, here.power_limit_w) == (10 * 2**30, 16, None)
+    assert here.mismatches == (f"this is a MIG slice of {CARD}; the table is of whole cards",)
+
+
+def test_a_slice_whose_name_is_its_cards_is_found_by_its_prefix(monkeypatch):
+    stand_in(monkeypatch, {"nvmlDeviceGetHandleByUUID": known_uuid(f"MIG-{UUID}")})
+    here = described()
+    assert (here.name, here.mig, here.gpu) == ("NVIDIA H200", True, None)
+
+
+def test_a_slice_has_the_clock_of_its_card_and_no_power(monkeypatch):
+    stand_in(monkeypatch, OF_SLICE, OF_SLICE_TO_TORCH)
+    state = env.NvmlMonitor().read()
+    assert state == GpuState(sm_hz=1.755e9, power_w=None, temperature_c=61.0, throttle=("sw_power_cap",))
+    # Found as a card that is cut up: its power is not the slice's either.
+    whole = {"nvmlDeviceGetMigMode": lambda _: [1, 1]}
+    stand_in(monkeypatch, whole)
+    assert env.NvmlMonitor().read().power_w is None
+
+
+def test_a_slice_is_another_machine_than_another_card(monkeypatch):
+    stand_in(monkeypatch, OF_SLICE, OF_SLICE_TO_TORCH)
+    with pytest.raises(BadRun, match=f"--gpu a100 was asked for, but this is {CARD}"):
+        described("a100")
+
+
+def test_a_slice_is_judged_by_the_whole_card_by_force_only(monkeypatch):
+    assert identify_slice(CARD, None, force=True) == (None, False)
+    assert identify_slice(CARD, "h100", force=False) == (None, False)
+    assert identify_slice(CARD, "h100", force=True) == (GPUS["h100-sxm"], True)
+    stand_in(monkeypatch, OF_SLICE, OF_SLICE_TO_TORCH)
+    here = described("h100", force=True)
+    assert (here.gpu, here.forced) == ("h100-sxm", True)
+    assert here.mismatches[0].startswith("this is a MIG slice")
+    assert here.mismatches[1].startswith("16 SMs, the table has 132")
+
+
+# cuda_status keeps its word
+
+
+@pytest.mark.parametrize("error", [*FAILURES, RuntimeError("CUDA unknown error\nsecond line"), AssertionError("")])
+@pytest.mark.parametrize("function", ["is_available", "get_device_properties"])
+def test_a_torch_that_raises_gives_one_line(monkeypatch, function, error):
+    stand_in(monkeypatch)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, function, raises(error))
+    status = cuda_status()
+    assert (status.usable, status.driver_sees_gpu) == (False, True)
+    assert status.problem
+    assert "\n" not in status.problem
+    with pytest.raises(BadRun, match="a GPU is here but torch cannot use it") as caught:
+        choose_device(None)
+    assert "\n" not in str(caught.value)
+    assert env.nvml_handle() is None or function == "is_available"
+
+
+def test_a_card_that_breaks_afterwards_is_one_line_too(monkeypatch):
+    stand_in(monkeypatch)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", raises(RuntimeError("CUDA unknown error\nsecond line")))
+    with pytest.raises(BadRun, match=r"^torch cannot use the GPU: CUDA unknown error; mend that, or say --gpu cpu$"):
+        described()
+
+
+@pytest.mark.parametrize("error", FAILURES, ids=repr)
+def test_a_driver_that_cannot_count_its_gpus_is_no_error(monkeypatch, error):
+    stand_in(monkeypatch, {"nvmlDeviceGetCount": raises(error)})
+    assert cuda_status().usable
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    assert (cuda_status().usable, cuda_status().driver_sees_gpu) == (False, False)

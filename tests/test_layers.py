@@ -32,7 +32,7 @@ MODULES = {
     "kernels.flashinfer_peers": {"flashinfer"},
     "bench.__main__": COMMAND_LINE | {"reports"},
     "bench.progress": {"rich"},
-    "bench.env": {"pynvml"},
+    "bench.nvml": {"pynvml"},
     "reports.__main__": COMMAND_LINE,
     "reports.tables": {"rich"},
 }

@@ -1,0 +1,151 @@
+"""What this process may use of the machine: memory and CPUs, in a container too.
+
+A container's limits stand in its control groups (cgroup v2, or v1 by controller), and each group is under the limits
+of the groups above it. `psutil` and the CPU count tell of the whole machine: a process that believes them is killed
+for memory, or runs more threads than it has CPUs.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+ROOT = Path("/")
+
+
+def installed_bytes() -> int:
+    """Memory of the machine."""
+    return psutil.virtual_memory().total
+
+
+def memory_bytes() -> int:
+    """Memory that this process may use: the machine's, or less where a control group says so."""
+    limits = (limit for group in _groups("memory") if (limit := _limit_bytes(group)) is not None)
+    return min([installed_bytes(), *limits])
+
+
+def available_bytes() -> int:
+    """Memory that is left to this process without swapping; a cache of files counts, since it makes way."""
+    lefts = (left for group in _groups("memory") if (left := _left_bytes(group)) is not None)
+    return max(0, min([psutil.virtual_memory().available, *lefts]))
+
+
+def cpus() -> float:
+    """CPUs that this process may use; a quota may be half of one."""
+    quotas = (quota for group in _groups("cpu") if (quota := _quota(group)) is not None)
+    return min([float(_bound_cpus()), *quotas])
+
+
+def oom_kills() -> int | None:
+    """How many processes of this control group the kernel has killed for memory; None where it does not count them.
+    A count that rose while a worker died says why it did."""
+    for group in _groups("memory"):
+        for file in ("memory.events", "memory.oom_control"):
+            kills = _table(group / file).get("oom_kill")
+            if kills is not None:
+                return kills
+    return None
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process of this number can be seen from here. A container numbers its processes anew, so one that the
+    driver names by its number outside is not."""
+    try:
+        return psutil.pid_exists(pid)
+    except (OSError, OverflowError):
+        return False
+
+
+def _bound_cpus() -> int:
+    """CPUs that the scheduler may put this process on: a cpuset or taskset leaves fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _limit_bytes(group: Path) -> int | None:
+    """The limit of one group. v2 slows a process down above `high`; v1 tells the groups' above in its statistics."""
+    limits = [_number(group / file) for file in ("memory.max", "memory.high", "memory.limit_in_bytes")]
+    limits.append(_table(group / "memory.stat").get("hierarchical_memory_limit"))
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _left_bytes(group: Path) -> int | None:
+    limit = _limit_bytes(group)
+    used = [_number(group / file) for file in ("memory.current", "memory.usage_in_bytes")]
+    used_bytes = next((each for each in used if each is not None), None)
+    if limit is None or used_bytes is None:
+        return None
+    statistics = _table(group / "memory.stat")
+    # v1 writes those of the group alone first, and those of all below it as totals, which is what its usage counts.
+    reclaimable = statistics.get("total_inactive_file", statistics.get("inactive_file", 0))
+    return limit - used_bytes + reclaimable
+
+
+def _quota(group: Path) -> float | None:
+    """CPUs by time: a quota in each period. v2 writes "max" for none, v1 writes -1."""
+    quota, _, period = _text(group / "cpu.max").partition(" ")
+    if not period:
+        quota, period = (_text(group / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
+    if quota.isdigit() and period.isdigit() and int(quota) > 0 and int(period) > 0:
+        return int(quota) / int(period)
+    return None
+
+
+def _groups(controller: str) -> Iterator[Path]:
+    """Folders of this process's control groups, from its own up to the topmost that can be seen, in v1 and in v2."""
+    paths = _own_paths()
+    for line in _text(ROOT / "proc/self/mountinfo").splitlines():
+        mount, _, filesystem = line.partition(" - ")
+        kind, options = filesystem.partition(" ")[0], filesystem.rpartition(" ")[2].split(",")
+        if kind == "cgroup2":
+            path = paths.get("")
+        elif kind == "cgroup" and controller in options:
+            path = paths.get(controller)
+        else:
+            continue
+        top, folder = mount.split(" ")[3:5]
+        if path is not None:
+            yield from _upwards(ROOT / folder.replace("\\040", " ").lstrip("/"), top, path)
+
+
+def _own_paths() -> dict[str, str]:
+    """Paths of this process in each hierarchy by v1 controller; v2's stands under the empty name."""
+    paths = {}
+    for line in _text(ROOT / "proc/self/cgroup").splitlines():
+        controllers, _, path = line.partition(":")[2].partition(":")
+        paths.update(dict.fromkeys(controllers.split(","), path))
+    return paths
+
+
+def _upwards(folder: Path, top: str, path: str) -> Iterator[Path]:
+    """The group at `path` and those above it, up to the one that is mounted at `folder`, which is the group `top`.
+    Where a container is shown another path than it has (`/../..`, or a host's), its own group is what is mounted."""
+    above = top.rstrip("/")
+    group = folder / path.removeprefix(above).strip("/")
+    if f"{path}/".startswith(f"{above}/") and ".." not in path and group.is_dir():
+        for each in (group, *group.parents):
+            if each == folder:
+                break
+            yield each
+    yield folder
+
+
+def _number(file: Path) -> int | None:
+    text = _text(file)
+    return int(text) if text.isdigit() else None
+
+
+def _table(file: Path) -> dict[str, int]:
+    """A file of names and numbers, one each line."""
+    pairs = (line.split() for line in _text(file).splitlines())
+    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
+
+
+def _text(file: Path) -> str:
+    """What the kernel says in a file; nothing where there is none, or it must not be read."""
+    try:
+        return file.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,222 @@
+"""NVML behind one door: a question has a typed answer in SI units, or None where this driver has none.
+
+The only module that imports pynvml. A card, a driver and a binding come from three places: each question may be
+declined (a slice, unified memory, a virtual GPU), be missing from an old binding or driver, or be answered with bytes
+or with a number that means "not available". What can only be known must not stop a run, so nothing here raises.
+"""
+
+from typing import Any
+
+try:
+    import pynvml
+except Exception:  # noqa: BLE001 - not installed, or broken: either way there is nobody to ask
+    pynvml = None
+
+# The driver's own numbers, the same in every version; bindings name them differently or leave the newer ones out.
+_SM_CLOCK, _MEMORY_CLOCK = 1, 2
+_GPU_SENSOR = 0
+_POWER_INSTANT = 186
+_VALUE_FIELDS = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")  # of a field, by its type
+# Reasons under which a card runs slower than asked. Idle and the user's own clock setting are not among them.
+_THROTTLE_REASONS = (
+    ("sw_power_cap", 0x04),
+    ("hw_slowdown", 0x08),
+    ("sw_thermal", 0x20),
+    ("hw_thermal", 0x40),
+    ("hw_power_brake", 0x80),
+)
+
+# Above these an answer is no measurement: "not available" is written as all ones in 32 or 64 bits.
+_MOST_MHZ = 1e5
+_MOST_MILLIWATTS = 1e8
+_MOST_CELSIUS = 200
+_MOST_BUS_BITS = 2**20
+_MOST_BYTES = 2**60
+_MOST_GPUS = 2**16
+_MOST_REASONS = 2**31
+_MOST_PID = 2**31 - 1
+
+
+def start() -> str | None:
+    """Make NVML ready, any number of times; one line that says why it cannot be asked, None where it can."""
+    if pynvml is None:
+        return "the package nvidia-ml-py cannot be imported"
+    try:
+        pynvml.nvmlInit()
+    except Exception as error:  # noqa: BLE001 - no driver, no library in the container, or one of another version
+        return " ".join(str(error).split()) or type(error).__name__
+    return None
+
+
+def device_count() -> int | None:
+    """GPUs that the driver sees; 0 is an answer."""
+    return _count(_ask("nvmlDeviceGetCount"), _MOST_GPUS)
+
+
+def driver_version() -> str | None:
+    """Version of the driver, as in 580.159.04."""
+    return _text("nvmlSystemGetDriverVersion")
+
+
+def handle_by_uuid(uuid: str) -> Any:
+    """The device of this UUID, prefix included."""
+    handle = _ask("nvmlDeviceGetHandleByUUID", uuid)
+    return handle if handle is not None else _ask("nvmlDeviceGetHandleByUUID", uuid.encode())  # as old bindings take it
+
+
+def handle_by_bus_id(bus_id: str) -> Any:
+    """The card at this PCI address: never a slice of it."""
+    handle = _ask("nvmlDeviceGetHandleByPciBusId", bus_id)
+    return handle if handle is not None else _ask("nvmlDeviceGetHandleByPciBusId", bus_id.encode())
+
+
+def only_handle() -> Any:
+    """The GPU of a machine that has one."""
+    return _ask("nvmlDeviceGetHandleByIndex", 0) if device_count() == 1 else None
+
+
+def is_slice(handle: Any) -> bool | None:
+    """Whether this is a handle of a MIG slice, not of a card."""
+    answer = _ask("nvmlDeviceIsMigDeviceHandle", handle)
+    answer = getattr(answer, "value", answer)  # the binding forgets to unwrap it, and a C integer of 0 is true
+    return _flag(answer)
+
+
+def card_of(handle: Any) -> Any:
+    """The whole card: the handle itself, or of a slice its parent, which answers more."""
+    parent = _ask("nvmlDeviceGetDeviceHandleFromMigDeviceHandle", handle) if is_slice(handle) else None
+    return handle if parent is None else parent
+
+
+def name(handle: Any) -> str | None:
+    """Name of the product; of a slice with its profile, as in "NVIDIA H100 80GB HBM3 MIG 1g.10gb"."""
+    return _text("nvmlDeviceGetName", handle)
+
+
+def memory_bytes(handle: Any) -> int | None:
+    """All of its memory, what the driver keeps for itself included."""
+    total = getattr(_ask("nvmlDeviceGetMemoryInfo", handle), "total", None)
+    return _count(total, _MOST_BYTES) or None
+
+
+def memory_bus_bits(handle: Any) -> int | None:
+    """Width of the memory's bus."""
+    return _count(_ask("nvmlDeviceGetMemoryBusWidth", handle), _MOST_BUS_BITS) or None
+
+
+def max_sm_hz(handle: Any) -> float | None:
+    """The highest SM clock that the card offers."""
+    return _hertz(_ask("nvmlDeviceGetMaxClockInfo", handle, _SM_CLOCK))
+
+
+def max_memory_hz(handle: Any) -> float | None:
+    """The highest memory clock that the card offers."""
+    return _hertz(_ask("nvmlDeviceGetMaxClockInfo", handle, _MEMORY_CLOCK))
+
+
+def sm_hz(handle: Any) -> float | None:
+    """The SM clock now."""
+    return _hertz(_ask("nvmlDeviceGetClockInfo", handle, _SM_CLOCK))
+
+
+def power_w(handle: Any) -> float | None:
+    """Power drawn now; where only an average is told (over a second, on Ampere and newer), that."""
+    instant_w = _watts(_field(handle, _POWER_INSTANT))
+    return instant_w if instant_w is not None else _watts(_ask("nvmlDeviceGetPowerUsage", handle))
+
+
+def power_limit_w(handle: Any) -> float | None:
+    """Power under which the driver keeps the card."""
+    return _watts(_ask("nvmlDeviceGetEnforcedPowerLimit", handle))
+
+
+def temperature_c(handle: Any) -> float | None:
+    """Temperature of the chip."""
+    return _positive(_ask("nvmlDeviceGetTemperature", handle, _GPU_SENSOR), _MOST_CELSIUS)
+
+
+def throttle(handle: Any) -> tuple[str, ...] | None:
+    """Why the card runs slower than asked; empty where it does not."""
+    for function in ("nvmlDeviceGetCurrentClocksThrottleReasons", "nvmlDeviceGetCurrentClocksEventReasons"):
+        reasons = _count(_ask(function, handle), _MOST_REASONS)
+        if reasons is not None:
+            return tuple(reason for reason, bit in _THROTTLE_REASONS if reasons & bit)
+    return None
+
+
+def ecc(handle: Any) -> bool | None:
+    """Whether memory is protected; None on a card that cannot do it."""
+    return _mode("nvmlDeviceGetEccMode", handle)
+
+
+def mig(handle: Any) -> bool | None:
+    """Whether the card is cut into slices; None on a card that cannot be."""
+    return _mode("nvmlDeviceGetMigMode", handle)
+
+
+def compute_pids(handle: Any) -> tuple[int, ...] | None:
+    """Processes that compute on it, by their numbers outside of any container."""
+    processes = _ask("nvmlDeviceGetComputeRunningProcesses", handle)
+    if not isinstance(processes, list | tuple):
+        return None
+    pids = (_count(getattr(process, "pid", process), _MOST_PID) for process in processes)
+    return tuple(pid for pid in pids if pid)
+
+
+def _ask(function: str, *arguments: Any) -> Any:
+    """What NVML answers, or None. A missing handle is not passed on: the library would take it for an address."""
+    if any(argument is None for argument in arguments):
+        return None
+    try:
+        return getattr(pynvml, function)(*arguments)
+    except Exception:  # noqa: BLE001 - an error of NVML, a function that is missing, bytes that are no text, ctypes
+        return None
+
+
+def _field(handle: Any, number: int) -> Any:
+    """One of the driver's numbered values; None where it is not told."""
+    values = _ask("nvmlDeviceGetFieldValues", handle, [number])
+    try:
+        value = values[0]
+        return getattr(value.value, _VALUE_FIELDS[value.valueType]) if value.nvmlReturn == 0 else None
+    except Exception:  # noqa: BLE001 - a structure of another binding: as good as no answer
+        return None
+
+
+def _text(function: str, *arguments: Any) -> str | None:
+    answer = _ask(function, *arguments)
+    if isinstance(answer, bytes):
+        answer = answer.decode("utf-8", errors="replace")
+    return (answer.strip("\0 ") or None) if isinstance(answer, str) else None
+
+
+def _mode(function: str, handle: Any) -> bool | None:
+    """A setting that is told as now and after the next reboot; what counts is now."""
+    answer = _ask(function, handle)
+    return _flag(answer[0]) if isinstance(answer, list | tuple) and answer else None
+
+
+def _flag(answer: Any) -> bool | None:
+    return bool(answer) if isinstance(answer, int) and answer in (0, 1) else None
+
+
+def _hertz(mhz: Any) -> float | None:
+    known = _positive(mhz, _MOST_MHZ)
+    return None if known is None else known * 1e6
+
+
+def _watts(milliwatts: Any) -> float | None:
+    known = _positive(milliwatts, _MOST_MILLIWATTS)
+    return None if known is None else known / 1e3
+
+
+def _positive(answer: Any, most: float) -> float | None:
+    """A number above 0 and at most `most`: beyond lies what drivers say instead of "not available"."""
+    if isinstance(answer, bool) or not isinstance(answer, int | float) or not 0 < answer <= most:
+        return None
+    return float(answer)
+
+
+def _count(answer: Any, most: int) -> int | None:
+    """A whole number from 0 to `most`."""
+    return answer if isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer <= most else None

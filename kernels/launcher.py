@@ -39,8 +39,8 @@ class Planned(Generic[R]):
 
 
 class Launcher(Generic[P, R]):
-    """Decorates a plan: a call does what `plan(...).run()` does. The record of one is kept by all that a plan may depend
-    on: shape, strides, format, device and alignment of each tensor, and every other argument. It holds no tensor."""
+    """Decorates a plan: a call does what `plan(...).run()` does. What it records is kept by all that a plan may depend
+    on, shape, strides, format, device and alignment of each tensor and every other argument, and holds no tensor."""
 
     def __init__(self, plan: Callable[P, Planned[R]]) -> None:
         functools.update_wrapper(self, plan)
@@ -48,6 +48,7 @@ class Launcher(Generic[P, R]):
         self._records: dict[tuple[object, ...], _Record] = {}
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Queue what the plan launches. Returns its result."""
         tensors: list[Tensor] = []
         parts: list[object] = [tuple(kwargs)]
         for value in (*args, *kwargs.values()):

@@ -1,6 +1,6 @@
 """A launch of a Triton kernel as data, so that what runs on a GPU and what is compiled ahead of time are the same.
 
-Every Triton module has `plan_...` functions that return launches; its launchers run them, and `kernels.compile`
+Every Triton module has `plan_...` functions that return launches; `kernels.launcher` runs them, and `kernels.compile`
 compiles those that `ahead_of_time(target, dtype)` lists, made from tensors on PyTorch's meta device.
 """
 

@@ -7,16 +7,17 @@ from functools import partial
 from typing import Literal
 
 import torch
-import triton
 from torch import Tensor
 
 from kernels.attention_tiles import attention_kernel, merge_parts_kernel
 from kernels.constants import ARCHITECTURES, ATTENTION_DTYPES, NOT_ATTENTION_DTYPES
 from kernels.decode import MAX_QUERIES, attention_verify
+from kernels.launcher import Launcher, Planned
 from kernels.plan import (
     Descriptor,
     Launch,
     Target,
+    cdiv,
     check_tile_strides,
     find_target,
     is_describable,
@@ -229,24 +230,29 @@ def contends(config: AttentionConfig, dims: Mapping[str, int]) -> bool:
     return min(rows, 64) <= config.block_m <= max(16, 2 * rows) and numbers <= 192
 
 
-def attention_prefill(q: Tensor, k: Tensor, v: Tensor, *, config: AttentionConfig | None = None) -> Tensor:
+@Launcher
+def attention_prefill(q: Tensor, k: Tensor, v: Tensor, *, config: AttentionConfig | None = None) -> Planned[Tensor]:
     """q: (batch, heads, seq, head_dim), k, v: (batch, kv_heads, seq, head_dim); head_dim 64, 128 or 256 and of stride
     1, other strides are free. Causal, scale 1/sqrt(head_dim). Returns q's shape, laid out in memory like q."""
-    return _run("attention_prefill", prefill_sizes(q, k, v), q, k, v, config=config)
+    return _plan("attention_prefill", prefill_sizes(q, k, v), q, k, v, config=config)
 
 
-def attention_full(q: Tensor, k: Tensor, v: Tensor, *, config: AttentionConfig | None = None) -> Tensor:
+@Launcher
+def attention_full(q: Tensor, k: Tensor, v: Tensor, *, config: AttentionConfig | None = None) -> Planned[Tensor]:
     """attention_prefill without a mask: every query meets every key."""
-    return _run("attention_full", prefill_sizes(q, k, v), q, k, v, variant=Variant("full"), config=config)
+    return _plan("attention_full", prefill_sizes(q, k, v), q, k, v, variant=Variant("full"), config=config)
 
 
-def attention_window(q: Tensor, k: Tensor, v: Tensor, *, window: int, config: AttentionConfig | None = None) -> Tensor:
+@Launcher
+def attention_window(
+    q: Tensor, k: Tensor, v: Tensor, *, window: int, config: AttentionConfig | None = None
+) -> Planned[Tensor]:
     """attention_prefill where a query meets the last `window` keys up to its own; raises ValueError below 1."""
     sizes = prefill_sizes(q, k, v)
     if window < 1:
         raise ValueError(f"attention_window: window={window} must be at least 1")
     variant = Variant("window", min(window, sizes.keys))
-    return _run("attention_window", sizes, q, k, v, variant=variant, config=config)
+    return _plan("attention_window", sizes, q, k, v, variant=variant, config=config)
 
 
 def attention_packed(
@@ -255,13 +261,11 @@ def attention_packed(
     """q: (tokens, heads, head_dim), k, v: (tokens, kv_heads, head_dim), offsets: (sequences + 1,) int32, ascending from
     0 to tokens; head_dim as in attention_prefill. Causal attention of each sequence by itself; one may be empty.
     Returns q's shape, laid out like q. The host never waits for the offsets."""
-    sizes = packed_sizes(q, k, v, offsets)
-    q, k, v = (tensor.transpose(0, 1).unsqueeze(0) for tensor in (q, k, v))
-    variant = Variant(offsets=offsets.contiguous())
-    return _run("attention_packed", sizes, q, k, v, variant=variant, config=config)[0].transpose(0, 1)
+    return _attend_packed(q, k, v, offsets.contiguous(), config)
 
 
-def attention_chunk(q: Tensor, k: Tensor, v: Tensor, *, config: AttentionConfig | None = None) -> Tensor:
+@Launcher
+def attention_chunk(q: Tensor, k: Tensor, v: Tensor, *, config: AttentionConfig | None = None) -> Planned[Tensor]:
     """q: (batch, heads, queries, head_dim), k, v: (batch, kv_heads, context, head_dim); head_dim as in
     attention_prefill. The queries are the last of the context, and attend causally: few enough of them as
     attention_verify does, unless there is a `config`. Returns q's shape."""
@@ -270,20 +274,22 @@ def attention_chunk(q: Tensor, k: Tensor, v: Tensor, *, config: AttentionConfig 
     if config is not None:
         variant = split_chunk(sizes, config, target)
     elif is_verification(sizes, dtype):
-        return attention_verify(q, k, v)
+        return attention_verify.plan(q, k, v)
     else:
         config, variant = choose_chunk(sizes, dtype=dtype, target=target, describable=_describable(k, v))
-    return _run("attention_chunk", sizes, q, k, v, variant=variant, config=config)
+    return _plan("attention_chunk", sizes, q, k, v, variant=variant, config=config)
 
 
+@Launcher
 def attention_forward(
     q: Tensor, k: Tensor, v: Tensor, *, config: AttentionConfig | None = None
-) -> tuple[Tensor, Tensor]:
+) -> Planned[tuple[Tensor, Tensor]]:
     """attention_prefill, and the logarithm of each row's sum of exponentials, (batch, heads, seq) fp32, which the
     backward pass reads."""
     sizes = prefill_sizes(q, k, v)
     lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
-    return _run("attention_forward", sizes, q, k, v, lse=lse, config=config), lse
+    planned = _plan("attention_forward", sizes, q, k, v, lse=lse, config=config)
+    return Planned((planned.result, lse), planned.launches)
 
 
 def check_heads(
@@ -317,13 +323,11 @@ def split_chunk(sizes: AttentionSizes, config: AttentionConfig, target: Target) 
     """A few queries stand in one block with those of the other heads of their group, so that keys and values are read
     once; a context is cut into as many parts as the SMs hold programs of at once."""
     pack = sizes.group if 2 * sizes.queries <= config.block_m and config.operands != "own_descriptors" else 1
-    programs = sizes.batch * sizes.heads // pack * triton.cdiv(sizes.queries * pack, config.block_m)
+    programs = sizes.batch * sizes.heads // pack * cdiv(sizes.queries * pack, config.block_m)
     parts = min(_PROGRAMS_PER_SM * target.sm_count // programs, sizes.keys // _MIN_KEYS_PER_PART, _MAX_PARTS)
     if parts <= 1:
         return Variant(pack=pack)
-    return Variant(
-        pack=pack, keys_per_part=triton.cdiv(triton.cdiv(sizes.keys, parts), config.block_n) * config.block_n
-    )
+    return Variant(pack=pack, keys_per_part=cdiv(cdiv(sizes.keys, parts), config.block_n) * config.block_n)
 
 
 def plan_attention(
@@ -340,7 +344,7 @@ def plan_attention(
     `lse`, (batch, heads, tokens) fp32, where given and the keys are not in parts."""
     if variant.keys_per_part is None:
         return (_plan_rows(q, k, v, out, lse, config, variant),)
-    parts = triton.cdiv(k.shape[2], variant.keys_per_part)
+    parts = cdiv(k.shape[2], variant.keys_per_part)
     batch, *rest = q.shape
     partial_out = torch.empty(parts * batch, *rest, dtype=torch.float32, device=q.device)
     partial_lse = torch.empty(parts * batch, *rest[:2], dtype=torch.float32, device=q.device)
@@ -385,7 +389,16 @@ def every_configuration(target: Target, dtype: str) -> tuple[Launch, ...]:
     return tuple(launch for config in configs for launch in _plan_meta(128, dtype, config, CAUSAL))
 
 
-def _run(
+@Launcher
+def _attend_packed(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, config: AttentionConfig | None) -> Planned[Tensor]:
+    """attention_packed, offsets contiguous."""
+    sizes = packed_sizes(q, k, v, offsets)
+    q, k, v = (tensor.transpose(0, 1).unsqueeze(0) for tensor in (q, k, v))
+    planned = _plan("attention_packed", sizes, q, k, v, variant=Variant(offsets=offsets), config=config)
+    return Planned(planned.result[0].transpose(0, 1), planned.launches)
+
+
+def _plan(
     op: str,
     sizes: AttentionSizes,
     q: Tensor,
@@ -395,8 +408,8 @@ def _run(
     variant: Variant = CAUSAL,
     lse: Tensor | None = None,
     config: AttentionConfig | None = None,
-) -> Tensor:
-    """Choose, check and launch."""
+) -> Planned[Tensor]:
+    """Check and choose."""
     dtype, target = _check(op, sizes, q, k, v)
     describable = _describable(k, v)
     if config is None:
@@ -409,9 +422,7 @@ def _run(
         raise Unsupported(f"{op}: {config.name} needs rows and heads that are 16 bytes or a multiple apart")
     out = empty_rows(q)
     check_tile_strides(op, out.stride(2))
-    for launch in plan_attention(q, k, v, out, config=config, variant=variant, lse=lse):
-        launch.run()
-    return out
+    return Planned(out, plan_attention(q, k, v, out, config=config, variant=variant, lse=lse))
 
 
 def _check(op: str, sizes: AttentionSizes, q: Tensor, k: Tensor, v: Tensor) -> tuple[str, Target]:
@@ -434,7 +445,7 @@ def _plan_rows(
     batch, heads, queries, head_dim = q.shape
     kv_heads, keys = k.shape[1:3]
     group, dtype = heads // kv_heads, dtype_name(q.dtype)
-    blocks = triton.cdiv(queries * variant.pack, config.block_m)
+    blocks = cdiv(queries * variant.pack, config.block_m)
     if variant.offsets is not None:
         blocks += len(variant.offsets) - 1  # how many there are must not depend on the lengths
     pairs = batch * heads // variant.pack
@@ -445,7 +456,7 @@ def _plan_rows(
     absent = {name: None for name, value in (("lse_ptr", lse), ("offsets_ptr", variant.offsets)) if value is None}
     return Launch(
         kernel=attention_kernel,
-        grid=(blocks * pairs, triton.cdiv(keys, keys_per_part)),
+        grid=(blocks * pairs, cdiv(keys, keys_per_part)),
         arguments={
             "q_ptr": q,
             "k_source": sources[0],
@@ -490,7 +501,7 @@ def _plan_merge(partial_out: Tensor, partial_lse: Tensor, out: Tensor, parts: in
     rows = batch * heads * queries
     return Launch(
         kernel=merge_parts_kernel,
-        grid=(triton.cdiv(rows, _MERGE_ROWS),),
+        grid=(cdiv(rows, _MERGE_ROWS),),
         arguments={
             "partial_out_ptr": partial_out,
             "partial_lse_ptr": partial_lse,

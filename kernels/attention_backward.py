@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-import triton
 from torch import Tensor
 
 from kernels.attention import (
@@ -21,10 +20,12 @@ from kernels.attention_backward_tiles import (
     attention_delta_kernel,
 )
 from kernels.constants import ARCHITECTURES, ATTENTION_DTYPES, NOT_ATTENTION_DTYPES
+from kernels.launcher import Launcher, Planned
 from kernels.plan import (
     Descriptor,
     Launch,
     Target,
+    cdiv,
     check_tile_strides,
     find_target,
     is_describable,
@@ -146,23 +147,7 @@ def attention_backward(
     """q, out, grad: (batch, heads, seq, head_dim), k, v: (batch, kv_heads, seq, head_dim), lse: (batch, heads, seq)
     fp32; head_dim 64, 128 or 256 and of stride 1, other strides are free. `out` and `lse` are attention_forward's.
     Returns the gradients of q, k and v, each laid out in memory like what it is the gradient of."""
-    op = "attention_backward"
-    sizes = backward_sizes(q, k, v, out, grad, lse)
-    check_heads(op, sizes, q, k, v, out, grad, supported=PREFILL_HEAD_DIMS)
-    check_dtype(op, q.dtype, SUPPORTED_DTYPES)
-    dtype, target = dtype_name(q.dtype), find_target(op, attention_backward_keys_kernel, q)
-    gradients = empty_rows(q), empty_rows(k), empty_rows(v)
-    check_tile_strides(op, *(tensor.stride(2) for tensor in (q, k, v, out, grad, *gradients)))
-    describable = all(is_describable(tensor) for tensor in (q, k, v, grad))
-    if config is None:
-        config = choose_config(head_dim=sizes.head_dim, dtype=dtype, target=target, describable=describable)
-    elif reason := why_not(config, dtype, target):
-        raise Unsupported(f"{op}: {config.name} is not supported: {reason}")
-    elif config.described and not describable:
-        raise Unsupported(f"{op}: {config.name} needs rows and heads that are 16 bytes or a multiple apart")
-    for launch in plan_backward(q, k, v, out, grad, lse.contiguous(), gradients, config=config):
-        launch.run()
-    return gradients
+    return _backward(q, k, v, out, grad, lse.contiguous(), config)
 
 
 def plan_backward(
@@ -203,11 +188,39 @@ def every_configuration(target: Target, dtype: str) -> tuple[Launch, ...]:
     return tuple(launch for config in configs for launch in _plan_meta(128, dtype, config)[1:])
 
 
+@Launcher
+def _backward(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    grad: Tensor,
+    lse: Tensor,
+    config: BackwardConfig | None,
+) -> Planned[tuple[Tensor, Tensor, Tensor]]:
+    """attention_backward, lse contiguous."""
+    op = "attention_backward"
+    sizes = backward_sizes(q, k, v, out, grad, lse)
+    check_heads(op, sizes, q, k, v, out, grad, supported=PREFILL_HEAD_DIMS)
+    check_dtype(op, q.dtype, SUPPORTED_DTYPES)
+    dtype, target = dtype_name(q.dtype), find_target(op, attention_backward_keys_kernel, q)
+    gradients = empty_rows(q), empty_rows(k), empty_rows(v)
+    check_tile_strides(op, *(tensor.stride(2) for tensor in (q, k, v, out, grad, *gradients)))
+    describable = all(is_describable(tensor) for tensor in (q, k, v, grad))
+    if config is None:
+        config = choose_config(head_dim=sizes.head_dim, dtype=dtype, target=target, describable=describable)
+    elif reason := why_not(config, dtype, target):
+        raise Unsupported(f"{op}: {config.name} is not supported: {reason}")
+    elif config.described and not describable:
+        raise Unsupported(f"{op}: {config.name} needs rows and heads that are 16 bytes or a multiple apart")
+    return Planned(gradients, plan_backward(q, k, v, out, grad, lse, gradients, config=config))
+
+
 def _plan_delta(out: Tensor, grad: Tensor, delta: Tensor) -> Launch:
     batch, heads, seq, head_dim = out.shape
     return Launch(
         kernel=attention_delta_kernel,
-        grid=(triton.cdiv(seq, _DELTA_ROWS) * batch * heads,),
+        grid=(cdiv(seq, _DELTA_ROWS) * batch * heads,),
         arguments={
             "out_ptr": out,
             "grad_ptr": grad,
@@ -237,7 +250,7 @@ def _plan_keys(
     pairs, group = batch * k.shape[1], heads // k.shape[1]
     return Launch(
         kernel=attention_backward_keys_kernel,
-        grid=(triton.cdiv(seq, config.block_keys) * pairs,),
+        grid=(cdiv(seq, config.block_keys) * pairs,),
         arguments={
             "q_source": _passing(q, config),
             "k_ptr": k,
@@ -274,7 +287,7 @@ def _plan_queries(
     pairs, group = batch * heads, heads // k.shape[1]
     return Launch(
         kernel=attention_backward_queries_kernel,
-        grid=(triton.cdiv(seq, config.block_queries) * pairs,),
+        grid=(cdiv(seq, config.block_queries) * pairs,),
         arguments={
             "q_ptr": q,
             "k_source": _passing(k, config),

@@ -9,7 +9,7 @@ from kernels.attention import attention_prefill, check_heads
 from kernels.block import Step, capture
 from kernels.constants import ARCHITECTURES, ATTENTION_DTYPES
 from kernels.decode import Cache, attention_decode, check_cache
-from kernels.generation import append_kernel, plan_append
+from kernels.generation import append, append_kernel
 from kernels.matmul import matmul
 from kernels.plan import find_target
 from kernels.shapes import (
@@ -99,7 +99,7 @@ def _attend_cached(
 ) -> Tensor:
     """x: (batch, hidden). Returns x's shape; appends K and V."""
     q, k, v = _project(x, cos, sin, weights, sizes)
-    plan_append(k, v, *caches).run()
+    append(k, v, *caches)
     return attention_decode(q, *caches).reshape(x.shape)
 
 

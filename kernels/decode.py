@@ -11,17 +11,18 @@ from functools import lru_cache
 from types import MappingProxyType
 
 import torch
-import triton
 from torch import Tensor
 
 from kernels.constants import ARCHITECTURES, ATTENTION_DTYPES, NOT_ATTENTION_DTYPES
 from kernels.decode_tiles import attention_decode_kernel, attention_merge_kernel
+from kernels.launcher import Launcher, Planned
 from kernels.plan import (
     WIDE_PRODUCT_ROWS,
     Launch,
     Target,
     check_tile_strides,
     find_target,
+    next_power_of_2,
     product_opcodes,
     reads_operands_in_place,
 )
@@ -189,37 +190,40 @@ def why_not(config: DecodeConfig, *, rows: int, head_dim: int, dtype: str, targe
     return None
 
 
+@Launcher
 def attention_decode(
     q: Tensor, k: Tensor, v: Tensor, *, splits: int | None = None, config: DecodeConfig | None = None
-) -> Tensor:
+) -> Planned[Tensor]:
     """q: (batch, heads, head_dim), k, v: (batch, kv_heads, context, head_dim); head_dim 64, 128 or 256 and of stride 1,
     other strides are free. Scale 1/sqrt(head_dim). `splits` defaults to what fills the device. Returns contiguously."""
     sizes = decode_sizes(q, k, v)
-    return _run("attention_decode", q.unsqueeze(2), Cache(k, v), sizes, splits=splits, config=config).view(q.shape)
+    return _plan("attention_decode", q, Cache(k, v), sizes, splits=splits, config=config)
 
 
-def attention_verify(q: Tensor, k: Tensor, v: Tensor, *, config: DecodeConfig | None = None) -> Tensor:
+@Launcher
+def attention_verify(q: Tensor, k: Tensor, v: Tensor, *, config: DecodeConfig | None = None) -> Planned[Tensor]:
     """q: (batch, heads, queries, head_dim), the last 1 to 16 tokens of k, v: (batch, kv_heads, context, head_dim), and
     causal; at most 128 rows of queries and heads/kv_heads, 64 at head_dim 256. Returns q's shape, contiguously."""
     sizes = chunk_sizes("attention_verify", q, k, v)
-    return _run("attention_verify", q, Cache(k, v), sizes, config=config)
+    return _plan("attention_verify", q, Cache(k, v), sizes, config=config)
 
 
+@Launcher
 def attention_decode_fp8(
     q: Tensor, k: Tensor, v: Tensor, k_scale: Tensor, v_scale: Tensor, *, config: DecodeConfig | None = None
-) -> Tensor:
+) -> Planned[Tensor]:
     """q: (batch, heads, head_dim) bf16 or fp16, k, v: (batch, kv_heads, context, head_dim) fp8 e4m3, scales:
     (kv_heads,) fp32. attention_decode over k * k_scale and v * v_scale. Returns q's shape, contiguously."""
     op = "attention_decode_fp8"
     sizes = fp8_cache_sizes(q, k, v, k_scale, v_scale)
     check_dtype(op, q.dtype, ("bf16", "fp16"))
-    cache = Cache(k, v, scales=(k_scale, v_scale))
-    return _run(op, q.unsqueeze(2), cache, sizes, config=config).view(q.shape)
+    return _plan(op, q, Cache(k, v, scales=(k_scale, v_scale)), sizes, config=config)
 
 
+@Launcher
 def attention_paged(
     q: Tensor, k: Tensor, v: Tensor, table: Tensor, lengths: Tensor, *, config: DecodeConfig | None = None
-) -> Tensor:
+) -> Planned[Tensor]:
     """q: (batch, heads, head_dim), k, v: (pages, kv_heads, page, head_dim), page a power of two from 16 to 256; table:
     (batch, most), lengths: (batch,), int32, contiguous. attention_decode over the first `lengths` tokens of each
     sequence's pages, zeros for none; no entry of the table beyond them is read. Returns q's shape, contiguously."""
@@ -229,8 +233,7 @@ def attention_paged(
         raise Unsupported(f"{op} does not support page={k.shape[2]}; supported: {', '.join(map(str, PAGES))}")
     if table.stride(1) != 1 or not lengths.is_contiguous():
         raise Unsupported(f"{op}: rows of the table and lengths must be contiguous")
-    cache = Cache(k, v, table=table, lengths=lengths)
-    return _run(op, q.unsqueeze(2), cache, sizes, config=config).view(q.shape)
+    return _plan(op, q, Cache(k, v, table=table, lengths=lengths), sizes, config=config)
 
 
 def plan_decode(q: Tensor, cache: Cache, out: Tensor, *, splits: int, config: DecodeConfig) -> tuple[Launch, ...]:
@@ -287,7 +290,7 @@ def plan_split(
     rows = out.numel() // width
     parts = torch.empty(rows, splits, width, dtype=torch.float32, device=out.device)
     maxima, sums = (torch.empty(rows, splits, dtype=torch.float32, device=out.device) for _ in range(2))
-    block_s = triton.next_power_of_2(splits)
+    block_s = next_power_of_2(splits)
     block_d = min(width, max(_MERGE_MIN_WIDTH, _MERGE_TILE // block_s))
     merge = Launch(
         kernel=attention_merge_kernel,
@@ -407,7 +410,7 @@ _AHEAD_OF_TIME = (
 _AHEAD_OF_TIME_FP8 = (128, 256)
 
 
-def _run(
+def _plan(
     op: str,
     q: Tensor,
     cache: Cache,
@@ -415,8 +418,8 @@ def _run(
     *,
     splits: int | None = None,
     config: DecodeConfig | None = None,
-) -> Tensor:
-    """Check, choose and launch; q: (batch, heads, queries, head_dim)."""
+) -> Planned[Tensor]:
+    """Check and choose; q: (batch, heads, queries, head_dim), without the queries where there is one."""
     check_cache(op, sizes, cache, q.dtype)
     _check_unit_strides(op, q)
     target = find_target(op, attention_decode_kernel, q)
@@ -436,9 +439,8 @@ def _run(
     else:
         splits = _without_empty(splits, _blocks(sizes.keys, config))
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
-    for launch in plan_decode(q, cache, out, splits=splits, config=config):
-        launch.run()
-    return out
+    q_rows, out_rows = (each if each.dim() == 4 else each.unsqueeze(2) for each in (q, out))
+    return Planned(out, plan_decode(q_rows, cache, out_rows, splits=splits, config=config))
 
 
 def _check_unit_strides(op: str, *tensors: Tensor) -> None:
@@ -458,7 +460,7 @@ def _without_empty(splits: int, blocks: int) -> int:
 
 
 def _padded(rows: int) -> int:
-    return max(_MIN_ROWS, triton.next_power_of_2(rows))
+    return max(_MIN_ROWS, next_power_of_2(rows))
 
 
 def _as_words(op: str, cache: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 from kernels.attention import SUPPORTED_HEAD_DIMS, attention_prefill, check_heads
 from kernels.constants import ARCHITECTURES, ATTENTION_DTYPES, NOT_ATTENTION_DTYPES
 from kernels.decode import Cache, attention_decode, check_cache
+from kernels.launcher import Launcher, Planned
 from kernels.matmul import matmul
 from kernels.plan import Launch, Target, find_target
 from kernels.precision import TORCH_DTYPES
@@ -30,8 +31,8 @@ def generate_cached(x: Tensor, w_qkv: Tensor, k_cache: Tensor, v_cache: Tensor) 
     check_cache("generate_cached", sizes, Cache(k_cache, v_cache), x.dtype)  # before the append: it is in place
     find_target("generate_cached", append_kernel, x)
     heads = matmul(x, w_qkv.t()).view(sizes.batch, -1, sizes.head_dim)
-    q, k, v = heads.split((sizes.heads, sizes.kv_heads, sizes.kv_heads), dim=1)
-    plan_append(k, v, k_cache, v_cache).run()
+    q, k, v = heads.split_with_sizes((sizes.heads, sizes.kv_heads, sizes.kv_heads), dim=1)
+    append(k, v, k_cache, v_cache)
     return attention_decode(q, k_cache, v_cache).view(x.shape)
 
 
@@ -46,8 +47,15 @@ def generate_uncached(x: Tensor, w_qkv: Tensor, *, kv_heads: int, head_dim: int)
     find_target("generate_uncached", append_kernel, x)
     projected = matmul(x.reshape(-1, x.shape[-1]), w_qkv.t())
     heads = projected.view(sizes.batch, sizes.keys, -1, head_dim).transpose(1, 2)
-    q, k, v = heads.split((sizes.heads, kv_heads, kv_heads), dim=1)
+    q, k, v = heads.split_with_sizes((sizes.heads, kv_heads, kv_heads), dim=1)
     return attention_prefill(q, k, v).transpose(1, 2).reshape(x.shape)
+
+
+@Launcher
+def append(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor) -> Planned[tuple[Tensor, Tensor]]:
+    """k, v: (batch, kv_heads, head_dim), caches: (batch, kv_heads, context, head_dim), as `generate_cached` has checked
+    them. Writes k and v at the last position of the caches, and returns these."""
+    return Planned((k_cache, v_cache), (plan_append(k, v, k_cache, v_cache),))
 
 
 def plan_append(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor) -> Launch:

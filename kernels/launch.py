@@ -8,6 +8,7 @@ import triton
 from torch import Tensor
 
 from kernels.constants import ARCHITECTURES, EIGHT_BIT
+from kernels.launcher import Launcher, Planned
 from kernels.plan import Launch, Target, find_target
 from kernels.precision import TORCH_DTYPES
 from kernels.shapes import check_dtype, check_launch
@@ -19,13 +20,13 @@ UNSUPPORTED_DTYPES: Mapping[str, str] = MappingProxyType(
 SUPPORTED_ARCHITECTURES = ARCHITECTURES
 
 
-def launch(x: Tensor) -> Tensor:
+@Launcher
+def launch(x: Tensor) -> Planned[Tensor]:
     """x: (1,). Starts a kernel that does nothing. Returns x, untouched."""
     check_launch(x)
     check_dtype("launch", x.dtype, SUPPORTED_DTYPES)
     find_target("launch", empty_kernel, x)
-    plan_launch(x).run()
-    return x
+    return Planned(x, (plan_launch(x),))
 
 
 def plan_launch(x: Tensor) -> Launch:

@@ -7,10 +7,10 @@ from types import MappingProxyType
 from typing import Literal
 
 import torch
-import triton
 from torch import Tensor
 
 from kernels.constants import ARCHITECTURES, EIGHT_BIT
+from kernels.launcher import Launcher, Planned
 from kernels.matmul_tiles import (
     matmul_kernel,
     matmul_persistent_kernel,
@@ -22,6 +22,7 @@ from kernels.plan import (
     Descriptor,
     Launch,
     Target,
+    cdiv,
     check_tile_strides,
     find_target,
     is_describable,
@@ -184,7 +185,10 @@ def choose_config(m: int, n: int, k: int, *, dtype: str, target: Target, describ
     return min(candidates, key=lambda config: _relative_time(m, n, k * TORCH_DTYPES[dtype].itemsize, config, target))
 
 
-def matmul(a: Tensor, b: Tensor, *, input_precision: str = "ieee", config: MatmulConfig | None = None) -> Tensor:
+@Launcher
+def matmul(
+    a: Tensor, b: Tensor, *, input_precision: str = "ieee", config: MatmulConfig | None = None
+) -> Planned[Tensor]:
     """a: (m, k), b: (k, n), any strides. Returns a @ b: (m, n); `input_precision` "tf32" is for fp32 tensors only."""
     matmul_sizes(a, b)
     check_dtype("matmul", a.dtype, ("fp32", "tf32", "bf16", "fp16"))
@@ -195,9 +199,7 @@ def matmul(a: Tensor, b: Tensor, *, input_precision: str = "ieee", config: Matmu
         if dtype != "fp32":
             raise ValueError(f"matmul: input_precision='tf32' needs fp32 tensors, not {dtype}")
         dtype = "tf32"
-    out, launches = _choose("matmul", a, b, None, out_dtype=a.dtype, dtype=dtype, config=config)
-    _run(launches)
-    return out
+    return _plan("matmul", a, b, None, out_dtype=a.dtype, dtype=dtype, config=config)
 
 
 def matmul_tf32(a: Tensor, b: Tensor, *, config: MatmulConfig | None = None) -> Tensor:
@@ -205,9 +207,10 @@ def matmul_tf32(a: Tensor, b: Tensor, *, config: MatmulConfig | None = None) -> 
     return matmul(a, b, input_precision="tf32", config=config)
 
 
+@Launcher
 def matmul_scaled(
     a: Tensor, b: Tensor, a_scale: Tensor, b_scale: Tensor, *, config: MatmulConfig | None = None
-) -> Tensor:
+) -> Planned[Tensor]:
     """a: (m, k), b: (k, n), fp8 or int8, each contiguous along k, a_scale: (m,), b_scale: (n,), fp32. Returns
     (a @ b) * a_scale * b_scale: (m, n) in bf16."""
     scaled_sizes(a, b, a_scale, b_scale)
@@ -217,22 +220,20 @@ def matmul_scaled(
         raise Unsupported(f"matmul_scaled does not support {given}; supported: a and b contiguous along k")
     dtype = dtype_name(a.dtype)
     scales = (a_scale, b_scale)
-    out, launches = _choose("matmul_scaled", a, b, scales, out_dtype=torch.bfloat16, dtype=dtype, config=config)
-    _run(launches)
-    return out
+    return _plan("matmul_scaled", a, b, scales, out_dtype=torch.bfloat16, dtype=dtype, config=config)
 
 
-def linear_backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+@Launcher
+def linear_backward(grad: Tensor, x: Tensor, weight: Tensor) -> Planned[tuple[Tensor, Tensor]]:
     """grad: (m, n), x: (m, k), weight: (n, k), any strides. Returns the gradients of x @ weight^T: grad @ weight (m, k)
     and grad^T @ x (n, k), each a product of its own; neither has both operands along what it sums over."""
     op = "linear_backward"
     linear_backward_sizes(grad, x, weight)
     check_dtype(op, grad.dtype, GRADIENT_DTYPES)
     dtype = dtype_name(grad.dtype)
-    of_x, x_launches = _choose(op, grad, weight, None, out_dtype=grad.dtype, dtype=dtype, config=None)
-    of_weight, weight_launches = _choose(op, grad.t(), x, None, out_dtype=grad.dtype, dtype=dtype, config=None)
-    _run((*x_launches, *weight_launches))
-    return of_x, of_weight
+    of_x = _plan(op, grad, weight, None, out_dtype=grad.dtype, dtype=dtype, config=None)
+    of_weight = _plan(op, grad.t(), x, None, out_dtype=grad.dtype, dtype=dtype, config=None)
+    return Planned((of_x.result, of_weight.result), (*of_x.launches, *of_weight.launches))
 
 
 def plan_matmul(
@@ -283,7 +284,7 @@ def every_configuration(target: Target, dtype: str) -> tuple[Launch, ...]:
     return tuple(launches.values())
 
 
-def _choose(
+def _plan(
     op: str,
     a: Tensor,
     b: Tensor,
@@ -292,9 +293,8 @@ def _choose(
     out_dtype: torch.dtype,
     dtype: str,
     config: MatmulConfig | None,
-) -> tuple[Tensor, tuple[Launch, ...]]:
-    """The result's memory and the launches that fill it, by `config` or else by what suits shape and strides; raises
-    Unsupported where they cannot."""
+) -> Planned[Tensor]:
+    """By `config` or else by what suits shape and strides; raises Unsupported where it cannot."""
     (m, k), n = a.shape, b.shape[1]
     target = find_target(op, matmul_kernel, a)
     check_tile_strides(op, *a.stride(), *b.stride(), n)
@@ -307,13 +307,7 @@ def _choose(
     elif config.operands != "pointers" and not describable:
         along = "along k" if dtype in _K_MAJOR_ONLY else "in one dimension"
         raise Unsupported(f"{op}: {config.name} needs matrices contiguous {along}, and 16 bytes or a multiple apart")
-    return out, plan_matmul(a, b, out, scales, dtype=dtype, config=config, target=target)
-
-
-def _run(launches: tuple[Launch, ...]) -> None:
-    """Queue the launches in order."""
-    for launch in launches:
-        launch.run()
+    return Planned(out, plan_matmul(a, b, out, scales, dtype=dtype, config=config, target=target))
 
 
 def _plan_tiles(
@@ -330,7 +324,7 @@ def _plan_tiles(
     (m, k), n = a.shape, b.shape[1]
     config = _fit_shared(config, target)
     block_k = config.block_k(a.element_size())
-    tiles, steps = _tiles(m, n, config), triton.cdiv(k, block_k)
+    tiles, steps = _tiles(m, n, config), cdiv(k, block_k)
     split_k = min(config.split_k or _choose_split(m, n, config, steps=steps, target=target), steps)
     partial_dtype = torch.int32 if dtype == "int8" else torch.float32
     sums = out if split_k == 1 else torch.empty(split_k, m, n, dtype=partial_dtype, device=a.device)
@@ -368,7 +362,7 @@ def _plan_tiles(
         return (product,)
     reduction = Launch(
         kernel=split_k_reduce_kernel,
-        grid=(triton.cdiv(m * n, _REDUCE_BLOCK),),
+        grid=(cdiv(m * n, _REDUCE_BLOCK),),
         arguments={"partials_ptr": sums, "out_ptr": out, **_scale_arguments(scales), "size": m * n, "n": n},
         constants={**_absent_scales(scales), "SPLIT_K": split_k, "BLOCK": _REDUCE_BLOCK},
         num_warps=4,
@@ -509,8 +503,8 @@ def _relative_time(m: int, n: int, k_bytes: int, config: MatmulConfig, target: T
     """
     split = 1
     if config.operands == "pointers":
-        split = _choose_split(m, n, config, steps=triton.cdiv(k_bytes, config.block_k_bytes), target=target)
-    rounds = triton.cdiv(_tiles(m, n, config) * split, target.sm_count)
+        split = _choose_split(m, n, config, steps=cdiv(k_bytes, config.block_k_bytes), target=target)
+    rounds = cdiv(_tiles(m, n, config) * split, target.sm_count)
     rate = math.sqrt(1 / (1 / config.block_m + 1 / config.block_n))
     return rounds * config.block_m * config.block_n / (split * rate)
 
@@ -529,13 +523,13 @@ def _choose_split(m: int, n: int, config: MatmulConfig, *, steps: int, target: T
 
     def cost(split: int) -> float:
         reduction = (_REDUCTION_BYTES + 2 * split * m * n * 4) / round_bytes if split > 1 else 0.0
-        return triton.cdiv(tiles * split, slots) * triton.cdiv(steps, split) + reduction
+        return cdiv(tiles * split, slots) * cdiv(steps, split) + reduction
 
     return min(range(1, max(1, min(steps // _MIN_STEPS_PER_SPLIT, _MAX_SPLIT_K)) + 1), key=cost)
 
 
 def _tiles(m: int, n: int, config: MatmulConfig) -> int:
-    return triton.cdiv(m, config.block_m) * triton.cdiv(n, config.block_n)
+    return cdiv(m, config.block_m) * cdiv(n, config.block_n)
 
 
 def _fit_shared(config: MatmulConfig, target: Target, *, reserved_bytes: int = 0) -> MatmulConfig:

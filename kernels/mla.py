@@ -16,14 +16,8 @@ from torch import Tensor
 from kernels.constants import ARCHITECTURES, ATTENTION_DTYPES, MLA_SCALE, NOT_ATTENTION_DTYPES
 from kernels.decode import MAX_SPLITS, Tile, choose_splits, plan_split, resident_programs
 from kernels.decode_tiles import LOWEST, keys_per_split, store_rows
-from kernels.plan import (
-    Launch,
-    Target,
-    check_tile_strides,
-    find_target,
-    product_opcodes,
-    reads_operands_in_place,
-)
+from kernels.launcher import Launcher, Planned
+from kernels.plan import Launch, Target, cdiv, check_tile_strides, find_target, product_opcodes, reads_operands_in_place
 from kernels.precision import TORCH_DTYPES, dtype_name
 from kernels.shapes import MlaSizes, check_dtype, mla_sizes
 from kernels.unsupported import Unsupported
@@ -100,7 +94,8 @@ def why_not(config: MlaConfig, *, latent: int, rope: int, dtype: str, target: Ta
     return None
 
 
-def attention_mla(q: Tensor, cache: Tensor, *, latent: int, config: MlaConfig | None = None) -> Tensor:
+@Launcher
+def attention_mla(q: Tensor, cache: Tensor, *, latent: int, config: MlaConfig | None = None) -> Planned[Tensor]:
     """q: (batch, heads, latent + rope), cache: (batch, context, latent + rope), widths of stride 1, latent 64 to 512
     and rope 16 to 128, powers of two. Scale MLA_SCALE. Returns (batch, heads, latent), contiguously."""
     op = "attention_mla"
@@ -114,9 +109,7 @@ def attention_mla(q: Tensor, cache: Tensor, *, latent: int, config: MlaConfig | 
         raise Unsupported(f"{op}: {config.name} is not supported: {reason}")
     out = torch.empty(sizes.batch, sizes.heads, latent, dtype=q.dtype, device=q.device)
     splits = _splits_of(sizes, config, dtype, target)
-    for launch in plan_mla(q, cache, out, splits=splits, config=config):
-        launch.run()
-    return out
+    return Planned(out, plan_mla(q, cache, out, splits=splits, config=config))
 
 
 def plan_mla(q: Tensor, cache: Tensor, out: Tensor, *, splits: int, config: MlaConfig) -> tuple[Launch, ...]:
@@ -127,7 +120,7 @@ def plan_mla(q: Tensor, cache: Tensor, out: Tensor, *, splits: int, config: MlaC
     rope = q.shape[2] - latent
     attend = Launch(
         kernel=attention_mla_kernel,
-        grid=(batch * triton.cdiv(heads, config.block_h), splits),
+        grid=(batch * cdiv(heads, config.block_h), splits),
         arguments={
             "q_ptr": q,
             "cache_ptr": cache,
@@ -220,8 +213,8 @@ def _splits_of(sizes: MlaSizes, config: MlaConfig, dtype: str, target: Target) -
         target=target,
     )
     return choose_splits(
-        sizes.batch * triton.cdiv(sizes.heads, config.block_h),
-        triton.cdiv(sizes.context, config.block_n),
+        sizes.batch * cdiv(sizes.heads, config.block_h),
+        cdiv(sizes.context, config.block_n),
         part_bytes=sizes.batch * sizes.heads * sizes.latent * 4,
         tile=Tile(_block_bytes(config, width, dtype), resident),
         sm_count=target.sm_count,

@@ -1,10 +1,10 @@
 """A launch of a Triton kernel as data, so that what runs on a GPU and what is compiled ahead of time are the same.
 
-Every Triton module has `plan_...` functions that return launches; its launchers run them, and `kernels.compile`
+Every Triton module has `plan_...` functions that return launches; `kernels.launcher` runs them, and `kernels.compile`
 compiles those that `ahead_of_time(target, dtype)` lists, made from tensors on PyTorch's meta device.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from types import MappingProxyType
@@ -39,7 +39,7 @@ _NARROW_PRODUCT: Mapping[str, Mapping[int, str]] = MappingProxyType(
 WIDE_PRODUCT_ROWS = 64
 
 _MAX_TILE_STRIDE = 2**22  # two times 256 rows or columns of it stay below 2**31
-_DESCRIPTOR_ALIGNMENT = 16  # bytes
+ALIGNMENT_BYTES = 16  # of what a descriptor describes
 _INTERPRETED_SM_COUNT = 4  # any fixed number: results must not depend on the machine that interprets
 
 
@@ -82,7 +82,7 @@ class Target:
         """Share of an SM's warps that are resident when programs of `warps` warps need this many registers a thread and
         this much shared memory. Source: CUDA C++ Programming Guide, technical specifications by compute capability."""
         limits = _SM_LIMITS[self._family]
-        warp_registers = triton.cdiv(registers * 32, _REGISTER_UNIT) * _REGISTER_UNIT
+        warp_registers = cdiv(registers * 32, _REGISTER_UNIT) * _REGISTER_UNIT
         programs = min(
             limits.warps // warps,
             limits.programs,
@@ -122,25 +122,48 @@ class Launch:
 
     def run(self) -> None:
         """Queue the kernel on the current device."""
+        self.start(
+            [
+                TensorDescriptor.from_tensor(value.tensor, list(value.block))
+                if isinstance(value, Descriptor)
+                else value
+                for value in self.values()
+            ]
+        )
+
+    def values(self) -> list[Any]:
+        """All arguments in the order in which the kernel takes them, which costs the host less than their names do."""
+        values = {**self.arguments, **self.constants}
+        names = self.kernel.arg_names
+        assert len(values) == len(names), f"{self.kernel.__name__} takes {', '.join(names)}; not {', '.join(values)}"
+        return [values[name] for name in names]
+
+    def start(self, values: Sequence[Any]) -> None:
+        """Queue the kernel with these arguments in place of `values()`."""
         if self.needs_scratch:
             triton.set_allocator(_allocate_scratch)
-        arguments = {
-            name: TensorDescriptor.from_tensor(value.tensor, list(value.block))
-            if isinstance(value, Descriptor)
-            else value
-            for name, value in self.arguments.items()
-        }
-        self.kernel[self.grid](**arguments, **self.constants, num_warps=self.num_warps, num_stages=self.num_stages)
+        self.kernel[self.grid](*values, num_warps=self.num_warps, num_stages=self.num_stages)
 
 
-def product_opcodes(dtype: str, rows: int) -> dict[int, tuple[str, ...]]:
+def cdiv(number: int, divisor: int) -> int:
+    """The quotient rounded up. Triton's own takes the host 2 us: it must serve kernels too."""
+    return -(-number // divisor)
+
+
+def next_power_of_2(number: int) -> int:
+    """The smallest power of two that is not below a number from 1 on; as Triton's, in less time."""
+    return 1 << (number - 1).bit_length()
+
+
+@cache
+def product_opcodes(dtype: str, rows: int) -> Mapping[int, tuple[str, ...]]:
     """What a product of `rows` rows in `dtype` must compile to, by architecture; nothing for fp32, which is computed
     without tensor cores."""
     if dtype in ("fp32", "fp64"):
-        return {}
+        return MappingProxyType({})
     kind = dtype if dtype in _WIDE_PRODUCT else "bf16"  # fp16 and tf32 share bf16's opcodes
     opcodes = _WIDE_PRODUCT if rows >= WIDE_PRODUCT_ROWS else _NARROW_PRODUCT
-    return {architecture: (opcode,) for architecture, opcode in opcodes[kind].items()}
+    return MappingProxyType({architecture: (opcode,) for architecture, opcode in opcodes[kind].items()})
 
 
 def reads_operands_in_place(rows: int, dtype: str, architecture: int) -> bool:
@@ -184,7 +207,7 @@ def is_describable(x: Tensor) -> bool:
     """Whether a descriptor can stand for x: contiguous rows, each starting at a multiple of 16 bytes of its own."""
     *strides, last = x.stride()
     starts = [number * x.element_size() for number in (*strides, x.storage_offset())]
-    return last == 1 and all(strides) and not any(start % _DESCRIPTOR_ALIGNMENT for start in starts)
+    return last == 1 and all(strides) and not any(start % ALIGNMENT_BYTES for start in starts)
 
 
 def check_tile_strides(op: str, *strides: int) -> None:

@@ -20,15 +20,13 @@ TORCH_DTYPES: Mapping[str, torch.dtype] = MappingProxyType(
     }
 )
 
+_NAMES = {dtype: name for name, dtype in reversed(list(TORCH_DTYPES.items()))}  # of two names of one dtype, the first
 _TF32_DROPPED_BITS = 13  # 23 bits of mantissa in fp32, 10 in tf32
 
 
 def dtype_name(dtype: torch.dtype) -> str:
     """The name of a tensor's dtype ("bf16"); tf32 is asked for by argument, never read off a tensor."""
-    for name, known in TORCH_DTYPES.items():
-        if known == dtype:
-            return name
-    return str(dtype).removeprefix("torch.")
+    return _NAMES.get(dtype) or str(dtype).removeprefix("torch.")
 
 
 def round_to_tf32(x: Tensor) -> Tensor:

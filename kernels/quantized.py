@@ -14,7 +14,7 @@ weights per clock, in which it issues 128 instructions of a lane. Everything her
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import lru_cache
 from types import MappingProxyType
 
 import torch
@@ -23,8 +23,9 @@ import triton.language as tl
 from torch import Tensor
 
 from kernels.constants import ARCHITECTURES, EIGHT_BIT, INT4_GROUP
+from kernels.launcher import Launcher, Planned
 from kernels.matmul_tiles import split_k_reduce_kernel
-from kernels.plan import WIDE_PRODUCT_ROWS, Launch, Target, check_tile_strides, find_target, product_opcodes
+from kernels.plan import WIDE_PRODUCT_ROWS, Launch, Target, cdiv, check_tile_strides, find_target, product_opcodes
 from kernels.precision import TORCH_DTYPES, dtype_name
 from kernels.shapes import MatmulSizes, check_dtype, w4a16_sizes, w8a16_sizes
 from kernels.unsupported import Unsupported
@@ -132,7 +133,6 @@ _AHEAD_OF_TIME_ROWS = (1, 8, 16, 32, 64, 1024)
 _AHEAD_OF_TIME_WEIGHT = (28672, 8192)
 
 
-@cache
 def choose_config(m: int, n: int, k: int, *, bits: int, target: Target) -> QuantizedConfig:
     """The configuration for a shape: the lowest tile that holds all rows, and of its widths, stages and split-K those
     that end soonest."""
@@ -144,21 +144,25 @@ def choose_config(m: int, n: int, k: int, *, bits: int, target: Target) -> Quant
     return min(fitting, key=lambda config: _best_split(m, n, k, bits=bits, config=config, target=target)[0])
 
 
-def matmul_w8a16(x: Tensor, weight: Tensor, scale: Tensor, *, config: QuantizedConfig | None = None) -> Tensor:
+@Launcher
+def matmul_w8a16(x: Tensor, weight: Tensor, scale: Tensor, *, config: QuantizedConfig | None = None) -> Planned[Tensor]:
     """x: (m, k), weight: (n, k) int8, scale: (n,). Returns x @ (weight * scale)^T: (m, n) in x's dtype. The weight is
     contiguous along k, other strides are free; fast where its rows start at multiples of 16 bytes."""
     op = "matmul_w8a16"
     sizes = w8a16_sizes(x, weight, scale)
     words = weight.view(torch.int32) if _has_words(weight) else weight
-    return _run(op, x, words, scale, sizes, bits=8, config=config)
+    return _plan(op, x, words, scale, sizes, bits=8, config=config)
 
 
-def matmul_w4a16(x: Tensor, packed: Tensor, scales: Tensor, *, config: QuantizedConfig | None = None) -> Tensor:
+@Launcher
+def matmul_w4a16(
+    x: Tensor, packed: Tensor, scales: Tensor, *, config: QuantizedConfig | None = None
+) -> Planned[Tensor]:
     """x: (m, k), packed: (n, k/8) int32, scales: (n, k/128). Returns x @ W^T: (m, n) in x's dtype;
     `kernels.reference.unpack_int4` says what W is. packed is contiguous along k, other strides are free."""
     op = "matmul_w4a16"
     sizes = w4a16_sizes(x, packed, scales)
-    return _run(op, x, packed, scales, sizes, bits=4, config=config)
+    return _plan(op, x, packed, scales, sizes, bits=4, config=config)
 
 
 def plan_quantized(
@@ -169,7 +173,7 @@ def plan_quantized(
     (m, k), n = x.shape, len(weight)
     block_k = config.block_k(bits)
     split_k = config.split_k or _best_split(m, n, k, bits=bits, config=config, target=target)[1]
-    split_k = min(split_k, triton.cdiv(k, block_k))
+    split_k = min(split_k, cdiv(k, block_k))
     sums = out if split_k == 1 else torch.empty(split_k, m, n, dtype=torch.float32, device=x.device)
     product = Launch(
         kernel=quantized_matmul_kernel,
@@ -203,7 +207,7 @@ def plan_quantized(
         return (product,)
     reduction = Launch(
         kernel=split_k_reduce_kernel,
-        grid=(triton.cdiv(m * n, _REDUCE_BLOCK),),
+        grid=(cdiv(m * n, _REDUCE_BLOCK),),
         arguments={"partials_ptr": sums, "out_ptr": out, "size": m * n, "n": n},
         constants={"a_scale_ptr": None, "b_scale_ptr": None, "SPLIT_K": split_k, "BLOCK": _REDUCE_BLOCK},
         num_warps=4,
@@ -425,7 +429,7 @@ def _arrange_for_int8(x, BLOCK_M: tl.constexpr, dtype: tl.constexpr):
     return x.trans().to(dtype, bitcast=True)
 
 
-def _run(
+def _plan(
     op: str,
     x: Tensor,
     weight: Tensor,
@@ -434,8 +438,8 @@ def _run(
     *,
     bits: int,
     config: QuantizedConfig | None,
-) -> Tensor:
-    """Choose, check and launch."""
+) -> Planned[Tensor]:
+    """Check and choose."""
     check_dtype(op, x.dtype, SUPPORTED_DTYPES)
     if weight.stride(1) != 1:
         raise Unsupported(f"{op} does not support a weight of strides {weight.stride()}; supported: contiguous along k")
@@ -446,9 +450,7 @@ def _run(
     elif reason := why_not(config, bits, target):
         raise Unsupported(f"{op}: {config.name} is not supported: {reason}")
     out = torch.empty(sizes.m, sizes.n, dtype=x.dtype, device=x.device)
-    for launch in plan_quantized(x, weight, scale, out, bits=bits, config=config, target=target):
-        launch.run()
-    return out
+    return Planned(out, plan_quantized(x, weight, scale, out, bits=bits, config=config, target=target))
 
 
 def _has_words(weight: Tensor) -> bool:
@@ -487,10 +489,10 @@ def _tiles_for(m: int, bits: int, target: Target) -> tuple[QuantizedConfig, ...]
     return (ROWS_128,) if m > 64 and bits == 8 else (ROWS_64_HMMA,)
 
 
-@cache
+@lru_cache(maxsize=1024)
 def _best_split(m: int, n: int, k: int, *, bits: int, config: QuantizedConfig, target: Target) -> tuple[float, int]:
     """Cost and parts of the split of the reduction that ends soonest."""
-    steps = triton.cdiv(k, config.block_k(bits))
+    steps = cdiv(k, config.block_k(bits))
     most = max(1, min(steps // _MIN_STEPS_PER_SPLIT, _MAX_SPLIT_K))
     return min(
         (_cost_bytes(m, n, k, split, bits=bits, config=config, target=target), split) for split in range(1, most + 1)
@@ -511,7 +513,7 @@ def _cost_bytes(m: int, n: int, k: int, split: int, *, bits: int, config: Quanti
         rounds += rest / _rate(rest / target.sm_count, config)
     x_bytes_per_weight_byte = min(m, config.block_m) * 16 / (bits * config.block_n)
     slow_l2 = max(1.0, (1 + x_bytes_per_weight_byte) / _L2_OVER_MEMORY)
-    weight_bytes = n * k * bits / 8 * triton.cdiv(m, config.block_m)
+    weight_bytes = n * k * bits / 8 * cdiv(m, config.block_m)
     reduction_bytes = _REDUCTION_BYTES + 2 * split * m * n * 4 if split > 1 else 0.0
     return weight_bytes * slow_l2 * rounds / programs + reduction_bytes
 
@@ -527,4 +529,4 @@ def _rate(programs_per_sm: float, config: QuantizedConfig) -> float:
 
 
 def _tiles(m: int, n: int, config: QuantizedConfig) -> int:
-    return triton.cdiv(m, config.block_m) * triton.cdiv(n, config.block_n)
+    return cdiv(m, config.block_m) * cdiv(n, config.block_n)

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from kernels.compile import WIDE_LOAD
 from kernels.constants import ARCHITECTURES, EIGHT_BIT, RMSNORM_EPS
-from kernels.plan import Launch, Target, find_target
+from kernels.launcher import Launcher, Planned
+from kernels.plan import Launch, Target, cdiv, find_target, next_power_of_2
 from kernels.precision import TORCH_DTYPES, dtype_name
 from kernels.shapes import check_dtype, rope_sizes, row_sizes
 from kernels.unsupported import Unsupported
@@ -90,7 +91,7 @@ def choose_config(cols: int, *, dtype: str) -> RowConfig:
         return RowConfig(1, 2 * held, num_warps=32)
     if cols > held:
         return RowConfig(1, held, num_warps=16)
-    block_cols = triton.next_power_of_2(cols)
+    block_cols = next_power_of_2(cols)
     rows = max(1, _PROGRAM_ELEMENTS // block_cols)
     per_thread = 32 if item_bytes <= 4 else 16
     return RowConfig(rows, block_cols, num_warps=rows * block_cols // (32 * per_thread))
@@ -103,56 +104,59 @@ def choose_elementwise_config(*, dtype: str) -> RowConfig:
     return RowConfig(1, _PROGRAM_ELEMENTS, num_warps=_PROGRAM_ELEMENTS // (32 * per_thread))
 
 
-def rmsnorm(x: Tensor, weight: Tensor, *, config: RowConfig | None = None) -> Tensor:
+@Launcher
+def rmsnorm(x: Tensor, weight: Tensor, *, config: RowConfig | None = None) -> Planned[Tensor]:
     """x: (rows, cols), weight: (cols,). Returns x / sqrt(mean(x^2) + RMSNORM_EPS) * weight, row by row, contiguously.
     Columns must be contiguous, rows any distance apart."""
     row_sizes("rmsnorm", x, weight=weight)
     _check("rmsnorm", rmsnorm_kernel, x, weight)
     normed = _empty_like(x)
-    plan_rmsnorm(x, weight, normed, config=config or _choose_for(x)).run()
-    return normed
+    return Planned(normed, (plan_rmsnorm(x, weight, normed, config=config or _choose_for(x)),))
 
 
+@Launcher
 def add_rmsnorm(
     x: Tensor, residual: Tensor, weight: Tensor, *, config: RowConfig | None = None
-) -> tuple[Tensor, Tensor]:
+) -> Planned[tuple[Tensor, Tensor]]:
     """x, residual: (rows, cols), weight: (cols,). Returns the rmsnorm of their sum before it is rounded, and the sum,
     contiguously. Columns must be contiguous, rows any distance apart."""
     row_sizes("add_rmsnorm", x, residual, weight=weight)
     _check("add_rmsnorm", add_rmsnorm_kernel, x, residual, weight)
     normed, total = _empty_like(x), _empty_like(x)
-    plan_add_rmsnorm(x, residual, weight, normed, total, config=config or _choose_for(x)).run()
-    return normed, total
+    launch = plan_add_rmsnorm(x, residual, weight, normed, total, config=config or _choose_for(x))
+    return Planned((normed, total), (launch,))
 
 
-def softmax(x: Tensor, *, config: RowConfig | None = None) -> Tensor:
+@Launcher
+def softmax(x: Tensor, *, config: RowConfig | None = None) -> Planned[Tensor]:
     """x: (rows, cols). Returns exp(x - max) / sum(exp(x - max)), row by row, contiguously; NaN for a row that is all
     -inf. Columns must be contiguous, rows any distance apart."""
     row_sizes("softmax", x)
     _check("softmax", softmax_kernel, x)
     out = _empty_like(x)
-    plan_softmax(x, out, config=config or _choose_for(x)).run()
-    return out
+    return Planned(out, (plan_softmax(x, out, config=config or _choose_for(x)),))
 
 
-def swiglu(gate: Tensor, up: Tensor, *, config: RowConfig | None = None) -> Tensor:
+@Launcher
+def swiglu(gate: Tensor, up: Tensor, *, config: RowConfig | None = None) -> Planned[Tensor]:
     """gate, up: (rows, cols). Returns gate / (1 + exp(-gate)) * up, contiguously. Columns must be contiguous, rows any
     distance apart: both may be halves of one matrix."""
     row_sizes("swiglu", gate, up)
     _check("swiglu", swiglu_kernel, gate, up)
     out = _empty_like(gate)
-    plan_swiglu(gate, up, out, config=config or choose_elementwise_config(dtype=dtype_name(gate.dtype))).run()
-    return out
+    config = config or choose_elementwise_config(dtype=dtype_name(gate.dtype))
+    return Planned(out, (plan_swiglu(gate, up, out, config=config),))
 
 
-def rope(x: Tensor, cos: Tensor, sin: Tensor, *, config: RowConfig | None = None) -> Tensor:
+@Launcher
+def rope(x: Tensor, cos: Tensor, sin: Tensor, *, config: RowConfig | None = None) -> Planned[Tensor]:
     """x: (tokens, heads, head_dim), cos, sin: (tokens, head_dim/2). Returns x with each pair (x[i], x[i + head_dim/2])
     turned, contiguously. The last dimension must be contiguous, tokens and heads any distance apart."""
     rope_sizes(x, cos, sin)
     _check("rope", rope_kernel, x, cos, sin)
     out = _empty_like(x)
-    plan_rope(x, cos, sin, out, config=config or choose_elementwise_config(dtype=dtype_name(x.dtype))).run()
-    return out
+    config = config or choose_elementwise_config(dtype=dtype_name(x.dtype))
+    return Planned(out, (plan_rope(x, cos, sin, out, config=config),))
 
 
 def plan_rmsnorm(x: Tensor, weight: Tensor, normed: Tensor, *, config: RowConfig) -> Launch:
@@ -180,9 +184,9 @@ def plan_swiglu(gate: Tensor, up: Tensor, out: Tensor, *, config: RowConfig) -> 
         tensors = {name: tensor.view(1, -1) for name, tensor in tensors.items()}  # one row has but one ragged block
     strides, unit = _row_strides(tensors)
     rows, cols = tensors["gate"].shape
-    block_cols = min(triton.next_power_of_2(cols), config.elements)
-    block_rows = min(triton.next_power_of_2(rows), config.elements // block_cols)
-    grid = (triton.cdiv(rows, block_rows), triton.cdiv(cols, block_cols))
+    block_cols = min(next_power_of_2(cols), config.elements)
+    block_rows = min(next_power_of_2(rows), config.elements // block_cols)
+    grid = (cdiv(rows, block_rows), cdiv(cols, block_cols))
     return Launch(
         kernel=swiglu_kernel,
         grid=grid if rows > 1 else grid[::-1],  # the first dimension of a grid holds 2**31, the others far fewer
@@ -210,9 +214,9 @@ def plan_swiglu(gate: Tensor, up: Tensor, out: Tensor, *, config: RowConfig) -> 
 def plan_rope(x: Tensor, cos: Tensor, sin: Tensor, out: Tensor, *, config: RowConfig) -> Launch:
     """The launch that sets out to x turned by the angles of cos and sin."""
     tokens, heads, half = *x.shape[:2], x.shape[2] // 2
-    block_half = min(triton.next_power_of_2(half), config.elements // 2)
+    block_half = min(next_power_of_2(half), config.elements // 2)
     block_heads = min(_block_of_heads(heads), config.elements // (2 * block_half))
-    block_tokens = min(triton.next_power_of_2(tokens), config.elements // (2 * block_half * block_heads))
+    block_tokens = min(next_power_of_2(tokens), config.elements // (2 * block_half * block_heads))
     strides = {
         "x_token_stride": _stride(x, 0),
         "x_head_stride": _stride(x, 1),
@@ -224,7 +228,7 @@ def plan_rope(x: Tensor, cos: Tensor, sin: Tensor, out: Tensor, *, config: RowCo
     unit = math.gcd(_MAX_UNIT, half, *strides.values())
     return Launch(
         kernel=rope_kernel,
-        grid=(triton.cdiv(tokens, block_tokens), triton.cdiv(heads, block_heads), triton.cdiv(half, block_half)),
+        grid=(cdiv(tokens, block_tokens), cdiv(heads, block_heads), cdiv(half, block_half)),
         arguments={
             "x_ptr": x,
             "cos_ptr": cos,
@@ -621,7 +625,7 @@ def _plan_rows(
     x = tensors["x"]
     rows, cols = x.shape
     strides, unit = _row_strides(tensors)
-    block_cols = min(triton.next_power_of_2(cols), config.block_cols)
+    block_cols = min(next_power_of_2(cols), config.block_cols)
     is_held = cols <= block_cols
     lanes = min(block_cols, config.num_warps * 32 * _VECTOR_BYTES // x.element_size())
     tile = (
@@ -631,7 +635,7 @@ def _plan_rows(
     )
     return Launch(
         kernel=held if is_held else long,
-        grid=(triton.cdiv(rows, config.rows) if is_held else rows,),
+        grid=(cdiv(rows, config.rows) if is_held else rows,),
         arguments={
             **{f"{name}_ptr": tensor for name, tensor in tensors.items()},
             **weights,
@@ -666,7 +670,7 @@ def _wide(x: Tensor) -> tl.dtype:
 def _block_of_heads(heads: int) -> int:
     """Heads of a program: the largest power of two that divides them, unless that is tiny."""
     divisor = heads & -heads
-    return divisor if divisor >= _MIN_HEADS else triton.next_power_of_2(heads)
+    return divisor if divisor >= _MIN_HEADS else next_power_of_2(heads)
 
 
 def _choose_for(x: Tensor) -> RowConfig:

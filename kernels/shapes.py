@@ -127,9 +127,8 @@ def check_alike(op: str, **tensors: Tensor) -> None:
 
 def check_rank(op: str, name: str, tensor: Tensor, dims: str) -> None:
     """Raise ValueError unless `tensor` has as many dimensions as `dims` ("m k") names."""
-    names = dims.split()
-    if tensor.dim() != len(names):
-        raise ValueError(f"{op}: {name} must have shape ({', '.join(names)}), not {tuple(tensor.shape)}")
+    if tensor.dim() != dims.count(" ") + 1:
+        raise ValueError(f"{op}: {name} must have shape ({dims.replace(' ', ', ')}), not {tuple(tensor.shape)}")
 
 
 def matmul_sizes(a: Tensor, b: Tensor) -> MatmulSizes:

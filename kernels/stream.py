@@ -10,7 +10,8 @@ import triton.language as tl
 from torch import Tensor
 
 from kernels.constants import ARCHITECTURES, EIGHT_BIT, FILL_VALUE, TRIAD_SCALE
-from kernels.plan import Launch, Target, find_target
+from kernels.launcher import Launcher, Planned
+from kernels.plan import Launch, Target, cdiv, find_target
 from kernels.precision import TORCH_DTYPES
 from kernels.shapes import check_dtype, stream_size
 
@@ -57,35 +58,28 @@ def choose_config(*, target: Target) -> StreamConfig:  # noqa: ARG001  (one conf
 
 def stream_read(x: Tensor, *, config: StreamConfig | None = None) -> Tensor:
     """x: (n,), contiguous. Reads x once. Returns its sum, a scalar in fp32 (fp64 for fp64)."""
-    target = _check("stream_read", stream_read_kernel, x)
-    config = config or choose_config(target=target)
-    blocks = triton.cdiv(len(x), _block_elements(x, config))
-    programs = min(blocks, config.programs_per_sm * target.sm_count)
-    sum_dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    partials = torch.empty(programs, dtype=sum_dtype, device=x.device)
-    plan_read(x, partials, config=config).run()
-    return partials.sum()
+    return _partial_sums(x, config).sum()
 
 
-def stream_write(out: Tensor, *, config: StreamConfig | None = None) -> Tensor:
+@Launcher
+def stream_write(out: Tensor, *, config: StreamConfig | None = None) -> Planned[Tensor]:
     """out: (n,), contiguous. Writes FILL_VALUE everywhere, once. Returns out."""
     target = _check("stream_write", stream_write_kernel, out)
-    plan_write(out, config=config or choose_config(target=target)).run()
-    return out
+    return Planned(out, (plan_write(out, config=config or choose_config(target=target)),))
 
 
-def stream_copy(x: Tensor, out: Tensor, *, config: StreamConfig | None = None) -> Tensor:
+@Launcher
+def stream_copy(x: Tensor, out: Tensor, *, config: StreamConfig | None = None) -> Planned[Tensor]:
     """x, out: (n,), contiguous. Reads x once, writes out once. Returns out."""
     target = _check("stream_copy", stream_copy_kernel, x, out)
-    plan_copy(x, out, config=config or choose_config(target=target)).run()
-    return out
+    return Planned(out, (plan_copy(x, out, config=config or choose_config(target=target)),))
 
 
-def stream_triad(a: Tensor, b: Tensor, out: Tensor, *, config: StreamConfig | None = None) -> Tensor:
+@Launcher
+def stream_triad(a: Tensor, b: Tensor, out: Tensor, *, config: StreamConfig | None = None) -> Planned[Tensor]:
     """a, b, out: (n,), contiguous. Reads a and b once, writes out = a + TRIAD_SCALE*b once. Returns out."""
     target = _check("stream_triad", stream_triad_kernel, a, b, out)
-    plan_triad(a, b, out, config=config or choose_config(target=target)).run()
-    return out
+    return Planned(out, (plan_triad(a, b, out, config=config or choose_config(target=target)),))
 
 
 def plan_read(x: Tensor, partials: Tensor, *, config: StreamConfig) -> Launch:
@@ -181,6 +175,17 @@ def stream_triad_kernel(a_ptr, b_ptr, out_ptr, n, SCALE: tl.constexpr, BLOCK: tl
     tl.store(out_ptr + offsets, out.to(out_ptr.dtype.element_ty), mask=inside)
 
 
+@Launcher
+def _partial_sums(x: Tensor, config: StreamConfig | None) -> Planned[Tensor]:
+    """x: (n,). Reads x once. Returns one sum for each program."""
+    target = _check("stream_read", stream_read_kernel, x)
+    config = config or choose_config(target=target)
+    programs = min(cdiv(len(x), _block_elements(x, config)), config.programs_per_sm * target.sm_count)
+    sum_dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    partials = torch.empty(programs, dtype=sum_dtype, device=x.device)
+    return Planned(partials, (plan_read(x, partials, config=config),))
+
+
 def _check(op: str, kernel: object, *tensors: Tensor) -> Target:
     stream_size(op, *tensors)
     check_dtype(op, tensors[0].dtype, SUPPORTED_DTYPES)
@@ -195,7 +200,7 @@ def _plan_blocks(
     block = _block_elements(first, config)
     return Launch(
         kernel=kernel,
-        grid=(triton.cdiv(len(first), block),),
+        grid=(cdiv(len(first), block),),
         arguments={**tensors, "n": len(first)},
         constants={**constants, "BLOCK": block},
         num_warps=config.num_warps,

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from bench import store
-from bench.cases import find_implementation, make_inputs
+from bench.cases import bind, find_implementation, make_inputs
 from bench.record import from_line, to_line
 from predict.calibrations import CALIBRATIONS
 from predict.expected import expect
@@ -20,6 +20,7 @@ from reports import load, page, tables
 from reports.importers import read_tables
 from reports.sweep import sweep
 from tests.factories import make_record
+from tests.tiny import OPS, tiny_workload
 
 BF16 = find_dtype("bf16")
 MANY = 100_000
@@ -104,3 +105,18 @@ def test_launching_a_small_matmul(benchmark, device):
     inputs = make_inputs(workload, device, index=0)
     run = find_implementation(workload, "torch", device.type).run
     assert benchmark(run, *inputs).shape == (1, 16)
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_preparing_the_launches_of_an_op(op, benchmark, monkeypatch, device):
+    """A call of ours but for what Triton does: layouts looked up, memory set aside, arguments in order. Where there is
+    no driver this is all of it."""
+    plan = pytest.importorskip("kernels.plan", exc_type=ImportError)
+    workload = tiny_workload(op)
+    implementation = find_implementation(workload, "triton", "cuda")
+    inputs = make_inputs(workload, device, index=0)
+    prepared = implementation.prepare(*inputs) if implementation.prepare else inputs
+    started = set()
+    monkeypatch.setattr(plan.Launch, "start", lambda launch, values: started.add(launch.grid))
+    benchmark(bind(implementation.run, workload), *prepared)
+    assert started

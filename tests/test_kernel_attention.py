@@ -73,7 +73,8 @@ def launched(q, k, v, variant=CAUSAL, config=SMALL, lse=None, **arguments):
     """What the kernels leave in an output of NaN; the interpreter runs configurations of every architecture."""
     out = torch.full_like(q, torch.nan)
     for launch in attention.plan_attention(q, k, v, out, config=config, variant=variant, lse=lse):
-        replace(launch, arguments={**launch.arguments, **arguments}).run()
+        known = {name: value for name, value in arguments.items() if name in launch.arguments}
+        replace(launch, arguments={**launch.arguments, **known}).run()
     return out
 
 

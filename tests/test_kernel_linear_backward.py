@@ -27,13 +27,13 @@ def _seed():
 def launched(monkeypatch):
     """The launches of a test, in order."""
     launches = []
-    run = Launch.run
+    start = Launch.start
 
-    def spy(launch):
+    def spy(launch, values):
         launches.append(launch)
-        run(launch)
+        start(launch, values)
 
-    monkeypatch.setattr(Launch, "run", spy)
+    monkeypatch.setattr(Launch, "start", spy)
     return launches
 
 
@@ -87,15 +87,16 @@ def test_strides_of_any_kind(dtype, device):
 
 @interpreted
 @pytest.mark.parametrize("architecture", [90, 100, 120])
-def test_hardware_with_descriptors_gets_both_products_by_them(architecture, device, launched, monkeypatch):
+def test_hardware_with_descriptors_gets_both_products_by_them(architecture, device, monkeypatch):
     """On one SM the tile with the most reuse wins: each gradient is a part of 128 x 256."""
     monkeypatch.setattr(triton_matmul, "find_target", lambda op, kernel, x: Target(architecture, 1))
     inputs = make(120, 104, 248, "fp16", device)
-    assert wrong(triton_matmul.linear_backward(*inputs), *inputs, "fp16") == []
-    assert [launch.kernel for launch in launched] == [matmul_persistent_kernel] * 2
-    assert [launch.constants["A_IS_TRANSPOSED"] for launch in launched] == [False, True]
-    assert not any(launch.constants["B_IS_TRANSPOSED"] for launch in launched)
-    assert all(launch.constants["BLOCK_M"] == 128 for launch in launched)
+    planned = triton_matmul.linear_backward.plan(*inputs)
+    assert wrong(planned.run(), *inputs, "fp16") == []
+    assert [launch.kernel for launch in planned.launches] == [matmul_persistent_kernel] * 2
+    assert [launch.constants["A_IS_TRANSPOSED"] for launch in planned.launches] == [False, True]
+    assert not any(launch.constants["B_IS_TRANSPOSED"] for launch in planned.launches)
+    assert all(launch.constants["BLOCK_M"] == 128 for launch in planned.launches)
 
 
 def test_one_hot_gradients_pick_rows_exactly(device):

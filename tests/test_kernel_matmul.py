@@ -310,14 +310,14 @@ def test_only_16_bits_are_described_across_the_sum(dtype, layout, target, device
     a, b = matrices(64, 64, 64, layout, "fp32" if dtype == "tf32" else dtype, device)
     monkeypatch.setattr(triton_matmul, "find_target", lambda op, kernel, x: target)
     config = replace(DESCRIBED, block_m=64)
-    compute = triton_matmul.matmul_tf32 if dtype == "tf32" else triton_matmul.matmul
+    plan = partial(triton_matmul.matmul.plan, input_precision="tf32" if dtype == "tf32" else "ieee", config=config)
     if dtype == "tf32":
         with pytest.raises(Unsupported, match="needs matrices contiguous along k, and 16 bytes"):
-            compute(a, b, config=config)
+            plan(a, b)
     elif not torch.cuda.is_available():
-        check(compute(a, b, config=config), a, b, dtype)
+        check(plan(a, b).run(), a, b, dtype)
     with pytest.raises(Unsupported, match="needs matrices contiguous"):
-        compute(a[1:, 1:], b[1:], config=config)
+        plan(a[1:, 1:], b[1:])
 
 
 @pytest.mark.gpu

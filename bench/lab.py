@@ -47,13 +47,15 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a job. `poisoned`: the process that ran it cannot be trusted any more and must be replaced."""
+    """What became of a job. `poisoned`: the process that ran it cannot be trusted any more and must be replaced.
+    `not_captured`: why no CUDA graph of it could be had, where that is all that went wrong."""
 
     status: Status
     reason: str | None
     check: Check | None = None
     measurement: Measurement | None = None
     poisoned: bool = False
+    not_captured: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from bench.context import PoisonsProcess, can_run_another
 from bench.lab import Job, Lab, Outcome, Settings
 from bench.machine import difference
 from bench.record import Environment, Status
+from bench.timer import CaptureFailed
 from kernels.unsupported import Unsupported
 from predict.errors import NapkinError
 from predict.units import duration
@@ -73,19 +74,25 @@ class WorkerBench:
         self._make_lab = make_lab
         self._settings = settings
         self._job_limit_s = job_limit_s
+        self._not_captured: dict[tuple[str, str], str] = {}  # op and implementation: why
         start_s = time.monotonic()
         self.environment = self._start(START_LIMIT_S)
         self._restart_limit_s = min(START_LIMIT_S, max(RESTART_LIMIT_S, 3 * (time.monotonic() - start_s)))
 
     def run(self, job: Job) -> Outcome:
-        """Run one job; a worker that dies, hangs or is poisoned is replaced before the next. Raises WorkerLost where it
-        cannot be."""
+        """Run one job; a worker that dies, hangs or is poisoned is replaced before the next. A job that could not be
+        captured runs once more, and all of its kind from then on, without a graph. Raises WorkerLost where no worker
+        can be had."""
+        kind = (job.workload.op, job.implementation)
         if not self._process.is_alive():
             self._restart()
-        outcome = self._exchange(job, self._job_limit_s)
+        outcome = self._exchange(replace(job, not_captured=self._not_captured.get(kind)), self._job_limit_s)
         if outcome.poisoned:
             self.close()
-        return outcome
+        if outcome.not_captured is None or kind in self._not_captured:
+            return outcome
+        self._not_captured[kind] = outcome.not_captured
+        return self.run(job)
 
     def close(self) -> None:
         """Stop the worker, whatever it does."""
@@ -158,7 +165,9 @@ def attempt(lab: Lab, job: Job) -> Outcome:
     except Exception as error:  # noqa: BLE001 - the one place: a failing case is a record, not the end of the run
         lab.forget()
         status = Status.OUT_OF_MEMORY if _is_out_of_memory(error) else Status.CRASHED
-        outcome = Outcome(status, _one_line(error), poisoned=isinstance(error, PoisonsProcess))
+        not_captured = str(error) if isinstance(error, CaptureFailed) else None
+        poisoned = isinstance(error, PoisonsProcess)
+        outcome = Outcome(status, _one_line(error), poisoned=poisoned, not_captured=not_captured)
     # Only here, where the error and with it the frames that hold the job's tensors are let go.
     return replace(outcome, poisoned=outcome.poisoned or not can_run_another(lab.environment.device))
 

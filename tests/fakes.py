@@ -14,7 +14,7 @@ from bench.env import GpuState
 from bench.lab import Job, Lab, Outcome, Settings
 from bench.measure import Observe, Sampler
 from bench.record import Environment
-from bench.timer import Preparation
+from bench.timer import CaptureFailed, Preparation
 from tests.factories import make_environment
 
 
@@ -110,6 +110,8 @@ class FaultyLab(Lab):
                 os._exit(3)
             case "hangs":
                 time.sleep(600)
+            case "torch" if job.workload.op == "stream_copy" and job.not_captured is None:
+                raise CaptureFailed("not captured in a CUDA graph: operation not permitted")
             case "raises":
                 raise RuntimeError("CUDA error: an illegal memory access\nsecond line")
             case "poisons":

@@ -199,3 +199,17 @@ def test_whatever_a_job_held_when_it_failed_is_free_afterwards(monkeypatch, erro
     gc.collect()
     assert (outcome.status, outcome.poisoned) == (status, False)
     assert [each() for each in held] == [None]
+
+
+def test_what_cannot_be_captured_is_timed_without_a_graph_in_a_new_process(bench):
+    """And so is all that comes after it of that op and implementation, without costing another process."""
+    first = bench._process.pid
+    copies = [make_workload("stream_copy", {"n": n}, find_dtype("fp32")) for n in (1000, 2000)]
+    outcomes = [bench.run(Job(copies[0], "torch"))]
+    second = bench._process.pid
+    outcomes.append(bench.run(Job(copies[1], "torch")))
+    assert [outcome.status for outcome in outcomes] == [Status.MEASURED] * 2
+    assert {outcome.measurement.not_captured for outcome in outcomes} == {
+        "not captured in a CUDA graph: operation not permitted"
+    }
+    assert first != second == bench._process.pid

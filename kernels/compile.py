@@ -24,6 +24,7 @@ from typing import Any
 
 from kernels.constants import ARCHITECTURES
 from kernels.precision import TORCH_DTYPES, dtype_name
+from kernels.promotion import why_imprecise
 
 # Nothing of Triton is imported here: the process that asks for a compilation may interpret, or have no Triton.
 MODULES = (
@@ -171,6 +172,8 @@ def compile_launch(launch: Any, target: Any, dtype: str, *, default: bool) -> Co
         reasons.append(f"spills {used.stack_bytes} bytes of registers by {used.spill_instructions} instructions")
     wanted = launch.opcodes.get(target.architecture, ())
     reasons += [f"has no {opcode} instruction" for opcode in wanted if opcode not in used.instructions]
+    if imprecise := why_imprecise(compiled.asm["ptx"]):
+        reasons.append(imprecise)
     if shared_bytes > target.shared_bytes:
         reasons.append(f"needs {shared_bytes} bytes of shared memory, of which there are {target.shared_bytes}")
     return replace(

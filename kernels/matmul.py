@@ -46,7 +46,8 @@ class MatmulConfig:
 
     `operands` says how they come in: by pointers, one program a tile; or, where strides allow it, by descriptors (the
     host's, or each program's own) in persistent programs. group_m tiles of rows share columns in L2. split_k programs
-    share one tile's reduction, by pointers only; 0 leaves it to the shape.
+    share one tile's reduction, by pointers only; 0 leaves it to the shape. `halves` says that half a tile's columns are
+    multiplied at a time, which is for sums that take registers twice.
     """
 
     block_m: int
@@ -58,6 +59,7 @@ class MatmulConfig:
     warp_specialize: bool = False
     group_m: int = 8
     split_k: int = 0
+    halves: bool = False
 
     @property
     def name(self) -> str:
@@ -68,6 +70,7 @@ class MatmulConfig:
             f"s{self.num_stages}",
             *([] if self.operands == "pointers" else [self.operands]),
             *(["specialized"] if self.warp_specialize else []),
+            *(["halves"] if self.halves else []),
             *([f"g{self.group_m}"] if self.group_m != _GROUP_M else []),
             *([f"split{self.split_k}"] if self.split_k else []),
         ]
@@ -102,6 +105,8 @@ _GROUP_M = 8
 # 128 x 256 and half a tile on its way out fill their 227 KiB; eight warps hold its accumulator in 128 registers each.
 WIDE = MatmulConfig(128, 256, 128, 8, 4, "descriptors")
 SQUARE = MatmulConfig(128, 128, 128, 8, 4, "descriptors")
+# fp8 on Hopper is summed twice, in the tensor cores and then in fp32: two sums of 128 x 256 spill, one and a half fit.
+WIDE_PROMOTED = MatmulConfig(128, 256, 128, 8, 4, "descriptors", halves=True)
 # Blackwell accumulates in tensor memory, so that warps are free to specialise.
 WIDE_BLACKWELL = MatmulConfig(128, 256, 128, 8, 4, "descriptors", warp_specialize=True)
 SQUARE_BLACKWELL = MatmulConfig(128, 128, 128, 8, 4, "descriptors", warp_specialize=True)
@@ -124,6 +129,7 @@ VECTOR_ROWS_16 = MatmulConfig(16, 64, 128, 4, 3)
 
 CONFIGS = (
     WIDE,
+    WIDE_PROMOTED,
     SQUARE,
     WIDE_BLACKWELL,
     SQUARE_BLACKWELL,
@@ -156,7 +162,7 @@ CONFIGS = (
 # One for each kind of configuration: wide, square, small, 64 rows, 32 rows and one row.
 _AHEAD_OF_TIME_SHAPES = (
     (8192, 8192, 8192),
-    (1536, 1536, 8192),
+    (1024, 2048, 8192),
     (256, 512, 8192),
     (64, 8192, 8192),
     (32, 8192, 8192),
@@ -386,7 +392,7 @@ def _plan_persistent(
     config = _fit_shared(config, target, reserved_bytes=config.block_m * config.block_n // 2 * out.element_size())
     block_k = config.block_k(a.element_size())
     a_rows, a_block = _describe(a, config.block_m, block_k)
-    b_rows, b_block = _describe(b.t(), config.block_n, block_k)
+    b_rows, b_block = _describe(b.t(), config.block_n // 2 if config.halves else config.block_n, block_k)
     operands: dict[str, Tensor | Descriptor | int]
     if config.operands == "descriptors":
         kernel = matmul_persistent_kernel
@@ -420,6 +426,7 @@ def _plan_persistent(
             "WARP_SPECIALIZE": config.warp_specialize,
             # Hopper specialises the loop over tiles only where it is not fused with the loop over k.
             "FLATTEN": not (config.warp_specialize and target.architecture // 10 == 9),
+            **({"HALVES": config.halves} if config.operands == "descriptors" else {}),
         },
         num_warps=config.num_warps,
         num_stages=config.num_stages,
@@ -461,8 +468,9 @@ def _empty_meta(rows: int, k: int, dtype: str, *, across_k: bool) -> Tensor:
 def _few_rows(dtype: str, target: Target) -> tuple[MatmulConfig, ...]:
     """Tiles for up to 64 rows, lowest first."""
     rows_64 = ROWS_64_SMALL_SHARED if target.shared_bytes < 128 * 1024 else ROWS_64
-    if dtype == "fp8" and target.architecture // 10 in (9, 10):
-        return (ROWS_16, rows_64)  # 32 rows are widened to fp16 in registers, and spill
+    if dtype == "fp8" and target.architecture // 10 in (9, 10):  # 32 rows are widened to fp16 in registers, and spill
+        # Triton promotes the second 128 bytes of a row while the first product runs, which ptxas then makes wait.
+        return (ROWS_16, ROWS_64_SMALL_SHARED if target.architecture // 10 == 9 else rows_64)
     return (ROWS_16, ROWS_32, rows_64)
 
 
@@ -471,6 +479,8 @@ def _many_rows(dtype: str, target: Target, *, describable: bool) -> tuple[Matmul
     family = target.architecture // 10
     if family == 10 and dtype == "int8":
         return (WIDE_AMPERE, SQUARE_AMPERE, SMALL_AMPERE)  # Triton multiplies it as Ampere does, in registers
+    if dtype == "fp8" and family == 9:  # promoted, which takes twice the registers
+        return (WIDE_PROMOTED, SQUARE, SMALL_AMPERE) if describable else (SQUARE_AMPERE, SMALL_AMPERE)
     if describable and family == 9:
         return (WIDE, SQUARE, SMALL)
     if describable and family == 10:
@@ -490,6 +500,8 @@ def why_not(config: MatmulConfig, dtype: str, target: Target) -> str | None:
         return f"sm{target.architecture} has no hardware for descriptors"
     if config.warp_specialize and (config.operands == "own_descriptors") != (target.architecture // 10 == 9):
         return "Hopper specialises with its own descriptors, later architectures with the host's"
+    if config.halves and (dtype != "fp8" or target.architecture // 10 != 9):
+        return "halves of a tile are for fp8 on Hopper, whose sums take registers twice"
     if config.stage_bytes * min(config.num_stages, 2) > target.shared_bytes:
         return f"two stages do not fit in {target.shared_bytes} bytes of shared memory"
     return None

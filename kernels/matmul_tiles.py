@@ -10,6 +10,11 @@ warp-specialise on Hopper.
 import triton
 import triton.language as tl
 
+# Hopper's tensor cores add products of fp8 in about 14 bits (DeepSeek-V3 technical report, arXiv 2412.19437, section
+# 3.3.2; 13 of them behind the point, SageAttention2, arXiv 2411.10958): so many elements of k are summed there before
+# the sum is added to one in fp32.
+FP8_PROMOTION_K = tl.constexpr(128)
+
 
 @triton.jit
 def matmul_kernel(
@@ -126,10 +131,12 @@ def matmul_persistent_kernel(
     INPUT_PRECISION: tl.constexpr,
     WARP_SPECIALIZE: tl.constexpr,
     FLATTEN: tl.constexpr,
+    HALVES: tl.constexpr,
 ):
     """a: (k, m) where transposed else (m, k), b: (n, k) where transposed else (k, n), out: (m, n), each by a descriptor
     from the host. Reads a n/BLOCK_N times and b m/BLOCK_M times, mostly from L2, and writes out once; each program
-    takes every num_programs-th tile, and loads the next one while it stores the last."""
+    takes every num_programs-th tile, and loads the next one while it stores the last. Where HALVES, b's blocks are half a
+    tile wide and summed one after the other: a second sum of half a tile is all that promotion then takes."""
     _walk_tiles(
         a_desc,
         b_desc,
@@ -148,6 +155,7 @@ def matmul_persistent_kernel(
         INPUT_PRECISION,
         WARP_SPECIALIZE,
         FLATTEN,
+        HALVES,
     )
 
 
@@ -202,6 +210,7 @@ def matmul_specialized_kernel(
         INPUT_PRECISION,
         WARP_SPECIALIZE,
         FLATTEN,
+        HALVES=False,
     )
 
 
@@ -224,6 +233,7 @@ def _walk_tiles(
     INPUT_PRECISION: tl.constexpr,
     WARP_SPECIALIZE: tl.constexpr,
     FLATTEN: tl.constexpr,
+    HALVES: tl.constexpr,
 ):
     """Every num_programs-th tile of out, which is stored in two halves: half a tile of shared memory is left for one
     more stage of loads."""
@@ -234,22 +244,39 @@ def _walk_tiles(
         tile_m, tile_n = _tile_in_group(tile, m, n, BLOCK_M, BLOCK_N, GROUP_M)
         row = tile_m * BLOCK_M
         column = tile_n * BLOCK_N
-        accumulator = _zeros(BLOCK_M, BLOCK_N, a_desc.dtype)
+        if HALVES:
+            left = _zeros(BLOCK_M, HALF, a_desc.dtype)
+            right = _zeros(BLOCK_M, HALF, a_desc.dtype)
+        else:
+            accumulator = _zeros(BLOCK_M, BLOCK_N, a_desc.dtype)
         for step in range(steps):
             if A_IS_TRANSPOSED:
                 a = a_desc.load([step * BLOCK_K, row]).T
             else:
                 a = a_desc.load([row, step * BLOCK_K])
-            if B_IS_TRANSPOSED:
-                b = b_desc.load([column, step * BLOCK_K]).T
+            b = _load_b(b_desc, step * BLOCK_K, column, B_IS_TRANSPOSED)
+            if HALVES:
+                left = _multiply(a, b, left, INPUT_PRECISION)
+                b = _load_b(b_desc, step * BLOCK_K, column + HALF, B_IS_TRANSPOSED)
+                right = _multiply(a, b, right, INPUT_PRECISION)
             else:
-                b = b_desc.load([step * BLOCK_K, column])
-            accumulator = _multiply(a, b, accumulator, INPUT_PRECISION)
-        left, right = tl.split(tl.permute(tl.reshape(accumulator, (BLOCK_M, 2, HALF)), (0, 2, 1)))
+                accumulator = _multiply(a, b, accumulator, INPUT_PRECISION)
+        if not HALVES:
+            left, right = tl.split(tl.permute(tl.reshape(accumulator, (BLOCK_M, 2, HALF)), (0, 2, 1)))
         left = _scaled(left, a_scale_ptr, b_scale_ptr, row, column, m, n, BLOCK_M, HALF)
         out_desc.store([row, column], left.to(out_desc.dtype))
         right = _scaled(right, a_scale_ptr, b_scale_ptr, row, column + HALF, m, n, BLOCK_M, HALF)
         out_desc.store([row, column + HALF], right.to(out_desc.dtype))
+
+
+@triton.jit
+def _load_b(b_desc, depth, column, IS_TRANSPOSED: tl.constexpr):
+    """The block of b whose first number is b[depth, column]."""
+    if IS_TRANSPOSED:
+        b = b_desc.load([column, depth]).T
+    else:
+        b = b_desc.load([depth, column])
+    return b
 
 
 @triton.jit
@@ -278,8 +305,13 @@ def _zeros(BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, operand: tl.constexpr):
 
 @triton.jit
 def _multiply(a, b, accumulator, INPUT_PRECISION: tl.constexpr):
-    """Return accumulator + a @ b, in the accumulator's format."""
-    return tl.dot(a, b, accumulator, input_precision=INPUT_PRECISION, out_dtype=accumulator.dtype)
+    """Return accumulator + a @ b, in the accumulator's format. Only Hopper heeds how many products it may sum in less."""
+    if a.dtype == tl.float8e4nv:
+        PROMOTION_K: tl.constexpr = a.shape[1] if a.shape[1] < FP8_PROMOTION_K else FP8_PROMOTION_K
+        total = tl.dot(a, b, accumulator, max_num_imprecise_acc=PROMOTION_K)
+    else:
+        total = tl.dot(a, b, accumulator, input_precision=INPUT_PRECISION, out_dtype=accumulator.dtype)
+    return total
 
 
 @triton.jit

@@ -7,7 +7,7 @@ TABLES := $(wildcard tables/*.parquet)
 READY := $(if $(filter .venv/bin/python,$(PYTHON)),.venv/installed)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench predict list doctor report compare sweep validate accuracy compile evidence tune test benchmark check compile-gate accuracy-gate lint fmt clean
+.PHONY: help setup bench predict list doctor report compare sweep validate accuracy compile evidence tune test benchmark check older compile-gate accuracy-gate lint fmt clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -41,6 +41,8 @@ test: $(READY) ## run the tests; those that need a GPU are skipped and counted w
 benchmark: $(READY) ## time the host side: predicting, loading, rendering, launching
 	@$(PYTHON) -m pytest --benchmark-enable --benchmark-only $(ARGS)
 check: lint test compile-gate accuracy-gate ## what CI runs: lint, types, tests, every kernel compiled as docs/kernels.md says, expected time against tables/*.parquet if there
+older: .venv-older/installed ## tests and compile gate with the oldest torch and Triton that are supported; CI runs it at night
+	@.venv-older/bin/python -m pytest $(ARGS) && .venv-older/bin/python -m kernels compile --check-docs docs/kernels.md
 compile-gate: $(READY)
 	@$(PYTHON) -m kernels compile --check-docs docs/kernels.md
 accuracy-gate: $(READY)
@@ -50,8 +52,12 @@ lint: $(READY) ## lint and types; changes nothing
 fmt: $(READY) ## rewrite the files as the linter wants them
 	@$(PYTHON) -m ruff check --fix . ; $(PYTHON) -m ruff format .
 clean: ## remove .venv and caches; runs/ is kept
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks build *.egg-info
+	rm -rf .venv .venv-older .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks build *.egg-info
 
+.venv-older/installed: requirements-older.txt
+	$(BASE_PYTHON) -m venv .venv-older
+	.venv-older/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements-older.txt
+	@touch $@
 .venv/installed: pyproject.toml constraints.txt
 	@$(BASE_PYTHON) -c 'import sys; sys.exit("napkin-bench needs Python >= 3.11; say which with BASE_PYTHON=..." if sys.version_info < (3, 11) else 0)'
 	$(BASE_PYTHON) -m venv .venv

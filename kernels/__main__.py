@@ -11,7 +11,7 @@ from rich.table import Table
 
 from kernels.catalog import HAS_TRITON, list_implementations
 from kernels.compile import Compiled, CompileError, compile_kernels
-from kernels.document import has_other_tables, write_tables
+from kernels.document import has_other_tables, tables_version, write_tables
 from kernels.peers import package_version
 
 DEFAULT_ARCHITECTURES = "sm80,sm90,sm100,sm120"
@@ -58,12 +58,15 @@ def compile_command(
 ) -> None:
     """Compile every Triton kernel ahead of time: registers, spills, shared memory, instructions, occupancy.
 
-    Exit code 1 when a default fails or the document differs, 2 when the request makes no sense."""
+    Exit code 1 when a default fails or the document differs, 2 when the request makes no sense. A document of another
+    version of Triton is not compared, which is said: only failures, spills and limits then count."""
+    triton = package_version("triton") or "none"
     try:
         rows = compile_kernels(_parse_architectures(arch), every=every, on_row=_show_progress)
         if write_docs:
-            write_tables(write_docs, rows)
-        differs = check_docs is not None and has_other_tables(check_docs, rows)
+            write_tables(write_docs, rows, triton=triton)
+        comparable = check_docs is not None and tables_version(check_docs) in (triton, None)
+        differs = check_docs is not None and comparable and has_other_tables(check_docs, rows, triton=triton)
     except (CompileError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
@@ -71,6 +74,9 @@ def compile_command(
         typer.echo(json.dumps([asdict(row) for row in rows], indent=2))
     else:
         _print(_make_table(rows))
+    if check_docs is not None and not comparable:
+        theirs = tables_version(check_docs)
+        typer.echo(f"{check_docs} is of Triton {theirs}, this is {triton}: its tables were not compared", err=True)
     if differs:
         typer.echo(f"error: {check_docs} has other tables; write it again with --write-docs {check_docs}", err=True)
     if differs or any(row.status == "failed" for row in rows):

@@ -1,5 +1,9 @@
-"""The tables of compiled kernels inside a Markdown document: one a kernel, between two marks, generated."""
+"""The tables of compiled kernels inside a Markdown document: one a kernel, between two marks, generated.
 
+They name the Triton that compiled them: another one allots other registers, so that only the same can be held to them.
+"""
+
+import re
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -10,24 +14,32 @@ BEGIN, END = "<!-- compiled tables: begin -->", "<!-- compiled tables: end -->"
 _HEADINGS = ("configuration", "arch", "formats", "registers", "shared bytes", "occupancy", "instructions")
 
 
-def write_tables(path: Path, rows: Sequence[Compiled]) -> None:
-    """Replace what stands between the marks. Raises CompileError where a mark is missing, OSError as files do."""
+def write_tables(path: Path, rows: Sequence[Compiled], *, triton: str) -> None:
+    """Replace what stands between the marks by what this version of Triton made. Raises CompileError where a mark is
+    missing, OSError as files do."""
     before, _, after = _parts(path)
-    path.write_text(f"{before}{BEGIN}\n{render(rows)}{END}{after}", encoding="utf-8")
+    path.write_text(f"{before}{BEGIN}\n{render(rows, triton=triton)}{END}{after}", encoding="utf-8")
 
 
-def has_other_tables(path: Path, rows: Sequence[Compiled]) -> bool:
+def has_other_tables(path: Path, rows: Sequence[Compiled], *, triton: str) -> bool:
     """Whether the document holds other tables than these rows make. Raises as `write_tables` does."""
-    return _parts(path)[1].strip() != render(rows).strip()
+    return _parts(path)[1].strip() != render(rows, triton=triton).strip()
 
 
-def render(rows: Sequence[Compiled]) -> str:
+def tables_version(path: Path) -> str | None:
+    """The version of Triton whose tables the document holds; None where it does not say. Raises as `write_tables`
+    does."""
+    found = re.search(r"^Compiled by Triton (\S+)\.$", _parts(path)[1], re.MULTILINE)
+    return found[1] if found else None
+
+
+def render(rows: Sequence[Compiled], *, triton: str) -> str:
     """A heading and a table for each kernel, in the order of the rows; formats that compile alike share a line."""
     compiled = [row for row in rows if row.default and row.status != "not_supported"]
     kernels = dict.fromkeys(row.kernel for row in compiled)
     parts = [_kernel_table(kernel, [row for row in compiled if row.kernel == kernel]) for kernel in kernels]
     refused = [row for row in rows if row.default and row.status == "not_supported"]
-    return "\n".join(["", *parts, "### Not compiled", "", *_reasons(refused), ""])
+    return "\n".join(["", f"Compiled by Triton {triton}.", "", *parts, "### Not compiled", "", *_reasons(refused), ""])
 
 
 def _kernel_table(kernel: str, rows: Sequence[Compiled]) -> str:

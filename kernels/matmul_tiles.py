@@ -135,8 +135,8 @@ def matmul_persistent_kernel(
 ):
     """a: (k, m) where transposed else (m, k), b: (n, k) where transposed else (k, n), out: (m, n), each by a descriptor
     from the host. Reads a n/BLOCK_N times and b m/BLOCK_M times, mostly from L2, and writes out once; each program
-    takes every num_programs-th tile, and loads the next one while it stores the last. Where HALVES, b's blocks are half a
-    tile wide and summed one after the other: a second sum of half a tile is all that promotion then takes."""
+    takes every num_programs-th tile, and loads the next one while it stores the last. Where HALVES, b's blocks are half
+    a tile wide and summed one after the other: a second sum of half a tile is all that promotion then takes."""
     _walk_tiles(
         a_desc,
         b_desc,
@@ -305,7 +305,8 @@ def _zeros(BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, operand: tl.constexpr):
 
 @triton.jit
 def _multiply(a, b, accumulator, INPUT_PRECISION: tl.constexpr):
-    """Return accumulator + a @ b, in the accumulator's format. Only Hopper heeds how many products it may sum in less."""
+    """Return accumulator + a @ b, in the accumulator's format. Only Hopper heeds how many products it may sum in
+    fewer bits."""
     if a.dtype == tl.float8e4nv:
         PROMOTION_K: tl.constexpr = a.shape[1] if a.shape[1] < FP8_PROMOTION_K else FP8_PROMOTION_K
         total = tl.dot(a, b, accumulator, max_num_imprecise_acc=PROMOTION_K)

@@ -1,4 +1,4 @@
-"""Reads off the PTX for Hopper how many products of fp8 are summed before fp32 takes the sum over. Knows nothing of Triton.
+"""Reads off the PTX for Hopper how many products of fp8 are summed before fp32 takes the sum over.
 
 The tensor cores there add products of fp8 in about 14 bits, whatever format the result has (DeepSeek-V3 technical
 report, arXiv 2412.19437, section 3.3.2), so a long sum must be cut: each part begins at zero, which the instruction is

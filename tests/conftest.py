@@ -1,10 +1,13 @@
 """What all tests share: Triton's interpreter where there is no GPU, one hook that skips and counts `gpu` tests, and one
 that skips what there is no time for."""
 
+import functools
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import pytest
 import torch
 import torch.fx
@@ -15,13 +18,34 @@ if not HAS_CUDA:
     os.environ["TRITON_INTERPRET"] = "1"
 
 _SKIPPED_GPU_TESTS = pytest.StashKey[int]()
+_SKIPPED_INTERPRETED = pytest.StashKey[int]()
 _BEGAN_S = pytest.StashKey[float]()
 
 
 @pytest.fixture
-def device() -> torch.device:
-    """Where kernels run: a real GPU, or the CPU through Triton's interpreter."""
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """Where kernels run: a real GPU, or the CPU through Triton's interpreter, if that works here."""
+    if not HAS_CUDA and (reason := _why_nothing_is_interpreted()):
+        request.config.stash[_SKIPPED_INTERPRETED] += 1
+        pytest.skip(reason)
     return torch.device("cuda" if HAS_CUDA else "cpu")
+
+
+@functools.cache
+def _why_nothing_is_interpreted() -> str | None:
+    """Why Triton's interpreter cannot run kernels, or None: before 3.7 it makes numbers of arrays that hold one, which
+    NumPy refuses from 2.4 on."""
+    import triton  # noqa: PLC0415  (after the interpreter is chosen)
+
+    if tuple(int(part) for part in triton.__version__.split(".")[:2]) >= (3, 7):
+        return None
+    try:
+        with warnings.catch_warnings(action="ignore"):  # which is what it still says to NumPy 2.3
+            int(np.zeros(1))
+    except TypeError:
+        pair = f"Triton {triton.__version__} and NumPy {np.__version__}"
+        return f"the interpreter of {pair} does not work: install numpy<2.4"
+    return None
 
 
 @pytest.fixture
@@ -47,6 +71,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_BEGAN_S] = time.monotonic()
+    config.stash[_SKIPPED_INTERPRETED] = 0
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -69,3 +94,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(
             f"{skipped} gpu tests skipped: no CUDA device. Run them with `pytest -m gpu` on one."
         )
+    if config.stash[_SKIPPED_INTERPRETED]:
+        reason = _why_nothing_is_interpreted()
+        terminalreporter.write_line(f"{config.stash[_SKIPPED_INTERPRETED]} tests of kernels skipped: {reason}")

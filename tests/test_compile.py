@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from kernels import __main__ as kernels_main
 from kernels import compile as ahead_of_time
 from kernels import document
 from kernels.__main__ import app
@@ -154,6 +155,22 @@ def test_a_document_takes_the_tables_and_is_held_to_them(rows, tmp_path):
     result = CliRunner().invoke(app, check)
     assert result.exit_code == 1
     assert f"write it again with --write-docs {path}" in result.stderr
+
+
+def test_a_document_of_another_triton_is_not_compared_and_that_is_said(rows, tmp_path, monkeypatch):
+    """Another compiler allots other registers; what fails still fails."""
+    path = tmp_path / "kernels.md"
+    path.write_text(f"{BEGIN}\n{END}")
+    monkeypatch.setattr(kernels_main, "package_version", lambda _: "9.0")
+    assert CliRunner().invoke(app, ["compile", "--write-docs", str(path)]).exit_code == 0
+    monkeypatch.setattr(kernels_main, "package_version", lambda _: "9.1")
+    rows[0] = replace(FAKE_ROW, registers=101)
+    check = ["compile", "--check-docs", str(path)]
+    result = CliRunner().invoke(app, check)
+    assert result.exit_code == 0
+    assert f"{path} is of Triton 9.0, this is 9.1: its tables were not compared" in result.stderr
+    rows[0] = replace(FAKE_ROW, status="failed", reason="spills 8 bytes")
+    assert CliRunner().invoke(app, check).exit_code == 1
 
 
 def test_a_document_without_marks_is_refused_in_one_line(rows, tmp_path):

@@ -27,6 +27,7 @@ from kernels.unsupported import Unsupported
 from predict.units import find_dtype
 from predict.workloads import make_workload
 from tests.fakes import FakeSampler, cpu_environment
+from tests.older import need_fp8_on_a_cpu
 from tests.test_kernel_eager import ROWWISE, inputs_of, is_right
 
 COMPILED = {
@@ -477,6 +478,8 @@ NEW = (
 
 @pytest.mark.parametrize(("op", "dims", "dtype"), [(op, dims, dtype) for op, dims, dtypes in NEW for dtype in dtypes])
 def test_every_row_of_a_cpu_is_right_and_timed(op, dims, dtype):
+    if dtype == "fp8":
+        need_fp8_on_a_cpu()
     workload = make_workload(op, dims, find_dtype(dtype))
     bench = InProcessBench(Lab(cpu_environment(), ThreeSets([]), Budget(0.01, 0.0), monitor=None))
     names = implementation_names(op, "cpu")

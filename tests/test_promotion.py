@@ -1,5 +1,5 @@
-"""Products of fp8 on Hopper: how long its tensor cores sum them by themselves, in compiled code; and what that costs, in
-an emulation of their sums."""
+"""Products of fp8 on Hopper: how long its tensor cores sum them by themselves, in compiled code; and what that costs,
+in an emulation of their sums."""
 
 import textwrap
 
@@ -117,9 +117,9 @@ def case():
 
 
 def sum_as_hopper(a, b, *, promotion_k, cut):
-    """a @ b as the tensor cores add it, by DeepSeek-V3's report (3.3.2 and 3.5.2): the products of a group and the sum so
-    far are shifted to the exponent of the largest of them, cut to 14 bits and added; every promotion_k, fp32 takes over.
-    """
+    """a @ b as the tensor cores add it, by DeepSeek-V3's report (3.3.2 and 3.5.2): the products of a group and the sum
+    so far are shifted to the exponent of the largest of them, cut to 14 bits and added; every promotion_k, fp32 takes
+    over."""
     total = torch.zeros(a.shape[0], b.shape[1])
     part = torch.zeros_like(total, dtype=torch.float64)
     for first in range(0, a.shape[1], GROUP):

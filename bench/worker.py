@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Protocol
 
+from bench import host
 from bench.context import PoisonsProcess, can_run_another
 from bench.lab import Job, Lab, Outcome, Settings
 from bench.machine import difference
@@ -18,7 +19,7 @@ from bench.record import Environment, Status
 from bench.timer import CaptureFailed
 from kernels.unsupported import Unsupported
 from predict.errors import NapkinError
-from predict.units import duration
+from predict.units import binary_bytes, duration
 
 START_LIMIT_S = 300.0  # importing torch from a cold network disk takes a minute or two
 RESTART_LIMIT_S = 60.0  # the disk is warm by then; or what three first starts took, where that is longer
@@ -102,6 +103,7 @@ class WorkerBench:
 
     def _start(self, limit_s: float) -> Environment:
         """Start a worker and return what it says of its machine."""
+        self._oom_kills = host.oom_kills() or 0
         context = multiprocessing.get_context("spawn")  # a forked child cannot use CUDA
         self._connection, theirs = context.Pipe()
         self._process = context.Process(
@@ -151,9 +153,17 @@ class WorkerBench:
             outcome: Outcome = self._connection.recv()
         except (EOFError, ConnectionError):
             self._process.join()
-            reason = f"the worker process died ({_death(self._process.exitcode)})"
-            return Outcome(Status.CRASHED, reason, poisoned=True)
+            return self._outcome_of_death()
         return outcome
+
+    def _outcome_of_death(self) -> Outcome:
+        """What to say of the job that ran when the worker died: that it took too much memory, where the kernel counted
+        a process that it killed for that."""
+        kills, exit_code = host.oom_kills(), self._process.exitcode
+        if exit_code == -signal.SIGKILL and kills is not None and kills > self._oom_kills:
+            reason = f"killed for memory, of which {binary_bytes(host.memory_bytes())} may be used here"
+            return Outcome(Status.OUT_OF_MEMORY, reason, poisoned=True)
+        return Outcome(Status.CRASHED, f"the worker process died ({_death(exit_code)})", poisoned=True)
 
 
 def attempt(lab: Lab, job: Job) -> Outcome:

@@ -213,3 +213,16 @@ def test_what_cannot_be_captured_is_timed_without_a_graph_in_a_new_process(bench
         "not captured in a CUDA graph: operation not permitted"
     }
     assert first != second == bench._process.pid
+
+
+@pytest.mark.parametrize(("kills", "status"), [((3, 4), Status.OUT_OF_MEMORY), ((3, 3), Status.CRASHED)])
+def test_a_worker_that_was_killed_for_memory_is_told_from_one_that_died(bench, monkeypatch, kills, status):
+    """The kernel counts whom it killed; a signal alone may have come from anybody."""
+    before, after = kills
+    bench.run(Job(WORKLOAD, "torch"))  # on a worker that lives
+    monkeypatch.setattr(bench, "_oom_kills", before)
+    monkeypatch.setattr("bench.worker.host.oom_kills", lambda: after)
+    monkeypatch.setattr("bench.worker.host.memory_bytes", lambda: 3 * 2**29)
+    outcome = bench.run(Job(WORKLOAD, "dies"))
+    assert (outcome.status, outcome.poisoned) == (status, True)
+    assert ("killed for memory, of which 1.5 GiB" in outcome.reason) == (status is Status.OUT_OF_MEMORY)

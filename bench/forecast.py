@@ -22,14 +22,12 @@ from bench.cases import compiles
 from bench.lab import Job
 from bench.measure import Budget
 from bench.record import Environment
+from bench.timer import CACHES_TO_EXCEED, MAX_INPUT_SETS
 from predict.errors import MissingCeiling
 from predict.gpus import GPUS
 from predict.resources import Ceiling, Resource, Roofs
 from predict.roofline import predict
 from predict.workloads import Workload
-
-CACHES_FILLED = 4  # by the rotated input sets
-MOST_SETS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,4 +93,4 @@ def _input_bytes(workload: Workload, cache_bytes: int) -> float:
     set_bytes = float(workload.amounts.bytes)
     if not set_bytes:
         return 0.0
-    return set_bytes * min(max(1, math.ceil(CACHES_FILLED * cache_bytes / set_bytes)), MOST_SETS)
+    return set_bytes * min(max(1, math.ceil(CACHES_TO_EXCEED * cache_bytes / set_bytes)), MAX_INPUT_SETS)

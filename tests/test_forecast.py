@@ -38,8 +38,8 @@ def test_a_long_launch_is_sampled_beyond_the_budget():
 
 
 def test_small_operands_are_made_until_they_fill_the_cache_four_times():
-    """64 KiB in 1 MiB of cache: 64 sets, 4.19 MB. 1 KiB: 256 sets and no more, 0.26 MB."""
-    for elements, input_bytes in ((2**14, 2**22), (2**8, 2**18)):
+    """64 KiB in 1 MiB of cache: 64 sets, 4.19 MB. 1 KiB: 1024 sets and no more, 1.05 MB."""
+    for elements, input_bytes in ((2**14, 2**22), (2**8, 2**20)):
         workload = make_workload("stream_read", {"n": elements}, find_dtype("fp32"))
         (cold_s,), (warm_s,) = (
             forecast_s([Job(workload, "torch", warm)], CPU, Budget(1.0, 0.0)) for warm in (False, True)

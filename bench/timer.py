@@ -249,6 +249,7 @@ class CudaTimer:
             alone.keep = [first]
             alone.queue_for(call_s)
             return alone
+        del alone  # and with it the memory of its graph
         runs = _bind_sets(first, preparation)
         sets = len(runs)
         rounds = min(math.ceil(GRAPH_SAMPLE_S / call_s / sets), MAX_GRAPH_LAUNCHES // sets)

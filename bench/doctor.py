@@ -12,6 +12,7 @@ from bench.cold_cache import read_cold
 from bench.device import nvml_handle, shares_memory, visible_gpus
 from bench.env import CudaStatus, GpuState, cuda_status, environment, limit_threads, other_processes, read_state
 from bench.record import Environment
+from bench.timer import CaptureFailed
 from predict.errors import NapkinError
 from predict.gpus import GPUS, physical_roofs, resolve
 from predict.resources import Resource
@@ -219,7 +220,11 @@ def _flush_works(described: Environment) -> Finding:
         return Finding(Level.WARNING, "cold L2", "the size of L2 is unknown", "records cannot say what was cold")
     gpu = GPUS.get(described.gpu or "")
     pins = physical_roofs(gpu).get(Resource.DRAM) if gpu else None
-    reads = read_cold(cache_bytes, torch.device("cuda"))
+    try:
+        reads = read_cold(cache_bytes, torch.device("cuda"))
+    except CaptureFailed as error:
+        remedy = "update driver and torch: short kernels cannot be timed without CUDA graphs"
+        return Finding(Level.PROBLEM, "cold L2", str(error), remedy)
     if doubt := reads.doubt(pins.per_s if pins else None):
         remedy = "cold results may be warm: judge small operands with care"
         return Finding(Level.PROBLEM, "cold L2", f"{reads.text}; {doubt}", remedy)

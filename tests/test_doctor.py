@@ -5,8 +5,10 @@ import pynvml
 import pytest
 
 from bench import doctor, host
+from bench.cold_cache import ColdReads
 from bench.doctor import Level, examine
 from bench.env import CudaStatus, GpuState
+from bench.timer import CaptureFailed
 from tests.factories import make_environment
 from tests.fake_driver import declines, stand_in
 from tests.fakes import cpu_environment
@@ -186,3 +188,21 @@ def test_an_unknown_cache_is_told(monkeypatch):
 
 def test_this_machine_can_be_examined():
     assert examine("cpu")
+
+
+def test_a_gpu_that_captures_no_graph_is_a_problem_and_no_traceback(monkeypatch):
+    def fails(*_):
+        raise CaptureFailed("not captured in a CUDA graph: operation not permitted")
+
+    monkeypatch.setattr(doctor, "read_cold", fails)
+    finding = doctor._flush_works(make_environment())
+    assert (finding.level, finding.text) == (Level.PROBLEM, "not captured in a CUDA graph: operation not permitted")
+    assert finding.remedy
+
+
+@pytest.mark.parametrize(("at_4", "level"), [(4.0e12, Level.OK), (9.0e12, Level.PROBLEM)])
+def test_the_cold_cache_is_held_against_the_pins_of_the_card(monkeypatch, at_4, level):
+    """An H200's pins carry 4.8 TB/s or so."""
+    reads = ColdReads(30 * 2**20, {2.0: at_4, 4.0: at_4, 8.0: at_4})
+    monkeypatch.setattr(doctor, "read_cold", lambda *_: reads)
+    assert doctor._flush_works(make_environment()).level is level

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from bench.cases import compiles
 from bench.lab import Job
-from predict.probes import PROBES, probe_workloads
+from predict.expected.probes import PROBES, probe_workloads
 from predict.workloads import Workload
 
 

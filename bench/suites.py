@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from predict.errors import BadRun, MissingCeiling
-from predict.probes import PROBES, probe_workloads
+from predict.expected.probes import PROBES, probe_workloads
 from predict.resources import Roofs
 from predict.roofline import predict
 from predict.units import GIB, MIB, DType, find_dtype

@@ -10,26 +10,26 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from predict import page
-from predict.batching import batch_rows
 from predict.command_line import run_command_line
-from predict.configs import read_config
 from predict.errors import BadModel, BadQuantity, BadWorkload
-from predict.estimate import answer
-from predict.expected import calibration_of, expect, explain_expected, with_expected
-from predict.formulas import FORMULAS, evaluate, find_formula
+from predict.estimate import page
+from predict.estimate.answer import answer
+from predict.estimate.batching import batch_rows
+from predict.estimate.lines import Answer, plain
+from predict.estimate.question import Question
+from predict.expected.kernel import calibration_of, expect, explain_expected, with_expected
+from predict.expected.time_model import Calibration, Formats, Machine
+from predict.formulas.catalog import FORMULAS, evaluate, find_formula
+from predict.formulas.memory import OPTIMIZERS, WEIGHT_FORMATS, Recompute, find_optimizer, find_weight_format
 from predict.gpus import GPUS, Gpu, resolve
-from predict.lines import Answer, plain
 from predict.materialised import MATERIALISED_OPS, materialised_amounts
-from predict.memory import OPTIMIZERS, WEIGHT_FORMATS, Recompute, find_optimizer, find_weight_format
-from predict.models import Model
-from predict.passes import Logits, Mask
+from predict.model.config import read_config
+from predict.model.passes import Logits, Mask
+from predict.model.presets import PRESETS, find_model, find_preset
+from predict.model.transformer import Model
 from predict.peak_memory import peak_bytes
-from predict.presets import PRESETS, find_model, find_preset
-from predict.question import Question
 from predict.resources import find_ceiling
 from predict.roofline import Prediction, explain, predict
-from predict.time_model import Calibration, Formats, Machine
 from predict.units import DTYPES, binary_bytes, duration, find_dtype
 from predict.workloads import OPS, Workload, dim_names, find_op, make_workload
 

@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from predict.gpus import GPUS, Gpu, ridge_flop_per_byte
-from predict.models import Model
-from predict.presets import PRESETS, find_model
+from predict.model.presets import PRESETS, find_model
+from predict.model.transformer import Model
 from predict.resources import Resource
 from predict.units import GIB, KIB, TB, count, in_units
 

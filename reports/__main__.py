@@ -15,14 +15,14 @@ from rich.table import Table
 from rich.text import Text
 
 from predict.command_line import run_command_line
-from predict.configs import read_config
 from predict.errors import BadModel, BadRun
+from predict.formulas.memory import WEIGHT_FORMATS, find_weight_format
 from predict.gpus import resolve
-from predict.memory import WEIGHT_FORMATS, find_weight_format
-from predict.models import Model
-from predict.passes import Logits, Numerics
-from predict.presets import find_model
-from predict.timing import Replica
+from predict.model.config import read_config
+from predict.model.passes import Logits, Numerics
+from predict.model.presets import find_model
+from predict.model.replica import Replica
+from predict.model.transformer import Model
 from predict.units import DTYPES, find_dtype
 from reports import accuracy, page, tables, validate_plots
 from reports.calibrate_run import explain_fit, fit_json, fit_run, why_none, write_calibration

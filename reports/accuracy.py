@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from predict.calibrations import CALIBRATIONS
 from predict.errors import BadRecord
-from predict.expected import MODELS
-from predict.expected_collective import COLLECTIVES
+from predict.expected.calibrations import CALIBRATIONS
+from predict.expected.collective import COLLECTIVES
+from predict.expected.kernel import MODELS
+from predict.expected.time_model import Machine
 from predict.gpus import GPUS
 from predict.resources import Resource, find_ceiling
-from predict.time_model import Machine
 from predict.units import DTYPES, binary_bytes, duration, percent, si
 from reports.calibrate import Positions
 from reports.importers import Imported

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from predict.expected import MODELS
-from predict.probes import MATMUL_PROBES
-from predict.time_model import Calibration, Constants, Formats, Machine, Switches, TimeModel
+from predict.expected.kernel import MODELS
+from predict.expected.probes import MATMUL_PROBES
+from predict.expected.time_model import Calibration, Constants, Formats, Machine, Switches, TimeModel
 from predict.workloads import FloatArray
 
 Positions = NDArray[np.intp]

@@ -10,10 +10,10 @@ import pandas as pd
 
 from bench.record import HARNESS, Record, Status
 from bench.stats import summarize
-from predict.expected import MODELS, expect, explain_calibration
+from predict.expected.kernel import MODELS, expect, explain_calibration
+from predict.expected.probes import PROBES, probe_workloads
+from predict.expected.time_model import Calibration, Formats, Machine
 from predict.gpus import GPUS, Gpu
-from predict.probes import PROBES, probe_workloads
-from predict.time_model import Calibration, Formats, Machine
 from predict.units import DType, percent
 from predict.workloads import FloatArray, dim_names
 from reports.calibrate import calibrate

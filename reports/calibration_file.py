@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.record import HARNESS, Environment, decode, encode
-from predict.calibrations import same_rates
 from predict.errors import BadRecord
-from predict.expected import MODELS
+from predict.expected.calibrations import same_rates
+from predict.expected.kernel import MODELS
+from predict.expected.time_model import Calibration, Formats
 from predict.gpus import GPUS
-from predict.time_model import Calibration, Formats
 from predict.units import DType
 
 CALIBRATION = "calibration.json"

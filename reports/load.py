@@ -13,14 +13,14 @@ import pandas as pd
 from bench import store
 from bench.record import Environment, Measurement, Record, RoofSet
 from bench.stats import Summary, stability_warnings, summarize
-from predict.calibrations import find_calibration
 from predict.errors import BadRecord, MissingCeiling
-from predict.expected import expect
+from predict.expected.calibrations import find_calibration
+from predict.expected.kernel import expect
+from predict.expected.time_model import Calibration, Formats, Machine
 from predict.gpus import GPUS, held_clock_roofs
 from predict.peak_memory import peak_bytes
 from predict.resources import Resource, Roofs, find_ceiling
 from predict.roofline import predict
-from predict.time_model import Calibration, Formats, Machine
 from predict.units import DType
 from predict.workloads import OPS, Amounts, dim_names
 from reports.calibration_file import CALIBRATION, OwnCalibrations, read_calibrations

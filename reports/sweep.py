@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from predict import checks, money
+from predict import checks
 from predict.errors import BadQuantity, MissingCeiling
-from predict.passes import Logits, decode_step, forward
+from predict.formulas import money
+from predict.model.passes import Logits, decode_step, forward
+from predict.model.replica import Replica
 from predict.resources import Resource, find_ceiling, matmul_unit
 from predict.roofline import Prediction
-from predict.timing import Replica
 from predict.workloads import Number
 
 MAX_POINTS = 20_000_000  # 4 GB of columns

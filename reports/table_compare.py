@@ -15,10 +15,10 @@ from matplotlib.ticker import FuncFormatter
 from matplotlib.typing import LineStyleType
 
 from predict.errors import BadRecord, MissingCeiling
-from predict.expected import MODELS
-from predict.expected_collective import COLLECTIVES
+from predict.expected.collective import COLLECTIVES
+from predict.expected.kernel import MODELS
+from predict.expected.time_model import Formats, Machine
 from predict.gpus import GPUS, Gpu
-from predict.time_model import Formats, Machine
 from predict.units import DTYPES, DType, binary_bytes, find_dtype, percent
 from predict.workloads import FloatArray
 from reports.importers import DIMS_OF_OP, Imported

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from predict.errors import BadRecord, MissingCeiling
-from predict.expected import MODELS, expect
+from predict.expected.kernel import MODELS, expect
+from predict.expected.time_model import Calibration, Formats, Machine
 from predict.gpus import GPUS, resolve_all
-from predict.time_model import Calibration, Formats, Machine
 from predict.units import DTYPES, find_dtype, percent
 from predict.workloads import FloatArray
 from reports.calibrate import LARGEST_HEAD_DIM, calibrate, choose_probes

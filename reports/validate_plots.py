@@ -20,7 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MultipleLocator
 
-from predict.expected_collective import COLLECTIVES
+from predict.expected.collective import COLLECTIVES
 from predict.units import binary_bytes
 from predict.workloads import FloatArray
 from reports.page import write_file

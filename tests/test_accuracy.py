@@ -8,9 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from predict.command_line import run_command_line
-from predict.expected import MODELS, expect
+from predict.expected.kernel import MODELS, expect
+from predict.expected.time_model import Calibration, Formats, Machine
 from predict.gpus import GPUS
-from predict.time_model import Calibration, Formats, Machine
 from predict.units import DTYPES
 from reports.__main__ import app
 from reports.accuracy import WEAKNESSES, Weakness, find_weaknesses, hardest_sizes, write_accuracy

@@ -14,8 +14,8 @@ from bench.lab import Outcome
 from bench.record import Status
 from bench.runner import Runner, suite_plan
 from bench.worker import WorkerLost
+from predict.expected.probes import PROBES
 from predict.gpus import GPUS
-from predict.probes import PROBES
 from predict.roofline import predict
 from reports.load import load_records
 from tests.factories import make_environment

@@ -7,13 +7,13 @@ import pytest
 from bench import store
 from bench.cases import bind, find_implementation, make_inputs
 from bench.record import from_line, to_line
-from predict.calibrations import CALIBRATIONS
-from predict.expected import expect
+from predict.expected.calibrations import CALIBRATIONS
+from predict.expected.kernel import expect
+from predict.expected.time_model import Formats, Machine
 from predict.gpus import GPUS
-from predict.presets import find_model
+from predict.model.presets import find_model
+from predict.model.replica import Replica
 from predict.roofline import predict
-from predict.time_model import Formats, Machine
-from predict.timing import Replica
 from predict.units import find_dtype
 from predict.workloads import make_workload, sweep_amounts
 from reports import load, page, tables

@@ -20,11 +20,11 @@ from kernels.constants import ADAMW_BETAS, ADAMW_DECAY, ADAMW_EPS, ADAMW_RATE, A
 from kernels.shapes import BlockSizes, BlockWeights, split_block_weights
 from kernels.unsupported import Unsupported
 from predict.errors import BadWorkload
-from predict.memory import Recompute
-from predict.models import Component
-from predict.passes import decode_step, forward, training_step
+from predict.formulas.memory import Recompute
+from predict.model.passes import decode_step, forward, training_step
+from predict.model.presets import find_model
+from predict.model.transformer import Component
 from predict.peak_memory import peak_bytes
-from predict.presets import find_model
 from predict.resources import Resource
 from predict.units import find_dtype
 from predict.workloads import Amounts, make_workload, sweep_amounts

@@ -5,10 +5,10 @@ import itertools
 import numpy as np
 import pytest
 
-from predict.calibrations import CALIBRATIONS
-from predict.expected import MODELS, expect
+from predict.expected.calibrations import CALIBRATIONS
+from predict.expected.kernel import MODELS, expect
+from predict.expected.time_model import Calibration, Formats, Machine
 from predict.gpus import GPUS
-from predict.time_model import Calibration, Formats, Machine
 from predict.units import find_dtype
 from reports.calibrate import PROBES, calibrate, choose_probes
 

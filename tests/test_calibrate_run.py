@@ -10,11 +10,11 @@ from typer.testing import CliRunner
 from bench import store
 from bench.record import RoofSet, Status
 from predict.errors import BadRecord
-from predict.expected import MODELS, expect
-from predict.expected_matmul import MATMUL
+from predict.expected.kernel import MODELS, expect
+from predict.expected.matmul import MATMUL
+from predict.expected.probes import PROBES, probe_workloads
+from predict.expected.time_model import Calibration, Formats, Machine
 from predict.gpus import GPUS
-from predict.probes import PROBES, probe_workloads
-from predict.time_model import Calibration, Formats, Machine
 from predict.units import find_dtype
 from predict.workloads import dim_names, make_workload
 from reports.__main__ import app

@@ -83,16 +83,16 @@ def test_the_page_in_the_readme_is_what_the_command_prints():
 
 
 def test_the_tree_lists_every_module_and_nothing_else():
-    tree = next(block for block in blocks(README, "") if "kernels/" in block)
-    listed, folder = set(), ""
+    tree = next(block for block in blocks(README, "") if "\nkernels/ " in block)
+    listed, folders = set(), []
     for line in tree.splitlines():
         name = line.split()[0]
-        folder = name if not line.startswith(" ") else folder
-        listed.add(folder + name if line.startswith(" ") else name)
-        assert (ROOT / (folder + name if line.startswith(" ") else name)).exists(), line
-    modules = {f"{package}/{path.name}" for package in APPS for path in (ROOT / package).glob("*.py")}
-    missing = {module for module in modules - listed if not module.endswith("__.py")}
-    assert missing == set()
+        folders = folders[: (len(line) - len(line.lstrip())) // 2]
+        listed.add("".join([*folders, name]))
+        folders += [name] if name.endswith("/") else []
+    assert [path for path in listed if not (ROOT / path).exists()] == []
+    modules = {path.relative_to(ROOT).as_posix() for package in APPS for path in (ROOT / package).rglob("*.py")}
+    assert {module for module in modules - listed if not module.endswith("__.py")} == set()
 
 
 def test_the_tables_in_the_readme_are_those_of_the_committed_runs():

@@ -101,7 +101,7 @@ def test_the_tests_of_the_harness_are_marked():
 
 
 def test_tests_that_would_begin_too_late_are_skipped_and_counted():
-    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "tests/test_units.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "tests/predict/test_units.py"]
     result = subprocess.run([*command, "--time-limit-s", "0"], capture_output=True, text=True, check=False)
     assert result.returncode == 0
     assert "the time limit of 0 s was reached" in result.stdout

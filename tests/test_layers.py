@@ -24,7 +24,7 @@ PACKAGES = {
 MODULES = {
     "predict.__main__": COMMAND_LINE,
     "predict.command_line": {"typer"},
-    "predict.page": {"typer"},
+    "predict.estimate.page": {"typer"},
     "predict.tables": {"rich"},
     "kernels.__main__": COMMAND_LINE,
     "kernels.peers": {"liger_kernel", "quack"},
@@ -36,6 +36,15 @@ MODULES = {
     "reports.__main__": COMMAND_LINE,
     "reports.tables": {"rich"},
 }
+# The rooms of a package, and which others each may import; modules on the ground floor import none, those on top (TOP)
+# all of them.
+ROOMS = {
+    "predict.formulas": set(),
+    "predict.model": {"predict.formulas"},
+    "predict.expected": {"predict.formulas", "predict.model"},
+    "predict.estimate": {"predict.formulas", "predict.model", "predict.expected"},
+}
+TOP = {"predict.__main__", "predict.command_line", "predict.tables"}
 # These must load without torch: reports are read where there is none.
 TORCH_FREE = {"bench.record", "bench.stats", "bench.store"}
 
@@ -50,6 +59,25 @@ def imports(source, package):
             yield from (f"{module}.{alias.name}" for alias in node.names)
 
 
+def is_in(name, place):
+    """Is it that package or module, or something in it?"""
+    return name == place or name.startswith(place + ".")
+
+
+def room_of(name):
+    """The room that a module or a name in it belongs to; None on the ground floor, on top and elsewhere."""
+    return next((room for room in ROOMS if is_in(name, room)), None)
+
+
+def is_behind_a_wall(module, name):
+    """May this module not import that name, though both are of one package?"""
+    if module in TOP:
+        return False
+    room, other = room_of(module), room_of(name)
+    to_the_top = any(is_in(name, top) for top in TOP)
+    return to_the_top or (other is not None and other != room and other not in ROOMS.get(room, set()))
+
+
 def violations(module, source):
     package = module.partition(".")[0]
     allowed = PACKAGES[package] | MODULES.get(module, set()) | {"numpy", package}
@@ -58,8 +86,8 @@ def violations(module, source):
     return [
         name
         for name in imports(source, package)
-        if name.partition(".")[0] not in sys.stdlib_module_names
-        and not any(name == prefix or name.startswith(prefix + ".") for prefix in allowed)
+        if (name.partition(".")[0] not in sys.stdlib_module_names and not any(is_in(name, each) for each in allowed))
+        or (is_in(name, package) and is_behind_a_wall(module, name))
     ]
 
 
@@ -81,6 +109,12 @@ def test_no_module_imports_what_its_layer_may_not(module, path):
         ("predict.units", "def lazy():\n    from pandas import DataFrame"),
         ("predict.roofline", "import typer"),
         ("predict.gpus", "from bench import record"),
+        ("predict.units", "from predict.formulas import memory"),
+        ("predict.formulas.memory", "from predict.model.passes import Pass"),
+        ("predict.model.replica", "from predict import expected"),
+        ("predict.expected.kernel", "from predict.estimate.lines import Line"),
+        ("predict.estimate.page", "from predict.tables import gpu_table"),
+        ("predict.units", "from predict import tables"),
         ("kernels.matmul", "from predict.units import DType"),
         ("kernels.matmul", "import bench.env"),
         ("bench.lab", "import pynvml"),

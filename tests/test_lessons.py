@@ -15,17 +15,17 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from predict import memory, money, parallel, serving, speculation
 from predict.__main__ import app
 from predict.errors import BadQuantity
+from predict.formulas import memory, money, parallel, serving, speculation
+from predict.formulas.memory import WEIGHT_FORMATS, Recompute, training_state
 from predict.gpus import resolve, ridge_flop_per_byte
-from predict.memory import WEIGHT_FORMATS, Recompute, training_state
-from predict.models import Attention, Block, Component, Mlp, Model
-from predict.passes import Mask, decode_step, forward, kv_bytes, kv_bytes_per_token, training_step, uncached_step
-from predict.presets import find_model
+from predict.model.passes import Mask, decode_step, forward, kv_bytes, kv_bytes_per_token, training_step, uncached_step
+from predict.model.presets import find_model
+from predict.model.replica import Replica
+from predict.model.transformer import Attention, Block, Component, Mlp, Model
 from predict.resources import Ceiling, Resource
 from predict.roofline import predict
-from predict.timing import Replica
 from predict.units import GB, MIB, find_dtype
 from predict.workloads import make_workload
 

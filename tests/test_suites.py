@@ -7,8 +7,8 @@ from bench.cases import CASES, IMPLEMENTATIONS, implementation_names
 from bench.suites import BF16, CPU_LAUNCH_LIMIT_S, FP8, FP32, INT8, SUITES, Target, l2_probe, probes, suite
 from kernels.catalog import HAS_TRITON
 from predict.errors import BadRun
+from predict.expected.probes import PROBES, probe_workloads
 from predict.gpus import GPUS
-from predict.probes import PROBES, probe_workloads
 from predict.resources import WRITTEN_SHARE, Ceiling, Resource
 from predict.roofline import predict
 from predict.workloads import OPS, make_workload

@@ -12,12 +12,12 @@ from typer.testing import CliRunner
 
 from predict.command_line import run_command_line
 from predict.errors import BadQuantity, MissingCeiling
+from predict.formulas.money import usd_per_1m_tokens
 from predict.gpus import GPUS, resolve
-from predict.money import usd_per_1m_tokens
-from predict.passes import Logits, Numerics, decode_step, forward
-from predict.presets import find_model
+from predict.model.passes import Logits, Numerics, decode_step, forward
+from predict.model.presets import find_model
+from predict.model.replica import Replica
 from predict.resources import Resource
-from predict.timing import Replica
 from predict.units import find_dtype
 from reports import sweep as sweep_module
 from reports.__main__ import app

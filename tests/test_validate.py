@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from predict.calibrations import CALIBRATIONS
 from predict.errors import BadRecord, NapkinError
-from predict.expected import expect
+from predict.expected.calibrations import CALIBRATIONS
+from predict.expected.kernel import expect
+from predict.expected.time_model import Formats, Machine
 from predict.gpus import GPUS
-from predict.time_model import Formats, Machine
 from predict.units import find_dtype
 from reports.__main__ import app
 from reports.importers import read_tables

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from predict.expected import MODELS
-from predict.expected_collective import COLLECTIVES
-from predict.time_model import Calibration
+from predict.expected.collective import COLLECTIVES
+from predict.expected.kernel import MODELS
+from predict.expected.time_model import Calibration
 from reports.plots import to_png
 from reports.validate import Group
 from reports.validate_plots import (

@@ -12,17 +12,17 @@ from typing import Any
 
 import pytest
 
-from predict import memory, money, parallel, serving, speculation
 from predict.errors import BadModel
-from predict.expected import calibration_of, with_expected
+from predict.expected.kernel import calibration_of, with_expected
+from predict.formulas import memory, money, parallel, serving, speculation
+from predict.formulas.memory import Recompute
 from predict.gpus import resolve, ridge_flop_per_byte
-from predict.memory import Recompute
-from predict.models import Attention, Block, Component, Experts, Mlp, Model
-from predict.passes import Mask, forward, kv_bytes, kv_bytes_per_token, training_step
-from predict.presets import find_model
+from predict.model.passes import Mask, forward, kv_bytes, kv_bytes_per_token, training_step
+from predict.model.presets import find_model
+from predict.model.replica import Replica
+from predict.model.transformer import Attention, Block, Component, Experts, Mlp, Model
 from predict.resources import Ceiling, Resource
 from predict.roofline import predict
-from predict.timing import Replica
 from predict.units import find_dtype
 from predict.workloads import make_workload
 
@@ -245,7 +245,7 @@ ANSWERS: Mapping[str, Callable[[Row], float]] = {
 }
 
 A_TIME = "a measured time: the napkin bounds it; expected time meets it where its kernel is calibrated, see below"
-A_RATE = "a measured rate: the napkin bounds it; tests/test_estimate.py holds the sum of calibrated kernels against it"
+A_RATE = "a measured rate: the napkin bounds it; the sum of calibrated kernels is held against it"
 MEASURED: Mapping[str, str] = {
     "gemm_us_measured": A_TIME,
     "attn_prefill_us_measured": A_TIME,

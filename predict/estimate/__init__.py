@@ -1,0 +1,1 @@
+"""A question about a model, and the lines that answer it."""

@@ -1,0 +1,225 @@
+"""What the napkin says of serving: prefill and decode, where a batch stops being free, speculation, a token's price."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from predict.errors import BadQuantity, MissingCeiling
+from predict.estimate.lines import Line, Note, Unit, plain
+from predict.estimate.question import Question
+from predict.expected.model_pass import expected_decode_s, expected_prefill_s
+from predict.formulas import memory, money, serving
+from predict.formulas import speculation as drafts
+from predict.gpus import ridge_flop_per_byte
+from predict.model.passes import Logits, decode_step, kv_bytes, uncached_step
+from predict.model.replica import Replica
+from predict.resources import Resource
+from predict.roofline import Prediction
+from predict.units import duration, si
+from predict.workloads import Count, FloatArray, Number
+
+LARGEST_BATCH = 65_536  # up to where the batch that saturates is looked for
+LONGEST_DRAFT = 16
+
+
+def prefill(q: Question) -> Iterator[Line | Note]:
+    """The prompts in one pass; in chunks, and after a cached prefix, where that is asked."""
+    ridge = ridge_flop_per_byte(q.gpu.roofs, q.unit)
+    arithmetic = f"{q.peak_flop_per_s:.4g} / {q.bandwidth_bytes_per_s:.4g}"
+    formula = f"peak {q.unit} / DRAM bandwidth"
+    yield Line("ridge_flop_per_byte", "ridge", ridge, Unit.FLOP_PER_BYTE, formula, arithmetic)
+    if not q.serves:
+        yield Note(too_many(q, "prefill_s, decode_step_s and all that follows from them"))
+        return
+    work, tokens, replica = q.forward(), q.batch * q.seq, q.replica()
+    prediction = replica.time(work, tokens)
+    time_s = float(prediction.napkin_s)
+    intensity = float(work.flop / work.bytes)
+    formula = "FLOP / (weights + KV cache)"
+    yield Line("prefill_intensity", "arithmetic intensity", intensity, Unit.FLOP_PER_BYTE, formula)
+    yield Line("prefill_s", "time", time_s, Unit.SECONDS, _rule(q), _terms(prediction))
+    yield Line("prefill_bound", "bound by", str(prediction.bound), Unit.NAME, "the largest of them")
+    yield Line("ttft_s", "TTFT", time_s, Unit.SECONDS, "prefill; no queue, no launch")
+    yield Line("prefill_tokens_per_s", "prompts", tokens / time_s, Unit.TOKENS_PER_S, "batch x seq / time")
+    mfu = float(work.flop) / (time_s * q.gpus * q.peak_flop_per_s)
+    yield Line("mfu", "MFU", mfu, Unit.SHARE, "FLOP / (time x GPUs x peak)")
+    if q.prefix:
+        rest = replica.prefill(q.batch, q.seq - q.prefix, cached=q.prefix, mask=q.mask, logits=q.logits)
+        label = f"TTFT, {q.prefix} cached"
+        yield Line("prefix_ttft_s", label, float(rest.napkin_s), Unit.SECONDS, "the rest of the prompt", _terms(rest))
+    if q.chunk is not None:
+        yield from _chunks(q, replica, q.chunk)
+    if q.mfu is None and q.mbu is None:
+        yield Note(
+            "times are the napkin's bound, all of every peak: nothing is faster; --mfu and --mbu lower the roofs"
+        )
+    yield from _expected(
+        lambda: expected_prefill_s(replica, q.batch, q.seq, q.logits), "prefill_expected_s", "prefill, expected"
+    )
+
+
+def decode(q: Question) -> Iterator[Line | Note]:
+    """One step for the batch, and where a larger batch stops being free."""
+    if not q.serves:
+        return
+    replica, work = q.replica(), decode_step(q.model, q.batch, q.context, numerics=q.numerics)
+    prediction = replica.time(work, q.batch)
+    time_s, weights = float(prediction.napkin_s), float(work.weight_bytes)
+    traffic = float(work.amounts(q.gpus, replica.cache_share).bytes) * q.gpus
+    yield Line("decode_flop", "FLOP of a step", plain(work.flop), Unit.FLOP, "2 x weights x batch + scores")
+    arithmetic = f"{si(weights, 'B', 4)} + {si(traffic - weights, 'B', 4)}"
+    yield Line("decode_bytes", "bytes of a step", plain(traffic), Unit.BYTES, "weights + KV cache", arithmetic)
+    intensity = float(work.flop) / traffic
+    yield Line("decode_intensity", "arithmetic intensity", intensity, Unit.FLOP_PER_BYTE, "FLOP / bytes")
+    yield Line("decode_step_s", "time of a step", time_s, Unit.SECONDS, _rule(q), _terms(prediction))
+    yield Line("decode_bound", "bound by", str(prediction.bound), Unit.NAME, "the largest of them")
+    yield Line("tpot_s", "TPOT", time_s, Unit.SECONDS, "a step makes a token for each request")
+    yield Line("decode_tokens_per_s", "all requests", q.batch / time_s, Unit.TOKENS_PER_S, "batch / time")
+    mbu = traffic / (time_s * q.gpus * q.bandwidth_bytes_per_s)
+    yield Line("mbu", "MBU", mbu, Unit.SHARE, "bytes / (time x GPUs x bandwidth)")
+    mfu = float(work.flop) / (time_s * q.gpus * q.peak_flop_per_s)
+    yield Line("decode_mfu", "MFU", mfu, Unit.SHARE, "FLOP / (time x GPUs x peak)")
+    yield from _expected(
+        lambda: expected_decode_s(replica, q.batch, q.context), "decode_step_expected_s", "step, expected"
+    )
+    again = replica.time(uncached_step(q.model, q.batch, q.context, numerics=q.numerics), q.batch * (q.context + 1))
+    formula = "all tokens go through again for each new one"
+    yield Line("uncached_step_s", "without a KV cache", float(again.napkin_s), Unit.SECONDS, formula, _terms(again))
+    if not q.model.tied:
+        unread = float(memory.weight_bytes(q.model.embedding_params, q.weights.bits_per_weight))
+        yield Note(f"the input embedding ({si(unread, 'B')}) is looked up, not multiplied: no step reads it")
+    yield from _saturation(q, replica)
+
+
+def speculation(q: Question) -> Iterator[Line | Note]:
+    """Drafting with a smaller model: the best number of guesses, what it gains, the batch at which it stops paying."""
+    if q.draft is None or not q.serves:
+        return
+    if q.gpus > q.draft.heads:
+        yield Note(f"speculation: {q.gpus} GPUs cannot share the {q.draft.heads} heads of {q.draft.name}")
+        return
+    gains = {k: float(_speedup(q, k, q.batch)) for k in range(1, LONGEST_DRAFT + 1)}
+    best = max(gains, key=lambda k: gains[k])
+    tokens = float(drafts.expected_tokens(q.acceptance, best))
+    step_s = float(q.replica().decode(q.batch, q.context).napkin_s)
+    formula = f"the k of 1 to {LONGEST_DRAFT} with the largest speed-up"
+    yield Line("speculation_k", "tokens to draft", best, Unit.TOKENS, formula)
+    yield Line("speculation_tokens", "tokens of a step", tokens, Unit.TOKENS, "(1 - a^(k+1)) / (1 - a)")
+    formula = "tokens x step / (k x draft step + check of k+1)"
+    yield Line("speculation_speedup", f"speed-up at batch {q.batch}", gains[best], Unit.TIMES, formula)
+    yield Line("speculation_tpot_s", "TPOT", step_s / gains[best], Unit.SECONDS, "TPOT / speed-up")
+    stops = _first(lambda batch: np.asarray(_speedup(q, best, batch)) <= 1)
+    if stops is None:
+        yield Note(f"speculation pays at every batch up to {LARGEST_BATCH} with k = {best}")
+    else:
+        yield Line("speculation_stops_at_batch", "stops paying at", stops, Unit.REQUESTS, f"speed-up 1 with k = {best}")
+
+
+def serving_money(q: Question) -> Iterator[Line | Note]:
+    """What tokens cost, out and in, and what must be sold."""
+    if not q.serves:
+        return
+    replica = q.replica()
+    rate = q.batch / float(replica.decode(q.batch, q.context).napkin_s)
+    prompts = q.batch * q.seq / float(replica.time(q.forward(), q.batch * q.seq).napkin_s)
+    cost = float(money.usd_per_1m_tokens(q.usd_per_gpu_hour, rate, q.gpus))
+    formula = "GPUs x price / (tokens/s x 3600) x 1e6"
+    arithmetic = f"{q.gpus} x {q.usd_per_gpu_hour:g} / ({rate:,.1f} x 3600) x 1e6"
+    yield Line("usd_per_1m_tokens", "1M tokens out", cost, Unit.USD, formula, arithmetic)
+    cost_in = float(money.usd_per_1m_tokens(q.usd_per_gpu_hour, prompts, q.gpus))
+    arithmetic = f"{prompts:,.1f} tokens/s"
+    yield Line(
+        "usd_per_1m_prompt_tokens", "1M tokens in", cost_in, Unit.USD, "the same with prefill's rate", arithmetic
+    )
+    if (price := q.token_price_usd_per_1m) is not None:
+        pays = float(money.break_even_tokens_per_s(q.usd_per_gpu_hour, price, q.gpus))
+        formula = f"GPUs x price / ${price:g} per 1M tokens out"
+        yield Line("break_even_tokens_per_s", "pays from", pays, Unit.TOKENS_PER_S, formula)
+        busy = float(money.break_even_utilization(cost, price))
+        yield Line("break_even_utilization", "busy at least", busy, Unit.SHARE, "cost / price; above 100 %: never pays")
+
+
+def too_many(q: Question, keys: str) -> str:
+    """Why numbers of serving are absent."""
+    return f"no {keys}: {q.gpus} GPUs cannot share the {q.model.heads} heads of one replica; serve with fewer"
+
+
+def _expected(time_s: Callable[[], float], key: str, label: str) -> Iterator[Line | Note]:
+    """The calibrated time of a pass; why there is none, where there is none."""
+    try:
+        found = time_s()
+    except MissingCeiling as error:
+        yield Note(f"no expected time beside the bound: {error}")
+    else:
+        yield Line(key, label, found, Unit.SECONDS, "sum of its kernels, calibrated")
+
+
+def _chunks(q: Question, replica: Replica, chunk: int) -> Iterator[Line | Note]:
+    starts = range(0, q.seq, chunk)
+    times = [
+        float(replica.prefill(q.batch, min(chunk, q.seq - start), cached=start, mask=q.mask, logits=q.logits).napkin_s)
+        for start in starts
+    ]
+    label = f"in {len(times)} chunks of {chunk}"
+    yield Line("chunked_prefill_s", label, sum(times), Unit.SECONDS, "each chunk reads weights and cache again")
+    formula = "the longest chunk: what a decode step waits"
+    yield Line("chunk_stall_s", "a chunk", max(times), Unit.SECONDS, formula)
+
+
+def _saturation(q: Question, replica: Replica) -> Iterator[Line | Note]:
+    ridge, bits, hidden = ridge_flop_per_byte(q.gpu.roofs, q.unit), q.weights.bits_per_weight, q.model.hidden
+    weights_only = float(serving.batch_to_saturate(ridge, weight_bits=bits))
+    formula = "ridge x bits / 16: weights only"
+    yield Line("batch_to_saturate_napkin", "batch to saturate", weights_only, Unit.TOKENS, formula)
+    try:
+        square = float(serving.batch_to_saturate(ridge, hidden, hidden, weight_bits=bits))
+        formula, arithmetic = "hidden x hidden matrix: r / (1 - 2r/H)", f"r = {ridge:.4g}, H = {hidden}"
+        yield Line("batch_to_saturate", "with activations", square, Unit.TOKENS, formula, arithmetic)
+    except BadQuantity:
+        yield Note(f"no batch_to_saturate: a {hidden} x {hidden} matrix is memory-bound at every batch")
+    if not q.context:
+        return
+    saturated = _first(lambda batch: _is_saturated(q, replica.decode(batch, q.context)))
+    if saturated is not None:
+        formula = f"a step's FLOP take as long as its bytes, at {q.context}"
+        yield Line("batch_to_saturate_with_kv", "with the KV cache", saturated, Unit.REQUESTS, formula)
+    else:
+        yield Note(f"no batch_to_saturate_with_kv: at {q.context} cached tokens decode is memory-bound at every batch")
+    weights, cache = float(replica.weight_bytes), float(kv_bytes(q.model, 1, q.context, q.kv.bits))
+    formula, arithmetic = "weights / KV of a request", f"{weights:.4g} / {cache:.4g}"
+    yield Line("kv_crossover_batch", "KV weighs as weights", weights / cache, Unit.REQUESTS, formula, arithmetic)
+
+
+def _first(holds: Callable[[FloatArray], NDArray[np.bool_]]) -> int | None:
+    """The smallest batch up to LARGEST_BATCH for which `holds`, which stays true from there on; None if there is none.
+    Looks at powers of two, then at every batch between the two around the change."""
+    powers = np.array([float(2**power) for power in range(LARGEST_BATCH.bit_length())])
+    found = np.flatnonzero(holds(powers))
+    if not found.size:
+        return None
+    batches = np.arange(powers[max(found[0] - 1, 0)], powers[found[0]] + 1)
+    return int(batches[np.flatnonzero(holds(batches))[0]])
+
+
+def _is_saturated(q: Question, prediction: Prediction) -> NDArray[np.bool_]:
+    times = {term.resource: term.time_s for term in prediction.terms}
+    return np.asarray(times[q.unit] >= times[Resource.DRAM])
+
+
+def _speedup(q: Question, k: int, batch: Count) -> Number:
+    """Gain of drafting k tokens: both models hold the same context, and the target checks k + 1 tokens a request."""
+    assert q.draft is not None
+    target = q.replica()
+    target_s = target.decode(batch, q.context).napkin_s
+    draft_s = q.replica(model=q.draft).decode(batch, q.context).napkin_s
+    check_s = target.prefill(batch, k + 1, cached=q.context, logits=Logits.ALL).napkin_s
+    return drafts.batch_speedup(q.acceptance, k, target_s, draft_s, check_s)
+
+
+def _rule(q: Question) -> str:
+    return "largest of FLOP, bytes, link" + ("" if q.mfu is None and q.mbu is None else " at MFU and MBU")
+
+
+def _terms(prediction: Prediction) -> str:
+    return ", ".join(f"{term.resource} {duration(float(term.time_s))}" for term in prediction.terms)

@@ -1,0 +1,1 @@
+"""Expected time: forms with a few calibrated constants, for kernels and for a whole pass."""

@@ -1,0 +1,82 @@
+"""Expected time of a collective over the links of one machine: start-up, steps, wire, own shard and pipeline fill.
+
+    t = start + steps(n) * step + x + 2 sqrt(fill * x)
+    x = W(n, S) / (link * link_share * doubling_share^log2(n / 2)) + S / n / (DRAM * shard_share)
+
+S is the whole buffer in bytes (of all_gather the output, of reduce_scatter the input), n the GPUs, W the bytes that
+each GPU sends: S (n - 1) / n, twice that for all_reduce. The square root is what is left of a pipeline cut at its best:
+a message in c chunks takes (c + k) (x / c + d) for k more hops and a cost of d a chunk; the best c gives
+x + k d + 2 sqrt(k d x), so `fill` is k d.
+"""
+
+from functools import partial
+from types import MappingProxyType
+
+import numpy as np
+
+from predict.errors import MissingCeiling
+from predict.expected.time_model import Constant, Constants, Dims, Formats, Machine, Switch, Switches, Terms, TimeModel
+from predict.workloads import FloatArray
+
+COLLECTIVES = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all")
+
+CONSTANTS = MappingProxyType(
+    {
+        "start_s": Constant("s", 5.5e-6, 5e-7, 2e-4, 0.7, "launch, first flag and last barrier; no data"),
+        "step_s": Constant("s", 1e-6, 1e-8, 3e-5, 1.0, "each further GPU that the flags pass through"),
+        "link_share": Constant("of the link", 0.82, 0.05, 1.5, 0.25, "its one-way rate; over 1 if the switch reduces"),
+        "shard_share": Constant("of DRAM", 0.3, 0.02, 2.0, 0.5, "the rate at which a GPU moves its own shard"),
+        "doubling_share": Constant("1", 1.0, 0.3, 1.3, 0.15, "link rate left when the GPUs double: 1 behind a switch"),
+        "fill_s": Constant("s", 2.7e-6, 5e-8, 1e-4, 0.7, "hops times the cost of a chunk: fill and drain of the pipe"),
+    }
+)
+SWITCHES = MappingProxyType({"tree": Switch("flags go down a tree, log2(n) steps, else a ring, n - 1", 0.85)})
+
+
+def wire_factor(op: str, gpus: FloatArray) -> FloatArray:
+    """Bytes that each GPU sends per byte of the buffer."""
+    return (2 if op == "all_reduce" else 1) * (gpus - 1) / gpus
+
+
+def least_factor(op: str, gpus: FloatArray) -> FloatArray:
+    """The same at the least: a switch that reduces sends 1 + 1/n for an all-reduce."""
+    factor = wire_factor(op, gpus)
+    return np.minimum(factor, 1 + 1 / gpus) if op == "all_reduce" else factor
+
+
+def terms(op: str, dims: Dims, machine: Machine, formats: Formats, constants: Constants, on: Switches) -> Terms:  # noqa: ARG001
+    """Time and terms of each message: gpus, message_bytes. Raises MissingCeiling where the link is not known."""
+    if machine.link_bytes_per_s is None:
+        raise MissingCeiling("a collective needs the rate of the link between the GPUs, which is not known")
+    gpus, message_bytes = dims["gpus"], dims["message_bytes"]
+    link = machine.link_bytes_per_s
+    steps = np.log2(gpus) if on["tree"] else gpus - 1
+    share = constants["link_share"] * constants["doubling_share"] ** np.log2(gpus / 2)
+    wire_s = wire_factor(op, gpus) * message_bytes / (share * link)
+    shard_s = message_bytes / gpus / (constants["shard_share"] * machine.bytes_per_s)
+    start_s = constants["start_s"] + steps * constants["step_s"]
+    fill_s = 2 * np.sqrt(constants["fill_s"] * (wire_s + shard_s))
+    floor_s = least_factor(op, gpus) * message_bytes / link
+    time_s = np.maximum(start_s + wire_s + shard_s + fill_s, floor_s)
+    return Terms(time_s, {"start": start_s, "wire": wire_s, "shard": shard_s, "fill": fill_s})
+
+
+def napkin_s(op: str, dims: Dims, machine: Machine, formats: Formats) -> FloatArray:  # noqa: ARG001
+    """The bound: what each GPU sends at the least, over its link in one direction; raises MissingCeiling."""
+    if machine.link_bytes_per_s is None:
+        raise MissingCeiling("a collective needs the rate of the link between the GPUs, which is not known")
+    return least_factor(op, dims["gpus"]) * dims["message_bytes"] / machine.link_bytes_per_s
+
+
+COLLECTIVE_MODELS = tuple(
+    TimeModel(
+        op,
+        ("gpus", "message_bytes"),
+        CONSTANTS,
+        SWITCHES,
+        lambda machine: {"tree": False},  # noqa: ARG005
+        partial(terms, op),
+        partial(napkin_s, op),
+    )
+    for op in COLLECTIVES
+)

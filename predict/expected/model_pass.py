@@ -1,0 +1,108 @@
+"""Expected time of a whole pass: the sum of its kernels, each by its calibrated form, as engines launch them.
+
+Q, K and V are one matmul, gate and up another; element-wise kernels (two norms, rotary positions, the activation) take
+a launch and their bytes each; tensor parallelism adds two all-reduces a layer. Dense models with plain attention only:
+how experts are grouped and latents expanded differs from engine to engine, and is not calibrated.
+"""
+
+from dataclasses import replace
+
+from predict.errors import MissingCeiling
+from predict.expected.calibrations import find_calibration
+from predict.expected.kernel import expect
+from predict.expected.time_model import Calibration, Formats, Machine
+from predict.model.passes import Logits
+from predict.model.replica import Replica
+from predict.model.transformer import Attention, Block, Mlp
+from predict.resources import Resource, find_ceiling
+from predict.units import DTYPES
+
+
+def expected_decode_s(replica: Replica, batch: int, context: int) -> float:
+    """Expected time of a decode step after `context` cached tokens; raises MissingCeiling where not calibrated."""
+    dims = {"batch": batch, "context": context + 1}
+    return _pass_s(replica, "attention_decode", dims, tokens=batch, logits=batch)
+
+
+def expected_prefill_s(replica: Replica, batch: int, seq: int, logits: Logits = Logits.ALL) -> float:
+    """Expected time of a causal forward pass over prompts; raises MissingCeiling where not calibrated."""
+    positions = batch * seq if logits is Logits.ALL else batch
+    return _pass_s(replica, "attention_prefill", {"batch": batch, "seq": seq}, tokens=batch * seq, logits=positions)
+
+
+def _pass_s(replica: Replica, attention_op: str, dims: dict[str, int], *, tokens: int, logits: int) -> float:
+    model, gpus = replica.model, replica.gpus
+    total = _matmul_s(replica, logits, model.vocab / gpus, model.hidden)
+    for block in model.blocks:
+        if not isinstance(block.attention, Attention) or not isinstance(block.mlp, Mlp):
+            raise MissingCeiling(f"the kernels of {model.name} (experts, latents) are not calibrated")
+        layer_s = _linears_s(replica, block, tokens) + _elementwise_s(replica, block, tokens)
+        heads, kv_heads = block.attention.heads / gpus, max(block.attention.kv_heads / gpus, 1)
+        shape = {**dims, "heads": heads, "kv_heads": kv_heads, "head_dim": block.attention.head_dim}
+        layer_s += _attention_s(replica, attention_op, {**shape, "window": block.window or 0})
+        if gpus > 1:
+            layer_s += 2 * _all_reduce_s(replica, tokens)
+        total += block.layers * layer_s
+    return total
+
+
+def _linears_s(replica: Replica, block: Block, tokens: int) -> float:
+    """Q, K and V together, out, gate and up together, down; each GPU has its share of the heads and of the width."""
+    attention, mlp, gpus = block.attention, block.mlp, replica.gpus
+    assert isinstance(attention, Attention)
+    assert isinstance(mlp, Mlp)
+    width = attention.heads * attention.head_dim / gpus
+    kv_width = max(attention.kv_heads / gpus, 1) * attention.head_dim
+    inner = mlp.intermediate / gpus
+    shapes = (
+        (width + 2 * kv_width, block.hidden),
+        (block.hidden, width),
+        ((2 if mlp.gated else 1) * inner, block.hidden),
+        (block.hidden, inner),
+    )
+    return sum(_matmul_s(replica, tokens, n, k) for n, k in shapes)
+
+
+def _elementwise_s(replica: Replica, block: Block, tokens: int) -> float:
+    """Two norms that add the residual (4 of hidden each), rotary positions (Q and K there and back), the activation."""
+    attention, mlp, gpus = block.attention, block.mlp, replica.gpus
+    assert isinstance(attention, Attention)
+    assert isinstance(mlp, Mlp)
+    rotated = 2 * (attention.heads + attention.kv_heads) * attention.head_dim / gpus
+    activated = (3 if mlp.gated else 2) * mlp.intermediate / gpus
+    moved = (2 * 4 * block.hidden + rotated + activated) * tokens * replica.numerics.activation_bytes
+    calibration = _calibration(replica, "matmul")
+    dram = find_ceiling(Resource.DRAM, replica.gpu.roofs).per_s * calibration.constants["dram_share"]
+    return 4 * calibration.constants["launch_s"] + moved / dram
+
+
+def _matmul_s(replica: Replica, m: float, n: float, k: float) -> float:
+    formats = Formats.of(replica.numerics.compute)
+    if not formats.narrowed:
+        formats = replace(formats, weight_bytes=replica.numerics.weight_bits / 8)
+    calibration = _calibration(replica, "matmul")
+    machine = Machine.of(replica.gpu, replica.numerics.compute)
+    return float(expect({"m": m, "n": n, "k": k}, machine, formats, calibration).time_s[0])
+
+
+def _attention_s(replica: Replica, op: str, dims: dict[str, float]) -> float:
+    """Attention multiplies in 16 bits even where the weights' products are narrower."""
+    calibration = _calibration(replica, op, "bf16")
+    formats = Formats(kv_bytes=replica.numerics.kv_bits / 8)
+    return float(expect(dims, Machine.of(replica.gpu, DTYPES["bf16"]), formats, calibration).time_s[0])
+
+
+def _all_reduce_s(replica: Replica, tokens: int) -> float:
+    calibration = _calibration(replica, "all_reduce", "bf16")
+    message_bytes = tokens * replica.model.hidden * replica.numerics.activation_bytes
+    machine = Machine.of(replica.gpu, DTYPES["bf16"])
+    dims = {"gpus": replica.gpus, "message_bytes": message_bytes}
+    return float(expect(dims, machine, Formats(), calibration).time_s[0])
+
+
+def _calibration(replica: Replica, op: str, dtype: str | None = None) -> Calibration:
+    name = dtype or replica.numerics.compute.name
+    found = find_calibration(replica.gpu.name, op, DTYPES[name])
+    if found is None:
+        raise MissingCeiling(f"no calibration of {op} in {name} on {replica.gpu.name} is known")
+    return found

@@ -1,0 +1,282 @@
+"""A pass through a model as the sum of its parts: forward, decode step, uncached step, training step.
+
+Convention: as in `workloads`, a multiply-add is 2 FLOP, and softmax, norms and activations are not counted. The bytes
+of a pass are compulsory for the pass as a whole: every weight that multiplies is read once, the cache is read and
+appended to once; what flows from kernel to kernel is kept apart as `activation_bytes`. Sizes are whole numbers, or
+float64 arrays for a whole sweep at once.
+"""
+
+import functools
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+
+from predict import checks
+from predict.formulas.memory import Recompute
+from predict.model.transformer import Attention, Block, Component, LatentAttention, Linear, Model
+from predict.resources import matmul_unit
+from predict.units import DTYPES, DType
+from predict.workloads import Amounts, Count, Number
+
+
+class Mask(StrEnum):
+    """Which query-key pairs count: those that causal attention needs, or the full square, as the lessons count."""
+
+    CAUSAL = "causal"
+    FULL = "full"
+
+
+class Logits(StrEnum):
+    """Which positions are projected to the vocabulary: all, as in training, or the last one, as servers do."""
+
+    ALL = "all"
+    LAST = "last"
+
+
+@dataclass(frozen=True, slots=True)
+class Numerics:
+    """Bits of a stored weight (group scales included), of a cached element, and the format that is multiplied."""
+
+    weight_bits: float = 16
+    kv_bits: int = 16
+    compute: DType = DTYPES["bf16"]
+
+    @property
+    def activation_bytes(self) -> float:
+        """Bytes of an element between kernels: 16 bits even where matrices are multiplied in fewer."""
+        return max(2, self.compute.bytes)
+
+
+BF16 = Numerics()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One kind of kernel, all layers together. `activation_bytes`: its inputs and outputs if nothing is fused."""
+
+    name: str
+    component: Component
+    flop: Number
+    weight_bytes: Number = 0
+    cache_bytes_read: Number = 0
+    cache_bytes_written: Number = 0
+    activation_bytes: Number = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """The parts of one pass, and their sums."""
+
+    parts: tuple[Part, ...]
+    compute: DType
+
+    @property
+    def flop(self) -> Number:
+        """FLOP of all parts."""
+        return self._sum(lambda part: part.flop)
+
+    @property
+    def weight_bytes(self) -> Number:
+        """Bytes of weights read."""
+        return self._sum(lambda part: part.weight_bytes)
+
+    @property
+    def cache_bytes(self) -> Number:
+        """Bytes of KV cache read and written."""
+        return self._sum(lambda part: part.cache_bytes_read + part.cache_bytes_written)
+
+    @property
+    def activation_bytes(self) -> Number:
+        """Bytes between kernels, if every kernel reads its inputs from DRAM and writes its outputs there."""
+        return self._sum(lambda part: part.activation_bytes)
+
+    @property
+    def bytes(self) -> Number:
+        """Compulsory bytes: weights and cache."""
+        return self.weight_bytes + self.cache_bytes
+
+    def component_flop(self, component: Component) -> Number:
+        """FLOP of one component."""
+        return self._sum(lambda part: part.flop if part.component == component else 0)
+
+    def amounts(self, gpus: int = 1, cache_share: float | None = None) -> Amounts:
+        """What one of `gpus` tensor-parallel GPUs does: an even share of FLOP and weights, `cache_share` of the cache
+        (1/gpus where None; more where KV heads must be copied)."""
+        share = 1 / gpus if cache_share is None else cache_share
+        flop, weights = (self.flop, self.weight_bytes) if gpus == 1 else (self.flop / gpus, self.weight_bytes / gpus)
+        written = self._sum(lambda part: part.cache_bytes_written) * share
+        return Amounts(
+            {matmul_unit(self.compute): flop},
+            bytes_read=weights + self.cache_bytes * share - written,
+            bytes_written=written,
+            launches=len(self.parts),
+        )
+
+    def _sum(self, amount: Callable[[Part], Number]) -> Number:
+        return functools.reduce(operator.add, map(amount, self.parts), 0)
+
+
+def forward(
+    model: Model,
+    batch: Count,
+    seq: Count,
+    *,
+    cached: Count = 0,
+    mask: Mask = Mask.CAUSAL,
+    logits: Logits = Logits.ALL,
+    numerics: Numerics = BF16,
+) -> Pass:
+    """Forward pass over `seq` new tokens a sequence, after `cached` tokens whose K and V are in the cache.
+
+    A dense layer of width H with a 4H MLP costs 24BSH^2 + 4BS^2H with the full mask; the vocabulary 2BSHV. Raises
+    BadQuantity for sizes that are not whole numbers.
+    """
+    checks.whole(batch=batch, seq=seq)
+    checks.count(cached=cached)
+    tokens = batch * seq
+    parts = _linear_parts(model, tokens, tokens if logits is Logits.ALL else batch, numerics)
+    parts += [_score_part(block, batch, seq, cached, mask, numerics) for block in model.blocks]
+    return Pass(tuple(parts), numerics.compute)
+
+
+def decode_step(model: Model, batch: Count, context: Count, *, numerics: Numerics = BF16) -> Pass:
+    """One new token for each of `batch` sequences that have `context` tokens in the cache.
+
+    2 FLOP per weight and token; all weights that the batch needs and the whole cache are read once. Raises BadQuantity.
+    """
+    checks.count(context=context)
+    return forward(model, batch, 1, cached=context, numerics=numerics)
+
+
+def uncached_step(model: Model, batch: Count, context: Count, *, numerics: Numerics = BF16) -> Pass:
+    """The same token without a cache: all `context` + 1 tokens go through the model again, only the last one's logits
+    are needed, and nothing is cached."""
+    checks.count(context=context)
+    whole = forward(model, batch, context + 1, logits=Logits.LAST, numerics=numerics)
+    return replace(whole, parts=tuple(replace(part, cache_bytes_written=0) for part in whole.parts))
+
+
+def training_step(
+    model: Model, batch: Count, seq: Count, *, mask: Mask = Mask.CAUSAL, recompute: Recompute = Recompute.NONE
+) -> Pass:
+    """Forward and backward over a batch: FLOP only; its traffic depends on the optimizer, see `memory`.
+
+    The backward pass multiplies twice for each multiplication of the forward pass (for the input's gradient and for the
+    weight's): 3x forward. Attention keeps no scores with FLASH and does 2.5x forward backward (Dao 2023, five matmuls
+    for two); SELECTIVE does the scores again (Korthikanti 2022), FULL the whole layers, but not the logits (Narayanan
+    2021, equation 3).
+    """
+    once = forward(model, batch, seq, mask=mask)
+    scores = {Recompute.NONE: 3, Recompute.SELECTIVE: 4, Recompute.FLASH: 3.5, Recompute.FULL: 4}[recompute]
+    layers = 4 if recompute is Recompute.FULL else 3
+    times = {Component.ATTENTION_SCORES: scores, Component.VOCAB: 3}
+
+    def trained(part: Part) -> Part:
+        return Part(part.name, part.component, part.flop * times.get(part.component, layers))
+
+    return Pass(tuple(trained(part) for part in once.parts), once.compute)
+
+
+def attended_pairs(new: Count, cached: Count, window: int | None, mask: Mask) -> Count:
+    """Query-key pairs of one sequence and head: query i of `new` sees the cached tokens and 1..i, or the latest
+    `window` of them; with the full mask every query counts every key, and the window is ignored."""
+    if mask is Mask.FULL:
+        return new * (cached + new)
+    if window is None:
+        return new * cached + new * (new + 1) // 2
+    return _capped_sum(cached + new, window) - _capped_sum(cached, window)
+
+
+def cache_tokens(context: Count, window: int | None) -> Count:
+    """Tokens that a layer keeps of `context`: no more than its window."""
+    return context if window is None else _smaller(context, window)
+
+
+def kv_bytes(model: Model, batch: Count, context: Count, kv_bits: int = 16) -> Number:
+    """KV cache of `batch` sequences of `context` tokens: 2*layers*kv_heads*head_dim elements a token (MLA: the latent),
+    in layers with a sliding window for no more than the window. Raises BadQuantity."""
+    checks.whole(batch=batch)
+    checks.count(context=context)
+    checks.positive(kv_bits=kv_bits)
+    total: Number = 0
+    for block in model.blocks:
+        elements = block.layers * block.attention.kv_elements_per_token
+        total = total + batch * cache_tokens(context, block.window) * _stored(elements, kv_bits)
+    return total
+
+
+def kv_bytes_per_token(model: Model, kv_bits: int = 16) -> Number:
+    """KV cache that one token adds, all layers together (until a sliding window is full)."""
+    return _stored(model.kv_elements_per_token, kv_bits)
+
+
+def touched_experts(copies: int, active: int, tokens: Count) -> Number:
+    """Experts that at least one of `tokens` tokens goes to, on average, if each chooses evenly among all."""
+    return copies * (1 - (1 - active / copies) ** tokens)
+
+
+def _linear_parts(model: Model, tokens: Count, logit_tokens: Count, numerics: Numerics) -> list[Part]:
+    parts = [
+        _linear_part(linear, block.layers, tokens, numerics) for block in model.blocks for linear in block.linears()
+    ]
+    parts += [_linear_part(linear, 1, logit_tokens, numerics) for linear in model.outer_linears()]
+    norms = model.final_norm_params + sum(block.layers * block.layer_norm_params for block in model.blocks)
+    parts.append(Part("norms", Component.NORMS, 0, weight_bytes=_stored(norms, numerics.weight_bits)))
+    return parts
+
+
+def _linear_part(linear: Linear, layers: int, tokens: Count, numerics: Numerics) -> Part:
+    read: Number = linear.params
+    if linear.active < linear.copies:
+        read = linear.params / linear.copies * touched_experts(linear.copies, linear.active, tokens)
+    elements = layers * tokens * linear.active * (linear.inputs + linear.outputs)
+    return Part(
+        linear.name,
+        linear.component,
+        flop=2 * layers * tokens * linear.active * linear.inputs * linear.outputs,
+        weight_bytes=_stored(layers * read, numerics.weight_bits),
+        activation_bytes=elements * numerics.activation_bytes,
+    )
+
+
+def _score_part(block: Block, batch: Count, new: Count, cached: Count, mask: Mask, numerics: Numerics) -> Part:
+    attention = block.attention
+    elements = block.layers * attention.kv_elements_per_token
+    seen = cache_tokens(cached, None if block.window is None else block.window - 1)  # the query itself fills the window
+    return Part(
+        "attention.scores",
+        Component.ATTENTION_SCORES,
+        flop=block.layers * batch * _score_flop(attention, attended_pairs(new, cached, block.window, mask), seen),
+        cache_bytes_read=batch * seen * _stored(elements, numerics.kv_bits),
+        cache_bytes_written=batch * new * _stored(elements, numerics.kv_bits),
+        activation_bytes=block.layers * batch * new * attention.query_and_output * numerics.activation_bytes,
+    )
+
+
+def _score_flop(attention: Attention | LatentAttention, pairs: Count, cached: Count) -> Number:
+    """FLOP of one sequence and layer. Cached latents are expanded to keys and values again, or met by absorbed queries:
+    the cheaper of the two, which is the first for prompts and the second for decoding."""
+    plain = attention.flop_per_pair * pairs
+    if isinstance(attention, Attention) or not np.any(cached):
+        return plain
+    expanded = plain + 2 * attention.expansion.inputs * attention.expansion.outputs * cached
+    cheaper = _smaller(expanded, attention.absorbed_flop_per_pair * pairs)
+    return np.where(cached > 0, cheaper, plain) if isinstance(cached, np.ndarray) else cheaper
+
+
+def _stored(elements: Number, bits: float) -> Number:
+    """Bytes of `elements` at `bits` each; exact for whole bytes."""
+    return elements * int(bits // 8) if bits % 8 == 0 else elements * bits / 8
+
+
+def _capped_sum(count: Count, window: int) -> Count:
+    """min(1, window) + ... + min(count, window)."""
+    rising = _smaller(count, window)
+    return rising * (rising + 1) // 2 + (count - rising) * window
+
+
+def _smaller(a: Count, b: Count) -> Count:
+    return min(a, b) if isinstance(a, int) and isinstance(b, int) else np.minimum(a, b)

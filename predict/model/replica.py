@@ -1,0 +1,120 @@
+"""How long a pass takes on a replica: one copy of a model spread over tensor-parallel GPUs. The roofline of `roofline`
+with three terms: FLOP, DRAM traffic, and what each GPU must send to the others."""
+
+from dataclasses import dataclass
+
+from predict import checks
+from predict.errors import BadQuantity, MissingCeiling
+from predict.formulas import memory, parallel
+from predict.gpus import Gpu
+from predict.model.passes import BF16, Logits, Mask, Numerics, Pass, decode_step, forward, kv_bytes
+from predict.model.transformer import Model
+from predict.resources import Ceiling, Resource, Roofs
+from predict.roofline import Prediction, Term, predict
+from predict.workloads import Count, Number
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One copy of `model` on `gpus` GPUs that share every layer evenly.
+
+    `mfu` and `mbu`: the share of the compute and DRAM peaks that is reached; None means the napkin's bound, all of it.
+    `hbm_bytes`: memory of a GPU, of which the runtime takes `overhead_bytes`.
+    """
+
+    model: Model
+    gpu: Gpu
+    gpus: int = 1
+    numerics: Numerics = BF16
+    mfu: float | None = None
+    mbu: float | None = None
+    hbm_bytes: float | None = None  # None: what NVML reports
+    overhead_bytes: float = 0
+
+    def __post_init__(self) -> None:
+        checks.whole(gpus=self.gpus)
+        checks.not_negative(overhead_bytes=self.overhead_bytes)
+        checks.positive(hbm_bytes=self.memory_bytes)
+        if self.mfu is not None:
+            checks.efficiency(mfu=self.mfu)
+        if self.mbu is not None:
+            checks.efficiency(mbu=self.mbu)
+        if self.gpus > self.model.heads:
+            raise BadQuantity(f"gpus={self.gpus} cannot share the {self.model.heads} heads of {self.model.name}")
+
+    @property
+    def memory_bytes(self) -> float:
+        """Memory of one GPU."""
+        return self.gpu.memory_bytes if self.hbm_bytes is None else self.hbm_bytes
+
+    @property
+    def roofs(self) -> Roofs:
+        """The GPU's roofs, lowered to what `mfu` and `mbu` say is reached."""
+        return {resource: self._reached(resource, roof) for resource, roof in self.gpu.roofs.items()}
+
+    @property
+    def cache_share(self) -> float:
+        """Share of the KV cache that each GPU holds and reads: 1/gpus, but no GPU holds less than one KV head."""
+        shards = min(block.attention.cache_shards for block in self.model.blocks)
+        return float(memory.kv_share_per_gpu(shards, self.gpus))
+
+    @property
+    def usable_bytes(self) -> float:
+        """Memory of all GPUs that the runtime leaves."""
+        return self.gpus * (self.memory_bytes - self.overhead_bytes)
+
+    @property
+    def weight_bytes(self) -> Number:
+        """The weights, all GPUs together."""
+        return memory.weight_bytes(self.model.params, self.numerics.weight_bits)
+
+    @property
+    def free_bytes(self) -> Number:
+        """Memory left for the KV cache, all GPUs together; negative where the weights do not fit."""
+        return memory.free_bytes(self.gpus, self.memory_bytes, self.weight_bytes, self.overhead_bytes)
+
+    def resident_kv_bytes(self, batch: Count, context: Count) -> Number:
+        """KV cache of `batch` sequences of `context` tokens on all GPUs together, copied heads counted."""
+        return kv_bytes(self.model, batch, context, self.numerics.kv_bits) * self.cache_share * self.gpus
+
+    def max_batch(self, context: Count) -> Count:
+        """Sequences of `context` tokens whose cache fits beside the weights; 0 where the weights alone do not fit."""
+        checks.whole(context=context)
+        return memory.max_requests(self.free_bytes, self.resident_kv_bytes(1, context))
+
+    def time(self, work: Pass, tokens: Count) -> Prediction:
+        """Time of a pass in which `tokens` tokens go through every layer."""
+        prediction = predict(work.amounts(self.gpus, self.cache_share), self.roofs)
+        return Prediction((*prediction.terms, *self._link_terms(tokens)))
+
+    def prefill(
+        self,
+        batch: Count,
+        seq: Count,
+        *,
+        cached: Count = 0,
+        mask: Mask = Mask.CAUSAL,
+        logits: Logits = Logits.ALL,
+    ) -> Prediction:
+        """Time of a forward pass over `seq` new tokens a sequence, after a cached prefix of `cached` tokens."""
+        work = forward(self.model, batch, seq, cached=cached, mask=mask, logits=logits, numerics=self.numerics)
+        return self.time(work, batch * seq)
+
+    def decode(self, batch: Count, context: Count) -> Prediction:
+        """Time of one decode step for `batch` sequences with `context` cached tokens."""
+        return self.time(decode_step(self.model, batch, context, numerics=self.numerics), batch)
+
+    def _reached(self, resource: Resource, roof: Ceiling) -> Ceiling:
+        share = self.mfu if resource.is_compute else self.mbu
+        return roof if share is None else Ceiling(roof.per_s * share, f"{share:g} of {roof.source}")
+
+    def _link_terms(self, tokens: Count) -> tuple[Term, ...]:
+        """Two all-reduces a layer (Megatron-LM, Shoeybi et al. 2019, section 3), each GPU sending 2(n-1)/n of it."""
+        if self.gpus == 1:
+            return ()
+        if self.gpu.link_bytes_per_s is None:
+            name = self.gpu.name
+            raise MissingCeiling(f"{name}: the bandwidth between its GPUs is not known; use one GPU or another kind")
+        message = parallel.tensor_parallel_message_bytes(tokens, self.model.hidden, self.numerics.activation_bytes)
+        sent = 2 * self.model.layers * message * (2 * (self.gpus - 1) / self.gpus)
+        return (Term(Resource.LINK, sent, self.gpu.link_bytes_per_s),)

@@ -1,0 +1,216 @@
+"""The forms of expected time on numbers that a person can follow, their limits, and what they may never do."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from predict.errors import MissingCeiling
+from predict.expected.calibrations import CALIBRATIONS, find_calibration
+from predict.expected.kernel import MODELS, calibration_of, expect, explain_expected, with_expected
+from predict.expected.time_model import Calibration, Formats, Machine
+from predict.gpus import GPUS
+from predict.roofline import predict
+from predict.units import find_dtype
+from predict.workloads import make_workload
+
+BF16 = find_dtype("bf16")
+# Round numbers: an SM does 1e12 FLOP/s, DRAM 1e12 B/s.
+TOY = Machine(sm=80, sm_count=100, clock_hz=1e9, flop_per_s=1e14, bytes_per_s=1e12, l2_bytes=1e6, link_bytes_per_s=1e11)
+
+
+def calibrated(op, switches=(), **constants):
+    model = MODELS[op]
+    on = {name: name in switches for name in model.switches}
+    return Calibration(op, {**model.priors(), **constants}, on, 16, "made up")
+
+
+def time_of(op, calibration, machine=TOY, **dims):
+    return float(expect(dims, machine, Formats(), calibration).time_s[0])
+
+
+MATMUL = calibrated(
+    "matmul", ("whole_waves", "fixed_tiles"), launch_s=1e-6, math_share=1.0, dram_share=1.0, tile_edge=20.0, join_s=1e-6
+)
+
+
+def test_one_tile_of_a_matmul_by_hand():
+    # m = 128 fixes the height at 128. Tiles 128x64: 64 of them on 100 SMs, one wave.
+    # math: 2*128*64*4096 / 1e12 = 67.1 us; store: 128*64*5/2 elements at 20e-12 s = 0.41 us;
+    # DRAM: (32 MiB + 2 MiB + A once cold) / 1e12 = 36.7 us; (67.52^3 + 36.70^3)^(1/3) = 70.99 us, and a launch.
+    terms = expect({"m": 128, "n": 4096, "k": 4096}, TOY, Formats(), MATMUL)
+    sms, dram = 67.108864e-6 + 0.4096e-6, (4096 * 4096 * 2 + 128 * 4096 * 2 + 128 * 4096 * 2) / 1e12
+    assert terms.parts["sms"][0] == pytest.approx(sms)
+    assert terms.parts["dram"][0] == pytest.approx(dram)
+    assert terms.time_s[0] == pytest.approx(1e-6 + (sms**3 + dram**3) ** (1 / 3))
+
+
+def test_a_column_more_than_the_sms_hold_costs_a_wave():
+    # Tiles of 256x128: m = 2560 and 1280 columns are 100 of them, one wave. With a column more the best is 256x64: 210
+    # tiles in three waves of half the work.
+    one, two = (time_of("matmul", MATMUL, m=2560, n=n, k=8192) for n in (1280, 1281))
+    assert two == pytest.approx(1.5 * one, rel=0.02)
+    spread = calibrated("matmul", ("fixed_tiles",), launch_s=1e-6, math_share=1.0, dram_share=1.0, tile_edge=20.0)
+    smooth = [time_of("matmul", spread, m=2560, n=n, k=8192) for n in (1280, 1281)]
+    assert smooth[1] < 1.15 * smooth[0]
+
+
+def test_a_deep_and_small_product_is_split_over_idle_sms():
+    deep = {"m": 64, "n": 64, "k": 65536}
+    split = calibrated("matmul", launch_s=1e-6, math_share=1.0, dram_share=1.0, tile_edge=20.0, join_s=1e-6)
+    assert time_of("matmul", split, **deep) < time_of("matmul", MATMUL, **deep) / 4
+    assert expect(deep, TOY, Formats(), split).parts["join"][0] > 1e-6
+
+
+def test_a_launch_that_the_cpu_needs_hides_the_work():
+    slow = calibrated("matmul", ("hidden_by_launch",), launch_s=100e-6)
+    assert time_of("matmul", slow, m=16, n=1024, k=1024) == pytest.approx(100e-6)
+    gpu = calibrated("matmul", launch_s=100e-6)  # a launch of the GPU alone never takes that long
+    assert time_of("matmul", gpu, m=1, n=64, k=64) < 25e-6
+
+
+def test_narrowing_activations_costs_time_only_where_they_are_narrowed():
+    fp8 = Formats.of(find_dtype("fp8"))
+    assert fp8 == Formats(activation_bytes=1, weight_bytes=1, kv_bytes=1, output_bytes=2, narrowed=True)
+    calibration = calibrated("matmul", token_s=1e-8, narrow_bytes=3.0, dram_share=1.0)
+    terms = expect({"m": 1000, "n": 512, "k": 1000}, TOY, fp8, calibration)
+    assert terms.parts["narrow"][0] == pytest.approx(1000 * 1e-8 + 3e6 / 1e12)
+    assert expect({"m": 1000, "n": 512, "k": 1000}, TOY, Formats(), calibration).parts["narrow"][0] == 0
+
+
+def test_weights_alone_in_4_bits_move_a_quarter_of_the_bytes():
+    narrow = Formats.of(BF16, find_dtype("int4"))
+    assert (narrow.weight_bytes, narrow.activation_bytes, narrow.narrowed) == (0.5, 2, False)
+    wide_s = expect({"m": 1, "n": 8192, "k": 8192}, TOY, Formats(), MATMUL).parts["dram"][0]
+    assert expect({"m": 1, "n": 8192, "k": 8192}, TOY, narrow, MATMUL).parts["dram"][0] == pytest.approx(
+        wide_s / 4, rel=0.01
+    )
+
+
+def test_an_all_reduce_by_hand():
+    calibration = calibrated(
+        "all_reduce", start_s=5e-6, step_s=1e-6, link_share=0.5, shard_share=0.5, doubling_share=1.0, fill_s=2e-6
+    )
+    # 4 GPUs, 100 MB: each sends 1.5 times that at 50 GB/s: 3 ms; its own 25 MB at 0.5 TB/s: 50 us;
+    # start 5 us + 3 steps of 1 us; fill 2 sqrt(2e-6 * 3.05e-3).
+    expected = 5e-6 + 3e-6 + 3e-3 + 50e-6 + 2 * np.sqrt(2e-6 * 3.05e-3)
+    assert time_of("all_reduce", calibration, gpus=4, message_bytes=1e8) == pytest.approx(expected)
+
+
+def test_decoding_one_request_by_hand():
+    calibration = calibrated(
+        "attention_decode",
+        ("splits_keys", "splits_mha"),
+        launch_s=10e-6,
+        dram_share=0.5,
+        tile_s=1e-6,
+        stream_bytes_per_s=1e10,
+        combine_s=1e-6,
+        sequence_s=1e-9,
+        l2_gain=1.0,
+    )
+    # 12,800 keys are 100 tiles of 128; one block of the only KV head, so 100 splits of a tile on 100 SMs, one wave:
+    # a tile of K and V is 65,536 B, with Q and O of 8 heads 2*2*128*8 = 4096 B: 6.96 us at 10 GB/s.
+    tiles = (65536 + 4096) / 1e10
+    # DRAM at half the bandwidth: 2*12800*128*2 B of cache and 4096 B: 13.1 us. Combining: 100 parts of 8 rows of fp32.
+    dram = (2 * 12800 * 128 * 2 + 4096) / 0.5e12
+    combine = 1e-6 + 100 * 8 * 4 * 128 / 1e10
+    expected = 10e-6 + 1e-9 + np.hypot(tiles, dram) + combine
+    dims = {"batch": 1, "context": 12800, "heads": 8, "kv_heads": 1, "head_dim": 128}
+    assert time_of("attention_decode", calibration, **dims) == pytest.approx(expected)
+    window = time_of("attention_decode", calibration, window=128, **dims)
+    assert window < expected / 1.5  # two tiles are left
+
+
+def test_a_prompt_meets_half_of_the_tiles():
+    calibration = calibrated(
+        "attention_prefill", launch_s=1e-6, math_share=1.0, tile_s=1e-7, write_bytes_per_s=1e15, overlap=4.0
+    )
+    # 64 heads of 8192 tokens: 128 blocks of 64 rows a head (sm 80), 8192 blocks in 82 waves; on average a block meets
+    # 32.5 of 64 tiles: a tile is 4*64*128*128/1e12 = 4.19 us of products and half of 64*128/(16*1e9) = 0.26 us of exp.
+    step = 4 * 64 * 128 * 128 / 1e12 + 0.5 * 64 * 128 / (16 * 1e9)
+    terms = expect({"batch": 1, "seq": 8192, "heads": 64, "kv_heads": 64, "head_dim": 128}, TOY, Formats(), calibration)
+    assert terms.parts["tiles"][0] == pytest.approx(82 * (1e-7 + 32.5 * step) - 1e-7)
+
+
+sizes = st.integers(1, 2**14)
+
+
+@given(sizes, sizes, sizes, st.sampled_from(["a100-sxm-80gb", "h100-sxm"]))
+def test_a_matmul_never_takes_less_than_its_flop_or_its_weights(m, n, k, gpu):
+    machine, calibration = Machine.of(GPUS[gpu], BF16), CALIBRATIONS[gpu, "matmul", "bf16"]
+    least = max(2 * m * n * k / machine.flop_per_s, (n * k + m * n) * 2 / machine.bytes_per_s)
+    assert time_of("matmul", calibration, machine, m=m, n=n, k=k) > least
+
+
+@given(st.integers(1, 512), st.integers(1, 2**17), st.sampled_from([1, 2, 8, 32]), st.sampled_from([64, 128, 256]))
+def test_attention_never_beats_its_flop(batch, tokens, kv_heads, head_dim):
+    machine = Machine.of(GPUS["h100-sxm"], BF16)
+    dims = {"batch": batch, "heads": 32, "kv_heads": kv_heads, "head_dim": head_dim}
+    decode = time_of(
+        "attention_decode", CALIBRATIONS["h100-sxm", "attention_decode", "bf16"], machine, context=tokens, **dims
+    )
+    assert decode > 4 * batch * 32 * head_dim * tokens / machine.flop_per_s
+    seq = min(tokens, 4096)
+    prefill = time_of(
+        "attention_prefill", CALIBRATIONS["h100-sxm", "attention_prefill", "bf16"], machine, seq=seq, **dims
+    )
+    assert prefill > 4 * batch * 32 * head_dim * seq * (seq + 1) / 2 / machine.flop_per_s
+
+
+@pytest.mark.parametrize("op", MODELS)
+def test_arrays_are_what_single_rows_are(op):
+    dims = {
+        "matmul": {"m": [1, 128, 5000], "n": 4096, "k": [64, 512, 100]},
+        "attention_prefill": {
+            "batch": [1, 8, 3],
+            "seq": [1, 500, 9000],
+            "heads": 32,
+            "kv_heads": [32, 8, 1],
+            "head_dim": 128,
+        },
+        "attention_decode": {
+            "batch": [1, 8, 300],
+            "context": [1, 500, 9000],
+            "heads": 32,
+            "kv_heads": [32, 8, 1],
+            "head_dim": 64,
+        },
+    }.get(op, {"gpus": [2, 4, 8], "message_bytes": [1024, 1e6, 1e9]})
+    calibration = calibrated(op)
+    together = expect(dims, TOY, Formats(), calibration).time_s
+    for row in range(3):
+        alone = {name: value[row] if isinstance(value, list) else value for name, value in dims.items()}
+        assert time_of(op, calibration, **alone) == pytest.approx(together[row], rel=1e-12)
+
+
+@pytest.mark.parametrize("key", CALIBRATIONS, ids="-".join)
+def test_what_ships_is_within_its_ranges_and_names_its_source(key):
+    model, calibration = MODELS[key[1]], CALIBRATIONS[key]
+    for name, value in calibration.constants.items():
+        assert model.constants[name].low <= value <= model.constants[name].high
+    assert len(calibration.constants) <= 8
+    assert calibration.switches.keys() == model.switches.keys()
+    assert len(calibration.switches) <= 3
+    assert calibration.probes == 16
+    assert "aiconfigurator 095f58a" in calibration.source
+
+
+def test_expected_time_stands_beside_the_bound_where_a_gpu_is_calibrated():
+    workload = make_workload("matmul", {"m": 4096, "n": 4096, "k": 4096}, BF16)
+    gpu = GPUS["h100-sxm"]
+    bound = predict(workload.amounts, gpu.roofs)
+    found = with_expected(bound, workload, gpu, calibration_of(workload, gpu))
+    assert bound.napkin_s < found.expected_s < 1.6 * bound.napkin_s
+    assert found.napkin_s == bound.napkin_s
+    assert with_expected(bound, workload, GPUS["l4"], calibration_of(workload, GPUS["l4"])) is bound
+    assert find_calibration("h100-sxm", "matmul", find_dtype("fp16")) is CALIBRATIONS["h100-sxm", "matmul", "bf16"]
+    text = explain_expected(workload, gpu, CALIBRATIONS["h100-sxm", "matmul", "bf16"])
+    assert "math_share" in text
+    assert "aiconfigurator" in text
+
+
+def test_a_fact_that_nobody_published_raises():
+    unknown = Machine(80, 100, 1e9, 1e14, 1e12, 1e6, None)
+    with pytest.raises(MissingCeiling, match="link"):
+        time_of("all_reduce", calibrated("all_reduce"), unknown, gpus=2, message_bytes=1)

@@ -1,0 +1,220 @@
+"""Replicas against divisions done by hand: Llama 3 70B on two H100s, and what tensor parallelism copies and sends."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from predict.errors import BadQuantity, MissingCeiling
+from predict.gpus import GPUS
+from predict.model.passes import Logits, Mask, Numerics, forward
+from predict.model.presets import find_model
+from predict.model.replica import Replica
+from predict.resources import Resource
+from predict.units import DTYPES
+
+H100 = GPUS["h100-sxm"]  # 989.4e12 bf16 FLOP/s, 3.35e12 bytes/s, 450e9 bytes/s of NVLink in one direction
+LLAMA_70B, LLAMA_8B, DEEPSEEK = (find_model(name) for name in ("llama-3-70b", "llama-3-8b", "deepseek-v3"))
+PAIR = Replica(LLAMA_70B, H100, gpus=2, hbm_bytes=80e9)
+
+# 70,553,706,496 parameters; the input embedding, 128256*8192, is only looked up; norms, 161*8192, multiply nothing.
+READ_PARAMS = 70_553_706_496 - 128_256 * 8192
+MULTIPLIED_PARAMS = READ_PARAMS - 161 * 8192
+KV_BYTES = 2 * 80 * 8 * 128 * 2  # per token: 327,680
+
+
+def terms(prediction):
+    return {term.resource: term for term in prediction.terms}
+
+
+def test_a_decode_step_of_llama_3_70b_on_two_h100():
+    # 16 sequences of 4096 tokens. Each GPU: half the FLOP, half the weights, half the cache (4 of 8 KV heads), and two
+    # all-reduces a layer of 16*8192 elements of 2 bytes, of which it sends 2(n-1)/n = 1.
+    found = terms(PAIR.decode(16, 4096))
+    flop = 16 * (2 * MULTIPLIED_PARAMS + 4 * 80 * 8192 * 4097) / 2
+    read = (2 * READ_PARAMS + 16 * 4097 * KV_BYTES) / 2
+    sent = 2 * 80 * 16 * 8192 * 2
+    assert list(found) == [Resource.TENSOR_BF16, Resource.DRAM, Resource.LINK]
+    assert found[Resource.TENSOR_BF16].amount == pytest.approx(flop, rel=1e-12)
+    assert found[Resource.DRAM].amount == pytest.approx(read, rel=1e-12)
+    assert found[Resource.LINK].amount == sent == 41_943_040
+    assert found[Resource.TENSOR_BF16].time_s == pytest.approx(flop / 989.4e12, rel=1e-12)
+    assert found[Resource.DRAM].time_s == pytest.approx(read / 3.35e12, rel=1e-12)
+    assert found[Resource.LINK].time_s == pytest.approx(sent / 450e9, rel=1e-12)
+
+
+def test_a_decode_step_is_bound_by_dram():
+    # 139.0e9 bytes of weights and 21.5e9 of cache over 2 * 3.35e12 bytes/s: 23.95 ms.
+    prediction = PAIR.decode(16, 4096)
+    assert prediction.bound is Resource.DRAM
+    assert prediction.napkin_s == pytest.approx(23.95e-3, rel=1e-3)
+    assert prediction.serial_s == pytest.approx(sum(term.time_s for term in prediction.terms))
+
+
+def test_one_gpu_sends_nothing():
+    assert Resource.LINK not in terms(Replica(LLAMA_8B, H100).decode(1, 100))
+
+
+def test_an_unknown_link_is_not_a_link_without_cost():
+    alone = replace(H100, link_bytes_per_s=None)
+    with pytest.raises(MissingCeiling, match="h100-sxm: the bandwidth between its GPUs is not known"):
+        Replica(LLAMA_8B, alone, gpus=2).decode(1, 100)
+    assert Resource.LINK not in terms(Replica(LLAMA_8B, alone).decode(1, 100))
+
+
+@pytest.mark.parametrize("gpus", [2, 4, 8, 16])
+def test_a_ring_sends_2_n_minus_1_over_n_of_every_message(gpus):
+    # 32 layers, 100 tokens of 4096 elements of 2 bytes.
+    found = terms(Replica(LLAMA_8B, H100, gpus).prefill(1, 100))[Resource.LINK]
+    assert found.amount == pytest.approx(2 * 32 * 100 * 4096 * 2 * 2 * (gpus - 1) / gpus, rel=1e-12)
+
+
+def test_a_prefill_is_its_forward_pass():
+    # 2 FLOP per weight and token, 4*L*H per causal pair; of the last logits 2*V*H.
+    body = MULTIPLIED_PARAMS - 128_256 * 8192
+    pairs = 2000 * 2001 // 2
+    flop = 2 * 2000 * body + 4 * 80 * 8192 * pairs + 2 * 128_256 * 8192
+    prediction = PAIR.prefill(1, 2000, logits=Logits.LAST)
+    assert prediction.bound is Resource.TENSOR_BF16
+    assert prediction.napkin_s == pytest.approx(flop / 2 / 989.4e12, rel=1e-12)
+    # A cached prefix of 500 tokens: 1500 are left, and they meet it.
+    rest = PAIR.prefill(1, 1500, cached=500, logits=Logits.LAST)
+    assert prediction.napkin_s - rest.napkin_s == pytest.approx(
+        (2 * 500 * body + 4 * 80 * 8192 * (500 * 501 // 2)) / 2 / 989.4e12, rel=1e-9
+    )
+
+
+def test_a_prefill_takes_the_mask_and_the_logits_it_is_asked_for():
+    work = forward(LLAMA_8B, 2, 300, mask=Mask.FULL)
+    found = terms(Replica(LLAMA_8B, H100).prefill(2, 300, mask=Mask.FULL))
+    assert found[Resource.TENSOR_BF16].amount == work.flop
+
+
+@pytest.mark.parametrize(
+    ("model", "gpus", "share"),
+    [
+        (LLAMA_70B, 1, 1),
+        (LLAMA_70B, 2, 1 / 2),
+        (LLAMA_70B, 8, 1 / 8),
+        (LLAMA_70B, 16, 1 / 8),  # 8 KV heads: from here on every GPU keeps a whole one
+        (LLAMA_70B, 64, 1 / 8),
+        (find_model("gemma-2b"), 8, 1),  # one KV head
+        (DEEPSEEK, 16, 1),  # one latent for all heads
+    ],
+)
+def test_no_gpu_holds_less_than_one_kv_head(model, gpus, share):
+    replica = Replica(model, H100, gpus)
+    per_token = 2 * model.kv_elements_per_token
+    assert replica.cache_share == share
+    assert replica.resident_kv_bytes(3, 100) == pytest.approx(3 * 100 * per_token * share * gpus, rel=1e-12)
+    one, two = (terms(replica.decode(3, context))[Resource.DRAM].amount for context in (100, 101))
+    assert two - one == pytest.approx(3 * per_token * share, rel=1e-4)  # the weights, far more, cancel
+
+
+def test_two_h100_hold_seven_requests_of_8192_tokens():
+    # 2*80e9 - 141,107,412,992 = 18.89e9 bytes over 8192*327,680 = 2,684,354,560: 7.04.
+    assert PAIR.weight_bytes == 141_107_412_992
+    assert PAIR.free_bytes == 160e9 - 141_107_412_992
+    assert PAIR.max_batch(8192) == 7
+    # As NVML reports them, 2*81559 MiB, 29.93e9 bytes are left: 11.15. With 3.5e9 of overhead each, 80e9: 4.43.
+    assert replace(PAIR, hbm_bytes=None).max_batch(8192) == 11
+    assert replace(PAIR, overhead_bytes=3.5e9).max_batch(8192) == 4
+
+
+def test_copied_kv_heads_take_room():
+    # 16 GPUs hold 8 KV heads twice: (16*80e9 - 141.1e9) / (2*2,684,354,560) = 212.1.
+    assert Replica(LLAMA_70B, H100, 16, hbm_bytes=80e9).max_batch(8192) == 212
+
+
+def test_weights_that_do_not_fit_leave_room_for_nobody():
+    alone = Replica(LLAMA_70B, H100)
+    assert alone.free_bytes < 0
+    assert alone.max_batch(1) == 0
+
+
+def test_fp8_halves_weights_cache_and_flop_time_but_not_the_messages():
+    narrow = replace(PAIR, numerics=Numerics(8, 8, DTYPES["fp8"]))
+    wide, found = terms(PAIR.decode(4, 1000)), terms(narrow.decode(4, 1000))
+    assert narrow.weight_bytes == PAIR.weight_bytes / 2
+    assert found[Resource.DRAM].amount == pytest.approx(wide[Resource.DRAM].amount / 2, rel=1e-12)
+    assert found[Resource.TENSOR_FP8].per_s == 1978.9e12
+    assert found[Resource.LINK].amount == wide[Resource.LINK].amount
+
+
+@given(st.floats(0.01, 1), st.floats(0.01, 1), st.integers(1, 64), st.integers(1, 8192))
+def test_mfu_and_mbu_stretch_exactly_their_terms(mfu, mbu, batch, context):
+    bound = terms(PAIR.decode(batch, context))
+    found = terms(replace(PAIR, mfu=mfu, mbu=mbu).decode(batch, context))
+    assert found[Resource.TENSOR_BF16].time_s == pytest.approx(bound[Resource.TENSOR_BF16].time_s / mfu, rel=1e-12)
+    assert found[Resource.DRAM].time_s == pytest.approx(bound[Resource.DRAM].time_s / mbu, rel=1e-12)
+    assert found[Resource.LINK] == bound[Resource.LINK]
+    assert terms(replace(PAIR, mfu=mfu).decode(batch, context))[Resource.DRAM] == bound[Resource.DRAM]
+
+
+def test_a_lowered_roof_says_so():
+    roofs = replace(PAIR, mfu=0.4, mbu=0.7).roofs
+    assert roofs[Resource.DRAM].source.startswith("0.7 of ")
+    assert roofs[Resource.TENSOR_BF16].source.startswith("0.4 of ")
+    assert PAIR.roofs == H100.roofs
+
+
+@given(st.lists(st.tuples(st.integers(1, 256), st.integers(1, 32768)), min_size=1, max_size=4))
+def test_a_sweep_takes_as_long_as_its_single_steps(rows):
+    batches, contexts = np.array(rows, dtype=np.float64).T
+    for replica in (PAIR, Replica(DEEPSEEK, H100, 16)):
+        steps, prompts = replica.decode(batches, contexts).napkin_s, replica.prefill(batches, contexts).napkin_s
+        room = replica.max_batch(contexts)
+        for i, (batch, context) in enumerate(rows):
+            assert steps[i] == pytest.approx(replica.decode(batch, context).napkin_s, rel=1e-12)
+            assert prompts[i] == pytest.approx(replica.prefill(batch, context).napkin_s, rel=1e-12)
+            assert room[i] == replica.max_batch(context)
+
+
+@given(st.integers(1, 64), st.integers(1, 8192))
+def test_more_sequences_or_tokens_never_take_less(batch, context):
+    for more in ((2 * batch, context), (batch, 2 * context)):
+        assert PAIR.decode(*more).napkin_s >= PAIR.decode(batch, context).napkin_s
+        assert PAIR.max_batch(2 * context) <= PAIR.max_batch(context)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"gpus": 0}, "gpus must be a positive whole number, not 0"),
+        ({"gpus": 1.5}, "gpus must be a positive whole number, not 1.5"),
+        ({"gpus": 65}, "gpus=65 cannot share the 64 heads of llama-3-70b"),
+        ({"mfu": 0}, "mfu must be above 0 and at most 1, not 0"),
+        ({"mfu": 1.01}, "mfu must be above 0 and at most 1, not 1.01"),
+        ({"mbu": -0.7}, "mbu must be above 0 and at most 1, not -0.7"),
+        ({"mbu": 70}, "mbu must be above 0 and at most 1, not 70"),
+        ({"hbm_bytes": 0}, "hbm_bytes must be positive, not 0"),
+        ({"hbm_bytes": float("nan")}, "hbm_bytes must be positive, not nan"),
+        ({"overhead_bytes": -1}, "overhead_bytes must not be negative, not -1"),
+    ],
+)
+def test_a_replica_that_cannot_be_is_refused_by_name(changes, message):
+    with pytest.raises(BadQuantity, match=f"^{message}$"):
+        replace(PAIR, **changes)
+
+
+def test_overhead_that_leaves_no_memory_is_refused_by_name():
+    with pytest.raises(BadQuantity, match="overhead_bytes"):
+        _ = replace(PAIR, overhead_bytes=80e9).free_bytes
+
+
+@pytest.mark.parametrize(
+    ("ask", "name"),
+    [
+        (lambda: PAIR.decode(0, 100), "batch"),
+        (lambda: PAIR.decode(1, -1), "context"),
+        (lambda: PAIR.prefill(1, 0), "seq"),
+        (lambda: PAIR.prefill(1, 1, cached=-1), "cached"),
+        (lambda: PAIR.max_batch(0), "context"),
+        (lambda: PAIR.resident_kv_bytes(0, 1), "batch"),
+    ],
+)
+def test_a_bad_load_is_refused_under_the_name_that_the_caller_gave_it(ask, name):
+    with pytest.raises(BadQuantity, match=f"^{name} "):
+        ask()

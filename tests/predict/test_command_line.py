@@ -1,0 +1,269 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from predict.__main__ import app
+from predict.command_line import run_command_line
+from predict.expected.calibrations import CALIBRATIONS
+from predict.expected.kernel import MODELS
+from predict.gpus import GPUS
+from predict.model.presets import PRESETS
+from predict.workloads import OPS
+
+RUNNER = CliRunner()
+
+
+def run(*arguments):
+    return subprocess.run([sys.executable, "-m", "predict", *arguments], capture_output=True, text=True, check=False)
+
+
+def test_kernel_explains_the_arithmetic_with_sources():
+    result = RUNNER.invoke(app, "kernel matmul m=16 n=8192 k=8192 --dtype bf16 --gpu h100 --explain".split())
+    # 134,742,016 bytes at 3.35 TB/s: 40.2 us.
+    assert "napkin 40.2 us    bound: dram" in result.output
+    assert "dram: NVIDIA" in result.output
+
+
+def test_kernel_json_is_in_si_units():
+    result = RUNNER.invoke(app, "kernel matmul m=1 n=4096 k=4096 --dtype bf16 --gpu a100 --json".split())
+    data = json.loads(result.output)
+    assert (data["flop"], data["bytes_read"], data["bytes_written"]) == (2 * 4096**2, 2 * 4096 * 4097, 2 * 4096)
+    assert data["napkin_s"] == pytest.approx(2 * (4096 * 4097 + 4096) / 2.039e12)
+    assert data["bound"] == "dram"
+
+
+def test_kernel_says_what_memory_a_call_needs_and_what_stored_scores_cost():
+    asked = "kernel attention_full batch=1 seq=4096 heads=32 kv_heads=8 head_dim=128 --gpu h200".split()
+    page = RUNNER.invoke(app, [*asked, "--explain"]).output
+    # Q, O: 4096*32*128 numbers, K, V a quarter: 2.5 * 32 MiB. Scores and their softmax: 2 * 32*4096^2 numbers, 2 GiB.
+    assert "peak memory: 80 MiB of inputs, outputs" in page
+    # Written and read three times each, 6 GiB, and the operands, at 4.8 TB/s: 6.526e9/4.8e12 = 1.36 ms.
+    assert "with its scores in memory: napkin 1.36 ms, peak 2.078 GiB" in page
+    assert json.loads(RUNNER.invoke(app, [*asked, "--json"]).output)["peak_bytes"] == 80 * 2**20
+    other = RUNNER.invoke(app, "kernel launch --gpu h200 --dtype fp32 --explain".split()).output
+    assert "peak memory: 0 B" in other
+    assert "scores" not in other
+
+
+def test_kernel_puts_the_expected_time_beside_the_napkin_and_explains_it():
+    asked = "kernel matmul m=4096 n=4096 k=4096 --dtype bf16 --gpu h100".split()
+    (line,) = RUNNER.invoke(app, asked).output.splitlines()
+    # 2 x 4096^3 FLOP at 989.4 TFLOP/s: 138.9 us.
+    assert "napkin 139 us    bound: tensor.bf16    expected " in line
+    page = RUNNER.invoke(app, [*asked, "--explain"]).output
+    calibration = CALIBRATIONS["h100-sxm", "matmul", "bf16"]
+    explained = page[page.index("\nexpected") :].partition("\n\n")[0].splitlines()
+    assert max(len(text) for text in explained) <= 100
+    for name, value in calibration.constants.items():
+        (row,) = [text for text in explained if text.split()[:1] == [name]]
+        assert float(row.split()[1]) == pytest.approx(value, rel=1e-3)
+        assert MODELS["matmul"].constants[name].unit in row
+    for name in calibration.switches:
+        assert any(text.split()[:2] == [name, "no"] for text in explained)
+    assert "calibrated from 16 measured rows: h100-sxm_gemm" in page
+    assert any(text.split()[:2] == ["launch", "2.365"] for text in explained)  # its only constant term
+
+
+def test_kernel_json_has_the_terms_of_the_expected_time_and_its_calibration():
+    result = RUNNER.invoke(app, "kernel matmul m=16 n=8192 k=8192 --dtype fp8 --gpu h100 --json".split())
+    data = json.loads(result.output)
+    calibration = CALIBRATIONS["h100-sxm", "matmul", "fp8"]
+    assert data["calibration"] == {
+        "source": calibration.source, "probes": 16, "constants": dict(calibration.constants),
+        "switches": dict(calibration.switches),
+    }  # fmt: skip
+    terms = data["expected_terms"]
+    # Terms of a matmul add, but for tiles and DRAM, of which the shorter hides.
+    assert max(terms["sms"], terms["dram"]) < data["expected_s"] < sum(terms.values())
+    # Narrowing 16 rows of 8192 elements: rows x token_s + narrow_bytes an element over the share of 3.35 TB/s.
+    narrow_s = 16 * 4.617e-9 + 16 * 8192 * 3.935 / (0.8065 * 3.35e12)
+    assert terms["narrow"] == pytest.approx(narrow_s)
+
+
+@pytest.mark.parametrize(
+    ("asked", "what"),
+    [
+        ("kernel matmul m=16 n=64 k=64 --dtype bf16 --gpu b200", "matmul in bf16 on b200"),
+        ("kernel matmul m=16 n=64 k=64 --dtype fp32 --gpu h100", "matmul in fp32 on h100-sxm"),
+        ("kernel stream_copy n=64 --dtype bf16 --gpu h100", "stream_copy in bf16 on h100-sxm"),
+    ],
+)
+def test_kernel_says_in_one_line_that_nothing_is_calibrated(asked, what):
+    lines = RUNNER.invoke(app, [*asked.split(), "--explain"]).output.splitlines()
+    (gpu,) = what.split()[-1:]
+    assert [line for line in lines if "expected" in line] == [f"expected: not known, no calibration of {what} ships"]
+    assert gpu in GPUS
+    data = json.loads(RUNNER.invoke(app, [*asked.split(), "--json"]).output)
+    assert (data["expected_s"], data["expected_terms"], data["calibration"]) == (None, None, None)
+
+
+def test_every_op_predicts_on_every_gpu_that_has_its_roofs():
+    sizes = {"m": 2, "n": 64, "k": 128, "batch": 1, "seq": 4, "context": 4, "heads": 4, "kv_heads": 2, "head_dim": 64}
+    sizes |= {"rows": 2, "cols": 64, "tokens": 3, "window": 2, "sequences": 2, "queries": 2, "page": 16}
+    sizes |= {"latent": 64, "rope": 16, "inner": 128}
+    dtypes = {"matmul_scaled": "int8"}
+    dtypes |= dict.fromkeys(("matmul_w8a16", "matmul_w4a16", "attention_decode_fp8", "block_train"), "bf16")
+    listing = json.loads(RUNNER.invoke(app, ["ops", "--json"]).output)
+    assert listing.keys() == OPS.keys()
+    for gpu in GPUS:
+        for op, described in listing.items():
+            dims = [f"{name}={sizes[name]}" for name in described["dims"]]
+            result = RUNNER.invoke(
+                app, ["kernel", op, *dims, "--gpu", gpu, "--dtype", dtypes.get(op, "fp64"), "--explain"]
+            )
+            assert result.exit_code == 0, result.output
+
+
+def test_gpus_lists_every_sku_in_text_and_json():
+    text = RUNNER.invoke(app, ["gpus"]).output
+    data = json.loads(RUNNER.invoke(app, ["gpus", "--json"]).output)
+    assert data.keys() == GPUS.keys()
+    assert all(name in text for name in GPUS)
+    assert data["h100-sxm"]["roofs"]["dram"]["per_s"] == 3.35e12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("kernel matmul m=1 n=1 k=1 --gpu h1000", "h1000"),
+        ("kernel matmul m=-1 n=1 k=1 --gpu h100", "m must be a positive whole number, not -1"),
+        ("kernel matmul m=x n=1 k=1 --gpu h100", "m must be a positive whole number, not 'x'"),
+        ("kernel matmul m=1 n=1 --gpu h100", "needs k=..."),
+        ("kernel matmul m=1 m=2 n=1 k=1 --gpu h100", "m is given twice"),
+        ("kernel matmul 16 8192 8192 --gpu h100", "name=size, such as m=16, not '16'"),
+        ("kernel matmul m=1 n=1 k=1 --gpu h100 --dtype bf17", "unknown dtype 'bf17'"),
+        ("kernel matmul m=1 n=1 k=1 --gpu a100 --dtype fp8", "no tensor.fp8 roof"),
+        ("kernel conv m=1 --gpu h100", "unknown op 'conv'"),
+        ("kernel matmul m=1 n=1 k=1 --gpu h100 --nope", "No such option"),
+        ("model llama-4 --gpu h100", "unknown model 'llama-4'"),
+        ("model llama-3-8b", "Missing option '--gpu'"),
+        ("model --gpu h100", "name of a preset"),
+        ("model llama-3-8b --config config.json --gpu h100", "name of a preset"),
+        ("model --config . --gpu h100", ". is a folder"),
+        ("model --config nowhere.json --gpu h100", "cannot read nowhere.json"),
+        ("model llama-3-8b --gpu h100 --batch 0", "batch must be a positive whole number, not 0"),
+        ("model llama-3-8b --gpu h100 --batch many", "'--batch'"),
+        ("model llama-3-8b --gpu h100 --seq -4", "seq must be a positive whole number, not -4"),
+        ("model llama-3-8b --gpu h100 --context -4", "context must not be negative, not -4"),
+        ("model llama-3-8b --gpu h100 --gpus 1000000", "gpus=1000000 is more than"),
+        ("model llama-3-8b --gpu h100 --weights int5", "unknown weight format 'int5'"),
+        ("model llama-3-8b --gpu h100 --weights int4 --compute int4", "compute=int4: h100-sxm has no peak"),
+        ("model llama-3-8b --gpu a100 --compute fp8", "compute=fp8: a100-sxm-80gb has no peak"),
+        ("model llama-3-8b --gpu h100 --kv int3", "unknown dtype 'int3'"),
+        ("model llama-3-8b --gpu h100 --mfu 2", "mfu must be above 0 and at most 1, not 2"),
+        ("model llama-3-8b --gpu h100 --attention half", "attention must be one of causal, full"),
+        ("model llama-3-8b --gpu h100 --recompute some", "recompute must be one of none, selective, flash, full"),
+        ("model llama-3-8b --gpu h100 --optimizer sgd", "unknown optimizer 'sgd'"),
+        ("model llama-3-8b --gpu h100 --draft llama-4", "unknown model 'llama-4'"),
+        ("formula nothing", "unknown formula 'nothing'"),
+        ("formula speedup alpha", "name=size"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_status_2(arguments, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["predict", *arguments.split()])
+    with pytest.raises(SystemExit) as stop:
+        run_command_line(app, "python -m predict")
+    written = capsys.readouterr()
+    assert stop.value.code == 2
+    assert written.out == ""
+    assert message in written.err
+    assert len(written.err.splitlines()) == 1
+
+
+def test_the_program_itself_ends_with_status_2_and_one_line():
+    result = run("model", "llama-3-8b", "--gpu", "h100", "--batch", "0")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == "error: batch must be a positive whole number, not 0\n"
+
+
+def test_an_unknown_gpu_lists_the_known_ones():
+    message = run(*"kernel matmul m=1 n=1 k=1 --gpu h1000".split()).stderr
+    assert all(name in message for name in GPUS)
+
+
+def test_the_command_line_needs_no_torch():
+    code = (
+        "import sys, predict.__main__ as cli; sys.argv = 'predict model llama-3-8b --gpu h100'.split()\n"
+        "cli.app(standalone_mode=False); sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, stdout=subprocess.DEVNULL).returncode == 0
+
+
+def model_json(*arguments):
+    result = RUNNER.invoke(app, ["model", *arguments, "--json"], catch_exceptions=False)
+    return json.loads(result.stdout)
+
+
+def test_model_json_is_flat_and_in_si_units():
+    data = model_json("llama-3-70b", "--gpu", "h100", "--gpus", "2", "--batch", "8", "--seq", "8192")
+    assert [key for key, value in data.items() if isinstance(value, dict | list)] == ["notes"]
+    assert data["params"] == 70_553_706_496
+    assert data["kv_bytes"] == 8 * 8192 * 327_680  # the context is the prompt where none is given
+    assert data["assumed_mfu"] is None
+    assert data["training_tokens"] == 15e12
+    assert data["attention"] == "causal"
+
+
+def test_a_config_file_is_answered_like_the_preset_it_describes(tmp_path):
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(dict(PRESETS["llama-3-8b"].config)))
+    asked = "--gpu h200 --gpus 2 --batch 32 --context 4096 --weights int4 --kv fp8 --price 2.5".split()
+    from_file, preset = model_json("--config", str(config), *asked), model_json("llama-3-8b", *asked)
+    same = preset.keys() - {"model", "notes", "training_tokens"} - {key for key in preset if key.startswith("train_")}
+    assert {key: from_file[key] for key in same} == {key: preset[key] for key in same}
+    assert from_file["training_tokens"] == 20 * 8_030_261_248  # nothing is published for a file
+
+
+def test_the_lessons_count_the_full_square():
+    full = model_json("gpt-2-small", "--gpu", "a100", "--seq", "1024", "--attention", "full")
+    assert full["forward_flop"] == 291_648_307_200
+
+
+def test_the_page_fits_100_columns_and_explains_itself():
+    asked = "model llama-3-70b --gpu h100 --gpus 2 --batch 8 --seq 8192 --explain".split()
+    page = RUNNER.invoke(app, asked, catch_exceptions=False).output
+    assert max(len(line) for line in page.splitlines()) <= 100
+    assert "…" not in page  # nothing is cut off
+    for words in ("llama-3-70b on 2 x h100-sxm", "Memory", "Prefill", "Decode", "Training", "Money", "Notes"):
+        assert words in page
+    assert "= 70,553,706,496 x 16 / 8" in page
+    assert "no MFU or MBU: times are lower" in page
+
+
+def test_the_page_shows_the_batch_growing():
+    page = RUNNER.invoke(app, "model llama-3-8b --gpu h100 --context 8192".split(), catch_exceptions=False).output
+    table = page.partition("Decode over the batch")[2].partition("Notes")[0]
+    rows = {line.split()[0]: line.split()[-1] for line in table.splitlines() if line.strip()[:1].isdigit()}
+    # 85.52 GB - 16.06 GB over 8192 x 131,072 B: 64.7 requests fit.
+    assert rows == {"1": "yes", "4": "yes", "16": "yes", "64": "yes", "256": "no", "1,024": "no"}
+
+
+def test_models_lists_every_preset_in_text_and_json():
+    text = RUNNER.invoke(app, ["models"]).output
+    data = json.loads(RUNNER.invoke(app, ["models", "--json"]).output)
+    assert data.keys() == PRESETS.keys()
+    assert all(name in text for name in PRESETS)
+    assert data["llama-3-8b"]["params"] == 8_030_261_248
+    assert all(entry["source"] for entry in data.values())
+
+
+def test_formula_gives_value_and_meaning():
+    result = RUNNER.invoke(app, "formula speedup alpha=0.8 k=4 c=0.15".split())
+    assert result.output.startswith("speculation.speedup = 2.101\n")
+    assert "Leviathan" in result.output
+    data = json.loads(RUNNER.invoke(app, "formula pipeline_bubble stages=8 microbatches=64 --json".split()).output)
+    assert data["value"] == pytest.approx(7 / 71)
+    listing = json.loads(RUNNER.invoke(app, ["formulas", "--json"]).output)
+    assert listing["money.train_s"]["arguments"] == ["flop", "gpus", "peak_flop_per_s", "mfu"]
+    assert "money.train_s(flop, gpus, peak_flop_per_s, mfu)" in RUNNER.invoke(app, ["formulas"]).output
+
+
+def test_no_command_prints_help_and_a_closed_pipe_is_no_traceback():
+    assert "Usage" in run().stdout
+    piped = subprocess.run(
+        f"{sys.executable} -m predict formulas | head -1", shell=True, capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in piped.stderr

@@ -28,12 +28,12 @@ from bench.worker import Bench, WorkerBench
 from predict.command_line import run_command_line
 from predict.errors import BadRun
 from predict.units import duration, find_dtype, percent
-from reports import page
 from reports.__main__ import console, print_run
-from reports.calibrate_run import RunFit, fit_headline, fit_run, write_calibration
-from reports.calibration_file import CALIBRATION
-from reports.load import load_records, read_records
-from reports.tables import times
+from reports.calibration.file import CALIBRATION
+from reports.run import page
+from reports.run.calibrate import RunFit, fit_headline, fit_run, write_calibration
+from reports.run.load import load_records, read_records
+from reports.run.tables import times
 
 app = typer.Typer(
     help="Measure this machine's GPU, or its CPU, against napkin math.",

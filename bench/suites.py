@@ -144,7 +144,7 @@ def blocks(
 def attentions(sequences: Iterable[int], caches: Iterable[tuple[int, int]], dtype: DType) -> list[Workload]:
     """All that attention comes in, at Llama-3-8B's shape (latent attention at DeepSeek-V3's): over prompts of these
     lengths, and over caches of these (batch, context). Prefill, decode and matmul are what the others are held against
-    (`reports/ratios.py`)."""
+    (`reports/run/rules.py`)."""
     heads = (32, 8, 128)  # heads, kv_heads, head_dim
     prompts = [
         workload

@@ -24,16 +24,22 @@ from predict.model.presets import find_model
 from predict.model.replica import Replica
 from predict.model.transformer import Model
 from predict.units import DTYPES, find_dtype
-from reports import accuracy, page, tables, validate_plots
-from reports.calibrate_run import explain_fit, fit_json, fit_run, why_none, write_calibration
-from reports.compare import Comparison, compare
-from reports.importers import read_tables
-from reports.load import Loaded, json_rows, load_records, read_records, to_frame
-from reports.plots import draw_comparison, to_png
-from reports.sweep import best_rows, parse_sizes, remarks, sweep, write_parquet
-from reports.sweep_plots import write_figures
-from reports.table_compare import TableComparison, compare_tables, draw_table_comparison, op_tables, side_letter
-from reports.validate import Validation, group_json, over_the_bar, validate, worst_rows
+from reports.accuracy import document as accuracy
+from reports.accuracy import plots as validate_plots
+from reports.accuracy.compare import TableComparison, compare_tables, draw_table_comparison, op_tables, side_letter
+from reports.accuracy.importers import read_tables
+from reports.accuracy.tables import validation_table
+from reports.accuracy.validate import Validation, group_json, over_the_bar, validate, worst_rows
+from reports.figures import to_png
+from reports.files import write_file
+from reports.run import page, tables
+from reports.run.calibrate import explain_fit, fit_json, fit_run, why_none, write_calibration
+from reports.run.compare import Comparison, compare
+from reports.run.load import Loaded, json_rows, load_records, read_records, to_frame
+from reports.run.plots import draw_comparison
+from reports.sweep.grid import best_rows, parse_sizes, remarks, sweep, write_parquet
+from reports.sweep.plots import write_figures
+from reports.sweep.tables import sweep_table
 
 app = typer.Typer(
     help="Read the records of a run: report, tables, comparison of two runs. Sweep a model over batches and contexts.",
@@ -154,7 +160,7 @@ def validate_tables(
         entries = [group_json(group, validation.skipped) for group in validation.groups]
         typer.echo(json.dumps(entries, indent=2, allow_nan=False))
     else:
-        console().print(tables.validation_table(validation.groups))
+        console().print(validation_table(validation.groups))
         for (table, reason), rows in validation.skipped.items():
             typer.echo(f"{table}: {rows:,} rows left out: {reason}")
     if out is not None:
@@ -199,7 +205,7 @@ def sweep_model(
     if as_json:
         typer.echo(_sweep_json(frame, files))
         return
-    console().print(tables.sweep_table(best_rows(frame), shape.name))
+    console().print(sweep_table(best_rows(frame), shape.name))
     typer.echo("\n".join(["", *remarks(frame), f"{len(frame):,} points:", *map(str, files)]))
 
 
@@ -249,7 +255,7 @@ def _write_validation(validation: Validation, out: Path) -> list[Path]:
     files = validate_plots.write_figures(validation.groups, out)
     for number, group in enumerate(validation.groups, start=1):
         file = out / f"worst-{number:02d}-{group.op}-{group.dtype}-{group.gpu}.csv"
-        page.write_file(file, worst_rows(group).to_csv(index=False).encode())
+        write_file(file, worst_rows(group).to_csv(index=False).encode())
         files.append(file)
     return files
 
@@ -279,7 +285,7 @@ def _write_comparison(out: Path | None, draw: Callable[[], Figure], *, as_json: 
     """Write comparison.png where it is asked for, and say where it is."""
     if out is not None:
         _make_folder(out)
-        page.write_file(out / "comparison.png", to_png(draw()))
+        write_file(out / "comparison.png", to_png(draw()))
         typer.echo(out / "comparison.png", err=as_json)
 
 

@@ -17,7 +17,7 @@ from bench.worker import WorkerLost
 from predict.expected.probes import PROBES
 from predict.gpus import GPUS
 from predict.roofline import predict
-from reports.load import load_records
+from reports.run.load import load_records
 from tests.factories import make_environment
 from tests.fakes import FakeBench
 from tests.test_runner import at_half_the_roof, took

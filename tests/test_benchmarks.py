@@ -16,9 +16,9 @@ from predict.model.replica import Replica
 from predict.roofline import predict
 from predict.units import find_dtype
 from predict.workloads import make_workload, sweep_amounts
-from reports import load, page, tables
-from reports.importers import read_tables
-from reports.sweep import sweep
+from reports.accuracy.importers import read_tables
+from reports.run import load, page, tables
+from reports.sweep.grid import sweep
 from tests.factories import make_record
 from tests.tiny import OPS, tiny_workload
 

@@ -34,7 +34,9 @@ MODULES = {
     "bench.progress": {"rich"},
     "bench.nvml": {"pynvml"},
     "reports.__main__": COMMAND_LINE,
-    "reports.tables": {"rich"},
+    "reports.accuracy.tables": {"rich"},
+    "reports.run.tables": {"rich"},
+    "reports.sweep.tables": {"rich"},
 }
 # The rooms of a package, and which others each may import; modules on the ground floor import none, those on top (TOP)
 # all of them.
@@ -43,8 +45,12 @@ ROOMS = {
     "predict.model": {"predict.formulas"},
     "predict.expected": {"predict.formulas", "predict.model"},
     "predict.estimate": {"predict.formulas", "predict.model", "predict.expected"},
+    "reports.calibration": set(),
+    "reports.run": {"reports.calibration"},
+    "reports.accuracy": {"reports.calibration", "reports.run"},
+    "reports.sweep": set(),
 }
-TOP = {"predict.__main__", "predict.command_line", "predict.tables"}
+TOP = {"reports.__main__", "predict.__main__", "predict.command_line", "predict.tables"}
 # These must load without torch: reports are read where there is none.
 TORCH_FREE = {"bench.record", "bench.stats", "bench.store"}
 
@@ -121,10 +127,14 @@ def test_no_module_imports_what_its_layer_may_not(module, path):
         ("bench.lab", "from reports import load"),
         ("bench.record", "import torch"),
         ("bench.record", "from bench.env import environment"),
-        ("reports.load", "from bench.runner import Runner"),
-        ("reports.load", "from bench import runner"),
-        ("reports.plots", "import torch.cuda"),
-        ("reports.plots", "from rich.table import Table"),
+        ("reports.run.load", "from bench.runner import Runner"),
+        ("reports.run.load", "from bench import runner"),
+        ("reports.figures", "from reports.run.load import Loaded"),
+        ("reports.calibration.fit", "from reports.run import load"),
+        ("reports.run.page", "from reports.accuracy.validate import Group"),
+        ("reports.accuracy.compare", "from reports.sweep import grid"),
+        ("reports.run.plots", "import torch.cuda"),
+        ("reports.run.plots", "from rich.table import Table"),
     ],
 )
 def test_the_check_above_can_fail(module, source):

@@ -12,7 +12,7 @@ from predict.gpus import GPUS
 from predict.resources import WRITTEN_SHARE, Ceiling, Resource
 from predict.roofline import predict
 from predict.workloads import OPS, make_workload
-from reports.ratios import RULES
+from reports.run.rules import RULES
 
 H200 = Target("cuda", 143771 * 2**20, 60 * 2**20, BF16)
 CPU_ROOFS = {

@@ -19,8 +19,9 @@ MATMUL_PROBES = (
     (8192, 256, 2048), (4096, 512, 8192),  # narrowing; A beyond L2
 )  # fmt: skip
 
-# What `reports.calibrate.choose_probes` takes, in its order, in bf16 with the facts of an h100-sxm. Heads, KV heads and
-# head_dim are Llama-3-8B's, Llama-3-70B's, its eighth under tensor parallelism, Llama-2-7B's and GPT-2-small's.
+# What `reports.calibration.fit.choose_probes` takes, in its order, in bf16 with the facts of an h100-sxm. Heads, KV
+# heads and head_dim are Llama-3-8B's, Llama-3-70B's, its eighth under tensor parallelism, Llama-2-7B's and
+# GPT-2-small's.
 # Prefill, of 191 shapes: batch 1 to 32, seq 64 to 16384 in powers of two, at most 16384 tokens and 2^32 scores.
 PREFILL_PROBES = (  # batch, seq, heads, kv_heads, head_dim
     (4, 256, 32, 8, 128), (4, 128, 8, 1, 128), (32, 128, 32, 32, 128), (8, 2048, 8, 1, 128),

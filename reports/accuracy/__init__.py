@@ -1,0 +1,1 @@
+"""Expected time against measured tables: reading them, errors, figures, docs/accuracy.md."""

@@ -1,0 +1,429 @@
+"""The figures of a validation, drawn from its groups alone: the same groups give the same bytes."""
+
+import math
+import struct
+import textwrap
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import BoundaryNorm, LinearSegmentedColormap, LogNorm
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, LogLocator, MultipleLocator
+
+from predict.expected.collective import COLLECTIVES
+from predict.units import binary_bytes
+from predict.workloads import FloatArray
+from reports.accuracy.validate import Group
+from reports.calibration.errors import NEAR
+from reports.figures import (
+    BLUE,
+    DPI,
+    GREEN,
+    GREY,
+    ORANGE,
+    PINK,
+    RED,
+    SERIES_MARKERS,
+    SKY,
+    STYLES,
+    count_text,
+    house_style,
+    legend_line,
+    log_axis,
+    tick_duration,
+)
+from reports.files import write_file
+
+SERIES_COLORS = (BLUE, ORANGE, GREEN, PINK, RED, SKY, GREY)
+MANY = 2000  # rows from which on a panel shows their density instead of points
+_WIDTH = 7.4  # inches: about as wide as a page shows it
+_DENSITY = LinearSegmentedColormap.from_list("density", ["#c6dbef", BLUE, "#08244f"])
+_OF_ERROR = BoundaryNorm(np.linspace(-NEAR, NEAR, 13), ncolors=256, extend="both")
+_ERRORS_SHOWN = (0.001, 2.0)
+
+# What is drawn together: name of the files, ops.
+FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "matmul": ("matmul",),
+        "prefill": ("attention_prefill",),
+        "decode": ("attention_decode",),
+        "collectives": COLLECTIVES,
+    }
+)
+TITLES: Mapping[str, str] = MappingProxyType(
+    {"matmul": "Matmul", "prefill": "Prefill attention", "decode": "Decode attention", "collectives": "Collectives"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """The two sizes over which the error of an op is shown."""
+
+    x_title: str
+    y_title: str
+    x: Callable[[pd.DataFrame], "pd.Series[float]"]
+    y: Callable[[pd.DataFrame], "pd.Series[float]"]
+
+
+REGIONS: Mapping[str, Region] = MappingProxyType(
+    {
+        "matmul": Region(
+            "weights n x k (elements)", "rows m", lambda rows: rows["n"] * rows["k"], lambda rows: rows["m"]
+        ),
+        "attention_prefill": Region(
+            "prompt (tokens)", "batch x heads", lambda rows: rows["seq"], lambda rows: rows["batch"] * rows["heads"]
+        ),
+        "attention_decode": Region(
+            "context (tokens)",
+            "batch x KV heads",
+            lambda rows: rows["context"],
+            lambda rows: rows["batch"] * rows["kv_heads"],
+        ),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationDrawing:
+    """A figure of one family of ops: the end of its file name, what it shows and what to see in it."""
+
+    name: str
+    draw: Callable[[str, Sequence[Group]], Figure]
+    alt: str
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnFile:
+    """A figure that was written."""
+
+    path: Path
+    family: str
+    drawing: ValidationDrawing
+
+
+def write_figures(groups: Sequence[Group], out: Path) -> list[Path]:
+    """Write every figure to out/*.png, each file in one step; return their paths."""
+    return [drawn.path for drawn in draw_files(groups, out)]
+
+
+def draw_files(groups: Sequence[Group], out: Path) -> list[DrawnFile]:
+    """The same, with what each file shows. A figure of a family that the groups lack is removed."""
+    drawn = []
+    for family, ops in FAMILIES.items():
+        of_family = [group for group in groups if group.op in ops]
+        for drawing in DRAWINGS:
+            path = out / f"{family}_{drawing.name}.png"
+            if of_family:
+                write_file(path, to_small_png(drawing.draw(family, of_family)))
+                drawn.append(DrawnFile(path, family, drawing))
+            else:
+                path.unlink(missing_ok=True)  # drawn from other tables
+    return drawn
+
+
+@house_style()
+def to_small_png(figure: Figure) -> bytes:
+    """The figure as a PNG of 256 colours, a third of the size of one with every shade: equal figures, equal bytes.
+
+    The colours that most pixels have stay as they are; any other, mostly at the rims of letters, becomes the nearest.
+    """
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    shades = np.asarray(canvas.buffer_rgba())[..., :3].astype(np.int64)  # type: ignore[no-untyped-call]
+    packed = shades @ np.array([2**16, 2**8, 1])
+    codes, pixels, counts = np.unique(packed, return_inverse=True, return_counts=True)
+    colors = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1)
+    palette = colors[np.argsort(-counts, kind="stable")[:256]]
+    distance = (colors**2).sum(axis=1)[:, np.newaxis] - 2 * colors @ palette.T + (palette**2).sum(axis=1)
+    nearest = distance.argmin(axis=1).astype(np.uint8)
+    height, width = packed.shape
+    lines = np.zeros((height, width + 1), dtype=np.uint8)  # the first byte of a line: no filter
+    lines[:, 1:] = nearest[pixels].reshape(height, width)
+    parts = (
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)),  # 8 bits a pixel, palette
+        (b"PLTE", palette.astype(np.uint8).tobytes()),
+        (b"IDAT", zlib.compress(lines.tobytes(), 9)),
+        (b"IEND", b""),
+    )
+    chunks = [
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in parts
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def labels(groups: Sequence[Group]) -> list[str]:
+    """What sets each group apart from others of its op and GPU: formats, window, then kernel, then table."""
+    texts = [_formats(group) for group in groups]
+    for more in ("kernel_source", "table"):
+        keys = [(group.gpu, group.op, text) for group, text in zip(groups, texts, strict=True)]
+        texts = [
+            f"{text}, {getattr(group, more)}" if keys.count(key) > 1 else text
+            for group, text, key in zip(groups, texts, keys, strict=True)
+        ]
+    return texts
+
+
+@house_style()
+def draw_parity(family: str, groups: Sequence[Group]) -> Figure:
+    """Measured against predicted time: the napkin, and beside it expected time, for each group."""
+    panels = list(_parity_panels(family, groups))
+    in_line = 2 if len(panels) == 1 else 4
+    figure, axes = _grid(
+        f"{TITLES[family]}: measured time against the napkin (left of each pair) and expected time (right)",
+        "every shape that was predicted, no probes; line: measured = predicted, band: prediction within 30 %",
+        panels=2 * len(panels),
+        in_line=in_line,
+    )
+    for place, (title, members) in enumerate(panels):
+        pair = axes[2 * place : 2 * place + 2]
+        for each, side, name in zip(pair, ("napkin_s", "expected_s"), ("napkin", "expected time"), strict=True):
+            _draw_parity_panel(each, members, side)
+            each.set_xlabel(name, fontsize=6.5)
+        pair[1].set_ylim(pair[0].get_ylim())
+        pair[0].set_title(title, fontsize=6.5, loc="left")  # over both
+        pair[0].set_ylabel("measured", fontsize=6.5)
+    if any(_is_pooled(members) for _, members in panels):
+        ops = [op for op in FAMILIES[family] if op in {group.op for group in groups}]
+        handles = [
+            legend_line(op.replace("_", " "), color=_op_color(op), marker=_op_marker(op), linestyle="none")
+            for op in ops
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    elif any(len(group.judged) > MANY for group in groups):
+        shades = [Patch(color=_DENSITY(share), label=text) for share, text in ((0.0, "few shapes"), (1.0, "many"))]
+        figure.legend(handles=shades, loc="outside lower center", ncols=2)
+    return figure
+
+
+@house_style()
+def draw_region(family: str, groups: Sequence[Group]) -> Figure:
+    """Mean error of expected time by size: a map for each group; for collectives lines over the message."""
+    if family == "collectives":
+        return _draw_messages(groups)
+    region = REGIONS[groups[0].op]
+    figure, axes = _grid(
+        f"{TITLES[family]}: mean error of expected time by size",
+        "red: it is too short, most shapes there are slower; blue: too long; white: no shape was measured",
+        panels=len(groups),
+        in_line=min(3, len(groups)),
+    )
+    for each, group, label in zip(axes, groups, labels(groups), strict=True):
+        _draw_map(each, group.judged, region)
+        each.set_title(textwrap.fill(f"{group.gpu}: {label}", 42, break_long_words=False), fontsize=6.5)
+        each.set_xlabel(region.x_title, fontsize=6.5)
+        each.set_ylabel(region.y_title, fontsize=6.5)
+    bar = figure.colorbar(
+        ScalarMappable(_OF_ERROR, "RdBu"), ax=axes, location="bottom", shrink=0.5, aspect=40, pad=0.02
+    )
+    bar.ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{abs(value):.0%}"))
+    bar.ax.xaxis.set_major_locator(MultipleLocator(0.1))
+    bar.ax.tick_params(labelsize=6)
+    bar.set_label("mean error: too short (left), too long (right)", fontsize=6.5)
+    return figure
+
+
+@house_style()
+def draw_distribution(family: str, groups: Sequence[Group]) -> Figure:
+    """Share of the shapes whose error is below x, by group: expected time solid, the napkin dashed."""
+    panels: dict[tuple[str, str], list[tuple[Group, str]]] = {}
+    for group, label in zip(groups, labels(groups), strict=True):
+        panels.setdefault((group.gpu, group.op), []).append((group, label))
+    in_line = min(len(panels), 4 if len(panels) > 3 else 3)
+    figure, axes = _grid(
+        f"{TITLES[family]}: share of the shapes that are predicted within an error",
+        "solid: expected time, dashed: napkin; dotted: 30 %",
+        panels=len(panels),
+        in_line=in_line,
+    )
+    for each, ((gpu, op), members) in zip(axes, panels.items(), strict=True):
+        for place, (group, label) in enumerate(members):
+            color = SERIES_COLORS[place % len(SERIES_COLORS)]
+            for side, style, name in (("expected_s", "-", label), ("napkin_s", "--", None)):
+                errors, shares = _distribution(group.judged, side)
+                each.plot(errors, shares, color=color, linestyle=style, linewidth=1.3, label=name)
+        each.axvline(NEAR, color=GREY, linestyle=":")
+        each.set_xscale("log")
+        each.set_xlim(*_ERRORS_SHOWN)
+        each.xaxis.set_major_locator(LogLocator(base=10, subs=(1,)))
+        each.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:.3g} %"))
+        each.xaxis.set_minor_formatter(FuncFormatter(lambda _, __: ""))
+        each.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+        each.set_ylim(0, 1.02)
+        each.set_title(f"{gpu}, {op.replace('_', ' ')}", fontsize=6.5)
+        each.set_xlabel("error of the predicted time", fontsize=6.5)
+        each.legend(loc="upper left", fontsize=5.2, handlelength=1.2)
+    for first in axes[::in_line]:
+        first.set_ylabel("share of shapes", fontsize=6.5)
+    return figure
+
+
+DRAWINGS: tuple[ValidationDrawing, ...] = (
+    ValidationDrawing(
+        "parity",
+        draw_parity,
+        "measured against predicted time",
+        "The napkin is a bound: its points lie left of the line, far left where a call is short and its launch counts.",
+    ),
+    ValidationDrawing(
+        "region",
+        draw_region,
+        "error of expected time by size",
+        "Where a patch is evenly coloured, the form misses something about that region; single dark cells are single "
+        "kernels, or measurements that were disturbed.",
+    ),
+    ValidationDrawing(
+        "distribution",
+        draw_distribution,
+        "distribution of the error",
+        "Read upwards at the dotted line: the share of shapes within 30 %, for expected time and for the napkin.",
+    ),
+)
+
+
+def _grid(title: str, subtitle: str, *, panels: int, in_line: int) -> tuple[Figure, list[Axes]]:
+    """An empty figure as wide as the page, and its panels from left to right."""
+    lines = math.ceil(panels / in_line)
+    height = {1: 3.9, 2: 3.1, 3: 2.4}.get(in_line, 1.9)
+    figure = Figure(figsize=(_WIDTH, 0.9 + height * lines), dpi=DPI, layout="constrained")
+    figure.suptitle(f"{title}\n{subtitle}", fontsize=8)
+    flat = list(figure.subplots(lines, in_line, squeeze=False).flat)
+    for spare in flat[panels:]:
+        spare.remove()
+    for axes in flat[:panels]:
+        axes.tick_params(labelsize=5.5, length=2, pad=2)
+    return figure, flat[:panels]
+
+
+def _parity_panels(family: str, groups: Sequence[Group]) -> Iterator[tuple[str, list[Group]]]:
+    """What shares a panel: the collectives of one table and format; any other group stands alone."""
+    if family != "collectives":
+        for group, label in zip(groups, labels(groups), strict=True):
+            yield f"{group.gpu}: {label}", [group]
+        return
+    pooled: dict[tuple[str, str, str, str], list[Group]] = {}
+    for group in groups:
+        pooled.setdefault((group.gpu, group.dtype, group.table, group.kernel_source), []).append(group)
+    for (gpu, dtype, _, kernel), members in pooled.items():
+        yield f"{gpu}: {dtype}, {kernel}", members
+
+
+def _draw_parity_panel(axes: Axes, groups: Sequence[Group], side: str) -> None:
+    rows = pd.concat([group.judged for group in groups])
+    spans = [(rows[name].min() / 1.5, rows[name].max() * 1.5) for name in (side, "time_s")]
+    axes.set_xlim(*spans[0])
+    axes.set_ylim(*spans[1])
+    for axis in ("x", "y"):
+        log_axis(axes, axis, tick_duration)
+    axes.xaxis.set_major_locator(LogLocator(base=10, numticks=4))
+    axes.yaxis.set_major_locator(LogLocator(base=10, numticks=6))
+    line = np.array([min(span[0] for span in spans), max(span[1] for span in spans)])
+    axes.fill_between(line, line / (1 + NEAR), line / (1 - NEAR), color=ORANGE, alpha=0.3, linewidth=0)
+    axes.plot(line, line, color="black", linewidth=0.8)
+    if len(rows) > MANY:
+        edges = [np.geomspace(low, high, count) for (low, high), count in zip(spans, (81, 66), strict=True)]
+        counts, *_ = np.histogram2d(rows[side], rows["time_s"], bins=edges)
+        shapes = np.ma.masked_equal(counts.T, 0)
+        axes.pcolormesh(*edges, shapes, cmap=_DENSITY, norm=LogNorm(1, 200), edgecolors="none", rasterized=True)
+        return
+    for group in groups:
+        pooled = _is_pooled(groups)
+        axes.plot(
+            group.judged[side], group.judged["time_s"], linestyle="none", markersize=3, markeredgewidth=0, alpha=0.6,
+            marker=_op_marker(group.op) if pooled else "o", color=_op_color(group.op) if pooled else BLUE,
+        )  # fmt: skip
+
+
+def _draw_map(axes: Axes, rows: pd.DataFrame, region: Region) -> None:
+    """A cell for each octave of both sizes: its mean error, with the sign of most of it."""
+    x, y = (np.rint(np.log2(sizes(rows).to_numpy(dtype=float))) for sizes in (region.x, region.y))
+    error = (rows["expected_s"] / rows["time_s"] - 1).to_numpy()
+    cells = pd.DataFrame({"x": x, "y": y, "error": error, "size": np.abs(error)}).groupby(["y", "x"])
+    signed = (np.sign(cells["error"].mean()) * cells["size"].mean()).unstack("x")
+    columns, lines = (np.arange(of.min(), of.max() + 1) for of in (x, y))
+    grid = signed.reindex(index=lines, columns=columns).to_numpy()
+    edges = (2 ** (np.append(each, each[-1] + 1) - 0.5) for each in (columns, lines))
+    axes.pcolormesh(*edges, np.ma.masked_invalid(grid), cmap="RdBu", norm=_OF_ERROR, edgecolors="none")
+    for axis in ("x", "y"):
+        log_axis(axes, axis, count_text)
+    axes.xaxis.set_major_locator(LogLocator(base=2, numticks=6))
+    axes.yaxis.set_major_locator(LogLocator(base=2, numticks=9))
+
+
+def _draw_messages(groups: Sequence[Group]) -> Figure:
+    """Error of collectives against the message, a line for each number of GPUs and format."""
+    ops = [op for op in COLLECTIVES if op in {group.op for group in groups}]
+    gpus = list(dict.fromkeys(group.gpu for group in groups))
+    formats = list(dict.fromkeys(group.dtype for group in groups))
+    numbers = sorted({int(number) for group in groups for number in group.judged["gpus"].unique()})
+    figure, axes = _grid(
+        "Collectives: error of expected time by message, for each number of GPUs",
+        "below zero: expected time is too short; band: within 30 %",
+        panels=len(ops) * len(gpus),
+        in_line=len(ops),
+    )
+    for each, (gpu, op) in zip(axes, ((gpu, op) for gpu in gpus for op in ops), strict=True):
+        each.axhspan(-NEAR, NEAR, color=ORANGE, alpha=0.15, linewidth=0)
+        each.axhline(0, color="black", linewidth=0.8)
+        for group in (group for group in groups if (group.gpu, group.op) == (gpu, op)):
+            for place, number in enumerate(numbers):
+                rows = group.judged[group.judged["gpus"] == number].sort_values("message_bytes")
+                each.plot(
+                    rows["message_bytes"], rows["expected_s"] / rows["time_s"] - 1, linewidth=1.0,
+                    linestyle=STYLES[formats.index(group.dtype) % len(STYLES)], markersize=2.5,
+                    color=SERIES_COLORS[place % len(SERIES_COLORS)], marker=SERIES_MARKERS[place % len(SERIES_MARKERS)],
+                )  # fmt: skip
+        each.set_xscale("log", base=2)
+        each.xaxis.set_major_locator(LogLocator(base=2, numticks=5))
+        each.xaxis.set_major_formatter(FuncFormatter(lambda value, _: binary_bytes(value)))
+        each.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+.0%}"))
+        each.set_ylim(-0.7, 0.7)
+        each.set_title(f"{gpu}, {op.replace('_', ' ')}", fontsize=6.5)
+        each.set_xlabel("message (bytes of the whole buffer)", fontsize=6)
+    handles: list[Line2D] = [
+        legend_line(
+            f"{number} GPUs",
+            color=SERIES_COLORS[place % len(SERIES_COLORS)],
+            marker=SERIES_MARKERS[place % len(SERIES_MARKERS)],
+        )
+        for place, number in enumerate(numbers)
+    ]
+    handles += [
+        legend_line(name, color=GREY, linestyle=STYLES[place % len(STYLES)]) for place, name in enumerate(formats)
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    return figure
+
+
+def _distribution(rows: pd.DataFrame, side: str) -> tuple[FloatArray, FloatArray]:
+    """Errors at up to 200 shares."""
+    errors = np.abs(rows[side].to_numpy() / rows["time_s"].to_numpy() - 1)
+    shares = np.linspace(0, 1, min(200, len(errors)))
+    return np.maximum(np.quantile(errors, shares), _ERRORS_SHOWN[0]), shares
+
+
+def _formats(group: Group) -> str:
+    cache = f", {group.kv_dtype} cache" if group.kv_dtype not in (None, group.dtype) else ""
+    return f"{group.dtype}{cache}{', window' if group.window else ''}"
+
+
+def _is_pooled(groups: Sequence[Group]) -> bool:
+    return groups[0].op in COLLECTIVES
+
+
+def _op_color(op: str) -> str:
+    return SERIES_COLORS[COLLECTIVES.index(op)]
+
+
+def _op_marker(op: str) -> str:
+    return SERIES_MARKERS[COLLECTIVES.index(op)]

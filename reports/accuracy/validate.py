@@ -1,0 +1,294 @@
+"""Expected time held against measured tables: calibrated from at most 16 rows of a group, judged on all the others.
+
+A group is one kernel family: one table, op, format, cache format, window or none, and kernel source. Rows of one shape
+are merged by their median first.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import pandas as pd
+
+from predict.errors import BadRecord, MissingCeiling
+from predict.expected.kernel import MODELS, expect
+from predict.expected.time_model import Calibration, Formats, Machine
+from predict.gpus import GPUS, resolve_all
+from predict.units import DTYPES, find_dtype, percent
+from predict.workloads import FloatArray
+from reports.accuracy.importers import Imported
+from reports.calibration.errors import errors
+from reports.calibration.fit import LARGEST_HEAD_DIM, calibrate, choose_probes
+
+MIN_SHAPES = 200  # of one table, format, cache format, window and kernel source; of a collective's table all ops count
+GROUP = ("table", "gpu", "op", "dtype", "weight_dtype", "dtype_text", "kv_dtype", "windowed", "kernel_source")
+FAMILY = tuple(name for name in GROUP if name != "op")
+NAMES = ("table", "gpu", "op", "dtype", "kv_dtype", "window", "kernel_source")
+# Table spellings that mean one of our formats and nothing more.
+PLAIN = MappingProxyType({"bfloat16": "bf16", "float16": "fp16", "half": "fp16", "float32": "fp32", "float": "fp32"})
+
+# Largest mean error of expected time that passes, by op and format; and the tighter one where the forms were designed.
+BARS: Mapping[tuple[str, str], float] = MappingProxyType(
+    {
+        ("matmul", "bf16"): 0.10,
+        ("matmul", "fp8"): 0.16,
+        ("attention_prefill", "bf16"): 0.14,
+        ("attention_decode", "bf16"): 0.15,
+        ("all_reduce", "bf16"): 0.12,
+        ("all_reduce", "fp16"): 0.12,
+        ("all_reduce", "int8"): 0.12,
+    }
+)
+DESIGNED_BARS: Mapping[tuple[str, str, str], float] = MappingProxyType(
+    {
+        ("a100-sxm-80gb", "matmul", "bf16"): 0.095,
+        ("h100-sxm", "matmul", "bf16"): 0.08,
+        ("h100-sxm", "matmul", "fp8"): 0.14,
+        ("a100-sxm-80gb", "attention_prefill", "bf16"): 0.10,
+        ("h100-sxm", "attention_prefill", "bf16"): 0.10,
+        ("a100-sxm-80gb", "attention_decode", "bf16"): 0.13,
+        ("h100-sxm", "attention_decode", "bf16"): 0.11,
+        **{(gpu, "all_reduce", dtype): 0.09 for gpu in ("a100-sxm-80gb", "h100-sxm") for dtype in ("fp16", "int8")},
+    }
+)
+MAX_FASTER_THAN_BOUND = 0.005  # share of rows: operands that stayed in L2
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One group: what it is, its calibration, and its shapes.
+
+    `rows`: the op's dimensions, time_s, napkin_s, expected_s, is_probe and the terms (`term_...`), one row a shape.
+    """
+
+    table: str
+    gpu: str
+    op: str
+    dtype: str
+    kv_dtype: str | None
+    window: bool
+    kernel_source: str
+    calibration: Calibration
+    rows: pd.DataFrame
+    skipped: Mapping[str, int]
+
+    @property
+    def judged(self) -> pd.DataFrame:
+        """The shapes that were predicted: all but the probes."""
+        return self.rows[~self.rows["is_probe"]]
+
+    @property
+    def title(self) -> str:
+        """One line for a person."""
+        cache = f", {self.kv_dtype} cache" if self.kv_dtype not in (None, self.dtype) else ""
+        window = ", window" if self.window else ""
+        return f"{self.op} {self.dtype}{cache}{window} on {self.gpu}"
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """The groups that were large enough, and what was left out: (table, reason) -> rows."""
+
+    groups: tuple[Group, ...]
+    skipped: Mapping[tuple[str, str], int]
+
+
+def validate(imported: Imported, gpu: str | None = None) -> Validation:
+    """Calibrate and predict every group. Raises BadRecord where the table's device is not `gpu`, or where no group is
+    large enough; MissingCeiling where the GPU lacks a peak that a group needs is a reason to skip that group."""
+    frame = imported.frame
+    _check_gpu(frame, gpu)
+    frame = frame.assign(windowed=frame["window"] > 0)
+    skipped = dict(imported.dropped)
+    groups: list[Group] = []
+    for key, family in frame.groupby(list(FAMILY), observed=True, dropna=False):
+        table = str(key[0])
+        shapes = _merge(family)
+        if len(shapes) < MIN_SHAPES:
+            _count(skipped, table, f"group of fewer than {MIN_SHAPES} shapes", len(family))
+            continue
+        for op, rows in shapes.groupby("op", observed=True):
+            try:
+                groups.append(_group(table, str(op), family[family["op"] == op], rows))
+            except MissingCeiling as error:
+                _count(skipped, table, str(error), int((family["op"] == op).sum()))
+    if not groups:
+        reasons = "; ".join(f"{table}: {reason} ({rows} rows)" for (table, reason), rows in skipped.items())
+        raise BadRecord(f"nothing can be validated: {reasons}")
+    return Validation(tuple(groups), MappingProxyType(skipped))
+
+
+def usual_heads(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with heads of up to LARGEST_HEAD_DIM; all where an op has no heads."""
+    return rows[rows["head_dim"] <= LARGEST_HEAD_DIM] if "head_dim" in rows else rows
+
+
+def group_json(group: Group, skipped: Mapping[tuple[str, str], int]) -> dict[str, object]:
+    """One entry of `validate --json`."""
+    found, usual = errors(group.judged), usual_heads(group.judged)
+    entry: dict[str, object] = {name: getattr(group, name) for name in NAMES}
+    of_table = {reason: rows for (table, reason), rows in skipped.items() if table == group.table}
+    entry |= {
+        "rows": found.rows,
+        "rows_skipped": {**group.skipped, **of_table},
+        "calibration": _calibration_json(group),
+        "mape_napkin": found.mape_napkin,
+        "mape_expected": found.mape_expected,
+        "median_error": found.median_error,
+        "p90_error": found.p90_error,
+        "within_30_percent": found.within_30_percent,
+        "faster_than_bound": found.faster_than_bound,
+        "faster_than_bound_rows": _faster(group),
+    }
+    if 0 < len(usual) < found.rows:
+        entry["mape_expected_head_dim_to_256"] = errors(usual).mape_expected
+    return entry
+
+
+def bar_of(group: Group) -> float | None:
+    """The largest mean error that passes for this group, over heads of usual size; None where it is held to none: a
+    window, a cache in another format, larger heads only, an op or format without a bar."""
+    if group.window or group.kv_dtype not in (None, group.dtype) or usual_heads(group.judged).empty:
+        return None
+    return DESIGNED_BARS.get((group.gpu, group.op, group.dtype), BARS.get((group.op, group.dtype)))
+
+
+def over_the_bar(groups: Iterable[Group]) -> list[str]:
+    """One line for each group that misses its bar, or of whose rows too many are faster than the napkin."""
+    failures = []
+    for group in groups:
+        if (bar := bar_of(group)) is None:
+            continue
+        found, name = errors(usual_heads(group.judged)), f"{group.title} ({group.table})"
+        if found.mape_expected > bar:
+            failures.append(f"{name}: expected time is off by {percent(found.mape_expected)}, more than {percent(bar)}")
+        if found.faster_than_bound > MAX_FASTER_THAN_BOUND * found.rows:
+            failures.append(f"{name}: {found.faster_than_bound} of {found.rows} rows are faster than the bound")
+    return failures
+
+
+def _group(table: str, op: str, measured: pd.DataFrame, shapes: pd.DataFrame) -> Group:
+    first = shapes.iloc[0]
+    dims = MODELS[op].dims
+    dtype, weight = find_dtype(str(first["dtype"])), find_dtype(str(first["weight_dtype"]))
+    kv = None if pd.isna(first["kv_dtype"]) else find_dtype(str(first["kv_dtype"]))
+    # A collective multiplies nothing: its peak plays no part, and an 8-bit one may not exist.
+    machine = Machine.of(GPUS[str(first["gpu"])], dtype if op in ("matmul",) or kv else DTYPES["bf16"])
+    formats = Formats.of(dtype, weight, kv)
+    columns = {name: shapes[name].to_numpy(dtype=np.float64) for name in dims}
+    time_s = shapes["time_s"].to_numpy()
+    probes = choose_probes(op, columns, machine, formats)
+    picked = {name: column[probes] for name, column in columns.items()}
+    source = f"{len(probes)} probes of {table}, {first['kernel_source']}"
+    calibration = calibrate(op, picked, time_s[probes], machine, formats, source)
+    terms = expect(columns, machine, formats, calibration)
+    rows = pd.DataFrame(
+        {
+            **columns,
+            "time_s": time_s,
+            "napkin_s": MODELS[op].napkin_s(columns, machine, formats),
+            "expected_s": terms.time_s,
+            "is_probe": np.isin(np.arange(len(shapes)), probes),
+            **{f"term_{name}": part for name, part in terms.parts.items()},
+        }
+    )
+    repeated = len(measured) - len(shapes)
+    skipped = {"probe": len(probes), **({"repeated shape, merged by its median": repeated} if repeated else {})}
+    return Group(
+        table=table,
+        gpu=str(first["gpu"]),
+        op=op,
+        dtype=_label(str(first["dtype_text"])),
+        kv_dtype=None if kv is None else kv.name,
+        window=bool(first["windowed"]),
+        kernel_source=str(first["kernel_source"]),
+        calibration=calibration,
+        rows=rows,
+        skipped=MappingProxyType(skipped),
+    )
+
+
+def _merge(family: pd.DataFrame) -> pd.DataFrame:
+    """One row for each op and shape, with the median of its times."""
+    dims = sorted({name for op in family["op"].unique() for name in MODELS[str(op)].dims})
+    keys = ["op", *dims]
+    others = [name for name in FAMILY if name in family]
+    medians = family.groupby(keys, observed=True, dropna=False, as_index=False, sort=True)["time_s"].median()
+    merged: pd.DataFrame = medians.assign(**{name: family[name].iloc[0] for name in others})
+    return merged
+
+
+def _label(dtype_text: str) -> str:
+    """Our name of a format that is one of ours; otherwise as the table says it: fp8_block, int8_wo."""
+    return PLAIN.get(dtype_text, dtype_text)
+
+
+def _check_gpu(frame: pd.DataFrame, gpu: str | None) -> None:
+    if gpu is None:
+        return
+    meant = {each.name for each in resolve_all(gpu)}
+    for table, device, name in frame[["table", "device", "gpu"]].drop_duplicates().itertuples(index=False):
+        if name not in meant:
+            raise BadRecord(f"{table} was measured on {device} ({name}), not on --gpu {gpu}")
+
+
+def _calibration_json(group: Group) -> dict[str, object]:
+    model = MODELS[group.op]
+    constants = {
+        name: {"value": value, "unit": model.constants[name].unit, "rows": group.calibration.probes}
+        for name, value in group.calibration.constants.items()
+    }
+    return {**constants, "switches": dict(group.calibration.switches), "probes": group.calibration.probes}
+
+
+def _faster(group: Group, most: int = 20) -> list[dict[str, float]]:
+    """The rows under the napkin's bound, the furthest first."""
+    under = group.judged[group.judged["time_s"] < group.judged["napkin_s"]]
+    under = under.assign(of_bound=under["time_s"] / under["napkin_s"]).nsmallest(most, "of_bound")
+    columns = [*MODELS[group.op].dims, "time_s", "napkin_s"]
+    return [{str(name): float(value) for name, value in row.items()} for row in under[columns].to_dict("records")]
+
+
+def _count(skipped: dict[tuple[str, str], int], table: str, reason: str, rows: int) -> None:
+    skipped[table, reason] = skipped.get((table, reason), 0) + rows
+
+
+def worst_rows(group: Group, count: int = 20) -> pd.DataFrame:
+    """The rows furthest off, each with the largest term of its expected time and what its neighbours say.
+
+    `neighbours`: median of measured over expected among the nearest shapes. Near the row's own ratio, the form misses
+    this region; near 1, this row stands apart from its neighbours and is a matter of the measurement or of one kernel.
+    """
+    rows = group.judged.assign(ratio=group.judged["time_s"] / group.judged["expected_s"])
+    far = np.abs(np.log(rows["ratio"]))
+    worst = rows.loc[far.nlargest(count).index].copy()
+    terms = [str(name) for name in rows if str(name).startswith("term_")]
+    worst["largest_term"] = [name.removeprefix("term_") for name in worst[terms].idxmax(axis=1)]
+    dims = list(MODELS[group.op].dims)
+    points = np.log2(rows[dims].to_numpy() + 1)
+    worst["neighbours"] = [
+        _neighbours(points, rows["ratio"].to_numpy(), np.log2(row + 1)) for row in worst[dims].to_numpy()
+    ]
+    worst["why"] = [
+        _why(ratio, around, term)
+        for ratio, around, term in zip(worst["ratio"], worst["neighbours"], worst["largest_term"], strict=True)
+    ]
+    shown: pd.DataFrame = worst[
+        [*dims, "time_s", "expected_s", "napkin_s", "ratio", "largest_term", "neighbours", "why"]
+    ]
+    return shown
+
+
+def _neighbours(points: FloatArray, ratios: FloatArray, point: FloatArray, count: int = 8) -> float:
+    distance = np.abs(points - point).sum(axis=1)
+    nearest = np.argsort(distance, kind="stable")[1 : count + 1]
+    return float(np.median(ratios[nearest]))
+
+
+def _why(ratio: float, around: float, term: str) -> str:
+    """Say whether the row or its region is off."""
+    if abs(np.log(around)) < abs(np.log(ratio)) / 3:
+        return "this row alone: its neighbours are as expected"
+    direction = "slower" if ratio > 1 else "faster"
+    return f"its region is {direction} than the form has it; {term} is its largest term"

@@ -1,0 +1,121 @@
+"""How every figure is made: the style, the colors, the axes and the file.
+
+Drawing is deterministic: matplotlib's own defaults rather than the user's, no canvas state, no metadata in the file, so
+that two renderings of the same records are the same bytes.
+"""
+
+import contextlib
+import io
+import math
+from collections.abc import Callable, Iterator
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.typing import LineStyleType
+
+from predict.errors import NapkinError
+from predict.units import duration
+
+DPI = 150
+# Okabe and Ito's palette: distinct for the colour-blind. Ops of a family share a colour; every marker is of one
+# op, since the roofline has a colour for each unit.
+BLUE, SKY, GREEN, ORANGE, RED, PINK, GREY, BLACK = (
+    "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#595959", "#000000",
+)  # fmt: skip
+SERIES_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+STYLES: tuple[LineStyleType, ...] = ("-", "--", ":", "-.")
+
+
+class NothingToDraw(NapkinError):
+    """The run has no rows for this figure; the message says which."""
+
+
+@contextlib.contextmanager
+def house_style() -> Iterator[None]:
+    """Matplotlib's defaults and ours, whatever the user's matplotlibrc says."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(
+            {
+                "font.size": 9,
+                "axes.titlesize": 10,
+                "axes.grid": True,
+                "grid.color": "#dddddd",
+                "grid.linewidth": 0.6,
+                "axes.axisbelow": True,
+                "axes.spines.top": False,
+                "axes.spines.right": False,
+                "legend.fontsize": 8,
+                "legend.frameon": False,
+                "lines.markersize": 5,
+            }
+        )
+        yield
+
+
+def to_png(figure: Figure) -> bytes:
+    """The figure as a PNG without time or software in it: equal figures give equal bytes."""
+    buffer = io.BytesIO()
+    with house_style():
+        figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def make_figure(machine: str, title: str, *, panels: int = 1, share_y: bool = False) -> tuple[Figure, list[Axes]]:
+    """An empty figure with a title that names the machine, and its panels, at most three in a row."""
+    columns = min(panels, 3)
+    lines = math.ceil(panels / columns)
+    size = (9.0, 5.4) if panels == 1 else (4.6 * columns if columns > 2 else 11.0, 1.0 + 3.9 * lines)
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+    figure.suptitle(f"{title}\n{machine}", fontsize=11)
+    grid = figure.subplots(lines, columns, squeeze=False, sharey=share_y)
+    flat = list(grid.flat)
+    for spare in flat[panels:]:
+        spare.remove()
+    return figure, flat[:panels]
+
+
+def log_axis(axes: Axes, axis: str, text: Callable[[float], str]) -> None:
+    """A logarithmic axis whose tick labels are text with units."""
+    each = axes.xaxis if axis == "x" else axes.yaxis
+    (axes.set_xscale if axis == "x" else axes.set_yscale)("log", base=2 if text is count_text else 10)
+    each.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
+    each.set_minor_formatter(NullFormatter())
+    each.set_minor_locator(NullLocator())
+    if text is not count_text:
+        each.set_major_locator(LogLocator(base=10, numticks=8))
+
+
+def count_text(value: float) -> str:
+    """A number of rows or tokens: whole up to 9999, then with a binary prefix."""
+    if value < 10_000:
+        return f"{value:g}"
+    return f"{value / 1024:.4g}k" if value < 2**20 else f"{value / 2**20:.4g}M"
+
+
+def tick_duration(value: float) -> str:
+    """A time of one figure: 20 ms."""
+    return duration(value, digits=1)
+
+
+def series_color(index: int) -> str:
+    """The colour of one of several series, for which the legend is needed."""
+    return (BLUE, ORANGE, PINK, SKY, GREY)[index % 5]
+
+
+def legend_line(
+    label: str,
+    *,
+    color: str,
+    linestyle: LineStyleType = "-",
+    marker: str = "None",
+    width: float = 1.3,
+    alpha: float = 1.0,
+) -> Line2D:
+    """A legend entry."""
+    return Line2D(
+        [], [], label=label, color=color, linestyle=linestyle, marker=marker, linewidth=width, alpha=alpha
+    )  # fmt: skip

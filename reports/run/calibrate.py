@@ -1,0 +1,149 @@
+"""What a run's own probes say: a calibration for each op and format whose probes it measured, and how far it is off."""
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bench.record import HARNESS, Record, Status
+from bench.stats import summarize
+from predict.expected.kernel import MODELS, expect, explain_calibration
+from predict.expected.probes import PROBES, probe_workloads
+from predict.expected.time_model import Calibration, Formats, Machine
+from predict.gpus import GPUS, Gpu
+from predict.units import DType, percent
+from predict.workloads import FloatArray, dim_names
+from reports.calibration.errors import Errors, errors
+from reports.calibration.file import CALIBRATION, SCHEMA, Fitted, OwnCalibrations, to_text
+from reports.calibration.fit import calibrate
+from reports.files import write_file
+from reports.run.load import Loaded
+
+MEASURE_THEM = "measure them with `python -m bench run --suite calibration`"
+
+Group = tuple[str, DType]  # op, and the format that it multiplies
+Shapes = dict[str, Record]  # the fastest record of each workload
+
+
+@dataclass(frozen=True, slots=True)
+class RunFit:
+    """A calibration fitted to a run, and its errors on the shapes of that run that are no probes (None: no other)."""
+
+    dtype: DType
+    calibration: Calibration
+    errors: Errors | None
+
+
+def fit_run(loaded: Loaded, *, implementation: str | None = None) -> tuple[RunFit, ...]:
+    """Calibrate every op and format all of whose probes the run measured; `why_none` says why there is none.
+
+    A shape's time is that of its fastest implementation, or of the one that is named.
+    """
+    gpu = GPUS.get(loaded.environment.gpu or "")
+    if gpu is None:
+        return ()
+    source = f"{gpu.name} on {loaded.environment.utc[:10]}, {implementation or 'the fastest implementation of each'}"
+    return tuple(
+        _fit(group, shapes, gpu, source)
+        for group, shapes in _groups(loaded.records, implementation).items()
+        if not _missing(group, shapes)
+    )
+
+
+def why_none(loaded: Loaded, *, implementation: str | None = None) -> str:
+    """Why `fit_run` finds nothing to calibrate, and what to do."""
+    environment = loaded.environment
+    if environment.gpu not in GPUS:
+        return f"expected times need the facts of a GPU that the table has; this run is of {environment.name}"
+    by = f" by {implementation}" if implementation else ""
+    lacking = [
+        f"{op} in {dtype.name} lacks {len(missing)} of {len(PROBES[op])} probes{by}, such as {missing[0]}"
+        for (op, dtype), shapes in _groups(loaded.records, implementation).items()
+        if len(missing := _missing((op, dtype), shapes)) < len(PROBES[op])
+    ]
+    return f"{'; '.join(lacking) or f'this run measured no probes{by}'}; {MEASURE_THEM}"
+
+
+def write_calibration(loaded: Loaded, folder: Path, fits: tuple[RunFit, ...]) -> Path:
+    """Write folder/calibration.json in one step; return its path."""
+    fitted = tuple(Fitted(fit.dtype, fit.calibration) for fit in fits)
+    own = OwnCalibrations(SCHEMA, HARNESS, str(loaded.environment.gpu), fitted)
+    write_file(folder / CALIBRATION, to_text(own).encode())
+    return folder / CALIBRATION
+
+
+def fit_headline(fit: RunFit) -> str:
+    """What was calibrated, and how far the napkin and expected time are off on the run's other shapes."""
+    named = f"{fit.calibration.op} in {fit.dtype.name}: calibrated from {fit.calibration.probes} probes"
+    if fit.errors is None:
+        return f"{named}; this run has no other shapes to judge it by"
+    shares = f"napkin {percent(fit.errors.mape_napkin)}, expected {percent(fit.errors.mape_expected)}"
+    return f"{named}; mean error on {fit.errors.rows} other shapes: {shares}"
+
+
+def explain_fit(fit: RunFit) -> str:
+    """The headline, and the constants with units and meaning."""
+    return f"{fit_headline(fit)}\n{explain_calibration(fit.calibration, Formats.of(fit.dtype))}"
+
+
+def fit_json(fit: RunFit) -> dict[str, object]:
+    """The fit as JSON; `errors` is null where the run has no other shapes."""
+    judged = None if fit.errors is None else dataclasses.asdict(fit.errors)
+    return {"dtype": fit.dtype.name, **dataclasses.asdict(fit.calibration), "errors": judged}
+
+
+def _groups(records: Iterable[Record], implementation: str | None) -> dict[Group, Shapes]:
+    """The fastest measured record of each workload, by op and format; ops without probes are left out."""
+    groups: dict[Group, Shapes] = {}
+    for record in records:
+        workload = record.workload
+        named = implementation in (None, record.implementation)
+        if record.status is not Status.MEASURED or workload.op not in PROBES or not named:
+            continue
+        shapes = groups.setdefault((workload.op, workload.dtype), {})
+        known = shapes.get(workload.id)
+        if known is None or _time_s(record) < _time_s(known):
+            shapes[workload.id] = record
+    return groups
+
+
+def _missing(group: Group, shapes: Shapes) -> list[str]:
+    return [workload.id for workload in probe_workloads(*group) if workload.id not in shapes]
+
+
+def _fit(group: Group, shapes: Shapes, gpu: Gpu, source: str) -> RunFit:
+    op, dtype = group
+    machine, formats = Machine.of(gpu, dtype), Formats.of(dtype)
+    names = [workload.id for workload in probe_workloads(op, dtype)]
+    probes = [shapes[name] for name in names]
+    times_s = np.array([_time_s(record) for record in probes])
+    found = calibrate(op, _columns(probes), times_s, machine, formats, source)
+    calibration = dataclasses.replace(
+        found, constants={name: found.constants[name] for name in MODELS[op].fitted(formats)}
+    )
+    others = [record for name, record in shapes.items() if name not in set(names) and record.prediction is not None]
+    if not others:
+        return RunFit(dtype, calibration, None)
+    rows = pd.DataFrame(
+        {
+            "time_s": [_time_s(record) for record in others],
+            "napkin_s": [float(record.prediction.napkin_s) for record in others if record.prediction],
+            "expected_s": expect(_columns(others), machine, formats, calibration).time_s,
+        }
+    )
+    return RunFit(dtype, calibration, errors(rows))
+
+
+def _columns(records: list[Record]) -> dict[str, FloatArray]:
+    """The dimensions of records of one op; no attention of ours has a window."""
+    names = dim_names(records[0].workload.op)
+    columns = {name: np.array([record.workload.dims[name] for record in records], dtype=np.float64) for name in names}
+    return {**columns, "window": np.zeros(len(records))}
+
+
+def _time_s(record: Record) -> float:
+    assert record.measurement is not None
+    return summarize(record.measurement.times_s).median_s

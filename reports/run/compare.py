@@ -1,0 +1,121 @@
+"""Two runs side by side: the same machine before and after, or two machines on % of roof."""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import pandas as pd
+
+from predict.errors import BadRecord
+from reports.run.load import Loaded, to_frame
+
+
+class Verdict(StrEnum):
+    """What the confidence intervals of two medians allow to say of run B against run A."""
+
+    FASTER = "B faster"
+    SLOWER = "B slower"
+    UNCLEAR = "no difference seen"  # the intervals overlap
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Rows that both runs measured, what only one of them has, and what makes the comparison doubtful.
+
+    `rows` has workload, op, implementation, roof_a and roof_b (which roof the fractions are of), of_roof_a, of_roof_b,
+    time_s_a, time_s_b, ratio (B's time over A's) and verdict.
+    """
+
+    machine_a: str
+    machine_b: str
+    rows: pd.DataFrame
+    only_a: tuple[str, ...]
+    only_b: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def by_op(self) -> "pd.Series[float]":
+        """Geometric mean of B's time over A's, by op."""
+        return self.rows.groupby("op", sort=True)["ratio"].agg(lambda ratios: math.exp(np.log(ratios).mean()))
+
+
+def compare(a: Loaded, b: Loaded) -> Comparison:
+    """Match the measured rows of two runs. Raises BadRecord where their times were not taken in the same way, or where
+    they have no measured row in common."""
+    if len(a.harnesses | b.harnesses) > 1:
+        raise BadRecord(
+            f"the runs were taken by harness {a.harnesses_text} and {b.harnesses_text}, whose times are not comparable;"
+            " measure both again with one version"
+        )
+    left, right = _measured(a), _measured(b)
+    rows = left.merge(right, on=["workload", "op", "implementation"], suffixes=("_a", "_b"), validate="one_to_one")
+    if rows.empty:
+        raise BadRecord(
+            "the two runs have no measured workload and implementation in common; run the same suite on both"
+        )
+    rows["ratio"] = rows["time_s_b"] / rows["time_s_a"]
+    rows["verdict"] = [
+        _verdict(low_a, high_a, low_b, high_b)
+        for low_a, high_a, low_b, high_b in zip(
+            rows["low_s_a"], rows["high_s_a"], rows["low_s_b"], rows["high_s_b"], strict=True
+        )
+    ]
+    names = set(rows["workload"] + " " + rows["implementation"])
+    return Comparison(
+        machine_a=a.machine,
+        machine_b=b.machine,
+        rows=rows,
+        only_a=_others(left, names),
+        only_b=_others(right, names),
+        warnings=_warnings(a, b),
+    )
+
+
+def _measured(loaded: Loaded) -> pd.DataFrame:
+    """The columns to compare of each measured row; the roof is the datasheet's, or where there is none the measured."""
+    frame = to_frame(loaded.records)
+    frame = frame[frame["status"] == "measured"]
+    known = frame["of_datasheet"].notna()
+    return pd.DataFrame(
+        {
+            "workload": frame["workload"],
+            "op": frame["op"],
+            "implementation": frame["implementation"],
+            "roof": np.where(known, "datasheet", "measured"),
+            "of_roof": frame["of_datasheet"].where(known, frame["of_measured"]),
+            "time_s": frame["time_s"],
+            "low_s": frame["low_s"],
+            "high_s": frame["high_s"],
+        }
+    )
+
+
+def _verdict(low_a: float, high_a: float, low_b: float, high_b: float) -> Verdict:
+    if high_b < low_a:
+        return Verdict.FASTER
+    if low_b > high_a:
+        return Verdict.SLOWER
+    return Verdict.UNCLEAR
+
+
+def _others(frame: pd.DataFrame, names: set[str]) -> tuple[str, ...]:
+    return tuple(name for name in frame["workload"] + " " + frame["implementation"] if name not in names)
+
+
+def _warnings(a: Loaded, b: Loaded) -> tuple[str, ...]:
+    """Circumstances other than the machine that differ, and marks that either run carries."""
+    warnings = [
+        f"{name} differs: {getattr(a.environment, name)} and {getattr(b.environment, name)}"
+        for name in ("driver", "torch", "triton", "warm_cache", "power_limit_w", "threads")
+        if getattr(a.environment, name) != getattr(b.environment, name)
+    ]
+    for side, loaded in (("A", a), ("B", b)):
+        if loaded.environment.forced:
+            warnings.append(f"run {side} was forced: its roofs may be another card's")
+        warnings += [
+            f"run {side}: the driver contradicts the GPU table: {why}" for why in loaded.environment.mismatches
+        ]
+    if bool(a.roofs.datasheet) != bool(b.roofs.datasheet):
+        warnings.append("one run is judged by the datasheet, the other by roofs it measured: % of roof mean two things")
+    return tuple(warnings)

@@ -1,0 +1,232 @@
+"""The report of a run, report.md and figures/, from its records alone: the same records give the same bytes."""
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from bench.record import RoofSet
+from predict.units import duration, percent
+from reports.figures import NothingToDraw, to_png
+from reports.files import template, write_file
+from reports.run.load import Loaded, dims_text, groups_of, to_frame
+from reports.run.plots import DRAWINGS, cache_ratios, cache_rows, ridge_batch
+from reports.run.rules import RULES, SCORES, SCORES_SAY, Ratio, ratios
+from reports.run.standings import against_peers, standings
+from reports.run.tables import (
+    RULE_TITLES,
+    STANDING_TITLES,
+    clock_text,
+    expected_lines,
+    failures,
+    loud_lines,
+    machine_lines,
+    op_tables,
+    peer_tables,
+    roof_rows,
+    rule_rows,
+    signed_percent,
+    standing_rows,
+    times,
+    unstable,
+)
+
+TEMPLATE = Path(__file__).with_name("report.md.jinja")
+AT_THE_ROOF = 0.9  # a result is called "at" its roof from here on
+FLAT = 1.25  # a time is called flat while it is at most this many times the shortest
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A figure of the report, or why it is not there."""
+
+    name: str
+    alt: str
+    caption: str
+    png: bytes | None
+    reason: str | None
+
+
+def write_report(loaded: Loaded, out: Path) -> Path:
+    """Write out/report.md and out/figures/*.png, each file in one step; return the report's path."""
+    frame = to_frame(loaded.records)
+    shown = draw_all(frame, loaded)
+    (out / "figures").mkdir(parents=True, exist_ok=True)
+    for figure in shown:
+        file = out / "figures" / f"{figure.name}.png"
+        if figure.png is not None:
+            write_file(file, figure.png)
+        else:
+            file.unlink(missing_ok=True)  # drawn from other records
+    report = out / "report.md"
+    write_file(report, render(loaded, frame, shown).encode())
+    return report
+
+
+def draw_all(frame: pd.DataFrame, loaded: Loaded) -> tuple[Shown, ...]:
+    """Every figure that the run has rows for, and for the others the reason."""
+    shown = []
+    for drawing in DRAWINGS:
+        try:
+            png, reason = to_png(drawing.draw(frame, loaded.roofs, loaded.machine)), None
+        except NothingToDraw as error:
+            png, reason = None, str(error)
+        shown.append(Shown(drawing.name, drawing.alt, drawing.caption, png, reason))
+    return tuple(shown)
+
+
+def render(loaded: Loaded, frame: pd.DataFrame, shown: tuple[Shown, ...]) -> str:
+    """The text of report.md."""
+    rows, rules = against_peers(frame), ratios(frame, loaded.roofs.primary)
+    return template(TEMPLATE).render(
+        loaded=loaded,
+        loud=loud_lines(loaded),
+        machine=machine_lines(loaded.environment),
+        clocks=clock_text(frame),
+        counts=sorted(Counter(frame["status"]).items()),
+        story=story(frame, loaded.roofs),
+        roofs=roof_rows(loaded.roofs),
+        expected=expected_lines(loaded),
+        tables=op_tables(frame),
+        standing_titles=STANDING_TITLES,
+        standings=standing_rows(standings(rows)),
+        peer_tables=peer_tables(rows),
+        rule_titles=RULE_TITLES,
+        rules=rule_rows(rules),
+        rules_say=rules_say(rules),
+        broken=broken_rules(rules),
+        shown=shown,
+        failures=failures(frame),
+        methods=method_lines(frame),
+        unstable=unstable(frame),
+    )
+
+
+def story(frame: pd.DataFrame, roofs: RoofSet) -> tuple[str, ...]:
+    """What the numbers say, a sentence for each of the families that the run holds."""
+    measured = frame[frame["status"] == "measured"]
+    sentences = [
+        _matmul_story(measured, roofs),
+        _phase_story(measured, "attention_prefill", "Prefill attention"),
+        _phase_story(measured, "attention_decode", "Decode attention"),
+        _cache_story(measured),
+        _parity_story(measured),
+    ]
+    return tuple(sentence for sentence in sentences if sentence)
+
+
+def rules_say(found: tuple[Ratio, ...]) -> tuple[tuple[str, str], ...]:
+    """The rules that the run has rows for, each in words."""
+    words = {**{rule.name: rule.says for rule in RULES}, SCORES: SCORES_SAY}
+    return tuple((name, words[name]) for name in dict.fromkeys(each.rule for each in found))
+
+
+def broken_rules(found: tuple[Ratio, ...]) -> tuple[tuple[str, ...], ...]:
+    """Each ratio that is further off than its rule allows: rule, workload, implementation, what it was held against,
+    measured, predicted, off."""
+    return tuple(
+        (
+            f"{each.rule} ({each.of})",
+            each.workload,
+            each.implementation,
+            each.base,
+            times(each.measured),
+            times(each.predicted),
+            signed_percent(each.off),
+        )
+        for each in found
+        if not each.holds
+    )
+
+
+def method_lines(frame: pd.DataFrame) -> tuple[str, ...]:
+    """How the times were taken, counted over the rows."""
+    timed = frame[frame["time_s"].notna()]
+    if timed.empty:
+        return ("nothing was timed",)
+    lines = [f"{count} rows by `{method}`" for method, count in sorted(Counter(timed["method"]).items())]
+    samples = timed["samples"].astype(int)
+    lines.append(f"samples a row: median {samples.median():.0f}, from {samples.min()} to {samples.max()}")
+    stops = Counter(timed["stop"])
+    lines.append(f"{stops['converged']} rows stopped when their median was known, {stops['budget']} when time was up")
+    cold = Counter("unknown" if pd.isna(each) else "cold" if each else "warm" for each in timed["cold_l2"])
+    lines.append(
+        f"operands in the last-level cache: {cold['cold']} rows cold, {cold['warm']} possibly warm,"
+        f" {cold['unknown']} not known"
+    )
+    energies = int(timed["energy_j"].notna().sum())
+    if energies:
+        lines.append(f"energy of {energies} rows: the power of the card while it worked, times the time of a call")
+    return tuple(lines)
+
+
+def _matmul_story(measured: pd.DataFrame, roofs: RoofSet) -> str:
+    """How far the batch of the largest swept weight is free, beside the ridge that the napkin predicts."""
+    sweeps = [
+        (int(n) * int(k), int(n), int(k), str(dtype), group)
+        for (n, k, dtype), group in groups_of(measured[measured["op"] == "matmul"], ["n", "k", "dtype"])
+        if group["m"].nunique() > 2 and group["napkin_s"].notna().all()
+    ]
+    if not sweeps:
+        return ""
+    _, n, k, dtype, group = max(sweeps, key=lambda sweep: sweep[:4])
+    fastest = group.groupby("m")["time_s"].min()
+    first, first_s = fastest.index[0], fastest.iloc[0]
+    flat = fastest[(fastest > FLAT * first_s).cumsum() == 0]  # up to the first that takes longer
+    if len(flat) > 1:
+        seen = (
+            f"stays within {percent(FLAT - 1)} of that of M = {first} ({duration(first_s)}) up to M = {flat.index[-1]}"
+        )
+    else:
+        second = fastest.index[1]
+        seen = f"grows from the start: M = {second} takes {times(fastest[second] / first_s)} as long as M = {first}"
+    ridge = ridge_batch(roofs.primary, n=n, k=k, dtype=dtype)
+    predicted = f"the napkin puts the ridge at M = {ridge:.0f}" if math.isfinite(ridge) else "the napkin sees no ridge"
+    return f"Batching: with a {k} x {n} weight in {dtype} the time {seen}; {predicted}."
+
+
+def _phase_story(measured: pd.DataFrame, op: str, name: str) -> str:
+    """The best share of the measured roof that a phase reaches, and which roof bounds it."""
+    rows = measured[(measured["op"] == op) & measured["of_measured"].notna()]
+    if rows.empty:
+        return ""
+    best = rows.sort_values("of_measured", kind="stable").iloc[-1]
+    bounds = sorted(Counter(rows["bound"]).items(), key=lambda each: -each[1])
+    verb = "is at" if best["of_measured"] >= AT_THE_ROOF else "reaches"
+    share = f" {percent(best['of_measured'])} of" if verb == "reaches" else ""
+    shared = f" ({percent(best['of_measured'])})" if verb == "is at" else ""
+    return (
+        f"{name} is bound by {bounds[0][0]} in {bounds[0][1]} of {len(rows)} rows; at its best it {verb}{share} its"
+        f" measured roof{shared}: {best['workload']} by {best['implementation']}."
+    )
+
+
+def _cache_story(measured: pd.DataFrame) -> str:
+    """What the KV cache saves at the longest context, in FLOP and in time."""
+    try:
+        group = cache_rows(measured)
+    except NothingToDraw:
+        return ""
+    ratios = cache_ratios(group)
+    context = int(ratios.index.max())
+    at_longest = group[group["context"] == context].groupby("op")["flop"].first()
+    flop_ratio = at_longest["generate_uncached"] / at_longest["generate_cached"]
+    heads = int(group["heads"].iloc[0])
+    return (
+        f"KV cache: making token {context} of one layer ({dims_text({'heads': heads})}) without it takes"
+        f" {times(ratios[context])} as long and does {times(flop_ratio)} the FLOP."
+    )
+
+
+def _parity_story(measured: pd.DataFrame) -> str:
+    """How far the napkin is from the measurements as a whole."""
+    ratios = measured["ratio"].dropna()
+    if ratios.empty:
+        return ""
+    within = ratios.between(1 / 1.3, 1.3).mean()
+    return (
+        f"The napkin is a lower bound: measured times are {times(ratios.median())} it in the median,"
+        f" and {percent(within)} of {len(ratios)} rows lie within 30 % of it."
+    )

@@ -1,0 +1,135 @@
+"""Rules of thumb that are ratios: what one row of a run takes over another of the same run, and what the napkin says.
+
+A ratio of two times of one machine needs no roof to be right, which makes it the sharper test of a rule.
+"""
+
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from predict.errors import MissingCeiling
+from predict.materialised import MATERIALISED_OPS, materialised_amounts
+from predict.resources import Roofs
+from predict.roofline import predict
+from predict.units import find_dtype
+from predict.workloads import make_workload
+from reports.run.load import DIMS_OF_OP
+
+Dims = Mapping[str, int]
+Row = Mapping[Hashable, Any]
+Rows = Mapping[tuple[str, str], Row]  # by workload and implementation
+Base = tuple[str, dict[str, int]]  # the op and the dimensions that a row is held against
+
+MOST_GUESSES = 16  # queries a sequence that still count as verification
+MATERIALISED = "naive"
+FUSED = ("triton", "sdpa_flash")  # ours, or where that does not run PyTorch's
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule in words, and how far from the napkin's ratio a measured one may be before the rule is called broken.
+
+    `base` says of a row of `op` which other row it is held against, by the same implementation; None where none.
+    """
+
+    name: str
+    says: str
+    op: str
+    base: Callable[[Dims], Base | None]
+    tolerance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """One row held against another: measured over measured, predicted over predicted; `of` is "time" or "memory"."""
+
+    rule: str
+    workload: str
+    implementation: str
+    base: str
+    of: str
+    measured: float
+    predicted: float
+    tolerance: float
+
+    @property
+    def off(self) -> float:
+        """How far the measured ratio is from the predicted one: 0.1 is 10 % more."""
+        return self.measured / self.predicted - 1
+
+    @property
+    def holds(self) -> bool:
+        """Whether the rule does."""
+        return abs(self.off) <= self.tolerance
+
+
+def _one_query(dims: Dims) -> Base | None:
+    return ("attention_chunk", {**dims, "queries": 1}) if 1 < dims["queries"] <= MOST_GUESSES else None
+
+
+def _same(op: str) -> Callable[[Dims], Base]:
+    """Another op, with those of the dimensions that it has."""
+    return lambda dims: (op, {name: dims[name] for name in DIMS_OF_OP[op]})
+
+
+# The napkin itself is good for 30 %; the tighter tolerances are those of rules between two kernels of one kind.
+RULES: tuple[Rule, ...] = (
+    Rule("verification", "several guesses cost what one token costs", "attention_chunk", _one_query, 0.15),
+    Rule("paging", "a cache in pages is read as fast as one piece", "attention_paged", _same("attention_decode"), 0.05),
+    Rule("fp8 cache", "half the bytes, half the time", "attention_decode_fp8", _same("attention_decode"), 0.15),
+    Rule("sliding window", "time follows the pairs left", "attention_window", _same("attention_prefill"), 0.30),
+    Rule("linear backward", "two products for one", "linear_backward", _same("matmul"), 0.10),
+    Rule("attention backward", "five products for two", "attention_backward", _same("attention_prefill"), 0.30),
+    Rule("training step", "three forward passes", "block_train", _same("block_forward"), 0.30),
+    Rule("KV cache", "one token's work, not all tokens'", "generate_uncached", _same("generate_cached"), 0.30),
+)
+SCORES = "scores in memory"  # the rule that compares two implementations
+SCORES_SAY = "what a fused kernel saves in time, and in memory, grows with the prompt"
+SCORES_TOLERANCE = 0.30
+
+
+def ratios(frame: pd.DataFrame, roofs: Roofs) -> tuple[Ratio, ...]:
+    """Every ratio that the measured rows of a run allow, rule by rule in the order of `RULES`."""
+    measured = frame[(frame["status"] == "measured") & (frame["napkin_s"] > 0)]
+    by_key = {(row["workload"], row["implementation"]): row for row in measured.to_dict(orient="records")}
+    found = [ratio for rule in RULES for ratio in _of_rule(rule, by_key)]
+    return (*found, *_of_scores(by_key, roofs))
+
+
+def _of_rule(rule: Rule, by_key: Rows) -> Iterator[Ratio]:
+    for (workload, implementation), row in by_key.items():
+        base = rule.base(_dims(row)) if row["op"] == rule.op else None
+        under = by_key.get((_id(*base, row["dtype"]), implementation)) if base else None
+        if under:
+            times = row["time_s"] / under["time_s"], row["napkin_s"] / under["napkin_s"]
+            yield Ratio(rule.name, workload, implementation, under["workload"], "time", *times, rule.tolerance)
+
+
+def _of_scores(by_key: Rows, roofs: Roofs) -> Iterator[Ratio]:
+    for (workload, implementation), row in by_key.items():
+        fused = next((by_key[workload, name] for name in FUSED if (workload, name) in by_key), None)
+        if implementation != MATERIALISED or row["op"] not in MATERIALISED_OPS or not fused:
+            continue
+        names = SCORES, workload, implementation, fused["implementation"]
+        try:
+            amounts = materialised_amounts(make_workload(row["op"], _dims(row), find_dtype(row["dtype"])))
+            predicted = float(predict(amounts, roofs).napkin_s) / row["napkin_s"]
+        except MissingCeiling:
+            continue
+        yield Ratio(*names, "time", row["time_s"] / fused["time_s"], predicted, SCORES_TOLERANCE)
+        if row["peak_bytes"] > 0 and fused["peak_bytes"] > 0:  # not on a CPU
+            memory = (
+                row["peak_bytes"] / fused["peak_bytes"],
+                row["predicted_peak_bytes"] / fused["predicted_peak_bytes"],
+            )
+            yield Ratio(*names, "memory", *memory, SCORES_TOLERANCE)
+
+
+def _dims(row: Row) -> dict[str, int]:
+    return {name: int(row[name]) for name in DIMS_OF_OP[row["op"]]}
+
+
+def _id(op: str, dims: Dims, dtype: str) -> str:
+    return make_workload(op, dims, find_dtype(dtype)).id

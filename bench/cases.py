@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from bench.working_memory import working_bytes
-from kernels.catalog import Implementation, Result, list_implementations
+from kernels.catalog import list_implementations
 from kernels.constants import ADAMW_BETAS, FILL_VALUE, INT4_GROUP, INT4_PER_WORD
+from kernels.implementation import Implementation, Result
 from kernels.precision import TORCH_DTYPES
 from kernels.reference import forward_with_lse
 from kernels.shapes import BlockSizes

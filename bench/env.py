@@ -19,7 +19,7 @@ import torch
 from bench import host, nvml
 from bench.device import Device, ask_torch, find_device, nvml_handle
 from bench.record import Environment
-from kernels.peers import optional_versions
+from kernels.peers.packages import optional_versions
 from predict.errors import BadRun, UnknownGpu
 from predict.gpus import Gpu, find_gpu, resolve, resolve_all
 from predict.resources import Resource

@@ -24,7 +24,7 @@ from bench.measure import POWER_LAG_S, Budget, Monitor, measure
 from bench.peak_memory import measure_peak_bytes
 from bench.record import Check, Environment, Measurement, Status
 from bench.timer import CudaTimer, Preparation, Timer, WallTimer
-from kernels.catalog import Implementation, Result
+from kernels.implementation import Implementation, Result
 from predict.errors import MissingCeiling
 from predict.gpus import GPUS
 from predict.roofline import predict

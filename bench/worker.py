@@ -186,7 +186,7 @@ def _serve(connection: Connection, make_lab: Callable[[Settings], Lab], settings
     """The worker's life: make the lab, then answer jobs until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then stops this process
     # PyTorch warns why an SDPA backend declines; the reason goes into the record.
-    warnings.filterwarnings("ignore", category=UserWarning, module=r"kernels\.eager")
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"kernels\.pytorch\.eager")
     try:
         lab = make_lab(settings)
     except NapkinError as error:

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from kernels.catalog import HAS_TRITON, list_implementations
-from kernels.compile import Compiled, CompileError, compile_kernels
-from kernels.document import has_other_tables, tables_version, write_tables
-from kernels.peers import package_version
+from kernels.peers.packages import package_version
+from kernels.triton.compile import Compiled, CompileError, compile_kernels
+from kernels.triton.document import has_other_tables, tables_version, write_tables
 
 DEFAULT_ARCHITECTURES = "sm80,sm90,sm100,sm120"
 

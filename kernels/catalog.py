@@ -4,72 +4,19 @@ import functools
 import importlib.util
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
-from torch import Tensor
 from torch.nn.attention import SDPBackend
 
-from kernels import (
-    attention_peers,
-    block,
-    block_train,
-    eager,
-    eager_attention,
-    flashinfer_peers,
-    peers,
-    reference,
-)
+from kernels import reference
 from kernels.constants import EIGHT_BIT
+from kernels.implementation import CPU, CUDA, EVERYWHERE, FLOATS, HALF, TO_FP32, Implementation, Prepare, Result, always
+from kernels.peers import flash_attention, flashinfer, liger, packages, quack
+from kernels.pytorch import attention as eager_attention
+from kernels.pytorch import block, block_train, compiled, compiled_attention, eager
 
 HAS_TRITON = importlib.util.find_spec("triton") is not None
-
-EVERYWHERE = ("cuda", "cpu")
-CUDA = ("cuda",)
-CPU = ("cpu",)
-
-Result = Tensor | tuple[Tensor, ...]
-Prepare = Callable[..., tuple[Any, ...]]  # tensors, or what holds some and knows their nbytes
-
-FLOATS = ("fp64", "fp32", "bf16", "fp16")
-TO_FP32 = ("fp32", "bf16", "fp16")  # fused backends; which of them a device really takes, PyTorch says when asked
-HALF = ("bf16", "fp16")
-
-
-def _always(config: Any, dims: Mapping[str, int]) -> bool:  # noqa: ARG001  (of every configuration)
-    return True
-
-
-@dataclass(frozen=True, slots=True)
-class Implementation:
-    """One way to compute `op` in any of `dtypes`, and the function of `kernels.reference` that says what is right.
-
-    `devices` are those it is measured on: Triton's interpreter runs on a CPU too, for tests. `architectures` is empty
-    where PyTorch decides. `configs` are what a Triton launcher takes as `config`, by name; what it takes where none is
-    given is its own choice. `contends` says of a configuration and dimensions whether a tuner need try it.
-
-    `prepare` turns the op's inputs into what `run` takes, where that is another format: a weight packed otherwise, a
-    step that is checked, compiled or captured. It is called once for each set of inputs, before checking and timing,
-    and is never timed; it takes dimensions by keyword where `run` does. It leaves its arguments alone, which other
-    implementations are given too, and keeps a given output in its place. `package` is what is installed to have this
-    implementation, as package indices name it. `compiles` says that each shape is compiled when it first comes, which
-    takes seconds. `captures` says that a call can be captured in a CUDA graph, as one can that neither waits for the
-    GPU nor works on a stream of its own.
-    """
-
-    op: str
-    name: str
-    run: Callable[..., Result]
-    reference: Callable[..., Result]
-    dtypes: tuple[str, ...] = FLOATS
-    devices: tuple[str, ...] = EVERYWHERE
-    architectures: tuple[int, ...] = ()
-    configs: Mapping[str, Any] = field(default_factory=dict)
-    contends: Callable[[Any, Mapping[str, int]], bool] = _always
-    prepare: Prepare | None = None
-    package: str = "torch"
-    compiles: bool = False
-    captures: bool = True
 
 
 _EAGER = (
@@ -265,49 +212,49 @@ _COMPILED_BLOCK = tuple(
 _TINYGEMM = Implementation(
     "matmul_w4a16",
     "tinygemm",
-    peers.tinygemm,
+    eager.tinygemm,
     reference.matmul_w4a16,
     ("bf16",),
     CUDA,
-    prepare=peers.prepare_tinygemm,
+    prepare=eager.prepare_tinygemm,
 )
 
 _COMPILED = tuple(
     Implementation(op, "torch_compile", run, getattr(reference, op), dtypes, CUDA, compiles=True)
     for op, run, dtypes in (
-        ("matmul_scaled", peers.compiled_scaled_int8, ("int8",)),
-        ("matmul_w8a16", peers.compiled_w8a16, HALF),
-        ("rmsnorm", peers.compiled_rmsnorm, FLOATS),
-        ("add_rmsnorm", peers.compiled_add_rmsnorm, FLOATS),
-        ("softmax", peers.compiled_softmax, FLOATS),
-        ("swiglu", peers.compiled_swiglu, FLOATS),
-        ("rope", peers.compiled_rope, FLOATS),
+        ("matmul_scaled", compiled.scaled_int8, ("int8",)),
+        ("matmul_w8a16", compiled.w8a16, HALF),
+        ("rmsnorm", compiled.rmsnorm, FLOATS),
+        ("add_rmsnorm", compiled.add_rmsnorm, FLOATS),
+        ("softmax", compiled.softmax, FLOATS),
+        ("swiglu", compiled.swiglu, FLOATS),
+        ("rope", compiled.rope, FLOATS),
     )
 )
 
 _COMPILED_ATTENTION = tuple(
     Implementation(op, name, run, getattr(reference, op), dtypes, CUDA, compiles=True)
     for op, name, run, dtypes in (
-        ("attention_prefill", "torch_compile", attention_peers.compiled_prefill, TO_FP32),
-        ("attention_full", "torch_compile", attention_peers.compiled_full, TO_FP32),
-        ("attention_window", "torch_compile", attention_peers.compiled_window, TO_FP32),
-        ("attention_chunk", "torch_compile", attention_peers.compiled_chunk, TO_FP32),
-        ("attention_decode", "torch_compile", attention_peers.compiled_decode, TO_FP32),
-        ("attention_decode_fp8", "torch_compile", attention_peers.compiled_decode_fp8, HALF),
-        ("attention_mla", "torch_compile", attention_peers.compiled_mla, TO_FP32),
-        ("attention_prefill", "flex", attention_peers.flex_prefill, TO_FP32),
-        ("attention_full", "flex", attention_peers.flex_full, TO_FP32),
-        ("attention_window", "flex", attention_peers.flex_window, TO_FP32),
-        ("attention_chunk", "flex", attention_peers.flex_chunk, TO_FP32),
-        ("attention_decode", "flex", attention_peers.flex_decode, TO_FP32),
+        ("attention_prefill", "torch_compile", compiled_attention.compiled_prefill, TO_FP32),
+        ("attention_full", "torch_compile", compiled_attention.compiled_full, TO_FP32),
+        ("attention_window", "torch_compile", compiled_attention.compiled_window, TO_FP32),
+        ("attention_chunk", "torch_compile", compiled_attention.compiled_chunk, TO_FP32),
+        ("attention_decode", "torch_compile", compiled_attention.compiled_decode, TO_FP32),
+        ("attention_decode_fp8", "torch_compile", compiled_attention.compiled_decode_fp8, HALF),
+        ("attention_mla", "torch_compile", compiled_attention.compiled_mla, TO_FP32),
+        ("attention_prefill", "flex", compiled_attention.flex_prefill, TO_FP32),
+        ("attention_full", "flex", compiled_attention.flex_full, TO_FP32),
+        ("attention_window", "flex", compiled_attention.flex_window, TO_FP32),
+        ("attention_chunk", "flex", compiled_attention.flex_chunk, TO_FP32),
+        ("attention_decode", "flex", compiled_attention.flex_decode, TO_FP32),
     )
 )
 
 _VARLEN = tuple(
     Implementation(op, "varlen", run, getattr(reference, op), HALF, CUDA, prepare=prepare)
     for op, run, prepare in (
-        ("attention_packed", attention_peers.varlen_packed, attention_peers.prepare_varlen_packed),
-        ("attention_window", attention_peers.varlen_window, attention_peers.prepare_varlen_window),
+        ("attention_packed", eager_attention.varlen_packed, eager_attention.prepare_varlen_packed),
+        ("attention_window", eager_attention.varlen_window, eager_attention.prepare_varlen_window),
     )
 )
 
@@ -315,20 +262,20 @@ _LIGER = (
     *(
         Implementation(op, "liger", run, getattr(reference, op), TO_FP32, CUDA, package="liger-kernel")
         for op, run in (
-            ("rmsnorm", peers.liger_rmsnorm),
-            ("add_rmsnorm", peers.liger_add_rmsnorm),
-            ("softmax", peers.liger_softmax),
-            ("swiglu", peers.liger_swiglu),
+            ("rmsnorm", liger.rmsnorm),
+            ("add_rmsnorm", liger.add_rmsnorm),
+            ("softmax", liger.softmax),
+            ("swiglu", liger.swiglu),
         )
     ),
     Implementation(
         "rope",
         "liger",
-        peers.liger_rope,
-        peers.rope_of_q_and_k,
+        liger.rope,
+        liger.rope_of_q_and_k,
         TO_FP32,
         CUDA,
-        prepare=peers.prepare_liger_rope,
+        prepare=liger.prepare_rope,
         package="liger-kernel",
     ),
 )
@@ -336,15 +283,15 @@ _LIGER = (
 _QUACK = tuple(
     Implementation(op, "quack", run, getattr(reference, op), dtypes, CUDA, package="quack-kernels")
     for op, run, dtypes in (
-        ("matmul", peers.quack_matmul, HALF),
-        ("rmsnorm", peers.quack_rmsnorm, TO_FP32),
-        ("add_rmsnorm", peers.quack_add_rmsnorm, TO_FP32),
-        ("softmax", peers.quack_softmax, TO_FP32),
+        ("matmul", quack.matmul, HALF),
+        ("rmsnorm", quack.rmsnorm, TO_FP32),
+        ("add_rmsnorm", quack.add_rmsnorm, TO_FP32),
+        ("softmax", quack.softmax, TO_FP32),
     )
 )
 
 
-def _flash(name: str, package: str, library: attention_peers.FlashAttention) -> tuple[Implementation, ...]:
+def _flash(name: str, package: str, library: flash_attention.FlashAttention) -> tuple[Implementation, ...]:
     """What both versions of flash-attn have."""
 
     def of(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -354,21 +301,21 @@ def _flash(name: str, package: str, library: attention_peers.FlashAttention) -> 
         *(
             (
                 op,
-                functools.partial(of(attention_peers.flash), causal=op != "attention_full"),
-                functools.partial(attention_peers.prepare_flash, op=op),
+                functools.partial(of(flash_attention.flash), causal=op != "attention_full"),
+                functools.partial(flash_attention.prepare_flash, op=op),
             )
             for op in ("attention_prefill", "attention_full")
         ),
         (
             "attention_chunk",
-            of(attention_peers.flash_chunk),
-            functools.partial(attention_peers.prepare_flash, op="attention_chunk"),
+            of(flash_attention.flash_chunk),
+            functools.partial(flash_attention.prepare_flash, op="attention_chunk"),
         ),
-        ("attention_window", of(attention_peers.flash_window), attention_peers.prepare_flash_window),
-        ("attention_packed", of(attention_peers.flash_packed), attention_peers.prepare_flash_packed),
-        ("attention_backward", attention_peers.flash_backward, attention_peers.prepare_flash_backward),
-        ("attention_decode", of(attention_peers.flash_decode), attention_peers.prepare_flash_decode),
-        ("attention_paged", of(attention_peers.flash_paged), attention_peers.prepare_flash_paged),
+        ("attention_window", of(flash_attention.flash_window), flash_attention.prepare_flash_window),
+        ("attention_packed", of(flash_attention.flash_packed), flash_attention.prepare_flash_packed),
+        ("attention_backward", flash_attention.flash_backward, flash_attention.prepare_flash_backward),
+        ("attention_decode", of(flash_attention.flash_decode), flash_attention.prepare_flash_decode),
+        ("attention_paged", of(flash_attention.flash_paged), flash_attention.prepare_flash_paged),
     )
     return tuple(
         Implementation(op, name, run, getattr(reference, op), HALF, CUDA, prepare=of(prepare), package=package)
@@ -379,11 +326,11 @@ def _flash(name: str, package: str, library: attention_peers.FlashAttention) -> 
 _FLASH_3_MLA = Implementation(
     "attention_mla",
     "flash_attn_3",
-    attention_peers.flash_mla,
+    flash_attention.flash_mla,
     reference.attention_mla,
     HALF,
     CUDA,
-    prepare=attention_peers.prepare_flash_mla,
+    prepare=flash_attention.prepare_flash_mla,
     package="flash-attn-3",
 )
 
@@ -392,8 +339,8 @@ _FLASHINFER_CALLS: tuple[tuple[str, str, Callable[..., Result], Prepare], ...] =
         (
             op,
             name,
-            flashinfer_peers.prefill,
-            functools.partial(flashinfer_peers.prepare_prefill, op=op, backend=backend),
+            flashinfer.prefill,
+            functools.partial(flashinfer.prepare_prefill, op=op, backend=backend),
         )
         for op, name, backend in (
             ("attention_prefill", "flashinfer", "auto"),
@@ -401,19 +348,19 @@ _FLASHINFER_CALLS: tuple[tuple[str, str, Callable[..., Result], Prepare], ...] =
             ("attention_chunk", "flashinfer_fa2", "fa2"),
         )
     ),
-    ("attention_full", "flashinfer", flashinfer_peers.prefill, flashinfer_peers.prepare_full),
-    ("attention_window", "flashinfer", flashinfer_peers.prefill_window, flashinfer_peers.prepare_window),
-    ("attention_packed", "flashinfer", flashinfer_peers.packed, flashinfer_peers.prepare_packed),
+    ("attention_full", "flashinfer", flashinfer.prefill, flashinfer.prepare_full),
+    ("attention_window", "flashinfer", flashinfer.prefill_window, flashinfer.prepare_window),
+    ("attention_packed", "flashinfer", flashinfer.packed, flashinfer.prepare_packed),
     *(
         (op, name, run, functools.partial(prepare, tensor_cores=tensor_cores))
         for op, run, prepare in (
-            ("attention_decode", flashinfer_peers.decode, flashinfer_peers.prepare_decode),
-            ("attention_decode_fp8", flashinfer_peers.decode_fp8, flashinfer_peers.prepare_decode_fp8),
-            ("attention_paged", flashinfer_peers.decode, flashinfer_peers.prepare_paged),
+            ("attention_decode", flashinfer.decode, flashinfer.prepare_decode),
+            ("attention_decode_fp8", flashinfer.decode_fp8, flashinfer.prepare_decode_fp8),
+            ("attention_paged", flashinfer.decode, flashinfer.prepare_paged),
         )
         for name, tensor_cores in (("flashinfer", False), ("flashinfer_tensor_cores", True))
     ),
-    ("attention_mla", "flashinfer", flashinfer_peers.mla, flashinfer_peers.prepare_mla),
+    ("attention_mla", "flashinfer", flashinfer.mla, flashinfer.prepare_mla),
 )
 _FLASHINFER = tuple(
     Implementation(op, name, run, getattr(reference, op), HALF, CUDA, prepare=prepare, package="flashinfer-python")
@@ -424,8 +371,8 @@ _FLASHINFER = tuple(
 _OPTIONAL = {
     "liger-kernel": _LIGER,
     "quack-kernels": _QUACK,
-    "flash-attn": _flash("flash_attn", "flash-attn", attention_peers.FLASH_2),
-    "flash-attn-3": (*_flash("flash_attn_3", "flash-attn-3", attention_peers.FLASH_3), _FLASH_3_MLA),
+    "flash-attn": _flash("flash_attn", "flash-attn", flash_attention.FLASH_2),
+    "flash-attn-3": (*_flash("flash_attn_3", "flash-attn-3", flash_attention.FLASH_3), _FLASH_3_MLA),
     "flashinfer-python": _FLASHINFER,
 }
 
@@ -440,24 +387,14 @@ def list_implementations() -> tuple[Implementation, ...]:
         _TINYGEMM,
         *_VARLEN,
         *(_COMPILED + _COMPILED_ATTENTION + _COMPILED_BLOCK + _list_triton() if HAS_TRITON else ()),
-        *(row for package, rows in _OPTIONAL.items() if peers.is_installed(package) for row in rows),
+        *(row for package, rows in _OPTIONAL.items() if packages.is_installed(package) for row in rows),
     )
 
 
 def _list_triton() -> tuple[Implementation, ...]:
-    from kernels import (  # noqa: PLC0415  (import Triton)
-        attention,
-        attention_backward,
-        block_triton,
-        decode,
-        generation,
-        launch,
-        matmul,
-        mla,
-        quantized,
-        rowwise,
-        stream,
-    )
+    from kernels.triton import block as block_triton  # noqa: PLC0415  (these import Triton)
+    from kernels.triton import generation, launch, matmul, quantized, rowwise, stream  # noqa: PLC0415
+    from kernels.triton.attention import backward, decode, mla, prefill  # noqa: PLC0415
 
     return (
         replace(_triton("matmul", matmul, matmul.matmul), dtypes=("fp32", "bf16", "fp16")),
@@ -471,12 +408,12 @@ def _list_triton() -> tuple[Implementation, ...]:
         _triton("swiglu", rowwise, rowwise.swiglu),
         _triton("rope", rowwise, rowwise.rope),
         replace(_triton("linear_backward", matmul, matmul.linear_backward), dtypes=matmul.GRADIENT_DTYPES),
-        _triton("attention_prefill", attention, attention.attention_prefill),
-        _triton("attention_full", attention, attention.attention_full),
-        _triton("attention_window", attention, attention.attention_window),
-        _triton("attention_packed", attention, attention.attention_packed),
-        _triton("attention_chunk", attention, attention.attention_chunk),
-        _triton("attention_backward", attention_backward, attention_backward.attention_backward),
+        _triton("attention_prefill", prefill, prefill.attention_prefill),
+        _triton("attention_full", prefill, prefill.attention_full),
+        _triton("attention_window", prefill, prefill.attention_window),
+        _triton("attention_packed", prefill, prefill.attention_packed),
+        _triton("attention_chunk", prefill, prefill.attention_chunk),
+        _triton("attention_backward", backward, backward.attention_backward),
         _triton("attention_decode", decode, decode.attention_decode),
         replace(_triton("attention_decode_fp8", decode, decode.attention_decode_fp8), dtypes=HALF),
         _triton("attention_paged", decode, decode.attention_paged),
@@ -514,6 +451,6 @@ def _triton(op: str, module: Any, run: Callable[..., Result], name: str = "trito
         CUDA,
         module.SUPPORTED_ARCHITECTURES,
         configs,
-        contends=getattr(module, "contends", _always),
+        contends=getattr(module, "contends", always),
         package="triton",
     )

@@ -51,7 +51,7 @@ def _why_nothing_is_interpreted() -> str | None:
 @pytest.fixture
 def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[torch.fx.GraphModule]]:
     """Captured graphs, run as they are: what the compiler would be given."""
-    from kernels import peers  # noqa: PLC0415  (after the interpreter is chosen)
+    from kernels.pytorch import compiled  # noqa: PLC0415  (after the interpreter is chosen)
 
     captured = []
 
@@ -59,10 +59,10 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[torch.fx.GraphModul
         captured.append(graph)
         return graph.forward
 
-    monkeypatch.setattr(peers, "_BACKEND", backend)
-    peers._compile.cache_clear()
+    monkeypatch.setattr(compiled, "_BACKEND", backend)
+    compiled._compile.cache_clear()
     yield captured
-    peers._compile.cache_clear()
+    compiled._compile.cache_clear()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

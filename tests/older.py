@@ -6,7 +6,7 @@ The torch that `pyproject.toml` asks for can do all of it, so that nothing is ev
 import pytest
 import torch
 
-from kernels import eager
+from kernels.pytorch import eager
 from kernels.unsupported import Unsupported
 
 ASKED_FOR = (2, 13)

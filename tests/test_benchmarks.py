@@ -111,7 +111,7 @@ def test_launching_a_small_matmul(benchmark, device):
 def test_preparing_the_launches_of_an_op(op, benchmark, monkeypatch, device):
     """A call of ours but for what Triton does: layouts looked up, memory set aside, arguments in order. Where there is
     no driver this is all of it."""
-    plan = pytest.importorskip("kernels.plan", exc_type=ImportError)
+    plan = pytest.importorskip("kernels.triton.plan", exc_type=ImportError)
     workload = tiny_workload(op)
     implementation = find_implementation(workload, "triton", "cuda")
     inputs = make_inputs(workload, device, index=0)

@@ -185,7 +185,7 @@ def test_clock_power_and_throttle_are_recorded(bench):
     ],
 )
 def test_every_implementation_is_right_on_awkward_sizes_or_says_why_not(bench, op, dtype):
-    """But for those that compile each shape, which tests/test_peers.py and its like have."""
+    """But for those that compile each shape, which tests/kernels/peers/test_peers.py and its like have."""
     sizes = AWKWARD | {"k": 384} if op == "matmul_w4a16" else AWKWARD
     workload = make_workload(op, {name: sizes.get(name, 10_006) for name in dim_names(op)}, find_dtype(dtype))
     names = [name for name in implementation_names(op, "cuda") if not compiles(op, name)]

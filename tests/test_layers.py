@@ -14,10 +14,10 @@ GPU_STACK = {"torch", "triton"}
 READING = {"pandas", "matplotlib", "jinja2"}
 COMMAND_LINE = {"typer", "rich"}
 
-# What each package may import besides the standard library, NumPy and itself; then what single modules may add.
+# What each package may import besides the standard library, NumPy and itself; then what rooms and modules may add.
 PACKAGES = {
     "predict": set(),
-    "kernels": GPU_STACK,
+    "kernels": {"torch"},
     "bench": {"predict", "kernels", "scipy", "psutil"} | GPU_STACK,
     "reports": {"predict", "bench.record", "bench.stats", "bench.store", "scipy"} | READING,
 }
@@ -27,9 +27,11 @@ MODULES = {
     "predict.estimate.page": {"typer"},
     "predict.tables": {"rich"},
     "kernels.__main__": COMMAND_LINE,
-    "kernels.peers": {"liger_kernel", "quack"},
-    "kernels.attention_peers": {"flash_attn", "flash_attn_interface"},
-    "kernels.flashinfer_peers": {"flashinfer"},
+    "kernels.triton": {"triton"},
+    "kernels.peers.liger": {"liger_kernel"},
+    "kernels.peers.quack": {"quack"},
+    "kernels.peers.flash_attention": {"flash_attn", "flash_attn_interface"},
+    "kernels.peers.flashinfer": {"flashinfer"},
     "bench.__main__": COMMAND_LINE | {"reports"},
     "bench.progress": {"rich"},
     "bench.nvml": {"pynvml"},
@@ -45,12 +47,22 @@ ROOMS = {
     "predict.model": {"predict.formulas"},
     "predict.expected": {"predict.formulas", "predict.model"},
     "predict.estimate": {"predict.formulas", "predict.model", "predict.expected"},
+    "kernels.pytorch": set(),
+    "kernels.triton": {"kernels.pytorch"},
+    "kernels.peers": {"kernels.pytorch"},
     "reports.calibration": set(),
     "reports.run": {"reports.calibration"},
     "reports.accuracy": {"reports.calibration", "reports.run"},
     "reports.sweep": set(),
 }
-TOP = {"reports.__main__", "predict.__main__", "predict.command_line", "predict.tables"}
+TOP = {
+    "kernels.__main__",
+    "kernels.catalog",
+    "reports.__main__",
+    "predict.__main__",
+    "predict.command_line",
+    "predict.tables",
+}
 # These must load without torch: reports are read where there is none.
 TORCH_FREE = {"bench.record", "bench.stats", "bench.store"}
 
@@ -86,7 +98,9 @@ def is_behind_a_wall(module, name):
 
 def violations(module, source):
     package = module.partition(".")[0]
-    allowed = PACKAGES[package] | MODULES.get(module, set()) | {"numpy", package}
+    allowed = PACKAGES[package] | {"numpy", package}
+    for place, added in MODULES.items():
+        allowed |= added if is_in(module, place) else set()
     if module in TORCH_FREE:
         allowed = allowed - GPU_STACK - {"kernels", "psutil", "bench"} | TORCH_FREE
     return [
@@ -121,8 +135,13 @@ def test_no_module_imports_what_its_layer_may_not(module, path):
         ("predict.expected.kernel", "from predict.estimate.lines import Line"),
         ("predict.estimate.page", "from predict.tables import gpu_table"),
         ("predict.units", "from predict import tables"),
-        ("kernels.matmul", "from predict.units import DType"),
-        ("kernels.matmul", "import bench.env"),
+        ("kernels.triton.matmul", "from predict.units import DType"),
+        ("kernels.triton.matmul", "import bench.env"),
+        ("kernels.reference", "import triton"),
+        ("kernels.pytorch.eager", "import triton.language as tl"),
+        ("kernels.pytorch.block", "from kernels.triton import block"),
+        ("kernels.peers.liger", "import quack"),
+        ("kernels.triton.matmul", "from kernels.catalog import list_implementations"),
         ("bench.lab", "import pynvml"),
         ("bench.lab", "from reports import load"),
         ("bench.record", "import torch"),

@@ -15,7 +15,7 @@ from bench.runner import Runner, probe_jobs, suite_jobs, suite_plan, target_of
 from bench.suites import suite
 from bench.worker import InProcessBench, WorkerLost
 from kernels import reference
-from kernels.catalog import Implementation
+from kernels.implementation import Implementation
 from kernels.unsupported import Unsupported
 from predict.errors import BadRun
 from predict.gpus import GPUS

@@ -22,7 +22,7 @@ from bench.runner import Runner
 from bench.suites import TUNING, tuning_workloads
 from bench.worker import InProcessBench
 from kernels import reference
-from kernels.catalog import EVERYWHERE, Implementation
+from kernels.implementation import EVERYWHERE, Implementation
 from kernels.unsupported import Unsupported
 from predict.errors import BadRun, BadWorkload
 from predict.units import find_dtype

@@ -1,6 +1,6 @@
 import pytest
 
-from kernels.attention import SUPPORTED_HEAD_DIMS
+from kernels.triton.attention.prefill import SUPPORTED_HEAD_DIMS
 from predict.expected.probes import MATMUL_PROBES, PROBES, probe_workloads
 from predict.units import find_dtype
 

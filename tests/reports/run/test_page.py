@@ -15,6 +15,7 @@ from predict.resources import Ceiling, Resource
 from predict.roofline import predict
 from predict.units import find_dtype
 from predict.workloads import OPS, make_workload
+from reports.figures import to_png
 from reports.run import page, plots
 from reports.run.load import load_records, to_frame
 from reports.run.tables import run_tables
@@ -95,7 +96,7 @@ def test_a_run_gives_a_report_and_every_figure(gpu_run, tmp_path):
 @pytest.mark.parametrize("drawing", plots.DRAWINGS, ids=lambda drawing: drawing.name)
 def test_every_legend_lies_inside_its_figure(gpu_run, drawing):
     figure = drawing.draw(to_frame(gpu_run.records), gpu_run.roofs, gpu_run.machine)
-    plots.to_png(figure)
+    to_png(figure)
     legends = [*figure.legends, *(axes.get_legend() for axes in figure.axes if axes.get_legend())]
     assert legends
     for legend in legends:

@@ -1,0 +1,1 @@
+"""Kernels of other packages, each measured where it is installed."""

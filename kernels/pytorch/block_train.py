@@ -1,0 +1,156 @@
+"""A training step of a transformer block through PyTorch's kernels: forward, backward and mixed-precision AdamW.
+
+Weights are in 16 bits; the fp32 master that AdamW updates and both moments are flat buffers, as ZeRO and Megatron hold
+them. A step updates a copy of its own in place, as training does. Every other call takes the step back, so that the
+weights are as large after thousands of calls as they were when the first was checked.
+"""
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+from torch.optim.adamw import adamw
+
+from kernels.constants import ADAMW_BETAS, ADAMW_DECAY, ADAMW_EPS, ADAMW_RATE, ADAMW_STEP
+from kernels.pytorch.block import Result, Step, forward, issue
+from kernels.pytorch.compiled import find_compiled
+from kernels.shapes import BlockSizes, block_train_sizes, check_dtype, split_block_weights
+
+SUPPORTED_DTYPES = ("bf16", "fp16")
+
+State = tuple[Tensor, Tensor, Tensor, Tensor]  # weights, master, m, v
+
+
+def issue_train(step: Step, *, kv_heads: int) -> Result:  # noqa: ARG001  (which the step has been made with)
+    """Queue the step. Returns its result."""
+    return issue(step)
+
+
+def prepare_train(
+    x: Tensor,
+    grad: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    weights: Tensor,
+    master: Tensor,
+    m: Tensor,
+    v: Tensor,
+    *,
+    kv_heads: int,
+) -> tuple[Step]:
+    """x, grad: (batch, seq, hidden), cos, sin: (batch*seq, head_dim/2), weights: (parameters,), master, m, v:
+    (parameters,) in fp32, which are copied. The step returns the output, the gradient of x, and its own weights,
+    master, m and v, which it updates: by ADAMW_RATE, and every other time by as much the other way."""
+    sizes = _check(x, grad, cos, sin, weights, master, m, v, kv_heads=kv_heads)
+    update = functools.partial(_update, sizes, itertools.cycle((ADAMW_RATE, -ADAMW_RATE)))
+    return (_step(forward, update, x, grad, (cos, sin), (weights, master, m, v), sizes),)
+
+
+def compile_train(
+    x: Tensor,
+    grad: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    weights: Tensor,
+    master: Tensor,
+    m: Tensor,
+    v: Tensor,
+    *,
+    kv_heads: int,
+) -> tuple[Step]:
+    """The step of `prepare_train`, by torch.compile: the forward pass with its backward, and AdamW, which it makes one
+    kernel of."""
+    sizes = _check(x, grad, cos, sin, weights, master, m, v, kv_heads=kv_heads)
+    parts, state = split_block_weights(weights, sizes), (weights, master, m, v)
+    rates = tuple(torch.tensor(rate, device=x.device) for rate in (ADAMW_RATE, -ADAMW_RATE))
+    compiled = find_compiled(forward, x, cos, sin, *parts)
+    update = functools.partial(
+        _update_compiled, find_compiled(_adamw, rates[0], *state, *parts), itertools.cycle(rates)
+    )
+    return (_step(compiled, update, x, grad, (cos, sin), state, sizes),)
+
+
+def _step(
+    run: Callable[..., Tensor],
+    update: Callable[..., None],
+    x: Tensor,
+    grad: Tensor,
+    rotary: tuple[Tensor, Tensor],
+    state: State,
+    sizes: BlockSizes,
+) -> Step:
+    """Views of the copied weights become leaves, as the parameters of a model are, and so does x."""
+    weights, master, m, v = (each.clone() for each in state)
+    leaves = tuple(each.detach().requires_grad_() for each in (x, *split_block_weights(weights, sizes)))
+    own = (weights, master, m, v)
+    nbytes = sum(each.nbytes for each in (x, grad, *rotary, *own))
+    return Step(functools.partial(_train, run, update, leaves, grad, rotary, own), nbytes)
+
+
+def _train(
+    run: Callable[..., Tensor],
+    update: Callable[..., None],
+    leaves: tuple[Tensor, ...],
+    grad: Tensor,
+    rotary: tuple[Tensor, Tensor],
+    state: State,
+) -> tuple[Tensor, ...]:
+    x, *weights = leaves
+    with torch.enable_grad():
+        out = run(x, *rotary, *weights)
+    slope, *slopes = torch.autograd.grad(out, leaves, grad)
+    update(state, slopes)
+    return out.detach(), slope, *state
+
+
+def _update(sizes: BlockSizes, rates: Iterator[float], state: State, slopes: list[Tensor]) -> None:
+    """Update the state, (parameters,) each, by the gradients of all weights. PyTorch's AdamW takes a gradient in the
+    master's format: 4 bytes a parameter more. One fused kernel on CUDA; elsewhere one for each operation."""
+    weights, master, m, v = state
+    gradient = torch.empty_like(master)
+    for part, slope in zip(split_block_weights(gradient, sizes), slopes, strict=True):
+        part.copy_(slope)
+    fused = master.device.type == "cuda"
+    adamw(
+        [master],
+        [gradient],
+        [m],
+        [v],
+        [],
+        [torch.full((), ADAMW_STEP - 1.0, device=master.device)],
+        fused=fused,
+        foreach=not fused,
+        amsgrad=False,
+        beta1=ADAMW_BETAS[0],
+        beta2=ADAMW_BETAS[1],
+        lr=next(rates),
+        weight_decay=ADAMW_DECAY,
+        eps=ADAMW_EPS,
+        maximize=False,
+    )
+    weights.copy_(master)
+
+
+def _update_compiled(
+    compiled: Callable[..., None], rates: Iterator[Tensor], state: State, slopes: list[Tensor]
+) -> None:
+    compiled(next(rates), *state, *slopes)
+
+
+def _adamw(rate: Tensor, weights: Tensor, master: Tensor, m: Tensor, v: Tensor, *slopes: Tensor) -> None:
+    """The same as a formula; rate: (), a tensor, so that one graph takes all of its values."""
+    gradient = torch.cat([each.flatten() for each in slopes]).float()
+    new_m = torch.lerp(m, gradient, 1 - ADAMW_BETAS[0])
+    new_v = torch.lerp(v, gradient * gradient, 1 - ADAMW_BETAS[1])
+    unbiased_m = new_m / (1 - ADAMW_BETAS[0] ** ADAMW_STEP)
+    unbiased_v = new_v / (1 - ADAMW_BETAS[1] ** ADAMW_STEP)
+    new_master = master * (1 - rate * ADAMW_DECAY) - rate * unbiased_m / (unbiased_v.sqrt() + ADAMW_EPS)
+    for old, new in ((weights, new_master), (master, new_master), (m, new_m), (v, new_v)):
+        old.copy_(new)
+
+
+def _check(x: Tensor, *others: Tensor, kv_heads: int) -> BlockSizes:
+    check_dtype("block_train", x.dtype, SUPPORTED_DTYPES)
+    return block_train_sizes(x, *others, kv_heads=kv_heads)

@@ -1,0 +1,123 @@
+"""What torch.compile makes of an op's formula, and how one is compiled for each set of shapes."""
+
+import functools
+import types
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812  (PyTorch's own convention)
+from torch import Tensor
+
+from kernels.constants import RMSNORM_EPS
+from kernels.pytorch import eager
+from kernels.shapes import rope_sizes, row_sizes, w8a16_sizes
+
+_BACKEND = "inductor"
+
+
+def rmsnorm(x: Tensor, weight: Tensor) -> Tensor:
+    """x: (rows, cols), weight: (cols,). Returns its rmsnorm, by torch.compile."""
+    row_sizes("rmsnorm", x, weight=weight)
+    return run_compiled(_rmsnorm, x, weight)
+
+
+def add_rmsnorm(x: Tensor, residual: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """x, residual: (rows, cols), weight: (cols,). Returns the rmsnorm of their sum, and the sum, by torch.compile."""
+    row_sizes("add_rmsnorm", x, residual, weight=weight)
+    return run_compiled(_add_rmsnorm, x, residual, weight)
+
+
+def softmax(x: Tensor) -> Tensor:
+    """x: (rows, cols). Returns the softmax of each row, by torch.compile."""
+    row_sizes("softmax", x)
+    return run_compiled(_softmax, x)
+
+
+def swiglu(gate: Tensor, up: Tensor) -> Tensor:
+    """gate, up: (rows, cols). Returns gate / (1 + exp(-gate)) * up, by torch.compile."""
+    row_sizes("swiglu", gate, up)
+    return run_compiled(_swiglu, gate, up)
+
+
+def rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """x: (tokens, heads, head_dim), cos, sin: (tokens, head_dim/2). Returns x turned, by torch.compile."""
+    rope_sizes(x, cos, sin)
+    return run_compiled(_rope, x, cos, sin)
+
+
+def w8a16(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+    """x: (m, k), weight: (n, k) int8, scale: (n,). Returns (m, n), by torch.compile, of what gpt-fast computes
+    (quantize.py). One row is tuned by coordinate descent, as gpt-fast does (generate.py): without it the kernel that
+    multiplies does not read the int8 weight itself (torch/_inductor/decomposition.py, mm). With more rows it never
+    does, so that tuning would only take longer."""
+    sizes = w8a16_sizes(x, weight, scale)
+    return run_compiled(_w8a16, x, weight, scale, tuned=sizes.m == 1)
+
+
+def scaled_int8(a: Tensor, b: Tensor, a_scale: Tensor, b_scale: Tensor) -> Tensor:
+    """a: (m, k), b: (k, n), int8, a_scale: (m,), b_scale: (n,), fp32. Returns (m, n) in bf16, by torch.compile, which
+    scales and rounds the product of torch._int_mm in one kernel."""
+    eager.check_int_mm(a, b, a_scale, b_scale)
+    return run_compiled(_scaled_int8, a, b, a_scale, b_scale)
+
+
+def run_compiled(formula: Callable[..., object], *arguments: Hashable, tuned: bool = False) -> Any:
+    """What the compiled `formula` makes of tensors and constants; compiled at the first call for their shapes and
+    values."""
+    return find_compiled(formula, *arguments, tuned=tuned)(*arguments)
+
+
+def find_compiled(formula: Callable[..., object], *arguments: Hashable, tuned: bool = False) -> Callable[..., Any]:
+    """The compiled `formula` for arguments like these."""
+    signature = tuple(
+        (each.shape, each.stride(), each.dtype, each.device) if isinstance(each, Tensor) else each for each in arguments
+    )
+    return _compile(formula, signature, tuned=tuned)
+
+
+def _rmsnorm(x: Tensor, weight: Tensor) -> Tensor:
+    return F.rms_norm(x, weight.shape, weight, RMSNORM_EPS)
+
+
+def _add_rmsnorm(x: Tensor, residual: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    total = x + residual
+    return F.rms_norm(total, weight.shape, weight, RMSNORM_EPS), total
+
+
+def _softmax(x: Tensor) -> Tensor:
+    return torch.softmax(x, dim=-1)
+
+
+def _swiglu(gate: Tensor, up: Tensor) -> Tensor:
+    return F.silu(gate) * up
+
+
+def _rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    lower, upper = x.chunk(2, dim=-1)
+    cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
+    return torch.cat((lower * cos - upper * sin, upper * cos + lower * sin), dim=-1)
+
+
+def _w8a16(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+    return F.linear(x, weight.to(x.dtype)) * scale
+
+
+def _scaled_int8(a: Tensor, b: Tensor, a_scale: Tensor, b_scale: Tensor) -> Tensor:
+    return (torch._int_mm(a, b) * a_scale[:, None] * b_scale).to(torch.bfloat16)
+
+
+@functools.cache
+def _compile(
+    formula: Callable[..., object],
+    signature: tuple[object, ...],  # noqa: ARG001  (the key of the cache)
+    *,
+    tuned: bool,
+) -> Callable[..., Any]:
+    """A copy of `formula`, compiled for one set of shapes alone. PyTorch counts the compilations of a code object and,
+    past its limit, runs it uncompiled (or here, with `fullgraph`, fails): every set of shapes has a copy of its own.
+    CUDA graphs are left to whoever times it."""
+    assert isinstance(formula, types.FunctionType)
+    copy = types.FunctionType(formula.__code__.replace(), formula.__globals__, formula.__name__)
+    options: dict[str, Any] | None = {"coordinate_descent_tuning": True} if tuned else None
+    return torch.compile(copy, fullgraph=True, dynamic=False, backend=_BACKEND, options=options)

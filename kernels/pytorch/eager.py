@@ -1,0 +1,301 @@
+"""Every op but attention through PyTorch's own kernels, on any device. An implementation never falls back to another
+one."""
+
+import torch
+import torch.nn.functional as F  # noqa: N812  (PyTorch's own convention)
+from torch import Tensor
+
+from kernels.constants import FILL_VALUE, INT4_GROUP, INT4_PER_WORD, RMSNORM_EPS, TRIAD_SCALE
+from kernels.precision import fp32_matmul_precision
+from kernels.pytorch.attention import fold_group
+from kernels.shapes import (
+    MatmulSizes,
+    check_dtype,
+    check_launch,
+    generate_cached_sizes,
+    generate_uncached_sizes,
+    linear_backward_sizes,
+    matmul_sizes,
+    rope_sizes,
+    row_sizes,
+    scaled_sizes,
+    stream_size,
+    w4a16_sizes,
+    w8a16_sizes,
+)
+from kernels.unsupported import Unsupported, check_capability
+
+_NO_ROW_SCALES = "only supports per-tensor scaling"  # an older PyTorch's words on a CPU
+
+_INT8PACK_K = 64  # PyTorch's CPU kernel reads past the rows of other lengths
+_INT4PACK_N = 16
+
+_DOT_CHUNK = 2**20  # elements: BLAS adds them one after the other, which in fp32 costs accuracy
+
+
+def matmul(a: Tensor, b: Tensor) -> Tensor:
+    """a: (m, k), b: (k, n), any strides. Returns a @ b: (m, n); fp32 in full precision."""
+    matmul_sizes(a, b)
+    with fp32_matmul_precision("ieee"):
+        return a @ b
+
+
+def matmul_transposed(a: Tensor, b: Tensor) -> Tensor:
+    """a: (m, k), b: (k, n), any strides. Returns a @ b as (b^T @ a^T)^T: with the weight as the left operand, which CPU
+    libraries read faster where m is small. A view of an (n, m) tensor."""
+    return matmul(b.t(), a.t()).t()
+
+
+def matmul_tf32(a: Tensor, b: Tensor) -> Tensor:
+    """a: (m, k), b: (k, n), fp32 on a CUDA device. Returns a @ b: (m, n) through tf32 tensor cores."""
+    matmul_sizes(a, b)
+    check_dtype("matmul_tf32", a.dtype, ("tf32",))
+    if a.device.type != "cuda":
+        raise Unsupported(f"matmul_tf32: tf32 needs a CUDA device, not {a.device}")
+    with fp32_matmul_precision("tf32"):
+        return a @ b
+
+
+def matmul_scaled(a: Tensor, b: Tensor, a_scale: Tensor, b_scale: Tensor, *, fast_accum: bool = False) -> Tensor:
+    """a: (m, k), b: (k, n), fp8, a_scale: (m,), b_scale: (n,), fp32. Returns (a @ b) * a_scale * b_scale: (m, n) in
+    bf16, scaled inside the kernel; `fast_accum` allows tensor cores to sum with fewer bits."""
+    sizes = scaled_sizes(a, b, a_scale, b_scale)
+    check_dtype("matmul_scaled", a.dtype, ("fp8",))
+    _check_scaled_mm(sizes, a, b)
+    rows, columns = a_scale[:, None], b_scale[None, :]
+    try:
+        return torch._scaled_mm(
+            a, b, scale_a=rows, scale_b=columns, out_dtype=torch.bfloat16, use_fast_accum=fast_accum
+        )
+    except RuntimeError as error:
+        if _NO_ROW_SCALES not in str(error):
+            raise
+        raise Unsupported(
+            "matmul_scaled: this PyTorch has no fp8 with a scale a row on a CPU; supported: CUDA"
+        ) from None
+
+
+def matmul_scaled_int8(a: Tensor, b: Tensor, a_scale: Tensor, b_scale: Tensor) -> Tensor:
+    """a: (m, k), b: (k, n), int8, a_scale: (m,), b_scale: (n,), fp32. Returns (a @ b) * a_scale * b_scale: (m, n) in
+    bf16; the int32 product goes through memory, and so does each scaling of it."""
+    check_int_mm(a, b, a_scale, b_scale)
+    return (torch._int_mm(a, b) * a_scale[:, None] * b_scale).to(torch.bfloat16)
+
+
+def check_int_mm(a: Tensor, b: Tensor, a_scale: Tensor, b_scale: Tensor) -> None:
+    """Raise Unsupported for what torch._int_mm does not multiply on a GPU (ATen/native/cuda/Blas.cpp)."""
+    sizes = scaled_sizes(a, b, a_scale, b_scale)
+    check_dtype("matmul_scaled", a.dtype, ("int8",))
+    if a.device.type != "cpu" and (sizes.m <= 16 or sizes.n % 8 or sizes.k % 8):
+        raise Unsupported(
+            f"matmul_scaled: torch._int_mm does not support m={sizes.m}, n={sizes.n}, k={sizes.k};"
+            " supported: m over 16, n and k multiples of 8"
+        )
+
+
+def matmul_w8a16_dequantize(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+    """x: (m, k), weight: (n, k) int8, scale: (n,). Returns x @ (weight * scale)^T: (m, n); the weight in x's format
+    goes through memory, which undoes what 8 bits save."""
+    w8a16_sizes(x, weight, scale)
+    with fp32_matmul_precision("ieee"):
+        return F.linear(x, weight.to(x.dtype).mul_(scale[:, None]))
+
+
+def matmul_w8a16_int8pack(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+    """x: (m, k), weight: (n, k) int8, scale: (n,), on a CPU. Returns x @ (weight * scale)^T: (m, n). Reads the weight
+    as it is stored."""
+    sizes = w8a16_sizes(x, weight, scale)
+    if sizes.k % _INT8PACK_K:
+        raise Unsupported(f"torch._weight_int8pack_mm: k={sizes.k} is not safe; supported: multiples of {_INT8PACK_K}")
+    return torch._weight_int8pack_mm(x, weight, scale)
+
+
+def matmul_w4a16_dequantize(x: Tensor, packed: Tensor, scales: Tensor) -> Tensor:
+    """x: (m, k), packed: (n, k/8) int32, scales: (n, k/128). Returns x @ W^T: (m, n), W as `reference.unpack_int4` has
+    it; the weight goes through memory twice, as integers and in x's format."""
+    sizes = w4a16_sizes(x, packed, scales)
+    groups = unpack_int4(packed).sub_(8).to(x.dtype).view(sizes.n, -1, INT4_GROUP)
+    with fp32_matmul_precision("ieee"):
+        return F.linear(x, groups.mul_(scales[:, :, None]).view(sizes.n, sizes.k))
+
+
+def matmul_w4a16_int4pack(x: Tensor, weight: Tensor, scales_and_zeros: Tensor) -> Tensor:
+    """Takes what `prepare_int4pack` returns, on a CPU. Returns (m, n). Reads the weight as it is packed."""
+    return torch._weight_int4pack_mm_for_cpu(x, weight, INT4_GROUP, scales_and_zeros)
+
+
+def prepare_int4pack(x: Tensor, packed: Tensor, scales: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """x: (m, k), packed: (n, k/8) int32, scales: (n, k/128), on a CPU. Returns x, the weight as PyTorch's CPU kernel
+    packs it, and the scales with their zeros."""
+    sizes = w4a16_sizes(x, packed, scales)
+    if sizes.n % _INT4PACK_N:
+        raise Unsupported(f"torch._weight_int4pack_mm_for_cpu: n={sizes.n}; supported: multiples of {_INT4PACK_N}")
+    return x, torch._convert_weight_to_int4pack_for_cpu(unpack_int4(packed), 1), pair_with_zeros(scales)
+
+
+def unpack_int4(packed: Tensor) -> Tensor:
+    """packed: (n, k/8) int32. Returns (n, k) int32 in 0..15, in the order of k: 8 more than the weights."""
+    shifts = torch.arange(0, 32, 4, dtype=torch.int32, device=packed.device).view(-1, 1)
+    groups = packed.view(len(packed), -1, 1, INT4_GROUP // INT4_PER_WORD)
+    return groups.bitwise_right_shift(shifts).bitwise_and_(0xF).view(len(packed), -1)
+
+
+def pair_with_zeros(scales: Tensor) -> Tensor:
+    """scales: (n, k/128). Returns (k/128, n, 2): what PyTorch's int4 kernels take, weights being (q - 8)*scale + zero
+    (gpt-fast, quantize.py), where zero is 0."""
+    return torch.stack((scales.t(), torch.zeros_like(scales.t())), dim=-1).contiguous()
+
+
+def rmsnorm(x: Tensor, weight: Tensor) -> Tensor:
+    """x: (rows, cols), weight: (cols,). Returns x / sqrt(mean(x^2) + RMSNORM_EPS) * weight."""
+    row_sizes("rmsnorm", x, weight=weight)
+    return F.rms_norm(x, weight.shape, weight, RMSNORM_EPS)
+
+
+def add_rmsnorm(x: Tensor, residual: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """x, residual: (rows, cols), weight: (cols,). Returns the rmsnorm of their sum, which is rounded first, and the
+    sum: two kernels, the second of which reads the sum again."""
+    row_sizes("add_rmsnorm", x, residual, weight=weight)
+    total = x + residual
+    return F.rms_norm(total, weight.shape, weight, RMSNORM_EPS), total
+
+
+def softmax(x: Tensor) -> Tensor:
+    """x: (rows, cols). Returns exp(x - max) / sum(exp(x - max)), row by row."""
+    row_sizes("softmax", x)
+    return torch.softmax(x, dim=-1)
+
+
+def swiglu(gate: Tensor, up: Tensor) -> Tensor:
+    """gate, up: (rows, cols). Returns gate / (1 + exp(-gate)) * up: two kernels."""
+    row_sizes("swiglu", gate, up)
+    return F.silu(gate) * up
+
+
+def rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """x: (tokens, heads, head_dim), cos, sin: (tokens, head_dim/2). Returns x with each pair (x[i], x[i + head_dim/2])
+    turned: a kernel for each product, sum and the joining of the halves."""
+    rope_sizes(x, cos, sin)
+    lower, upper = x.chunk(2, dim=-1)
+    cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
+    return torch.cat((lower * cos - upper * sin, upper * cos + lower * sin), dim=-1)
+
+
+def linear_backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """grad: (m, n), x: (m, k), weight: (n, k). Returns grad @ weight: (m, k), and grad^T @ x: (n, k): two matmuls."""
+    linear_backward_sizes(grad, x, weight)
+    with fp32_matmul_precision("ieee"):
+        return grad @ weight, grad.t() @ x
+
+
+def generate_cached(x: Tensor, w_qkv: Tensor, k_cache: Tensor, v_cache: Tensor) -> Tensor:
+    """x: (batch, hidden), w_qkv: ((heads + 2*kv_heads)*head_dim, hidden), caches: (batch, kv_heads, context, head_dim).
+
+    Projects the new token, writes its K and V at position context-1 of the caches in place, attends over all `context`
+    positions. Returns (batch, hidden). Attention picks PyTorch's fastest backend, as a model would.
+    """
+    sizes = generate_cached_sizes(x, w_qkv, k_cache, v_cache)
+    with fp32_matmul_precision("ieee"):
+        heads = F.linear(x, w_qkv).view(sizes.batch, -1, sizes.head_dim)
+        q, k, v = heads.split((sizes.heads, sizes.kv_heads, sizes.kv_heads), dim=1)
+        k_cache[:, :, -1] = k
+        v_cache[:, :, -1] = v
+        return F.scaled_dot_product_attention(fold_group(q, sizes), k_cache, v_cache).reshape(x.shape)
+
+
+def generate_uncached(x: Tensor, w_qkv: Tensor, *, kv_heads: int, head_dim: int) -> Tensor:
+    """x: (batch, context, hidden), w_qkv: ((heads + 2*kv_heads)*head_dim, hidden).
+
+    Projects Q, K and V of every token and attends causally for all of them. Returns (batch, context, hidden).
+    """
+    sizes = generate_uncached_sizes(x, w_qkv, kv_heads, head_dim)
+    with fp32_matmul_precision("ieee"):
+        heads = F.linear(x, w_qkv).view(sizes.batch, sizes.keys, -1, head_dim).transpose(1, 2)
+        q, k, v = heads.split((sizes.heads, kv_heads, kv_heads), dim=1)
+        out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=sizes.group > 1)
+    return out.transpose(1, 2).reshape(x.shape)
+
+
+def stream_read(x: Tensor) -> Tensor:
+    """x: (n,). Reads x once. Returns its sum, a scalar in fp32 (fp64 for fp64)."""
+    stream_size("stream_read", x)
+    return x.sum(dtype=_sum_dtype(x))
+
+
+def stream_read_dot(x: Tensor) -> Tensor:
+    """x: (n,), n even, fp32 or fp64. Reads x once as two halves. Returns their dot product, a scalar of x's dtype:
+    often a CPU's fastest way to read memory, though not the number that `stream_read` returns."""
+    n = stream_size("stream_read_dot", x)
+    check_dtype("stream_read_dot", x.dtype, ("fp32", "fp64"))  # 16-bit sums would be too coarse to check
+    if n % 2:
+        raise ValueError(f"stream_read_dot: n={n} must be even")
+    lower, upper = x[: n // 2].split(_DOT_CHUNK), x[n // 2 :].split(_DOT_CHUNK)
+    return torch.stack([torch.dot(a, b) for a, b in zip(lower, upper, strict=True)]).sum()
+
+
+def stream_write(out: Tensor) -> Tensor:
+    """out: (n,). Writes FILL_VALUE everywhere, once. Returns out."""
+    stream_size("stream_write", out)
+    return out.fill_(FILL_VALUE)
+
+
+def stream_copy(x: Tensor, out: Tensor) -> Tensor:
+    """x, out: (n,). Reads x once, writes out once. Returns out."""
+    stream_size("stream_copy", x, out)
+    return out.copy_(x)
+
+
+def stream_triad(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
+    """a, b, out: (n,). Reads a and b once, writes out = a + TRIAD_SCALE*b once. Returns out."""
+    stream_size("stream_triad", a, b, out)
+    return torch.add(a, b, alpha=TRIAD_SCALE, out=out)
+
+
+def launch(x: Tensor) -> Tensor:
+    """x: (1,), holding FILL_VALUE. The smallest PyTorch kernel: writes the same once more. Returns x."""
+    check_launch(x)
+    return x.fill_(FILL_VALUE)
+
+
+def _check_scaled_mm(sizes: MatmulSizes, a: Tensor, b: Tensor) -> None:
+    """Raise Unsupported for what torch._scaled_mm does not multiply on a GPU (ATen/native/cuda/ScaledBlas.cpp)."""
+    if a.device.type == "cpu":
+        return
+    capability = torch.cuda.get_device_capability()
+    if capability < (8, 9):
+        raise Unsupported(
+            f"matmul_scaled: compute capability {capability[0]}.{capability[1]} has no fp8; supported: 8.9 and later"
+        )
+    if sizes.n % 16 or sizes.k % 16:
+        raise Unsupported(
+            f"matmul_scaled: torch._scaled_mm does not support n={sizes.n}, k={sizes.k}; supported: multiples of 16"
+        )
+    if not (a.is_contiguous() and b.t().is_contiguous()):
+        raise Unsupported("matmul_scaled: torch._scaled_mm supports a stored by rows and b stored by columns only")
+
+
+def _sum_dtype(x: Tensor) -> torch.dtype:
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+_TINYGEMM_INNER_K_TILES = 8  # the most that the kernel reads at once; of 16 each, so k is a multiple of 128
+
+
+def tinygemm(x: Tensor, weight: Tensor, scales_and_zeros: Tensor) -> Tensor:
+    """Takes what `prepare_tinygemm` returns. Returns (m, n) in bf16."""
+    return torch._weight_int4pack_mm(x, weight, INT4_GROUP, scales_and_zeros)
+
+
+def prepare_tinygemm(x: Tensor, packed: Tensor, scales: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """x: (m, k) bf16, packed: (n, k/8) int32, scales: (n, k/128). Returns x, the weight as ATen/native/cuda/int4mm.cu
+    packs it, and the scales with their zeros. Two weights share a byte on the way, the even one in its upper half
+    (torchao, int4_tile_packed_to_4d_tensor.py)."""
+    op, sizes = "matmul_w4a16", w4a16_sizes(x, packed, scales)
+    check_dtype(op, x.dtype, ("bf16",))
+    if sizes.n % 8:
+        raise Unsupported(f"{op}: tinygemm does not support n={sizes.n}; supported: multiples of 8")
+    check_capability(f"{op}: tinygemm", (8, 0))
+    q = unpack_int4(packed)
+    pairs = (q[:, ::2] << 4 | q[:, 1::2]).to(torch.uint8)
+    weight = torch._convert_weight_to_int4pack(pairs, _TINYGEMM_INNER_K_TILES)
+    return x, weight, pair_with_zeros(scales)

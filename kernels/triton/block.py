@@ -1,0 +1,140 @@
+"""A transformer block composed of our Triton kernels: ten launches over a prompt, and a few more for one token."""
+
+import functools
+
+from torch import Tensor
+
+from kernels.constants import ARCHITECTURES, ATTENTION_DTYPES
+from kernels.pytorch.block import Step, capture
+from kernels.shapes import (
+    AttentionSizes,
+    BlockSizes,
+    BlockWeights,
+    block_decode_sizes,
+    block_forward_sizes,
+    check_dtype,
+)
+from kernels.triton import rowwise
+from kernels.triton.attention.decode import Cache, attention_decode, check_cache
+from kernels.triton.attention.prefill import attention_prefill, check_heads
+from kernels.triton.generation import append, append_kernel
+from kernels.triton.matmul import matmul
+from kernels.triton.plan import find_target
+
+SUPPORTED_DTYPES = ATTENTION_DTYPES
+SUPPORTED_ARCHITECTURES = ARCHITECTURES
+
+
+def prepare_forward(x: Tensor, cos: Tensor, sin: Tensor, *weights: Tensor) -> tuple[Step]:
+    """x: (batch, seq, hidden), cos, sin: (batch*seq, head_dim/2), weights: those of `BlockWeights`; head_dim 64 or 128.
+    The step returns x's shape; every kernel reads and writes its operands once."""
+    held = BlockWeights(*weights)
+    sizes = block_forward_sizes(x, cos, sin, held)
+    _check("block_forward", x, sizes)
+    call = functools.partial(_forward, x, cos, sin, held, sizes)
+    return (Step(call, sum(each.nbytes for each in (x, cos, sin, *weights))),)
+
+
+def prepare_decode(x: Tensor, cos: Tensor, sin: Tensor, *others: Tensor) -> tuple[Step]:
+    """x: (batch, hidden), cos, sin: (batch, head_dim/2), others: those of `BlockWeights` and the caches: (batch,
+    kv_heads, context, head_dim); head_dim 64 or 128. The step writes the new token's K and V at position context-1 of
+    the caches in place, and returns (batch, hidden), and what it appended to each: (batch, kv_heads, head_dim)."""
+    *weights, k_cache, v_cache = others
+    held = BlockWeights(*weights)
+    sizes = block_decode_sizes(x, cos, sin, held, k_cache, v_cache)
+    _check("block_decode", x, sizes, k_cache, v_cache)
+    appended = (k_cache[:, :, -1], v_cache[:, :, -1])
+    call = functools.partial(_decode, x, cos, sin, held, sizes, (k_cache, v_cache), appended)
+    return (Step(call, sum(each.nbytes for each in (x, cos, sin, *others))),)
+
+
+def capture_forward(*inputs: Tensor) -> tuple[Step]:
+    """The step of `prepare_forward`, captured: its result is overwritten by the next."""
+    return (capture(*prepare_forward(*inputs), inputs[0].device),)
+
+
+def capture_decode(*inputs: Tensor) -> tuple[Step]:
+    """The step of `prepare_decode`, captured; the caches are written to here already."""
+    return (capture(*prepare_decode(*inputs), inputs[0].device),)
+
+
+def _forward(x: Tensor, cos: Tensor, sin: Tensor, weights: BlockWeights, sizes: BlockSizes) -> Tensor:
+    rows = x.reshape(-1, sizes.hidden)
+    projected = matmul(_attend(rows, cos, sin, weights, sizes), weights.out.t())
+    return _add_mlp(projected, rows, weights).view(x.shape)
+
+
+def _decode(
+    x: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    weights: BlockWeights,
+    sizes: BlockSizes,
+    caches: tuple[Tensor, Tensor],
+    appended: tuple[Tensor, Tensor],
+) -> tuple[Tensor, ...]:
+    projected = matmul(_attend_cached(x, cos, sin, weights, sizes, caches), weights.out.t())
+    return _add_mlp(projected, x, weights), *appended
+
+
+# Each returns what the next one reads and no more, so that the rest is freed before that begins.
+
+
+def _attend(x: Tensor, cos: Tensor, sin: Tensor, weights: BlockWeights, sizes: BlockSizes) -> Tensor:
+    """x: (tokens, hidden). Returns x's shape, a view: attention's output lies in memory as its queries do."""
+    q, k, v = (
+        heads.unflatten(0, (sizes.batch, sizes.queries)).transpose(1, 2)
+        for heads in _project(x, cos, sin, weights, sizes)
+    )
+    return attention_prefill(q, k, v).transpose(1, 2).reshape(x.shape)
+
+
+def _attend_cached(
+    x: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    weights: BlockWeights,
+    sizes: BlockSizes,
+    caches: tuple[Tensor, Tensor],
+) -> Tensor:
+    """x: (batch, hidden). Returns x's shape; appends K and V."""
+    q, k, v = _project(x, cos, sin, weights, sizes)
+    append(k, v, *caches)
+    return attention_decode(q, *caches).reshape(x.shape)
+
+
+def _project(
+    x: Tensor, cos: Tensor, sin: Tensor, weights: BlockWeights, sizes: BlockSizes
+) -> tuple[Tensor, Tensor, Tensor]:
+    """x: (tokens, hidden) -> Q: (tokens, heads, head_dim), K and V: (tokens, kv_heads, head_dim), Q and K turned by one
+    launch."""
+    normed = rowwise.rmsnorm(x, weights.attention_norm)
+    projected = matmul(normed, weights.qkv.t()).unflatten(1, (-1, sizes.head_dim))
+    turned, v = projected.split((sizes.heads + sizes.kv_heads, sizes.kv_heads), dim=1)
+    q, k = rowwise.rope(turned, cos, sin).split((sizes.heads, sizes.kv_heads), dim=1)
+    return q, k, v
+
+
+def _add_mlp(projected: Tensor, x: Tensor, weights: BlockWeights) -> Tensor:
+    """projected, x: (tokens, hidden). Returns their sum and to it the MLP of its norm; that sum is PyTorch's."""
+    normed, total = rowwise.add_rmsnorm(projected, x, weights.mlp_norm)
+    return matmul(_gate(normed, weights.gate_up), weights.down.t()).add_(total)
+
+
+def _gate(x: Tensor, gate_up: Tensor) -> Tensor:
+    """x: (tokens, hidden) -> (tokens, inner)."""
+    gate, up = matmul(x, gate_up.t()).chunk(2, dim=1)
+    return rowwise.swiglu(gate, up)
+
+
+def _check(op: str, x: Tensor, sizes: BlockSizes, *caches: Tensor) -> None:
+    """Decline before anything is launched, or appended, what one of the kernels would decline."""
+    check_dtype(op, x.dtype, SUPPORTED_DTYPES)
+    attended = AttentionSizes(
+        sizes.batch, sizes.queries, sizes.keys, sizes.heads, sizes.kv_heads, head_dim=sizes.head_dim
+    )
+    check_heads(op, attended)
+    if caches:
+        k_cache, v_cache = caches
+        check_cache(op, attended, Cache(k_cache, v_cache), x.dtype)
+    find_target(op, append_kernel, x)

@@ -1,0 +1,229 @@
+"""A launch of a Triton kernel as data, so that what runs on a GPU and what is compiled ahead of time are the same.
+
+Every Triton module has `plan_...` functions that return launches; `launcher` runs them, and `compile` compiles those
+that `ahead_of_time(target, dtype)` lists, made from tensors on PyTorch's meta device.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from types import MappingProxyType
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor
+from triton.tools.tensor_descriptor import TensorDescriptor
+
+from kernels.constants import ARCHITECTURES
+from kernels.precision import dtype_name
+from kernels.unsupported import Unsupported
+
+# Opcode of a tensor-core product in machine code, by format: of at least 64 rows, and of fewer. Blackwell's own int8
+# product (UTCIMMA) is one that Triton does not know.
+_WIDE_PRODUCT: Mapping[str, Mapping[int, str]] = MappingProxyType(
+    {
+        "bf16": {80: "HMMA", 86: "HMMA", 89: "HMMA", 90: "HGMMA", 100: "UTCHMMA", 120: "HMMA"},
+        "fp8": {89: "QMMA", 90: "QGMMA", 100: "UTCQMMA", 120: "QMMA"},
+        "int8": {80: "IMMA", 86: "IMMA", 89: "IMMA", 90: "IGMMA", 100: "IMMA", 120: "IMMA"},
+    }
+)
+# Triton widens the fp8 operands of a narrow product to fp16 where the older instruction does not take them.
+_NARROW_PRODUCT: Mapping[str, Mapping[int, str]] = MappingProxyType(
+    {
+        "bf16": dict.fromkeys(ARCHITECTURES, "HMMA"),
+        "fp8": {89: "QMMA", 90: "HMMA", 100: "HMMA", 120: "QMMA"},
+        "int8": dict.fromkeys(ARCHITECTURES, "IMMA"),
+    }
+)
+WIDE_PRODUCT_ROWS = 64
+
+_MAX_TILE_STRIDE = 2**22  # two times 256 rows or columns of it stay below 2**31
+ALIGNMENT_BYTES = 16  # of what a descriptor describes
+_INTERPRETED_SM_COUNT = 4  # any fixed number: results must not depend on the machine that interprets
+
+
+@dataclass(frozen=True, slots=True)
+class SmLimits:
+    """What an SM holds at most."""
+
+    warps: int
+    programs: int
+    shared_bytes: int
+
+
+# CUDA C++ Programming Guide, table "Technical Specifications per Compute Capability".
+_SM_LIMITS: Mapping[int, SmLimits] = MappingProxyType(
+    {
+        80: SmLimits(64, 32, 164 * 1024),
+        86: SmLimits(48, 16, 100 * 1024),
+        89: SmLimits(48, 24, 100 * 1024),
+        90: SmLimits(64, 32, 228 * 1024),
+        120: SmLimits(48, 24, 100 * 1024),
+    }
+)
+_REGISTERS, _REGISTER_UNIT = 65536, 256  # of an SM, and how many a warp is given at a time
+_RESERVED_SHARED_BYTES = 1024  # of each program, for the system
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a choice of configuration may depend on: compute capability (90) and number of SMs."""
+
+    architecture: int
+    sm_count: int
+
+    @property
+    def shared_bytes(self) -> int:
+        """Shared memory that one program may use."""
+        return _SM_LIMITS[self._family].shared_bytes - _RESERVED_SHARED_BYTES
+
+    def occupancy(self, registers: int, shared_bytes: int, warps: int) -> float:
+        """Share of an SM's warps that are resident when programs of `warps` warps need this many registers a thread and
+        this much shared memory. Source: CUDA C++ Programming Guide, technical specifications by compute capability."""
+        limits = _SM_LIMITS[self._family]
+        warp_registers = cdiv(registers * 32, _REGISTER_UNIT) * _REGISTER_UNIT
+        programs = min(
+            limits.warps // warps,
+            limits.programs,
+            _REGISTERS // warp_registers // warps,
+            limits.shared_bytes // (shared_bytes + _RESERVED_SHARED_BYTES),
+        )
+        return programs * warps / limits.warps
+
+    @property
+    def _family(self) -> int:
+        """The row of the limits: the highest known architecture that is not above this one."""
+        return max(known for known in _SM_LIMITS if known <= self.architecture)
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """A tensor that the hardware (TMA) moves in blocks: its rows are contiguous, and a multiple of 16 bytes apart."""
+
+    tensor: Tensor
+    block: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One launch: `arguments` are tensors and numbers known at run time, `constants` are compiled in, `config` says in
+    words which configuration this is, `opcodes` maps architectures to what the machine code must contain."""
+
+    kernel: Any
+    grid: tuple[int, ...]
+    arguments: Mapping[str, Tensor | Descriptor | int | float]
+    constants: Mapping[str, Any]
+    num_warps: int
+    num_stages: int = 1
+    config: str = ""
+    opcodes: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    needs_scratch: bool = False  # descriptors that the kernel makes lie in global memory
+
+    def run(self) -> None:
+        """Queue the kernel on the current device."""
+        self.start(
+            [
+                TensorDescriptor.from_tensor(value.tensor, list(value.block))
+                if isinstance(value, Descriptor)
+                else value
+                for value in self.values()
+            ]
+        )
+
+    def values(self) -> list[Any]:
+        """All arguments in the order in which the kernel takes them, which costs the host less than their names do."""
+        values = {**self.arguments, **self.constants}
+        names = self.kernel.arg_names
+        assert len(values) == len(names), f"{self.kernel.__name__} takes {', '.join(names)}; not {', '.join(values)}"
+        return [values[name] for name in names]
+
+    def start(self, values: Sequence[Any]) -> None:
+        """Queue the kernel with these arguments in place of `values()`."""
+        if self.needs_scratch:
+            triton.set_allocator(_allocate_scratch)
+        self.kernel[self.grid](*values, num_warps=self.num_warps, num_stages=self.num_stages)
+
+
+def cdiv(number: int, divisor: int) -> int:
+    """The quotient rounded up. Triton's own takes the host 2 us: it must serve kernels too."""
+    return -(-number // divisor)
+
+
+def next_power_of_2(number: int) -> int:
+    """The smallest power of two that is not below a number from 1 on; as Triton's, in less time."""
+    return 1 << (number - 1).bit_length()
+
+
+@cache
+def product_opcodes(dtype: str, rows: int) -> Mapping[int, tuple[str, ...]]:
+    """What a product of `rows` rows in `dtype` must compile to, by architecture; nothing for fp32, which is computed
+    without tensor cores."""
+    if dtype in ("fp32", "fp64"):
+        return MappingProxyType({})
+    kind = dtype if dtype in _WIDE_PRODUCT else "bf16"  # fp16 and tf32 share bf16's opcodes
+    opcodes = _WIDE_PRODUCT if rows >= WIDE_PRODUCT_ROWS else _NARROW_PRODUCT
+    return MappingProxyType({architecture: (opcode,) for architecture, opcode in opcodes[kind].items()})
+
+
+def reads_operands_in_place(rows: int, dtype: str, architecture: int) -> bool:
+    """Whether a product of `rows` rows takes its second operand from shared memory, as those of Hopper and the large
+    Blackwell do that are wide enough; other products take it from registers."""
+    return rows >= WIDE_PRODUCT_ROWS and architecture // 10 in (9, 10) and dtype != "fp32"
+
+
+def missing_unit(dtype: str, architecture: int) -> str | None:
+    """Why an architecture cannot multiply in `dtype`, or None where it can. What one can, later ones can."""
+    known = _WIDE_PRODUCT.get(dtype)
+    if known is None or architecture >= min(known):
+        return None
+    return f"sm{architecture} has no {dtype} tensor cores; supported: {', '.join(f'sm{each}' for each in known)}"
+
+
+def is_interpreted(kernel: Any) -> bool:
+    """Whether Triton's interpreter runs this kernel, which was settled when it was decorated."""
+    return not isinstance(kernel, triton.JITFunction)
+
+
+def find_target(op: str, kernel: Any, x: Tensor) -> Target:
+    """The target that x lives on; raises Unsupported where the kernel cannot run on it in x's dtype."""
+    if is_interpreted(kernel):
+        if x.dtype == torch.bfloat16:
+            raise Unsupported(f"{op}: Triton's interpreter computes bf16 products wrongly; use fp16 or fp32 there")
+        return Target(ARCHITECTURES[0], _INTERPRETED_SM_COUNT)
+    if x.device.type != "cuda":
+        raise Unsupported(f"{op}: the Triton kernel needs CUDA tensors, not {x.device} (or TRITON_INTERPRET=1)")
+    target = _device_target(x.device)
+    if target.architecture < ARCHITECTURES[0]:
+        raise Unsupported(
+            f"{op}: compute capability {target.architecture / 10} is not supported; supported: 8.0 and later"
+        )
+    if reason := missing_unit(dtype_name(x.dtype), target.architecture):
+        raise Unsupported(f"{op}: {reason}")
+    return target
+
+
+def is_describable(x: Tensor) -> bool:
+    """Whether a descriptor can stand for x: contiguous rows, each starting at a multiple of 16 bytes of its own."""
+    *strides, last = x.stride()
+    starts = [number * x.element_size() for number in (*strides, x.storage_offset())]
+    return last == 1 and all(strides) and not any(start % ALIGNMENT_BYTES for start in starts)
+
+
+def check_tile_strides(op: str, *strides: int) -> None:
+    """Raise Unsupported for a stride with which an offset inside a tile might not fit in 32 bits."""
+    if max(strides) > _MAX_TILE_STRIDE:
+        raise Unsupported(
+            f"{op} does not support a stride of {max(strides)} elements; supported: to {_MAX_TILE_STRIDE}"
+        )
+
+
+def _allocate_scratch(size: int, alignment: int, stream: int | None) -> Tensor:  # noqa: ARG001  (Triton's signature)
+    """Memory for one launch, from PyTorch's allocator: aligned to 512 bytes, and reused in the order of the stream."""
+    return torch.empty(size, dtype=torch.int8, device="cuda")
+
+
+@cache
+def _device_target(device: torch.device) -> Target:
+    properties = torch.cuda.get_device_properties(device)
+    return Target(10 * properties.major + properties.minor, properties.multi_processor_count)

@@ -1,0 +1,700 @@
+"""Ops on each row by itself in Triton: every number crosses DRAM once, so they run at the speed of memory.
+
+A row that fits in registers is read once; a longer one is read twice, the second time backwards: what was read last is
+still in a cache. All is computed in fp32 (fp64 in fp64), and each result is rounded once.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from kernels.constants import ARCHITECTURES, EIGHT_BIT, RMSNORM_EPS
+from kernels.precision import TORCH_DTYPES, dtype_name
+from kernels.shapes import check_dtype, rope_sizes, row_sizes
+from kernels.triton.compile import WIDE_LOAD
+from kernels.triton.launcher import Launcher, Planned
+from kernels.triton.plan import Launch, Target, cdiv, find_target, next_power_of_2
+from kernels.unsupported import Unsupported
+
+SUPPORTED_DTYPES = ("fp64", "fp32", "bf16", "fp16")
+UNSUPPORTED_DTYPES: Mapping[str, str] = MappingProxyType(
+    {
+        "tf32": "only tensor cores know it; in memory it is fp32",
+        **dict.fromkeys(EIGHT_BIT, "8-bit rows need scales, which these ops do not take"),
+    }
+)
+SUPPORTED_ARCHITECTURES = ARCHITECTURES
+MAX_COLS = 2**26  # its blocks are numbered along the second dimension of a grid, which holds 65535
+
+
+@dataclass(frozen=True, slots=True)
+class RowConfig:
+    """Each program holds `rows` rows of at most `block_cols` columns; longer rows are taken one by one, `block_cols`
+    columns at a time. swiglu and rope need no whole rows: of them a program holds as many numbers."""
+
+    rows: int
+    block_cols: int
+    num_warps: int
+
+    @property
+    def name(self) -> str:
+        """What records call it."""
+        return f"rows{self.rows}-cols{self.block_cols}-w{self.num_warps}"
+
+    @property
+    def elements(self) -> int:
+        """Numbers of each operand that a program holds."""
+        return self.rows * self.block_cols
+
+
+CONFIGS = (
+    RowConfig(4, 1024, 4),
+    RowConfig(1, 2048, 2),
+    RowConfig(1, 2048, 4),
+    RowConfig(1, 4096, 4),
+    RowConfig(1, 4096, 8),
+    RowConfig(2, 4096, 8),
+    RowConfig(1, 8192, 4),
+    RowConfig(1, 8192, 8),
+    RowConfig(1, 8192, 16),
+    RowConfig(1, 16384, 16),
+    RowConfig(1, 16384, 32),
+    RowConfig(1, 32768, 32),
+)
+
+_PROGRAM_ELEMENTS = 4096  # short rows are taken together, so that a program moves more than it costs to start
+_HELD_BYTES = 32 * 1024  # of a row: twice as much would leave an SM one program, which loads or computes, never both
+_PAIRED_BYTES = 128 * 1024  # of a row: where it is longer, the rows of two programs per SM would not stay in L2
+_VECTOR_BYTES = 16  # of the widest load of a thread
+_MAX_UNIT = 16  # what a stride is a multiple of matters for the width of loads as far as this
+_MIN_HEADS = 4  # of a block: fewer would read cos and sin too often
+_WIDE_LOADS = dict.fromkeys(ARCHITECTURES, (WIDE_LOAD,))  # without them a thread has too few bytes in flight
+_LOG2_E = tl.constexpr(math.log2(math.e))
+
+_NORM_COLS = (4096, 8192, 131072)  # one for each kind of configuration: short, long enough for more warps, looped
+_SOFTMAX_COLS = (4096, 32768, 131072)
+
+
+def choose_config(cols: int, *, dtype: str) -> RowConfig:
+    """The configuration for rows of `cols` columns: 32 numbers per thread (four 16-byte loads of a 16-bit operand), and
+    rows held only where an SM has room for two programs, so that one loads while the other computes."""
+    item_bytes = TORCH_DTYPES[dtype].itemsize
+    held = _HELD_BYTES // item_bytes
+    if cols * item_bytes > _PAIRED_BYTES:
+        return RowConfig(1, 2 * held, num_warps=32)
+    if cols > held:
+        return RowConfig(1, held, num_warps=16)
+    block_cols = next_power_of_2(cols)
+    rows = max(1, _PROGRAM_ELEMENTS // block_cols)
+    per_thread = 32 if item_bytes <= 4 else 16
+    return RowConfig(rows, block_cols, num_warps=rows * block_cols // (32 * per_thread))
+
+
+def choose_elementwise_config(*, dtype: str) -> RowConfig:
+    """The configuration of swiglu and rope: 16 numbers per thread. With more, the compiler puts loads off to save
+    registers; with these they all come first, and every warp that an SM can hold is resident."""
+    per_thread = 16 if TORCH_DTYPES[dtype].itemsize <= 4 else 8
+    return RowConfig(1, _PROGRAM_ELEMENTS, num_warps=_PROGRAM_ELEMENTS // (32 * per_thread))
+
+
+@Launcher
+def rmsnorm(x: Tensor, weight: Tensor, *, config: RowConfig | None = None) -> Planned[Tensor]:
+    """x: (rows, cols), weight: (cols,). Returns x / sqrt(mean(x^2) + RMSNORM_EPS) * weight, row by row, contiguously.
+    Columns must be contiguous, rows any distance apart."""
+    row_sizes("rmsnorm", x, weight=weight)
+    _check("rmsnorm", rmsnorm_kernel, x, weight)
+    normed = _empty_like(x)
+    return Planned(normed, (plan_rmsnorm(x, weight, normed, config=config or _choose_for(x)),))
+
+
+@Launcher
+def add_rmsnorm(
+    x: Tensor, residual: Tensor, weight: Tensor, *, config: RowConfig | None = None
+) -> Planned[tuple[Tensor, Tensor]]:
+    """x, residual: (rows, cols), weight: (cols,). Returns the rmsnorm of their sum before it is rounded, and the sum,
+    contiguously. Columns must be contiguous, rows any distance apart."""
+    row_sizes("add_rmsnorm", x, residual, weight=weight)
+    _check("add_rmsnorm", add_rmsnorm_kernel, x, residual, weight)
+    normed, total = _empty_like(x), _empty_like(x)
+    launch = plan_add_rmsnorm(x, residual, weight, normed, total, config=config or _choose_for(x))
+    return Planned((normed, total), (launch,))
+
+
+@Launcher
+def softmax(x: Tensor, *, config: RowConfig | None = None) -> Planned[Tensor]:
+    """x: (rows, cols). Returns exp(x - max) / sum(exp(x - max)), row by row, contiguously; NaN for a row that is all
+    -inf. Columns must be contiguous, rows any distance apart."""
+    row_sizes("softmax", x)
+    _check("softmax", softmax_kernel, x)
+    out = _empty_like(x)
+    return Planned(out, (plan_softmax(x, out, config=config or _choose_for(x)),))
+
+
+@Launcher
+def swiglu(gate: Tensor, up: Tensor, *, config: RowConfig | None = None) -> Planned[Tensor]:
+    """gate, up: (rows, cols). Returns gate / (1 + exp(-gate)) * up, contiguously. Columns must be contiguous, rows any
+    distance apart: both may be halves of one matrix."""
+    row_sizes("swiglu", gate, up)
+    _check("swiglu", swiglu_kernel, gate, up)
+    out = _empty_like(gate)
+    config = config or choose_elementwise_config(dtype=dtype_name(gate.dtype))
+    return Planned(out, (plan_swiglu(gate, up, out, config=config),))
+
+
+@Launcher
+def rope(x: Tensor, cos: Tensor, sin: Tensor, *, config: RowConfig | None = None) -> Planned[Tensor]:
+    """x: (tokens, heads, head_dim), cos, sin: (tokens, head_dim/2). Returns x with each pair (x[i], x[i + head_dim/2])
+    turned, contiguously. The last dimension must be contiguous, tokens and heads any distance apart."""
+    rope_sizes(x, cos, sin)
+    _check("rope", rope_kernel, x, cos, sin)
+    out = _empty_like(x)
+    config = config or choose_elementwise_config(dtype=dtype_name(x.dtype))
+    return Planned(out, (plan_rope(x, cos, sin, out, config=config),))
+
+
+def plan_rmsnorm(x: Tensor, weight: Tensor, normed: Tensor, *, config: RowConfig) -> Launch:
+    """The launch that sets normed to the rmsnorm of x."""
+    return _plan_rows("rmsnorm", {"x": x, "normed": normed}, {"weight_ptr": weight}, {"EPS": RMSNORM_EPS}, config)
+
+
+def plan_add_rmsnorm(
+    x: Tensor, residual: Tensor, weight: Tensor, normed: Tensor, total: Tensor, *, config: RowConfig
+) -> Launch:
+    """The launch that sets total to x + residual, and normed to the rmsnorm of that before it is rounded."""
+    tensors = {"x": x, "residual": residual, "normed": normed, "total": total}
+    return _plan_rows("add_rmsnorm", tensors, {"weight_ptr": weight}, {"EPS": RMSNORM_EPS}, config)
+
+
+def plan_softmax(x: Tensor, out: Tensor, *, config: RowConfig) -> Launch:
+    """The launch that sets out to the softmax of x."""
+    return _plan_rows("softmax", {"x": x, "out": out}, {}, {}, config)
+
+
+def plan_swiglu(gate: Tensor, up: Tensor, out: Tensor, *, config: RowConfig) -> Launch:
+    """The launch that sets out to swiglu of gate and up."""
+    tensors = {"gate": gate, "up": up, "out": out}
+    if all(tensor.is_contiguous() for tensor in tensors.values()):
+        tensors = {name: tensor.view(1, -1) for name, tensor in tensors.items()}  # one row has but one ragged block
+    strides, unit = _row_strides(tensors)
+    rows, cols = tensors["gate"].shape
+    block_cols = min(next_power_of_2(cols), config.elements)
+    block_rows = min(next_power_of_2(rows), config.elements // block_cols)
+    grid = (cdiv(rows, block_rows), cdiv(cols, block_cols))
+    return Launch(
+        kernel=swiglu_kernel,
+        grid=grid if rows > 1 else grid[::-1],  # the first dimension of a grid holds 2**31, the others far fewer
+        arguments={
+            **{f"{name}_ptr": tensor for name, tensor in tensors.items()},
+            **strides,
+            "rows": rows,
+            "col_units": cols // unit,
+        },
+        constants={
+            "WIDE": _wide(gate),
+            "UNIT": unit,
+            "ROWS": block_rows,
+            "COLS": block_cols,
+            "EVEN_ROWS": rows % block_rows == 0,
+            "EVEN_COLS": cols % block_cols == 0,
+            "COL_AXIS": 1 if rows > 1 else 0,
+        },
+        num_warps=config.num_warps,
+        config=config.name,
+        opcodes=_WIDE_LOADS if unit == _MAX_UNIT else {},
+    )
+
+
+def plan_rope(x: Tensor, cos: Tensor, sin: Tensor, out: Tensor, *, config: RowConfig) -> Launch:
+    """The launch that sets out to x turned by the angles of cos and sin."""
+    tokens, heads, half = *x.shape[:2], x.shape[2] // 2
+    block_half = min(next_power_of_2(half), config.elements // 2)
+    block_heads = min(_block_of_heads(heads), config.elements // (2 * block_half))
+    block_tokens = min(next_power_of_2(tokens), config.elements // (2 * block_half * block_heads))
+    strides = {
+        "x_token_stride": _stride(x, 0),
+        "x_head_stride": _stride(x, 1),
+        "cos_stride": _stride(cos, 0),
+        "sin_stride": _stride(sin, 0),
+        "out_token_stride": _stride(out, 0),
+        "out_head_stride": _stride(out, 1),
+    }
+    unit = math.gcd(_MAX_UNIT, half, *strides.values())
+    return Launch(
+        kernel=rope_kernel,
+        grid=(cdiv(tokens, block_tokens), cdiv(heads, block_heads), cdiv(half, block_half)),
+        arguments={
+            "x_ptr": x,
+            "cos_ptr": cos,
+            "sin_ptr": sin,
+            "out_ptr": out,
+            "tokens": tokens,
+            "heads": heads,
+            "half_units": half // unit,
+            **{name: stride // unit for name, stride in strides.items()},
+        },
+        constants={
+            "WIDE": _wide(x),
+            "UNIT": unit,
+            "TOKENS": block_tokens,
+            "HEADS": block_heads,
+            "HALF": block_half,
+            "EVEN_TOKENS": tokens % block_tokens == 0,
+            "EVEN_HEADS": heads % block_heads == 0,
+            "EVEN_HALF": half % block_half == 0,
+        },
+        num_warps=config.num_warps,
+        config=config.name,
+        opcodes=_WIDE_LOADS if unit == _MAX_UNIT else {},
+    )
+
+
+def ahead_of_time(target: Target, dtype: str) -> tuple[Launch, ...]:  # noqa: ARG001  (every target has the same)
+    """What the default configurations launch at typical sizes: each kernel with each of its tiles once."""
+    norms = {choose_config(cols, dtype=dtype): cols for cols in _NORM_COLS}
+    softmaxes = {choose_config(cols, dtype=dtype): cols for cols in _SOFTMAX_COLS}
+    return (
+        *(launch for config, cols in norms.items() for launch in _norm_launches(dtype, cols, config)),
+        *(_softmax_launch(dtype, cols, config) for config, cols in softmaxes.items()),
+        *_elementwise_launches(dtype, choose_elementwise_config(dtype=dtype)),
+    )
+
+
+def every_configuration(target: Target, dtype: str) -> tuple[Launch, ...]:  # noqa: ARG001  (every target has the same)
+    """What each of CONFIGS launches: rows that it holds, rows that it does not, and the element-wise ops."""
+    launches: list[Launch] = []
+    for config in CONFIGS:
+        for cols in (config.block_cols, 4 * config.block_cols) if config.rows == 1 else (config.block_cols,):
+            launches += [*_norm_launches(dtype, cols, config), _softmax_launch(dtype, cols, config)]
+        launches += _elementwise_launches(dtype, config)
+    return tuple(launches)
+
+
+@triton.jit
+def _is_inside(index, size, EVEN: tl.constexpr):
+    """Whether index < size; where EVEN that is known when compiling, and loads need no mask."""
+    return tl.full(index.shape, 1, tl.int1) if EVEN else index < size
+
+
+# Sizes and strides reach the kernels in units of UNIT elements: then the compiler knows that they are multiples of it,
+# and where rows start at a multiple of 16 bytes it moves 16 bytes per thread, whatever the number of columns.
+
+
+@triton.jit
+def rmsnorm_kernel(
+    x_ptr,
+    weight_ptr,
+    normed_ptr,
+    rows,
+    col_units,
+    x_stride,
+    normed_stride,
+    EPS: tl.constexpr,
+    WIDE: tl.constexpr,
+    UNIT: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLS: tl.constexpr,
+    EVEN_ROWS: tl.constexpr,
+    EVEN_COLS: tl.constexpr,
+):
+    """x, normed: (rows, cols), weight: (cols,). Reads x once, and the weight from L2 but for its first reader; writes
+    normed once."""
+    cols = col_units * UNIT
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    col = tl.arange(0, COLS)[None, :]
+    is_col = _is_inside(col, cols, EVEN_COLS)
+    inside = _is_inside(row, rows, EVEN_ROWS) & is_col
+    x = tl.load(x_ptr + row * x_stride * UNIT + col, mask=inside, other=0.0, eviction_policy="evict_first").to(WIDE)
+    # Before the sum: while that waits for other threads, the weight arrives.
+    weight = tl.load(weight_ptr + col, mask=is_col, other=0.0, eviction_policy="evict_last").to(WIDE)
+    scale = tl.rsqrt(tl.sum(x * x, 1, keep_dims=True) / cols + EPS)
+    normed = (x * scale * weight).to(normed_ptr.dtype.element_ty)
+    tl.store(normed_ptr + row * normed_stride * UNIT + col, normed, mask=inside)
+
+
+@triton.jit
+def add_rmsnorm_kernel(
+    x_ptr,
+    residual_ptr,
+    weight_ptr,
+    normed_ptr,
+    total_ptr,
+    rows,
+    col_units,
+    x_stride,
+    residual_stride,
+    normed_stride,
+    total_stride,
+    EPS: tl.constexpr,
+    WIDE: tl.constexpr,
+    UNIT: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLS: tl.constexpr,
+    EVEN_ROWS: tl.constexpr,
+    EVEN_COLS: tl.constexpr,
+):
+    """x, residual, normed, total: (rows, cols), weight: (cols,). Reads x and residual once, and the weight from L2 but
+    for its first reader; writes normed and total once."""
+    cols = col_units * UNIT
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    col = tl.arange(0, COLS)[None, :]
+    is_col = _is_inside(col, cols, EVEN_COLS)
+    inside = _is_inside(row, rows, EVEN_ROWS) & is_col
+    x_at, residual_at = x_ptr + row * x_stride * UNIT + col, residual_ptr + row * residual_stride * UNIT + col
+    x = tl.load(x_at, mask=inside, other=0.0, eviction_policy="evict_first").to(WIDE)
+    total = x + tl.load(residual_at, mask=inside, other=0.0, eviction_policy="evict_first").to(WIDE)
+    tl.store(total_ptr + row * total_stride * UNIT + col, total.to(total_ptr.dtype.element_ty), mask=inside)
+    weight = tl.load(weight_ptr + col, mask=is_col, other=0.0, eviction_policy="evict_last").to(WIDE)
+    scale = tl.rsqrt(tl.sum(total * total, 1, keep_dims=True) / cols + EPS)
+    normed = (total * scale * weight).to(normed_ptr.dtype.element_ty)
+    tl.store(normed_ptr + row * normed_stride * UNIT + col, normed, mask=inside)
+
+
+@triton.jit
+def rmsnorm_long_kernel(
+    x_ptr,
+    weight_ptr,
+    normed_ptr,
+    col_units,
+    x_stride,
+    normed_stride,
+    EPS: tl.constexpr,
+    WIDE: tl.constexpr,
+    UNIT: tl.constexpr,
+    STEPS: tl.constexpr,
+    LANES: tl.constexpr,
+    EVEN_COLS: tl.constexpr,
+):
+    """x, normed: (rows, cols), weight: (cols,). Reads x twice, from DRAM and from L2, and the weight from L2; writes
+    normed once."""
+    cols = col_units * UNIT
+    row = tl.program_id(0).to(tl.int64)
+    x_ptr += row * x_stride * UNIT
+    normed_ptr += row * normed_stride * UNIT
+    lane = tl.arange(0, STEPS)[:, None] * LANES + tl.arange(0, LANES)[None, :]
+    blocks = tl.cdiv(cols, STEPS * LANES)
+    squares = tl.zeros((LANES,), WIDE)
+    for block in range(blocks):
+        col = block * (STEPS * LANES) + lane
+        inside = _is_inside(col, cols, EVEN_COLS)
+        x = tl.load(x_ptr + col, mask=inside, other=0.0, eviction_policy="evict_last").to(WIDE)
+        squares += tl.sum(x * x, 0)
+    scale = tl.rsqrt(tl.sum(squares, 0) / cols + EPS)
+    for done in range(blocks):
+        col = (blocks - 1 - done) * (STEPS * LANES) + lane
+        inside = _is_inside(col, cols, EVEN_COLS)
+        weight = tl.load(weight_ptr + col, mask=inside, other=0.0, eviction_policy="evict_last").to(WIDE)
+        x = tl.load(x_ptr + col, mask=inside, other=0.0, eviction_policy="evict_first").to(WIDE)
+        normed = (x * scale * weight).to(normed_ptr.dtype.element_ty)
+        tl.store(normed_ptr + col, normed, mask=inside, eviction_policy="evict_first")
+
+
+@triton.jit
+def add_rmsnorm_long_kernel(
+    x_ptr,
+    residual_ptr,
+    weight_ptr,
+    normed_ptr,
+    total_ptr,
+    col_units,
+    x_stride,
+    residual_stride,
+    normed_stride,
+    total_stride,
+    EPS: tl.constexpr,
+    WIDE: tl.constexpr,
+    UNIT: tl.constexpr,
+    STEPS: tl.constexpr,
+    LANES: tl.constexpr,
+    EVEN_COLS: tl.constexpr,
+):
+    """x, residual, normed, total: (rows, cols), weight: (cols,). Reads x and residual twice, from DRAM and from L2 (the
+    stored total is rounded), and the weight from L2; writes normed and total once."""
+    cols = col_units * UNIT
+    row = tl.program_id(0).to(tl.int64)
+    x_ptr += row * x_stride * UNIT
+    residual_ptr += row * residual_stride * UNIT
+    normed_ptr += row * normed_stride * UNIT
+    total_ptr += row * total_stride * UNIT
+    lane = tl.arange(0, STEPS)[:, None] * LANES + tl.arange(0, LANES)[None, :]
+    blocks = tl.cdiv(cols, STEPS * LANES)
+    squares = tl.zeros((LANES,), WIDE)
+    for block in range(blocks):
+        col = block * (STEPS * LANES) + lane
+        inside = _is_inside(col, cols, EVEN_COLS)
+        x = tl.load(x_ptr + col, mask=inside, other=0.0, eviction_policy="evict_last").to(WIDE)
+        total = x + tl.load(residual_ptr + col, mask=inside, other=0.0, eviction_policy="evict_last").to(WIDE)
+        rounded = total.to(total_ptr.dtype.element_ty)
+        tl.store(total_ptr + col, rounded, mask=inside, eviction_policy="evict_first")
+        squares += tl.sum(total * total, 0)
+    scale = tl.rsqrt(tl.sum(squares, 0) / cols + EPS)
+    for done in range(blocks):
+        col = (blocks - 1 - done) * (STEPS * LANES) + lane
+        inside = _is_inside(col, cols, EVEN_COLS)
+        x = tl.load(x_ptr + col, mask=inside, other=0.0, eviction_policy="evict_first").to(WIDE)
+        total = x + tl.load(residual_ptr + col, mask=inside, other=0.0, eviction_policy="evict_first").to(WIDE)
+        weight = tl.load(weight_ptr + col, mask=inside, other=0.0, eviction_policy="evict_last").to(WIDE)
+        normed = (total * scale * weight).to(normed_ptr.dtype.element_ty)
+        tl.store(normed_ptr + col, normed, mask=inside, eviction_policy="evict_first")
+
+
+@triton.jit
+def softmax_kernel(
+    x_ptr,
+    out_ptr,
+    rows,
+    col_units,
+    x_stride,
+    out_stride,
+    WIDE: tl.constexpr,
+    UNIT: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLS: tl.constexpr,
+    EVEN_ROWS: tl.constexpr,
+    EVEN_COLS: tl.constexpr,
+):
+    """x, out: (rows, cols). Reads x once, writes out once."""
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    col = tl.arange(0, COLS)[None, :]
+    is_col = _is_inside(col, col_units * UNIT, EVEN_COLS)
+    x_at = x_ptr + tl.minimum(row, rows - 1) * x_stride * UNIT + col  # rows past the last would be all -inf, so NaN
+    x = tl.load(x_at, mask=is_col, other=-float("inf"), eviction_policy="evict_first").to(WIDE)
+    # exp2 is one instruction, exp four; the difference comes first, since the product would round large numbers.
+    weights = tl.exp2((x - tl.max(x, 1, keep_dims=True)) * _LOG2_E)
+    out = weights * (1 / tl.sum(weights, 1, keep_dims=True))
+    inside = _is_inside(row, rows, EVEN_ROWS) & is_col
+    tl.store(out_ptr + row * out_stride * UNIT + col, out.to(out_ptr.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def softmax_long_kernel(
+    x_ptr,
+    out_ptr,
+    col_units,
+    x_stride,
+    out_stride,
+    WIDE: tl.constexpr,
+    UNIT: tl.constexpr,
+    STEPS: tl.constexpr,
+    LANES: tl.constexpr,
+    EVEN_COLS: tl.constexpr,
+):
+    """x, out: (rows, cols). Reads x twice, from DRAM and from L2; writes out once. Each lane has a maximum and a sum of
+    its own, so that no thread waits for others in the first pass."""
+    cols = col_units * UNIT
+    row = tl.program_id(0).to(tl.int64)
+    x_ptr += row * x_stride * UNIT
+    out_ptr += row * out_stride * UNIT
+    lane = tl.arange(0, STEPS)[:, None] * LANES + tl.arange(0, LANES)[None, :]
+    blocks = tl.cdiv(cols, STEPS * LANES)
+    top = tl.full((LANES,), -float("inf"), WIDE)
+    total = tl.zeros((LANES,), WIDE)
+    for block in range(blocks):
+        col = block * (STEPS * LANES) + lane
+        inside = _is_inside(col, cols, EVEN_COLS)
+        x = tl.load(x_ptr + col, mask=inside, other=-float("inf"), eviction_policy="evict_last").to(WIDE)
+        higher = tl.maximum(top, tl.max(x, 0))
+        base = tl.where(higher == -float("inf"), 0.0, higher)  # -inf minus itself is not a number
+        total = total * tl.exp2((top - base) * _LOG2_E) + tl.sum(tl.exp2((x - base[None, :]) * _LOG2_E), 0)
+        top = higher
+    row_top = tl.max(top, 0)
+    inverse = 1 / tl.sum(total * tl.exp2((top - row_top) * _LOG2_E), 0)
+    for done in range(blocks):
+        col = (blocks - 1 - done) * (STEPS * LANES) + lane
+        inside = _is_inside(col, cols, EVEN_COLS)
+        x = tl.load(x_ptr + col, mask=inside, other=-float("inf"), eviction_policy="evict_first").to(WIDE)
+        out = (tl.exp2((x - row_top) * _LOG2_E) * inverse).to(out_ptr.dtype.element_ty)
+        tl.store(out_ptr + col, out, mask=inside, eviction_policy="evict_first")
+
+
+@triton.jit
+def swiglu_kernel(
+    gate_ptr,
+    up_ptr,
+    out_ptr,
+    rows,
+    col_units,
+    gate_stride,
+    up_stride,
+    out_stride,
+    WIDE: tl.constexpr,
+    UNIT: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLS: tl.constexpr,
+    EVEN_ROWS: tl.constexpr,
+    EVEN_COLS: tl.constexpr,
+    COL_AXIS: tl.constexpr,
+):
+    """gate, up, out: (rows, cols). Reads gate and up once, writes out once."""
+    cols = tl.cast(col_units, tl.int64) * UNIT  # of all rows together where they are taken as one
+    row = tl.program_id(1 - COL_AXIS).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    col = tl.program_id(COL_AXIS).to(tl.int64) * COLS + tl.arange(0, COLS)[None, :]
+    inside = _is_inside(row, rows, EVEN_ROWS) & _is_inside(col, cols, EVEN_COLS)
+    gate_at, up_at = gate_ptr + row * gate_stride * UNIT + col, up_ptr + row * up_stride * UNIT + col
+    gate = tl.load(gate_at, mask=inside, eviction_policy="evict_first").to(WIDE)
+    up = tl.load(up_at, mask=inside, eviction_policy="evict_first").to(WIDE)
+    # 1/y needs fewer instructions than gate/y, and exp2 fewer than exp.
+    out = gate * (1 / (1 + tl.exp2(gate * -_LOG2_E))) * up
+    tl.store(out_ptr + row * out_stride * UNIT + col, out.to(out_ptr.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def rope_kernel(
+    x_ptr,
+    cos_ptr,
+    sin_ptr,
+    out_ptr,
+    tokens,
+    heads,
+    half_units,
+    x_token_stride,
+    x_head_stride,
+    cos_stride,
+    sin_stride,
+    out_token_stride,
+    out_head_stride,
+    WIDE: tl.constexpr,
+    UNIT: tl.constexpr,
+    TOKENS: tl.constexpr,
+    HEADS: tl.constexpr,
+    HALF: tl.constexpr,
+    EVEN_TOKENS: tl.constexpr,
+    EVEN_HEADS: tl.constexpr,
+    EVEN_HALF: tl.constexpr,
+):
+    """x, out: (tokens, heads, head_dim), cos, sin: (tokens, head_dim/2). Reads x once, and cos and sin once for each
+    HEADS heads; writes out once."""
+    half = half_units * UNIT
+    token = tl.program_id(0).to(tl.int64) * TOKENS + tl.arange(0, TOKENS)[:, None, None]
+    head = tl.program_id(1).to(tl.int64) * HEADS + tl.arange(0, HEADS)[None, :, None]
+    col = tl.program_id(2) * HALF + tl.arange(0, HALF)[None, None, :]
+    inside = _is_inside(token, tokens, EVEN_TOKENS) & _is_inside(head, heads, EVEN_HEADS)
+    inside &= _is_inside(col, half, EVEN_HALF)
+    # A thread loads the angles of its own numbers, which all heads but the first find in L1. Loaded once for a token,
+    # they would lie in other threads, and pass through shared memory and a barrier.
+    col_of_head = col + tl.zeros_like(head)
+    cos = tl.load(cos_ptr + token * cos_stride * UNIT + col_of_head, mask=inside).to(WIDE)
+    sin = tl.load(sin_ptr + token * sin_stride * UNIT + col_of_head, mask=inside).to(WIDE)
+    x_at = x_ptr + (token * x_token_stride + head * x_head_stride) * UNIT + col
+    lower = tl.load(x_at, mask=inside, eviction_policy="evict_first").to(WIDE)
+    upper = tl.load(x_at + half, mask=inside, eviction_policy="evict_first").to(WIDE)
+    out_at = out_ptr + (token * out_token_stride + head * out_head_stride) * UNIT + col
+    tl.store(out_at, (lower * cos - upper * sin).to(out_ptr.dtype.element_ty), mask=inside)
+    tl.store(out_at + half, (upper * cos + lower * sin).to(out_ptr.dtype.element_ty), mask=inside)
+
+
+# For each op on whole rows the kernel that holds them, and the one that reads them twice.
+_KERNELS: Mapping[str, tuple[Any, Any]] = MappingProxyType(
+    {
+        "rmsnorm": (rmsnorm_kernel, rmsnorm_long_kernel),
+        "add_rmsnorm": (add_rmsnorm_kernel, add_rmsnorm_long_kernel),
+        "softmax": (softmax_kernel, softmax_long_kernel),
+    }
+)
+
+
+def _check(op: str, kernel: object, *tensors: Tensor) -> None:
+    """Raise Unsupported for a dtype, stride, size or device that the kernels do not take."""
+    check_dtype(op, tensors[0].dtype, SUPPORTED_DTYPES)
+    for tensor in tensors:
+        if tensor.shape[-1] > 1 and tensor.stride(-1) != 1:
+            raise Unsupported(
+                f"{op} does not support a last dimension of stride {tensor.stride(-1)}; supported: 1, others free"
+            )
+        if tensor.shape[-1] > MAX_COLS:
+            raise Unsupported(f"{op} does not support rows of {tensor.shape[-1]} numbers; supported: to {MAX_COLS}")
+    find_target(op, kernel, tensors[0])
+
+
+def _plan_rows(
+    op: str,
+    tensors: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor],
+    constants: Mapping[str, float],
+    config: RowConfig,
+) -> Launch:
+    """The launch of an op that needs whole rows: programs of `config.rows` rows that they hold, or of one row that they
+    read twice in blocks, each as many lanes wide as their threads load at once."""
+    held, long = _KERNELS[op]
+    x = tensors["x"]
+    rows, cols = x.shape
+    strides, unit = _row_strides(tensors)
+    block_cols = min(next_power_of_2(cols), config.block_cols)
+    is_held = cols <= block_cols
+    lanes = min(block_cols, config.num_warps * 32 * _VECTOR_BYTES // x.element_size())
+    tile = (
+        {"ROWS": config.rows, "COLS": block_cols, "EVEN_ROWS": rows % config.rows == 0}
+        if is_held
+        else {"STEPS": block_cols // lanes, "LANES": lanes}
+    )
+    return Launch(
+        kernel=held if is_held else long,
+        grid=(cdiv(rows, config.rows) if is_held else rows,),
+        arguments={
+            **{f"{name}_ptr": tensor for name, tensor in tensors.items()},
+            **weights,
+            **({"rows": rows} if is_held else {}),
+            "col_units": cols // unit,
+            **strides,
+        },
+        constants={**constants, "WIDE": _wide(x), "UNIT": unit, **tile, "EVEN_COLS": cols % block_cols == 0},
+        num_warps=config.num_warps,
+        config=config.name,
+        opcodes=_WIDE_LOADS if unit == _MAX_UNIT else {},
+    )
+
+
+def _row_strides(tensors: Mapping[str, Tensor]) -> tuple[dict[str, int], int]:
+    """Distances between the rows of (rows, cols) tensors, in units that the second result says: the largest that divide
+    them and the number of columns."""
+    strides = {f"{name}_stride": _stride(tensor, 0) for name, tensor in tensors.items()}
+    unit = math.gcd(_MAX_UNIT, next(iter(tensors.values())).shape[1], *strides.values())
+    return {name: stride // unit for name, stride in strides.items()}, unit
+
+
+def _stride(tensor: Tensor, dim: int) -> int:
+    """The stride of a dimension; 0 where it has one index only, whose stride says nothing."""
+    return tensor.stride(dim) if tensor.shape[dim] > 1 else 0
+
+
+def _wide(x: Tensor) -> tl.dtype:
+    return tl.float64 if x.dtype == torch.float64 else tl.float32
+
+
+def _block_of_heads(heads: int) -> int:
+    """Heads of a program: the largest power of two that divides them, unless that is tiny."""
+    divisor = heads & -heads
+    return divisor if divisor >= _MIN_HEADS else next_power_of_2(heads)
+
+
+def _choose_for(x: Tensor) -> RowConfig:
+    return choose_config(x.shape[1], dtype=dtype_name(x.dtype))
+
+
+def _empty_like(x: Tensor) -> Tensor:
+    return torch.empty(x.shape, dtype=x.dtype, device=x.device)
+
+
+def _meta(dtype: str, *shape: int) -> Tensor:
+    return torch.empty(shape, dtype=TORCH_DTYPES[dtype], device="meta")
+
+
+def _norm_launches(dtype: str, cols: int, config: RowConfig) -> tuple[Launch, Launch]:
+    x, weight = _meta(dtype, 8192, cols), _meta(dtype, cols)
+    return plan_rmsnorm(x, weight, x, config=config), plan_add_rmsnorm(x, x, weight, x, x, config=config)
+
+
+def _softmax_launch(dtype: str, cols: int, config: RowConfig) -> Launch:
+    x = _meta(dtype, 8192, cols)
+    return plan_softmax(x, x, config=config)
+
+
+def _elementwise_launches(dtype: str, config: RowConfig) -> tuple[Launch, Launch]:
+    gate, x, angles = _meta(dtype, 4096, 14336), _meta(dtype, 8192, 32, 128), _meta(dtype, 8192, 64)
+    return plan_swiglu(gate, gate, gate, config=config), plan_rope(x, angles, angles, x, config=config)

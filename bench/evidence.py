@@ -17,7 +17,7 @@ from predict.errors import BadRun
 from predict.units import MIB, binary_bytes
 
 SMOKE_TESTS = ("tests/test_gpu.py",)  # those marked smoke
-LONG_TESTS = ("tests/test_gpu.py", "tests/predict/test_peak_memory.py", "tests/test_tune.py")  # the others
+LONG_TESTS = ("tests/test_gpu.py", "tests/predict/test_peak_memory.py", "tests/bench/test_tune.py")  # the others
 SMOKE_LIMIT_S = 60.0
 DOCTOR_LIMIT_S = 60.0
 REPORT_RESERVE_S = 30.0  # for the last case and the figures

@@ -61,7 +61,8 @@ def test_a_missing_instruction_a_spill_and_too_much_shared_memory_fail():
 import json, sys
 from dataclasses import asdict, replace
 import torch
-from kernels import attention, compile, matmul, plan
+from kernels.triton import compile, matmul, plan
+from kernels.triton.attention import prefill as attention
 q = torch.empty(1, 8, 256, 128, dtype=torch.bfloat16, device="meta")
 def build(config):
     return attention.plan_attention(q, q, q, q, config=attention.AttentionConfig(*config))[0]
@@ -104,7 +105,7 @@ def test_occupancy_by_hand(architecture, registers, shared_bytes, warps, expecte
 
 
 def test_unsupported_dtypes_have_reasons():
-    modules = [__import__(f"kernels.{name}", fromlist=["_"]) for name in ahead_of_time.MODULES]
+    modules = [__import__(f"kernels.triton.{name}", fromlist=["_"]) for name in ahead_of_time.MODULES]
     for module in modules:
         assert {*module.SUPPORTED_DTYPES, *module.UNSUPPORTED_DTYPES} == set(TORCH_DTYPES)
         assert not set(module.SUPPORTED_DTYPES) & set(module.UNSUPPORTED_DTYPES)

@@ -62,7 +62,7 @@ def test_every_default_of_fp8_on_hopper_is_promoted_and_one_that_is_not_fails(tm
         import importlib.util, json, sys
         from dataclasses import asdict, replace
         from pathlib import Path
-        from kernels import compile, matmul, matmul_tiles, plan
+        from kernels.triton import compile, matmul, matmul_tiles, plan
         target = plan.Target(90, 128)
         launches = matmul.ahead_of_time(target, "fp8")
         source = Path(matmul_tiles.__file__).read_text()

@@ -18,9 +18,9 @@ from predict.expected.probes import PROBES
 from predict.gpus import GPUS
 from predict.roofline import predict
 from reports.run.load import load_records
+from tests.bench.test_runner import at_half_the_roof, took
 from tests.factories import make_environment
 from tests.fakes import FakeBench
-from tests.test_runner import at_half_the_roof, took
 
 RUNNER = CliRunner()
 NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without a GPU")

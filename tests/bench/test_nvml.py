@@ -229,6 +229,6 @@ def test_a_binding_that_is_missing_or_empty_stops_nothing(tmp_path, binding):
         "from bench import env, nvml; assert nvml.start(); env.cuda_status();"
         "assert env.read_state('GPU') == env.GpuState(None, None, None, None)"
     )
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     environment = {"PYTHONPATH": f"{tmp_path}:{root}", "PATH": "/usr/bin:/bin"}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)

@@ -49,7 +49,7 @@ def test_versions_of_optional_packages_survive_and_older_lines_have_none():
 
 
 def test_committed_records_of_older_versions_are_read():
-    older = sorted((Path(__file__).parent.parent / "reports" / "data").glob("*/*/records.jsonl"))
+    older = sorted((Path(__file__).parents[2] / "reports" / "data").glob("*/*/records.jsonl"))
     assert older
     for line in older[0].read_text(encoding="utf-8").splitlines():
         assert from_line(line).environment.packages == {}

@@ -17,8 +17,8 @@ from bench.worker import InProcessBench, NotStarted, WorkerBench, WorkerLost, _d
 from predict.errors import BadRun
 from predict.units import find_dtype
 from predict.workloads import make_workload
+from tests.bench.test_runner import SMALL, add_implementation, lab
 from tests.fakes import cpu_environment, make_faulty_lab, make_lab_that_counts
-from tests.test_runner import SMALL, add_implementation, lab
 
 SETTINGS = Settings("cpu", None, force=False, warm_cache=False, budget=Budget(0.01, 0.0))
 HERE = cpu_environment()

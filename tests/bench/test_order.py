@@ -11,7 +11,7 @@ from bench.runner import jobs_of, suite_jobs
 from bench.suites import BF16, SUITES, matmuls, prefills, suite
 from kernels.catalog import HAS_TRITON
 from predict.expected.probes import PROBES, probe_workloads
-from tests.test_suites import CPU, H200
+from tests.bench.test_suites import CPU, H200
 
 WITH_TRITON = pytest.mark.skipif(not HAS_TRITON, reason="about rows of ours, and torch.compile's")
 BOTH = pytest.mark.parametrize("target", [H200, CPU], ids=["gpu", "cpu"])

@@ -58,7 +58,7 @@ def test_evidence_begins_with_the_harness_and_ends_with_the_long_tests(steps, tm
     assert suite[-2:] == ["--time-limit-s", "420"]
     assert long[-2:] == ["--time-limit-s", "130"]
     tests = {*evidence.SMOKE_TESTS, *evidence.LONG_TESTS}
-    assert all((Path(__file__).parent.parent / test).exists() for test in tests)
+    assert all((Path(__file__).parents[2] / test).exists() for test in tests)
 
 
 @pytest.mark.parametrize("failing", ["gpu and smoke", "doctor", "run", "gpu and not smoke and not exhaustive"])

@@ -28,9 +28,9 @@ from predict.errors import BadRun, BadWorkload
 from predict.units import find_dtype
 from predict.workloads import make_workload
 from reports.__main__ import app as reports_app
+from tests.bench.test_runner import at_half_the_roof
 from tests.factories import make_environment, make_record
 from tests.fakes import FakeBench, FakeSampler, cpu_environment
-from tests.test_runner import at_half_the_roof
 
 pytest.importorskip("triton")
 from triton.runtime.errors import OutOfResources

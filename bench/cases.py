@@ -49,7 +49,7 @@ class Maker:
         """Normal with standard deviation `scale`. Never zeros: they hide errors and draw less power."""
         return torch.randn(shape, dtype=self.dtype, device=self.device, generator=self.generator).mul_(scale)
 
-    def quantised(self, *shape: int) -> Tensor:
+    def quantized(self, *shape: int) -> Tensor:
         """Normal numbers rounded to the 8-bit dtype: as they are to fp8, of standard deviation 32 to int8."""
         if self.dtype != torch.int8:
             wide = torch.randn(shape, dtype=torch.float16, device=self.device, generator=self.generator)
@@ -190,7 +190,7 @@ def _matmul_inputs(workload: Workload, maker: Maker) -> Inputs:
 def _scaled_inputs(workload: Workload, maker: Maker) -> Inputs:
     """8-bit activations and weight, and a scale for each of their rows that keeps the products near 1."""
     m, n, k = (workload.dims[name] for name in "mnk")
-    a, weight = maker.quantised(m, k), maker.quantised(n, k)
+    a, weight = maker.quantized(m, k), maker.quantized(n, k)
     mean = k**-0.25 / (32 if maker.dtype == torch.int8 else 1)
     return a, weight.t(), *(maker.scales(rows, mean=mean, dtype=torch.float32) for rows in (m, n))
 

@@ -46,7 +46,7 @@ class GpuState:
 
 
 GIT_LIMIT_S = 10.0
-# A power cap is the normal state of a large matmul on a data-centre card; these are not normal.
+# A power cap is the normal state of a large matmul on a data-center card; these are not normal.
 ABNORMAL_THROTTLE = frozenset({"hw_slowdown", "sw_thermal", "hw_thermal", "hw_power_brake"})
 
 

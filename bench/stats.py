@@ -44,7 +44,7 @@ def summarize(times_s: Sequence[float]) -> Summary:
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:
-    """Linear interpolation between neighbours, as NumPy's default; for few samples much faster than an array."""
+    """Linear interpolation between neighbors, as NumPy's default; for few samples much faster than an array."""
     place = share * (len(ordered) - 1)
     below = int(place)
     above = min(below + 1, len(ordered) - 1)

@@ -59,7 +59,7 @@ def _sized(op: str, dtype: DType, *sizes: tuple[int, ...]) -> list[Workload]:
     return [make_workload(op, dict(zip(dim_names(op), size, strict=True)), dtype) for size in sizes]
 
 
-def quantised(shapes: Iterable[tuple[int, int]], batches: Iterable[int]) -> list[Workload]:
+def quantized(shapes: Iterable[tuple[int, int]], batches: Iterable[int]) -> list[Workload]:
     """Weights of 8 and 4 bits for activations in bf16, and both sides in 8 bits."""
     shapes, batches = tuple(shapes), tuple(batches)
     return [
@@ -198,7 +198,7 @@ GPU_SUITES: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
             *prefills((512, 1024, 2048, 4096, 8192), BF16),
             *decodes((1, 16, 64), (1024, 8192, 32768), BF16),
             *generations((128, 512, 2048, 8192), BF16),
-            *quantised(((28672, 4096),), (1, 64)),
+            *quantized(((28672, 4096),), (1, 64)),
             *row_wise((8192,), BF16),
         ),
         "standard": (
@@ -213,8 +213,8 @@ GPU_SUITES: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
             *decodes((1, 8), (131072,), BF16),
             *decodes((8,), (4096, 32768), BF16, heads=32, kv_heads=32),
             *generations((128, 512, 1024, 2048, 4096, 8192, 32768), BF16),
-            *quantised(((28672, 4096), (57344, 8192)), (1, 16)),
-            *quantised(((28672, 4096),), (256, 4096)),
+            *quantized(((28672, 4096), (57344, 8192)), (1, 16)),
+            *quantized(((28672, 4096),), (256, 4096)),
             *row_wise((64, 8192), BF16),
             *attentions((4096,), ((64, 4096),), BF16),
             *_model_blocks((1024,), (1, 64), (8192,)),
@@ -230,7 +230,7 @@ GPU_SUITES: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
             *decodes((1, 8, 64), (1024, 8192, 32768), BF16, kv_heads=32),
             *decodes((1, 8, 64), (1024, 8192, 32768), BF16, heads=12, kv_heads=12, head_dim=64),
             *generations((128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768), BF16),
-            *quantised((*LLAMA3_8B, *LLAMA3_70B), (1, 4, 16, 64, 256, 1024, 4096)),
+            *quantized((*LLAMA3_8B, *LLAMA3_70B), (1, 4, 16, 64, 256, 1024, 4096)),
             *row_wise((1, 64, 1024, 8192, 32768), BF16),
             *_sized("softmax", BF16, (4096, 32768), (2048, 131072)),
             *attentions((1024, 4096, 16384), ((1, 32768), (8, 8192), (64, 4096)), BF16),
@@ -240,8 +240,8 @@ GPU_SUITES: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
         # What the kernels are judged by: each at the roof, or beside the best peer.
         "kernels": (
             *matmuls((*LLAMA3_8B, *LLAMA3_70B), (1, 2, 4, 8, 16, 64, 256, 1024, 2048, 4096, 8192), BF16),
-            *quantised((LLAMA3_8B[2], *LLAMA3_70B[1:]), (1, 4, 16)),
-            *quantised((LLAMA3_8B[2],), (256, 4096)),
+            *quantized((LLAMA3_8B[2], *LLAMA3_70B[1:]), (1, 4, 16)),
+            *quantized((LLAMA3_8B[2],), (256, 4096)),
             *row_wise((64, 8192, 32768), BF16),
             *_sized("softmax", BF16, (4096, 32768), (2048, 131072)),
             *prefills((4096, 8192, 16384), BF16),
@@ -309,7 +309,7 @@ def _kernels_cpu(target: Target) -> list[Workload]:
     """The same families, sized for a CPU; no kernel of ours runs there."""
     return [
         *matmuls((_cpu_weight(target),), (1, 8, 64), target.dtype),
-        *quantised((_cpu_weight(target),), (1,)),
+        *quantized((_cpu_weight(target),), (1,)),
         *row_wise((64, 4096), target.dtype),
     ]
 

@@ -105,7 +105,7 @@ def unpack_int4(packed: Tensor) -> Tensor:
     """packed: (n, k/8) int32. Returns (n, k) int8 in -8..7.
 
     A group of 128 weights of a row is 16 words; bits 4i to 4i+3 of word j hold weight 16i + j of the group, plus 8: one
-    shift and mask of a block of words gives 16 weights that are neighbours.
+    shift and mask of a block of words gives 16 weights that are neighbors.
     """
     n, words = packed.shape
     words_per_group = INT4_GROUP // INT4_PER_WORD
@@ -119,7 +119,7 @@ def rmsnorm(x: Tensor, weight: Tensor, precision: str = "fp64") -> Tensor:
     sizes = row_sizes("rmsnorm", x, weight=weight)
     out = torch.empty(x.shape, dtype=_dtype(precision), device=x.device)
     for rows in _blocks(sizes.rows, _rows_per_block(sizes.cols)):
-        out[rows] = _normalise(_wide(x[rows], precision), weight)
+        out[rows] = _normalize(_wide(x[rows], precision), weight)
     return out
 
 
@@ -130,7 +130,7 @@ def add_rmsnorm(x: Tensor, residual: Tensor, weight: Tensor, precision: str = "f
     normed, total = (torch.empty(x.shape, dtype=_dtype(precision), device=x.device) for _ in range(2))
     for rows in _blocks(sizes.rows, _rows_per_block(sizes.cols)):
         wide = _wide(x[rows], precision) + residual[rows]
-        normed[rows], total[rows] = _normalise(wide, weight), wide
+        normed[rows], total[rows] = _normalize(wide, weight), wide
     return normed, total
 
 
@@ -500,7 +500,7 @@ def _wide(x: Tensor, precision: str) -> Tensor:
     return x.double() if precision == "fp64" else x.float()
 
 
-def _normalise(x: Tensor, weight: Tensor) -> Tensor:
+def _normalize(x: Tensor, weight: Tensor) -> Tensor:
     """x: (rows, cols), fp32 or fp64. Returns its rmsnorm in the same format."""
     return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + RMSNORM_EPS) * weight.to(x.dtype)
 
@@ -517,12 +517,12 @@ def _block(
     """x: (tokens, hidden), cos, sin: (tokens, head_dim/2). `attend` makes (tokens, heads, head_dim) of Q, K and V, each
     of as many tokens. Returns x's shape in `precision`, to which the result of each step is rounded."""
     dtype, wide = _dtype(precision), _wide(x, precision)
-    normed = _normalise(wide, weights.attention_norm).to(dtype)
+    normed = _normalize(wide, weights.attention_norm).to(dtype)
     heads = _linear(normed, weights.qkv, precision).view(len(x), -1, sizes.head_dim)
     q, k, v = heads.split((sizes.heads, sizes.kv_heads, sizes.kv_heads), dim=1)
     q, k = (_turn(_wide(each, precision), cos, sin).to(dtype) for each in (q, k))
     wide = wide + _linear(attend(q, k, v).reshape(x.shape), weights.out, precision)
-    normed = _normalise(wide, weights.mlp_norm).to(dtype)
+    normed = _normalize(wide, weights.mlp_norm).to(dtype)
     gate, up = _linear(normed, weights.gate_up, precision).chunk(2, dim=1)
     product = _gate(_wide(gate, precision), up).to(dtype)
     return (_wide(wide.to(dtype), precision) + _linear(product, weights.down, precision)).to(dtype)

@@ -463,7 +463,7 @@ def _product_sizes(op: str, a: Tensor, b: Tensor) -> MatmulSizes:
 
 
 def _check_weight(op: str, weight: Tensor, columns: int, dtype: torch.dtype, device: torch.device) -> None:
-    """Raise ValueError unless a quantised weight is a (n, columns) tensor of `dtype` on `device`."""
+    """Raise ValueError unless a quantized weight is a (n, columns) tensor of `dtype` on `device`."""
     if weight.dtype != dtype or weight.device != device:
         wanted, given = f"{dtype_name(dtype)} on {device}", f"{dtype_name(weight.dtype)} on {weight.device}"
         raise ValueError(f"{op}: the weight must be {wanted}, not {given}")

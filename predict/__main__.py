@@ -22,7 +22,7 @@ from predict.expected.time_model import Calibration, Formats, Machine
 from predict.formulas.catalog import FORMULAS, evaluate, find_formula
 from predict.formulas.memory import OPTIMIZERS, WEIGHT_FORMATS, Recompute, find_optimizer, find_weight_format
 from predict.gpus import GPUS, Gpu, resolve
-from predict.materialised import MATERIALISED_OPS, materialised_amounts
+from predict.materialized import MATERIALIZED_OPS, materialized_amounts
 from predict.model.config import read_config
 from predict.model.passes import Logits, Mask
 from predict.model.presets import PRESETS, find_model, find_preset
@@ -87,8 +87,8 @@ def kernel(
 def _memory_lines(workload: Workload, machine: Gpu) -> str:
     """The most memory that a call needs, and for a prompt's attention what it costs to store its scores."""
     lines = [f"peak memory: {binary_bytes(peak_bytes(workload))} of inputs, outputs and what lies between kernels"]
-    if workload.op in MATERIALISED_OPS:
-        stored_s = float(predict(materialised_amounts(workload), machine.roofs).napkin_s)
+    if workload.op in MATERIALIZED_OPS:
+        stored_s = float(predict(materialized_amounts(workload), machine.roofs).napkin_s)
         stored_bytes = peak_bytes(workload, "naive")
         lines.append(f"with its scores in memory: napkin {duration(stored_s)}, peak {binary_bytes(stored_bytes)}")
     return "\n".join(lines)

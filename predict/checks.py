@@ -38,7 +38,7 @@ def whole(**quantities: ArrayLike) -> None:
 
 
 def efficiency(**quantities: ArrayLike) -> None:
-    """Raise BadQuantity unless every quantity is above 0 and at most 1: an MFU, an MBU, a utilisation."""
+    """Raise BadQuantity unless every quantity is above 0 and at most 1: an MFU, an MBU, a utilization."""
     for name, value in quantities.items():
         numbers = _floats(name, value)
         _refuse(name, numbers, (numbers > 0) & (numbers <= 1), "must be above 0 and at most 1")

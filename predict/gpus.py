@@ -45,7 +45,7 @@ AMPERE: Mapping[Resource, int] = MappingProxyType(
         Resource.TENSOR_BF16: 2048,
         Resource.TENSOR_FP16: 2048,
         Resource.TENSOR_INT8: 4096,
-        Resource.TENSOR_INT4: 8192,  # the last architecture of the datacentre line that multiplies int4
+        Resource.TENSOR_INT4: 8192,  # the last architecture of the datacenter line that multiplies int4
         Resource.VECTOR_FP64: 64,
         Resource.VECTOR_FP32: 128,
     }

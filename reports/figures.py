@@ -20,8 +20,8 @@ from predict.errors import NapkinError
 from predict.units import duration
 
 DPI = 150
-# Okabe and Ito's palette: distinct for the colour-blind. Ops of a family share a colour; every marker is of one
-# op, since the roofline has a colour for each unit.
+# Okabe and Ito's palette: distinct for the color-blind. Ops of a family share a color; every marker is of one
+# op, since the roofline has a color for each unit.
 BLUE, SKY, GREEN, ORANGE, RED, PINK, GREY, BLACK = (
     "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#595959", "#000000",
 )  # fmt: skip
@@ -102,7 +102,7 @@ def tick_duration(value: float) -> str:
 
 
 def series_color(index: int) -> str:
-    """The colour of one of several series, for which the legend is needed."""
+    """The color of one of several series, for which the legend is needed."""
     return (BLUE, ORANGE, PINK, SKY, GREY)[index % 5]
 
 

@@ -41,7 +41,7 @@ MODULES = (
 )  # in the order of the table
 
 _TYPICAL_SM_COUNT = 128  # near that of an A100 (108), an H100 (132) and a B200 (148)
-_ALIGNMENT = 16  # bytes of a pointer, or a factor of an integer, that Triton specialises on
+_ALIGNMENT = 16  # bytes of a pointer, or a factor of an integer, that Triton specializes on
 _RESOURCES = re.compile(r"REG:(\d+) STACK:(\d+)")
 # What is counted in machine code: products, copies to shared memory, blocks by descriptor, registers that change hands.
 _OPCODE = re.compile(r"\b(U?[HIQDO](?:G?MMA)|UTC[A-Z]*MMA|LDGSTS|UTMALDG|UTMASTG|USETMAXREG)\b")
@@ -159,7 +159,7 @@ def compile_launch(launch: Any, target: Any, dtype: str, *, default: bool) -> Co
     bad = "failed" if default else "not_supported"
     try:
         compiled = triton.compile(
-            ASTSource(launch.kernel, *_specialise(launch)),
+            ASTSource(launch.kernel, *_specialize(launch)),
             target=GPUTarget("cuda", target.architecture, 32),
             options={"num_warps": launch.num_warps, "num_stages": launch.num_stages},
         )
@@ -196,7 +196,7 @@ def _last_line(error: BaseException) -> str:
     return str(error).strip().splitlines()[-1]
 
 
-def _specialise(launch: Any) -> tuple[dict[str, str], dict[str, Any], dict[tuple[int], list[list[Any]]]]:
+def _specialize(launch: Any) -> tuple[dict[str, str], dict[str, Any], dict[tuple[int], list[list[Any]]]]:
     """Triton's signature, constants and alignment attributes of a launch, as its launcher derives them at run time."""
     from kernels.triton.plan import Descriptor  # noqa: PLC0415  (see above)
 

@@ -107,7 +107,7 @@ WIDE = MatmulConfig(128, 256, 128, 8, 4, "descriptors")
 SQUARE = MatmulConfig(128, 128, 128, 8, 4, "descriptors")
 # fp8 on Hopper is summed twice, in the tensor cores and then in fp32: two sums of 128 x 256 spill, one and a half fit.
 WIDE_PROMOTED = MatmulConfig(128, 256, 128, 8, 4, "descriptors", halves=True)
-# Blackwell accumulates in tensor memory, so that warps are free to specialise.
+# Blackwell accumulates in tensor memory, so that warps are free to specialize.
 WIDE_BLACKWELL = MatmulConfig(128, 256, 128, 8, 4, "descriptors", warp_specialize=True)
 SQUARE_BLACKWELL = MatmulConfig(128, 128, 128, 8, 4, "descriptors", warp_specialize=True)
 WIDE_SPECIALIZED = MatmulConfig(128, 256, 128, 4, 3, "own_descriptors", warp_specialize=True)
@@ -424,7 +424,7 @@ def _plan_persistent(
             "B_IS_TRANSPOSED": not _is_across_k(b.t()),
             "INPUT_PRECISION": "tf32" if dtype == "tf32" else "ieee",
             "WARP_SPECIALIZE": config.warp_specialize,
-            # Hopper specialises the loop over tiles only where it is not fused with the loop over k.
+            # Hopper specializes the loop over tiles only where it is not fused with the loop over k.
             "FLATTEN": not (config.warp_specialize and target.architecture // 10 == 9),
             **({"HALVES": config.halves} if config.operands == "descriptors" else {}),
         },
@@ -437,7 +437,7 @@ def _plan_persistent(
 
 
 def _persistent_opcodes(dtype: str, config: MatmulConfig) -> dict[int, tuple[str, ...]]:
-    """Products, loads of whole blocks, and where warps specialise, registers that move between them."""
+    """Products, loads of whole blocks, and where warps specialize, registers that move between them."""
     extra = ("UTMALDG", "UTMASTG", *(("USETMAXREG",) if config.warp_specialize else ()))
     return {
         architecture: (*product, *extra)
@@ -499,7 +499,7 @@ def why_not(config: MatmulConfig, dtype: str, target: Target) -> str | None:
     if config.operands != "pointers" and target.architecture < 90:
         return f"sm{target.architecture} has no hardware for descriptors"
     if config.warp_specialize and (config.operands == "own_descriptors") != (target.architecture // 10 == 9):
-        return "Hopper specialises with its own descriptors, later architectures with the host's"
+        return "Hopper specializes with its own descriptors, later architectures with the host's"
     if config.halves and (dtype != "fp8" or target.architecture // 10 != 9):
         return "halves of a tile are for fp8 on Hopper, whose sums take registers twice"
     if config.stage_bytes * min(config.num_stages, 2) > target.shared_bytes:

@@ -2,7 +2,7 @@
 
 Three ways to bring operands in: pointers (any strides, any architecture, split-K), tensor descriptors made by the host
 and walked by persistent programs, and the same with descriptors made by the kernel itself, which is what Triton can
-warp-specialise on Hopper.
+warp-specialize on Hopper.
 """
 
 # ruff: noqa: SIM108  (branches on constants are taken when compiling)
@@ -181,7 +181,7 @@ def matmul_specialized_kernel(
     WARP_SPECIALIZE: tl.constexpr,
     FLATTEN: tl.constexpr,
 ):
-    """The same as `matmul_persistent_kernel` with descriptors that each program makes: Hopper's warp specialisation
+    """The same as `matmul_persistent_kernel` with descriptors that each program makes: Hopper's warp specialization
     splits a tile over two groups of warps, which it cannot do to a descriptor whose block the host has fixed."""
     if A_IS_TRANSPOSED:
         a_desc = tl.make_tensor_descriptor(a_ptr, [k, m], [stride_a, 1], [BLOCK_K, BLOCK_M])
@@ -281,7 +281,7 @@ def _load_b(b_desc, depth, column, IS_TRANSPOSED: tl.constexpr):
 
 @triton.jit
 def _tile_in_group(tile, m, n, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, GROUP_M: tl.constexpr):
-    """Row and column of the tile-th tile: neighbours share GROUP_M rows of tiles, so that the columns of b they read
+    """Row and column of the tile-th tile: neighbors share GROUP_M rows of tiles, so that the columns of b they read
     are still in L2."""
     tiles_m = tl.cdiv(m, BLOCK_M)
     tiles_n = tl.cdiv(n, BLOCK_N)

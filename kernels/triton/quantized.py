@@ -1,4 +1,4 @@
-"""Products with a quantised weight in Triton: it crosses the memory as int8 or int4 and is widened in registers.
+"""Products with a quantized weight in Triton: it crosses the memory as int8 or int4 and is widened in registers.
 
 For the few rows of a decode step the memory is the limit as long as instructions keep up: an H200 brings an SM 42 int4
 weights per clock, in which it issues 128 instructions of a lane. Everything here serves instructions per weight:
@@ -6,7 +6,7 @@ weights per clock, in which it issues 128 instructions of a lane. Everything her
 - A 16-bit float whose exponent is 0 or 1 counts in units of its last bit: up to 255 (bf16) or 2047 (fp16) the bits of a
   whole number are that number. One AND takes two weights, 16 bits apart, out of a word; one fused multiply-add lifts
   the pair out of the denormals and takes off the offset. Both are exact.
-- Weights 16 bits apart are not neighbours along k. Which k a place of the product belongs to is free as long as x
+- Weights 16 bits apart are not neighbors along k. Which k a place of the product belongs to is free as long as x
   agrees, so x is rearranged: it is little beside the weight.
 - int4's scales, one for each 128 weights, multiply fp32 partial products; int8's multiply the result.
 - The weight is the left operand: eight rows of x, not sixteen, fill an instruction of the tensor cores.
@@ -41,7 +41,7 @@ from kernels.unsupported import Unsupported
 SUPPORTED_DTYPES = ("bf16", "fp16")
 UNSUPPORTED_DTYPES: Mapping[str, str] = MappingProxyType(
     {
-        **dict.fromkeys(("fp64", "fp32", "tf32"), "quantised weights are unpacked to 16 bits: x is bf16 or fp16"),
+        **dict.fromkeys(("fp64", "fp32", "tf32"), "quantized weights are unpacked to 16 bits: x is bf16 or fp16"),
         **dict.fromkeys(EIGHT_BIT, "x is bf16 or fp16; matmul_scaled multiplies 8 bits by 8 bits"),
     }
 )
@@ -287,7 +287,7 @@ def quantized_matmul_kernel(
     UNIT_K: tl.constexpr = 512 // BITS  # weights of a row in a unit of 16 words
     WORD_STEP: tl.constexpr = 4 if weight_ptr.dtype.element_ty == tl.int8 else 1
     tiles_m = tl.cdiv(m, BLOCK_M)
-    tile_m = tl.program_id(0) % tiles_m  # neighbours share rows of the weight in L2
+    tile_m = tl.program_id(0) % tiles_m  # neighbors share rows of the weight in L2
     tile_n = tl.program_id(0) // tiles_m
     split = tl.program_id(1)
     units = tl.cdiv(k, UNIT_K)

@@ -185,15 +185,15 @@ def bytes_in_flight(bandwidth_bytes_per_s: Number, latency_s: Number) -> Number:
 
 
 def mfu(flop: Number, time_s: Number, peak_flop_per_s: Number) -> Number:
-    """Model FLOP utilisation: flop / (time*peak), counting the model's own FLOP; with recomputed FLOP it is
-    hardware utilisation, HFU. Above 1 is returned as it is. Source: Chowdhery et al. 2022 (PaLM), appendix B."""
+    """Model FLOP utilization: flop / (time*peak), counting the model's own FLOP; with recomputed FLOP it is
+    hardware utilization, HFU. Above 1 is returned as it is. Source: Chowdhery et al. 2022 (PaLM), appendix B."""
     checks.not_negative(flop=flop)
     checks.positive(time_s=time_s, peak_flop_per_s=peak_flop_per_s)
     return flop / (time_s * peak_flop_per_s)
 
 
 def mbu(bytes_moved: Number, time_s: Number, bandwidth_bytes_per_s: Number) -> Number:
-    """Model bandwidth utilisation: bytes / (time*bandwidth), counting the weights and the cache that a step must read.
+    """Model bandwidth utilization: bytes / (time*bandwidth), counting the weights and the cache that a step must read.
     Above 1 is returned as it is. Source: Databricks 2023, "LLM Inference Performance Engineering: Best Practices"."""
     checks.not_negative(bytes_moved=bytes_moved)
     checks.positive(time_s=time_s, bandwidth_bytes_per_s=bandwidth_bytes_per_s)

@@ -140,7 +140,7 @@ def op_tables(comparison: TableComparison) -> list[OpTable]:
 
 @house_style()
 def draw_table_comparison(comparison: TableComparison) -> Figure:
-    """Median share of the roofline against size, by op (panel), side (colour) and format (style)."""
+    """Median share of the roofline against size, by op (panel), side (color) and format (style)."""
     rows = comparison.rows.dropna(subset=["of_roofline"])
     ops = [op for op in SCALES if op in set(rows["op"])]
     if not ops:

@@ -197,7 +197,7 @@ WEAKNESSES: tuple[Weakness, ...] = (
     Weakness(_H100_NCCL, "all_reduce fp16 on h100-sxm", "2 ** 14 <= message_bytes <= 2 ** 23", _MESSAGES),
     Weakness(
         _H100_NCCL, "all_to_all fp16 on h100-sxm", "message_bytes <= 2 ** 21",
-        "Noise first: single readings of 16 us to 18 us among neighbours of 7 us to 9 us. Then a plateau of 14 us to"
+        "Noise first: single readings of 16 us to 18 us among neighbors of 7 us to 9 us. Then a plateau of 14 us to"
         " 15 us from 128 KiB on, which the form does not have.",
     ),
     Weakness(
@@ -442,7 +442,7 @@ def _failure_parts(entries: Sequence[Entry]) -> Iterator[Part]:
         far = round((1 - found.within_30_percent) * found.rows)
         sentences = [
             f"Off by more than 30 %: {far:,} of {_shapes(found.rows)}; more than twice the expected time:"
-            f" {int((ratio > 2).sum()):,}. Of the worst {count}, {int(alone.sum())} stand apart from neighbours that"
+            f" {int((ratio > 2).sum()):,}. Of the worst {count}, {int(alone.sum())} stand apart from neighbors that"
             " are as expected: a kernel of their own, or a disturbed measurement."
         ]
         if sizes := hardest_sizes(group):
@@ -454,13 +454,13 @@ def _failure_parts(entries: Sequence[Entry]) -> Iterator[Part]:
                 duration(row["expected_s"]),
                 duration(row["napkin_s"]),
                 f"{row['ratio']:.2f}",
-                f"{row['neighbours']:.2f}",
+                f"{row['neighbors']:.2f}",
                 str(row["largest_term"]),
                 "row" if row["why"].startswith("this row alone") else "region",
             ]
             for row in worst.to_dict("records")
         ]
-        headings = (*dims, "measured", "expected", "napkin", "ratio", "neighbours", "largest term", "what is off")
+        headings = (*dims, "measured", "expected", "napkin", "ratio", "neighbors", "largest term", "what is off")
         points = tuple(find_weaknesses(group))
         yield Part(f"{group.gpu}, {group.op}: {entry.label}", headings, rows, tuple(sentences), points)
 

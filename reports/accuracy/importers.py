@@ -56,7 +56,7 @@ OPS: Mapping[str, str] = MappingProxyType(
     }
 )
 
-# How formats are spelt -> our name.
+# How formats are spelled -> our name.
 _SPELLINGS: Mapping[str, str] = MappingProxyType(
     {
         **dict.fromkeys(("fp64", "float64"), "fp64"),

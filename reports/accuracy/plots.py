@@ -134,9 +134,9 @@ def draw_files(groups: Sequence[Group], out: Path) -> list[DrawnFile]:
 
 @house_style()
 def to_small_png(figure: Figure) -> bytes:
-    """The figure as a PNG of 256 colours, a third of the size of one with every shade: equal figures, equal bytes.
+    """The figure as a PNG of 256 colors, a third of the size of one with every shade: equal figures, equal bytes.
 
-    The colours that most pixels have stay as they are; any other, mostly at the rims of letters, becomes the nearest.
+    The colors that most pixels have stay as they are; any other, mostly at the rims of letters, becomes the nearest.
     """
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # type: ignore[no-untyped-call]
@@ -279,7 +279,7 @@ DRAWINGS: tuple[ValidationDrawing, ...] = (
         "region",
         draw_region,
         "error of expected time by size",
-        "Where a patch is evenly coloured, the form misses something about that region; single dark cells are single "
+        "Where a patch is evenly colored, the form misses something about that region; single dark cells are single "
         "kernels, or measurements that were disturbed.",
     ),
     ValidationDrawing(

@@ -255,10 +255,10 @@ def _count(skipped: dict[tuple[str, str], int], table: str, reason: str, rows: i
 
 
 def worst_rows(group: Group, count: int = 20) -> pd.DataFrame:
-    """The rows furthest off, each with the largest term of its expected time and what its neighbours say.
+    """The rows furthest off, each with the largest term of its expected time and what its neighbors say.
 
-    `neighbours`: median of measured over expected among the nearest shapes. Near the row's own ratio, the form misses
-    this region; near 1, this row stands apart from its neighbours and is a matter of the measurement or of one kernel.
+    `neighbors`: median of measured over expected among the nearest shapes. Near the row's own ratio, the form misses
+    this region; near 1, this row stands apart from its neighbors and is a matter of the measurement or of one kernel.
     """
     rows = group.judged.assign(ratio=group.judged["time_s"] / group.judged["expected_s"])
     far = np.abs(np.log(rows["ratio"]))
@@ -267,20 +267,20 @@ def worst_rows(group: Group, count: int = 20) -> pd.DataFrame:
     worst["largest_term"] = [name.removeprefix("term_") for name in worst[terms].idxmax(axis=1)]
     dims = list(MODELS[group.op].dims)
     points = np.log2(rows[dims].to_numpy() + 1)
-    worst["neighbours"] = [
-        _neighbours(points, rows["ratio"].to_numpy(), np.log2(row + 1)) for row in worst[dims].to_numpy()
+    worst["neighbors"] = [
+        _neighbors(points, rows["ratio"].to_numpy(), np.log2(row + 1)) for row in worst[dims].to_numpy()
     ]
     worst["why"] = [
         _why(ratio, around, term)
-        for ratio, around, term in zip(worst["ratio"], worst["neighbours"], worst["largest_term"], strict=True)
+        for ratio, around, term in zip(worst["ratio"], worst["neighbors"], worst["largest_term"], strict=True)
     ]
     shown: pd.DataFrame = worst[
-        [*dims, "time_s", "expected_s", "napkin_s", "ratio", "largest_term", "neighbours", "why"]
+        [*dims, "time_s", "expected_s", "napkin_s", "ratio", "largest_term", "neighbors", "why"]
     ]
     return shown
 
 
-def _neighbours(points: FloatArray, ratios: FloatArray, point: FloatArray, count: int = 8) -> float:
+def _neighbors(points: FloatArray, ratios: FloatArray, point: FloatArray, count: int = 8) -> float:
     distance = np.abs(points - point).sum(axis=1)
     nearest = np.argsort(distance, kind="stable")[1 : count + 1]
     return float(np.median(ratios[nearest]))
@@ -289,6 +289,6 @@ def _neighbours(points: FloatArray, ratios: FloatArray, point: FloatArray, count
 def _why(ratio: float, around: float, term: str) -> str:
     """Say whether the row or its region is off."""
     if abs(np.log(around)) < abs(np.log(ratio)) / 3:
-        return "this row alone: its neighbours are as expected"
+        return "this row alone: its neighbors are as expected"
     direction = "slower" if ratio > 1 else "faster"
     return f"its region is {direction} than the form has it; {term} is its largest term"

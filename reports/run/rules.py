@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from predict.errors import MissingCeiling
-from predict.materialised import MATERIALISED_OPS, materialised_amounts
+from predict.materialized import MATERIALIZED_OPS, materialized_amounts
 from predict.resources import Roofs
 from predict.roofline import predict
 from predict.units import find_dtype
@@ -23,7 +23,7 @@ Rows = Mapping[tuple[str, str], Row]  # by workload and implementation
 Base = tuple[str, dict[str, int]]  # the op and the dimensions that a row is held against
 
 MOST_GUESSES = 16  # queries a sequence that still count as verification
-MATERIALISED = "naive"
+MATERIALIZED = "naive"
 FUSED = ("triton", "sdpa_flash")  # ours, or where that does not run PyTorch's
 
 
@@ -110,11 +110,11 @@ def _of_rule(rule: Rule, by_key: Rows) -> Iterator[Ratio]:
 def _of_scores(by_key: Rows, roofs: Roofs) -> Iterator[Ratio]:
     for (workload, implementation), row in by_key.items():
         fused = next((by_key[workload, name] for name in FUSED if (workload, name) in by_key), None)
-        if implementation != MATERIALISED or row["op"] not in MATERIALISED_OPS or not fused:
+        if implementation != MATERIALIZED or row["op"] not in MATERIALIZED_OPS or not fused:
             continue
         names = SCORES, workload, implementation, fused["implementation"]
         try:
-            amounts = materialised_amounts(make_workload(row["op"], _dims(row), find_dtype(row["dtype"])))
+            amounts = materialized_amounts(make_workload(row["op"], _dims(row), find_dtype(row["dtype"])))
             predicted = float(predict(amounts, roofs).napkin_s) / row["napkin_s"]
         except MissingCeiling:
             continue

@@ -38,7 +38,7 @@ def warnings_of(times_s):
     return stability_warnings(times_s, summarize(times_s))
 
 
-def test_quantiles_interpolate_between_neighbours():
+def test_quantiles_interpolate_between_neighbors():
     # Five samples stand at 0, 25, 50, 75 and 100 %: 10 % lies 0.4 of the way from the first to the second.
     summary = summarize([10.0, 20.0, 30.0, 40.0, 50.0])
     assert (summary.p10_s, summary.median_s, summary.p90_s) == pytest.approx((14.0, 30.0, 46.0))

@@ -42,18 +42,18 @@ def test_a_suite_covers_the_three_families(name, target):
 
 
 ROW_WISE = {"rmsnorm", "add_rmsnorm", "softmax", "swiglu", "rope"}
-QUANTISED = {"matmul_w8a16", "matmul_w4a16", "matmul_scaled"}
+QUANTIZED = {"matmul_w8a16", "matmul_w4a16", "matmul_scaled"}
 
 
 @pytest.mark.parametrize(
     ("name", "target", "ops"),
     [
-        *((name, H200, ROW_WISE | QUANTISED) for name in ("quick", "standard", "full", "kernels")),
-        ("kernels", CPU, ROW_WISE | QUANTISED),
+        *((name, H200, ROW_WISE | QUANTIZED) for name in ("quick", "standard", "full", "kernels")),
+        ("kernels", CPU, ROW_WISE | QUANTIZED),
         ("standard", CPU, ROW_WISE | {"matmul_w8a16"}),
     ],
 )
-def test_a_suite_covers_quantised_and_row_wise_kernels(name, target, ops):
+def test_a_suite_covers_quantized_and_row_wise_kernels(name, target, ops):
     assert {workload.op for workload in suite(name, target)} >= ops
 
 
@@ -107,7 +107,7 @@ def test_no_op_has_two_implementations_of_one_name_dtype_and_device():
     assert len(set(keys)) == len(keys)
 
 
-def test_the_gpu_suite_crosses_the_ridge_of_every_data_centre_card():
+def test_the_gpu_suite_crosses_the_ridge_of_every_data_center_card():
     for name in ("a100-sxm-80gb", "h100-sxm", "h200-sxm", "b200"):
         bounds = {predict(w.amounts, GPUS[name].roofs).bound for w in suite("quick", H200) if w.op == "matmul"}
         assert bounds == {Resource.DRAM, Resource.TENSOR_BF16}, name

@@ -33,7 +33,7 @@ def test_fp32_matmul_runs_on_vector_units_and_tf32_on_tensor_units():
     assert list(amounts("matmul", find_dtype("tf32"), m=1, n=1, k=1).flop_by_unit) == [Resource.TENSOR_TF32]
 
 
-def test_quantised_weights_are_half_and_a_quarter_of_the_bytes():
+def test_quantized_weights_are_half_and_a_quarter_of_the_bytes():
     # 3 x 256 activations of 2 bytes: 1536. 8 x 256 weights: 2048 of a byte with 8 scales of 2 bytes, or 1024 bytes of
     # nibbles with a scale for each 128, 8 x 2 of them. 3 x 8 results of 2 bytes.
     flop = {Resource.TENSOR_BF16: 2 * 3 * 8 * 256}

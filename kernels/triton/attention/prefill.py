@@ -45,7 +45,7 @@ class AttentionConfig:
 
     `operands` says how keys and values come in: by pointers, by descriptors of the host, or by descriptors that each
     program makes. `order`: blocks at the edges of the mask have loops of their own, or one loop branches for them;
-    overlapped, it also multiplies a block's values while it takes the next one's exponentials. Where warps specialise,
+    overlapped, it also multiplies a block's values while it takes the next one's exponentials. Where warps specialize,
     some load, some multiply and the rest take exponentials.
     """
 
@@ -104,7 +104,7 @@ HOPPER_64 = AttentionConfig(128, 64, 8, 3, "descriptors", "one_loop")
 HOPPER_128 = AttentionConfig(128, 128, 8, 3, "descriptors", "overlapped")
 HOPPER_256 = AttentionConfig(128, 64, 8, 2, "descriptors", "one_loop")
 HOPPER_SPECIALIZED = AttentionConfig(128, 128, 4, 2, "own_descriptors", warp_specialize=True)
-# Blackwell keeps its sums in tensor memory, and its warps can specialise with descriptors of the host.
+# Blackwell keeps its sums in tensor memory, and its warps can specialize with descriptors of the host.
 BLACKWELL_64 = AttentionConfig(128, 128, 8, 3, "descriptors", "one_loop", warp_specialize=True)
 BLACKWELL_128 = AttentionConfig(128, 128, 8, 2, "descriptors", "one_loop", warp_specialize=True)
 # Ampere and Ada have queries, weights and sums in registers.
@@ -186,7 +186,7 @@ def choose_config(
         return _POINTERS[head_dim]  # packed values are masked in registers, for which 256 columns leave no room
     chosen, in_parts = (_HOPPER if family == 9 else _BLACKWELL)[head_dim], variant.keys_per_part is not None
     if family != 9 and (variant.mask == "window" or in_parts):
-        return HOPPER_256 if head_dim == 256 else HOPPER_64  # a loop that begins anywhere spills where warps specialise
+        return HOPPER_256 if head_dim == 256 else HOPPER_64  # a loop that begins anywhere spills where warps specialize
     if chosen.order == "overlapped" and (in_parts or variant.pack > 1):
         return replace(chosen, order="one_loop")  # no register is left for where a part begins, or for heads in rows
     if packed and chosen.order == "one_loop":
@@ -211,11 +211,11 @@ def why_not(config: AttentionConfig, dtype: str, target: Target, variant: Varian
             "packed sequences by descriptors of the host need loops" if shared and config.order == "one_loop" else None
         )
     if family not in (9, 10):
-        return "only sm90 and sm100 specialise warps of attention"
+        return "only sm90 and sm100 specialize warps of attention"
     if family == 9 and (config.num_warps != 4 or config.operands == "descriptors" or variant.offsets is not None):
-        return "Hopper specialises four warps with descriptors of their own, and not over packed sequences"
+        return "Hopper specializes four warps with descriptors of their own, and not over packed sequences"
     if config.operands == "descriptors" and variant.offsets is not None:
-        return "packed sequences are specialised with descriptors of each program"
+        return "packed sequences are specialized with descriptors of each program"
     return None
 
 
@@ -520,7 +520,7 @@ def _plan_merge(partial_out: Tensor, partial_lse: Tensor, out: Tensor, parts: in
 
 
 def _opcodes(dtype: str, config: AttentionConfig) -> dict[int, tuple[str, ...]]:
-    """Products, blocks by descriptor, and where warps specialise, registers that change hands."""
+    """Products, blocks by descriptor, and where warps specialize, registers that change hands."""
     extra = (
         *(() if config.operands == "pointers" else ("UTMALDG",)),
         *(("USETMAXREG",) if config.warp_specialize else ()),

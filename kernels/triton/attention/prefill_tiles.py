@@ -2,7 +2,7 @@
 
 One kernel computes every mask (none, causal, a window, sequences packed end to end), whole rows or parts of them. Keys
 and values come in by pointers (any strides, any architecture), by descriptors of the host, or by descriptors that each
-program makes, which is what Triton can warp-specialise on Hopper.
+program makes, which is what Triton can warp-specialize on Hopper.
 """
 
 # ruff: noqa: SIM108  (branches on constants are taken when compiling)
@@ -272,7 +272,7 @@ def _attend_in_order(
             q, k, v, batch, kv_head, token, keys, position, window, scale_log2, start, left, whole, end,
             out, row_max, row_sum, BLOCK_N, MASK, MAY_BE_EMPTY, PACKED, OPERANDS,
         )  # fmt: skip
-    elif ORDER == "one_loop" or WARP_SPECIALIZE:  # Hopper specialises a single loop, and not around a branch
+    elif ORDER == "one_loop" or WARP_SPECIALIZE:  # Hopper specializes a single loop, and not around a branch
         MASKED: tl.constexpr = "edges" if ORDER == "one_loop" else "always"
         out, row_max, row_sum = _attend(
             q, k, v, stride_ks, stride_vs, batch, kv_head, token, keys, position, window, scale_log2, start, left,

@@ -1,4 +1,4 @@
-"""PyTorch's own implementations of the quantised and row-wise ops, against fp64."""
+"""PyTorch's own implementations of the quantized and row-wise ops, against fp64."""
 
 import functools
 

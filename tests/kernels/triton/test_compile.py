@@ -71,7 +71,7 @@ def go(launch, architecture=80, default=True):
 doctored = replace(build((64, 32, 4, 2)), opcodes={80: ("HGMMA",)})
 large = build((128, 64, 4, 6))
 a = torch.empty(4096, 4096, dtype=torch.bfloat16, device="meta")
-# Eight warps, the host's descriptors: Triton drops the wish to specialise without a word.
+# Eight warps, the host's descriptors: Triton drops the wish to specialize without a word.
 config = replace(matmul.WIDE, warp_specialize=True)
 ignored, = matmul.plan_matmul(a, a.t(), a, dtype="bf16", config=config, target=plan.Target(90, 132))
 json.dump([go(build((64, 32, 4, 2))), go(doctored), go(large), go(large, default=False), go(ignored, 90)], sys.stdout)

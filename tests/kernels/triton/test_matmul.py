@@ -194,7 +194,7 @@ def test_interpreter_refuses_bf16():
         triton_matmul.matmul(a, a)
 
 
-def quantised(rows, k, dtype, device):
+def quantized(rows, k, dtype, device):
     x = torch.randn(rows, k, device=device)
     return (x * 40).round().clamp(-128, 127).to(torch.int8) if dtype == torch.int8 else x.to(dtype)
 
@@ -214,7 +214,7 @@ def check_scaled(actual, a, b, factors):
 @pytest.mark.parametrize("dtype", [torch.int8, FP8], ids=["int8", "fp8"])
 @pytest.mark.parametrize(("m", "n", "k"), [(1, 40, 144), (16, 33, 64), (70, 65, 100)])
 def test_scaled_products(m, n, k, dtype, device):
-    a, b = quantised(m, k, dtype, device), quantised(n, k, dtype, device).t()
+    a, b = quantized(m, k, dtype, device), quantized(n, k, dtype, device).t()
     factors = scales(m, n, device=device)
     check_scaled(triton_matmul.matmul_scaled(a, b, *factors), a, b, factors)
     for split_k in (1, 3):
@@ -226,7 +226,7 @@ def test_scaled_products(m, n, k, dtype, device):
 @pytest.mark.parametrize("dtype", ["int8", "fp8"])
 @pytest.mark.parametrize("config", [DESCRIBED, OWN], ids=lambda config: config.operands)
 def test_scaled_products_by_persistent_programs(dtype, config, device):
-    a, weight = (quantised(rows, 160, TORCH_DTYPES[dtype], device) for rows in (100, 72))
+    a, weight = (quantized(rows, 160, TORCH_DTYPES[dtype], device) for rows in (100, 72))
     factors = scales(100, 72, device=device)
     check_scaled(persistent(a, weight.t(), config, factors, dtype), a, weight.t(), factors)
 
@@ -398,8 +398,8 @@ def test_configurations_that_do_not_apply_are_refused(device):
         triton_matmul.matmul(a, a, config=triton_matmul.WIDE_AMPERE)
     for architecture, config, reason in (
         (80, triton_matmul.WIDE, "sm80 has no hardware for descriptors"),
-        (90, triton_matmul.WIDE_BLACKWELL, "Hopper specialises with its own descriptors"),
-        (100, triton_matmul.WIDE_SPECIALIZED, "Hopper specialises with its own descriptors"),
+        (90, triton_matmul.WIDE_BLACKWELL, "Hopper specializes with its own descriptors"),
+        (100, triton_matmul.WIDE_SPECIALIZED, "Hopper specializes with its own descriptors"),
         (120, replace(triton_matmul.WIDE, block_m=256), "do not fit in 101376 bytes"),
     ):
         assert reason in triton_matmul.why_not(config, "bf16", Target(architecture, 132))

@@ -145,8 +145,8 @@ def last_bit(x):
 #     28672/8 times half of that is 1.8, against 169: 1 % at the most, were all the bits behind it filled.
 #   Never promoted: the unit is 128/8192 in the end, and all products under 1 are cut, two of three.
 #     2/3 * 28672 times half of that is 149, against 169.
-# Which way is cut decides whether losses add up (towards minus infinity, as a shift with its sign does) or mostly
-# cancel (towards zero). The report's "sign-fill right shifting" reads as the first; both are held.
+# Which way is cut decides whether losses add up (toward minus infinity, as a shift with its sign does) or mostly
+# cancel (toward zero). The report's "sign-fill right shifting" reads as the first; both are held.
 
 
 @pytest.mark.parametrize("cut", [torch.floor, torch.trunc])

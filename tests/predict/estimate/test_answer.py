@@ -175,7 +175,7 @@ def test_break_even_against_a_price():
     assert found["break_even_utilization"] == pytest.approx(found["usd_per_1m_tokens"] / 10.0)
 
 
-def test_quantised_weights_count_their_scales_and_the_page_says_what_stays_wide():
+def test_quantized_weights_count_their_scales_and_the_page_says_what_stays_wide():
     found = values("llama-3-8b", "h200", weights=WEIGHT_FORMATS["int4"], kv=find_dtype("fp8"))
     assert found["weight_bytes"] == pytest.approx(8_030_261_248 * 4.125 / 8)
     assert found["kv_bytes_per_token"] == 65_536

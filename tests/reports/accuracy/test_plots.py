@@ -139,14 +139,14 @@ def test_groups_are_told_apart_by_format_then_kernel_then_table():
     assert labels([plain, twice]) == ["bf16, some_kernel, a_table", "bf16, some_kernel, another"]
 
 
-def test_a_palette_keeps_the_colours_that_most_pixels_have():
+def test_a_palette_keeps_the_colors_that_most_pixels_have():
     figure = Figure(figsize=(1, 1), dpi=150, facecolor="#123456")
     pixels = pixels_of(to_small_png(figure))
     assert pixels.shape[:2] == (150, 150)
     assert np.unique((pixels[..., :3] * 255).round().reshape(-1, 3), axis=0).tolist() == [[0x12, 0x34, 0x56]]
 
 
-def test_a_figure_of_few_colours_looks_as_it_would_with_all_of_them():
+def test_a_figure_of_few_colors_looks_as_it_would_with_all_of_them():
     group = make_group()
     exact = pixels_of(to_png(draw_region("matmul", [group])))[..., :3]
     found = pixels_of(to_small_png(draw_region("matmul", [group])))[..., :3]

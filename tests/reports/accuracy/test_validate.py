@@ -174,7 +174,7 @@ def test_the_worst_rows_say_whether_the_row_or_its_region_is_off(tmp_path):
     (group,) = validated(tmp_path, odd).groups
     worst = worst_rows(group, 20).set_index(["m", "n", "k"])
     assert len(worst) == 20
-    assert worst.loc[(256, 1024, 256), "why"] == "this row alone: its neighbours are as expected"
+    assert worst.loc[(256, 1024, 256), "why"] == "this row alone: its neighbors are as expected"
     slow = worst[worst.index.get_level_values("n") == 16]
     assert slow["why"].str.startswith("its region is slower than the form has it").any()
 

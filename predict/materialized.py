@@ -15,16 +15,16 @@ from predict.workloads import Amounts, Workload
 
 # How often the steps before, between and after the products go over the scores: written, and read.
 _WRITES: Mapping[str, int] = MappingProxyType({"attention_prefill": 4, "attention_full": 3})
-MATERIALISED_OPS = tuple(_WRITES)
+MATERIALIZED_OPS = tuple(_WRITES)
 
 
-def materialised_amounts(workload: Workload) -> Amounts:
+def materialized_amounts(workload: Workload) -> Amounts:
     """The amounts of a prompt's attention with its scores in memory: 4*head_dim FLOP for each of seq^2 pairs and head;
     beside Q, K, V and O, each score written and read four times, three times where there is no mask. Raises BadWorkload
     for another op."""
     if workload.op not in _WRITES:
-        known = ", ".join(MATERIALISED_OPS)
-        raise BadWorkload(f"{workload.op} has no materialised form here; those that have: {known}")
+        known = ", ".join(MATERIALIZED_OPS)
+        raise BadWorkload(f"{workload.op} has no materialized form here; those that have: {known}")
     dims, amounts = workload.dims, workload.amounts
     pairs = dims["batch"] * dims["heads"] * dims["seq"] ** 2
     passed = _WRITES[workload.op] * score_bytes(workload)

@@ -2,7 +2,7 @@ import pytest
 
 from predict.errors import BadWorkload
 from predict.gpus import GPUS
-from predict.materialised import materialised_amounts
+from predict.materialized import materialized_amounts
 from predict.resources import Resource
 from predict.roofline import predict
 from predict.units import find_dtype
@@ -17,7 +17,7 @@ def prompt(op, seq, **others):
 
 
 def test_a_causal_prompt_by_hand():
-    amounts = materialised_amounts(prompt("attention_prefill", 8))
+    amounts = materialized_amounts(prompt("attention_prefill", 8))
     # 2 * 4 heads, 8 x 8 scores each, hidden ones too: 512 of them, 4 * 64 FLOP and 2 bytes each.
     assert amounts.flop_by_unit == {Resource.TENSOR_BF16: 512 * 256}
     # Q: 2*8*4*64, K and V half as much each, so 2 * 4096 numbers in; O: 4096 out. Scores pass four times either way.
@@ -27,7 +27,7 @@ def test_a_causal_prompt_by_hand():
 
 
 def test_without_a_mask_a_pass_less():
-    masked, full = (materialised_amounts(prompt(op, 8)) for op in ("attention_prefill", "attention_full"))
+    masked, full = (materialized_amounts(prompt(op, 8)) for op in ("attention_prefill", "attention_full"))
     assert full.flop == masked.flop
     assert masked.bytes - full.bytes == 2 * 512 * 2
     assert full.launches == 4
@@ -39,7 +39,7 @@ def test_what_fusion_saves_grows_with_the_prompt_until_both_are_quadratic():
     for seq in (64, 256, 1024, 262144):
         workload = prompt("attention_prefill", seq, head_dim=128)
         stored_s, fused_s = (
-            predict(each, roofs).napkin_s for each in (materialised_amounts(workload), workload.amounts)
+            predict(each, roofs).napkin_s for each in (materialized_amounts(workload), workload.amounts)
         )
         saved.append(stored_s / fused_s)
     assert saved[:3] == sorted(saved[:3])
@@ -48,5 +48,5 @@ def test_what_fusion_saves_grows_with_the_prompt_until_both_are_quadratic():
 
 
 def test_other_ops_are_refused():
-    with pytest.raises(BadWorkload, match="matmul has no materialised form here; those that have: attention_prefill"):
-        materialised_amounts(make_workload("matmul", {"m": 1, "n": 1, "k": 1}, BF16))
+    with pytest.raises(BadWorkload, match="matmul has no materialized form here; those that have: attention_prefill"):
+        materialized_amounts(make_workload("matmul", {"m": 1, "n": 1, "k": 1}, BF16))

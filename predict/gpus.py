@@ -6,7 +6,7 @@ it). `flop_per_clock_per_sm` is what guards the table: SMs x FLOP/clock/SM x boo
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from predict.errors import UnknownGpu
@@ -34,6 +34,8 @@ class Gpu:
     power_w: float
     roofs: Roofs
     source: str  # for every number above that has no source of its own
+    # Why a printed roof is not SMs x FLOP/clock/SM x the boost clock (fp64 and vectors: that or the highest clock).
+    not_from_clock: Mapping[Resource, str] = field(default_factory=dict)
 
 
 # Dense FLOP (operations for int8) per clock and SM, a multiply-add being 2. Vector rates: CUDA C++ programming guide,
@@ -390,6 +392,7 @@ _TABLE = (
         },
         source="NVIDIA H200 datasheet, H200 NVL product brief; NVML total, highest clock: public nvidia-smi output",
     ),
+    # Blackwell
     Gpu(
         name="b200",
         nvml_names=("NVIDIA B200",),
@@ -449,6 +452,11 @@ _TABLE = (
             Resource.DRAM: Ceiling(7.75e12, "NVIDIA Blackwell Ultra datasheet via aiconfigurator b300_sxm.yaml"),
         },
         source="public CUDA driver attributes and nvidia-smi output; power: aiconfigurator b300_sxm.yaml",
+        not_from_clock={
+            Resource.TENSOR_INT8: "printed at the highest clock",
+            Resource.VECTOR_FP64: "printed for a board of eight, rounded to one figure",
+            Resource.VECTOR_FP32: "printed for a board of eight, rounded to one figure",
+        },
     ),
     Gpu(
         name="gb200",

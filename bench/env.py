@@ -225,8 +225,8 @@ def find_mismatches(gpu: Gpu, attributes: Attributes) -> tuple[str, ...]:
     problems = []
     if attributes.sm_count is not None and attributes.sm_count != gpu.sm_count:
         problems.append(f"{attributes.sm_count} SMs, the table has {gpu.sm_count} (a MIG slice, or another SKU)")
-    if attributes.memory_bytes and abs(attributes.memory_bytes / gpu.memory_bytes - 1) > 0.03:
-        here, listed = binary_bytes(attributes.memory_bytes), binary_bytes(gpu.memory_bytes)
+    if attributes.memory_bytes and abs(attributes.memory_bytes / gpu.memory.bytes - 1) > 0.03:
+        here, listed = binary_bytes(attributes.memory_bytes), binary_bytes(gpu.memory.bytes)
         problems.append(f"{here} of memory, the table has {listed}")
     if gpu.l2_bytes and attributes.l2_bytes and abs(attributes.l2_bytes / gpu.l2_bytes - 1) > 0.25:
         problems.append(f"{binary_bytes(attributes.l2_bytes)} of L2, the table has {binary_bytes(gpu.l2_bytes)}")
@@ -235,10 +235,10 @@ def find_mismatches(gpu: Gpu, attributes: Attributes) -> tuple[str, ...]:
     # Shipping cards of one SKU differ by a disabled 128-bit slice or so; a different part differs by a whole stack.
     if (
         attributes.memory_bus_bits
-        and gpu.memory_bus_bits
-        and abs(attributes.memory_bus_bits / gpu.memory_bus_bits - 1) > 0.03
+        and gpu.memory.bus_bits
+        and abs(attributes.memory_bus_bits / gpu.memory.bus_bits - 1) > 0.03
     ):
-        problems.append(f"memory bus of {attributes.memory_bus_bits} bits, the table has {gpu.memory_bus_bits}")
+        problems.append(f"memory bus of {attributes.memory_bus_bits} bits, the table has {gpu.memory.bus_bits}")
     if attributes.memory_bus_bits and attributes.memory_clock_hz and Resource.DRAM in gpu.roofs:
         # HBM moves 2 bits per pin and clock as NVML counts it. GDDR does too, in the clock that NVML reports.
         bandwidth = attributes.memory_bus_bits / 8 * attributes.memory_clock_hz * 2

@@ -24,7 +24,7 @@ def floor_s(amounts: Amounts, gpu: Gpu, *, l2_bytes: int, cold_l2: bool | None) 
     read, written = float(amounts.bytes_read), float(amounts.bytes_written)
     cacheable = written if cold_l2 else read + written
     crossing = read + written - min(cacheable, l2_bytes)
-    return max([*times_s, crossing / roofs[Resource.DRAM].per_s])
+    return max([*times_s, crossing / find_ceiling(Resource.DRAM, roofs).per_s])
 
 
 def impossibility(amounts: Amounts, measurement: Measurement, gpu: Gpu, *, l2_bytes: int) -> str | None:

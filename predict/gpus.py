@@ -1,682 +1,444 @@
 """The GPU table: one literal per SKU, dense peaks, a public source beside every number.
 
 A number without a public source is absent. Tensor peaks are dense and count fp32 accumulation (GeForce cards halve
-it). `flop_per_clock_per_sm` is what guards the table: SMs x FLOP/clock/SM x boost clock must give the printed peak.
+it). The rates of the architecture guard the table: SMs x FLOP/clock/SM x boost clock must give the printed peak.
 """
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import NamedTuple
 
 from predict.errors import UnknownGpu
 from predict.resources import Ceiling, Resource, Roofs, find_ceiling
 from predict.units import MIB
 
 
-@dataclass(frozen=True, slots=True)
+class Architecture(NamedTuple):
+    """What all SMs of a kind can do."""
+
+    sm: int  # compute capability x 10: 90 for 9.0
+    # Dense FLOP (operations for integers), a multiply-add being 2. Vector rates: CUDA C++ programming guide, table
+    # "throughput of native arithmetic instructions"; tensor rates: the whitepaper of each architecture.
+    flop_per_clock_per_sm: Mapping[Resource, int]
+
+
+class Memory(NamedTuple):
+    """The memory of one SKU."""
+
+    bytes: int  # as NVML reports the total
+    bus_bits: int | None = None
+    pin_bits_per_s: float | None = None  # per data pin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
-    """One SKU. `None` where no public source gives the number."""
+    """One SKU. None, or no key, where no public source gives the number."""
 
     name: str  # the key everywhere: "h100-sxm"
     nvml_names: tuple[str, ...]  # exactly as NVML reports the product
-    aliases: tuple[str, ...]  # what `--gpu` takes besides the name; SKUs may share one, the first in the table is meant
-    sm: int  # compute capability x 10: 90 for 9.0
+    aliases: tuple[str, ...] = ()  # `--gpu` takes these too; of SKUs that share one, the first in the table is meant
+    architecture: Architecture
     sm_count: int
     boost_hz: float  # the clock behind the printed tensor peaks
     max_hz: float  # the highest SM clock that the driver offers
-    flop_per_clock_per_sm: Mapping[Resource, int]
-    memory_bytes: int  # as NVML reports the total
-    memory_bus_bits: int | None
-    memory_pin_bits_per_s: float | None  # per data pin
-    l2_bytes: int | None
-    link_bytes_per_s: float | None  # NVLink, or PCIe where there is none, one direction
-    power_w: float
+    memory: Memory
+    l2_bytes: int | None = None
+    link_bytes_per_s: float | None = None  # NVLink, or PCIe where there is none, one direction
+    power_w: float | None = None
     roofs: Roofs
-    source: str  # for every number above that has no source of its own
     # Why a printed roof is not SMs x FLOP/clock/SM x the boost clock (fp64 and vectors: that or the highest clock).
     not_from_clock: Mapping[Resource, str] = field(default_factory=dict)
+    source: str  # for every number above that has no source of its own
 
 
-# Dense FLOP (operations for int8) per clock and SM, a multiply-add being 2. Vector rates: CUDA C++ programming guide,
-# table "throughput of native arithmetic instructions"; tensor rates: the whitepaper of each architecture.
-AMPERE: Mapping[Resource, int] = MappingProxyType(
-    {
-        Resource.TENSOR_FP64: 128,
-        Resource.TENSOR_TF32: 1024,
-        Resource.TENSOR_BF16: 2048,
-        Resource.TENSOR_FP16: 2048,
-        Resource.TENSOR_INT8: 4096,
-        Resource.TENSOR_INT4: 8192,  # the last architecture of the datacenter line that multiplies int4
-        Resource.VECTOR_FP64: 64,
-        Resource.VECTOR_FP32: 128,
-    }
+def printed(*figures: tuple[str, Mapping[Resource, float]]) -> Roofs:
+    """The roofs that each source prints, in the order of `Resource`."""
+    roofs = {unit: Ceiling(per_s, source) for source, rates in figures for unit, per_s in rates.items()}
+    return {unit: roofs[unit] for unit in Resource if unit in roofs}
+
+
+# The names of `Resource`, short enough for a table; a format alone is the tensor cores'.
+FP64, TF32, BF16, FP16 = Resource.TENSOR_FP64, Resource.TENSOR_TF32, Resource.TENSOR_BF16, Resource.TENSOR_FP16
+FP8, INT8, FP4, INT4 = Resource.TENSOR_FP8, Resource.TENSOR_INT8, Resource.TENSOR_FP4, Resource.TENSOR_INT4
+VECTOR_FP64, VECTOR_FP32, DRAM = Resource.VECTOR_FP64, Resource.VECTOR_FP32, Resource.DRAM
+
+# The last of the data center line that multiplies int4.
+AMPERE = Architecture(
+    80, {FP64: 128, TF32: 1024, BF16: 2048, FP16: 2048, INT8: 4096, INT4: 8192, VECTOR_FP64: 64, VECTOR_FP32: 128}
 )
-AMPERE_GA10X: Mapping[Resource, int] = MappingProxyType(
-    {
-        Resource.TENSOR_TF32: 512,
-        Resource.TENSOR_BF16: 1024,
-        Resource.TENSOR_FP16: 1024,
-        Resource.TENSOR_INT8: 2048,
-        Resource.VECTOR_FP64: 4,
-        Resource.VECTOR_FP32: 256,
-    }
+AMPERE_GA10X = Architecture(86, {TF32: 512, BF16: 1024, FP16: 1024, INT8: 2048, VECTOR_FP64: 4, VECTOR_FP32: 256})
+ADA = Architecture(89, {**AMPERE_GA10X.flop_per_clock_per_sm, FP8: 2048})
+# fp32 accumulation runs at half rate on GeForce; int8 accumulates in int32 and does not.
+ADA_GEFORCE = Architecture(89, {**ADA.flop_per_clock_per_sm, TF32: 256, BF16: 512, FP16: 512, FP8: 1024})
+HOPPER = Architecture(
+    90, {FP64: 256, TF32: 2048, BF16: 4096, FP16: 4096, FP8: 8192, INT8: 8192, VECTOR_FP64: 128, VECTOR_FP32: 256}
 )
-ADA: Mapping[Resource, int] = MappingProxyType({**AMPERE_GA10X, Resource.TENSOR_FP8: 2048})
-ADA_GEFORCE: Mapping[Resource, int] = MappingProxyType(
-    {
-        **ADA,
-        # fp32 accumulation runs at half rate on GeForce; int8 accumulates in int32 and does not.
-        Resource.TENSOR_TF32: 256,
-        Resource.TENSOR_BF16: 512,
-        Resource.TENSOR_FP16: 512,
-        Resource.TENSOR_FP8: 1024,
-    }
-)
-HOPPER: Mapping[Resource, int] = MappingProxyType(
-    {
-        Resource.TENSOR_FP64: 256,
-        Resource.TENSOR_TF32: 2048,
-        Resource.TENSOR_BF16: 4096,
-        Resource.TENSOR_FP16: 4096,
-        Resource.TENSOR_FP8: 8192,
-        Resource.TENSOR_INT8: 8192,
-        Resource.VECTOR_FP64: 128,
-        Resource.VECTOR_FP32: 256,
-    }
-)
-BLACKWELL: Mapping[Resource, int] = MappingProxyType(
-    {
-        Resource.TENSOR_FP64: 128,
-        Resource.TENSOR_TF32: 4096,
-        Resource.TENSOR_BF16: 8192,
-        Resource.TENSOR_FP16: 8192,
-        Resource.TENSOR_FP8: 16384,
-        Resource.TENSOR_INT8: 16384,
-        Resource.TENSOR_FP4: 32768,
-        Resource.VECTOR_FP64: 128,
-        Resource.VECTOR_FP32: 256,
-    }
-)
+_DATACENTER_BLACKWELL = {TF32: 4096, BF16: 8192, FP16: 8192, FP8: 16384, VECTOR_FP32: 256}
+BLACKWELL = Architecture(100, {**_DATACENTER_BLACKWELL, FP64: 128, INT8: 16384, FP4: 32768, VECTOR_FP64: 128})
 # Blackwell Ultra trades int8 and fp64 for 1.5 times the fp4.
-BLACKWELL_ULTRA: Mapping[Resource, int] = MappingProxyType(
-    {
-        Resource.TENSOR_TF32: 4096,
-        Resource.TENSOR_BF16: 8192,
-        Resource.TENSOR_FP16: 8192,
-        Resource.TENSOR_FP8: 16384,
-        Resource.TENSOR_INT8: 512,
-        Resource.TENSOR_FP4: 49152,
-        Resource.VECTOR_FP64: 4,
-        Resource.VECTOR_FP32: 256,
-    }
-)
-BLACKWELL_RTX: Mapping[Resource, int] = MappingProxyType({**ADA, Resource.TENSOR_FP4: 4096})
-BLACKWELL_GEFORCE: Mapping[Resource, int] = MappingProxyType({**ADA_GEFORCE, Resource.TENSOR_FP4: 4096})
+BLACKWELL_ULTRA = Architecture(103, {**_DATACENTER_BLACKWELL, INT8: 512, FP4: 49152, VECTOR_FP64: 4})
+BLACKWELL_RTX = Architecture(120, {**ADA.flop_per_clock_per_sm, FP4: 4096})
+BLACKWELL_GEFORCE = Architecture(120, {**ADA_GEFORCE.flop_per_clock_per_sm, FP4: 4096})
 
-A100_WHITEPAPER = "NVIDIA A100 whitepaper, table of GPU specifications"
-A100_DATASHEET = "NVIDIA A100 datasheet"
-HOPPER_WHITEPAPER = "NVIDIA H100 whitepaper, table of GPU specifications"
-H100_DATASHEET = "NVIDIA H100 datasheet"
-H100_DATASHEET_DENSE = "NVIDIA H100 datasheet, the figure with sparsity halved"
-H200_DATASHEET = "NVIDIA H200 datasheet"
-H200_DATASHEET_DENSE = "NVIDIA H200 datasheet, the figure with sparsity halved"
+HALVED = "the figure with sparsity halved"
+A100_SHEET = "NVIDIA A100 datasheet"
+HOPPER_PAPER = "NVIDIA H100 whitepaper, table of GPU specifications"
+H100_SHEET = "NVIDIA H100 datasheet"
+H100_DENSE = f"{H100_SHEET}, {HALVED}"
+H200_SHEET = "NVIDIA H200 datasheet"
+H200_DENSE = f"{H200_SHEET}, {HALVED}"
 HGX_B200 = "NVIDIA HGX B200 specifications, an eighth"
-HGX_B200_DENSE = "NVIDIA HGX B200 specifications, an eighth, the figure with sparsity halved"
+HGX_B200_DENSE = f"{HGX_B200}, {HALVED}"
 HGX_B300 = "NVIDIA HGX B300 specifications, an eighth"
-HGX_B300_DENSE = "NVIDIA HGX B300 specifications, an eighth, the figure with sparsity halved"
-GB200_NVL72 = "NVIDIA GB200 NVL72 specifications, a 72nd"
-GB200_NVL72_DENSE = "NVIDIA GB200 NVL72 specifications, a 72nd, the figure with sparsity halved"
-L4_DATASHEET = "NVIDIA L4 datasheet"
-L4_DATASHEET_DENSE = "NVIDIA L4 datasheet, the figure with sparsity halved"
-L40S_DATASHEET = "NVIDIA L40S datasheet, the dense figure"
-A10_DATASHEET = "NVIDIA A10 datasheet, the dense figure"
-ADA_WHITEPAPER = "NVIDIA Ada whitepaper, dense, fp32 accumulation"
-BLACKWELL_RTX_WHITEPAPER = "NVIDIA RTX Blackwell whitepaper, dense, fp32 accumulation"
-BLACKWELL_PRO_WHITEPAPER = "NVIDIA RTX PRO Blackwell whitepaper, dense, fp32 accumulation"
-RTX_PRO_SERVER_AT_2430 = "aiconfigurator rtx_pro_6000_server.yaml: the architecture's rates at 2430 MHz"
+B300_SHEET = "NVIDIA Blackwell Ultra datasheet via aiconfigurator b300_sxm.yaml"
+NVL72 = "NVIDIA GB200 NVL72 specifications, a 72nd"
+NVL72_DENSE = f"{NVL72}, {HALVED}"
+L4_SHEET = "NVIDIA L4 datasheet"
+L40S_SHEET = "NVIDIA L40S datasheet, the dense figure"
+A10_SHEET = "NVIDIA A10 datasheet, the dense figure"
+ADA_PAPER = "NVIDIA Ada whitepaper, dense, fp32 accumulation"
+BLACKWELL_PAPER = "NVIDIA RTX Blackwell whitepaper, dense, fp32 accumulation"
+PRO_PAPER = "NVIDIA RTX PRO Blackwell whitepaper, dense, fp32 accumulation"
+AT_2430_MHZ = "aiconfigurator rtx_pro_6000_server.yaml: the architecture's rates at 2430 MHz"
 # The vendor prints nothing; the guide's throughput table says 2 fp64 multiply-adds per clock and SM.
 FP64_GUIDE = "CUDA C++ programming guide: 4 fp64 FLOP/clock/SM, at the boost clock"
 
-_TABLE = (
-    Gpu(
-        name="a100-sxm-80gb",
-        nvml_names=("NVIDIA A100-SXM4-80GB",),
-        aliases=("a100", "a100-80gb", "a100-sxm"),
-        sm=80,
-        sm_count=108,
-        boost_hz=1.41e9,
-        max_hz=1.41e9,
-        flop_per_clock_per_sm=AMPERE,
-        memory_bytes=81920 * MIB,
-        memory_bus_bits=5120,
-        memory_pin_bits_per_s=2 * 1.593e9,
-        l2_bytes=40 * MIB,
-        link_bytes_per_s=300e9,
-        power_w=400,
-        roofs={
-            Resource.TENSOR_FP64: Ceiling(19.5e12, A100_DATASHEET),
-            Resource.TENSOR_TF32: Ceiling(156e12, A100_DATASHEET),
-            Resource.TENSOR_BF16: Ceiling(312e12, A100_DATASHEET),
-            Resource.TENSOR_FP16: Ceiling(312e12, A100_DATASHEET),
-            Resource.TENSOR_INT8: Ceiling(624e12, A100_DATASHEET),
-            Resource.TENSOR_INT4: Ceiling(1248e12, A100_WHITEPAPER),
-            Resource.VECTOR_FP64: Ceiling(9.7e12, A100_DATASHEET),
-            Resource.VECTOR_FP32: Ceiling(19.5e12, A100_DATASHEET),
-            Resource.DRAM: Ceiling(2.039e12, A100_DATASHEET),
-        },
-        source="NVIDIA A100 whitepaper; NVML total and memory clock: public nvidia-smi output",
+# All A100 print one column of compute; memory and power differ.
+_A100 = Gpu(
+    name="a100-sxm-80gb",
+    nvml_names=("NVIDIA A100-SXM4-80GB",),
+    aliases=("a100", "a100-80gb", "a100-sxm"),
+    architecture=AMPERE,
+    sm_count=108,
+    boost_hz=1.41e9,
+    max_hz=1.41e9,
+    memory=Memory(81920 * MIB, 5120, 2 * 1.593e9),
+    l2_bytes=40 * MIB,
+    link_bytes_per_s=300e9,  # of the PCIe cards with the NVLink bridge
+    power_w=400,
+    roofs=printed(
+        (A100_SHEET, {FP64: 19.5e12, VECTOR_FP64: 9.7e12, VECTOR_FP32: 19.5e12, DRAM: 2.039e12}),
+        (A100_SHEET, {TF32: 156e12, BF16: 312e12, FP16: 312e12, INT8: 624e12}),
+        ("NVIDIA A100 whitepaper, table of GPU specifications", {INT4: 1248e12}),
     ),
-    Gpu(
+    source="NVIDIA A100 whitepaper; NVML total and memory clock: public nvidia-smi output",
+)
+_RTX_PRO_6000 = Gpu(
+    name="rtx-pro-6000-blackwell-workstation",
+    nvml_names=("NVIDIA RTX PRO 6000 Blackwell Workstation Edition",),
+    aliases=("rtx-pro-6000-blackwell", "rtx-pro-6000"),
+    architecture=BLACKWELL_RTX,
+    sm_count=188,
+    boost_hz=2.617e9,
+    max_hz=3.09e9,
+    memory=Memory(97887 * MIB, 512, 2 * 14.001e9),
+    l2_bytes=128 * MIB,
+    link_bytes_per_s=64e9,
+    power_w=600,
+    roofs=printed(
+        (PRO_PAPER, {TF32: 251.9e12, BF16: 503.8e12, FP16: 503.8e12, FP8: 1007.6e12, INT8: 1007.6e12, FP4: 2015.2e12}),
+        (PRO_PAPER, {VECTOR_FP32: 126e12, DRAM: 1.792e12}),
+        (FP64_GUIDE, {VECTOR_FP64: 1.968e12}),
+    ),
+    source="NVIDIA RTX PRO Blackwell whitepaper; NVML total, highest clock: public nvidia-smi output",
+)
+
+_TABLE = (
+    _A100,
+    replace(
+        _A100,
         name="a100-sxm-40gb",
         nvml_names=("NVIDIA A100-SXM4-40GB",),
         aliases=("a100", "a100-40gb", "a100-sxm"),
-        sm=80,
-        sm_count=108,
-        boost_hz=1.41e9,
-        max_hz=1.41e9,
-        flop_per_clock_per_sm=AMPERE,
-        memory_bytes=40960 * MIB,
-        memory_bus_bits=5120,
-        memory_pin_bits_per_s=2 * 1.215e9,
-        l2_bytes=40 * MIB,
-        link_bytes_per_s=300e9,
-        power_w=400,
-        roofs={
-            Resource.TENSOR_FP64: Ceiling(19.5e12, A100_DATASHEET),
-            Resource.TENSOR_TF32: Ceiling(156e12, A100_DATASHEET),
-            Resource.TENSOR_BF16: Ceiling(312e12, A100_DATASHEET),
-            Resource.TENSOR_FP16: Ceiling(312e12, A100_DATASHEET),
-            Resource.TENSOR_INT8: Ceiling(624e12, A100_DATASHEET),
-            Resource.TENSOR_INT4: Ceiling(1248e12, A100_WHITEPAPER),
-            Resource.VECTOR_FP64: Ceiling(9.7e12, A100_DATASHEET),
-            Resource.VECTOR_FP32: Ceiling(19.5e12, A100_DATASHEET),
-            Resource.DRAM: Ceiling(1.555e12, A100_DATASHEET),
-        },
+        memory=Memory(40960 * MIB, 5120, 2 * 1.215e9),
+        roofs={**_A100.roofs, DRAM: Ceiling(1.555e12, A100_SHEET)},
         source="NVIDIA A100 whitepaper; NVML total: public nvidia-smi output",
     ),
-    Gpu(
+    replace(
+        _A100,
         name="a100-pcie-80gb",
         nvml_names=("NVIDIA A100 80GB PCIe",),
         aliases=("a100", "a100-80gb", "a100-pcie"),
-        sm=80,
-        sm_count=108,
-        boost_hz=1.41e9,
-        max_hz=1.41e9,
-        flop_per_clock_per_sm=AMPERE,
-        memory_bytes=81920 * MIB,
-        memory_bus_bits=5120,
-        memory_pin_bits_per_s=2 * 1.512e9,
-        l2_bytes=40 * MIB,
-        link_bytes_per_s=300e9,  # with the NVLink bridge
+        memory=Memory(81920 * MIB, 5120, 2 * 1.512e9),
         power_w=300,
-        roofs={
-            Resource.TENSOR_FP64: Ceiling(19.5e12, A100_DATASHEET),
-            Resource.TENSOR_TF32: Ceiling(156e12, A100_DATASHEET),
-            Resource.TENSOR_BF16: Ceiling(312e12, A100_DATASHEET),
-            Resource.TENSOR_FP16: Ceiling(312e12, A100_DATASHEET),
-            Resource.TENSOR_INT8: Ceiling(624e12, A100_DATASHEET),
-            Resource.TENSOR_INT4: Ceiling(1248e12, A100_WHITEPAPER),
-            Resource.VECTOR_FP64: Ceiling(9.7e12, A100_DATASHEET),
-            Resource.VECTOR_FP32: Ceiling(19.5e12, A100_DATASHEET),
-            Resource.DRAM: Ceiling(1.935e12, A100_DATASHEET),
-        },
+        roofs={**_A100.roofs, DRAM: Ceiling(1.935e12, A100_SHEET)},
         source="NVIDIA A100 80GB PCIe product brief; NVML total: public nvidia-smi output",
     ),
-    Gpu(
+    replace(
+        _A100,
         name="a100-pcie-40gb",
         nvml_names=("NVIDIA A100-PCIE-40GB",),
         aliases=("a100", "a100-40gb", "a100-pcie"),
-        sm=80,
-        sm_count=108,
-        boost_hz=1.41e9,
-        max_hz=1.41e9,
-        flop_per_clock_per_sm=AMPERE,
-        memory_bytes=40960 * MIB,
-        memory_bus_bits=5120,
-        memory_pin_bits_per_s=2 * 1.215e9,
-        l2_bytes=40 * MIB,
-        link_bytes_per_s=300e9,  # with the NVLink bridge
+        memory=Memory(40960 * MIB, 5120, 2 * 1.215e9),
         power_w=250,
-        roofs={
-            Resource.TENSOR_FP64: Ceiling(19.5e12, A100_DATASHEET),
-            Resource.TENSOR_TF32: Ceiling(156e12, A100_DATASHEET),
-            Resource.TENSOR_BF16: Ceiling(312e12, A100_DATASHEET),
-            Resource.TENSOR_FP16: Ceiling(312e12, A100_DATASHEET),
-            Resource.TENSOR_INT8: Ceiling(624e12, A100_DATASHEET),
-            Resource.TENSOR_INT4: Ceiling(1248e12, A100_WHITEPAPER),
-            Resource.VECTOR_FP64: Ceiling(9.7e12, A100_DATASHEET),
-            Resource.VECTOR_FP32: Ceiling(19.5e12, A100_DATASHEET),
-            Resource.DRAM: Ceiling(1.555e12, A100_DATASHEET),
-        },
+        roofs={**_A100.roofs, DRAM: Ceiling(1.555e12, A100_SHEET)},
         source="NVIDIA A100 PCIe product brief; NVML total: public nvidia-smi output",
     ),
+    # Hopper
     Gpu(
         name="h100-sxm",
         nvml_names=("NVIDIA H100 80GB HBM3",),
         aliases=("h100",),
-        sm=90,
+        architecture=HOPPER,
         sm_count=132,
-        boost_hz=1.83e9,  # of the 8- to 32-bit tensor operations; the vector units and fp64 are printed at 1980 MHz
+        boost_hz=1.83e9,
         max_hz=1.98e9,
-        flop_per_clock_per_sm=HOPPER,
-        memory_bytes=81559 * MIB,
-        memory_bus_bits=5120,
-        memory_pin_bits_per_s=2 * 2.619e9,
+        memory=Memory(81559 * MIB, 5120, 2 * 2.619e9),
         l2_bytes=50 * MIB,
         link_bytes_per_s=450e9,
         power_w=700,
-        roofs={
-            Resource.TENSOR_FP64: Ceiling(66.9e12, HOPPER_WHITEPAPER),
-            Resource.TENSOR_TF32: Ceiling(494.7e12, HOPPER_WHITEPAPER),
-            Resource.TENSOR_BF16: Ceiling(989.4e12, HOPPER_WHITEPAPER),
-            Resource.TENSOR_FP16: Ceiling(989.4e12, HOPPER_WHITEPAPER),
-            Resource.TENSOR_FP8: Ceiling(1978.9e12, HOPPER_WHITEPAPER),
-            Resource.TENSOR_INT8: Ceiling(1978.9e12, HOPPER_WHITEPAPER),
-            Resource.VECTOR_FP64: Ceiling(33.5e12, HOPPER_WHITEPAPER),
-            Resource.VECTOR_FP32: Ceiling(66.9e12, HOPPER_WHITEPAPER),
-            Resource.DRAM: Ceiling(3.35e12, H100_DATASHEET),
-        },
+        roofs=printed(
+            (HOPPER_PAPER, {FP64: 66.9e12, VECTOR_FP64: 33.5e12, VECTOR_FP32: 66.9e12}),
+            (HOPPER_PAPER, {TF32: 494.7e12, BF16: 989.4e12, FP16: 989.4e12, FP8: 1978.9e12, INT8: 1978.9e12}),
+            (H100_SHEET, {DRAM: 3.35e12}),
+        ),
         source="NVIDIA H100 whitepaper; NVML total, highest clocks: public nvidia-smi output",
     ),
     Gpu(
         name="h100-pcie",
         nvml_names=("NVIDIA H100 PCIe",),
         aliases=("h100",),
-        sm=90,
+        architecture=HOPPER,
         sm_count=114,
-        boost_hz=1.62e9,  # of the 8- to 32-bit tensor operations; the vector units and fp64 are printed at 1755 MHz
+        boost_hz=1.62e9,
         max_hz=1.755e9,
-        flop_per_clock_per_sm=HOPPER,
-        memory_bytes=81559 * MIB,
-        memory_bus_bits=5120,
-        memory_pin_bits_per_s=2 * 1.593e9,
+        memory=Memory(81559 * MIB, 5120, 2 * 1.593e9),
         l2_bytes=50 * MIB,
         link_bytes_per_s=300e9,  # with the NVLink bridge
         power_w=350,
-        roofs={
-            Resource.TENSOR_FP64: Ceiling(51.2e12, HOPPER_WHITEPAPER),
-            Resource.TENSOR_TF32: Ceiling(378e12, HOPPER_WHITEPAPER),
-            Resource.TENSOR_BF16: Ceiling(756e12, HOPPER_WHITEPAPER),
-            Resource.TENSOR_FP16: Ceiling(756e12, HOPPER_WHITEPAPER),
-            Resource.TENSOR_FP8: Ceiling(1513e12, HOPPER_WHITEPAPER),
-            Resource.TENSOR_INT8: Ceiling(1513e12, HOPPER_WHITEPAPER),
-            Resource.VECTOR_FP64: Ceiling(25.6e12, HOPPER_WHITEPAPER),
-            Resource.VECTOR_FP32: Ceiling(51.2e12, HOPPER_WHITEPAPER),
-            # The datasheet rounds to 2 TB/s, which a read kernel has been seen to beat by 1 %.
-            Resource.DRAM: Ceiling(2.039e12, HOPPER_WHITEPAPER),
-        },
+        roofs=printed(
+            # DRAM: the datasheet rounds to 2 TB/s, which a read kernel has been seen to beat by 1 %.
+            (HOPPER_PAPER, {FP64: 51.2e12, VECTOR_FP64: 25.6e12, VECTOR_FP32: 51.2e12, DRAM: 2.039e12}),
+            (HOPPER_PAPER, {TF32: 378e12, BF16: 756e12, FP16: 756e12, FP8: 1513e12, INT8: 1513e12}),
+        ),
         source="NVIDIA H100 whitepaper, H100 PCIe product brief PB-11133; NVML total: public nvidia-smi output",
     ),
     Gpu(
         name="h100-nvl",
         nvml_names=("NVIDIA H100 NVL",),
         aliases=("h100",),
-        sm=90,
+        architecture=HOPPER,
         sm_count=132,
-        boost_hz=1.545e9,  # not published: what makes 835.5 TFLOP/s; vector and fp64 are printed at 1785 MHz
+        boost_hz=1.545e9,  # not published: what makes 835.5 TFLOP/s
         max_hz=1.785e9,
-        flop_per_clock_per_sm=HOPPER,
-        memory_bytes=95830 * MIB,
-        memory_bus_bits=6016,
-        memory_pin_bits_per_s=2 * 2.619e9,
-        l2_bytes=None,
+        memory=Memory(95830 * MIB, 6016, 2 * 2.619e9),
         link_bytes_per_s=300e9,  # with the NVLink bridge
         power_w=400,
-        roofs={
-            Resource.TENSOR_FP64: Ceiling(60e12, H100_DATASHEET),
-            Resource.TENSOR_TF32: Ceiling(417.5e12, H100_DATASHEET_DENSE),
-            Resource.TENSOR_BF16: Ceiling(835.5e12, H100_DATASHEET_DENSE),
-            Resource.TENSOR_FP16: Ceiling(835.5e12, H100_DATASHEET_DENSE),
-            Resource.TENSOR_FP8: Ceiling(1670.5e12, H100_DATASHEET_DENSE),
-            Resource.TENSOR_INT8: Ceiling(1670.5e12, H100_DATASHEET_DENSE),
-            Resource.VECTOR_FP64: Ceiling(30e12, H100_DATASHEET),
-            Resource.VECTOR_FP32: Ceiling(60e12, H100_DATASHEET),
-            Resource.DRAM: Ceiling(3.9e12, H100_DATASHEET),
-        },
+        roofs=printed(
+            (H100_SHEET, {FP64: 60e12, VECTOR_FP64: 30e12, VECTOR_FP32: 60e12, DRAM: 3.9e12}),
+            (H100_DENSE, {TF32: 417.5e12, BF16: 835.5e12, FP16: 835.5e12, FP8: 1670.5e12, INT8: 1670.5e12}),
+        ),
         source="NVIDIA H100 datasheet, H100 NVL product brief; NVML total: public nvidia-smi output",
     ),
     Gpu(
         name="h200-sxm",
         nvml_names=("NVIDIA H200",),
         aliases=("h200",),
-        sm=90,
+        architecture=HOPPER,
         sm_count=132,
-        boost_hz=1.83e9,  # of the 8- to 32-bit tensor operations; the vector units and fp64 are printed at 1980 MHz
+        boost_hz=1.83e9,
         max_hz=1.98e9,
-        flop_per_clock_per_sm=HOPPER,
-        memory_bytes=143771 * MIB,
-        memory_bus_bits=6016,  # 94 of 96 64-bit channels are enabled, hence 141 GB of 144
-        memory_pin_bits_per_s=2 * 3.201e9,
+        memory=Memory(143771 * MIB, 6016, 2 * 3.201e9),  # 94 of 96 64-bit channels are enabled, hence 141 GB of 144
         l2_bytes=60 * MIB,
         link_bytes_per_s=450e9,
         power_w=700,
-        roofs={
-            Resource.TENSOR_FP64: Ceiling(67e12, H200_DATASHEET),
-            Resource.TENSOR_TF32: Ceiling(494.5e12, H200_DATASHEET_DENSE),
-            Resource.TENSOR_BF16: Ceiling(989.5e12, H200_DATASHEET_DENSE),
-            Resource.TENSOR_FP16: Ceiling(989.5e12, H200_DATASHEET_DENSE),
-            Resource.TENSOR_FP8: Ceiling(1979e12, H200_DATASHEET_DENSE),
-            Resource.TENSOR_INT8: Ceiling(1979e12, H200_DATASHEET_DENSE),
-            Resource.VECTOR_FP64: Ceiling(34e12, H200_DATASHEET),
-            Resource.VECTOR_FP32: Ceiling(67e12, H200_DATASHEET),
-            Resource.DRAM: Ceiling(4.8e12, H200_DATASHEET),
-        },
+        roofs=printed(
+            (H200_SHEET, {FP64: 67e12, VECTOR_FP64: 34e12, VECTOR_FP32: 67e12, DRAM: 4.8e12}),
+            (H200_DENSE, {TF32: 494.5e12, BF16: 989.5e12, FP16: 989.5e12, FP8: 1979e12, INT8: 1979e12}),
+        ),
         source="NVIDIA H200 datasheet; clocks, NVML total, L2 and bus width: public driver attributes",
     ),
     Gpu(
         name="h200-nvl",
         nvml_names=("NVIDIA H200 NVL",),
         aliases=("h200",),
-        sm=90,
+        architecture=HOPPER,
         sm_count=132,
-        boost_hz=1.545e9,  # not published: what makes 835.5 TFLOP/s; vector and fp64 are printed at 1785 MHz
+        boost_hz=1.545e9,  # not published: what makes 835.5 TFLOP/s
         max_hz=1.785e9,
-        flop_per_clock_per_sm=HOPPER,
-        memory_bytes=143771 * MIB,
-        memory_bus_bits=6016,
-        memory_pin_bits_per_s=2 * 3.201e9,
-        l2_bytes=None,
+        memory=Memory(143771 * MIB, 6016, 2 * 3.201e9),
         link_bytes_per_s=450e9,  # with the NVLink bridge
         power_w=600,
-        roofs={
-            Resource.TENSOR_FP64: Ceiling(60e12, H200_DATASHEET),
-            Resource.TENSOR_TF32: Ceiling(417.5e12, H200_DATASHEET_DENSE),
-            Resource.TENSOR_BF16: Ceiling(835.5e12, H200_DATASHEET_DENSE),
-            Resource.TENSOR_FP16: Ceiling(835.5e12, H200_DATASHEET_DENSE),
-            Resource.TENSOR_FP8: Ceiling(1670.5e12, H200_DATASHEET_DENSE),
-            Resource.TENSOR_INT8: Ceiling(1670.5e12, H200_DATASHEET_DENSE),
-            Resource.VECTOR_FP64: Ceiling(30e12, H200_DATASHEET),
-            Resource.VECTOR_FP32: Ceiling(60e12, H200_DATASHEET),
-            Resource.DRAM: Ceiling(4.8e12, H200_DATASHEET),
-        },
+        roofs=printed(
+            (H200_SHEET, {FP64: 60e12, VECTOR_FP64: 30e12, VECTOR_FP32: 60e12, DRAM: 4.8e12}),
+            (H200_DENSE, {TF32: 417.5e12, BF16: 835.5e12, FP16: 835.5e12, FP8: 1670.5e12, INT8: 1670.5e12}),
+        ),
         source="NVIDIA H200 datasheet, H200 NVL product brief; NVML total, highest clock: public nvidia-smi output",
     ),
     # Blackwell
     Gpu(
         name="b200",
         nvml_names=("NVIDIA B200",),
-        aliases=(),
-        sm=100,
+        architecture=BLACKWELL,
         sm_count=148,
-        boost_hz=1.855e9,  # not published: what makes 2.25 PFLOP/s; vector and fp64 are printed at 1965 MHz
+        boost_hz=1.855e9,  # not published: what makes 2.25 PFLOP/s
         max_hz=1.965e9,
-        flop_per_clock_per_sm=BLACKWELL,
-        memory_bytes=183359 * MIB,
-        memory_bus_bits=7680,
-        memory_pin_bits_per_s=2 * 3.996e9,
+        memory=Memory(183359 * MIB, 7680, 2 * 3.996e9),
         l2_bytes=253 * MIB // 2,
         link_bytes_per_s=900e9,
         power_w=1000,
-        roofs={
-            Resource.TENSOR_FP64: Ceiling(37e12, HGX_B200),
-            Resource.TENSOR_TF32: Ceiling(1125e12, HGX_B200_DENSE),
-            Resource.TENSOR_BF16: Ceiling(2250e12, HGX_B200_DENSE),
-            Resource.TENSOR_FP16: Ceiling(2250e12, HGX_B200_DENSE),
-            Resource.TENSOR_FP8: Ceiling(4500e12, HGX_B200_DENSE),
-            Resource.TENSOR_INT8: Ceiling(4500e12, HGX_B200_DENSE),
-            Resource.TENSOR_FP4: Ceiling(9000e12, HGX_B200_DENSE),
-            Resource.VECTOR_FP64: Ceiling(37e12, HGX_B200),
-            Resource.VECTOR_FP32: Ceiling(75e12, HGX_B200),
+        roofs=printed(
+            (HGX_B200, {FP64: 37e12, VECTOR_FP64: 37e12, VECTOR_FP32: 75e12}),
+            (HGX_B200_DENSE, {TF32: 1125e12, BF16: 2250e12, FP16: 2250e12, FP8: 4500e12, INT8: 4500e12, FP4: 9000e12}),
             # Not the 8 TB/s of the DGX datasheet: 180 GB cards enable 7680 of 8192 bits, which carry 7.67 TB/s.
-            Resource.DRAM: Ceiling(7.7e12, "NVIDIA Blackwell datasheet via aiconfigurator b200_sxm.yaml"),
-        },
+            ("NVIDIA Blackwell datasheet via aiconfigurator b200_sxm.yaml", {DRAM: 7.7e12}),
+        ),
         source="CUDA driver attributes via pytorch/ao PR 4002; NVML total, highest clock: public nvidia-smi output",
     ),
     Gpu(
         name="b300",
         nvml_names=("NVIDIA B300 SXM6 AC",),
-        aliases=(),
-        sm=103,
+        architecture=BLACKWELL_ULTRA,
         sm_count=148,
         boost_hz=1.855e9,  # not published: what makes 2.25 PFLOP/s
         max_hz=2.032e9,
-        flop_per_clock_per_sm=BLACKWELL_ULTRA,
-        memory_bytes=275040 * MIB,
-        memory_bus_bits=7680,
-        memory_pin_bits_per_s=2 * 3.996e9,
+        memory=Memory(275040 * MIB, 7680, 2 * 3.996e9),
         l2_bytes=126 * MIB,
         link_bytes_per_s=900e9,
         power_w=1100,
-        roofs={
-            Resource.TENSOR_TF32: Ceiling(1125e12, HGX_B300_DENSE),
-            Resource.TENSOR_BF16: Ceiling(2250e12, HGX_B300_DENSE),
-            Resource.TENSOR_FP16: Ceiling(2250e12, HGX_B300_DENSE),
-            Resource.TENSOR_FP8: Ceiling(4500e12, HGX_B300_DENSE),
-            Resource.TENSOR_INT8: Ceiling(
-                153.5e12, "NVIDIA Blackwell Ultra datasheet via aiconfigurator b300_sxm.yaml"
-            ),
-            Resource.TENSOR_FP4: Ceiling(13.5e15, HGX_B300),  # printed dense: 108 PFLOP/s for eight
-            Resource.VECTOR_FP64: Ceiling(1.25e12, HGX_B300),
-            Resource.VECTOR_FP32: Ceiling(75e12, HGX_B300),
-            Resource.DRAM: Ceiling(7.75e12, "NVIDIA Blackwell Ultra datasheet via aiconfigurator b300_sxm.yaml"),
-        },
+        roofs=printed(
+            (f"{HGX_B300}, {HALVED}", {TF32: 1125e12, BF16: 2250e12, FP16: 2250e12, FP8: 4500e12}),
+            (B300_SHEET, {INT8: 153.5e12, DRAM: 7.75e12}),
+            (HGX_B300, {FP4: 13.5e15, VECTOR_FP64: 1.25e12, VECTOR_FP32: 75e12}),  # fp4 dense: 108 PFLOP/s for eight
+        ),
         source="public CUDA driver attributes and nvidia-smi output; power: aiconfigurator b300_sxm.yaml",
         not_from_clock={
-            Resource.TENSOR_INT8: "printed at the highest clock",
-            Resource.VECTOR_FP64: "printed for a board of eight, rounded to one figure",
-            Resource.VECTOR_FP32: "printed for a board of eight, rounded to one figure",
+            INT8: "printed at the highest clock",
+            VECTOR_FP64: "printed for a board of eight, rounded to one figure",
+            VECTOR_FP32: "printed for a board of eight, rounded to one figure",
         },
     ),
     Gpu(
         name="gb200",
         nvml_names=("NVIDIA GB200",),
-        aliases=(),
-        sm=100,
+        architecture=BLACKWELL,
         sm_count=152,
-        boost_hz=2.008e9,  # not published: what makes 2.5 PFLOP/s; vector and fp64 are printed at 2062 MHz
+        boost_hz=2.008e9,  # not published: what makes 2.5 PFLOP/s
         max_hz=2.062e9,
-        flop_per_clock_per_sm=BLACKWELL,
-        memory_bytes=189471 * MIB,
-        memory_bus_bits=None,  # differs from unit to unit: drivers have reported 7936 and 8064 bits
-        memory_pin_bits_per_s=None,
+        # Drivers have reported 7936 and 8064 bits of bus.
+        memory=Memory(189471 * MIB),
         l2_bytes=126 * MIB,
         link_bytes_per_s=900e9,
         power_w=1200,
-        roofs={
-            Resource.TENSOR_FP64: Ceiling(40e12, GB200_NVL72),
-            Resource.TENSOR_TF32: Ceiling(1250e12, GB200_NVL72_DENSE),
-            Resource.TENSOR_BF16: Ceiling(2500e12, GB200_NVL72_DENSE),
-            Resource.TENSOR_FP16: Ceiling(2500e12, GB200_NVL72_DENSE),
-            Resource.TENSOR_FP8: Ceiling(5000e12, GB200_NVL72_DENSE),
-            Resource.TENSOR_INT8: Ceiling(5000e12, GB200_NVL72_DENSE),
-            Resource.TENSOR_FP4: Ceiling(10e15, GB200_NVL72_DENSE),
-            Resource.VECTOR_FP64: Ceiling(40e12, GB200_NVL72),
-            Resource.VECTOR_FP32: Ceiling(80e12, GB200_NVL72),
-            Resource.DRAM: Ceiling(8.0e12, GB200_NVL72),
-        },
+        roofs=printed(
+            (NVL72, {FP64: 40e12, VECTOR_FP64: 40e12, VECTOR_FP32: 80e12, DRAM: 8.0e12}),
+            (NVL72_DENSE, {TF32: 1250e12, BF16: 2500e12, FP16: 2500e12, FP8: 5000e12, INT8: 5000e12, FP4: 10e15}),
+        ),
         source="public driver attributes and nvidia-smi output; L2, highest clock: stas00/ml-engineering",
     ),
+    # Graphics cards
     Gpu(
         name="l4",
         nvml_names=("NVIDIA L4",),
-        aliases=(),
-        sm=89,
+        architecture=ADA,
         sm_count=58,
         boost_hz=2.04e9,
         max_hz=2.04e9,
-        flop_per_clock_per_sm=ADA,
-        memory_bytes=23034 * MIB,
-        memory_bus_bits=192,
-        memory_pin_bits_per_s=2 * 6.251e9,
+        memory=Memory(23034 * MIB, 192, 2 * 6.251e9),
         l2_bytes=48 * MIB,
         link_bytes_per_s=32e9,
         power_w=72,
-        roofs={
-            Resource.TENSOR_TF32: Ceiling(60e12, L4_DATASHEET_DENSE),
-            Resource.TENSOR_BF16: Ceiling(121e12, L4_DATASHEET_DENSE),
-            Resource.TENSOR_FP16: Ceiling(121e12, L4_DATASHEET_DENSE),
-            Resource.TENSOR_FP8: Ceiling(242.5e12, L4_DATASHEET_DENSE),
-            Resource.TENSOR_INT8: Ceiling(242.5e12, L4_DATASHEET_DENSE),
-            Resource.VECTOR_FP64: Ceiling(0.473e12, FP64_GUIDE),
-            Resource.VECTOR_FP32: Ceiling(30.3e12, L4_DATASHEET),
-            Resource.DRAM: Ceiling(300e9, L4_DATASHEET),
-        },
+        roofs=printed(
+            (f"{L4_SHEET}, {HALVED}", {TF32: 60e12, BF16: 121e12, FP16: 121e12, FP8: 242.5e12, INT8: 242.5e12}),
+            (FP64_GUIDE, {VECTOR_FP64: 0.473e12}),
+            (L4_SHEET, {VECTOR_FP32: 30.3e12, DRAM: 300e9}),
+        ),
         source="NVIDIA L4 product brief; NVML total, highest clock: public nvidia-smi output",
     ),
     Gpu(
         name="l40s",
         nvml_names=("NVIDIA L40S",),
-        aliases=(),
-        sm=89,
+        architecture=ADA,
         sm_count=142,
         boost_hz=2.52e9,
         max_hz=2.52e9,
-        flop_per_clock_per_sm=ADA,
-        memory_bytes=46068 * MIB,
-        memory_bus_bits=384,
-        memory_pin_bits_per_s=2 * 9.001e9,
+        memory=Memory(46068 * MIB, 384, 2 * 9.001e9),
         l2_bytes=96 * MIB,
         link_bytes_per_s=32e9,
         power_w=350,
-        roofs={
-            Resource.TENSOR_TF32: Ceiling(183e12, L40S_DATASHEET),
-            Resource.TENSOR_BF16: Ceiling(362.05e12, L40S_DATASHEET),
-            Resource.TENSOR_FP16: Ceiling(362.05e12, L40S_DATASHEET),
-            Resource.TENSOR_FP8: Ceiling(733e12, L40S_DATASHEET),
-            Resource.TENSOR_INT8: Ceiling(733e12, L40S_DATASHEET),
-            Resource.VECTOR_FP64: Ceiling(1.431e12, FP64_GUIDE),
-            Resource.VECTOR_FP32: Ceiling(91.6e12, L40S_DATASHEET),
-            Resource.DRAM: Ceiling(864e9, L40S_DATASHEET),
-        },
+        roofs=printed(
+            (L40S_SHEET, {TF32: 183e12, BF16: 362.05e12, FP16: 362.05e12, FP8: 733e12, INT8: 733e12}),
+            (L40S_SHEET, {VECTOR_FP32: 91.6e12, DRAM: 864e9}),
+            (FP64_GUIDE, {VECTOR_FP64: 1.431e12}),
+        ),
         source="NVIDIA L40S product brief; NVML total, highest clocks: public nvidia-smi output",
     ),
     Gpu(
         name="a10",
         nvml_names=("NVIDIA A10",),
-        aliases=(),
-        sm=86,
+        architecture=AMPERE_GA10X,
         sm_count=72,
         boost_hz=1.695e9,
         max_hz=1.695e9,
-        flop_per_clock_per_sm=AMPERE_GA10X,
-        memory_bytes=23028 * MIB,
-        memory_bus_bits=384,
-        memory_pin_bits_per_s=2 * 6.251e9,
+        memory=Memory(23028 * MIB, 384, 2 * 6.251e9),
         l2_bytes=6 * MIB,
         link_bytes_per_s=32e9,
         power_w=150,
-        roofs={
-            Resource.TENSOR_TF32: Ceiling(62.5e12, A10_DATASHEET),
-            Resource.TENSOR_BF16: Ceiling(125e12, A10_DATASHEET),
-            Resource.TENSOR_FP16: Ceiling(125e12, A10_DATASHEET),
-            Resource.TENSOR_INT8: Ceiling(250e12, A10_DATASHEET),
-            Resource.VECTOR_FP64: Ceiling(0.488e12, FP64_GUIDE),
-            Resource.VECTOR_FP32: Ceiling(31.2e12, A10_DATASHEET),
-            Resource.DRAM: Ceiling(600e9, A10_DATASHEET),
-        },
+        roofs=printed(
+            (A10_SHEET, {TF32: 62.5e12, BF16: 125e12, FP16: 125e12, INT8: 250e12, VECTOR_FP32: 31.2e12, DRAM: 600e9}),
+            (FP64_GUIDE, {VECTOR_FP64: 0.488e12}),
+        ),
         source="NVIDIA A10 product brief; NVML total: public nvidia-smi output",
     ),
     Gpu(
         name="rtx-4090",
         nvml_names=("NVIDIA GeForce RTX 4090",),
         aliases=("4090",),
-        sm=89,
+        architecture=ADA_GEFORCE,
         sm_count=128,
         boost_hz=2.52e9,
         max_hz=3.105e9,  # of the reference card; overclocked boards offer up to 2 % more
-        flop_per_clock_per_sm=ADA_GEFORCE,
-        memory_bytes=24564 * MIB,
-        memory_bus_bits=384,
-        memory_pin_bits_per_s=2 * 10.501e9,
+        memory=Memory(24564 * MIB, 384, 2 * 10.501e9),
         l2_bytes=72 * MIB,
         link_bytes_per_s=32e9,
         power_w=450,
-        roofs={
-            Resource.TENSOR_TF32: Ceiling(82.6e12, ADA_WHITEPAPER),
-            Resource.TENSOR_BF16: Ceiling(165.2e12, ADA_WHITEPAPER),
-            Resource.TENSOR_FP16: Ceiling(165.2e12, ADA_WHITEPAPER),
-            Resource.TENSOR_FP8: Ceiling(330.3e12, ADA_WHITEPAPER),
-            Resource.TENSOR_INT8: Ceiling(660.6e12, ADA_WHITEPAPER),
-            Resource.VECTOR_FP64: Ceiling(1.29e12, FP64_GUIDE),
-            Resource.VECTOR_FP32: Ceiling(82.6e12, ADA_WHITEPAPER),
-            Resource.DRAM: Ceiling(1.008e12, ADA_WHITEPAPER),
-        },
+        roofs=printed(
+            (ADA_PAPER, {TF32: 82.6e12, BF16: 165.2e12, FP16: 165.2e12, FP8: 330.3e12, INT8: 660.6e12}),
+            (ADA_PAPER, {VECTOR_FP32: 82.6e12, DRAM: 1.008e12}),
+            (FP64_GUIDE, {VECTOR_FP64: 1.29e12}),
+        ),
         source="NVIDIA Ada whitepaper; NVML total, highest clocks: public nvidia-smi output",
     ),
     Gpu(
         name="rtx-5090",
         nvml_names=("NVIDIA GeForce RTX 5090",),
         aliases=("5090",),
-        sm=120,
+        architecture=BLACKWELL_GEFORCE,
         sm_count=170,
         boost_hz=2.407e9,
         max_hz=3.09e9,  # of the reference card; overclocked boards offer up to 2 % more
-        flop_per_clock_per_sm=BLACKWELL_GEFORCE,
-        memory_bytes=32607 * MIB,
-        memory_bus_bits=512,
-        memory_pin_bits_per_s=2 * 14.001e9,
+        memory=Memory(32607 * MIB, 512, 2 * 14.001e9),
         l2_bytes=96 * MIB,
         link_bytes_per_s=64e9,
         power_w=575,
-        roofs={
-            Resource.TENSOR_TF32: Ceiling(104.8e12, BLACKWELL_RTX_WHITEPAPER),
-            Resource.TENSOR_BF16: Ceiling(209.5e12, BLACKWELL_RTX_WHITEPAPER),
-            Resource.TENSOR_FP16: Ceiling(209.5e12, BLACKWELL_RTX_WHITEPAPER),
-            Resource.TENSOR_FP8: Ceiling(419e12, BLACKWELL_RTX_WHITEPAPER),
-            Resource.TENSOR_INT8: Ceiling(838e12, BLACKWELL_RTX_WHITEPAPER),
-            Resource.TENSOR_FP4: Ceiling(1676e12, BLACKWELL_RTX_WHITEPAPER),
-            Resource.VECTOR_FP64: Ceiling(1.637e12, FP64_GUIDE),
-            Resource.VECTOR_FP32: Ceiling(104.8e12, BLACKWELL_RTX_WHITEPAPER),
-            Resource.DRAM: Ceiling(1.792e12, BLACKWELL_RTX_WHITEPAPER),
-        },
+        roofs=printed(
+            (
+                BLACKWELL_PAPER,
+                {TF32: 104.8e12, BF16: 209.5e12, FP16: 209.5e12, FP8: 419e12, INT8: 838e12, FP4: 1676e12},
+            ),
+            (BLACKWELL_PAPER, {VECTOR_FP32: 104.8e12, DRAM: 1.792e12}),
+            (FP64_GUIDE, {VECTOR_FP64: 1.637e12}),
+        ),
         source="NVIDIA RTX Blackwell whitepaper; NVML total, highest clocks: public nvidia-smi output",
     ),
-    Gpu(
-        name="rtx-pro-6000-blackwell-workstation",
-        nvml_names=("NVIDIA RTX PRO 6000 Blackwell Workstation Edition",),
-        aliases=("rtx-pro-6000-blackwell", "rtx-pro-6000"),
-        sm=120,
-        sm_count=188,
-        boost_hz=2.617e9,
-        max_hz=3.09e9,
-        flop_per_clock_per_sm=BLACKWELL_RTX,
-        memory_bytes=97887 * MIB,
-        memory_bus_bits=512,
-        memory_pin_bits_per_s=2 * 14.001e9,
-        l2_bytes=128 * MIB,
-        link_bytes_per_s=64e9,
-        power_w=600,
-        roofs={
-            Resource.TENSOR_TF32: Ceiling(251.9e12, BLACKWELL_PRO_WHITEPAPER),
-            Resource.TENSOR_BF16: Ceiling(503.8e12, BLACKWELL_PRO_WHITEPAPER),
-            Resource.TENSOR_FP16: Ceiling(503.8e12, BLACKWELL_PRO_WHITEPAPER),
-            Resource.TENSOR_FP8: Ceiling(1007.6e12, BLACKWELL_PRO_WHITEPAPER),
-            Resource.TENSOR_INT8: Ceiling(1007.6e12, BLACKWELL_PRO_WHITEPAPER),
-            Resource.TENSOR_FP4: Ceiling(2015.2e12, BLACKWELL_PRO_WHITEPAPER),
-            Resource.VECTOR_FP64: Ceiling(1.968e12, FP64_GUIDE),
-            Resource.VECTOR_FP32: Ceiling(126e12, BLACKWELL_PRO_WHITEPAPER),
-            Resource.DRAM: Ceiling(1.792e12, BLACKWELL_PRO_WHITEPAPER),
-        },
-        source="NVIDIA RTX PRO Blackwell whitepaper; NVML total, highest clock: public nvidia-smi output",
-    ),
+    _RTX_PRO_6000,
     # Its own SKU: lower clocks and slower memory than the workstation edition.
-    Gpu(
+    replace(
+        _RTX_PRO_6000,
         name="rtx-pro-6000-blackwell-server",
         nvml_names=("NVIDIA RTX PRO 6000 Blackwell Server Edition",),
-        aliases=("rtx-pro-6000-blackwell", "rtx-pro-6000"),
-        sm=120,
-        sm_count=188,
         boost_hz=2.43e9,
         max_hz=2.43e9,
-        flop_per_clock_per_sm=BLACKWELL_RTX,
-        memory_bytes=97887 * MIB,
-        memory_bus_bits=512,
-        memory_pin_bits_per_s=2 * 12.481e9,
-        l2_bytes=128 * MIB,
-        link_bytes_per_s=64e9,
-        power_w=600,
-        roofs={
-            Resource.TENSOR_BF16: Ceiling(467.8e12, RTX_PRO_SERVER_AT_2430),
-            Resource.TENSOR_FP16: Ceiling(467.8e12, RTX_PRO_SERVER_AT_2430),
-            Resource.TENSOR_FP8: Ceiling(935.6e12, RTX_PRO_SERVER_AT_2430),
-            Resource.TENSOR_INT8: Ceiling(935.6e12, RTX_PRO_SERVER_AT_2430),
-            Resource.TENSOR_FP4: Ceiling(1871.2e12, RTX_PRO_SERVER_AT_2430),
-            Resource.VECTOR_FP64: Ceiling(1.827e12, FP64_GUIDE),
+        memory=Memory(97887 * MIB, 512, 2 * 12.481e9),
+        roofs=printed(
+            (AT_2430_MHZ, {BF16: 467.8e12, FP16: 467.8e12, FP8: 935.6e12, INT8: 935.6e12, FP4: 1871.2e12}),
+            (FP64_GUIDE, {VECTOR_FP64: 1.827e12}),
             # The datasheet says 120, which needs a clock that the driver does not offer.
-            Resource.VECTOR_FP32: Ceiling(117e12, "public CUDA driver attributes: 188 SMs at 2430 MHz"),
-            Resource.DRAM: Ceiling(1.597e12, "NVIDIA RTX PRO 6000 Blackwell Server Edition datasheet"),
-        },
+            ("public CUDA driver attributes: 188 SMs at 2430 MHz", {VECTOR_FP32: 117e12}),
+            ("NVIDIA RTX PRO 6000 Blackwell Server Edition datasheet", {DRAM: 1.597e12}),
+        ),
         source="public CUDA driver attributes and nvidia-smi output; power: the datasheet",
     ),
 )
@@ -720,7 +482,7 @@ def held_clock_roofs(gpu: Gpu, sm_hz: float) -> Roofs:
     """What the compute units of `gpu` can do at an SM clock of `sm_hz`."""
     return {
         unit: Ceiling(gpu.sm_count * flop * sm_hz, f"{gpu.sm_count} SMs x {flop} FLOP/clock/SM x {sm_hz / 1e6:.0f} MHz")
-        for unit, flop in gpu.flop_per_clock_per_sm.items()
+        for unit, flop in gpu.architecture.flop_per_clock_per_sm.items()
     }
 
 
@@ -728,9 +490,9 @@ def physical_roofs(gpu: Gpu) -> Roofs:
     """The line that nothing crosses: compute at the highest SM clock, DRAM at the larger of pin rate and datasheet."""
     roofs = dict(held_clock_roofs(gpu, gpu.max_hz))
     dram = gpu.roofs.get(Resource.DRAM)
-    if gpu.memory_bus_bits is not None and gpu.memory_pin_bits_per_s is not None:
-        bits, pin = gpu.memory_bus_bits, gpu.memory_pin_bits_per_s
-        pins = Ceiling(bits * pin / 8, f"{bits} bits x {pin / 1e9:.4g} Gbit/s per pin")
+    _, bits, rate = gpu.memory
+    if bits is not None and rate is not None:
+        pins = Ceiling(bits * rate / 8, f"{bits} bits x {rate / 1e9:.4g} Gbit/s per pin")
         dram = pins if dram is None else max(dram, pins, key=lambda ceiling: ceiling.per_s)
     if dram is not None:
         roofs[Resource.DRAM] = dram

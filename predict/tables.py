@@ -74,6 +74,6 @@ def _gpu_cells(gpu: Gpu) -> tuple[str, ...]:
         rate(Resource.VECTOR_FP32),
         rate(Resource.DRAM),
         in_units(ridge_flop_per_byte(gpu.roofs, Resource.TENSOR_BF16), 1) if known else "-",
-        in_units(gpu.memory_bytes, GIB),
+        in_units(gpu.memory.bytes, GIB),
         ", ".join(gpu.aliases),
     )

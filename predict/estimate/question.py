@@ -78,12 +78,12 @@ class Question:
     @property
     def memory_bytes(self) -> float:
         """Memory of one GPU."""
-        return self.gpu.memory_bytes if self.hbm_bytes is None else self.hbm_bytes
+        return self.gpu.memory.bytes if self.hbm_bytes is None else self.hbm_bytes
 
     @property
     def nominal_bytes(self) -> float:
         """The card's name taken as decimal gigabytes: 80e9 for an "80 GB" card that has 81,559 MiB."""
-        return math.ceil(self.gpu.memory_bytes / GIB) * GB
+        return math.ceil(self.gpu.memory.bytes / GIB) * GB
 
     @property
     def unit(self) -> Resource:

@@ -59,7 +59,7 @@ class Machine:
             raise MissingCeiling(f"the size of L2 of {gpu.name} is not known")
         peak, dram = find_ceiling(matmul_unit(dtype), gpu.roofs), find_ceiling(Resource.DRAM, gpu.roofs)
         return cls(
-            gpu.sm, gpu.sm_count, gpu.boost_hz, peak.per_s, dram.per_s, gpu.l2_bytes, gpu.link_bytes_per_s
+            gpu.architecture.sm, gpu.sm_count, gpu.boost_hz, peak.per_s, dram.per_s, gpu.l2_bytes, gpu.link_bytes_per_s
         )  # fmt: skip
 
 

@@ -45,7 +45,7 @@ class Replica:
     @property
     def memory_bytes(self) -> float:
         """Memory of one GPU."""
-        return self.gpu.memory_bytes if self.hbm_bytes is None else self.hbm_bytes
+        return self.gpu.memory.bytes if self.hbm_bytes is None else self.hbm_bytes
 
     @property
     def roofs(self) -> Roofs:

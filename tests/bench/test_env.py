@@ -33,7 +33,7 @@ DRIVER = Attributes(
     memory_bytes=143771 * 2**20,
     l2_bytes=60 * 2**20,
     max_sm_hz=1.98e9,
-    memory_bus_bits=H200.memory_bus_bits,
+    memory_bus_bits=H200.memory.bus_bits,
     memory_clock_hz=3.201e9,
 )
 

@@ -4,7 +4,7 @@ import pytest
 
 from bench.physics import floor_s, impossibility
 from predict.errors import MissingCeiling
-from predict.gpus import GPUS, physical_roofs
+from predict.gpus import GPUS, Architecture, Memory, physical_roofs
 from predict.resources import Resource
 from predict.units import find_dtype
 from predict.workloads import make_workload
@@ -16,9 +16,8 @@ GPU = dataclasses.replace(
     name="round",
     sm_count=100,
     max_hz=2e9,
-    flop_per_clock_per_sm={Resource.TENSOR_BF16: 1000, Resource.VECTOR_FP32: 1000},
-    memory_bus_bits=8000,
-    memory_pin_bits_per_s=2e9,
+    architecture=Architecture(90, {Resource.TENSOR_BF16: 1000, Resource.VECTOR_FP32: 1000}),
+    memory=Memory(80 * 10**9, bus_bits=8000, pin_bits_per_s=2e9),
     roofs={},
 )
 

@@ -7,11 +7,14 @@ from typer.testing import CliRunner
 
 from predict.__main__ import app
 from predict.command_line import run_command_line
+from predict.errors import MissingCeiling
 from predict.expected.calibrations import CALIBRATIONS
 from predict.expected.kernel import MODELS
 from predict.gpus import GPUS
 from predict.model.presets import PRESETS
-from predict.workloads import OPS
+from predict.resources import Resource
+from predict.units import find_dtype
+from predict.workloads import OPS, make_workload
 
 RUNNER = CliRunner()
 
@@ -108,13 +111,19 @@ def test_every_op_predicts_on_every_gpu_that_has_its_roofs():
     dtypes |= dict.fromkeys(("matmul_w8a16", "matmul_w4a16", "attention_decode_fp8", "block_train"), "bf16")
     listing = json.loads(RUNNER.invoke(app, ["ops", "--json"]).output)
     assert listing.keys() == OPS.keys()
-    for gpu in GPUS:
+    for gpu in GPUS.values():
         for op, described in listing.items():
-            dims = [f"{name}={sizes[name]}" for name in described["dims"]]
-            result = RUNNER.invoke(
-                app, ["kernel", op, *dims, "--gpu", gpu, "--dtype", dtypes.get(op, "fp64"), "--explain"]
-            )
-            assert result.exit_code == 0, result.output
+            dims, dtype = {name: sizes[name] for name in described["dims"]}, dtypes.get(op, "fp64")
+            given = [f"{name}={size}" for name, size in dims.items()]
+            result = RUNNER.invoke(app, ["kernel", op, *given, "--gpu", gpu.name, "--dtype", dtype, "--explain"])
+            amounts = make_workload(op, dims, find_dtype(dtype)).amounts
+            needed = {*amounts.flop_by_unit, *([Resource.DRAM] if amounts.bytes else [])}
+            if Resource.VECTOR_FP64 in gpu.roofs:
+                needed.discard(Resource.TENSOR_FP64)  # the vector units do it
+            if needed <= gpu.roofs.keys():
+                assert result.exit_code == 0, result.output
+            else:
+                assert isinstance(result.exception, MissingCeiling)
 
 
 def test_gpus_lists_every_sku_in_text_and_json():

@@ -50,7 +50,7 @@ def peak_complaints(gpu: Gpu) -> list[str]:
     """Roofs off SMs x FLOP/clock/SM x clock by more than 2 %, but for those of which the table says why."""
     complaints = []
     for unit in (unit for unit in gpu.roofs if unit.is_compute and unit not in gpu.not_from_clock):
-        per_clock = gpu.sm_count * gpu.flop_per_clock_per_sm.get(unit, 0)
+        per_clock = gpu.sm_count * gpu.architecture.flop_per_clock_per_sm.get(unit, 0)
         clocks_hz = {gpu.boost_hz, gpu.max_hz} if unit in AT_EITHER_CLOCK else {gpu.boost_hz}
         if not any(gpu.roofs[unit].per_s == pytest.approx(per_clock * hz, rel=0.02) for hz in clocks_hz):
             complaints.append(f"{gpu.name} {unit}: {gpu.roofs[unit].per_s:.4g} is not {per_clock} x {clocks_hz}")
@@ -59,9 +59,10 @@ def peak_complaints(gpu: Gpu) -> list[str]:
 
 def bandwidth_complaints(gpu: Gpu) -> list[str]:
     """DRAM roofs off bus width x pin rate by more than 5 %."""
-    if gpu.memory_bus_bits is None or gpu.memory_pin_bits_per_s is None or Resource.DRAM not in gpu.roofs:
+    _, bits, rate = gpu.memory
+    if bits is None or rate is None or Resource.DRAM not in gpu.roofs:
         return []
-    from_pins = gpu.memory_bus_bits * gpu.memory_pin_bits_per_s / 8
+    from_pins = bits * rate / 8
     per_s = gpu.roofs[Resource.DRAM].per_s
     return (
         [] if per_s == pytest.approx(from_pins, rel=0.05) else [f"{gpu.name} dram: {per_s:.4g} is not {from_pins:.4g}"]
@@ -70,7 +71,7 @@ def bandwidth_complaints(gpu: Gpu) -> list[str]:
 
 def sparse_complaints(gpu: Gpu) -> list[str]:
     """Roofs that do not stand to each other as the rates of the architecture do, or that no clock could reach."""
-    rates = gpu.flop_per_clock_per_sm
+    rates = gpu.architecture.flop_per_clock_per_sm
     tensor = gpu.roofs.keys() & rates.keys() - AT_EITHER_CLOCK - gpu.not_from_clock.keys()
     complaints = [
         f"{gpu.name} {unit}: {gpu.roofs[unit].per_s:.4g} is not {rates[unit] / rates[other]:g} x {other}"
@@ -88,7 +89,7 @@ def sparse_complaints(gpu: Gpu) -> list[str]:
 def copy_complaints(gpus: Iterable[Gpu]) -> list[str]:
     """Pairs of SKUs with the same roofs, SMs, memory and power (the two A100 with 40 GB differ in power alone)."""
     numbers = [
-        (gpu.name, {unit: roof.per_s for unit, roof in gpu.roofs.items()}, gpu.sm_count, gpu.memory_bytes, gpu.power_w)
+        (gpu.name, {unit: roof.per_s for unit, roof in gpu.roofs.items()}, gpu.sm_count, gpu.memory.bytes, gpu.power_w)
         for gpu in gpus
     ]
     return [f"{a[0]} = {b[0]}" for a, b in combinations(numbers, 2) if a[1:] == b[1:]]
@@ -133,7 +134,7 @@ def test_peaks_are_what_cores_and_clocks_give(sku: str, unit: Resource, per_s: f
 
 def test_every_bandwidth_is_bus_width_times_pin_rate(gpu: Gpu) -> None:
     assert bandwidth_complaints(gpu) == []
-    assert (gpu.memory_bus_bits is None) == (gpu.memory_pin_bits_per_s is None)
+    assert (gpu.memory.bus_bits is None) == (gpu.memory.pin_bits_per_s is None)
 
 
 def test_no_peak_counts_sparsity(gpu: Gpu) -> None:
@@ -159,12 +160,12 @@ def test_every_row_is_plausible(gpu: Gpu) -> None:
     assert gpu.boost_hz <= gpu.max_hz
     # GeForce boosts far over its printed clock.
     assert 0.8 * gpu.max_hz < gpu.boost_hz or all("GeForce" in name for name in gpu.nvml_names)
-    assert gpu.roofs.keys() - {Resource.DRAM} <= gpu.flop_per_clock_per_sm.keys()
-    assert all(unit.is_compute for unit in gpu.flop_per_clock_per_sm)
-    assert 8e9 < gpu.memory_bytes < 400e9
+    assert gpu.roofs.keys() - {Resource.DRAM} <= gpu.architecture.flop_per_clock_per_sm.keys()
+    assert all(unit.is_compute for unit in gpu.architecture.flop_per_clock_per_sm)
+    assert 8e9 < gpu.memory.bytes < 400e9
     assert gpu.l2_bytes is None or 2e6 < gpu.l2_bytes < 300e6
     assert gpu.link_bytes_per_s is None or 16e9 <= gpu.link_bytes_per_s <= 2e12
-    assert 50 <= gpu.power_w <= 2000
+    assert gpu.power_w is None or 50 <= gpu.power_w <= 2000
 
 
 def test_every_nvml_name_belongs_to_one_sku_and_finds_it() -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from bench.record import HARNESS, Record, Status
 from bench.stats import summarize
+from predict.errors import MissingCeiling
 from predict.expected.kernel import MODELS, expect, explain_calibration
 from predict.expected.probes import PROBES, probe_workloads
 from predict.expected.time_model import Calibration, Formats, Machine
@@ -49,19 +50,23 @@ def fit_run(loaded: Loaded, *, implementation: str | None = None) -> tuple[RunFi
     return tuple(
         _fit(group, shapes, gpu, source)
         for group, shapes in _groups(loaded.records, implementation).items()
-        if not _missing(group, shapes)
+        if not _missing(group, shapes) and _unknown_fact(gpu, group) is None
     )
 
 
 def why_none(loaded: Loaded, *, implementation: str | None = None) -> str:
     """Why `fit_run` finds nothing to calibrate, and what to do."""
-    environment = loaded.environment
-    if environment.gpu not in GPUS:
-        return f"expected times need the facts of a GPU that the table has; this run is of {environment.name}"
+    gpu = GPUS.get(loaded.environment.gpu or "")
+    if gpu is None:
+        return f"expected times need the facts of a GPU that the table has; this run is of {loaded.environment.name}"
     by = f" by {implementation}" if implementation else ""
+    groups = _groups(loaded.records, implementation)
+    complete = [group for group, shapes in groups.items() if not _missing(group, shapes)]
+    if reasons := [why for group in complete if (why := _unknown_fact(gpu, group))]:
+        return "; ".join(dict.fromkeys(reasons))
     lacking = [
         f"{op} in {dtype.name} lacks {len(missing)} of {len(PROBES[op])} probes{by}, such as {missing[0]}"
-        for (op, dtype), shapes in _groups(loaded.records, implementation).items()
+        for (op, dtype), shapes in groups.items()
         if len(missing := _missing((op, dtype), shapes)) < len(PROBES[op])
     ]
     return f"{'; '.join(lacking) or f'this run measured no probes{by}'}; {MEASURE_THEM}"
@@ -112,6 +117,15 @@ def _groups(records: Iterable[Record], implementation: str | None) -> dict[Group
 
 def _missing(group: Group, shapes: Shapes) -> list[str]:
     return [workload.id for workload in probe_workloads(*group) if workload.id not in shapes]
+
+
+def _unknown_fact(gpu: Gpu, group: Group) -> str | None:
+    """What the table does not say of `gpu` and a calibration needs, in one line; None where it says all."""
+    try:
+        Machine.of(gpu, group[1])
+    except MissingCeiling as error:
+        return str(error)
+    return None
 
 
 def _fit(group: Group, shapes: Shapes, gpu: Gpu, source: str) -> RunFit:

@@ -68,6 +68,12 @@ def test_a_unit_that_the_gpu_lacks_has_no_floor():
         floor_s(amounts(dtype="fp8", m=8, n=8, k=8), GPUS["a100-sxm-80gb"], l2_bytes=10**6, cold_l2=True)
 
 
+def test_a_card_of_unknown_bandwidth_is_held_to_nothing():
+    unknown = dataclasses.replace(GPU, memory=Memory(80 * 10**9))
+    with pytest.raises(MissingCeiling, match=r"no dram roof is known"):
+        floor_s(amounts(m=8, n=8, k=8), unknown, l2_bytes=10**6, cold_l2=True)
+
+
 def test_a_time_under_the_line_is_impossible_and_says_why():
     # The middle one of 1.0, 1.1 and 0.9 times 5 ms is 5 ms; the line is at 2*8192^3/200e12 = 5.5 ms.
     record = make_record(dims={"m": 8192, "n": 8192, "k": 8192}, time_s=5e-3)

@@ -147,6 +147,12 @@ def test_nothing_is_calibrated_on_a_cpu_or_an_unknown_card():
         assert "need the facts of a GPU that the table has" in why_none(loaded)
 
 
+def test_a_card_of_which_a_fact_is_unknown_is_not_calibrated_and_told_which():
+    loaded = matmul_run(dataclasses.replace(BOX, gpu="h100-nvl"))
+    assert fit_run(loaded) == ()
+    assert why_none(loaded) == "the size of L2 of h100-nvl is not known"
+
+
 def test_the_explanation_names_every_constant_with_its_unit(matmul_fit):
     text = explain_fit(matmul_fit)
     assert "matmul in bf16: calibrated from 16 probes; mean error on 12 other shapes: napkin" in text

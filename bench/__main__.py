@@ -21,7 +21,7 @@ from bench.lab import Settings, make_lab
 from bench.measure import Budget
 from bench.progress import ProgressBar
 from bench.record import Environment, Record
-from bench.runner import FAILED, Plan, Runner, probe_jobs, suite_jobs, suite_plan, target_of
+from bench.runner import FAILED, Plan, Runner, limits_of, roof_probe_jobs, suite_jobs, suite_plan
 from bench.suites import SUITES, check_suite
 from bench.tune import Ranking, Tuning
 from bench.worker import Bench, WorkerBench
@@ -164,8 +164,8 @@ def list_jobs(*, suite_name: SuiteOption = "quick", gpu: GpuOption = None, as_js
     """
     device = choose_device(gpu)
     described = environment(device, gpu=None if device == "cpu" else gpu, force=False, warm_cache=False)
-    target = target_of(described, {})
-    jobs = (*probe_jobs(target), *suite_jobs(suite_name, target))
+    limits = limits_of(described, {})
+    jobs = (*roof_probe_jobs(limits), *suite_jobs(suite_name, limits))
     estimates_s = forecast_s(jobs, described, make_budget(SUITE_BUDGET_S[suite_name]))
     if as_json:
         rows = [

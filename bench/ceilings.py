@@ -10,7 +10,7 @@ from predict.units import DType, find_dtype
 _BANDWIDTH_OPS = frozenset({"stream_read", "stream_write", "stream_copy", "stream_triad"})
 
 
-def measured_roofs(probes: Iterable[Record]) -> Roofs:
+def measured_roofs(roof_probes: Iterable[Record]) -> Roofs:
     """The roofs that the probe records show; a later, better probe replaces an earlier one.
 
     Streams and matrix-vector products (m=1) give bandwidth, other matmuls give FLOP/s. A read that was timed warm gives
@@ -18,7 +18,7 @@ def measured_roofs(probes: Iterable[Record]) -> Roofs:
     what was measured without objection counts: an impossible rate is no roof, nor is that of a card which slowed down.
     """
     roofs: dict[Resource, Ceiling] = {}
-    for record in probes:
+    for record in roof_probes:
         if record.status is not Status.MEASURED or record.measurement is None:
             continue
         time_s = summarize(record.measurement.times_s).p10_s

@@ -12,7 +12,7 @@ import torch
 from bench.cases import Maker
 from bench.measure import Budget, measure
 from bench.stats import summarize
-from bench.timer import CACHES_TO_EXCEED, CudaTimer, Preparation, Run, Timer
+from bench.timer import CACHES_TO_EXCEED, Call, CudaTimer, Preparation, Timer
 from predict.units import binary_bytes, si
 
 MULTIPLES = (CACHES_TO_EXCEED / 2, CACHES_TO_EXCEED, 2 * CACHES_TO_EXCEED)
@@ -50,7 +50,7 @@ def read_cold(cache_bytes: int, device: torch.device, timer: Timer | None = None
     timer = timer or CudaTimer()
     read_bytes = cache_bytes // 2 // 4 * 4
 
-    def bind(index: int) -> Run:
+    def bind(index: int) -> Call:
         maker = Maker(torch.float32, device, torch.Generator(device).manual_seed(index))
         return maker.normal(read_bytes // 4).sum
 

@@ -18,7 +18,7 @@ from bench.machine import difference
 from bench.order import arrange
 from bench.physics import impossibility
 from bench.record import HARNESS, SCHEMA, Environment, Record, RoofSet, Status
-from bench.suites import BF16, Target, check_suite, l2_probe, probes, suite
+from bench.suites import BF16, Limits, check_suite, l2_roof_probe, roof_probes, suite
 from bench.worker import Bench, WorkerLost
 from predict.errors import BadRecord, BadRun, MissingCeiling
 from predict.gpus import GPUS
@@ -39,7 +39,7 @@ class Plan:
     """What to run once the roofs are known, what to call it, and where its records go."""
 
     name: str
-    jobs: Callable[[Target], Iterable[Job]]
+    jobs: Callable[[Limits], Iterable[Job]]
     out: Path
     resume: bool = False
     time_limit_s: float | None = None  # no case is begun after it
@@ -78,8 +78,8 @@ class Runner:
     def run(self, progress: Progress | None = None) -> tuple[Record, ...]:
         """Measure the roofs, then what the plan has; return every record of the folder."""
         self._progress = progress or Progress()
-        self._measure_roofs(probe_jobs(target_of(self._environment, {})))
-        pending = self._pending(self._plan.jobs(target_of(self._environment, self._roofs.measured)))
+        self._measure_roofs(roof_probe_jobs(limits_of(self._environment, {})))
+        pending = self._pending(self._plan.jobs(limits_of(self._environment, self._roofs.measured)))
         self._progress.phase(self._plan.name, len(pending))
         for job in pending:
             self._write(job, self._attempt(job))
@@ -176,16 +176,16 @@ def suite_plan(name: str, out: Path, *, resume: bool = False, time_limit_s: floa
     check_suite(name)
     return Plan(
         f"suite {name}",
-        lambda target: suite_jobs(name, target),
+        lambda limits: suite_jobs(name, limits),
         out,
         resume=resume,
         time_limit_s=time_limit_s,
     )
 
 
-def suite_jobs(name: str, target: Target) -> tuple[Job, ...]:
+def suite_jobs(name: str, limits: Limits) -> tuple[Job, ...]:
     """Every workload of suite `name` by every implementation, the most telling first."""
-    return arrange(jobs_of(suite(name, target), target.device))
+    return arrange(jobs_of(suite(name, limits), limits.device))
 
 
 def jobs_of(workloads: Iterable[Workload], device: str, *, warm: bool = False) -> tuple[Job, ...]:
@@ -195,18 +195,18 @@ def jobs_of(workloads: Iterable[Workload], device: str, *, warm: bool = False) -
     )
 
 
-def probe_jobs(target: Target) -> tuple[Job, ...]:
+def roof_probe_jobs(limits: Limits) -> tuple[Job, ...]:
     """The jobs that measure the machine's roofs."""
-    warm_reads = [l2_probe(target)] if target.device == "cuda" else []
+    warm_reads = [l2_roof_probe(limits)] if limits.device == "cuda" else []
     return (
-        *jobs_of(probes(target), target.device),
-        *jobs_of([read for read in warm_reads if read is not None], target.device, warm=True),
+        *jobs_of(roof_probes(limits), limits.device),
+        *jobs_of([read for read in warm_reads if read is not None], limits.device, warm=True),
     )
 
 
-def target_of(environment: Environment, measured: Roofs) -> Target:
+def limits_of(environment: Environment, measured: Roofs) -> Limits:
     """What suites are fitted to on this machine; `measured` is empty before its roofs are known."""
-    return Target(
+    return Limits(
         device=environment.device,
         memory_bytes=environment.memory_bytes,
         last_level_cache_bytes=environment.last_level_cache_bytes,

@@ -14,7 +14,7 @@ from predict.workloads import Workload, dim_names, make_workload
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class Limits:
     """What a suite is fitted to."""
 
     device: str  # "cuda" or "cpu"
@@ -254,72 +254,72 @@ GPU_SUITES: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
 SUITES = tuple(GPU_SUITES)
 
 
-def _cpu_weight(target: Target) -> tuple[int, int]:
+def _cpu_weight(limits: Limits) -> tuple[int, int]:
     """(n, k) of Llama-3-8B's output projection, made taller until it is over twice the last-level cache."""
     n, k = 4096, 4096
-    while n * k * target.dtype.bytes <= 2 * (target.last_level_cache_bytes or 0):
+    while n * k * limits.dtype.bytes <= 2 * (limits.last_level_cache_bytes or 0):
         n *= 2
     return n, k
 
 
-def _smoke_cpu(target: Target) -> list[Workload]:
+def _smoke_cpu(limits: Limits) -> list[Workload]:
     return [
-        *matmuls(((2048, 2048),), (1, 64), target.dtype),
-        *prefills((256,), target.dtype, heads=8, kv_heads=2, head_dim=64),
-        *decodes((1,), (2048,), target.dtype, heads=8, kv_heads=2, head_dim=64),
-        *generations((128,), target.dtype, heads=8, head_dim=64),
+        *matmuls(((2048, 2048),), (1, 64), limits.dtype),
+        *prefills((256,), limits.dtype, heads=8, kv_heads=2, head_dim=64),
+        *decodes((1,), (2048,), limits.dtype, heads=8, kv_heads=2, head_dim=64),
+        *generations((128,), limits.dtype, heads=8, head_dim=64),
     ]
 
 
-def _quick_cpu(target: Target) -> list[Workload]:
+def _quick_cpu(limits: Limits) -> list[Workload]:
     return [
-        *matmuls((_cpu_weight(target),), (1, 2, 4, 8, 16, 32, 64, 128), target.dtype),
-        *prefills((256, 512, 1024), target.dtype, heads=8, kv_heads=4),
-        *decodes((1, 8), (1024, 4096, 16384), target.dtype, heads=8, kv_heads=4),
-        *generations((128, 256, 512, 1024), target.dtype, heads=8),
+        *matmuls((_cpu_weight(limits),), (1, 2, 4, 8, 16, 32, 64, 128), limits.dtype),
+        *prefills((256, 512, 1024), limits.dtype, heads=8, kv_heads=4),
+        *decodes((1, 8), (1024, 4096, 16384), limits.dtype, heads=8, kv_heads=4),
+        *generations((128, 256, 512, 1024), limits.dtype, heads=8),
     ]
 
 
-def _standard_cpu(target: Target) -> list[Workload]:
+def _standard_cpu(limits: Limits) -> list[Workload]:
     return [
-        *matmuls((_cpu_weight(target), *GPT2_SMALL), (1, 2, 4, 8, 16, 32, 64, 128, 256, 512), target.dtype),
-        *prefills((128, 256, 512, 1024, 2048, 4096), target.dtype, heads=8, kv_heads=4),
-        *prefills((256, 1024, 2048), target.dtype, heads=12, kv_heads=12, head_dim=64),
-        *decodes((1, 4, 16), (1024, 4096, 16384, 32768), target.dtype, heads=8, kv_heads=4),
-        *decodes((1, 4), (1024, 4096, 16384), target.dtype, heads=8, kv_heads=8),
-        *generations((128, 256, 512, 1024, 2048, 4096), target.dtype, heads=8),
-        *matmuls((_cpu_weight(target),), (1, 32), BF16, op="matmul_w8a16"),
-        *row_wise((4096,), target.dtype),
-        *attentions((256,), ((2, 512),), target.dtype),
-        *blocks(SMALL_BLOCK, (64, 256), (1, 8), (1024,), target.dtype),
+        *matmuls((_cpu_weight(limits), *GPT2_SMALL), (1, 2, 4, 8, 16, 32, 64, 128, 256, 512), limits.dtype),
+        *prefills((128, 256, 512, 1024, 2048, 4096), limits.dtype, heads=8, kv_heads=4),
+        *prefills((256, 1024, 2048), limits.dtype, heads=12, kv_heads=12, head_dim=64),
+        *decodes((1, 4, 16), (1024, 4096, 16384, 32768), limits.dtype, heads=8, kv_heads=4),
+        *decodes((1, 4), (1024, 4096, 16384), limits.dtype, heads=8, kv_heads=8),
+        *generations((128, 256, 512, 1024, 2048, 4096), limits.dtype, heads=8),
+        *matmuls((_cpu_weight(limits),), (1, 32), BF16, op="matmul_w8a16"),
+        *row_wise((4096,), limits.dtype),
+        *attentions((256,), ((2, 512),), limits.dtype),
+        *blocks(SMALL_BLOCK, (64, 256), (1, 8), (1024,), limits.dtype),
     ]
 
 
-def _full_cpu(target: Target) -> list[Workload]:
-    other = FP32 if target.dtype is BF16 else BF16
+def _full_cpu(limits: Limits) -> list[Workload]:
+    other = FP32 if limits.dtype is BF16 else BF16
     return [
-        *_standard_cpu(target),
-        *matmuls(LLAMA3_8B, (1, 4, 16, 64, 256), target.dtype),
+        *_standard_cpu(limits),
+        *matmuls(LLAMA3_8B, (1, 4, 16, 64, 256), limits.dtype),
         *matmuls(((4096, 4096),), (1, 4, 16, 64, 256), other),
-        *generations((128, 512, 2048), target.dtype, heads=32),
+        *generations((128, 512, 2048), limits.dtype, heads=32),
     ]
 
 
-def _kernels_cpu(target: Target) -> list[Workload]:
+def _kernels_cpu(limits: Limits) -> list[Workload]:
     """The same families, sized for a CPU; no kernel of ours runs there."""
     return [
-        *matmuls((_cpu_weight(target),), (1, 8, 64), target.dtype),
-        *quantized((_cpu_weight(target),), (1,)),
-        *row_wise((64, 4096), target.dtype),
+        *matmuls((_cpu_weight(limits),), (1, 8, 64), limits.dtype),
+        *quantized((_cpu_weight(limits),), (1,)),
+        *row_wise((64, 4096), limits.dtype),
     ]
 
 
-def _calibration_cpu(target: Target) -> list[Workload]:
+def _calibration_cpu(limits: Limits) -> list[Workload]:
     """The same shapes; no expected time comes of them, since its forms are those of GPU kernels."""
-    return calibrations(target.dtype)
+    return calibrations(limits.dtype)
 
 
-_CPU_SUITES: Mapping[str, Callable[[Target], list[Workload]]] = MappingProxyType(
+_CPU_SUITES: Mapping[str, Callable[[Limits], list[Workload]]] = MappingProxyType(
     {
         "smoke": _smoke_cpu,
         "quick": _quick_cpu,
@@ -337,16 +337,16 @@ def check_suite(name: str) -> None:
         raise BadRun(f"there is no suite {name!r}; known: {', '.join(SUITES)}")
 
 
-def suite(name: str, target: Target) -> tuple[Workload, ...]:
-    """The workloads of suite `name` for `target`, each once. Raises BadRun listing the suites.
+def suite(name: str, limits: Limits) -> tuple[Workload, ...]:
+    """The workloads of suite `name` for `limits`, each once. Raises BadRun listing the suites.
 
     On a CPU whose roofs are known, workloads whose napkin is over CPU_LAUNCH_LIMIT_S are left out: that is how the
     suite is fitted to the machine.
     """
     check_suite(name)
-    workloads = GPU_SUITES[name] if target.device == "cuda" else _CPU_SUITES[name](target)
-    roofs = target.roofs
-    if target.device == "cpu" and roofs is not None:
+    workloads = GPU_SUITES[name] if limits.device == "cuda" else _CPU_SUITES[name](limits)
+    roofs = limits.roofs
+    if limits.device == "cpu" and roofs is not None:
         workloads = [workload for workload in workloads if _is_affordable(workload, roofs, CPU_LAUNCH_LIMIT_S[name])]
     return tuple({workload.id: workload for workload in workloads}.values())
 
@@ -359,16 +359,16 @@ def _is_affordable(workload: Workload, roofs: Roofs, limit_s: float) -> bool:
         return True
 
 
-def probes(target: Target) -> tuple[Workload, ...]:
+def roof_probes(limits: Limits) -> tuple[Workload, ...]:
     """The workloads that measure the machine's own roofs, on which every run begins."""
-    return tuple(_gpu_probes(target) if target.device == "cuda" else _cpu_probes(target))
+    return tuple(_gpu_roof_probes(limits) if limits.device == "cuda" else _cpu_roof_probes(limits))
 
 
-def l2_probe(target: Target) -> Workload | None:
+def l2_roof_probe(limits: Limits) -> Workload | None:
     """A read of half the L2, to be timed warm; None where the cache is not known."""
-    if target.last_level_cache_bytes is None:
+    if limits.last_level_cache_bytes is None:
         return None
-    return make_workload("stream_read", {"n": target.last_level_cache_bytes // 2 // 4}, FP32)
+    return make_workload("stream_read", {"n": limits.last_level_cache_bytes // 2 // 4}, FP32)
 
 
 def _streams(size_bytes: int) -> list[Workload]:
@@ -426,15 +426,15 @@ def tuning_workloads(op: str, dtype: DType | None) -> tuple[Workload, ...]:
     return tuple({workload.id: workload for workload in workloads}.values())
 
 
-def _fitted(size_bytes: int, target: Target, *, share: int) -> int:
+def _fitted(size_bytes: int, limits: Limits, *, share: int) -> int:
     """Bytes of an array of which several fit with their copies in fp64: at most 1/share of the memory."""
-    if target.memory_bytes is None:
+    if limits.memory_bytes is None:
         return size_bytes
-    return min(size_bytes, max(1, target.memory_bytes // share // MIB) * MIB)
+    return min(size_bytes, max(1, limits.memory_bytes // share // MIB) * MIB)
 
 
-def _gpu_probes(target: Target) -> list[Workload]:
-    size_bytes = _fitted(2048 * MIB, target, share=16)
+def _gpu_roof_probes(limits: Limits) -> list[Workload]:
+    size_bytes = _fitted(2048 * MIB, limits, share=16)
     return [
         make_workload("launch", {}, FP32),
         *_streams(size_bytes),
@@ -445,9 +445,9 @@ def _gpu_probes(target: Target) -> list[Workload]:
     ]
 
 
-def _cpu_probes(target: Target) -> list[Workload]:
-    cache_bytes = target.last_level_cache_bytes or 64 * MIB
-    size_bytes = _fitted(max(64 * MIB, 4 * cache_bytes), target, share=48)  # programs hold memory there too
+def _cpu_roof_probes(limits: Limits) -> list[Workload]:
+    cache_bytes = limits.last_level_cache_bytes or 64 * MIB
+    size_bytes = _fitted(max(64 * MIB, 4 * cache_bytes), limits, share=48)  # programs hold memory there too
     return [
         make_workload("launch", {}, FP32),
         *_streams(size_bytes),

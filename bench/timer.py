@@ -43,7 +43,7 @@ MAX_QUEUED = 16  # samples queued together: a stream takes about a thousand laun
 WALL_SAMPLE_S = 1e-3  # a thousand times what perf_counter resolves
 HOST_CALLS = 5  # whose median is the host's cost of a call
 
-Run = Callable[[], object]
+Call = Callable[[], object]
 
 
 class CaptureFailed(PoisonsProcess):
@@ -55,7 +55,7 @@ class CaptureFailed(PoisonsProcess):
 class Preparation:
     """What a timer needs of a case: how to bind the i-th input set, its size, and what to do about the cache."""
 
-    bind: Callable[[int], Run]
+    bind: Callable[[int], Call]
     set_bytes: float  # operands that one launch reads and writes
     free_bytes: float  # memory that further input sets may take
     cache_bytes: int | None
@@ -94,7 +94,7 @@ class Timer(Protocol):
 class WallSampler:
     """Times calls on the CPU, which return when the work is done."""
 
-    runs: Sequence[Run]
+    runs: Sequence[Call]
     launches_per_sample: int
     cold_l2: bool | None
     position: int = 0
@@ -132,13 +132,13 @@ class HeldSampler:
     """Times `work` between two events on a stream that is held until the host has queued all of it: one launch, or a
     graph of some. `flush` empties the cache before each, outside the pair."""
 
-    work: Run
-    flush: Run | None
+    work: Call
+    flush: Call | None
     method: str
     launches_per_sample: int
     cold_l2: bool | None
     host_s: float | None = None
-    keep: Sequence[Run] = ()  # a graph reads the input sets that these own
+    keep: Sequence[Call] = ()  # a graph reads the input sets that these own
     queued: int = 1  # samples that are queued together
     hold_cycles: int = HOLD_CYCLES
     held: bool | None = None  # whether the host was done before the hold was, in the last samples
@@ -189,7 +189,7 @@ class HeldSampler:
 class AsIssuedSampler:
     """Times calls in a row on an idle stream: the next is issued while the GPU works on those before."""
 
-    runs: Sequence[Run]
+    runs: Sequence[Call]
     launches_per_sample: int
     cold_l2: bool | None
     host_s: float | None = None
@@ -232,7 +232,7 @@ class CudaTimer:
         sampler.queue_for(_estimate_s(sampler))
         return sampler
 
-    def _as_issued(self, first: Run, preparation: Preparation, host_s: float) -> Sampler:
+    def _as_issued(self, first: Call, preparation: Preparation, host_s: float) -> Sampler:
         """Bind and warm the rotated input sets, and choose how many calls make one sample."""
         runs = _bind_sets(first, preparation)
         sets = len(runs)
@@ -241,7 +241,7 @@ class CudaTimer:
         sampler.launches_per_sample = math.ceil(AS_ISSUED_SAMPLE_S / _estimate_s(sampler))
         return sampler
 
-    def _graph(self, first: Run, preparation: Preparation, host_s: float) -> Sampler:
+    def _graph(self, first: Call, preparation: Preparation, host_s: float) -> Sampler:
         """Capture one launch, and where that is short, as many over the rotated input sets as make a sample."""
         alone = self._flushed(self._capture([first]).replay, preparation, "cuda_graph", host_s)
         call_s = _estimate_s(alone)
@@ -260,7 +260,7 @@ class CudaTimer:
         sampler.queue_for(launches * _estimate_s(sampler))
         return sampler
 
-    def _flushed(self, work: Run, preparation: Preparation, method: str, host_s: float) -> HeldSampler:
+    def _flushed(self, work: Call, preparation: Preparation, method: str, host_s: float) -> HeldSampler:
         """A sampler of single launches that finds the cache as the preparation wants it."""
         if preparation.warm or preparation.cache_bytes is None:
             flush, cold_l2 = None, False if preparation.warm else None
@@ -268,7 +268,7 @@ class CudaTimer:
             flush, cold_l2 = self._make_flush(preparation.cache_bytes), True
         return HeldSampler(work, flush, method, launches_per_sample=1, cold_l2=cold_l2, host_s=host_s)
 
-    def _capture(self, runs: Iterable[Run]) -> torch.cuda.CUDAGraph:
+    def _capture(self, runs: Iterable[Call]) -> torch.cuda.CUDAGraph:
         """A graph of these calls, all of which have run before. Raises CaptureFailed, on the stream that was current
         before: PyTorch itself leaves the capture's."""
         runs = list(runs)
@@ -291,14 +291,14 @@ class CudaTimer:
         torch.cuda.synchronize()
         return graph
 
-    def _make_flush(self, cache_bytes: int) -> Run:
+    def _make_flush(self, cache_bytes: int) -> Call:
         size_bytes = int(CACHES_TO_EXCEED * cache_bytes)
         if self._flush_buffer is None:
             self._flush_buffer = torch.ones(size_bytes // 4, dtype=torch.float32, device="cuda")
         return self._flush_buffer.sum
 
 
-def _bind_sets(first: Run, preparation: Preparation) -> list[Run]:
+def _bind_sets(first: Call, preparation: Preparation) -> list[Call]:
     """All input sets bound, the first as it is, and each of the others called once."""
     runs = [first, *(preparation.bind(i) for i in range(1, preparation.input_sets()))]
     for run in runs[1:]:
@@ -307,7 +307,7 @@ def _bind_sets(first: Run, preparation: Preparation) -> list[Run]:
     return runs
 
 
-def _host_cost_s(run: Run) -> float:
+def _host_cost_s(run: Call) -> float:
     """Seconds that the host needs to issue one call to an idle GPU, median of a few."""
     times_s = []
     for _ in range(HOST_CALLS):

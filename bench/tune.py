@@ -94,7 +94,7 @@ def tuning_plan(
     """Each workload by what the launcher chooses, then by every configuration."""
     return Plan(
         f"tuning {workloads[0].op}",
-        lambda target: tuning_jobs(workloads, target.device),
+        lambda limits: tuning_jobs(workloads, limits.device),
         out,
         resume=resume,
         time_limit_s=time_limit_s,

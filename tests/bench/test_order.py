@@ -14,7 +14,7 @@ from predict.expected.probes import PROBES, probe_workloads
 from tests.bench.test_suites import CPU, H200
 
 WITH_TRITON = pytest.mark.skipif(not HAS_TRITON, reason="about rows of ours, and torch.compile's")
-BOTH = pytest.mark.parametrize("target", [H200, CPU], ids=["gpu", "cpu"])
+BOTH = pytest.mark.parametrize("limits", [H200, CPU], ids=["gpu", "cpu"])
 
 
 def batches(jobs, implementation="torch"):
@@ -23,9 +23,9 @@ def batches(jobs, implementation="torch"):
 
 @BOTH
 @pytest.mark.parametrize("name", SUITES)
-def test_every_case_of_a_suite_comes_once(name, target):
-    jobs = suite_jobs(name, target)
-    assert Counter(map(repr, jobs)) == Counter(map(repr, jobs_of(suite(name, target), target.device)))
+def test_every_case_of_a_suite_comes_once(name, limits):
+    jobs = suite_jobs(name, limits)
+    assert Counter(map(repr, jobs)) == Counter(map(repr, jobs_of(suite(name, limits), limits.device)))
     assert max(Counter(map(repr, jobs)).values()) == 1
 
 

@@ -11,7 +11,7 @@ from bench.cases import CASES, IMPLEMENTATIONS, implementation_names, make_input
 from bench.lab import Job, Lab, Outcome
 from bench.measure import Budget
 from bench.record import Measurement, Status
-from bench.runner import Runner, probe_jobs, suite_jobs, suite_plan, target_of
+from bench.runner import Runner, limits_of, roof_probe_jobs, suite_jobs, suite_plan
 from bench.suites import suite
 from bench.worker import InProcessBench, WorkerLost
 from kernels import reference
@@ -48,9 +48,9 @@ def test_a_run_measures_roofs_first_then_the_suite_and_writes_every_record(tmp_p
     assert [job.workload.op for job in bench.jobs[:2]] == ["launch", "launch"]
     assert store.read(tmp_path / "run" / "records.jsonl").records == records
     assert {record.status for record in records} == {Status.MEASURED}
-    target = target_of(bench.environment, {})
-    assert bench.jobs == [*probe_jobs(target), *suite_jobs("smoke", target)]
-    suite_ids = {workload.id for workload in suite("smoke", target)}
+    limits = limits_of(bench.environment, {})
+    assert bench.jobs == [*roof_probe_jobs(limits), *suite_jobs("smoke", limits)]
+    suite_ids = {workload.id for workload in suite("smoke", limits)}
     assert suite_ids <= {record.workload.id for record in records}
 
 
@@ -255,7 +255,7 @@ def test_after_the_time_limit_the_rest_is_recorded_as_skipped(tmp_path):
         return at_half_the_roof(job)
 
     bench = FakeBench(answer)
-    probes = len(probe_jobs(target_of(bench.environment, {})))
+    probes = len(roof_probe_jobs(limits_of(bench.environment, {})))
     records = Runner(plan(tmp_path, time_limit_s=probes + 2.5), bench, clock=clock).run()
     skipped = [record for record in records if record.status is Status.SKIPPED]
     assert len(bench.jobs) == probes + 3

@@ -4,7 +4,7 @@ import itertools
 import pytest
 
 from bench.cases import CASES, IMPLEMENTATIONS, implementation_names
-from bench.suites import BF16, CPU_LAUNCH_LIMIT_S, FP8, FP32, INT8, SUITES, Target, l2_probe, probes, suite
+from bench.suites import BF16, CPU_LAUNCH_LIMIT_S, FP8, FP32, INT8, SUITES, Limits, l2_roof_probe, roof_probes, suite
 from kernels.catalog import HAS_TRITON
 from predict.errors import BadRun
 from predict.expected.probes import PROBES, probe_workloads
@@ -14,29 +14,29 @@ from predict.roofline import predict
 from predict.workloads import OPS, make_workload
 from reports.run.rules import RULES
 
-H200 = Target("cuda", 143771 * 2**20, 60 * 2**20, BF16)
+H200 = Limits("cuda", 143771 * 2**20, 60 * 2**20, BF16)
 CPU_ROOFS = {
     Resource.VECTOR_FP32: Ceiling(100e9, "x"),
     Resource.TENSOR_BF16: Ceiling(10e9, "x"),
     **dict.fromkeys(WRITTEN_SHARE, Ceiling(10e9, "x")),
 }
-CPU = Target("cpu", 16 * 2**30, 32 * 2**20, FP32, CPU_ROOFS)
+CPU = Limits("cpu", 16 * 2**30, 32 * 2**20, FP32, CPU_ROOFS)
 
 
 GROWING = ("smoke", "quick", "standard", "full")
 
 
-@pytest.mark.parametrize("target", [H200, CPU], ids=["gpu", "cpu"])
+@pytest.mark.parametrize("limits", [H200, CPU], ids=["gpu", "cpu"])
 @pytest.mark.parametrize("name", SUITES)
-def test_a_suite_names_each_workload_once(name, target):
-    workloads = suite(name, target)
+def test_a_suite_names_each_workload_once(name, limits):
+    workloads = suite(name, limits)
     assert len({workload.id for workload in workloads}) == len(workloads)
 
 
-@pytest.mark.parametrize("target", [H200, CPU], ids=["gpu", "cpu"])
+@pytest.mark.parametrize("limits", [H200, CPU], ids=["gpu", "cpu"])
 @pytest.mark.parametrize("name", GROWING)
-def test_a_suite_covers_the_three_families(name, target):
-    workloads = suite(name, target)
+def test_a_suite_covers_the_three_families(name, limits):
+    workloads = suite(name, limits)
     families = {"matmul", "attention_prefill", "attention_decode", "generate_cached", "generate_uncached"}
     assert {workload.op for workload in workloads} >= families
 
@@ -46,15 +46,15 @@ QUANTIZED = {"matmul_w8a16", "matmul_w4a16", "matmul_scaled"}
 
 
 @pytest.mark.parametrize(
-    ("name", "target", "ops"),
+    ("name", "limits", "ops"),
     [
         *((name, H200, ROW_WISE | QUANTIZED) for name in ("quick", "standard", "full", "kernels")),
         ("kernels", CPU, ROW_WISE | QUANTIZED),
         ("standard", CPU, ROW_WISE | {"matmul_w8a16"}),
     ],
 )
-def test_a_suite_covers_quantized_and_row_wise_kernels(name, target, ops):
-    assert {workload.op for workload in suite(name, target)} >= ops
+def test_a_suite_covers_quantized_and_row_wise_kernels(name, limits, ops):
+    assert {workload.op for workload in suite(name, limits)} >= ops
 
 
 def test_the_kernels_suite_streams_weights_over_four_times_the_l2_cache():
@@ -84,9 +84,9 @@ def test_long_suites_hold_whole_steps_of_two_models():
     assert {each.dtype.name for each in small if each.op == "block_train"} == {"bf16"}
 
 
-@pytest.mark.parametrize("target", [H200, CPU], ids=["gpu", "cpu"])
-def test_suites_grow(target):
-    sizes = [len(suite(name, target)) for name in GROWING]
+@pytest.mark.parametrize("limits", [H200, CPU], ids=["gpu", "cpu"])
+def test_suites_grow(limits):
+    sizes = [len(suite(name, limits)) for name in GROWING]
     assert sizes == sorted(sizes)
 
 
@@ -147,27 +147,27 @@ def test_a_cpu_suite_leaves_out_what_the_machine_is_too_slow_for():
 
 def test_the_cpu_weight_is_over_twice_the_cache():
     for cache_bytes in (8 * 2**20, 105 * 2**20, 512 * 2**20):
-        target = dataclasses.replace(CPU, last_level_cache_bytes=cache_bytes, roofs=None)
-        weights = [w.dims["n"] * w.dims["k"] * 4 for w in suite("quick", target) if w.op == "matmul"]
+        limits = dataclasses.replace(CPU, last_level_cache_bytes=cache_bytes, roofs=None)
+        weights = [w.dims["n"] * w.dims["k"] * 4 for w in suite("quick", limits) if w.op == "matmul"]
         assert min(weights) > 2 * cache_bytes
 
 
 def test_the_probes_measure_every_access_mix_and_the_launch_floor():
-    for target in (H200, CPU):
-        ops = {workload.op for workload in probes(target)}
+    for limits in (H200, CPU):
+        ops = {workload.op for workload in roof_probes(limits)}
         assert ops >= {"launch", "stream_read", "stream_write", "stream_copy", "stream_triad", "matmul"}
-        streams = [workload for workload in probes(target) if workload.op.startswith("stream")]
-        assert all(float(workload.amounts.bytes) > 2 * target.last_level_cache_bytes for workload in streams)
+        streams = [workload for workload in roof_probes(limits) if workload.op.startswith("stream")]
+        assert all(float(workload.amounts.bytes) > 2 * limits.last_level_cache_bytes for workload in streams)
 
 
 def test_probes_fit_in_a_small_card():
     small = dataclasses.replace(H200, memory_bytes=8 * 2**30)
-    assert all(float(workload.amounts.bytes) < 2 * 2**30 for workload in probes(small))
+    assert all(float(workload.amounts.bytes) < 2 * 2**30 for workload in roof_probes(small))
 
 
 def test_the_l2_probe_fits_in_half_the_cache():
-    assert l2_probe(H200).amounts.bytes_read == 30 * 2**20
-    assert l2_probe(dataclasses.replace(H200, last_level_cache_bytes=None)) is None
+    assert l2_roof_probe(H200).amounts.bytes_read == 30 * 2**20
+    assert l2_roof_probe(dataclasses.replace(H200, last_level_cache_bytes=None)) is None
 
 
 def test_an_unknown_suite_lists_the_known_ones():

@@ -85,7 +85,7 @@ def kernel(monkeypatch):
         monkeypatch.setattr(cases, "IMPLEMENTATIONS", (*others, row))
         shapes = {"stream_copy": tuple(copy_of(n) for n in (1000, 2000))}
         monkeypatch.setattr("bench.suites.TUNING", shapes)
-        monkeypatch.setattr("bench.runner.probes", lambda _: [copy_of(4000)])
+        monkeypatch.setattr("bench.runner.roof_probes", lambda _: [copy_of(4000)])
         monkeypatch.setattr(cli, "choose_device", lambda _: "cuda")
         monkeypatch.setattr(cli, "WorkerBench", lambda *_, **__: made_bench())
 

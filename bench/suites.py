@@ -1,7 +1,7 @@
-"""The suites as data: which workloads each runs, on a GPU and on a CPU. In which order, `bench.order` says."""
+"""The suites as data: the workloads of each, on a GPU and on a CPU. `bench.order` puts them in order."""
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -15,12 +15,12 @@ from predict.workloads import Workload, dim_names, make_workload
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a suite is fitted to."""
+    """The machine that a suite is sized for."""
 
     device: str  # "cuda" or "cpu"
-    memory_bytes: int | None  # None where nobody tells: a case too large is an outcome of its own
-    last_level_cache_bytes: int | None
-    dtype: DType  # of matmul and attention: bf16 on a GPU; on a CPU whichever of fp32 and bf16 is faster
+    memory_bytes: int | None  # None if unknown: a case that does not fit is then an outcome of its own
+    last_level_cache_bytes: int | None  # None if unknown
+    dtype: DType  # of matmul and attention: bf16 on a GPU; on a CPU the faster of fp32 and bf16
     roofs: Roofs | None = None  # measured; on a CPU they bound how long one launch may take
 
 
@@ -29,11 +29,14 @@ GPT2_SMALL = ((2304, 768), (768, 768), (3072, 768), (768, 3072))  # qkv, out, up
 LLAMA3_8B = ((6144, 4096), (4096, 4096), (28672, 4096), (4096, 14336))  # qkv, out, gate+up, down
 LLAMA3_70B = ((10240, 8192), (57344, 8192), (8192, 28672))  # qkv, gate+up, down
 
-# A block of each, and one that a CPU trains within a second. GPT-2's own MLP is two matrices of 3072: three of 2048,
-# with a gate, are as many parameters and FLOP.
+# A block of each, and one that a CPU trains within a second; in the order of the op's dimensions. GPT-2's own MLP has
+# two matrices of 3072; three of 2048, with a gate, have as many parameters and FLOP.
 GPT2_SMALL_BLOCK = {"heads": 12, "kv_heads": 12, "head_dim": 64, "inner": 2048}
 LLAMA3_8B_BLOCK = {"heads": 32, "kv_heads": 8, "head_dim": 128, "inner": 14336}
 SMALL_BLOCK = {"heads": 8, "kv_heads": 4, "head_dim": 64, "inner": 1536}
+
+Heads = tuple[int, int, int]  # heads, kv_heads, head_dim
+GPT2_HEADS, LLAMA3_8B_HEADS, CPU_HEADS = (12, 12, 64), (32, 8, 128), (8, 4, 128)
 
 ALL_BATCHES = (1, 2, 4, 8, 16, 32, 64, 96, 128, 129, 192, 256, 384, 512, 1024, 2048, 4096, 8192)
 SOME_BATCHES = (1, 4, 16, 64, 128, 256, 512, 1024, 4096)
@@ -41,17 +44,10 @@ SOME_BATCHES = (1, 4, 16, 64, 128, 256, 512, 1024, 4096)
 BF16, FP16, FP32, TF32 = (find_dtype(name) for name in ("bf16", "fp16", "fp32", "tf32"))
 FP8, INT8 = (find_dtype(name) for name in ("fp8", "int8"))
 
-# One CPU launch may take at most this long by its napkin: warm-up, samples and an fp64 reference take ten times that.
+# The longest napkin of one CPU launch: warm-up, samples and an fp64 reference take ten times that.
 CPU_LAUNCH_LIMIT_S: Mapping[str, float] = MappingProxyType(
     {"smoke": 0.05, "quick": 0.1, "standard": 0.3, "full": 1.0, "kernels": 0.3, "calibration": 0.1}
 )
-
-
-def matmuls(
-    shapes: Iterable[tuple[int, int]], batches: Iterable[int], dtype: DType, *, op: str = "matmul"
-) -> list[Workload]:
-    """Activations of m tokens times a weight of k x n, for every shape and batch; `op` says how they are stored."""
-    return [make_workload(op, {"m": m, "n": n, "k": k}, dtype) for (n, k), m in itertools.product(shapes, batches)]
 
 
 def _sized(op: str, dtype: DType, *sizes: tuple[int, ...]) -> list[Workload]:
@@ -59,27 +55,30 @@ def _sized(op: str, dtype: DType, *sizes: tuple[int, ...]) -> list[Workload]:
     return [make_workload(op, dict(zip(dim_names(op), size, strict=True)), dtype) for size in sizes]
 
 
+def matmuls(
+    shapes: Iterable[tuple[int, int]], batches: Iterable[int], dtype: DType, *, op: str = "matmul"
+) -> list[Workload]:
+    """Activations of m tokens times a weight of k x n, for every shape and batch; `op` says how they are stored."""
+    return _sized(op, dtype, *((m, n, k) for (n, k), m in itertools.product(shapes, batches)))
+
+
 def quantized(shapes: Iterable[tuple[int, int]], batches: Iterable[int]) -> list[Workload]:
-    """Weights of 8 and 4 bits for activations in bf16, and both sides in 8 bits."""
+    """8-bit and 4-bit weights for bf16 activations, and both operands in 8 bits."""
     shapes, batches = tuple(shapes), tuple(batches)
-    return [
-        *matmuls(shapes, batches, BF16, op="matmul_w8a16"),
-        *matmuls(shapes, batches, BF16, op="matmul_w4a16"),
-        *matmuls(shapes, batches, FP8, op="matmul_scaled"),
-        *matmuls(shapes, batches, INT8, op="matmul_scaled"),
-    ]
+    stored = (("matmul_w8a16", BF16), ("matmul_w4a16", BF16), ("matmul_scaled", FP8), ("matmul_scaled", INT8))
+    return [workload for op, dtype in stored for workload in matmuls(shapes, batches, dtype, op=op)]
 
 
-def row_wise(tokens: Iterable[int], dtype: DType, *, hidden: int = 4096, inner: int = 14336) -> list[Workload]:
-    """What stands between the products of a layer; the defaults are Llama-3-8B's. Softmax is of the vocabulary's size
-    over eight: a part of the logits for each of eight GPUs."""
+def row_wise(tokens: Iterable[int], dtype: DType) -> list[Workload]:
+    """The ops between the products of a layer of Llama-3-8B. Softmax has an eighth of the vocabulary: the logits of one
+    of eight GPUs."""
     return [
         workload
         for rows in tokens
         for workload in (
-            *_sized("rmsnorm", dtype, (rows, hidden)),
-            *_sized("add_rmsnorm", dtype, (rows, hidden)),
-            *_sized("swiglu", dtype, (rows, inner)),
+            *_sized("rmsnorm", dtype, (rows, 4096)),
+            *_sized("add_rmsnorm", dtype, (rows, 4096)),
+            *_sized("swiglu", dtype, (rows, 14336)),
             *_sized("rope", dtype, (rows, 32, 128)),
             *_sized("softmax", dtype, (rows, 16032)),
         )
@@ -87,65 +86,49 @@ def row_wise(tokens: Iterable[int], dtype: DType, *, hidden: int = 4096, inner: 
 
 
 def prefills(
-    sequences: Iterable[int], dtype: DType, *, batch: int = 1, heads: int = 32, kv_heads: int = 8, head_dim: int = 128
+    sequences: Iterable[int], dtype: DType, heads: Heads = LLAMA3_8B_HEADS, *, batch: int = 1
 ) -> list[Workload]:
-    """Causal attention over prompts; the defaults are Llama-3-8B's."""
-    shape = {"heads": heads, "kv_heads": kv_heads, "head_dim": head_dim}
-    return [make_workload("attention_prefill", {"batch": batch, "seq": seq, **shape}, dtype) for seq in sequences]
+    """Causal attention over prompts."""
+    return _sized("attention_prefill", dtype, *((batch, seq, *heads) for seq in sequences))
 
 
 def decodes(
-    batches: Iterable[int],
-    contexts: Iterable[int],
-    dtype: DType,
-    *,
-    heads: int = 32,
-    kv_heads: int = 8,
-    head_dim: int = 128,
+    batches: Iterable[int], contexts: Iterable[int], dtype: DType, heads: Heads = LLAMA3_8B_HEADS
 ) -> list[Workload]:
-    """One query per sequence over a KV cache; the defaults are Llama-3-8B's."""
-    shape = {"heads": heads, "kv_heads": kv_heads, "head_dim": head_dim}
-    return [
-        make_workload("attention_decode", {"batch": batch, "context": context, **shape}, dtype)
-        for batch, context in itertools.product(batches, contexts)
-    ]
+    """One query per sequence over a KV cache."""
+    sizes = itertools.product(batches, contexts)
+    return _sized("attention_decode", dtype, *((batch, context, *heads) for batch, context in sizes))
 
 
 def generations(contexts: Iterable[int], dtype: DType, *, heads: int = 32, head_dim: int = 128) -> list[Workload]:
     """One token of one attention layer, with and without a cache, as in the lesson: every head has its own K and V."""
-    shape = {"heads": heads, "kv_heads": heads, "head_dim": head_dim}
+    sizes = [(1, context, heads, heads, head_dim) for context in contexts]
     return [
-        make_workload(op, {"batch": 1, "context": context, **shape}, dtype)
-        for context in contexts
-        for op in ("generate_cached", "generate_uncached")
+        workload
+        for size in sizes
+        for workload in (*_sized("generate_cached", dtype, size), *_sized("generate_uncached", dtype, size))
     ]
 
 
 def blocks(
-    model: Mapping[str, int],
-    sequences: Iterable[int],
-    batches: Iterable[int],
-    contexts: Iterable[int],
-    dtype: DType,
+    model: Mapping[str, int], sequences: Iterable[int], batches: Iterable[int], contexts: Iterable[int], dtype: DType
 ) -> list[Workload]:
-    """A block of `model` over prompts and making a token with a cache, in `dtype`, and in training on one sequence, in
-    bf16."""
-    sequences = tuple(sequences)
+    """A block of `model` over prompts, decoding with a cache, and training on one sequence; the last always in bf16."""
+    block = tuple(model.values())
+    prompts = [(1, seq, *block) for seq in sequences]
+    steps = [(batch, context, *block) for batch, context in itertools.product(batches, contexts)]
     return [
-        *(make_workload("block_forward", {"batch": 1, "seq": seq, **model}, dtype) for seq in sequences),
-        *(
-            make_workload("block_decode", {"batch": batch, "context": context, **model}, dtype)
-            for batch, context in itertools.product(batches, contexts)
-        ),
-        *(make_workload("block_train", {"batch": 1, "seq": seq, **model}, BF16) for seq in sequences),
+        *_sized("block_forward", dtype, *prompts),
+        *_sized("block_decode", dtype, *steps),
+        *_sized("block_train", BF16, *prompts),
     ]
 
 
 def attentions(sequences: Iterable[int], caches: Iterable[tuple[int, int]], dtype: DType) -> list[Workload]:
-    """All that attention comes in, at Llama-3-8B's shape (latent attention at DeepSeek-V3's): over prompts of these
-    lengths, and over caches of these (batch, context). Prefill, decode and matmul are what the others are held against
+    """Every kind of attention at Llama-3-8B's shape (latent attention at DeepSeek-V3's), over prompts of these lengths
+    and caches of these (batch, context); and the prefill, decode and products that they are compared with
     (`reports/run/rules.py`)."""
-    heads = (32, 8, 128)  # heads, kv_heads, head_dim
+    heads = LLAMA3_8B_HEADS
     prompts = [
         workload
         for seq in sequences
@@ -165,7 +148,7 @@ def attentions(sequences: Iterable[int], caches: Iterable[tuple[int, int]], dtyp
         for batch, context in caches
         for workload in (
             *_sized("attention_decode", dtype, (batch, context, *heads)),
-            *(_sized("attention_chunk", dtype, *((batch, queries, context, *heads) for queries in (1, 4, 8, 16)))),
+            *_sized("attention_chunk", dtype, *((batch, queries, context, *heads) for queries in (1, 4, 8, 16))),
             *_sized("attention_decode_fp8", BF16, (batch, context, *heads)),
             *_sized("attention_paged", dtype, *((batch, context, page, *heads) for page in (16, 64, 256))),
             *_sized("attention_mla", dtype, (batch, context, 128, 512, 64)),
@@ -175,13 +158,13 @@ def attentions(sequences: Iterable[int], caches: Iterable[tuple[int, int]], dtyp
 
 
 def _model_blocks(sequences: Iterable[int], batches: Iterable[int], contexts: Iterable[int]) -> list[Workload]:
-    """Whole blocks of a small and of a usual model."""
+    """Blocks of a small model and of a common one."""
     sizes = tuple(sequences), tuple(batches), tuple(contexts)
     return [workload for model in (GPT2_SMALL_BLOCK, LLAMA3_8B_BLOCK) for workload in blocks(model, *sizes, BF16)]
 
 
 def calibrations(dtype: DType) -> list[Workload]:
-    """What calibrates expected times: the probes of every op that has some."""
+    """The probes that calibrate expected times, of every op that has some."""
     return [workload for op in PROBES for workload in probe_workloads(op, dtype)]
 
 
@@ -208,10 +191,10 @@ GPU_SUITES: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
                 matmuls(((4096, 4096),), (1, 64, 1024, 4096), dtype) for dtype in (FP16, TF32, FP32)
             ),
             *prefills((512, 1024, 2048, 4096, 8192, 16384), BF16),
-            *prefills((512, 2048, 8192), BF16, heads=12, kv_heads=12, head_dim=64),
+            *prefills((512, 2048, 8192), BF16, GPT2_HEADS),
             *decodes((1, 8, 64, 256), (1024, 4096, 16384), BF16),
             *decodes((1, 8), (131072,), BF16),
-            *decodes((8,), (4096, 32768), BF16, heads=32, kv_heads=32),
+            *decodes((8,), (4096, 32768), BF16, (32, 32, 128)),
             *generations((128, 512, 1024, 2048, 4096, 8192, 32768), BF16),
             *quantized(((28672, 4096), (57344, 8192)), (1, 16)),
             *quantized(((28672, 4096),), (256, 4096)),
@@ -225,10 +208,10 @@ GPU_SUITES: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
             *itertools.chain.from_iterable(matmuls(LLAMA3_8B, ALL_BATCHES, dtype) for dtype in (FP16, TF32, FP32)),
             *prefills((512, 1024, 2048, 4096, 8192, 16384), BF16),
             *prefills((512, 1024, 2048, 4096, 8192), BF16, batch=4),
-            *prefills((512, 1024, 2048, 4096, 8192, 16384), BF16, heads=12, kv_heads=12, head_dim=64),
+            *prefills((512, 1024, 2048, 4096, 8192, 16384), BF16, GPT2_HEADS),
             *decodes((1, 2, 4, 8, 16, 32, 64, 128, 256), (1024, 4096, 16384, 65536, 131072), BF16),
-            *decodes((1, 8, 64), (1024, 8192, 32768), BF16, kv_heads=32),
-            *decodes((1, 8, 64), (1024, 8192, 32768), BF16, heads=12, kv_heads=12, head_dim=64),
+            *decodes((1, 8, 64), (1024, 8192, 32768), BF16, (32, 32, 128)),
+            *decodes((1, 8, 64), (1024, 8192, 32768), BF16, GPT2_HEADS),
             *generations((128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768), BF16),
             *quantized((*LLAMA3_8B, *LLAMA3_70B), (1, 4, 16, 64, 256, 1024, 4096)),
             *row_wise((1, 64, 1024, 8192, 32768), BF16),
@@ -237,7 +220,7 @@ GPU_SUITES: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
             *_model_blocks((1024, 4096), (1, 8, 64), (1024, 8192)),
             *calibrations(BF16),
         ),
-        # What the kernels are judged by: each at the roof, or beside the best peer.
+        # The sizes at which kernels are judged, each by its roof or by the best peer.
         "kernels": (
             *matmuls((*LLAMA3_8B, *LLAMA3_70B), (1, 2, 4, 8, 16, 64, 256, 1024, 2048, 4096, 8192), BF16),
             *quantized((LLAMA3_8B[2], *LLAMA3_70B[1:]), (1, 4, 16)),
@@ -262,77 +245,50 @@ def _cpu_weight(limits: Limits) -> tuple[int, int]:
     return n, k
 
 
-def _smoke_cpu(limits: Limits) -> list[Workload]:
-    return [
-        *matmuls(((2048, 2048),), (1, 64), limits.dtype),
-        *prefills((256,), limits.dtype, heads=8, kv_heads=2, head_dim=64),
-        *decodes((1,), (2048,), limits.dtype, heads=8, kv_heads=2, head_dim=64),
-        *generations((128,), limits.dtype, heads=8, head_dim=64),
+def _cpu_suites(limits: Limits) -> dict[str, list[Workload]]:
+    """The same families, sized for a CPU."""
+    dtype, weight = limits.dtype, _cpu_weight(limits)
+    standard = [
+        *matmuls((weight, *GPT2_SMALL), (1, 2, 4, 8, 16, 32, 64, 128, 256, 512), dtype),
+        *prefills((128, 256, 512, 1024, 2048, 4096), dtype, CPU_HEADS),
+        *prefills((256, 1024, 2048), dtype, GPT2_HEADS),
+        *decodes((1, 4, 16), (1024, 4096, 16384, 32768), dtype, CPU_HEADS),
+        *decodes((1, 4), (1024, 4096, 16384), dtype, (8, 8, 128)),
+        *generations((128, 256, 512, 1024, 2048, 4096), dtype, heads=8),
+        *matmuls((weight,), (1, 32), BF16, op="matmul_w8a16"),
+        *row_wise((4096,), dtype),
+        *attentions((256,), ((2, 512),), dtype),
+        *blocks(SMALL_BLOCK, (64, 256), (1, 8), (1024,), dtype),
     ]
-
-
-def _quick_cpu(limits: Limits) -> list[Workload]:
-    return [
-        *matmuls((_cpu_weight(limits),), (1, 2, 4, 8, 16, 32, 64, 128), limits.dtype),
-        *prefills((256, 512, 1024), limits.dtype, heads=8, kv_heads=4),
-        *decodes((1, 8), (1024, 4096, 16384), limits.dtype, heads=8, kv_heads=4),
-        *generations((128, 256, 512, 1024), limits.dtype, heads=8),
-    ]
-
-
-def _standard_cpu(limits: Limits) -> list[Workload]:
-    return [
-        *matmuls((_cpu_weight(limits), *GPT2_SMALL), (1, 2, 4, 8, 16, 32, 64, 128, 256, 512), limits.dtype),
-        *prefills((128, 256, 512, 1024, 2048, 4096), limits.dtype, heads=8, kv_heads=4),
-        *prefills((256, 1024, 2048), limits.dtype, heads=12, kv_heads=12, head_dim=64),
-        *decodes((1, 4, 16), (1024, 4096, 16384, 32768), limits.dtype, heads=8, kv_heads=4),
-        *decodes((1, 4), (1024, 4096, 16384), limits.dtype, heads=8, kv_heads=8),
-        *generations((128, 256, 512, 1024, 2048, 4096), limits.dtype, heads=8),
-        *matmuls((_cpu_weight(limits),), (1, 32), BF16, op="matmul_w8a16"),
-        *row_wise((4096,), limits.dtype),
-        *attentions((256,), ((2, 512),), limits.dtype),
-        *blocks(SMALL_BLOCK, (64, 256), (1, 8), (1024,), limits.dtype),
-    ]
-
-
-def _full_cpu(limits: Limits) -> list[Workload]:
-    other = FP32 if limits.dtype is BF16 else BF16
-    return [
-        *_standard_cpu(limits),
-        *matmuls(LLAMA3_8B, (1, 4, 16, 64, 256), limits.dtype),
-        *matmuls(((4096, 4096),), (1, 4, 16, 64, 256), other),
-        *generations((128, 512, 2048), limits.dtype, heads=32),
-    ]
-
-
-def _kernels_cpu(limits: Limits) -> list[Workload]:
-    """The same families, sized for a CPU; no kernel of ours runs there."""
-    return [
-        *matmuls((_cpu_weight(limits),), (1, 8, 64), limits.dtype),
-        *quantized((_cpu_weight(limits),), (1,)),
-        *row_wise((64, 4096), limits.dtype),
-    ]
-
-
-def _calibration_cpu(limits: Limits) -> list[Workload]:
-    """The same shapes; no expected time comes of them, since its forms are those of GPU kernels."""
-    return calibrations(limits.dtype)
-
-
-_CPU_SUITES: Mapping[str, Callable[[Limits], list[Workload]]] = MappingProxyType(
-    {
-        "smoke": _smoke_cpu,
-        "quick": _quick_cpu,
-        "standard": _standard_cpu,
-        "full": _full_cpu,
-        "kernels": _kernels_cpu,
-        "calibration": _calibration_cpu,
+    return {
+        "smoke": [
+            *matmuls(((2048, 2048),), (1, 64), dtype),
+            *prefills((256,), dtype, (8, 2, 64)),
+            *decodes((1,), (2048,), dtype, (8, 2, 64)),
+            *generations((128,), dtype, heads=8, head_dim=64),
+        ],
+        "quick": [
+            *matmuls((weight,), (1, 2, 4, 8, 16, 32, 64, 128), dtype),
+            *prefills((256, 512, 1024), dtype, CPU_HEADS),
+            *decodes((1, 8), (1024, 4096, 16384), dtype, CPU_HEADS),
+            *generations((128, 256, 512, 1024), dtype, heads=8),
+        ],
+        "standard": standard,
+        "full": [
+            *standard,
+            *matmuls(LLAMA3_8B, (1, 4, 16, 64, 256), dtype),
+            *matmuls(((4096, 4096),), (1, 4, 16, 64, 256), FP32 if dtype is BF16 else BF16),
+            *generations((128, 512, 2048), dtype, heads=32),
+        ],
+        # No kernel of ours runs on a CPU.
+        "kernels": [*matmuls((weight,), (1, 8, 64), dtype), *quantized((weight,), (1,)), *row_wise((64, 4096), dtype)],
+        # No expected time comes of these: its forms are those of GPU kernels.
+        "calibration": calibrations(dtype),
     }
-)
 
 
 def check_suite(name: str) -> None:
-    """Raise BadRun listing the suites where there is none called `name`."""
+    """Raise BadRun, listing the suites, if none is called `name`."""
     if name not in SUITES:
         raise BadRun(f"there is no suite {name!r}; known: {', '.join(SUITES)}")
 
@@ -340,11 +296,10 @@ def check_suite(name: str) -> None:
 def suite(name: str, limits: Limits) -> tuple[Workload, ...]:
     """The workloads of suite `name` for `limits`, each once. Raises BadRun listing the suites.
 
-    On a CPU whose roofs are known, workloads whose napkin is over CPU_LAUNCH_LIMIT_S are left out: that is how the
-    suite is fitted to the machine.
+    On a CPU whose roofs are known, workloads whose napkin is over CPU_LAUNCH_LIMIT_S are left out.
     """
     check_suite(name)
-    workloads = GPU_SUITES[name] if limits.device == "cuda" else _CPU_SUITES[name](limits)
+    workloads = GPU_SUITES[name] if limits.device == "cuda" else _cpu_suites(limits)[name]
     roofs = limits.roofs
     if limits.device == "cpu" and roofs is not None:
         workloads = [workload for workload in workloads if _is_affordable(workload, roofs, CPU_LAUNCH_LIMIT_S[name])]
@@ -352,7 +307,7 @@ def suite(name: str, limits: Limits) -> tuple[Workload, ...]:
 
 
 def _is_affordable(workload: Workload, roofs: Roofs, limit_s: float) -> bool:
-    """Whether one launch stays within the limit; a workload whose roof could not be measured gets its chance."""
+    """Whether one launch stays within the limit; True if a roof that it needs was not measured."""
     try:
         return bool(predict(workload.amounts, roofs).napkin_s <= limit_s)
     except MissingCeiling:
@@ -360,12 +315,12 @@ def _is_affordable(workload: Workload, roofs: Roofs, limit_s: float) -> bool:
 
 
 def roof_probes(limits: Limits) -> tuple[Workload, ...]:
-    """The workloads that measure the machine's own roofs, on which every run begins."""
+    """The workloads that measure the machine's own roofs; every run begins with them."""
     return tuple(_gpu_roof_probes(limits) if limits.device == "cuda" else _cpu_roof_probes(limits))
 
 
 def l2_roof_probe(limits: Limits) -> Workload | None:
-    """A read of half the L2, to be timed warm; None where the cache is not known."""
+    """A read of half the L2, to be timed warm; None if the size of L2 is unknown."""
     if limits.last_level_cache_bytes is None:
         return None
     return make_workload("stream_read", {"n": limits.last_level_cache_bytes // 2 // 4}, FP32)
@@ -383,16 +338,17 @@ _NORM_SIZES = tuple(itertools.product((1, 8192), (4096, 8192, 16384)))  # rows, 
 
 
 def _tuned_attentions() -> dict[str, tuple[Workload, ...]]:
-    """The variants of attention, by op."""
+    """The variants of attention, by op. Prefill, decode and matmul have shapes of their own in TUNING; linear_backward
+    has no configurations."""
     found: dict[str, list[Workload]] = {}
     for workload in attentions((1024, 8192), ((8, 8192), (64, 4096)), BF16):
         if workload.op in ("attention_prefill", "attention_decode", "matmul", "linear_backward"):
-            continue  # those have shapes of their own, the last no configurations
+            continue
         found.setdefault(workload.op, []).append(workload)
     return {op: tuple(workloads) for op, workloads in found.items()}
 
 
-# What configurations of a kernel are compared on, a handful of shapes an op.
+# The few shapes of each op on which configurations of its kernel are compared.
 TUNING: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
     {
         "matmul": tuple(matmuls(_WEIGHTS, (1, 16, 64, 256, 1024, 4096), BF16)),
@@ -406,10 +362,7 @@ TUNING: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
         "softmax": tuple(_sized("softmax", BF16, (4096, 4096), (4096, 32768), (1024, 131072))),
         "swiglu": tuple(_sized("swiglu", BF16, (8192, 14336))),
         "rope": tuple(_sized("rope", BF16, (8192, 32, 128))),
-        "attention_prefill": (
-            *prefills((1024, 8192), BF16),
-            *prefills((1024, 8192), BF16, head_dim=64),
-        ),
+        "attention_prefill": (*prefills((1024, 8192), BF16), *prefills((1024, 8192), BF16, (32, 8, 64))),
         "attention_decode": (*decodes((8,), (8192,), BF16), *decodes((64,), (4096,), BF16)),
         **_tuned_attentions(),
         **{stream.op: (stream,) for stream in _streams(GIB)},
@@ -418,16 +371,16 @@ TUNING: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
 
 
 def tuning_workloads(op: str, dtype: DType | None) -> tuple[Workload, ...]:
-    """The shapes that `op` is tuned on, all in `dtype` where one is given. Raises BadRun listing the ops that have
-    some, and BadWorkload for a dtype that the op does not take."""
+    """The shapes that `op` is tuned on, in `dtype` if one is given. Raises BadRun listing the ops that have shapes, and
+    BadWorkload for a dtype that the op does not take."""
     if op not in TUNING:
-        raise BadRun(f"{op} has no shapes to be tuned on; those that have: {', '.join(TUNING)}")
+        raise BadRun(f"there are no shapes to tune {op} on; ops that have shapes: {', '.join(TUNING)}")
     workloads = (make_workload(each.op, each.dims, dtype or each.dtype) for each in TUNING[op])
     return tuple({workload.id: workload for workload in workloads}.values())
 
 
 def _fitted(size_bytes: int, limits: Limits, *, share: int) -> int:
-    """Bytes of an array of which several fit with their copies in fp64: at most 1/share of the memory."""
+    """Bytes of an array: `size_bytes`, or 1/share of the memory so that several fit with their copies in fp64."""
     if limits.memory_bytes is None:
         return size_bytes
     return min(size_bytes, max(1, limits.memory_bytes // share // MIB) * MIB)
@@ -447,11 +400,11 @@ def _gpu_roof_probes(limits: Limits) -> list[Workload]:
 
 def _cpu_roof_probes(limits: Limits) -> list[Workload]:
     cache_bytes = limits.last_level_cache_bytes or 64 * MIB
-    size_bytes = _fitted(max(64 * MIB, 4 * cache_bytes), limits, share=48)  # programs hold memory there too
+    size_bytes = _fitted(max(64 * MIB, 4 * cache_bytes), limits, share=48)  # other programs use that memory too
     return [
         make_workload("launch", {}, FP32),
         *_streams(size_bytes),
-        *matmuls(((8192, 8192),), (1,), FP32),  # a matrix-vector product reads too
+        *matmuls(((8192, 8192),), (1,), FP32),  # a matrix-vector product measures reads too
         *matmuls(((2048, 2048), (4096, 1024), (1024, 4096)), (512,), FP32),
         *matmuls(((2048, 2048), (4096, 1024)), (256,), BF16),
     ]

@@ -1,4 +1,8 @@
-"""Runs one case in this process: inputs, check, timing. The runner keeps it in a worker of its own."""
+"""Runs one case in this process: makes inputs, checks the result, times it. A run keeps its lab in a worker process.
+
+lab = make_lab(Settings("cuda", gpu="h100", force=False, warm_cache=False, budget=Budget()))
+lab.run(Job(workload, "triton"))  # Outcome(status=measured, check=Check(...), measurement=Measurement(...))
+"""
 
 import functools
 import math
@@ -31,56 +35,54 @@ from predict.roofline import predict
 from predict.units import binary_bytes
 from predict.workloads import Workload
 
-COMPUTE_SAMPLING_S = 0.3  # ten graphs of 2 ms are over before a card of 700 W feels its power limit
+COMPUTE_SAMPLING_S = 0.3  # ten graphs of 2 ms end before a card of 700 W reaches its power limit
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One cell of the run: a workload, how it is done, and whether its operands may be cached. `not_captured` says why
-    capturing this implementation failed before, so that it is not tried again."""
+    """One cell of a run."""
 
     workload: Workload
     implementation: str
-    warm: bool = False
-    not_captured: str | None = None
+    warm: bool = False  # operands may stay in the cache
+    not_captured: str | None = None  # why an earlier capture of this implementation failed; it is not tried again
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a job. `poisoned`: the process that ran it cannot be trusted any more and must be replaced.
-    `not_captured`: why no CUDA graph of it could be had, where that is all that went wrong."""
+    """What became of a job."""
 
     status: Status
-    reason: str | None
-    check: Check | None = None
-    measurement: Measurement | None = None
-    poisoned: bool = False
-    not_captured: str | None = None
+    reason: str | None  # one line; None only if measured
+    check: Check | None = None  # None if the result was not checked
+    measurement: Measurement | None = None  # None if the job was not timed
+    poisoned: bool = False  # the process that ran it must be replaced
+    not_captured: str | None = None  # why no CUDA graph could be captured, if nothing else went wrong
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a lab is set up: the device, what the user named it, and how long each case may take."""
+    """How a lab is set up."""
 
-    device: str
-    gpu: str | None
-    force: bool
-    warm_cache: bool
-    budget: Budget
+    device: str  # "cuda" or "cpu"
+    gpu: str | None  # what the user calls the card; None if nothing was said
+    force: bool  # go on although it is another card
+    warm_cache: bool  # operands may stay in the cache
+    budget: Budget  # of each case
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """The inputs of a workload, with the fp64 result and the low-precision one that sets the allowed error."""
+    """The inputs of a workload and what their result should be."""
 
-    source: tuple[Workload, Run]  # what was computed, and the reference that did
+    source: tuple[Workload, Run]  # the workload, and the reference that computed it
     inputs: Inputs
-    reference: tuple[torch.Tensor, ...]
-    baseline: tuple[torch.Tensor, ...]
+    reference: tuple[torch.Tensor, ...]  # in fp64
+    baseline: tuple[torch.Tensor, ...]  # in the workload's own precision; its error sets the allowed one
 
     @property
     def held_bytes(self) -> int:
-        """Memory that these tensors occupy."""
+        """Memory of all these tensors."""
         return sum(tensor.nbytes for tensor in (*self.inputs, *self.reference, *self.baseline))
 
 
@@ -101,29 +103,32 @@ class Lab:
         implementation = find_implementation(workload, job.implementation, self._device.type)
         if self._truth is not None and self._truth.source != (workload, implementation.reference):
             self._truth = None
-        needed = needed_bytes(workload, implementation.name)
-        free = self._free_bytes() + (self._truth.held_bytes if self._truth else 0)
-        if needed > free:
-            reason = f"needs {binary_bytes(math.ceil(needed))}, {binary_bytes(free)} are free"
-            return Outcome(Status.OUT_OF_MEMORY, reason)
+        if lacking := self._lacking_memory(workload, implementation):
+            return Outcome(Status.OUT_OF_MEMORY, lacking)
         self._truth = self._truth or self._find_truth(workload, implementation.reference)
         run = bind(implementation.run, workload)
         truth = replace(self._truth, inputs=_prepared(implementation, workload, self._truth.inputs))
         if appended := CASES[workload.op].appended:
             for part in appended(self._truth.inputs):
-                part.fill_(math.nan)  # or it would hold what another implementation has written there
+                part.fill_(math.nan)  # else it holds what another implementation wrote
         checked = self._check(run, truth, workload)
         if not checked.passed:
             return Outcome(Status.INCORRECT, _explain(checked), checked)
         measurement = self._measure(run, truth, job, implementation)
         if abnormal := ABNORMAL_THROTTLE.intersection(measurement.throttle or ()):
-            reason = f"the card slowed itself down ({', '.join(sorted(abnormal))}): see to its cooling and power supply"
+            reason = f"the card slowed itself down ({', '.join(sorted(abnormal))}): check its cooling and power supply"
             return Outcome(Status.THROTTLED, reason, checked, measurement)
         return Outcome(Status.MEASURED, None, checked, measurement)
 
     def forget(self) -> None:
         """Free what is kept of the last workload."""
         self._truth = None
+
+    def _lacking_memory(self, workload: Workload, implementation: Implementation) -> str | None:
+        """Why the job does not fit in memory, or None."""
+        needed = needed_bytes(workload, implementation.name)
+        free = self._free_bytes() + (self._truth.held_bytes if self._truth else 0)
+        return f"needs {binary_bytes(math.ceil(needed))}, {binary_bytes(free)} are free" if needed > free else None
 
     def _find_truth(self, workload: Workload, reference: Run) -> Truth:
         inputs = make_inputs(workload, self._device, index=0)
@@ -136,15 +141,15 @@ class Lab:
         if given is not None:
             truth.inputs[given].fill_(math.nan)
         else:
-            # Made and freed at once: the allocator hands the block to the next tensor of its size, which is the output.
-            # What a kernel does not write then stays NaN, rather than another implementation's right answer.
+            # The allocator hands a freed block to the next tensor of its size, which is the output. Elements that a
+            # kernel does not write then stay NaN, instead of another implementation's right answer.
             for output in truth.baseline:
                 torch.full_like(output, math.nan)
         return check_all(_outputs(run(*truth.inputs)), truth.reference, truth.baseline, result_format(workload))
 
     def _measure(self, run: Run, truth: Truth, job: Job, implementation: Implementation) -> Measurement:
-        """Time `run` on the inputs of `truth`, already prepared, and on as many further sets as the timer asks for.
-        Raises CaptureFailed."""
+        """Time `run` on the prepared inputs of `truth` and on the further sets that the timer asks for. Raises
+        CaptureFailed."""
 
         def bind_set(index: int) -> Callable[[], Result]:
             if index == 0:
@@ -170,8 +175,8 @@ class Lab:
         return replace(measured, peak_bytes=peak_bytes, not_captured=job.not_captured)
 
     def _least_sampling_s(self, workload: Workload) -> float:
-        """How long to sample at least: until the power meter has caught up, and where the tensor cores are at work,
-        until a card would have begun to throttle. A card that nobody knows is taken to be at work."""
+        """How long to sample at least: until the power meter has caught up; if compute is the bound, or the card is
+        unknown, until a card would have begun to throttle."""
         if self._device.type == "cpu":
             return 0.0
         gpu = GPUS.get(self.environment.gpu or "")
@@ -191,7 +196,7 @@ class Lab:
 
 
 def make_lab(settings: Settings) -> Lab:
-    """Set up the lab of this machine. Raises BadRun where the card is not the one that was named."""
+    """Set up the lab of this machine. Raises BadRun if the card is not the named one."""
     if settings.device == "cpu":
         limit_threads()
     described = environment(settings.device, gpu=settings.gpu, force=settings.force, warm_cache=settings.warm_cache)
@@ -206,7 +211,7 @@ def _prepared(implementation: Implementation, workload: Workload, inputs: Inputs
 
 
 def _outputs(result: Result) -> tuple[torch.Tensor, ...]:
-    """The tensors of a result, of which most ops have one."""
+    """The tensors of a result; most ops have one."""
     return result if isinstance(result, tuple) else (result,)
 
 

@@ -1,6 +1,6 @@
-"""Measure one prepared case: warm up until stable, sample until the median is known or the time is spent.
+"""Measures one prepared case: warms up until stable, samples until the median is known or the time is spent.
 
-Pure given the sampler, the clock and the monitor, so that all of it is tested without a device.
+Sampler, clock and monitor are passed in, so that tests need no device.
 """
 
 import time
@@ -19,28 +19,14 @@ Observe = Callable[[], object]
 class Sampler(Protocol):
     """One prepared case, ready to be timed."""
 
-    @property
-    def method(self) -> str:
-        """How a sample is taken: "cuda_graph", "cuda_event", "as_issued" or "wall_clock"."""
-
-    @property
-    def launches_per_sample(self) -> int:
-        """How many launches one sample averages over."""
-
-    @property
-    def cold_l2(self) -> bool | None:
-        """Whether every launch finds its operands outside the last-level cache; None if that cannot be told."""
-
-    @property
-    def held(self) -> bool | None:
-        """Whether the host had queued the last samples before the device began them; None where it need not."""
-
-    @property
-    def host_s(self) -> float | None:
-        """What the host needs to issue one call, in seconds; None where the host is the device."""
+    method: str  # "cuda_graph", "cuda_event", "as_issued" or "wall_clock"
+    launches_per_sample: int  # one sample is their mean
+    cold_l2: bool | None  # every launch finds its operands outside the last-level cache; None if unknown
+    held: bool | None  # the host queued the last samples before the device began them; None where it need not
+    host_s: float | None  # what the host needs to issue one call; None if the host is the device
 
     def sample(self, observe: Observe) -> tuple[float, ...]:
-        """Take the next samples, in seconds per launch; call `observe` while a device works on them."""
+        """Take the next samples, in seconds per launch; call `observe` while the device works on them."""
 
 
 class Monitor(Protocol):
@@ -52,22 +38,21 @@ class Monitor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """When to stop. A case takes at most about warmup_s + time_s, or min_samples if those take longer; and at least
-    min_time_s after warming up."""
+    """When to stop. A case takes about warmup_s + time_s at most, longer where min_samples take longer."""
 
-    time_s: float = 1.0
-    warmup_s: float = 0.2
-    min_time_s: float = 0.0
+    time_s: float = 1.0  # of sampling, at most
+    warmup_s: float = 0.2  # at most
+    min_time_s: float = 0.0  # of sampling, at least
     min_samples: int = 10
     max_samples: int = 1000
-    relative_half_width: float = 0.01  # of the median's 95 % confidence interval
+    relative_half_width: float = 0.01  # of the median's 95 % confidence interval; below it the median is known
 
 
-WARMUP_GROUP = 3  # samples whose medians are compared to see whether warming up still changes anything
+WARMUP_GROUP = 3  # samples in each of the two groups whose medians must agree
 WARMUP_TOLERANCE = 0.02
-MONITOR_PERIOD_S = 0.02  # NVML refreshes its own readings no faster
-POWER_LAG_S = 0.1  # until then a power reading is still of what ran before: meters refresh about ten times a second
-FEWEST_SAMPLES = 6  # even where they take longer than the budget: fewer have no 95 % interval
+MONITOR_PERIOD_S = 0.02  # NVML refreshes its readings no faster
+POWER_LAG_S = 0.1  # power meters refresh about ten times a second: a reading before that is of earlier work
+FEWEST_SAMPLES = 6  # even beyond the budget: fewer have no 95 % interval
 
 
 def measure(
@@ -80,21 +65,7 @@ def measure(
     """Measure `sampler` and keep every sample after the warm-up."""
     log = _StateLog(monitor, clock, clock())
     _warm_up(sampler, budget, clock, log)
-    times_s: list[float] = []
-    states: list[GpuState] = []  # one for each time, where there is a monitor
-    start_s = clock()
-    while True:
-        taken_s = sampler.sample(log.read)
-        times_s += taken_s
-        states += [log.latest] * len(taken_s) if log.latest else []
-        spent_s = clock() - start_s
-        if _is_known(times_s, budget) and spent_s >= budget.min_time_s:
-            stop = "converged"
-            break
-        spent = spent_s >= max(budget.time_s, budget.min_time_s) and len(times_s) >= FEWEST_SAMPLES
-        if spent or len(times_s) >= budget.max_samples:
-            stop = "budget"
-            break
+    times_s, states, stop = _take_samples(sampler, budget, clock, log)
     throttles = [state.throttle for state in states if state.throttle is not None]
     return Measurement(
         times_s=tuple(times_s),
@@ -113,6 +84,26 @@ def measure(
     )
 
 
+def _take_samples(
+    sampler: Sampler, budget: Budget, clock: Callable[[], float], log: "_StateLog"
+) -> tuple[list[float], list[GpuState], str]:
+    """Sample until the budget says stop. Returns the times, the state of the device at each (none without a monitor),
+    and why it stopped, as in `Measurement.stop`."""
+    times_s: list[float] = []
+    states: list[GpuState] = []
+    start_s = clock()
+    while True:
+        taken_s = sampler.sample(log.read)
+        times_s += taken_s
+        states += [log.latest] * len(taken_s) if log.latest else []
+        spent_s = clock() - start_s
+        if _is_known(times_s, budget) and spent_s >= budget.min_time_s:
+            return times_s, states, "converged"
+        spent = spent_s >= max(budget.time_s, budget.min_time_s) and len(times_s) >= FEWEST_SAMPLES
+        if spent or len(times_s) >= budget.max_samples:
+            return times_s, states, "budget"
+
+
 def _is_known(times_s: list[float], budget: Budget) -> bool:
     """Whether the median is known well enough."""
     enough = len(times_s) >= budget.min_samples
@@ -120,13 +111,13 @@ def _is_known(times_s: list[float], budget: Budget) -> bool:
 
 
 def _median_known(values: Iterable[float | None]) -> float | None:
-    """Median of those that are known; None where none is."""
+    """Median of the known values; None if there are none."""
     known = [value for value in values if value is not None]
     return median(known) if known else None
 
 
 def _warm_up(sampler: Sampler, budget: Budget, clock: Callable[[], float], log: "_StateLog") -> None:
-    """Sample, and throw away, until two groups in a row agree or the warm-up time is spent."""
+    """Sample, and discard, until two groups in a row agree or the warm-up time is spent."""
     start_s = clock()
     times_s: list[float] = []
     while True:
@@ -141,13 +132,13 @@ def _warm_up(sampler: Sampler, budget: Budget, clock: Callable[[], float], log: 
 
 @dataclass(slots=True)
 class _StateLog:
-    """The latest reading of the monitor, taken no more often than it can change; None where there is no monitor."""
+    """Reads the monitor no more often than its answer can change."""
 
     monitor: Monitor | None
     clock: Callable[[], float]
-    start_s: float
-    latest: GpuState | None = None
-    last_s: float = float("-inf")
+    start_s: float  # of the case
+    latest: GpuState | None = None  # reading; None without a monitor
+    last_s: float = float("-inf")  # when it was read
 
     def read(self) -> None:
         now_s = self.clock()

@@ -1,9 +1,14 @@
-"""Runs a plan: measures the machine's roofs, then every case, and appends one record after the other.
+"""Runs a plan: measures the machine's roofs, then every case, and appends a record for each.
 
-Each record of the plan is on disk before the next case begins; a run that was stopped goes on with `resume`. The
-probes of the roofs are written together, when all are done.
+    bench = WorkerBench(make_lab, settings, job_limit_s=120)
+    records = Runner(suite_plan("quick", Path("runs/h100")), bench).run()
+
+writes runs/h100/records.jsonl and returns what it holds: one record per workload and implementation, measured or with
+the reason why not. Each record is on disk before the next case begins; a stopped run goes on with `resume`. Only the
+records of roof probes are written together, once all have run.
 """
 
+import functools
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -26,9 +31,9 @@ from predict.resources import Roofs
 from predict.roofline import predict
 from predict.workloads import Workload
 
-# A record with one of these is an answer; with any other, `resume` tries the case again.
+# A record with one of these is final; with any other, `resume` tries the case again.
 FINAL = frozenset({Status.MEASURED, Status.INCORRECT, Status.IMPOSSIBLE})
-# A run that holds one of these has failed: its other numbers deserve no trust until it is understood.
+# One of these fails the run: do not trust its other numbers until the cause is known.
 FAILED = frozenset({Status.INCORRECT, Status.IMPOSSIBLE, Status.CRASHED, Status.TIMEOUT})
 
 Key = tuple[str, str]
@@ -36,17 +41,17 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to run once the roofs are known, what to call it, and where its records go."""
+    """What to run, and where its records go."""
 
-    name: str
-    jobs: Callable[[Limits], Iterable[Job]]
-    out: Path
-    resume: bool = False
-    time_limit_s: float | None = None  # no case is begun after it
+    name: str  # of the phase after the roof probes, for the progress bar
+    jobs: Callable[[Limits], Iterable[Job]]  # called when the roofs are known
+    out: Path  # folder of the records
+    resume: bool = False  # go on with the records that it holds
+    time_limit_s: float | None = None  # begin no case after it
 
 
 class Progress:
-    """Hears how the run goes on; this one says nothing."""
+    """Progress callbacks; this default ignores them."""
 
     def phase(self, name: str, jobs: int) -> None:
         """A phase of `jobs` jobs begins."""
@@ -55,15 +60,15 @@ class Progress:
         """A job begins."""
 
     def end(self, outcome: Outcome) -> None:
-        """The job that began last has ended."""
+        """The job has ended."""
 
 
 class Runner:
     """One run of one plan into one folder."""
 
     def __init__(self, plan: Plan, bench: Bench, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Claim the folder. Raises BadRun where it cannot be written, holds records already and `resume` is off, or
-        holds another machine's."""
+        """Claim the folder. Raises BadRun if it cannot be written, holds records without `resume`, or holds those of
+        another machine."""
         self._plan, self._bench, self._clock = plan, bench, clock
         self._progress = Progress()
         self._environment = bench.environment
@@ -72,11 +77,11 @@ class Runner:
         self._file = plan.out / store.RECORDS
         self._records: dict[Key, Record] = {record.key: record for record in _claim(plan, self._environment)}
         self._crashes = Crashes()
-        self.lost: str | None = None  # why no further job could be run; None where all of them could
+        self.lost: str | None = None  # why no further job can run, if so
         self._start_s = clock()
 
     def run(self, progress: Progress | None = None) -> tuple[Record, ...]:
-        """Measure the roofs, then what the plan has; return every record of the folder."""
+        """Measure the roofs, then the plan's jobs; return every record of the folder."""
         self._progress = progress or Progress()
         self._measure_roofs(roof_probe_jobs(limits_of(self._environment, {})))
         pending = self._pending(self._plan.jobs(limits_of(self._environment, self._roofs.measured)))
@@ -86,7 +91,7 @@ class Runner:
         return tuple(self._records.values())
 
     def _measure_roofs(self, jobs: Iterable[Job]) -> None:
-        """Run the probes. They are written together when all are done, since each is judged by the roofs they find."""
+        """Run the roof probes. Their records wait until all have run: each is judged by the roofs that they find."""
         jobs = tuple(jobs)
         pending = self._pending(jobs)
         self._progress.phase("roofs of this machine", len(pending))
@@ -104,14 +109,14 @@ class Runner:
         )
 
     def _attempt(self, job: Job) -> Outcome:
-        """Run a job where that is worth trying."""
+        """Run a job if it is worth trying."""
         reason = self._not_tried(job)
         outcome = self._try(job) if reason is None else Outcome(Status.SKIPPED, reason)
         self._progress.end(outcome)
         return outcome
 
     def _not_tried(self, job: Job) -> str | None:
-        """Why this job is not even begun, if so."""
+        """Why this job is not begun, if so."""
         limit_s = self._plan.time_limit_s
         if self.lost is not None:
             return f"not tried: {self.lost}; --resume runs the rest"
@@ -122,18 +127,18 @@ class Runner:
         return None
 
     def _try(self, job: Job) -> Outcome:
-        """Run a job, and hold its time against physics."""
+        """Run a job, and check its time against physics."""
         self._progress.begin(job)
         try:
             outcome = self._bench.run(job)
         except WorkerLost as error:
             self.lost = str(error)
-            return Outcome(Status.CRASHED, self.lost)  # not skipped: a run that ends like this has failed
+            return Outcome(Status.CRASHED, self.lost)  # not skipped: this fails the run
         self._crashes.add(job, outcome)
         return self._judge(job, outcome)
 
     def _judge(self, job: Job, outcome: Outcome) -> Outcome:
-        """Call a time impossible that this card cannot have reached; a card that was forced is not this card."""
+        """Call a time impossible if this card cannot have reached it; a forced card is not this card."""
         environment = self._environment
         l2_bytes = environment.last_level_cache_bytes
         if outcome.status is not Status.MEASURED or outcome.measurement is None:
@@ -143,7 +148,7 @@ class Runner:
         try:
             why = impossibility(job.workload.amounts, outcome.measurement, self._gpu, l2_bytes=l2_bytes)
         except MissingCeiling:
-            return outcome  # computed by other means than the unit that the card lacks
+            return outcome  # the card lacks this unit: it computed by other means
         return outcome if why is None else Outcome(Status.IMPOSSIBLE, why, outcome.check, outcome.measurement)
 
     def _write(self, job: Job, outcome: Outcome) -> None:
@@ -155,7 +160,7 @@ class Runner:
         try:
             prediction = predict(job.workload.amounts, self._roofs.primary)
         except MissingCeiling:
-            prediction = None  # the table and the probes lack this roof; the time is worth keeping all the same
+            prediction = None  # neither table nor roof probes have this roof; keep the time all the same
         return Record(
             schema=SCHEMA,
             harness=HARNESS,
@@ -172,15 +177,9 @@ class Runner:
 
 
 def suite_plan(name: str, out: Path, *, resume: bool = False, time_limit_s: float | None = None) -> Plan:
-    """Every workload of suite `name` by every implementation. Raises BadRun where there is no such suite."""
+    """Every workload of suite `name` by every implementation. Raises BadRun if there is no such suite."""
     check_suite(name)
-    return Plan(
-        f"suite {name}",
-        lambda limits: suite_jobs(name, limits),
-        out,
-        resume=resume,
-        time_limit_s=time_limit_s,
-    )
+    return Plan(f"suite {name}", functools.partial(suite_jobs, name), out, resume, time_limit_s)
 
 
 def suite_jobs(name: str, limits: Limits) -> tuple[Job, ...]:
@@ -189,7 +188,7 @@ def suite_jobs(name: str, limits: Limits) -> tuple[Job, ...]:
 
 
 def jobs_of(workloads: Iterable[Workload], device: str, *, warm: bool = False) -> tuple[Job, ...]:
-    """Every implementation that the device can run of every workload, one workload after the other."""
+    """Each workload by every implementation that runs on the device."""
     return tuple(
         Job(workload, name, warm) for workload in workloads for name in implementation_names(workload.op, device)
     )
@@ -197,15 +196,13 @@ def jobs_of(workloads: Iterable[Workload], device: str, *, warm: bool = False) -
 
 def roof_probe_jobs(limits: Limits) -> tuple[Job, ...]:
     """The jobs that measure the machine's roofs."""
-    warm_reads = [l2_roof_probe(limits)] if limits.device == "cuda" else []
-    return (
-        *jobs_of(roof_probes(limits), limits.device),
-        *jobs_of([read for read in warm_reads if read is not None], limits.device, warm=True),
-    )
+    warm_read = l2_roof_probe(limits) if limits.device == "cuda" else None
+    warm_reads = [] if warm_read is None else [warm_read]
+    return (*jobs_of(roof_probes(limits), limits.device), *jobs_of(warm_reads, limits.device, warm=True))
 
 
 def limits_of(environment: Environment, measured: Roofs) -> Limits:
-    """What suites are fitted to on this machine; `measured` is empty before its roofs are known."""
+    """The machine that suites are sized for; `measured` is empty before its roofs are known."""
     return Limits(
         device=environment.device,
         memory_bytes=environment.memory_bytes,
@@ -220,7 +217,7 @@ def _key(job: Job) -> Key:
 
 
 def _claim(plan: Plan, environment: Environment) -> tuple[Record, ...]:
-    """Make the folder and return the records it holds; raises BadRun where they must not be added to."""
+    """Make the folder and return the records it holds. Raises BadRun if none may be added to them."""
     file = plan.out / store.RECORDS
     try:
         plan.out.mkdir(parents=True, exist_ok=True)

@@ -1,21 +1,24 @@
-"""Clocks for kernels. A timer prepares a case (input sets, cache state, graph) and returns a sampler.
+"""Times kernels: a timer prepares a case (input sets, cache state, graph) and returns a sampler of seconds per launch.
 
-Four methods, and the record names which one ran:
-cuda_graph  replays of a captured graph: of launches over rotating input sets that together take about 2 ms, or of one
-            launch where that takes as long by itself.
-cuda_event  one launch at a time, for what cannot be captured.
-as_issued   calls one after the other between two events, on a stream that nothing holds: a step of many kernels, which
-            takes as long as the host needs to start them where that is longer than what they do.
+    sampler = CudaTimer().prepare(Preparation(bind, set_bytes, free_bytes, cache_bytes, warm=False))
+    sampler.sample(monitor.read)  # (5.1e-06, 5.0e-06, ...)
+
+Every record names the method that was used:
+cuda_graph  replays of a captured graph: about 2 ms of launches over rotating input sets, or one launch that takes as
+            long by itself.
+cuda_event  one launch at a time, for work that cannot be captured.
+as_issued   calls in a row between two events on a stream that nothing holds: a step of many kernels, whose time
+            includes the host's where issuing takes longer than the work.
 wall_clock  the CPU.
 
-The first two shall see the GPU alone. An event pair on a stream that has run dry would time the host, so the stream is
-held until the host has queued everything. Whether that worked is looked up, not assumed: an event behind the hold must
-still be pending when all is queued. If it is not, the hold is doubled and the samples are taken again.
+The first two time the GPU alone. On an idle stream an event pair would time the host, so the stream is held until the
+host has queued everything. An event behind the hold must still be pending by then; if it is not, the hold is doubled
+and the samples are taken again.
 
-A cold cache is made by rotating input sets of more than four times its size (graph, as issued, CPU), or by reading a
-buffer of that size before each launch: reading leaves clean lines, where a memset would leave dirty ones whose
-write-back the timed kernel would pay. Twice the size is not enough: a scan in circles through a cache that replaces
-lines at random finds about a fifth of twice its size again, and a fiftieth of four times.
+A cold cache comes of rotating input sets of more than four times its size (graph, as issued, CPU), or of reading a
+buffer of that size before each launch. A memset would leave dirty lines, whose write-back the timed kernel would pay.
+Twice the size is too little: a scan in circles through a cache with random replacement finds about a fifth of twice its
+size again, and a fiftieth of four times.
 """
 
 import itertools
@@ -31,38 +34,38 @@ import torch
 from bench.context import PoisonsProcess
 from bench.measure import Observe, Sampler
 
-GRAPH_SAMPLE_S = 2e-3  # long enough that starting the graph is under 1 % of it
+GRAPH_SAMPLE_S = 2e-3  # starting the graph is under 1 % of it
 MAX_GRAPH_LAUNCHES = 1024
-AS_ISSUED_SAMPLE_S = 2e-3  # long enough that the first call, which finds an idle GPU, does not count for much
+AS_ISSUED_SAMPLE_S = 2e-3  # the first call, which finds an idle GPU, counts for little
 MAX_INPUT_SETS = 1024
-CACHES_TO_EXCEED = 4.0  # rotated operands, and flush buffers, are this many times the last-level cache
-HOLD_CYCLES = 400_000  # to begin with, about 0.2 ms: as long as the host needs to queue a handful of launches
-MAX_HOLD_CYCLES = 2**8 * HOLD_CYCLES  # about 50 ms; what is not queued by then waits for the GPU itself
-QUEUED_S = 10e-3  # work that is queued together: the GPU does not idle in it, and is looked at while it works
-MAX_QUEUED = 16  # samples queued together: a stream takes about a thousand launches, and then blocks the host
+CACHES_TO_EXCEED = 4.0  # size of rotated operands and flush buffers over that of the last-level cache
+HOLD_CYCLES = 400_000  # at first, about 0.2 ms: the host queues a handful of launches in it
+MAX_HOLD_CYCLES = 2**8 * HOLD_CYCLES  # about 50 ms; work that is not queued by then waits for the GPU itself
+QUEUED_S = 10e-3  # work that is queued together, so that the monitor reads a GPU that works
+MAX_QUEUED = 16  # samples queued together: a stream takes about a thousand launches, then blocks the host
 WALL_SAMPLE_S = 1e-3  # a thousand times what perf_counter resolves
-HOST_CALLS = 5  # whose median is the host's cost of a call
+HOST_CALLS = 5  # their median is the host's cost of a call
 
 Call = Callable[[], object]
 
 
 class CaptureFailed(PoisonsProcess):
-    """Work could not be captured in a CUDA graph. PyTorch then keeps memory, and libraries may keep state, of the
-    capture that was broken off: the process is to be given up, and the case timed anew without a graph."""
+    """Work could not be captured in a CUDA graph. PyTorch then keeps memory of the broken capture, and libraries may
+    keep state: give the process up and time the case again without a graph."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """What a timer needs of a case: how to bind the i-th input set, its size, and what to do about the cache."""
+    """What a timer must know of a case."""
 
-    bind: Callable[[int], Call]
+    bind: Callable[[int], Call]  # the call on the i-th input set
     set_bytes: float  # operands that one launch reads and writes
     free_bytes: float  # memory that further input sets may take
-    cache_bytes: int | None
-    warm: bool
-    as_issued: bool = False  # the time of the host counts too; a CPU's always does
-    captures: bool = True  # whether a CUDA graph may be tried
-    caches: float = CACHES_TO_EXCEED
+    cache_bytes: int | None  # size of the last-level cache; None if unknown
+    warm: bool  # operands may stay in the cache
+    as_issued: bool = False  # the host's time counts too; on a CPU it always does
+    captures: bool = True  # a CUDA graph may be tried
+    caches: float = CACHES_TO_EXCEED  # rotated input sets exceed this many caches
 
     def input_sets(self) -> int:
         """How many input sets to rotate so that no launch finds its operands cached; 1 if they may be."""
@@ -75,7 +78,7 @@ class Preparation:
         return max(1, min(wanted, affordable, MAX_INPUT_SETS))
 
     def is_cold(self, sets: int) -> bool | None:
-        """Whether rotating `sets` input sets keeps operands out of the cache; None if its size is not known."""
+        """Whether rotating `sets` input sets keeps operands out of the cache; None if its size is unknown."""
         if self.warm:
             return False
         if self.cache_bytes is None:
@@ -87,30 +90,39 @@ class Timer(Protocol):
     """Prepares cases for timing."""
 
     def prepare(self, preparation: Preparation) -> Sampler:
-        """Bind inputs, warm and capture what is needed, and return the sampler. Raises CaptureFailed."""
+        """Bind inputs, warm up and capture as needed, and return the sampler. Raises CaptureFailed."""
 
 
 @dataclass(slots=True)
-class WallSampler:
-    """Times calls on the CPU, which return when the work is done."""
+class _RotatingSampler:
+    """A sampler of calls in a row, over the input sets in turn."""
 
-    runs: Sequence[Call]
+    calls: Sequence[Call]  # one for each input set
     launches_per_sample: int
     cold_l2: bool | None
-    position: int = 0
-    method: str = "wall_clock"
-    held: bool | None = None
     host_s: float | None = None
+    held: bool | None = None
+    position: int = 0  # of the input set that is next
 
-    def sample(self, observe: Observe) -> tuple[float, ...]:  # noqa: ARG002  (a CPU that works cannot look at itself)
+    def _call_next(self) -> None:
+        """Make the calls of one sample."""
+        count, end = len(self.calls), self.position + self.launches_per_sample
+        for i in range(self.position, end):
+            self.calls[i % count]()
+        self.position = end % count
+
+
+@dataclass(slots=True)
+class WallSampler(_RotatingSampler):
+    """Times calls on the CPU, which return when the work is done."""
+
+    method: str = "wall_clock"
+
+    def sample(self, observe: Observe) -> tuple[float, ...]:  # noqa: ARG002  (the CPU that works cannot observe itself)
         """Seconds per call, over the next `launches_per_sample` input sets."""
-        count = len(self.runs)
         start_s = time.perf_counter()
-        for i in range(self.position, self.position + self.launches_per_sample):
-            self.runs[i % count]()
-        time_s = time.perf_counter() - start_s
-        self.position = (self.position + self.launches_per_sample) % count
-        return (time_s / self.launches_per_sample,)
+        self._call_next()
+        return ((time.perf_counter() - start_s) / self.launches_per_sample,)
 
 
 class WallTimer:
@@ -119,29 +131,28 @@ class WallTimer:
     def prepare(self, preparation: Preparation) -> Sampler:
         """Bind the input sets and choose how many calls make one sample."""
         sets = preparation.input_sets()
-        runs = [preparation.bind(i) for i in range(sets)]
-        runs[0]()
+        calls = [preparation.bind(i) for i in range(sets)]
+        calls[0]()
         start_s = time.perf_counter()
-        runs[-1]()
+        calls[-1]()
         call_s = max(time.perf_counter() - start_s, 1e-9)
-        return WallSampler(runs, max(1, math.ceil(WALL_SAMPLE_S / call_s)), preparation.is_cold(sets))
+        return WallSampler(calls, max(1, math.ceil(WALL_SAMPLE_S / call_s)), preparation.is_cold(sets))
 
 
 @dataclass(slots=True)
 class HeldSampler:
-    """Times `work` between two events on a stream that is held until the host has queued all of it: one launch, or a
-    graph of some. `flush` empties the cache before each, outside the pair."""
+    """Times `work` between two events on a stream that is held until the host has queued all of it."""
 
-    work: Call
-    flush: Call | None
+    work: Call  # one launch, or a graph of some
+    flush: Call | None  # empties the cache before each launch, outside the event pair
     method: str
     launches_per_sample: int
     cold_l2: bool | None
     host_s: float | None = None
-    keep: Sequence[Call] = ()  # a graph reads the input sets that these own
+    keep: Sequence[Call] = ()  # these own the input sets that a graph reads
     queued: int = 1  # samples that are queued together
     hold_cycles: int = HOLD_CYCLES
-    held: bool | None = None  # whether the host was done before the hold was, in the last samples
+    held: bool | None = None  # whether the hold outlasted the host's queuing of the last samples
 
     def sample(self, observe: Observe) -> tuple[float, ...]:
         """Seconds per launch of `queued` samples; `observe` is called while the GPU works on them."""
@@ -153,7 +164,7 @@ class HeldSampler:
                 return tuple(_elapsed_s(*pair) / self.launches_per_sample for pair in pairs)
 
     def queue_for(self, sample_s: float) -> None:
-        """Queue as many samples of `sample_s` together as keep the GPU at work for a while; one if holding is vain."""
+        """Queue samples of `sample_s` together until they make QUEUED_S; one at a time if holding does not help."""
         if self.hold_cycles:
             self.queued = max(1, min(MAX_QUEUED, math.ceil(QUEUED_S / sample_s)))
 
@@ -174,8 +185,8 @@ class HeldSampler:
         return not hold.query(), pairs
 
     def _hold_longer(self) -> bool:
-        """Hold the stream for twice as long, then queue one sample at a time; False, and no hold any more, where all
-        that was in vain, as with work that waits for the GPU itself."""
+        """Hold the stream twice as long, then queue one sample at a time. False, and no hold any more, if neither
+        helps: work may wait for the GPU itself."""
         if 0 < self.hold_cycles < MAX_HOLD_CYCLES:
             self.hold_cycles *= 2
         elif self.queued > 1:
@@ -186,103 +197,92 @@ class HeldSampler:
 
 
 @dataclass(slots=True)
-class AsIssuedSampler:
-    """Times calls in a row on an idle stream: the next is issued while the GPU works on those before."""
+class AsIssuedSampler(_RotatingSampler):
+    """Times calls in a row on an idle stream: each is issued while the GPU works on those before."""
 
-    runs: Sequence[Call]
-    launches_per_sample: int
-    cold_l2: bool | None
-    host_s: float | None = None
-    position: int = 0
     method: str = "as_issued"
-    held: bool | None = None
 
     def sample(self, observe: Observe) -> tuple[float, ...]:
         """Seconds per call, over the next `launches_per_sample` input sets; `observe` is called when all are issued."""
-        count = len(self.runs)
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         start.record()
-        for i in range(self.position, self.position + self.launches_per_sample):
-            self.runs[i % count]()
+        self._call_next()
         end.record()
         observe()
         end.synchronize()
-        self.position = (self.position + self.launches_per_sample) % count
         return (_elapsed_s(start, end) / self.launches_per_sample,)
 
 
 class CudaTimer:
-    """The GPU's timer: graphs, events for what cannot be captured, calls as they are issued where the preparation says
-    so."""
+    """The GPU's timer: graphs, events for work that cannot be captured, calls as issued if the preparation asks."""
 
     def __init__(self) -> None:
         self._flush_buffer: torch.Tensor | None = None
         self._stream: torch.cuda.Stream | None = None
 
     def prepare(self, preparation: Preparation) -> Sampler:
-        """Compile and warm the case, choose the method, and find out how many launches make one sample."""
-        run = preparation.bind(0)
-        run()
-        host_s = _host_cost_s(run)
+        """Compile and warm the case, choose the method, and find how many launches make one sample."""
+        call = preparation.bind(0)
+        call()
+        host_s = _host_cost_s(call)
         if preparation.as_issued:
-            return self._as_issued(run, preparation, host_s)
+            return self._as_issued(call, preparation, host_s)
         if preparation.captures:
-            return self._graph(run, preparation, host_s)
-        sampler = self._flushed(run, preparation, "cuda_event", host_s)
+            return self._graph(call, preparation, host_s)
+        sampler = self._flushed(call, preparation, "cuda_event", host_s)
         sampler.queue_for(_estimate_s(sampler))
         return sampler
 
     def _as_issued(self, first: Call, preparation: Preparation, host_s: float) -> Sampler:
         """Bind and warm the rotated input sets, and choose how many calls make one sample."""
-        runs = _bind_sets(first, preparation)
-        sets = len(runs)
-        sampler = AsIssuedSampler(runs, sets, preparation.is_cold(sets), host_s)
-        sampler.sample(_look_away)  # all of them once, untimed
+        calls = _bind_sets(first, preparation)
+        sampler = AsIssuedSampler(calls, len(calls), preparation.is_cold(len(calls)), host_s)
+        sampler.sample(_ignore)  # all of them once, untimed
         sampler.launches_per_sample = math.ceil(AS_ISSUED_SAMPLE_S / _estimate_s(sampler))
         return sampler
 
     def _graph(self, first: Call, preparation: Preparation, host_s: float) -> Sampler:
-        """Capture one launch, and where that is short, as many over the rotated input sets as make a sample."""
+        """Capture one launch; if it is short, as many over the rotated input sets as make a sample."""
         alone = self._flushed(self._capture([first]).replay, preparation, "cuda_graph", host_s)
         call_s = _estimate_s(alone)
         if call_s >= GRAPH_SAMPLE_S:
             alone.keep = [first]
             alone.queue_for(call_s)
             return alone
-        del alone  # and with it the memory of its graph
-        runs = _bind_sets(first, preparation)
-        sets = len(runs)
+        del alone  # frees the memory of its graph
+        calls = _bind_sets(first, preparation)
+        sets = len(calls)
         rounds = min(math.ceil(GRAPH_SAMPLE_S / call_s / sets), MAX_GRAPH_LAUNCHES // sets)
         launches = sets * max(1, rounds)  # every set equally often
-        graph = self._capture(itertools.islice(itertools.cycle(runs), launches))
+        graph = self._capture(itertools.islice(itertools.cycle(calls), launches))
         cold = preparation.is_cold(sets)
-        sampler = HeldSampler(graph.replay, None, "cuda_graph", launches, cold, host_s, keep=runs)
+        sampler = HeldSampler(graph.replay, None, "cuda_graph", launches, cold, host_s, keep=calls)
         sampler.queue_for(launches * _estimate_s(sampler))
         return sampler
 
     def _flushed(self, work: Call, preparation: Preparation, method: str, host_s: float) -> HeldSampler:
-        """A sampler of single launches that finds the cache as the preparation wants it."""
+        """A sampler of single launches, each with the cache as the preparation asks."""
         if preparation.warm or preparation.cache_bytes is None:
             flush, cold_l2 = None, False if preparation.warm else None
         else:
             flush, cold_l2 = self._make_flush(preparation.cache_bytes), True
         return HeldSampler(work, flush, method, launches_per_sample=1, cold_l2=cold_l2, host_s=host_s)
 
-    def _capture(self, runs: Iterable[Call]) -> torch.cuda.CUDAGraph:
-        """A graph of these calls, all of which have run before. Raises CaptureFailed, on the stream that was current
-        before: PyTorch itself leaves the capture's."""
-        runs = list(runs)
+    def _capture(self, calls: Iterable[Call]) -> torch.cuda.CUDAGraph:
+        """A graph of these calls, all of which have run before. Raises CaptureFailed, with the stream current that was
+        current before: PyTorch itself leaves the capture's."""
+        calls = list(calls)
         before = torch.cuda.current_stream()
         self._stream = self._stream or torch.cuda.Stream()
         self._stream.wait_stream(before)
         with torch.cuda.stream(self._stream):
-            runs[0]()  # what libraries set aside for a stream is set aside here, and in no graph
+            calls[0]()  # libraries allocate what they keep for a stream here, not in a graph
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph, stream=self._stream):
-                for run in runs:
-                    run()
+                for call in calls:
+                    call()
         except RuntimeError as error:
             torch.cuda.set_stream(before)
             cause = error.__context__ or error  # ending a broken capture fails too, and says less
@@ -292,39 +292,39 @@ class CudaTimer:
         return graph
 
     def _make_flush(self, cache_bytes: int) -> Call:
-        size_bytes = int(CACHES_TO_EXCEED * cache_bytes)
         if self._flush_buffer is None:
+            size_bytes = int(CACHES_TO_EXCEED * cache_bytes)
             self._flush_buffer = torch.ones(size_bytes // 4, dtype=torch.float32, device="cuda")
         return self._flush_buffer.sum
 
 
 def _bind_sets(first: Call, preparation: Preparation) -> list[Call]:
-    """All input sets bound, the first as it is, and each of the others called once."""
-    runs = [first, *(preparation.bind(i) for i in range(1, preparation.input_sets()))]
-    for run in runs[1:]:
-        run()
+    """All input sets bound; each but the first, which has run, is called once."""
+    calls = [first, *(preparation.bind(i) for i in range(1, preparation.input_sets()))]
+    for call in calls[1:]:
+        call()
     torch.cuda.synchronize()
-    return runs
+    return calls
 
 
-def _host_cost_s(run: Call) -> float:
+def _host_cost_s(call: Call) -> float:
     """Seconds that the host needs to issue one call to an idle GPU, median of a few."""
     times_s = []
     for _ in range(HOST_CALLS):
         torch.cuda.synchronize()
         start_s = time.perf_counter()
-        run()
+        call()
         times_s.append(time.perf_counter() - start_s)
     torch.cuda.synchronize()
     return median(times_s)
 
 
 def _estimate_s(sampler: Sampler) -> float:
-    """Rough seconds per launch: the least of three samples; at least 1 us, which nothing is faster than."""
-    return max(1e-6, min(time_s for _ in range(3) for time_s in sampler.sample(_look_away)))
+    """Rough seconds per launch: the least of three samples, and at least 1 us."""
+    return max(1e-6, min(time_s for _ in range(3) for time_s in sampler.sample(_ignore)))
 
 
-def _look_away() -> None:
+def _ignore() -> None:
     """Observe nothing."""
 
 

@@ -92,18 +92,13 @@ def tuning_plan(
     workloads: Sequence[Workload], out: Path, *, resume: bool = False, time_limit_s: float | None = None
 ) -> Plan:
     """Each workload by what the launcher chooses, then by every configuration."""
-    return Plan(
-        f"tuning {workloads[0].op}",
-        lambda limits: tuning_jobs(workloads, limits.device),
-        out,
-        resume=resume,
-        time_limit_s=time_limit_s,
-    )
+    name = f"tuning {workloads[0].op}"
+    return Plan(name, lambda limits: tuning_jobs(workloads, limits.device), out, resume, time_limit_s)
 
 
 def tuning_jobs(workloads: Iterable[Workload], device: str) -> tuple[Job, ...]:
-    """Shape by shape, so that all configurations of one are held against the same reference; those that the kernel
-    itself rules out for a shape are left out."""
+    """Shape by shape, so that all configurations of one share a reference; without those that the kernel rules out for
+    a shape."""
     return tuple(Job(workload, name) for workload in workloads for name in _contenders(workload, device))
 
 

@@ -269,7 +269,7 @@ def test_a_long_step_as_issued_is_a_sample_by_itself(cuda):
     assert sampler.launches_per_sample == 1
     sampler.position = 0
     assert [sample(cuda, sampler)[1] for _ in range(2)] == [[0], [1]]
-    assert len(sampler.runs) == 4  # 200 MiB / 80 MiB, rounded up, and one more
+    assert len(sampler.calls) == 4  # 200 MiB / 80 MiB, rounded up, and one more
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_a_long_step_as_issued_is_a_sample_by_itself(cuda):
 )
 def test_a_step_as_issued_says_whether_its_operands_were_cached(cuda, options, sets, cold):
     sampler = prepare(cuda, 30e-6, as_issued=True, **options)
-    assert (len(sampler.runs), sampler.cold_l2) == (sets, cold)
+    assert (len(sampler.calls), sampler.cold_l2) == (sets, cold)
 
 
 @pytest.mark.parametrize(("gpu_s", "seen_s"), [(20e-6, 100e-6), (99e-6, 100e-6), (300e-6, 300e-6)])

@@ -1,4 +1,11 @@
-"""`python -m bench`: measure this machine."""
+"""`python -m bench`: measure this machine.
+
+    python -m bench run --gpu h100 --suite quick --out runs/h100
+
+prints the table of the run and writes records.jsonl, report.md and figures into runs/h100. `list` says what a suite
+runs and how long it takes, `doctor` what would spoil a measurement, `tune` ranks the configurations of a kernel, and
+`evidence` does all that a GPU is needed for.
+"""
 
 import contextlib
 import json
@@ -15,7 +22,7 @@ from rich.text import Text
 
 from bench import evidence, store, tune
 from bench.doctor import Finding, Level, examine
-from bench.env import choose_device, environment
+from bench.env import choose_device, environment, unknown_line
 from bench.forecast import forecast_s
 from bench.lab import Settings, make_lab
 from bench.measure import Budget
@@ -30,9 +37,9 @@ from predict.errors import BadRun
 from predict.units import duration, find_dtype, percent
 from reports.__main__ import console, print_run
 from reports.calibration.file import CALIBRATION
-from reports.run import page
 from reports.run.calibrate import RunFit, fit_headline, fit_run, write_calibration
 from reports.run.load import load_records, read_records
+from reports.run.page import write_report
 from reports.run.tables import times
 
 app = typer.Typer(
@@ -54,13 +61,13 @@ GpuOption = Annotated[
     str | None, typer.Option(help="The card this must be (h100, h200-sxm, ...), or cpu; default: what is detected.")
 ]
 SuiteOption = Annotated[str, typer.Option("--suite", help=f"One of: {', '.join(SUITES)}.")]
-ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the records that --out holds.")]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the records in --out.")]
 TimeLimitOption = Annotated[float | None, typer.Option(min=1, help="Begin no case after this many seconds.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 CASE_LIMIT_S = 120.0
 
-# Seconds of sampling that a case gets unless its median is known before.
+# The most seconds of sampling that a case gets; it stops earlier if its median is known.
 SUITE_BUDGET_S = {"smoke": 0.1, "quick": 0.3, "standard": 0.5, "full": 1.0, "kernels": 0.5, "calibration": 0.5}
 TUNING_BUDGET_S = 0.3
 
@@ -73,21 +80,21 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Folder for the results; default runs/<utc>-<device>.")] = None,
     resume: ResumeOption = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Go on although this is not --gpu; marks the records.")
+        bool, typer.Option("--force", help="Go on although this is not --gpu, and mark the records.")
     ] = False,
     warm_cache: Annotated[bool, typer.Option("--warm-cache", help="Let operands stay in the cache.")] = False,
     budget_s: Annotated[float | None, typer.Option(min=0.01, help="Sampling time per case, in seconds.")] = None,
-    case_limit_s: Annotated[float, typer.Option(min=1, help="A case that takes longer is stopped.")] = CASE_LIMIT_S,
+    case_limit_s: Annotated[float, typer.Option(min=1, help="Stop a case that takes longer.")] = CASE_LIMIT_S,
     time_limit_s: TimeLimitOption = None,
     calibrate: Annotated[
-        bool, typer.Option("--calibrate/--no-calibrate", help="Fit expected times where all probes were measured.")
+        bool, typer.Option("--calibrate/--no-calibrate", help="Fit expected times if all probes were measured.")
     ] = True,
     as_json: JsonOption = False,
 ) -> None:
     """Measure this machine's roofs, then a suite; print the table, write records, report and figures.
 
     A GPU's run that measured all probes of an op (suites calibration, standard, full) also gets its own calibration.
-    Exits with status 1 where a case was incorrect, impossible, crashed or timed out.
+    Exits with status 1 if a case was incorrect, impossible, crashed or timed out.
     """
     check_suite(suite_name)
     device = choose_device(gpu)
@@ -98,22 +105,21 @@ def run(
         records = carry_out(suite_plan(suite_name, folder, resume=resume, time_limit_s=time_limit_s), bench)
     fits = calibrate_where_measured(folder) if calibrate else ()
     loaded = load_records(folder)
-    report = page.write_report(loaded, folder)
+    report = write_report(loaded, folder)
     if as_json:
-        typer.echo(json.dumps(_summary(folder, report, records, fits), indent=2))
+        _print_json(_summary(folder, report, records, fits))
     else:
         print_run(loaded)
         typer.echo("".join(f"{fit_headline(fit)}\n" for fit in fits), nl=False)
         typer.echo(f"records  {folder / store.RECORDS}\nreport   {report}")
-    if any(record.status in FAILED for record in records):
-        raise typer.Exit(1)
+    _exit_if(any(record.status in FAILED for record in records))
 
 
 @app.command("tune", epilog="Example: python -m bench tune --op matmul --gpu h200 --out runs/tune-matmul")
 def tune_op(
     *,
     op: Annotated[str, typer.Option(help="The op whose Triton kernel is tuned: matmul, softmax, ...")],
-    dtype: Annotated[str | None, typer.Option(help="Of all shapes; default: what the op is mostly used in.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="Of all shapes; default: the usual one of the op.")] = None,
     gpu: GpuOption = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results; default runs/<utc>-<device>-tune-<op>.")
@@ -125,14 +131,12 @@ def tune_op(
 ) -> None:
     """Measure every configuration of an op's Triton kernel on a list of shapes; print which is fastest where.
 
-    Changes nothing: a person chooses the default by the table. Exits with status 1 where a configuration was
-    incorrect, impossible, crashed or timed out.
+    Changes nothing: a person chooses the default by the table. Exits with status 1 if a configuration was incorrect,
+    impossible, crashed or timed out.
     """
     workloads = tune.find_workloads(op, find_dtype(dtype) if dtype else None)
     if choose_device(gpu) != "cuda":
-        raise BadRun(
-            "tuning needs a CUDA device, and none was found; `make compile` says what kernels need without one"
-        )
+        raise BadRun("tuning needs a CUDA device, and none was found; `make compile` describes kernels without one")
     settings = Settings("cuda", gpu, force=False, warm_cache=False, budget=make_budget(budget_s))
     with contextlib.closing(WorkerBench(make_lab, settings, job_limit_s=CASE_LIMIT_S)) as bench:
         described = bench.environment
@@ -140,27 +144,21 @@ def tune_op(
         records = carry_out(tune.tuning_plan(workloads, folder, resume=resume, time_limit_s=time_limit_s), bench)
     tunings = tune.read_tunings(records, workloads)
     if as_json:
-        data = {
-            "records": str(folder / store.RECORDS),
-            "environment": asdict(described),
-            "tunings": [asdict(each) for each in tunings],
-        }
-        typer.echo(json.dumps(data, indent=2))
+        found = [asdict(each) for each in tunings]
+        _print_json({"records": str(folder / store.RECORDS), "environment": asdict(described), "tunings": found})
     else:
-        for each in tunings:
-            console().print(_tuning_tables(each))
+        console().print(*map(_tuning_tables, tunings), sep="\n")
         typer.echo(f"records  {folder / store.RECORDS}")
-    if any(record.status in FAILED for record in records):
-        raise typer.Exit(1)
+    _exit_if(any(record.status in FAILED for record in records))
 
 
 @app.command("list")
 def list_jobs(*, suite_name: SuiteOption = "quick", gpu: GpuOption = None, as_json: JsonOption = False) -> None:
-    """List what a suite would run here, in that order, and about how long each case takes.
+    """List what a suite would run here, in order, and about how long each case takes.
 
-    Probes of the roofs come first, then one size of each headline, then what calibrates expected times; what is slow or
-    compiles each shape comes last. The times are rough: bench/forecast.py says by which formula. On a CPU the dtype is
-    settled when the run has measured both, and what would take too long is left out.
+    Roof probes come first, then one size of each headline, then what calibrates expected times; what is slow or compiles
+    each shape comes last. The times are rough: bench/forecast.py has the formula. On a CPU a run also chooses the dtype
+    and leaves out what would take too long, once it has measured the roofs.
     """
     device = choose_device(gpu)
     described = environment(device, gpu=None if device == "cpu" else gpu, force=False, warm_cache=False)
@@ -168,11 +166,12 @@ def list_jobs(*, suite_name: SuiteOption = "quick", gpu: GpuOption = None, as_js
     jobs = (*roof_probe_jobs(limits), *suite_jobs(suite_name, limits))
     estimates_s = forecast_s(jobs, described, make_budget(SUITE_BUDGET_S[suite_name]))
     if as_json:
-        rows = [
-            {"workload": job.workload.id, "implementation": job.implementation, "estimate_s": estimate_s}
-            for job, estimate_s in zip(jobs, estimates_s, strict=True)
-        ]
-        typer.echo(json.dumps(rows, indent=2))
+        _print_json(
+            [
+                {"workload": job.workload.id, "implementation": job.implementation, "estimate_s": estimate_s}
+                for job, estimate_s in zip(jobs, estimates_s, strict=True)
+            ]
+        )
         return
     for job, estimate_s in zip(jobs, estimates_s, strict=True):
         estimate = "no estimate" if estimate_s is None else f"about {duration(estimate_s, 2)}"
@@ -184,15 +183,14 @@ def list_jobs(*, suite_name: SuiteOption = "quick", gpu: GpuOption = None, as_js
 def doctor(*, gpu: GpuOption = None, as_json: JsonOption = False) -> None:
     """Say what this machine is, whether it matches the table, and what would spoil a measurement.
 
-    Exits with status 1 where something would.
+    Exits with status 1 if something would.
     """
     findings = examine(gpu)
     if as_json:
-        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+        _print_json([asdict(finding) for finding in findings])
     else:
         console().print(_findings_table(findings))
-    if any(finding.level is Level.PROBLEM for finding in findings):
-        raise typer.Exit(1)
+    _exit_if(any(finding.level is Level.PROBLEM for finding in findings))
 
 
 @app.command("evidence")
@@ -202,28 +200,25 @@ def collect_evidence(
     gpu: GpuOption = None,
     time_limit_s: Annotated[float, typer.Option(min=evidence.LEAST_LIMIT_S, help="For all of it together.")] = 510.0,
 ) -> None:
-    """On a GPU: smoke tests of the harness, doctor, the standard suite and its report, and what time is left for longer
-    tests.
+    """On a GPU: smoke tests of the harness, doctor, the standard suite and its report, and longer tests as time is left.
 
-    Writes at most 8 files of at most 16 MiB: evidence.txt, records.jsonl, report.md and figures; whatever is cut off
+    Writes at most 8 files of at most 16 MiB: evidence.txt, records.jsonl, report.md and figures; a step that is cut off
     leaves what it has written. Exits with status 1 if anything failed.
     """
     if choose_device(gpu) != "cuda":
-        raise BadRun("evidence is for a CUDA device, and none was found; `python -m bench run` measures this CPU")
-    if not evidence.collect(out, gpu=gpu, time_limit_s=time_limit_s):
-        raise typer.Exit(1)
+        raise BadRun("evidence needs a CUDA device, and none was found; `python -m bench run` measures this CPU")
+    _exit_if(not evidence.collect(out, gpu=gpu, time_limit_s=time_limit_s))
 
 
 def carry_out(plan: Plan, bench: Bench) -> tuple[Record, ...]:
-    """Run the plan with a progress bar. Ctrl-C leaves with status 130, and like a run that lost its worker says how to
-    go on."""
+    """Run the plan with a progress bar. Ctrl-C exits with status 130; that and a lost worker say how to go on."""
     runner = Runner(plan, bench)
     announce(bench.environment, plan.out)
     try:
         with ProgressBar() as progress:
             records = runner.run(progress)
     except KeyboardInterrupt:
-        typer.echo(f"stopped; what was measured is kept; go on with --out {plan.out} --resume", err=True)
+        typer.echo(f"stopped; records are kept; go on with --out {plan.out} --resume", err=True)
         raise typer.Exit(130) from None
     if runner.lost is not None:
         typer.echo(f"ended early: {runner.lost}; go on with --out {plan.out} --resume", err=True)
@@ -231,7 +226,7 @@ def carry_out(plan: Plan, bench: Bench) -> tuple[Record, ...]:
 
 
 def make_budget(time_s: float) -> Budget:
-    """What a case may take that is sampled for `time_s`."""
+    """The budget of a case that is sampled for `time_s` at most."""
     return Budget(time_s, warmup_s=time_s / 4)
 
 
@@ -242,7 +237,7 @@ def default_folder(described: Environment, *what: str) -> Path:
 
 
 def calibrate_where_measured(folder: Path) -> tuple[RunFit, ...]:
-    """Write the run's own calibration; nothing where no op has all of its probes, or the machine is no known GPU."""
+    """Write the run's own calibration; none if no op has all of its probes, or the GPU is unknown."""
     loaded = read_records(folder)
     fits = fit_run(loaded)
     if fits:
@@ -251,19 +246,28 @@ def calibrate_where_measured(folder: Path) -> tuple[RunFit, ...]:
 
 
 def announce(described: Environment, folder: Path) -> None:
-    """Say on stderr what is measured, and by which roofs it will be judged."""
+    """Say on stderr what is measured, and which roofs judge it."""
     lines = [f"measuring {described.name}" + (f" ({described.gpu})" if described.gpu else "") + f" into {folder}"]
     if described.device == "cpu":
-        lines.append("no GPU: this machine's CPU is measured, and judged by roofs measured on the spot")
+        lines.append("no GPU: this run measures the CPU, and judges it by its measured roofs")
     elif described.gpu is None:
         what = "this is a slice of a card" if described.mig else "this card is not in the table"
-        lines.append(f"{what}: judged by roofs measured on the spot only")
+        lines.append(f"{what}: judged by its measured roofs only")
     if described.forced:
         lines.append(f"FORCED: judged as {described.gpu} although this is {described.name}; the records say so")
     lines += [f"MISMATCH: the driver says {mismatch}" for mismatch in described.mismatches]
     if described.unknown:
-        lines.append(f"the driver does not tell: {', '.join(described.unknown)}")
+        lines.append(unknown_line(described))
     typer.echo("\n".join(lines), err=True)
+
+
+def _print_json(data: object) -> None:
+    typer.echo(json.dumps(data, indent=2))
+
+
+def _exit_if(failed: bool) -> None:  # noqa: FBT001 - reads as a sentence
+    if failed:
+        raise typer.Exit(1)
 
 
 def _total(estimates_s: tuple[float | None, ...]) -> str:
@@ -276,19 +280,18 @@ def _total(estimates_s: tuple[float | None, ...]) -> str:
 
 
 def _summary(folder: Path, report: Path, records: tuple[Record, ...], fits: tuple[RunFit, ...]) -> dict[str, object]:
-    counts = Counter(record.status.value for record in records)
     return {
         "out": str(folder),
         "records": str(folder / store.RECORDS),
         "report": str(report),
         "calibration": str(folder / CALIBRATION) if fits else None,
         "environment": asdict(records[-1].environment),
-        "count_by_status": dict(counts),
+        "count_by_status": Counter(record.status.value for record in records),
     }
 
 
 def _tuning_tables(tuning: Tuning) -> Group:
-    """A table for each shape, then one of the configurations over all of them, then what the default choice costs."""
+    """A table for each shape, one of the configurations over all shapes, and what the default choice costs."""
     title = f"{tuning.op} in {tuning.dtype}, all shapes"
     scores = _plain_table(title, "configuration", "geometric mean\nof times best", "shapes\nmeasured", "best at")
     for score in (*tuning.scores, tuning.default):
@@ -298,11 +301,9 @@ def _tuning_tables(tuning: Tuning) -> Group:
 
 
 def _ranking_table(ranking: Ranking) -> Group:
-    """The measured configurations as rows, the others as lines with their reasons."""
-    roof = f"% of\n{ranking.roof}"
-    table = _plain_table(
-        ranking.workload, "configuration", "rank", "time", "+-", "times\nbest", roof, "error", "allowed"
-    )
+    """A row for each measured configuration, a line with the reason for the others."""
+    headings = ("rank", "time", "+-", "times\nbest", f"% of\n{ranking.roof}", "error", "allowed")
+    table = _plain_table(ranking.workload, "configuration", *headings)
     reasons: dict[tuple[str, str], list[str]] = {}
     for row in ranking.rows:
         if row.time_s is None:
@@ -320,16 +321,16 @@ def _ranking_table(ranking: Ranking) -> Group:
 def _verdict(tuning: Tuning) -> Text:
     default = tuning.default
     if default.times_best is None:
-        return Text("what the launcher chooses by default could not be compared", "bold")
+        return Text("the launcher's default could not be compared", "bold")
     return Text(
-        f"what the launcher chooses by default takes {times(default.times_best)} the time of the fastest configuration,"
+        f"the launcher's default takes {times(default.times_best)} the time of the fastest configuration,"
         f" geometric mean over {default.measured} shapes; none is faster at {default.best_at}",
         "bold",
     )
 
 
 def _plain_table(title: str, first: str, *others: str) -> Table:
-    """No lines; `first` is text and stands left, the others are numbers."""
+    """A table without lines: a column of text, the others of numbers."""
     table = Table(title=Text(title, "bold"), title_justify="left", box=None, padding=(0, 2, 0, 0))
     table.add_column(first, no_wrap=True)
     for heading in others:

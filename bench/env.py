@@ -1,7 +1,7 @@
-"""What machine this is: NVML and torch for the card, the operating system for the CPU.
+"""Describes this machine: NVML and torch for the card, the operating system for the CPU.
 
-Nothing here changes a setting of the card. What neither NVML nor torch tells is None, and is named in
-`Environment.unknown`, once for the run.
+Nothing here changes a setting of the card. What neither NVML nor torch reports is None, and listed in
+`Environment.unknown`.
 """
 
 import math
@@ -9,8 +9,10 @@ import os
 import platform
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,31 +30,31 @@ from predict.units import binary_bytes, si
 
 @dataclass(frozen=True, slots=True)
 class CudaStatus:
-    """Whether torch can use a CUDA device, and if not, why."""
+    """Whether torch can use a CUDA device."""
 
     usable: bool
-    problem: str | None
+    problem: str | None  # why it cannot; None if it can
     driver_sees_gpu: bool
 
 
 @dataclass(frozen=True, slots=True)
 class GpuState:
-    """One reading of a running card; None where the driver does not tell."""
+    """One reading of a running card; None where the driver does not report it."""
 
     sm_hz: float | None
     power_w: float | None
     temperature_c: float | None
-    throttle: tuple[str, ...] | None
+    throttle: tuple[str, ...] | None  # why the card runs slower than asked; empty if it does not
 
 
 GIT_LIMIT_S = 10.0
-# A power cap is the normal state of a large matmul on a data-center card; these are not normal.
+# Not the power cap: a large matmul on a data-center card normally runs into it.
 ABNORMAL_THROTTLE = frozenset({"hw_slowdown", "sw_thermal", "hw_thermal", "hw_power_brake"})
 
 
 def cuda_status() -> CudaStatus:
     """Ask torch and NVML about CUDA; never raises."""
-    gpus_seen = _nvml_device_count()
+    gpus_seen = None if nvml.start() else nvml.device_count()
     available, said = ask_torch()
     if available and said is None:
         return CudaStatus(usable=True, problem=None, driver_sees_gpu=True)
@@ -68,7 +70,7 @@ def cuda_status() -> CudaStatus:
 
 
 def choose_device(gpu: str | None) -> str:
-    """Return "cuda" or "cpu" for `--gpu`: a name, "cpu", or None for what is there. Raises BadRun, UnknownGpu."""
+    """Return "cuda" or "cpu" for `--gpu`: a name, "cpu", or None to detect it. Raises BadRun, UnknownGpu."""
     if gpu is not None and gpu.lower() == "cpu":
         return "cpu"
     named = resolve(gpu) if gpu is not None else None
@@ -77,41 +79,28 @@ def choose_device(gpu: str | None) -> str:
         return "cuda"
     if named is not None:
         raise BadRun(
-            f"no CUDA device was found ({status.problem}); to predict for the {named.name} without one: "
-            f"`python -m predict kernel matmul m=16 n=8192 k=8192 --gpu {gpu}`; to measure this CPU: leave --gpu out"
+            f"no CUDA device was found ({status.problem}); leave --gpu out to measure this CPU, or predict for the"
+            f" {named.name} with `python -m predict kernel matmul m=16 n=8192 k=8192 --gpu {gpu}`"
         )
     if status.driver_sees_gpu:
-        raise BadRun(f"a GPU is here but torch cannot use it: {status.problem}; mend that, or say --gpu cpu")
+        raise BadRun(f"a GPU is here but torch cannot use it: {status.problem}; fix that, or give --gpu cpu")
     return "cpu"
 
 
 def environment(device: str, *, gpu: str | None, force: bool, warm_cache: bool) -> Environment:
-    """Describe this machine for the records. Raises BadRun where `gpu` names another card and `force` is off."""
+    """Describe this machine for the records. Raises BadRun if `gpu` names another card, unless `force`."""
     if device == "cpu":
         return _describe_cpu(warm_cache=warm_cache)
     return _describe_gpu(gpu, force=force, warm_cache=warm_cache)
 
 
 def _describe_cpu(*, warm_cache: bool) -> Environment:
-    return Environment(
-        device="cpu",
+    return replace(
+        _software(warm_cache=warm_cache),
         name=_cpu_name(),
-        gpu=None,
-        sm=None,
-        sm_count=None,
         memory_bytes=host.memory_bytes(),
         last_level_cache_bytes=_cpu_last_level_cache_bytes(),
         threads=torch.get_num_threads(),
-        driver=None,
-        cuda=None,
-        power_limit_w=None,
-        max_sm_hz=None,
-        ecc=None,
-        mig=None,
-        forced=False,
-        mismatches=(),
-        warm_cache=warm_cache,
-        **_software(),
     )
 
 
@@ -123,7 +112,8 @@ def _describe_gpu(gpu: str | None, *, force: bool, warm_cache: bool) -> Environm
     else:
         table_gpu, forced = identify(name, gpu, force=force)
     attributes = read_attributes(device)
-    return Environment(
+    return replace(
+        _software(warm_cache=warm_cache),
         device="cuda",
         name=name,
         gpu=table_gpu.name if table_gpu else None,
@@ -131,7 +121,6 @@ def _describe_gpu(gpu: str | None, *, force: bool, warm_cache: bool) -> Environm
         sm_count=attributes.sm_count,
         memory_bytes=attributes.memory_bytes,
         last_level_cache_bytes=attributes.l2_bytes,
-        threads=None,
         driver=nvml.driver_version(),
         cuda=torch.version.cuda,
         power_limit_w=None if device.is_slice else nvml.power_limit_w(device.handle),
@@ -143,16 +132,14 @@ def _describe_gpu(gpu: str | None, *, force: bool, warm_cache: bool) -> Environm
             *([f"this is a MIG slice of {device.card_name}; the table is of whole cards"] if device.is_slice else []),
             *(find_mismatches(table_gpu, attributes) if table_gpu else ()),
         ),
-        warm_cache=warm_cache,
         unknown=_unknown(device, attributes),
-        **_software(),
     )
 
 
 def identify(nvml_name: str, asked: str | None, *, force: bool) -> tuple[Gpu | None, bool]:
-    """Return the SKU to judge this card by, and whether it was forced on a card of another name.
+    """Return the SKU that judges this card, and whether it was forced on a card of another name.
 
-    Raises BadRun where `asked` names another card and `force` is off; says what was found.
+    Raises BadRun, with what was found, if `asked` names another card, unless `force`.
     """
     try:
         found = find_gpu(nvml_name)
@@ -163,20 +150,20 @@ def identify(nvml_name: str, asked: str | None, *, force: bool) -> tuple[Gpu | N
     if force:
         return resolve(asked), True
     here = f"{nvml_name} ({found.name})" if found else f"{nvml_name}, which is not in the table"
-    remedy = f"say --gpu {found.name}" if found else "leave --gpu out"
+    remedy = f"give --gpu {found.name}" if found else "leave --gpu out"
     raise BadRun(f"--gpu {asked} was asked for, but this is {here}; {remedy}, or --force to go on and mark the records")
 
 
 def identify_slice(card_name: str, gpu: str | None, *, force: bool) -> tuple[Gpu | None, bool]:
-    """Settle what a slice of a card is judged by: its own measured roofs, since a datasheet is of the whole card.
-    `--gpu` may name that card; `--force` judges by it all the same. Raises BadRun where it names another."""
+    """As `identify`, for a slice of a card. Its own measured roofs judge it, since a datasheet is of the whole card,
+    which `--gpu` may name and `--force` enforces."""
     found, _ = identify(card_name, gpu, force=force)
     return (found, True) if force and gpu is not None else (None, False)
 
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """What the driver says of the card; None where it does not tell."""
+    """What the driver reports of the card; None where it does not."""
 
     sm_count: int | None
     memory_bytes: int | None
@@ -187,7 +174,7 @@ class Attributes:
 
 
 def read_attributes(device: Device) -> Attributes:
-    """Read the attributes that the table can be checked against."""
+    """Read the attributes that the table is checked against."""
     card = nvml.card_of(device.handle)  # a slice has the clocks of its card
     return Attributes(
         sm_count=device.number("multi_processor_count"),
@@ -200,9 +187,9 @@ def read_attributes(device: Device) -> Attributes:
 
 
 def _unknown(device: Device, attributes: Attributes) -> tuple[str, ...]:
-    """What would be recorded or checked of a card, and is not told."""
+    """What would be recorded or checked of a card, and is not reported."""
     state = read_state(device.handle)
-    told = {
+    answers = {
         "driver version": nvml.driver_version(),
         "SM clock": state.sm_hz,
         "power": state.power_w,
@@ -217,39 +204,45 @@ def _unknown(device: Device, attributes: Attributes) -> tuple[str, ...]:
         "memory clock": attributes.memory_clock_hz,
         "other processes": nvml.compute_pids(device.handle),
     }
-    return tuple(what for what, answer in told.items() if answer is None)
+    return tuple(what for what, answer in answers.items() if answer is None)
+
+
+def unknown_line(described: Environment) -> str:
+    """`Environment.unknown` in words."""
+    return f"the driver does not report: {', '.join(described.unknown)}"
 
 
 def find_mismatches(gpu: Gpu, attributes: Attributes) -> tuple[str, ...]:
     """Say where the driver contradicts the table: another SKU, a MIG slice, or a wrong table."""
-    problems = []
-    if attributes.sm_count is not None and attributes.sm_count != gpu.sm_count:
-        problems.append(f"{attributes.sm_count} SMs, the table has {gpu.sm_count} (a MIG slice, or another SKU)")
-    if attributes.memory_bytes and abs(attributes.memory_bytes / gpu.memory.bytes - 1) > 0.03:
-        here, listed = binary_bytes(attributes.memory_bytes), binary_bytes(gpu.memory.bytes)
-        problems.append(f"{here} of memory, the table has {listed}")
-    if gpu.l2_bytes and attributes.l2_bytes and abs(attributes.l2_bytes / gpu.l2_bytes - 1) > 0.25:
-        problems.append(f"{binary_bytes(attributes.l2_bytes)} of L2, the table has {binary_bytes(gpu.l2_bytes)}")
-    if attributes.max_sm_hz and attributes.max_sm_hz > 1.02 * gpu.max_hz:
-        problems.append(f"SM clock up to {si(attributes.max_sm_hz, 'Hz')}, the table has {si(gpu.max_hz, 'Hz')}")
-    # Shipping cards of one SKU differ by a disabled 128-bit slice or so; a different part differs by a whole stack.
-    if (
-        attributes.memory_bus_bits
-        and gpu.memory.bus_bits
-        and abs(attributes.memory_bus_bits / gpu.memory.bus_bits - 1) > 0.03
-    ):
-        problems.append(f"memory bus of {attributes.memory_bus_bits} bits, the table has {gpu.memory.bus_bits}")
-    if attributes.memory_bus_bits and attributes.memory_clock_hz and Resource.DRAM in gpu.roofs:
-        # HBM moves 2 bits per pin and clock as NVML counts it. GDDR does too, in the clock that NVML reports.
-        bandwidth = attributes.memory_bus_bits / 8 * attributes.memory_clock_hz * 2
-        table = gpu.roofs[Resource.DRAM].per_s
-        if abs(bandwidth / table - 1) > 0.06:
-            problems.append(f"DRAM of {si(bandwidth, 'B/s')} by its clock and bus, the table has {si(table, 'B/s')}")
-    return tuple(problems)
+    bits, clock_hz, max_hz = attributes.memory_bus_bits, attributes.memory_clock_hz, attributes.max_sm_hz
+    # HBM moves 2 bits per pin and clock as NVML counts it; so does GDDR, in the clock that NVML reports.
+    bandwidth = bits / 8 * clock_hz * 2 if bits and clock_hz else None
+    table_per_s = gpu.roofs[Resource.DRAM].per_s if Resource.DRAM in gpu.roofs else None
+    # Found, in the table, tolerance, how both are written and said. Cards of one SKU differ by a disabled 128-bit slice
+    # of the bus; another part differs by a whole stack. A lower SM clock is a limit that the driver offers.
+    rows: tuple[tuple[float | None, float | None, float, Callable[[Any], str], str], ...] = (
+        (attributes.sm_count, gpu.sm_count, 0.0, str, "{} SMs, the table has {} (a MIG slice, or another SKU)"),
+        (attributes.memory_bytes, gpu.memory.bytes, 0.03, binary_bytes, "{} of memory, the table has {}"),
+        (attributes.l2_bytes, gpu.l2_bytes, 0.25, binary_bytes, "{} of L2, the table has {}"),
+        (
+            max_hz and max(max_hz, gpu.max_hz),
+            gpu.max_hz,
+            0.02,
+            partial(si, unit="Hz"),
+            "SM clock up to {}, the table has {}",
+        ),
+        (bits, gpu.memory.bus_bits, 0.03, str, "memory bus of {} bits, the table has {}"),
+        (bandwidth, table_per_s, 0.06, partial(si, unit="B/s"), "DRAM of {} by its clock and bus, the table has {}"),
+    )
+    return tuple(
+        text.format(write(found), write(listed))
+        for found, listed, tolerance, write, text in rows
+        if found is not None and listed and abs(found / listed - 1) > tolerance
+    )
 
 
 class NvmlMonitor:
-    """Reads clock, power, temperature and throttle reasons of the card that torch uses."""
+    """Reads the state of the card that torch uses."""
 
     def __init__(self) -> None:
         self._handle = nvml_handle()
@@ -260,8 +253,8 @@ class NvmlMonitor:
 
 
 def read_state(handle: Any) -> GpuState:
-    """Read the state of a card; about 0.1 ms. A slice has the clock and the temperature of its card, but its power is
-    not told: the card's is drawn by other people's slices too."""
+    """Read the state of a card; about 0.1 ms. A slice has its card's clock and temperature, but no power reading: other
+    slices draw the card's power too."""
     card = nvml.card_of(handle)
     sliced = nvml.is_slice(handle) or nvml.mig(handle)
     return GpuState(
@@ -273,24 +266,20 @@ def read_state(handle: Any) -> GpuState:
 
 
 def other_processes() -> tuple[int, ...]:
-    """Process ids of compute work on this GPU; empty where the driver does not tell."""
+    """Process ids of compute work on this GPU; empty if the driver does not report them."""
     return nvml.compute_pids(nvml_handle()) or ()
 
 
 def limit_threads() -> None:
-    """Let torch run no more threads than this process has CPUs: it does not know of a container's quota, under which
-    all threads stand still when the first has used it up."""
+    """Limit torch to as many threads as this process has CPUs. Torch ignores a container's quota, and all threads stop
+    when it is used up."""
     allowed = max(1, math.ceil(host.cpus()))
     if torch.get_num_threads() > allowed:
         torch.set_num_threads(allowed)
 
 
-def _nvml_device_count() -> int | None:
-    """GPUs that the driver sees; None where there is no driver, or it does not tell."""
-    return None if nvml.start() else nvml.device_count()
-
-
-def _software() -> dict[str, Any]:
+def _software(*, warm_cache: bool) -> Environment:
+    """The software of this run, on a machine of which nothing is known yet."""
     try:
         import triton  # noqa: PLC0415 - exists on Linux only
 
@@ -299,22 +288,39 @@ def _software() -> dict[str, Any]:
         triton_version = None
     commit = _git("rev-parse", "--short=12", "HEAD")
     changes = _git("status", "--porcelain")
-    return {
-        "torch": torch.__version__,
-        "triton": triton_version,
-        "python": platform.python_version(),
-        "platform": f"{platform.system()} {platform.machine()}",
-        "commit": commit or None,
-        "dirty": None if changes is None or not commit else bool(changes),
-        "utc": datetime.now(UTC).isoformat(timespec="seconds"),
-        "packages": optional_versions(),
-        "cpus": host.cpus(),
-    }
+    return Environment(
+        device="cpu",
+        name="",
+        gpu=None,
+        sm=None,
+        sm_count=None,
+        memory_bytes=None,
+        last_level_cache_bytes=None,
+        threads=None,
+        driver=None,
+        cuda=None,
+        power_limit_w=None,
+        max_sm_hz=None,
+        ecc=None,
+        mig=None,
+        torch=torch.__version__,
+        triton=triton_version,
+        python=platform.python_version(),
+        platform=f"{platform.system()} {platform.machine()}",
+        commit=commit or None,
+        dirty=None if changes is None or not commit else bool(changes),
+        warm_cache=warm_cache,
+        forced=False,
+        mismatches=(),
+        utc=datetime.now(UTC).isoformat(timespec="seconds"),
+        packages=optional_versions(),
+        cpus=host.cpus(),
+    )
 
 
 def _git(*arguments: str) -> str | None:
-    """Output of a git command in the checkout; None where git is missing, refuses (a folder of another owner, as in a
-    container) or is slow, and outside a checkout, even where that lies within another one."""
+    """Output of a git command in this checkout. None if git is missing, slow or refuses (a folder of another owner, as
+    in a container), and outside a checkout, even one that lies within another."""
     root = Path(__file__).resolve().parent.parent
     try:
         result = subprocess.run(
@@ -327,9 +333,7 @@ def _git(*arguments: str) -> str | None:
             check=False,
             timeout=GIT_LIMIT_S,
         )
-    except OSError:
-        return None
-    except subprocess.TimeoutExpired:
+    except (OSError, subprocess.TimeoutExpired):
         return None
     return result.stdout.strip() if result.returncode == 0 else None
 
@@ -343,7 +347,7 @@ def _cpu_name() -> str:
 
 
 def _cpu_last_level_cache_bytes() -> int | None:
-    """Size of the largest cache that the kernel lists for CPU 0; None where it lists none."""
+    """Size of the largest cache that the kernel lists for CPU 0; None if it lists none."""
     sizes = []
     for size in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
         text = size.read_text(encoding="ascii").strip()

@@ -28,7 +28,7 @@ def card(monkeypatch):
         monkeypatch.setattr(host, "is_running", lambda _: True)
         monkeypatch.setattr(doctor, "read_state", lambda _: state)
         monkeypatch.setattr(doctor, "other_processes", lambda: others)
-        monkeypatch.setattr(doctor, "_flush_works", lambda _: doctor.Finding(Level.OK, "L2 flush", "works"))
+        monkeypatch.setattr(doctor, "_cold_reads", lambda _: doctor.Finding(Level.OK, "L2 flush", "works"))
 
     return make
 
@@ -36,7 +36,7 @@ def card(monkeypatch):
 @pytest.fixture
 def no_flush(monkeypatch):
     """The rest of the doctor, on a machine that cannot time anything."""
-    monkeypatch.setattr(doctor, "_flush_works", lambda _: doctor.Finding(Level.OK, "L2 flush", "not run"))
+    monkeypatch.setattr(doctor, "_cold_reads", lambda _: doctor.Finding(Level.OK, "L2 flush", "not run"))
 
 
 def bad(findings):
@@ -56,7 +56,7 @@ def test_a_healthy_card_has_only_good_findings(card):
     [
         ({"mismatches": ("16 SMs, the table has 132",)}, "table", Level.PROBLEM, "the driver says 16 SMs"),
         ({"mig": True, "gpu": None}, "MIG", Level.PROBLEM, "slice"),
-        ({"unknown": ("SM clock", "power")}, "NVML", Level.WARNING, "the driver does not tell: SM clock, power"),
+        ({"unknown": ("SM clock", "power")}, "NVML", Level.WARNING, "the driver does not report: SM clock, power"),
         ({"cpus": 0.5}, "CPU quota", Level.WARNING, "0.5 CPUs"),
         ({"gpu": None}, "table", Level.WARNING, "not in the table"),
         ({"triton": None}, "triton", Level.WARNING, "not installed"),
@@ -97,14 +97,14 @@ def test_why_nvml_is_silent_is_told_with_a_remedy(monkeypatch, no_flush):
         monkeypatch.setattr(pynvml, name, declines(pynvml.NVML_ERROR_UNINITIALIZED))
     found = bad(examine(None))
     assert found.keys() == {"NVML"}
-    assert "cannot be asked (NVML Shared Library Not Found); the driver does not tell: driver" in found["NVML"].text
+    assert "does not work (NVML Shared Library Not Found); the driver does not report: driver" in found["NVML"].text
     assert "capability `utility`" in found["NVML"].remedy
 
 
 @pytest.mark.parametrize(
     ("others", "level", "text"),
     [
-        ((3141592,), Level.OK, "it cannot be seen from here: this may be this process, as the host numbers it"),
+        ((3141592,), Level.OK, "it cannot be seen from here: it may be this process under its number on the host"),
         ((1,), Level.WARNING, "process 1 uses this GPU"),
         ((1, 3141592), Level.WARNING, "process 1, 3141592 uses this GPU; 3141592 cannot be seen from here"),
         ((3141592, 3141593), Level.WARNING, "3141592, 3141593 cannot be seen"),
@@ -195,7 +195,7 @@ def test_a_gpu_that_captures_no_graph_is_a_problem_and_no_traceback(monkeypatch)
         raise CaptureFailed("not captured in a CUDA graph: operation not permitted")
 
     monkeypatch.setattr(doctor, "read_cold", fails)
-    finding = doctor._flush_works(make_environment())
+    finding = doctor._cold_reads(make_environment())
     assert (finding.level, finding.text) == (Level.PROBLEM, "not captured in a CUDA graph: operation not permitted")
     assert finding.remedy
 
@@ -205,4 +205,4 @@ def test_the_cold_cache_is_held_against_the_pins_of_the_card(monkeypatch, at_4, 
     """An H200's pins carry 4.8 TB/s or so."""
     reads = ColdReads(30 * 2**20, {2.0: at_4, 4.0: at_4, 8.0: at_4})
     monkeypatch.setattr(doctor, "read_cold", lambda *_: reads)
-    assert doctor._flush_works(make_environment()).level is level
+    assert doctor._cold_reads(make_environment()).level is level

@@ -95,7 +95,8 @@ def test_why_cuda_is_missing_is_told_in_one_line(monkeypatch, version, count, wa
 
     monkeypatch.setattr(torch.version, "cuda", version)
     monkeypatch.setattr(torch.cuda, "is_available", is_available)
-    monkeypatch.setattr(env, "_nvml_device_count", lambda: count)
+    monkeypatch.setattr(nvml, "start", lambda: None)
+    monkeypatch.setattr(nvml, "device_count", lambda: count)
     status = cuda_status()
     assert not status.usable
     assert expected in status.problem
@@ -282,7 +283,7 @@ FAILURES = [
 
 
 def everything_still_works(monkeypatch):
-    monkeypatch.setattr(doctor, "_flush_works", lambda _: doctor.Finding(doctor.Level.OK, "L2 flush", "not run"))
+    monkeypatch.setattr(doctor, "_cold_reads", lambda _: doctor.Finding(doctor.Level.OK, "L2 flush", "not run"))
     monkeypatch.setattr(env, "_git", lambda *_: None)
     assert cuda_status() == CudaStatus(True, None, True)
     here = described("h200")
@@ -294,7 +295,7 @@ def everything_still_works(monkeypatch):
     assert {finding.subject for finding in findings} >= {"card", "table", "versions"}
     assert all(finding.remedy for finding in findings if finding.level is not doctor.Level.OK)
     assert [finding for finding in findings if finding.level is doctor.Level.PROBLEM] == []
-    told = [finding.text for finding in findings if "does not tell" in finding.text]
+    told = [finding.text for finding in findings if "does not report" in finding.text]
     assert len(told) == bool(here.unknown)
 
 

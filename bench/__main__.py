@@ -147,7 +147,8 @@ def tune_op(
         found = [asdict(each) for each in tunings]
         _print_json({"records": str(folder / store.RECORDS), "environment": asdict(described), "tunings": found})
     else:
-        console().print(*map(_tuning_tables, tunings), sep="\n")
+        for each in tunings:
+            console().print(_tuning_tables(each))
         typer.echo(f"records  {folder / store.RECORDS}")
     _exit_if(any(record.status in FAILED for record in records))
 
@@ -156,9 +157,9 @@ def tune_op(
 def list_jobs(*, suite_name: SuiteOption = "quick", gpu: GpuOption = None, as_json: JsonOption = False) -> None:
     """List what a suite would run here, in order, and about how long each case takes.
 
-    Roof probes come first, then one size of each headline, then what calibrates expected times; what is slow or compiles
-    each shape comes last. The times are rough: bench/forecast.py has the formula. On a CPU a run also chooses the dtype
-    and leaves out what would take too long, once it has measured the roofs.
+    Roof probes come first, then one size of each headline, then what calibrates expected times; what is slow, or is
+    compiled for each shape, comes last. The times are rough: bench/forecast.py has the formula. On a CPU a run also
+    chooses the dtype, and leaves out what would take too long, once it has measured the roofs.
     """
     device = choose_device(gpu)
     described = environment(device, gpu=None if device == "cpu" else gpu, force=False, warm_cache=False)
@@ -200,7 +201,7 @@ def collect_evidence(
     gpu: GpuOption = None,
     time_limit_s: Annotated[float, typer.Option(min=evidence.LEAST_LIMIT_S, help="For all of it together.")] = 510.0,
 ) -> None:
-    """On a GPU: smoke tests of the harness, doctor, the standard suite and its report, and longer tests as time is left.
+    """On a GPU: smoke tests of the harness, doctor, standard suite, report, and longer tests as time is left.
 
     Writes at most 8 files of at most 16 MiB: evidence.txt, records.jsonl, report.md and figures; a step that is cut off
     leaves what it has written. Exits with status 1 if anything failed.

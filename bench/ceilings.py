@@ -1,4 +1,4 @@
-"""The measured roofs: the best rate that this machine's own probes reached, per unit and per mix of traffic."""
+"""The measured roofs: the best rate of this machine's roof probes, per unit and per mix of reads and writes."""
 
 from collections.abc import Iterable
 
@@ -11,11 +11,11 @@ _BANDWIDTH_OPS = frozenset({"stream_read", "stream_write", "stream_copy", "strea
 
 
 def measured_roofs(roof_probes: Iterable[Record]) -> Roofs:
-    """The roofs that the probe records show; a later, better probe replaces an earlier one.
+    """The roofs that the records of roof probes show; the best probe of each counts.
 
-    Streams and matrix-vector products (m=1) give bandwidth, other matmuls give FLOP/s. A read that was timed warm gives
-    L2. A probe's rate is that of its fastest tenth of samples: other work on the machine does not lower a roof. Only
-    what was measured without objection counts: an impossible rate is no roof, nor is that of a card which slowed down.
+    Streams and matrix-vector products (m=1) give bandwidth, other matmuls FLOP/s, a read that was timed warm L2. A
+    probe's rate is that of its fastest tenth of samples: other work on the machine does not lower a roof. Only status
+    `measured` counts: an impossible rate is no roof, nor is that of a throttled card.
     """
     roofs: dict[Resource, Ceiling] = {}
     for record in roof_probes:

@@ -1,7 +1,7 @@
-"""Is the result right? Asked before anything is timed, against fp64.
+"""Checks a result against fp64, before anything is timed.
 
-The allowed error is a small multiple of what an independent, plain computation in the same precision has on the same
-inputs (so it scales with depth, magnitude and dtype by itself), plus a few units of the dtype's rounding.
+The allowed error is a small multiple of the error of an independent, plain computation in the same precision on the
+same inputs, so it scales with depth, magnitude and dtype, plus a few units of the dtype's rounding.
 """
 
 from collections.abc import Sequence
@@ -11,20 +11,20 @@ import torch
 from bench.record import Check
 from predict.units import DType
 
-ERROR_FACTOR = 3.0  # a right kernel rounds elsewhere than the baseline; a wrong one is off by far more
+ERROR_FACTOR = 3.0  # a right kernel rounds in other places than the baseline; a wrong one is far off
 
-# Half the distance between 1 and the next number: the relative error of one rounding.
+# The relative error of one rounding: half the distance between 1 and the next number.
 UNIT_ROUNDOFF = {"fp64": 2.0**-53, "fp32": 2.0**-24, "tf32": 2.0**-11, "fp16": 2.0**-11, "bf16": 2.0**-8}
 
-# What summing thousands of terms in another order may cost, relative to the result, by the accumulator.
+# The relative error of summing thousands of terms in another order, by accumulator.
 ACCUMULATION_FP32, ACCUMULATION_FP64 = 1e-5, 1e-13
 
 
 def check_all(
     actual: Sequence[torch.Tensor], reference: Sequence[torch.Tensor], baseline: Sequence[torch.Tensor], dtype: DType
 ) -> Check:
-    """Compare each tensor of a result with its own reference. Returns the check that is nearest to its bounds, or
-    farthest beyond them."""
+    """Compare each tensor of a result with its reference. Returns the check that is nearest to, or farthest beyond,
+    its bounds."""
     checks = [check(*each, dtype) for each in zip(actual, reference, baseline, strict=True)]
     return max(checks, key=lambda each: max(each.relative_error / each.relative_bound, each.max_error / each.max_bound))
 
@@ -32,8 +32,8 @@ def check_all(
 def check(actual: torch.Tensor, reference: torch.Tensor, baseline: torch.Tensor, dtype: DType) -> Check:
     """Compare `actual` with the fp64 `reference`, allowing for the error of the low-precision `baseline`.
 
-    One rounding and one reordering are allowed even where the baseline happens to be exact. A wrong shape, NaN or
-    infinity gives errors that no bound admits.
+    One rounding and one reordering are allowed even if the baseline is exact. A wrong shape, NaN or infinity exceeds
+    every bound.
     """
     accumulation = ACCUMULATION_FP64 if dtype.name == "fp64" else ACCUMULATION_FP32
     allowance = UNIT_ROUNDOFF[dtype.name] + accumulation
@@ -47,7 +47,7 @@ def check(actual: torch.Tensor, reference: torch.Tensor, baseline: torch.Tensor,
     )
 
 
-WRONG = 1e30  # JSON has no infinity: the error of a result that has the wrong shape or is not finite
+WRONG = 1e30  # error of a result that is not finite or has the wrong shape; JSON has no infinity
 
 
 def _errors(actual: torch.Tensor, reference: torch.Tensor) -> tuple[float, float]:
@@ -63,7 +63,7 @@ def _errors(actual: torch.Tensor, reference: torch.Tensor) -> tuple[float, float
 
 
 def _peak_over_rms(reference: torch.Tensor) -> float:
-    """Largest element over the root mean square: rounding is relative to an element, the largest error to the rms."""
+    """Largest element over the rms: rounding is relative to an element, the largest error to the rms."""
     values = reference.double()
     rms = values.square().mean().sqrt()
     return (values.abs().max() / rms).item()

@@ -1,8 +1,8 @@
-"""Proof that timing with rotated input sets reads from memory and not from L2.
+"""Shows that timing with rotated input sets reads from memory and not from L2.
 
-Half of L2 is read, as every other case is: by graphs, over input sets that together are some multiple of L2. What is
-still found in L2 makes that faster, the more so the smaller the multiple. So the multiple that all cases are timed with
-must be as slow as twice as much is, and no faster than the memory's pins.
+A read of half of L2 is timed as every case is: by graphs, over input sets that together are some multiple of L2. The
+smaller the multiple, the more is still in L2, and the faster the read. So the multiple of all cases must be as slow as
+twice that, and no faster than the memory's pins.
 """
 
 from dataclasses import dataclass
@@ -16,25 +16,25 @@ from bench.timer import CACHES_TO_EXCEED, Call, CudaTimer, Preparation, Timer
 from predict.units import binary_bytes, si
 
 MULTIPLES = (CACHES_TO_EXCEED / 2, CACHES_TO_EXCEED, 2 * CACHES_TO_EXCEED)
-TOLERANCE = 0.05  # two medians of the same thing, and the fiftieth that four times L2 may leave in it
+TOLERANCE = 0.05  # of two medians of the same, and the fiftieth that four times L2 may leave in L2
 
 
 @dataclass(frozen=True, slots=True)
 class ColdReads:
-    """Bytes per second of a read, by how many times L2 the input sets are that it goes through."""
+    """How fast cold reads are."""
 
-    read_bytes: int
-    per_s: dict[float, float]
+    read_bytes: int  # of one read
+    per_s: dict[float, float]  # bytes per second, by the size of all input sets over L2
 
     @property
     def text(self) -> str:
-        """What was measured, in a line."""
+        """The rates, in one line."""
         rates = ", ".join(f"{si(per_s, 'B/s')} at {multiple:g}x" for multiple, per_s in self.per_s.items())
-        return f"{binary_bytes(self.read_bytes)} read from sets of so many times L2: {rates}"
+        return f"{binary_bytes(self.read_bytes)} read from input sets of several times L2: {rates}"
 
     def doubt(self, pin_per_s: float | None) -> str | None:
-        """Why the operands may not have been cold, or None. `pin_per_s` is what the memory's pins can carry, None where
-        that is not known."""
+        """Why the operands may not have been cold, or None. `pin_per_s`: the rate of the memory's pins; None if
+        unknown."""
         here, beyond = self.per_s[CACHES_TO_EXCEED], self.per_s[2 * CACHES_TO_EXCEED]
         if pin_per_s is not None and here > pin_per_s * (1 + TOLERANCE):
             return f"that is over the {si(pin_per_s, 'B/s')} of the memory's pins"

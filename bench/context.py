@@ -1,4 +1,4 @@
-"""Whether a process can run another job after one that raised: most errors leave its CUDA context as it was."""
+"""Whether a process can run another job after an error: most errors leave its CUDA context intact."""
 
 import gc
 
@@ -6,28 +6,28 @@ import torch
 
 
 class PoisonsProcess(RuntimeError):
-    """Base of errors after which the process that raised them must not run another job, whatever its context says."""
+    """Base of errors after which the process must not run another job, even if its context still works."""
 
 
 def can_run_another(device: str) -> bool:
-    """Free what a failed job has left, and say whether the device still works in this process.
+    """Free the memory of a failed job, and say whether the device still works in this process.
 
-    Call it where the error is no longer held: the frames of its traceback hold the job's tensors.
+    Call it when the error is gone: the frames of its traceback hold the job's tensors.
     """
-    gc.collect()  # frames and tensors that refer to each other
+    gc.collect()  # frames and tensors in reference cycles
     if device == "cpu":
         return True
-    # An error that nobody fetched is reported once, by the next call. One that sticks is reported by every call.
+    # An error that was not fetched yet is reported once, by the next call; one that sticks, by every call.
     return _works() or _works()
 
 
 def _works() -> bool:
-    """Whether the device does what it is told, on the stream that jobs expect."""
+    """Whether the device computes, and the stream is the one that jobs expect."""
     try:
         torch.cuda.synchronize()
         torch.cuda.empty_cache()
         torch.ones(1, device="cuda").add_(1).item()
-    except RuntimeError:  # also torch.OutOfMemoryError: where not one number fits, a new process has more room
+    except RuntimeError:  # also torch.OutOfMemoryError: a new process has more room
         return False
-    # A capture that failed may leave its own stream behind, which later jobs would be timed beside.
+    # A failed capture may leave its own stream current; the timer expects the default one.
     return bool(torch.cuda.current_stream() == torch.cuda.default_stream())

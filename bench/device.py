@@ -1,4 +1,4 @@
-"""Torch's GPU 0 and the same card in NVML: two libraries that count and name GPUs in different ways."""
+"""Finds torch's GPU 0 in NVML: the two libraries count and name GPUs differently."""
 
 import os
 import warnings
@@ -19,37 +19,37 @@ class Device:
     """The GPU that torch calls device 0, as torch and NVML know it."""
 
     properties: Any  # torch's
-    handle: Any  # NVML's; None where NVML does not find it
+    handle: Any  # NVML's; None if NVML does not find it
     name: str | None
-    is_slice: bool  # of a card that MIG cuts into slices
+    is_slice: bool  # a MIG slice, not a card
 
     def number(self, name: str) -> int | None:
-        """One of torch's properties; older versions lack some, and 0 is no answer."""
+        """One of torch's properties; older versions lack some, and 0 means unknown."""
         value = getattr(self.properties, name, None)
         return value if isinstance(value, int) and value > 0 else None
 
     @property
     def sm(self) -> int | None:
-        """Compute capability, as in 90."""
+        """Compute capability x 10, as in 90."""
         major, minor = self.number("major"), getattr(self.properties, "minor", None)
         return major * 10 + minor if major is not None and isinstance(minor, int) else None
 
     @property
     def card_name(self) -> str:
-        """Name of the card that this is, or is a slice of."""
+        """Name of the card, or of the card that this is a slice of."""
         name = nvml.name(nvml.card_of(self.handle)) or self.name or "a GPU of unknown name"
         return name.partition(_SLICE)[0]
 
     @property
     def memory_bytes(self) -> int | None:
-        """All memory as NVML counts it, like the table; else as torch does, which leaves out what the driver keeps.
-        NVML does not count memory that is shared with the CPU, and of a slice it may give the whole card's."""
+        """All memory as NVML counts it, like the table; else as torch does, without what the driver keeps. NVML does
+        not count memory shared with the CPU, and for a slice it may give the whole card's."""
         counted = None if self.is_slice else nvml.memory_bytes(self.handle)
         return counted or self.number("total_memory")
 
 
 def shares_memory() -> bool | None:
-    """Whether the GPU has no memory of its own but the CPU's; None where torch does not tell."""
+    """Whether the GPU uses the CPU's memory; None if torch does not report it."""
     try:
         integrated = getattr(find_device().properties, "is_integrated", None)
     except BadRun:
@@ -58,17 +58,17 @@ def shares_memory() -> bool | None:
 
 
 def visible_gpus() -> int | None:
-    """How many GPUs torch sees, of which the first is measured; None where it does not tell."""
+    """How many GPUs torch sees (the first is measured); None if it does not report them."""
     try:
         return int(torch.cuda.device_count())
-    except Exception:  # noqa: BLE001 - good to know, no more
+    except Exception:  # noqa: BLE001 - only for information
         return None
 
 
 def ask_torch() -> tuple[bool, str | None]:
-    """Whether torch sees a GPU, and what it says against using it: that a driver is too old, and which it found.
-    The properties are asked for too, since a broken card shows there first. They make no CUDA context, which a
-    process that only starts a worker must not hold."""
+    """Whether torch sees a GPU, and its objection to using it, such as the version of a driver that is too old. The
+    properties are read too: a broken card shows there first, and they make no CUDA context, which a process that only
+    starts a worker must not hold."""
     available = False
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -82,11 +82,11 @@ def ask_torch() -> tuple[bool, str | None]:
 
 
 def find_device() -> Device:
-    """Find torch's device 0 in NVML. Raises BadRun where torch cannot use it."""
+    """Find torch's device 0 in NVML. Raises BadRun if torch cannot use it."""
     try:
         properties = torch.cuda.get_device_properties(0)
     except Exception as error:
-        raise BadRun(f"torch cannot use the GPU: {_first_line(error)}; mend that, or say --gpu cpu") from error
+        raise BadRun(f"torch cannot use the GPU: {_first_line(error)}; fix that, or give --gpu cpu") from error
     nvml.start()
     uuids = _uuids(properties)
     handle, found_as_slice = _find_handle(properties, uuids)
@@ -101,7 +101,7 @@ def find_device() -> Device:
 
 
 def nvml_handle() -> Any:
-    """NVML's handle of torch's device 0; None where there is none."""
+    """NVML's handle of torch's device 0, or None."""
     try:
         return find_device().handle
     except BadRun:
@@ -109,8 +109,8 @@ def nvml_handle() -> Any:
 
 
 def _uuids(properties: Any) -> list[str]:
-    """What NVML may call torch's device 0. Torch leaves the prefix out, which says whether it is a card or a slice;
-    the first of CUDA_VISIBLE_DEVICES is the same device."""
+    """What NVML may call torch's device 0. Torch omits the prefix, which tells a card from a slice; the first of
+    CUDA_VISIBLE_DEVICES is the same device."""
     uuid = str(getattr(properties, "uuid", None) or "")
     told = [uuid] if uuid.startswith(_PREFIXES) else [f"GPU-{uuid}", f"MIG-{uuid}", uuid]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").partition(",")[0].strip()
@@ -118,8 +118,8 @@ def _uuids(properties: Any) -> list[str]:
 
 
 def _find_handle(properties: Any, uuids: list[str]) -> tuple[Any, bool]:
-    """NVML's handle, and whether it is known for a slice's. Only by what means one device alone: NVML counts every
-    GPU, and torch those of CUDA_VISIBLE_DEVICES, in another order."""
+    """NVML's handle, and whether it is known to be a slice's. Not by number: NVML counts every GPU, torch those of
+    CUDA_VISIBLE_DEVICES, in another order."""
     for uuid in uuids:
         handle = nvml.handle_by_uuid(uuid)
         if handle is not None:

@@ -3,6 +3,7 @@
 import functools
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -27,6 +28,9 @@ from predict.errors import NapkinError
 from predict.gpus import GPUS, physical_roofs, resolve
 from predict.resources import Resource
 from predict.units import binary_bytes, si
+
+NO_COLDNESS = "nothing to do: records cannot say whether operands were cold"
+STOP_IT = "stop it: it shares clocks, bandwidth and memory"
 
 
 class Level(StrEnum):
@@ -65,20 +69,19 @@ def examine(gpu: str | None) -> tuple[Finding, ...]:
         described = environment(device, gpu=None if device == "cpu" else gpu, force=False, warm_cache=False)
     except NapkinError as error:
         return (_problem("gpu", str(error), "run on that card, or name this one"),)
-    findings = [*_host(described), *_software(described), _compiler()]
+    findings = (*_host(described), *_software(described), _compiler())
     if device == "cpu":
         return (*_cuda_absent(status, gpu), *_cpu(described), *findings)
     return (*_card(described), *_card_state(described), _cold_reads(described), *findings)
 
 
-def _software(described: Environment) -> list[Finding]:
+def _software(described: Environment) -> Iterator[Finding]:
     versions = f"python {described.python}, torch {described.torch}, triton {described.triton or 'none'}"
     if described.driver:
         versions += f", CUDA {described.cuda}, driver {described.driver}"
-    found = [_ok("versions", versions)]
+    yield _ok("versions", versions)
     if described.triton is None:
-        found.append(_warning("triton", "not installed", "install it, or only PyTorch's kernels are measured"))
-    return found
+        yield _warning("triton", "not installed", "install it, or only PyTorch's kernels are measured")
 
 
 def _compiler() -> Finding:
@@ -88,93 +91,83 @@ def _compiler() -> Finding:
     return _warning("C compiler", "none found", "install gcc: Triton builds its launchers with a C compiler")
 
 
-def _cuda_absent(status: CudaStatus, gpu: str | None) -> list[Finding]:
-    if (gpu or "").lower() == "cpu":
-        return []
-    remedy = "nothing to do for a CPU run; for a GPU run install its driver and a CUDA build of torch"
-    level = Level.PROBLEM if gpu or status.driver_sees_gpu else Level.WARNING
-    return [Finding(level, "device", f"no CUDA device: {status.problem}", remedy)]
+def _cuda_absent(status: CudaStatus, gpu: str | None) -> Iterator[Finding]:
+    if (gpu or "").lower() != "cpu":
+        remedy = "nothing to do for a CPU run; for a GPU run install its driver and a CUDA build of torch"
+        level = Level.PROBLEM if gpu or status.driver_sees_gpu else Level.WARNING
+        yield Finding(level, "device", f"no CUDA device: {status.problem}", remedy)
 
 
-def _cpu(described: Environment) -> list[Finding]:
-    cache = described.last_level_cache_bytes
+def _cpu(described: Environment) -> Iterator[Finding]:
     threads = "1 thread" if described.threads == 1 else f"{described.threads} threads"
-    found = [_ok("cpu", f"{described.name}, {threads}, {_size(described.memory_bytes)}"), *_memory_limit()]
-    if cache is None:
-        remedy = "nothing to do: records cannot say whether operands were cold"
-        return [*found, _warning("last-level cache", "its size is unknown", remedy)]
-    found.append(_ok("last-level cache", binary_bytes(cache)))
+    yield _ok("cpu", f"{described.name}, {threads}, {_size(described.memory_bytes)}")
+    allowed, installed = host.memory_bytes(), host.installed_bytes()
+    if allowed < installed:
+        limit = f"limited to {binary_bytes(allowed)} of the machine's {binary_bytes(installed)}"
+        yield _ok("memory limit", f"{limit}; sizes are fitted to that")
+    if described.last_level_cache_bytes is None:
+        yield _warning("last-level cache", "its size is unknown", NO_COLDNESS)
+        return
+    yield _ok("last-level cache", binary_bytes(described.last_level_cache_bytes))
     load, machine_cpus = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0, os.cpu_count() or 1
     if load > 0.5 * machine_cpus:  # the load is the machine's, in a container too
         text = f"load average {load:.1f} on the machine's {machine_cpus} CPUs"
-        found.append(_warning("other work", text, "stop it, or expect wide intervals"))
-    return found
+        yield _warning("other work", text, "stop it, or expect wide intervals")
 
 
-def _host(described: Environment) -> list[Finding]:
+def _host(described: Environment) -> Iterator[Finding]:
     """With less than one CPU, a thread stops in the middle of a sample, and a GPU waits for its launches."""
-    if described.cpus is None or described.cpus >= 1:
-        return []
-    text = f"{described.cpus:g} CPUs: a thread is stopped when its share of a period is used up"
-    return [_warning("CPU quota", text, "give the container a whole CPU; until then expect wide intervals")]
+    if described.cpus is not None and described.cpus < 1:
+        text = f"{described.cpus:g} CPUs: a thread is stopped when its share of a period is used up"
+        yield _warning("CPU quota", text, "give the container a whole CPU; until then expect wide intervals")
 
 
-def _memory_limit() -> list[Finding]:
-    """A container's memory beside the machine's."""
-    allowed, installed = host.memory_bytes(), host.installed_bytes()
-    if allowed >= installed:
-        return []
-    text = f"limited to {binary_bytes(allowed)} of the machine's {binary_bytes(installed)}; sizes are fitted to that"
-    return [_ok("memory limit", text)]
-
-
-def _card(described: Environment) -> list[Finding]:
+def _card(described: Environment) -> Iterator[Finding]:
     sms = f"{described.sm_count} SMs" if described.sm_count else "an unknown number of SMs"
     cache = _size(described.last_level_cache_bytes)
     text = f"{described.name}, {sms}, {_size(described.memory_bytes)}, L2 {cache}"
     if (visible := visible_gpus() or 1) > 1:
         text += f"; the first of {visible} that torch sees"
-    found = [_ok("card", text), *_identity(described)]
+    yield _ok("card", text)
+    yield from _identity(described)
     if described.ecc is not None:
-        found.append(_ok("ECC", "on" if described.ecc else "off"))
+        yield _ok("ECC", "on" if described.ecc else "off")
     if shares_memory():
-        found.append(_ok("memory", "shared with the CPU: other programs take part of it"))
-    return found
+        yield _ok("memory", "shared with the CPU: other programs take part of it")
 
 
 def _size(size_bytes: int | None) -> str:
     return "of unknown size" if size_bytes is None else binary_bytes(size_bytes)
 
 
-def _identity(described: Environment) -> list[Finding]:
+def _identity(described: Environment) -> Iterator[Finding]:
     """Which SKU this is judged as, and what contradicts it."""
-    found = []
     if described.mig:
         remedy = "use the whole card: ask its administrator to turn MIG off; a slice is judged by measured roofs only"
-        found.append(_problem("MIG", "on: this is a slice of a card", remedy))
+        yield _problem("MIG", "on: this is a slice of a card", remedy)
     elif described.gpu is None:
         remedy = "add the SKU to predict/gpus.py with its sources; until then only measured roofs judge the results"
-        found.append(_warning("table", "this card is not in the table", remedy))
+        yield _warning("table", "this card is not in the table", remedy)
     if described.gpu is not None:
-        found.append(_ok("table", f"{described.gpu}: {GPUS[described.gpu].source}"))
-    remedy = "check which SKU this is (PCIe, SXM, MIG slice); if the table is wrong, correct it with a source"
-    found += [_problem("table", f"the driver says {mismatch}", remedy) for mismatch in described.mismatches]
-    return found
+        yield _ok("table", f"{described.gpu}: {GPUS[described.gpu].source}")
+    for mismatch in described.mismatches:
+        remedy = "check which SKU this is (PCIe, SXM, MIG slice); if the table is wrong, correct it with a source"
+        yield _problem("table", f"the driver says {mismatch}", remedy)
 
 
-def _card_state(described: Environment) -> list[Finding]:
+def _card_state(described: Environment) -> Iterator[Finding]:
     state = read_state(nvml_handle())
-    now = _now(described, state)
-    found = [_ok("now", now)] if now else []
-    found += _unknown(described)
+    if now := _now(described, state):
+        yield _ok("now", now)
+    if described.unknown:
+        yield _unknown(described)
     if state.throttle:
-        found.append(_warning("throttling", ", ".join(state.throttle), "let the card cool and idle, and look again"))
+        yield _warning("throttling", ", ".join(state.throttle), "let the card cool and idle, and look again")
     table_power_w = GPUS[described.gpu].power_w if described.gpu else None
     if described.power_limit_w and table_power_w and described.power_limit_w < 0.95 * table_power_w:
         text = f"{described.power_limit_w:.0f} W, this SKU's is {table_power_w:.0f} W"
-        remedy = "raise it, or expect slower matmuls than on other cards of this SKU"
-        found.append(_warning("power limit", text, remedy))
-    return [*found, *_other_work()]
+        yield _warning("power limit", text, "raise it, or expect slower matmuls than on other cards of this SKU")
+    yield from _other_work()
 
 
 def _now(described: Environment, state: GpuState) -> str:
@@ -189,43 +182,38 @@ def _now(described: Environment, state: GpuState) -> str:
     return ", ".join(each for each in known if each)
 
 
-def _unknown(described: Environment) -> list[Finding]:
+def _unknown(described: Environment) -> Finding:
     """What the driver does not report of this card, in one line; and why, if NVML does not work at all."""
-    if not described.unknown:
-        return []
     text = unknown_line(described)
     if problem := nvml.start():
         remedy = (
             "install nvidia-ml-py and the driver's libnvidia-ml; in a container allow the capability `utility`"
             " (NVIDIA_DRIVER_CAPABILITIES=compute,utility)"
         )
-        return [_warning("NVML", f"does not work ({problem}); {text}", remedy)]
-    return [_warning("NVML", text, "nothing to do: records hold null there, and no check needs it")]
+        return _warning("NVML", f"does not work ({problem}); {text}", remedy)
+    return _warning("NVML", text, "nothing to do: records hold null there, and no check needs it")
 
 
-def _other_work() -> list[Finding]:
+def _other_work() -> Iterator[Finding]:
     """Other processes on the card. The driver numbers processes as the host does, so in a container even this process
     has a number that it does not know."""
     others = [pid for pid in other_processes() if pid not in (os.getpid(), os.getppid())]
     unseen = [pid for pid in others if not host.is_running(pid)]
     if not others:
-        return []
+        return
     text = f"process {', '.join(map(str, others))} uses this GPU"
     may_be_this = others == unseen[:1]
     if unseen:
         names = "it" if may_be_this else ", ".join(map(str, unseen))
         text += f"; {names} cannot be seen from here: it may be this process under its number on the host"
-    if may_be_this:
-        return [_ok("other work", text)]
-    return [_warning("other work", text, "stop it: it shares clocks, bandwidth and memory")]
+    yield _ok("other work", text) if may_be_this else _warning("other work", text, STOP_IT)
 
 
 def _cold_reads(described: Environment) -> Finding:
     """Whether what is timed cold is cold."""
     cache_bytes = described.last_level_cache_bytes
     if cache_bytes is None:
-        remedy = "nothing to do: records cannot say whether operands were cold"
-        return _warning("cold L2", "the size of L2 is unknown", remedy)
+        return _warning("cold L2", "the size of L2 is unknown", NO_COLDNESS)
     gpu = GPUS.get(described.gpu or "")
     pins = physical_roofs(gpu).get(Resource.DRAM) if gpu else None
     try:

@@ -241,17 +241,6 @@ def find_mismatches(gpu: Gpu, attributes: Attributes) -> tuple[str, ...]:
     )
 
 
-class NvmlMonitor:
-    """Reads the state of the card that torch uses."""
-
-    def __init__(self) -> None:
-        self._handle = nvml_handle()
-
-    def read(self) -> GpuState:
-        """Take one reading."""
-        return read_state(self._handle)
-
-
 def read_state(handle: Any) -> GpuState:
     """Read the state of a card; about 0.1 ms. A slice has its card's clock and temperature, but no power reading: other
     slices draw the card's power too."""

@@ -1,7 +1,7 @@
-"""What a GPU is needed for, in one go and the most telling first: does the harness work, the records, longer tests.
+"""Everything that a GPU is needed for, the most telling first: smoke tests, doctor, records, longer tests.
 
-The suite checks every kernel against fp64 before it times it, so that those tests of kernels which compile for minutes
-are left to a run of their own.
+The suite checks every kernel against fp64 before it times it, so tests of kernels that compile for minutes are left to
+a run of their own.
 """
 
 import os
@@ -16,23 +16,23 @@ from typing import TextIO
 from predict.errors import BadRun
 from predict.units import MIB, binary_bytes
 
-SMOKE_TESTS = ("tests/test_gpu.py",)  # those marked smoke
+SMOKE_TESTS = ("tests/test_gpu.py",)  # the tests marked smoke
 LONG_TESTS = ("tests/test_gpu.py", "tests/predict/test_peak_memory.py", "tests/bench/test_tune.py")  # the others
 SMOKE_LIMIT_S = 60.0
 DOCTOR_LIMIT_S = 60.0
 REPORT_RESERVE_S = 30.0  # for the last case and the figures
-LONG_LEAST_S = 60.0  # less is spent on collecting the tests
-GRACE_S = 20.0  # for the test that runs when their time is up
-LEAST_LIMIT_S = SMOKE_LIMIT_S + DOCTOR_LIMIT_S + 3 * REPORT_RESERVE_S  # less leaves the suite no time at all
+LONG_LEAST_S = 60.0  # collecting the tests takes less
+GRACE_S = 20.0  # for the test that runs when time is up
+LEAST_LIMIT_S = SMOKE_LIMIT_S + DOCTOR_LIMIT_S + 3 * REPORT_RESERVE_S  # less leaves the suite no time
 MOST_FILES = 8
 MOST_BYTES = 16 * MIB
 
 
 def collect(out: Path, *, gpu: str | None, time_limit_s: float) -> bool:
-    """Write evidence.txt, and the standard suite's records and report, into `out`; True where nothing failed.
+    """Write evidence.txt, and the standard suite's records and report, into `out`; True if nothing failed.
 
-    Each step is the command that a person would type, in a process of its own; what it prints is copied to
-    evidence.txt. Raises BadRun where `out` holds something already: found after the tests, it would have cost minutes.
+    Each step is the command that a person would type, in a process of its own; its output is copied to evidence.txt.
+    Raises BadRun if `out` holds something: found after the tests, that would have cost minutes.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise BadRun(f"{out} is not an empty folder; choose another --out")
@@ -44,7 +44,7 @@ def collect(out: Path, *, gpu: str | None, time_limit_s: float) -> bool:
         passed = _step(_tests("gpu and smoke", *SMOKE_TESTS), log, limit_s=SMOKE_LIMIT_S)
         passed &= _step([*bench, "doctor", *named], log, limit_s=DOCTOR_LIMIT_S)
         left_s = end_s - time.monotonic()
-        # Fitting takes no GPU, and its file would be one too many: `python -m reports calibrate` does it afterwards.
+        # `python -m reports calibrate` fits afterwards: it needs no GPU, and its file would be one too many.
         suite = [*bench, "run", *named, "--suite", "standard", "--no-calibrate", "--out", str(out)]
         begin_s = max(1.0, left_s - REPORT_RESERVE_S)
         passed &= _step([*suite, "--time-limit-s", f"{begin_s:.0f}"], log, limit_s=left_s)
@@ -54,7 +54,7 @@ def collect(out: Path, *, gpu: str | None, time_limit_s: float) -> bool:
 
 
 def _long_tests(log: TextIO, *, left_s: float) -> bool:
-    """The tests for which the records left time; those that find none are skipped, which fails nothing."""
+    """The longer tests, as time is left; those without time are skipped, which fails nothing."""
     if left_s < LONG_LEAST_S:
         left = f"{max(0.0, left_s):.0f} s were left, {LONG_LEAST_S:.0f} needed"
         _tell(log, f"the longer GPU tests were not begun: {left}\n")
@@ -68,7 +68,7 @@ def _tests(marked: str, *files: str) -> list[str]:
 
 
 def _fits(out: Path, log: TextIO) -> bool:
-    """Say what is more, or larger, than those who collect the folder take."""
+    """Whether the folder keeps to the promised number and size of files; say what does not."""
     files = sorted(path for path in out.rglob("*") if path.is_file())
     problems = [f"{path} is {binary_bytes(path.stat().st_size)}" for path in files if path.stat().st_size > MOST_BYTES]
     if len(files) > MOST_FILES:
@@ -79,10 +79,10 @@ def _fits(out: Path, log: TextIO) -> bool:
 
 
 def _step(command: list[str], log: TextIO, *, limit_s: float) -> bool:
-    """Run a command, copy its output to the screen and the log; True where it succeeded within the limit."""
+    """Run a command, copy its output to the screen and the log; True if it succeeded within the limit."""
     _tell(log, f"$ {' '.join(command)}\n")
     start_s = time.monotonic()
-    # A session of its own: at the limit its workers go too, which would otherwise hold the pipe open.
+    # A session of its own, so that the limit also stops its workers, which would hold the pipe open.
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     ) as process:

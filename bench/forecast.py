@@ -1,16 +1,16 @@
-"""How long the cases of a run will take, roughly, before any was run: to choose a suite and a time limit by.
+"""Roughly how long the cases of a run will take, to choose a suite and a time limit.
 
     a case = overhead + sampling + inputs + reference + building
 
 overhead   binding, checking, a graph or two
-sampling   warm-up and samples: a share of the budget, or FEWEST launches where those take longer
-inputs     random numbers, in as many sets as leave no cache warm; once for each workload in a row, as is the reference
+sampling   warm-up and samples: a share of the budget, or FEWEST launches if those take longer
+inputs     random numbers, in enough sets to keep caches cold; like the reference, once for each workload in a row
 reference  fp64 and low precision: REFERENCE times the launch
-building   Triton's or torch.compile's, where there is any
+building   Triton's or torch.compile's, if any
 
-A launch takes SLOWER times its napkin. The CPU's constants come from two threads of an EPYC with 32 MiB of L3: 36 s for
-its smoke suite, which took 42 s, and 85 s for its quick one, which took 91 s, and three times that beside other work.
-The GPU's are guesses until a card was timed.
+A launch takes SLOWER times its napkin. The CPU's constants come from two threads of an EPYC with 32 MiB of L3: they
+give 36 s for its smoke suite, which took 42 s, and 85 s for its quick one, which took 91 s, and three times that beside
+other work. The GPU's are guesses until a card is timed.
 """
 
 import math
@@ -32,13 +32,13 @@ from predict.workloads import Workload
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What a case costs beside its launches."""
+    """What a case costs beside its sampled launches; the terms of the formula above."""
 
     overhead_s: float
-    sampled: float  # share of the budget until the median is known
-    fewest: int  # launches that are timed, or lead to it, however long they take
+    sampled: float  # share of the budget that sampling takes
+    fewest: int  # launches, timed or before, however long they take
     inputs_bytes_per_s: float
-    reference: float  # launches that it takes as long as
+    reference: float  # as many launches take as long
     slower: float  # a launch over its napkin
     triton_s: float
     compile_s: float
@@ -49,8 +49,7 @@ GPU_COSTS = Costs(0.2, 0.5, 30, 100e9, reference=50, slower=1.5, triton_s=0.5, c
 
 
 def forecast_s(jobs: Iterable[Job], here: Environment, budget: Budget) -> tuple[float | None, ...]:
-    """Seconds of each job, in the order in which they run; None where a roof that it needs is not known, and
-    for all of them on a machine of which none is."""
+    """Seconds of each job, in the order in which they run; None if a roof that it needs is unknown."""
     jobs, roofs = tuple(jobs), nominal_roofs(here)
     workloads = [None, *(job.workload.id for job in jobs)]
     fresh = [before != now for before, now in pairwise(workloads)]
@@ -58,8 +57,8 @@ def forecast_s(jobs: Iterable[Job], here: Environment, budget: Budget) -> tuple[
 
 
 def nominal_roofs(here: Environment) -> Roofs:
-    """A GPU's datasheet, empty where the table lacks it; of a CPU, whose roofs are known once measured, round numbers:
-    40 GFLOP/s a thread in fp32 and twice that in narrower formats, 10 GB/s."""
+    """A GPU's datasheet, empty if the table lacks it. For a CPU, whose roofs are not measured yet, round numbers: 40
+    GFLOP/s a thread in fp32 and twice that in narrower formats, 10 GB/s."""
     if here.device == "cuda":
         return GPUS[here.gpu].roofs if here.gpu else {}
     threads = here.threads or 1
@@ -89,7 +88,7 @@ def _job_s(job: Job, here: Environment, budget: Budget, roofs: Roofs, *, fresh: 
 
 
 def _input_bytes(workload: Workload, cache_bytes: int) -> float:
-    """Of all sets together: one that fills the cache often enough by itself is enough."""
+    """Bytes of all input sets; one is enough if it exceeds the cache often enough by itself."""
     set_bytes = float(workload.amounts.bytes)
     if not set_bytes:
         return 0.0

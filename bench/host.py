@@ -1,8 +1,8 @@
-"""What this process may use of the machine: memory and CPUs, in a container too.
+"""How much memory and how many CPUs this process may use, in a container too.
 
-A container's limits stand in its control groups (cgroup v2, or v1 by controller), and each group is under the limits
-of the groups above it. `psutil` and the CPU count tell of the whole machine: a process that believes them is killed
-for memory, or runs more threads than it has CPUs.
+A container's limits are in its control groups (cgroup v2, or v1 by controller), and those of the groups above apply
+too. `psutil` and the CPU count describe the whole machine: a process that relies on them is killed for memory, or runs
+more threads than it has CPUs.
 """
 
 import os
@@ -20,13 +20,13 @@ def installed_bytes() -> int:
 
 
 def memory_bytes() -> int:
-    """Memory that this process may use: the machine's, or less where a control group says so."""
+    """Memory that this process may use: the machine's, or less by a control group."""
     limits = (limit for group in _groups("memory") if (limit := _limit_bytes(group)) is not None)
     return min([installed_bytes(), *limits])
 
 
 def available_bytes() -> int:
-    """Memory that is left to this process without swapping; a cache of files counts, since it makes way."""
+    """Memory left to this process without swapping; cached files count, since they are evicted."""
     lefts = (left for group in _groups("memory") if (left := _left_bytes(group)) is not None)
     return max(0, min([psutil.virtual_memory().available, *lefts]))
 
@@ -38,8 +38,8 @@ def cpus() -> float:
 
 
 def oom_kills() -> int | None:
-    """How many processes of this control group the kernel has killed for memory; None where it does not count them.
-    A count that rose while a worker died says why it did."""
+    """How many processes of this control group the kernel has killed for memory; None if it does not count them. A
+    count that rose says why a worker died."""
     for group in _groups("memory"):
         for file in ("memory.events", "memory.oom_control"):
             kills = _table(group / file).get("oom_kill")
@@ -49,8 +49,8 @@ def oom_kills() -> int | None:
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process of this number can be seen from here. A container numbers its processes anew, so one that the
-    driver names by its number outside is not."""
+    """Whether a process of this number can be seen from here. A container numbers its processes anew, and knows none by
+    its number on the host."""
     try:
         return psutil.pid_exists(pid)
     except (OSError, OverflowError):
@@ -58,14 +58,14 @@ def is_running(pid: int) -> bool:
 
 
 def _bound_cpus() -> int:
-    """CPUs that the scheduler may put this process on: a cpuset or taskset leaves fewer than there are."""
+    """CPUs that the scheduler may use for this process: a cpuset or taskset restricts them."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def _limit_bytes(group: Path) -> int | None:
-    """The limit of one group. v2 slows a process down above `high`; v1 tells the groups' above in its statistics."""
+    """The limit of one group. v2 slows a process down above `high`; v1 has that of all groups in its statistics."""
     limits = [_number(group / file) for file in ("memory.max", "memory.high", "memory.limit_in_bytes")]
     limits.append(_table(group / "memory.stat").get("hierarchical_memory_limit"))
     return min((limit for limit in limits if limit is not None), default=None)
@@ -78,13 +78,13 @@ def _left_bytes(group: Path) -> int | None:
     if limit is None or used_bytes is None:
         return None
     statistics = _table(group / "memory.stat")
-    # v1 writes those of the group alone first, and those of all below it as totals, which is what its usage counts.
+    # v1 has the group's own first, and totals with all below it, which is what its usage counts.
     reclaimable = statistics.get("total_inactive_file", statistics.get("inactive_file", 0))
     return limit - used_bytes + reclaimable
 
 
 def _quota(group: Path) -> float | None:
-    """CPUs by time: a quota in each period. v2 writes "max" for none, v1 writes -1."""
+    """CPUs by time: a quota over its period. Without one, v2 has "max" and v1 has -1."""
     quota, _, period = _text(group / "cpu.max").partition(" ")
     if not period:
         quota, period = (_text(group / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
@@ -94,7 +94,7 @@ def _quota(group: Path) -> float | None:
 
 
 def _groups(controller: str) -> Iterator[Path]:
-    """Folders of this process's control groups, from its own up to the topmost that can be seen, in v1 and in v2."""
+    """Folders of this process's control groups, its own first, up to the topmost visible, in v1 and in v2."""
     paths = _own_paths()
     for line in _text(ROOT / "proc/self/mountinfo").splitlines():
         mount, _, filesystem = line.partition(" - ")
@@ -111,7 +111,7 @@ def _groups(controller: str) -> Iterator[Path]:
 
 
 def _own_paths() -> dict[str, str]:
-    """Paths of this process in each hierarchy by v1 controller; v2's stands under the empty name."""
+    """Paths of this process by v1 controller; v2's has the empty name."""
     paths = {}
     for line in _text(ROOT / "proc/self/cgroup").splitlines():
         controllers, _, path = line.partition(":")[2].partition(":")
@@ -120,8 +120,8 @@ def _own_paths() -> dict[str, str]:
 
 
 def _upwards(folder: Path, top: str, path: str) -> Iterator[Path]:
-    """The group at `path` and those above it, up to the one that is mounted at `folder`, which is the group `top`.
-    Where a container is shown another path than it has (`/../..`, or a host's), its own group is what is mounted."""
+    """The group at `path` and those above it, up to the group `top`, which is mounted at `folder`. If a container is
+    shown another path than its own (`/../..`, or a host's), the mounted group is its own."""
     above = top.rstrip("/")
     group = folder / path.removeprefix(above).strip("/")
     if f"{path}/".startswith(f"{above}/") and ".." not in path and group.is_dir():
@@ -138,13 +138,13 @@ def _number(file: Path) -> int | None:
 
 
 def _table(file: Path) -> dict[str, int]:
-    """A file of names and numbers, one each line."""
+    """A file with a name and a number in each line."""
     pairs = (line.split() for line in _text(file).splitlines())
     return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
 
 
 def _text(file: Path) -> str:
-    """What the kernel says in a file; nothing where there is none, or it must not be read."""
+    """The text of a file of the kernel; empty if it is missing or must not be read."""
     try:
         return file.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:

@@ -23,7 +23,8 @@ from bench.cases import (
     result_format,
 )
 from bench.check import check_all
-from bench.env import ABNORMAL_THROTTLE, NvmlMonitor, environment, limit_threads
+from bench.device import nvml_handle
+from bench.env import ABNORMAL_THROTTLE, environment, limit_threads, read_state
 from bench.measure import POWER_LAG_S, Budget, Monitor, measure
 from bench.peak_memory import measure_peak_bytes
 from bench.record import Check, Environment, Measurement, Status
@@ -202,7 +203,7 @@ def make_lab(settings: Settings) -> Lab:
     described = environment(settings.device, gpu=settings.gpu, force=settings.force, warm_cache=settings.warm_cache)
     if settings.device == "cpu":
         return Lab(described, WallTimer(), settings.budget, monitor=None)
-    return Lab(described, CudaTimer(), settings.budget, NvmlMonitor())
+    return Lab(described, CudaTimer(), settings.budget, functools.partial(read_state, nvml_handle()))
 
 
 def _prepared(implementation: Implementation, workload: Workload, inputs: Inputs) -> Inputs:

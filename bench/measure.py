@@ -14,6 +14,7 @@ from bench.record import Measurement
 from bench.stats import summarize
 
 Observe = Callable[[], object]
+Monitor = Callable[[], GpuState]  # reads the state of the device
 
 
 class Sampler(Protocol):
@@ -27,13 +28,6 @@ class Sampler(Protocol):
 
     def sample(self, observe: Observe) -> tuple[float, ...]:
         """Take the next samples, in seconds per launch; call `observe` while the device works on them."""
-
-
-class Monitor(Protocol):
-    """Reads the state of the device between samples."""
-
-    def read(self) -> GpuState:
-        """Take one reading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +138,6 @@ class _StateLog:
         now_s = self.clock()
         if self.monitor is None or now_s - self.last_s < MONITOR_PERIOD_S:
             return
-        self.last_s, self.latest = now_s, self.monitor.read()
+        self.last_s, self.latest = now_s, self.monitor()
         if now_s - self.start_s < POWER_LAG_S:
             self.latest = replace(self.latest, power_w=None)

@@ -1,18 +1,18 @@
-"""NVML behind one door: a question has a typed answer in SI units, or None where this driver has none.
+"""NVML with typed answers in SI units; None where this driver has no answer. The only module that imports pynvml.
 
-The only module that imports pynvml. A card, a driver and a binding come from three places: each question may be
-declined (a slice, unified memory, a virtual GPU), be missing from an old binding or driver, or be answered with bytes
-or with a number that means "not available". What can only be known must not stop a run, so nothing here raises.
+Card, driver and binding come from three places. A question may be declined (a slice, unified memory, a virtual GPU), be
+missing from an old binding or driver, or be answered with bytes or a number that means "not available". None of this
+may stop a run, so nothing here raises.
 """
 
 from typing import Any
 
 try:
     import pynvml
-except Exception:  # noqa: BLE001 - not installed, or broken: either way there is nobody to ask
+except Exception:  # noqa: BLE001 - not installed, or broken
     pynvml = None
 
-# The driver's own numbers, the same in every version; bindings name them differently or leave the newer ones out.
+# The driver's own numbers, the same in every version; bindings name them differently or lack the newer ones.
 _SM_CLOCK, _MEMORY_CLOCK = 1, 2
 _GPU_SENSOR = 0
 _POWER_INSTANT = 186
@@ -26,7 +26,7 @@ _THROTTLE_REASONS = (
     ("hw_power_brake", 0x80),
 )
 
-# Above these an answer is no measurement: "not available" is written as all ones in 32 or 64 bits.
+# A larger answer is no measurement: "not available" is all ones in 32 or 64 bits.
 _MOST_MHZ = 1e5
 _MOST_MILLIWATTS = 1e8
 _MOST_CELSIUS = 200
@@ -38,7 +38,7 @@ _MOST_PID = 2**31 - 1
 
 
 def start() -> str | None:
-    """Make NVML ready, any number of times; one line that says why it cannot be asked, None where it can."""
+    """Make NVML ready, any number of times. Returns why it does not work, in one line, or None."""
     if pynvml is None:
         return "the package nvidia-ml-py cannot be imported"
     try:
@@ -49,7 +49,7 @@ def start() -> str | None:
 
 
 def device_count() -> int | None:
-    """GPUs that the driver sees; 0 is an answer."""
+    """GPUs that the driver sees; may be 0."""
     return _count(_ask("nvmlDeviceGetCount"), _MOST_GPUS)
 
 
@@ -60,14 +60,12 @@ def driver_version() -> str | None:
 
 def handle_by_uuid(uuid: str) -> Any:
     """The device of this UUID, prefix included."""
-    handle = _ask("nvmlDeviceGetHandleByUUID", uuid)
-    return handle if handle is not None else _ask("nvmlDeviceGetHandleByUUID", uuid.encode())  # as old bindings take it
+    return _find_handle("nvmlDeviceGetHandleByUUID", uuid)
 
 
 def handle_by_bus_id(bus_id: str) -> Any:
     """The card at this PCI address: never a slice of it."""
-    handle = _ask("nvmlDeviceGetHandleByPciBusId", bus_id)
-    return handle if handle is not None else _ask("nvmlDeviceGetHandleByPciBusId", bus_id.encode())
+    return _find_handle("nvmlDeviceGetHandleByPciBusId", bus_id)
 
 
 def only_handle() -> Any:
@@ -78,12 +76,12 @@ def only_handle() -> Any:
 def is_slice(handle: Any) -> bool | None:
     """Whether this is a handle of a MIG slice, not of a card."""
     answer = _ask("nvmlDeviceIsMigDeviceHandle", handle)
-    answer = getattr(answer, "value", answer)  # the binding forgets to unwrap it, and a C integer of 0 is true
+    answer = getattr(answer, "value", answer)  # the binding may not unwrap it, and a C integer of 0 is true
     return _flag(answer)
 
 
 def card_of(handle: Any) -> Any:
-    """The whole card: the handle itself, or of a slice its parent, which answers more."""
+    """The whole card: of a slice its parent, which answers more, else the handle itself."""
     parent = _ask("nvmlDeviceGetDeviceHandleFromMigDeviceHandle", handle) if is_slice(handle) else None
     return handle if parent is None else parent
 
@@ -94,7 +92,7 @@ def name(handle: Any) -> str | None:
 
 
 def memory_bytes(handle: Any) -> int | None:
-    """All of its memory, what the driver keeps for itself included."""
+    """All of its memory, including what the driver keeps."""
     total = getattr(_ask("nvmlDeviceGetMemoryInfo", handle), "total", None)
     return _count(total, _MOST_BYTES) or None
 
@@ -120,13 +118,13 @@ def sm_hz(handle: Any) -> float | None:
 
 
 def power_w(handle: Any) -> float | None:
-    """Power drawn now; where only an average is told (over a second, on Ampere and newer), that."""
+    """Power drawn now; else an average (over a second, on Ampere and newer)."""
     instant_w = _watts(_field(handle, _POWER_INSTANT))
     return instant_w if instant_w is not None else _watts(_ask("nvmlDeviceGetPowerUsage", handle))
 
 
 def power_limit_w(handle: Any) -> float | None:
-    """Power under which the driver keeps the card."""
+    """The power limit that the driver enforces."""
     return _watts(_ask("nvmlDeviceGetEnforcedPowerLimit", handle))
 
 
@@ -136,7 +134,7 @@ def temperature_c(handle: Any) -> float | None:
 
 
 def throttle(handle: Any) -> tuple[str, ...] | None:
-    """Why the card runs slower than asked; empty where it does not."""
+    """Why the card runs slower than asked; empty if it does not."""
     for function in ("nvmlDeviceGetCurrentClocksThrottleReasons", "nvmlDeviceGetCurrentClocksEventReasons"):
         reasons = _count(_ask(function, handle), _MOST_REASONS)
         if reasons is not None:
@@ -145,17 +143,17 @@ def throttle(handle: Any) -> tuple[str, ...] | None:
 
 
 def ecc(handle: Any) -> bool | None:
-    """Whether memory is protected; None on a card that cannot do it."""
+    """Whether memory is protected; None on a card without ECC."""
     return _mode("nvmlDeviceGetEccMode", handle)
 
 
 def mig(handle: Any) -> bool | None:
-    """Whether the card is cut into slices; None on a card that cannot be."""
+    """Whether the card is cut into slices; None on a card without MIG."""
     return _mode("nvmlDeviceGetMigMode", handle)
 
 
 def compute_pids(handle: Any) -> tuple[int, ...] | None:
-    """Processes that compute on it, by their numbers outside of any container."""
+    """Processes that compute on it, numbered as outside any container."""
     processes = _ask("nvmlDeviceGetComputeRunningProcesses", handle)
     if not isinstance(processes, list | tuple):
         return None
@@ -164,22 +162,28 @@ def compute_pids(handle: Any) -> tuple[int, ...] | None:
 
 
 def _ask(function: str, *arguments: Any) -> Any:
-    """What NVML answers, or None. A missing handle is not passed on: the library would take it for an address."""
+    """What NVML answers, or None. A missing handle is not passed on: the library would take it as an address."""
     if any(argument is None for argument in arguments):
         return None
     try:
         return getattr(pynvml, function)(*arguments)
-    except Exception:  # noqa: BLE001 - an error of NVML, a function that is missing, bytes that are no text, ctypes
+    except Exception:  # noqa: BLE001 - an error of NVML, a missing function, bytes that are no text, ctypes
         return None
 
 
+def _find_handle(function: str, text: str) -> Any:
+    """The handle that `function` finds; old bindings take bytes."""
+    handle = _ask(function, text)
+    return handle if handle is not None else _ask(function, text.encode())
+
+
 def _field(handle: Any, number: int) -> Any:
-    """One of the driver's numbered values; None where it is not told."""
+    """One of the driver's numbered values, or None."""
     values = _ask("nvmlDeviceGetFieldValues", handle, [number])
     try:
         value = values[0]
         return getattr(value.value, _VALUE_FIELDS[value.valueType]) if value.nvmlReturn == 0 else None
-    except Exception:  # noqa: BLE001 - a structure of another binding: as good as no answer
+    except Exception:  # noqa: BLE001 - a structure of another binding
         return None
 
 
@@ -191,7 +195,7 @@ def _text(function: str, *arguments: Any) -> str | None:
 
 
 def _mode(function: str, handle: Any) -> bool | None:
-    """A setting that is told as now and after the next reboot; what counts is now."""
+    """A setting as it is now; NVML answers with that and with its value after the next reboot."""
     answer = _ask(function, handle)
     return _flag(answer[0]) if isinstance(answer, list | tuple) and answer else None
 
@@ -202,16 +206,16 @@ def _flag(answer: Any) -> bool | None:
 
 def _hertz(mhz: Any) -> float | None:
     known = _positive(mhz, _MOST_MHZ)
-    return None if known is None else known * 1e6
+    return known and known * 1e6
 
 
 def _watts(milliwatts: Any) -> float | None:
     known = _positive(milliwatts, _MOST_MILLIWATTS)
-    return None if known is None else known / 1e3
+    return known and known / 1e3
 
 
 def _positive(answer: Any, most: float) -> float | None:
-    """A number above 0 and at most `most`: beyond lies what drivers say instead of "not available"."""
+    """A number above 0 and at most `most`; beyond that, drivers mean "not available"."""
     if isinstance(answer, bool) or not isinstance(answer, int | float) or not 0 < answer <= most:
         return None
     return float(answer)

@@ -1,4 +1,4 @@
-"""In which order the cases of a suite are measured: wherever a run is cut off, what it has is the most telling half."""
+"""The order of a suite's cases: the most telling first, so that a run that is cut off anywhere is worth reading."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,23 +12,23 @@ from predict.workloads import Workload
 
 
 class Rank(IntEnum):
-    """What comes first. Cases of one rank stay in the order of their suite, so that implementations of one workload,
-    which share its inputs and reference, follow each other."""
+    """Which cases come first. Cases of one rank keep the order of their suite, so that implementations of one workload
+    share its inputs and reference."""
 
-    HEADLINE = 0  # one size of each headline, by ours and by the vendor's
-    CALIBRATION = 1  # what expected times come from, by the same
-    EVERY_FOURTH = 2  # shapes of each op: a sweep that is thin at first and then filled in
+    HEADLINE = 0  # one size of each headline, by our kernel and the vendor's
+    CALIBRATION = 1  # the probes of expected times, by the same
+    EVERY_FOURTH = 2  # shape of each op: a thin sweep first, then the shapes between
     EVERY_SECOND = 3
     EVERY = 4
     SLOW = 5
-    COMPILED = 6  # each shape by itself, for seconds
+    COMPILED = 6  # compiled for each shape, which takes seconds
 
 
 OURS_AND_VENDORS = frozenset({"triton", "torch", "sdpa_flash", "sdpa_cudnn"})
-_SLOW_NAMES = ("naive", "sdpa_math")  # what begins so stores its scores
+_SLOW_NAMES = ("naive", "sdpa_math")  # implementations whose names begin so store their scores
 
-# The sizes a reader asks for first; each suite has another that is near. Compute-bound product and prefill, a batch of
-# decodes whose cache is far over L2, a token with and without a cache at a context where that tells.
+# The sizes that a reader asks for first; each suite has one nearby. Product and prefill are compute-bound, the decodes'
+# cache is far larger than L2, and at this context a token with and without a cache differs clearly.
 HEADLINES: Mapping[str, Mapping[str, int]] = MappingProxyType(
     {
         "matmul": {"m": 4096, "n": 4096, "k": 4096},
@@ -67,19 +67,19 @@ def arrange(jobs: Iterable[Job]) -> tuple[Job, ...]:
 
 
 def _headlines(workloads: Sequence[Workload]) -> tuple[str, ...]:
-    """Of each headline the workload whose size is nearest, the first of those that are as near."""
+    """The workload that is nearest in size to each headline; the first if several are."""
     by_op = {op: [workload for workload in workloads if workload.op == op] for op in HEADLINES}
     return tuple(min(sizes, key=_distance).id for sizes in by_op.values() if sizes)
 
 
 def _distance(workload: Workload) -> float:
-    """How many doublings lie between a workload and the headline of its op, over all dimensions."""
+    """Doublings between a workload and the headline of its op, summed over the dimensions."""
     wanted = HEADLINES[workload.op]
     return sum(abs(math.log2(workload.dims[name] / size)) for name, size in wanted.items())
 
 
 def _calibration(workloads: Sequence[Workload]) -> frozenset[str]:
-    """The probes of expected time, where all of an op's are among the workloads: fewer calibrate nothing."""
+    """The probes of expected time of each op that has all of them here: fewer calibrate nothing."""
     held = {workload.id for workload in workloads}
     found: set[str] = set()
     for op, dtype in {(workload.op, workload.dtype) for workload in workloads if workload.op in PROBES}:
@@ -90,7 +90,7 @@ def _calibration(workloads: Sequence[Workload]) -> frozenset[str]:
 
 
 def _density(workloads: Sequence[Workload], calibration: frozenset[str]) -> dict[str, Rank]:
-    """Each workload's place in the sweep of its op; probes of expected time are no part of a sweep."""
+    """Each workload's place in the sweep of its op, to which probes of expected time do not belong."""
     ranks = dict.fromkeys((workload.id for workload in workloads), Rank.EVERY)
     for op in dict.fromkeys(workload.op for workload in workloads):
         sweep = [workload.id for workload in workloads if workload.op == op and workload.id not in calibration]

@@ -1,7 +1,7 @@
-"""How much device memory one call needs in all: its inputs, its outputs and whatever it sets aside while it runs.
+"""Measures the device memory that one call needs in all: its inputs, its outputs and its temporaries.
 
-PyTorch's allocator is asked, which rounds each tensor up to 512 bytes. Not counted is what stays from call to call and
-so is there before (cuBLAS's workspace), and what a library takes from the driver by itself.
+By PyTorch's allocator, which rounds each tensor up to 512 bytes. Memory that stays from call to call (cuBLAS's
+workspace) is not counted, nor what a library takes from the driver itself.
 """
 
 from collections.abc import Callable
@@ -10,9 +10,8 @@ import torch
 
 
 def measure_peak_bytes(run: Callable[[], object], set_bytes: int) -> int:
-    """Call `run`, which has been called before, and return the most bytes that were allocated while it ran over those
-    that were allocated when it began, and `set_bytes`: those of its input set, which were. What a call returns lives
-    until the peak is read; an output that is given is among the inputs."""
+    """Call `run`, which has run before, and return `set_bytes` (its input set, allocated already) plus the most bytes
+    that were allocated on top while it ran. The result lives until the peak is read."""
     torch.cuda.synchronize()
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()

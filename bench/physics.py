@@ -1,6 +1,6 @@
-"""The line of the impossible: a time under it means that the timing or the formula is wrong.
+"""The least time that is physically possible: under it, the timing or the formula is wrong.
 
-The line is physical, not printed: the highest clock that the driver offers, and the pin rate of the memory.
+It comes of the highest clock that the driver offers and the pin rate of the memory, not of the datasheet's peaks.
 """
 
 from bench.record import Measurement
@@ -16,8 +16,8 @@ TOLERANCE = 0.02
 def floor_s(amounts: Amounts, gpu: Gpu, *, l2_bytes: int, cold_l2: bool | None) -> float:
     """The least time that `gpu` can physically take, in seconds; `l2_bytes` as the device itself reports it.
 
-    The last writes may still sit in L2 when a kernel ends, and with a warm cache so may the operands: as many bytes as
-    L2 holds need not cross to DRAM. Raises MissingCeiling for a unit that this GPU does not have.
+    The last writes may still be in L2 when a kernel ends, and with a warm cache so may the operands: up to `l2_bytes`
+    of them need not cross to DRAM. Raises MissingCeiling for a unit that this GPU lacks.
     """
     roofs = physical_roofs(gpu)
     times_s = [float(flop) / find_ceiling(unit, roofs).per_s for unit, flop in amounts.flop_by_unit.items()]
@@ -28,7 +28,7 @@ def floor_s(amounts: Amounts, gpu: Gpu, *, l2_bytes: int, cold_l2: bool | None) 
 
 
 def impossibility(amounts: Amounts, measurement: Measurement, gpu: Gpu, *, l2_bytes: int) -> str | None:
-    """Say why this measurement cannot be true, or None if it can."""
+    """Why this measurement cannot be true, or None."""
     least_s = floor_s(amounts, gpu, l2_bytes=l2_bytes, cold_l2=measurement.cold_l2)
     median_s = summarize(measurement.times_s).median_s
     if median_s * (1 + TOLERANCE) >= least_s:

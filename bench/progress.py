@@ -1,4 +1,4 @@
-"""The progress bar on stderr: what runs now, how many are done, how long it will still take."""
+"""The progress bar on stderr: the case that runs, how many are done, the time left."""
 
 from types import TracebackType
 
@@ -11,7 +11,7 @@ from bench.record import Status
 
 
 class ProgressBar(runner.Progress):
-    """Shows the run; a case that was not measured leaves a line with its reason."""
+    """Shows the run; a failed case leaves a line with its reason."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
@@ -37,19 +37,19 @@ class ProgressBar(runner.Progress):
         self._bar.stop()
 
     def phase(self, name: str, jobs: int) -> None:
-        """Start a bar of its own for each phase."""
+        """Start the bar of a phase."""
         if self._task is not None:
             self._bar.remove_task(self._task)
         self._task = self._bar.add_task("", total=jobs, phase=name)
 
     def begin(self, job: Job) -> None:
-        """Name the case that runs."""
+        """Show the name of the case."""
         self._job = job
         if self._task is not None:
             self._bar.update(self._task, description=f"{job.workload.id} {job.implementation}")
 
     def end(self, outcome: Outcome) -> None:
-        """Count the case, and say why if it was not measured."""
+        """Count the case; print its reason if it failed."""
         if self._task is not None:
             self._bar.advance(self._task)
         if outcome.status not in (Status.MEASURED, Status.SKIPPED) and self._job is not None:

@@ -1,7 +1,7 @@
 """The record: one JSON line per (workload, implementation), with everything needed to judge it again later.
 
-Raw samples and amounts are stored; rates, means and percentages never are. `napkin_s`, `serial_s`, `bound`,
-`energy_j` and `workload.id` are written for readers of the JSON and derived again when it is loaded. Needs no torch.
+It stores raw samples and amounts, never rates, means or percentages. `napkin_s`, `serial_s`, `bound`, `energy_j` and
+`workload.id` are written for readers of the JSON and derived again on loading. Needs no torch.
 """
 
 import dataclasses
@@ -22,22 +22,22 @@ from predict.roofline import Prediction
 from predict.units import DType, find_dtype
 from predict.workloads import OPS, Workload, dim_names
 
-# Version of the line's layout. 1: first. A field that was added later has a default, which is what a line without it
-# says; it leaves the version alone, since older lines mean what they meant.
+# Version of the line's layout. 1: first. A field that was added later has a default, which is what older lines
+# mean, and does not raise the version.
 SCHEMA = 1
 # Version of how times are taken: results of different harnesses are not comparable. 1: first.
-# 2: GPU work is timed in graphs or behind a hold that is looked up; caches are exceeded four times.
+# 2: GPU work is timed in graphs or behind a hold that is verified; input sets exceed caches four times.
 HARNESS = 2
 
 T = TypeVar("T")
 
 
 class Status(StrEnum):
-    """What became of one case; everything but `measured` carries a reason."""
+    """What became of one case; every status but `measured` carries a reason."""
 
     MEASURED = "measured"
     INCORRECT = "incorrect"  # the result is wrong, so it was not timed
-    OUT_OF_MEMORY = "out_of_memory"  # would not fit, or did not
+    OUT_OF_MEMORY = "out_of_memory"  # would not or did not fit
     TIMEOUT = "timeout"
     CRASHED = "crashed"
     IMPOSSIBLE = "impossible"  # faster than physics: the timing or the formula is wrong
@@ -47,111 +47,111 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """All samples of one case, in order. `None` where the machine cannot tell."""
+    """All samples of one case, in order. `None` where the machine does not report it."""
 
     times_s: tuple[float, ...]  # per launch
     method: str  # "cuda_graph", "cuda_event", "as_issued" or "wall_clock"
-    launches_per_sample: int
+    launches_per_sample: int  # each time is their mean
     stop: str  # "converged": the median is known well enough; "budget": time ran out first
-    cold_l2: bool | None  # were the operands out of the last-level cache when each launch began
-    sm_hz: float | None  # medians of the samples below
-    power_w: float | None
+    cold_l2: bool | None  # each launch found its operands outside the last-level cache
+    sm_hz: float | None  # median of the samples below
+    power_w: float | None  # median of the samples below
     temperature_c: float | None  # the highest
-    throttle: tuple[str, ...] | None
-    peak_bytes: int | None = None  # device memory that one call needs in all, its inputs included
+    throttle: tuple[str, ...] | None  # every reason why the card ran slower than asked
+    peak_bytes: int | None = None  # device memory that one call needs in all, inputs included
     held: bool | None = None  # False: the host was slower than the hold, and its time is in the samples
     host_s: float | None = None  # what the host needs to issue one call
-    not_captured: str | None = None  # why a CUDA graph that was tried could not be had
-    # Read while the device was at work; one for each time, or none. Power is None until its meter has caught up.
+    not_captured: str | None = None  # why capturing a CUDA graph failed, if it was tried
+    # Read while the device worked; one for each time, or none.
     sm_hz_samples: tuple[float | None, ...] = ()
-    power_w_samples: tuple[float | None, ...] = ()
+    power_w_samples: tuple[float | None, ...] = ()  # None until the meter has caught up
 
     @property
     def energy_j(self) -> float | None:
-        """Energy of one call: the power while such calls ran, times the time of one. None where power is not known."""
+        """Energy of one call: power while such calls ran x time of one. None if power is unknown."""
         return None if self.power_w is None else self.power_w * median(self.times_s)
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Error against fp64 and how much of it an independent low-precision computation of the same inputs has."""
+    """Error against fp64, and the allowed error (bench/check.py)."""
 
     relative_error: float  # |actual - reference| / |reference|, Frobenius norms
     max_error: float  # largest |actual - reference| over the root mean square of the reference
-    relative_bound: float
-    max_bound: float
+    relative_bound: float  # the most relative_error allowed
+    max_bound: float  # the most max_error allowed
 
     @property
     def passed(self) -> bool:
-        """True where both errors are within their bounds (NaN is not)."""
+        """Both errors are within their bounds (NaN is not)."""
         return self.relative_error <= self.relative_bound and self.max_error <= self.max_bound
 
 
 @dataclass(frozen=True, slots=True)
 class RoofSet:
-    """The roofs a record is judged by: the vendor's (empty on a CPU) and those that this run measured."""
+    """The roofs that judge a record."""
 
-    datasheet: Roofs
-    measured: Roofs
+    datasheet: Roofs  # the vendor's; empty on a CPU and for an unknown card
+    measured: Roofs  # by this run's roof probes
 
     @property
     def primary(self) -> Roofs:
-        """What the prediction uses: the datasheet, or where there is none what was measured."""
+        """The roofs of the prediction: the datasheet's, or the measured ones if there is none."""
         return self.datasheet or self.measured
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The machine and the software of one run. `None` where it does not apply or cannot be told."""
+    """The machine and the software of one run. `None` where it does not apply or is unknown."""
 
     device: str  # "cuda" or "cpu"
     name: str  # as NVML or the operating system reports it
-    gpu: str | None  # the SKU in predict.gpus, None for a CPU or a card that the table lacks
-    sm: int | None
+    gpu: str | None  # the SKU in predict.gpus; None for a CPU or a card that the table lacks
+    sm: int | None  # compute capability x 10
     sm_count: int | None
-    memory_bytes: int | None
+    memory_bytes: int | None  # of the GPU; of a CPU run, what this process may use
     last_level_cache_bytes: int | None  # L2 of a GPU, L3 of a CPU
     threads: int | None  # CPU threads that torch uses; None on a GPU
-    driver: str | None
-    cuda: str | None
-    power_limit_w: float | None
-    max_sm_hz: float | None
-    ecc: bool | None
-    mig: bool | None
-    torch: str
+    driver: str | None  # version
+    cuda: str | None  # version that torch was built for
+    power_limit_w: float | None  # that the driver enforces
+    max_sm_hz: float | None  # the highest SM clock that the driver offers
+    ecc: bool | None  # memory is protected
+    mig: bool | None  # the device is a slice, or the card is cut into slices
+    torch: str  # version, like the next two
     triton: str | None
     python: str
-    platform: str
-    commit: str | None
-    dirty: bool | None
-    warm_cache: bool  # --warm-cache was given: operands may sit in the last-level cache
-    forced: bool  # --force was given although this is not the machine that --gpu named
+    platform: str  # operating system and machine
+    commit: str | None  # of this checkout
+    dirty: bool | None  # the checkout has changes beside the commit
+    warm_cache: bool  # --warm-cache was given: operands may be in the last-level cache
+    forced: bool  # --force was given although this is not the card that --gpu named
     mismatches: tuple[str, ...]  # where the driver contradicts the table
     utc: str  # start of the run, ISO 8601
     packages: Mapping[str, str] = field(default_factory=dict)  # versions of the optional peers that are installed
-    cpus: float | None = None  # that the process may use; a container's quota may be half of one
-    unknown: tuple[str, ...] = ()  # of a GPU: what neither driver nor torch tells
+    cpus: float | None = None  # that this process may use; a container's quota may be half of one
+    unknown: tuple[str, ...] = ()  # of a GPU: what neither driver nor torch reports
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One case: what was asked, predicted, checked and measured, and on what."""
+    """One case: what was asked, predicted, checked and measured, and on what machine."""
 
-    schema: int
-    harness: int
+    schema: int  # SCHEMA of the program that wrote it
+    harness: int  # HARNESS of the program that wrote it
     workload: Workload
-    implementation: str
+    implementation: str  # its name in kernels.catalog, with the configuration after "@"
     status: Status
-    reason: str | None  # one line; None only where measured
-    prediction: Prediction | None
+    reason: str | None  # one line; None only if measured
+    prediction: Prediction | None  # by the primary roofs; None if they lack one that it needs
     roofs: RoofSet
-    check: Check | None
-    measurement: Measurement | None
+    check: Check | None  # None if the result was not checked
+    measurement: Measurement | None  # None if the case was not timed
     environment: Environment
 
     @property
     def key(self) -> tuple[str, str]:
-        """What this record is the answer to; a later record of the same key in a file replaces it."""
+        """What was asked; a later record of the same key replaces this one in a file."""
         return (self.workload.id, self.implementation)
 
 
@@ -161,7 +161,7 @@ def to_line(record: Record) -> str:
 
 
 def from_line(line: str) -> Record:
-    """Read what `to_line` wrote. Raises BadRecord naming the field that is missing, unknown or of another kind."""
+    """Read what `to_line` wrote. Raises BadRecord naming a missing, unknown or mistyped field."""
     try:
         data = json.loads(line)
     except json.JSONDecodeError as error:
@@ -176,7 +176,7 @@ def from_line(line: str) -> Record:
 
 
 def _check(record: Record) -> None:
-    """Refuse what has the right types and makes no sense."""
+    """Raise BadRecord for values that have the right types but make no sense."""
     op, dims = record.workload.op, record.workload.dims
     if op not in OPS or dim_names(op) != tuple(dims):
         raise BadRecord(f"no op {op!r} with dimensions {', '.join(dims) or 'none'}")
@@ -196,7 +196,7 @@ _DERIVED: Mapping[type, tuple[str, ...]] = types.MappingProxyType(
 
 
 def encode(value: Any) -> Any:
-    """What `json` can write of a dataclass, and of all that it holds."""
+    """A dataclass and all that it holds, as values that `json` can write."""
     if isinstance(value, DType):
         return value.name
     if dataclasses.is_dataclass(value):
@@ -209,14 +209,14 @@ def encode(value: Any) -> Any:
     return value
 
 
-# A decoder takes a JSON value and its path (for messages), and returns the typed value. It is built once per type,
-# because a results file has many lines and reading type hints is slow.
+# A decoder takes a JSON value and its path (for messages), and returns the typed value. Built once per type, because
+# reading type hints is slow and a results file has many lines.
 Decoder = Callable[[Any, str], Any]
 
 
 def decode(kind: type[T], data: Any) -> T:
-    """What `encode` made of a dataclass `kind`; a field that is missing takes its default, if it has one. Raises
-    BadRecord naming what is missing, unknown or mistyped."""
+    """The inverse of `encode` for a dataclass `kind`; a missing field takes its default. Raises BadRecord naming a
+    missing, unknown or mistyped field."""
     hashable: Any = kind
     decoded: T = _decoder(hashable)(data, "")
     return decoded
@@ -243,7 +243,7 @@ def _decoder(kind: Any) -> Decoder:
 
 
 def _optional_decoder(kinds: tuple[Any, ...]) -> Decoder:
-    """A value that may be absent; or a number, which may be an array in predictions but never in a record."""
+    """A value that may be absent; or a number, which in predictions may be an array, but not in a record."""
     optional = type(None) in kinds
     decode = _decoder(next(kind for kind in kinds if kind is not type(None)))
     return lambda value, path: None if optional and value is None else decode(value, path)
@@ -282,7 +282,7 @@ def _has_default(each: dataclasses.Field[Any]) -> bool:
 
 
 def _repeating(decode: Decoder) -> Decoder:
-    """For what is the same in every line of a run: the same text gives the object made before."""
+    """Returns the last object again for the same text: such fields are the same in every line of a run."""
     last: dict[str, Any] = {}
 
     def decode_again(value: Any, path: str) -> Any:

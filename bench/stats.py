@@ -1,21 +1,20 @@
-"""Statistics of the raw samples. Nothing is dropped: outliers and drift are reported with a remedy."""
+"""Statistics of the raw samples. None is dropped: outliers and drift are reported with a remedy."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from statistics import median
 
-from scipy.stats import binom
-
-CONFIDENCE = 0.95
+TAIL = 40  # one in 40 on each side: 95 % confidence
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Order statistics of a set of times. `low_s` and `high_s` bound the median with 95 % confidence."""
+    """Order statistics of a set of times."""
 
     median_s: float
-    low_s: float
+    low_s: float  # bounds of the median with 95 % confidence
     high_s: float
     p10_s: float
     p90_s: float
@@ -23,12 +22,12 @@ class Summary:
 
     @property
     def relative_half_width(self) -> float:
-        """Half of the confidence interval over the median: how well the median is known."""
+        """Half of the confidence interval over the median."""
         return (self.high_s - self.low_s) / 2 / self.median_s
 
 
 def summarize(times_s: Sequence[float]) -> Summary:
-    """Summarize times; raises ValueError for none, or for one that is not positive."""
+    """Summarize times. Raises ValueError if there are none, or one is not positive."""
     ordered = sorted(times_s)
     if not ordered or not all(time_s > 0 for time_s in ordered):
         raise ValueError("times must be positive, and at least one")
@@ -44,7 +43,7 @@ def summarize(times_s: Sequence[float]) -> Summary:
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:
-    """Linear interpolation between neighbors, as NumPy's default; for few samples much faster than an array."""
+    """Linear interpolation between neighbors, as NumPy's default, which is much slower for few samples."""
     place = share * (len(ordered) - 1)
     below = int(place)
     above = min(below + 1, len(ordered) - 1)
@@ -56,13 +55,17 @@ def _interval_rank(samples: int) -> int:
     """Index from each end of the sorted samples whose values enclose the median with 95 % confidence.
 
     Distribution-free (Conover, Practical Nonparametric Statistics, 3.2): the number of samples under the true median is
-    binomial(n, 1/2). With fewer than 6 samples no pair reaches 95 %, and the extremes are the best there is.
+    binomial(n, 1/2). With fewer than 6 samples no pair reaches 95 %, and the extremes are used.
     """
-    return max(0, int(binom.ppf((1 - CONFIDENCE) / 2, samples, 0.5)) - 1)
+    rank, counted = 0, 1  # of the 2**samples outcomes, those with at most `rank` samples under the true median
+    while TAIL * counted < 2**samples:
+        rank += 1
+        counted += math.comb(samples, rank)
+    return max(0, rank - 1)
 
 
 def stability_warnings(times_s: Sequence[float], summary: Summary) -> tuple[str, ...]:
-    """What makes these samples doubtful, each with a remedy; `summary` is theirs. Thresholds as in pyperf's `check`."""
+    """Reasons to doubt these samples, each with a remedy; `summary` is theirs. Thresholds as in pyperf's `check`."""
     warnings = []
     if summary.samples < 6:
         warnings.append(f"only {summary.samples} samples: no 95 % interval; give more time with --budget-s")

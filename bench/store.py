@@ -1,4 +1,4 @@
-"""The results file: one record a line, appended and flushed to disk one by one, read back strictly. Needs no torch."""
+"""The results file: one record a line, each flushed to disk, read back strictly. Needs no torch."""
 
 import os
 from dataclasses import dataclass
@@ -12,15 +12,14 @@ RECORDS = "records.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What a results file holds: the latest record of each key in the order of their first appearance, and one
-    `file:line: reason` for each line that was not understood and skipped."""
+    """What a results file holds."""
 
-    records: tuple[Record, ...]
-    broken: tuple[str, ...] = ()
+    records: tuple[Record, ...]  # the latest of each key, in the order in which keys first appear
+    broken: tuple[str, ...] = ()  # `file:line: reason` for each line that was skipped
 
 
 def append(file: Path, record: Record) -> None:
-    """Add one line and wait until it is on disk: what was measured survives whatever happens next."""
+    """Add one line and wait until it is on disk, so that it survives whatever happens next."""
     with file.open("a", encoding="utf-8") as lines:
         lines.write(to_line(record) + "\n")
         lines.flush()
@@ -28,8 +27,8 @@ def append(file: Path, record: Record) -> None:
 
 
 def read(file: Path, *, skip_broken: bool = False) -> Stored:
-    """Read a results file. Raises BadRecord naming file and line for the first line that is truncated or foreign; with
-    `skip_broken` such lines are listed instead."""
+    """Read a results file. Raises BadRecord with file and line for the first truncated or foreign line; `skip_broken`
+    lists such lines instead."""
     records: dict[tuple[str, str], Record] = {}
     broken: list[str] = []
     with file.open("rb") as lines:

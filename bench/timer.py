@@ -1,7 +1,7 @@
 """Times kernels: a timer prepares a case (input sets, cache state, graph) and returns a sampler of seconds per launch.
 
     sampler = CudaTimer().prepare(Preparation(bind, set_bytes, free_bytes, cache_bytes, warm=False))
-    sampler.sample(monitor.read)  # (5.1e-06, 5.0e-06, ...)
+    sampler.sample(read_state)  # (5.1e-06, 5.0e-06, ...)
 
 Every record names the method that was used:
 cuda_graph  replays of a captured graph: about 2 ms of launches over rotating input sets, or one launch that takes as

@@ -1,6 +1,6 @@
 """Tuning: every configuration of a Triton kernel on a list of shapes, and how far each is from the fastest.
 
-A person reads it and chooses; nothing here tells a launcher what to do. What is read are ordinary records.
+It reads ordinary records and changes no launcher: a person reads the ranking and chooses.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,63 +20,62 @@ from predict.errors import BadRun
 from predict.units import DType
 from predict.workloads import Workload
 
-LAUNCHER = "triton"  # whose configurations are tried; measured by this name it chooses itself
-DEFAULT = "default"  # what that choice is called here
+LAUNCHER = "triton"  # the implementation that has configurations; under this name it chooses one itself
+DEFAULT = "default"  # the name of that choice here
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One configuration on one shape. What was not measured has a reason, and None for its numbers; so has the default
-    choice for its rank, since it is one of the others, or one of them adapted to the shape."""
+    """One configuration on one shape. Numbers are None if it was not measured."""
 
     configuration: str
-    rank: int | None  # among the configurations that were measured; equal times share it
+    rank: int | None  # among the measured configurations, equal times alike; None for the default, which is one of them
     time_s: float | None  # median
     half_width: float | None  # of the 95 % interval of the median, over the median
     times_best: float | None  # time over that of the fastest configuration
     of_roof: float | None  # napkin over time
     relative_error: float | None
-    relative_bound: float | None
+    relative_bound: float | None  # the most relative_error allowed
     status: Status
-    reason: str | None
+    reason: str | None  # why it was not measured
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Every configuration on one shape: the measured ones, fastest first, then those that were not."""
+    """Every configuration on one shape."""
 
     workload: str
-    roof: str  # that `of_roof` is of: "datasheet", or "measured" where there is none
-    rows: tuple[Row, ...]
+    roof: str  # that `of_roof` is of: "datasheet", or "measured" if there is none
+    rows: tuple[Row, ...]  # the measured ones, fastest first, then the others
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One configuration over all shapes; `times_best` is a geometric mean over the `measured` ones, None over none."""
+    """One configuration over all shapes."""
 
     configuration: str
-    times_best: float | None
-    measured: int
+    times_best: float | None  # geometric mean over the measured shapes; None over none
+    measured: int  # shapes
     best_at: int  # shapes at which no configuration was faster
 
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """One op in one dtype: every shape, and every configuration over all of them, best first."""
+    """One op in one dtype."""
 
     op: str
     dtype: str
-    rankings: tuple[Ranking, ...]
-    scores: tuple[Score, ...]
-    default: Score
+    rankings: tuple[Ranking, ...]  # one for each shape
+    scores: tuple[Score, ...]  # every configuration, best first
+    default: Score  # of what the launcher chooses
 
 
 def find_workloads(op: str, dtype: DType | None) -> tuple[Workload, ...]:
-    """What `op` is tuned on. Raises BadRun where its launcher has no configurations, naming the ops whose has, and
-    where it does not take `dtype`."""
+    """The shapes that `op` is tuned on. Raises BadRun if its launcher has no configurations, naming the ops that have
+    some, or does not take `dtype`."""
     tunable = dict.fromkeys(row.op for row in cases.IMPLEMENTATIONS if row.name == LAUNCHER and row.configs)
     if op not in tunable:
-        raise BadRun(f"{op} has no configurations to be tuned; those that have: {', '.join(tunable) or 'none'}")
+        raise BadRun(f"{op} has no configurations to tune; ops that have some: {', '.join(tunable) or 'none'}")
     workloads = tuning_workloads(op, dtype)
     for workload in workloads:
         try:
@@ -84,7 +83,7 @@ def find_workloads(op: str, dtype: DType | None) -> tuple[Workload, ...]:
         except Unsupported as error:
             raise BadRun(str(error)) from None
         if not row.configs:
-            raise BadRun(f"{op} has no configurations to be tuned in {workload.dtype.name}")
+            raise BadRun(f"{op} has no configurations to tune in {workload.dtype.name}")
     return workloads
 
 
@@ -109,8 +108,8 @@ def _contenders(workload: Workload, device: str) -> tuple[str, ...]:
 
 
 def read_tunings(records: Iterable[Record], workloads: Iterable[Workload]) -> tuple[Tuning, ...]:
-    """What the records say of these workloads, in their order: one for each dtype. Those without records are left
-    out, and so are other implementations."""
+    """What the records say of these workloads, in their order: one for each dtype. Workloads without records and other
+    implementations are left out."""
     by_workload: dict[str, list[Record]] = {workload.id: [] for workload in workloads}
     for record in records:
         if record.workload.id in by_workload and record.implementation.partition(CONFIGURED)[0] == LAUNCHER:
@@ -124,7 +123,7 @@ def read_tunings(records: Iterable[Record], workloads: Iterable[Workload]) -> tu
 
 
 def rank(records: Sequence[Record]) -> Ranking:
-    """Order the records of one workload, each of a configuration or of the default choice, by their times."""
+    """Order the records of one workload by their times; each is of a configuration or of the default choice."""
     summaries = [_summary(record) for record in records]
     ranked_s = sorted(
         summary.median_s
@@ -138,7 +137,7 @@ def rank(records: Sequence[Record]) -> Ranking:
 
 
 def _row(record: Record, summary: Summary | None, ranked_s: Sequence[float]) -> Row:
-    """`ranked_s` are the times of all configurations that were measured, ascending."""
+    """`ranked_s`: the times of all measured configurations, ascending."""
     configuration = _configuration(record)
     time_s = summary.median_s if summary else None
     napkin_s = float(record.prediction.napkin_s) if record.prediction else 0.0
@@ -180,5 +179,5 @@ def _configuration(record: Record) -> str:
 
 
 def _summary(record: Record) -> Summary | None:
-    """Of what was measured without objection; an impossible or throttled time is no time to choose by."""
+    """None unless the status is `measured`: an impossible or throttled time is none to choose by."""
     return summarize(record.measurement.times_s) if record.status is Status.MEASURED and record.measurement else None

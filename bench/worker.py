@@ -1,4 +1,4 @@
-"""A process that runs jobs, so that a crash, a hang or a poisoned CUDA context costs one record and not the run."""
+"""Runs jobs in a process of its own: a crash, a hang or a poisoned CUDA context costs one record, not the run."""
 
 import multiprocessing
 import signal
@@ -22,8 +22,8 @@ from predict.errors import NapkinError
 from predict.units import binary_bytes, duration
 
 START_LIMIT_S = 300.0  # importing torch from a cold network disk takes a minute or two
-RESTART_LIMIT_S = 60.0  # the disk is warm by then; or what three first starts took, where that is longer
-RESTARTS = 2  # tries for one new worker: a driver may need a moment after a worker that was killed
+RESTART_LIMIT_S = 60.0  # the disk is warm by then; or three times the first start, if that is longer
+RESTARTS = 2  # tries for one new worker: a driver may need a moment after a kill
 
 
 class WorkerLost(Exception):
@@ -31,47 +31,29 @@ class WorkerLost(Exception):
 
 
 class NotStarted(RuntimeError):
-    """A worker that ended, or said nothing, before it was ready."""
+    """A worker that ended, or did not answer, before it was ready."""
 
 
 class Bench(Protocol):
     """Something that runs jobs."""
 
-    @property
-    def environment(self) -> Environment:
-        """The machine that jobs run on."""
+    environment: Environment  # the machine that jobs run on
 
     def run(self, job: Job) -> Outcome:
         """Run one job; whatever happens is an outcome."""
 
     def close(self) -> None:
-        """Let go of the device."""
-
-
-class InProcessBench:
-    """Runs jobs in this process: for tests, and where a debugger is attached."""
-
-    def __init__(self, lab: Lab) -> None:
-        self._lab = lab
-        self.environment = lab.environment
-
-    def run(self, job: Job) -> Outcome:
-        """Run one job; whatever it raises becomes the reason of its outcome."""
-        return attempt(self._lab, job)
-
-    def close(self) -> None:
-        """Free what the lab keeps."""
-        self._lab.forget()
+        """Release the device."""
 
 
 class WorkerBench:
-    """Runs jobs in a process of its own, and starts a new one where that process died, hung or cannot go on.
+    """Runs jobs in a worker process, and starts a new one after one that died, hung or cannot go on.
 
-    `environment` is what the first worker told: all records of a run carry the same.
+    `environment` is the first worker's: all records of a run carry the same.
     """
 
     def __init__(self, make_lab: Callable[[Settings], Lab], settings: Settings, *, job_limit_s: float) -> None:
-        """Start the worker and wait for it; raises what `make_lab` refuses with, and NotStarted."""
+        """Start the worker and wait for it. Raises NotStarted, and the NapkinError that `make_lab` raises."""
         self._make_lab = make_lab
         self._settings = settings
         self._job_limit_s = job_limit_s
@@ -82,8 +64,7 @@ class WorkerBench:
 
     def run(self, job: Job) -> Outcome:
         """Run one job; a worker that dies, hangs or is poisoned is replaced before the next. A job that could not be
-        captured runs once more, and all of its kind from then on, without a graph. Raises WorkerLost where no worker
-        can be had."""
+        captured runs again without a graph, as do all later ones of its op and implementation. Raises WorkerLost."""
         kind = (job.workload.op, job.implementation)
         if not self._process.is_alive():
             self._restart()
@@ -96,13 +77,13 @@ class WorkerBench:
         return self.run(job)
 
     def close(self) -> None:
-        """Stop the worker, whatever it does."""
+        """Stop the worker at once."""
         self._process.kill()
         self._process.join()
         self._connection.close()
 
     def _start(self, limit_s: float) -> Environment:
-        """Start a worker and return what it says of its machine."""
+        """Start a worker and return its environment."""
         self._oom_kills = host.oom_kills() or 0
         context = multiprocessing.get_context("spawn")  # a forked child cannot use CUDA
         self._connection, theirs = context.Pipe()
@@ -157,17 +138,17 @@ class WorkerBench:
         return outcome
 
     def _outcome_of_death(self) -> Outcome:
-        """What to say of the job that ran when the worker died: that it took too much memory, where the kernel counted
-        a process that it killed for that."""
+        """The outcome of the job that ran when the worker died: out of memory if the kernel counts another kill for
+        memory, else a crash."""
         kills, exit_code = host.oom_kills(), self._process.exitcode
         if exit_code == -signal.SIGKILL and kills is not None and kills > self._oom_kills:
-            reason = f"killed for memory, of which {binary_bytes(host.memory_bytes())} may be used here"
+            reason = f"killed for memory: this process may use {binary_bytes(host.memory_bytes())}"
             return Outcome(Status.OUT_OF_MEMORY, reason, poisoned=True)
         return Outcome(Status.CRASHED, f"the worker process died ({_death(exit_code)})", poisoned=True)
 
 
 def attempt(lab: Lab, job: Job) -> Outcome:
-    """Run one job and turn whatever it raises into an outcome that carries the text; what it took is freed."""
+    """Run one job, turn whatever it raises into an outcome with the text, and free its memory."""
     try:
         return lab.run(job)
     except Unsupported as error:
@@ -178,12 +159,12 @@ def attempt(lab: Lab, job: Job) -> Outcome:
         not_captured = str(error) if isinstance(error, CaptureFailed) else None
         poisoned = isinstance(error, PoisonsProcess)
         outcome = Outcome(status, _one_line(error), poisoned=poisoned, not_captured=not_captured)
-    # Only here, where the error and with it the frames that hold the job's tensors are let go.
+    # Only here: the error is gone, and with it the frames that hold the job's tensors.
     return replace(outcome, poisoned=outcome.poisoned or not can_run_another(lab.environment.device))
 
 
 def _serve(connection: Connection, make_lab: Callable[[Settings], Lab], settings: Settings) -> None:
-    """The worker's life: make the lab, then answer jobs until the pipe closes."""
+    """Make the lab, then answer jobs until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then stops this process
     # PyTorch warns why an SDPA backend declines; the reason goes into the record.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"kernels\.pytorch\.eager")
@@ -202,13 +183,13 @@ def _serve(connection: Connection, make_lab: Callable[[Settings], Lab], settings
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """PyTorch's allocator has a type for it; the driver, Triton and cuBLAS only say so."""
+    """PyTorch's allocator has a type for it; the driver, Triton and cuBLAS only a message."""
     named = type(error).__name__ in ("OutOfMemoryError", "MemoryError")
     return named or any(words in str(error) for words in ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED"))
 
 
 def _one_line(error: Exception) -> str:
-    """What was raised, the first line of its message, and where."""
+    """Type, first line of the message, and place."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {_first_line(error)} ({Path(frame.filename).name}:{frame.lineno})"
 
@@ -218,7 +199,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _changed(first: Environment, now: Environment) -> str | None:
-    """How the machine or the software of a run changed under it; None where they are the same."""
+    """How the machine or the software changed during the run; None if it did not."""
     if first.commit and now.commit and first.commit != now.commit:
         return f"commit {first.commit}, the checkout is at {now.commit}"
     return difference(first, now)

@@ -3,6 +3,7 @@ that skips what there is no time for."""
 
 import functools
 import os
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -11,6 +12,13 @@ import numpy as np
 import pytest
 import torch
 import torch.fx
+import typer
+from hypothesis import settings
+
+from predict.command_line import run_command_line
+
+settings.register_profile("tests", deadline=None)  # a loaded machine is no error
+settings.load_profile("tests")
 
 HAS_CUDA = torch.cuda.is_available()
 if not HAS_CUDA:
@@ -46,6 +54,27 @@ def _why_nothing_is_interpreted() -> str | None:
         pair = f"Triton {triton.__version__} and NumPy {np.__version__}"
         return f"the interpreter of {pair} does not work: install numpy<2.4"
     return None
+
+
+Refusal = Callable[..., str]
+
+
+@pytest.fixture
+def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refusal:
+    """Run a command in this process as `python -m PACKAGE` does; it must refuse its arguments with exit status 2, one
+    line on stderr, which is returned, and nothing on stdout."""
+
+    def refuse(app: typer.Typer, *arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["program", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            run_command_line(app, "python -m program")
+        written = capsys.readouterr()
+        assert (stop.value.code, written.out) == (2, "")
+        assert written.err.startswith("error: ")
+        assert len(written.err.splitlines()) == 1
+        return written.err
+
+    return refuse
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from bench.lab import Job, Lab, Outcome, Settings
 from bench.measure import Observe, Sampler
 from bench.record import Environment
 from bench.timer import CaptureFailed, Preparation
+from bench.worker import attempt
 from tests.factories import make_environment
 
 
@@ -71,8 +72,22 @@ class FakeMonitor:
     def __init__(self, *throttle: str) -> None:
         self.state = GpuState(sm_hz=1.5e9, power_w=500.0, temperature_c=50.0, throttle=throttle)
 
-    def read(self) -> GpuState:
+    def __call__(self) -> GpuState:
         return self.state
+
+
+class InProcessBench:
+    """Runs jobs in this process."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self.environment = lab.environment
+
+    def run(self, job: Job) -> Outcome:
+        return attempt(self._lab, job)
+
+    def close(self) -> None:
+        self._lab.forget()
 
 
 class FakeBench:

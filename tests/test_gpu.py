@@ -10,8 +10,9 @@ import torch
 
 from bench.cases import IMPLEMENTATIONS, Maker, compiles, implementation_names
 from bench.cold_cache import read_cold
+from bench.device import nvml_handle
 from bench.doctor import Level, examine
-from bench.env import NvmlMonitor, environment, other_processes
+from bench.env import environment, other_processes, read_state
 from bench.lab import Job, Settings, make_lab
 from bench.measure import Budget, measure
 from bench.physics import impossibility
@@ -19,10 +20,11 @@ from bench.record import Status
 from bench.runner import Runner, suite_plan
 from bench.stats import summarize
 from bench.timer import CudaTimer, Preparation
-from bench.worker import InProcessBench, WorkerBench
+from bench.worker import WorkerBench
 from predict.gpus import GPUS
 from predict.units import find_dtype
 from predict.workloads import dim_names, make_workload
+from tests.fakes import InProcessBench
 
 # PyTorch warns why an SDPA backend declines; the reason goes into the record.
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore::UserWarning")]
@@ -88,7 +90,7 @@ def test_this_card_is_described_and_read():
     assert here.memory_bytes >= torch.cuda.mem_get_info()[1] * 0.9
     assert here.driver
     assert here.mismatches == ()
-    state = NvmlMonitor().read()
+    state = read_state(nvml_handle())
     assert 1e8 < state.sm_hz < 4e9
     assert isinstance(other_processes(), tuple)
 

@@ -15,10 +15,10 @@ from bench.measure import Budget
 from bench.record import HARNESS, SCHEMA, Record, RoofSet, Status, to_line
 from bench.runner import jobs_of
 from bench.suites import GPU_SUITES
-from bench.worker import InProcessBench
 from predict.errors import MissingCeiling
 from predict.gpus import GPUS
 from predict.roofline import predict
+from tests.fakes import InProcessBench
 
 
 class DeviceClock:

@@ -27,7 +27,7 @@ def test_cold_reads_are_as_slow_as_from_twice_as_many_sets_and_no_faster_than_th
     reads = ColdReads(30 * MIB, {2.0: at_2, 4.0: at_4, 8.0: at_8})
     found = reads.doubt(pin_per_s)
     assert (found is None) if doubt is None else doubt in found
-    assert reads.text.startswith("30 MiB read from sets of so many times L2: ")
+    assert reads.text.startswith("30 MiB read from input sets of several times L2: ")
     assert "at 2x" in reads.text
 
 

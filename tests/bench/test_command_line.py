@@ -20,7 +20,7 @@ from predict.roofline import predict
 from reports.run.load import load_records
 from tests.bench.test_runner import at_half_the_roof, took
 from tests.factories import make_environment
-from tests.fakes import FakeBench
+from tests.fakes import FakeBench, cpu_environment
 
 RUNNER = CliRunner()
 NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without a GPU")
@@ -147,7 +147,7 @@ def test_the_default_folder_names_time_and_device():
 @NO_CUDA
 def test_a_gpu_that_is_not_there_ends_with_status_2_and_the_way_to_predict(tmp_path):
     result = run("run", "--gpu", "h100", "--out", str(tmp_path / "run"))
-    assert result.returncode == 2
+    assert (result.returncode, result.stdout) == (2, "")
     assert "no CUDA device was found" in result.stderr
     assert "python -m predict kernel" in result.stderr
     assert "--gpu h100" in result.stderr
@@ -165,23 +165,28 @@ def test_a_gpu_that_is_not_there_ends_with_status_2_and_the_way_to_predict(tmp_p
             "no suite 'huge'; known: smoke, quick, standard, full, kernels, cal",
         ),
         (["list", "--gpu", "cpu", "--suite", "huge"], "no suite 'huge'"),
-        (["run", "--gpu", "cpu", "--suite", "smoke", "--out", "/dev/null/run"], "cannot write /dev/null/run"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_status_2(arguments, message):
-    result = run(*arguments)
-    assert result.returncode == 2
-    assert message in result.stderr
-    assert len(result.stderr.splitlines()) == 1
+def test_bad_input_is_one_line_and_exit_status_2(refusal, arguments, message):
+    assert message in refusal(cli.app, *arguments)
 
 
-def test_a_run_into_a_folder_that_holds_records_is_refused(tmp_path):
+CPU_SMOKE = ("run", "--gpu", "cpu", "--suite", "smoke", "--out")
+
+
+def test_a_folder_that_cannot_be_written_is_refused(monkeypatch, refusal):
+    monkeypatch.setattr(cli, "WorkerBench", lambda *_, **__: FakeBench(at_half_the_roof, cpu_environment()))
+    monkeypatch.setattr(cli, "announce", lambda *_: pytest.fail("began"))
+    assert "cannot write /dev/null/run" in refusal(cli.app, *CPU_SMOKE, "/dev/null/run")
+
+
+@pytest.mark.parametrize("option", [[], ["--resume"]])
+def test_a_run_into_a_folder_that_holds_records_is_refused(monkeypatch, refusal, tmp_path, option):
+    """Those of another machine, even with --resume."""
     Runner(suite_plan("smoke", tmp_path), FakeBench(at_half_the_roof)).run()
     before = (tmp_path / "records.jsonl").read_bytes()
-    for option in ([], ["--resume"]):
-        result = run("run", "--gpu", "cpu", "--suite", "smoke", "--out", str(tmp_path), *option)
-        assert result.returncode == 2
-        assert "choose another --out" in result.stderr
+    monkeypatch.setattr(cli, "WorkerBench", lambda *_, **__: FakeBench(at_half_the_roof, cpu_environment()))
+    assert "choose another --out" in refusal(cli.app, *CPU_SMOKE, tmp_path, *option)
     assert (tmp_path / "records.jsonl").read_bytes() == before
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from bench import doctor, env, host, nvml
+from bench.device import nvml_handle
 from bench.env import (
     Attributes,
     CudaStatus,
@@ -117,7 +118,9 @@ def test_an_alias_takes_every_card_of_its_family():
 
 
 def test_another_card_than_named_says_what_was_found():
-    with pytest.raises(BadRun, match=r"--gpu a100 .* this is NVIDIA H200 \(h200-sxm\); say --gpu h200-sxm, or --force"):
+    with pytest.raises(
+        BadRun, match=r"--gpu a100 .* this is NVIDIA H200 \(h200-sxm\); give --gpu h200-sxm, or --force"
+    ):
         identify("NVIDIA H200", "a100", force=False)
 
 
@@ -257,7 +260,7 @@ def test_a_gpu_is_described_in_si_units_as_the_driver_tells(h200_box):
 
 
 def test_a_gpu_is_read_while_it_runs(h200_box):
-    state = env.NvmlMonitor().read()
+    state = env.read_state(nvml_handle())
     assert state == GpuState(sm_hz=1.755e9, power_w=640.0, temperature_c=61.0, throttle=("sw_power_cap",))
     assert env.other_processes() == (7,)
 
@@ -289,7 +292,7 @@ def everything_still_works(monkeypatch):
     here = described("h200")
     assert (here.name, here.gpu, here.sm_count) == ("NVIDIA H200", "h200-sxm", 132)
     assert isinstance(env.read_state(env.nvml_handle()), GpuState)
-    assert isinstance(env.NvmlMonitor().read(), GpuState)
+    assert isinstance(env.read_state(nvml_handle()), GpuState)
     assert isinstance(env.other_processes(), tuple)
     findings = doctor.examine("h200")
     assert {finding.subject for finding in findings} >= {"card", "table", "versions"}
@@ -335,9 +338,9 @@ def test_a_missing_binding_stops_no_run(monkeypatch):
 
 def test_a_card_that_is_lost_while_it_is_read_is_unknown_from_then_on(monkeypatch):
     stand_in(monkeypatch)
-    monitor = env.NvmlMonitor()
+    handle = nvml_handle()
     stand_in(monkeypatch, dict.fromkeys(ANSWERS, declines(pynvml.NVML_ERROR_GPU_IS_LOST)))
-    assert monitor.read() == GpuState(None, None, None, None)
+    assert env.read_state(handle) == GpuState(None, None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -486,12 +489,12 @@ def test_a_slice_whose_name_is_its_cards_is_found_by_its_prefix(monkeypatch):
 
 def test_a_slice_has_the_clock_of_its_card_and_no_power(monkeypatch):
     stand_in(monkeypatch, OF_SLICE, OF_SLICE_TO_TORCH)
-    state = env.NvmlMonitor().read()
+    state = env.read_state(nvml_handle())
     assert state == GpuState(sm_hz=1.755e9, power_w=None, temperature_c=61.0, throttle=("sw_power_cap",))
     # Found as a card that is cut up: its power is not the slice's either.
     whole = {"nvmlDeviceGetMigMode": lambda _: [1, 1]}
     stand_in(monkeypatch, whole)
-    assert env.NvmlMonitor().read().power_w is None
+    assert env.read_state(nvml_handle()).power_w is None
 
 
 def test_a_slice_is_another_machine_than_another_card(monkeypatch):
@@ -533,7 +536,7 @@ def test_a_torch_that_raises_gives_one_line(monkeypatch, function, error):
 def test_a_card_that_breaks_afterwards_is_one_line_too(monkeypatch):
     stand_in(monkeypatch)
     monkeypatch.setattr(torch.cuda, "get_device_properties", raises(RuntimeError("CUDA unknown error\nsecond line")))
-    with pytest.raises(BadRun, match=r"^torch cannot use the GPU: CUDA unknown error; mend that, or say --gpu cpu$"):
+    with pytest.raises(BadRun, match=r"^torch cannot use the GPU: CUDA unknown error; fix that, or give --gpu cpu$"):
         described()
 
 

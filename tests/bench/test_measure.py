@@ -76,9 +76,9 @@ def test_the_card_is_not_asked_more_often_than_it_can_tell():
     class Counting(FakeMonitor):
         reads = 0
 
-        def read(self):
+        def __call__(self):
             self.reads += 1
-            return super().read()
+            return super().__call__()
 
     monitor = Counting()
     measurement, _ = run([1e-3, 2e-3] * 200, Budget(time_s=0.3, warmup_s=0.0), monitor)

@@ -13,7 +13,7 @@ from bench.measure import Budget
 from bench.record import Measurement, Status
 from bench.runner import Runner, limits_of, roof_probe_jobs, suite_jobs, suite_plan
 from bench.suites import suite
-from bench.worker import InProcessBench, WorkerLost
+from bench.worker import WorkerLost
 from kernels import reference
 from kernels.implementation import Implementation
 from kernels.unsupported import Unsupported
@@ -24,7 +24,7 @@ from predict.roofline import predict
 from predict.units import find_dtype
 from predict.workloads import dim_names, make_workload
 from tests.factories import make_environment
-from tests.fakes import FakeBench, FakeClock, FakeMonitor, FakeTimer, cpu_environment
+from tests.fakes import FakeBench, FakeClock, FakeMonitor, FakeTimer, InProcessBench, cpu_environment
 
 MEASUREMENT = Measurement((1.0,) * 10, "cuda_event", 1, "converged", True, 1.5e9, 500.0, 50.0, ())
 

@@ -13,12 +13,12 @@ import torch
 from bench.lab import Job, Settings
 from bench.measure import Budget
 from bench.record import Status
-from bench.worker import InProcessBench, NotStarted, WorkerBench, WorkerLost, _death
+from bench.worker import NotStarted, WorkerBench, WorkerLost, _death
 from predict.errors import BadRun
 from predict.units import find_dtype
 from predict.workloads import make_workload
 from tests.bench.test_runner import SMALL, add_implementation, lab
-from tests.fakes import cpu_environment, make_faulty_lab, make_lab_that_counts
+from tests.fakes import InProcessBench, cpu_environment, make_faulty_lab, make_lab_that_counts
 
 SETTINGS = Settings("cpu", None, force=False, warm_cache=False, budget=Budget(0.01, 0.0))
 HERE = cpu_environment()
@@ -225,4 +225,4 @@ def test_a_worker_that_was_killed_for_memory_is_told_from_one_that_died(bench, m
     monkeypatch.setattr("bench.worker.host.memory_bytes", lambda: 3 * 2**29)
     outcome = bench.run(Job(WORKLOAD, "dies"))
     assert (outcome.status, outcome.poisoned) == (status, True)
-    assert ("killed for memory, of which 1.5 GiB" in outcome.reason) == (status is Status.OUT_OF_MEMORY)
+    assert ("killed for memory: this process may use 1.5 GiB" in outcome.reason) == (status is Status.OUT_OF_MEMORY)

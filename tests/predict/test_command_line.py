@@ -6,7 +6,6 @@ import pytest
 from typer.testing import CliRunner
 
 from predict.__main__ import app
-from predict.command_line import run_command_line
 from predict.errors import MissingCeiling
 from predict.expected.calibrations import CALIBRATIONS
 from predict.expected.kernel import MODELS
@@ -171,15 +170,8 @@ def test_gpus_lists_every_sku_in_text_and_json():
         ("formula speedup alpha", "name=size"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_status_2(arguments, message, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["predict", *arguments.split()])
-    with pytest.raises(SystemExit) as stop:
-        run_command_line(app, "python -m predict")
-    written = capsys.readouterr()
-    assert stop.value.code == 2
-    assert written.out == ""
-    assert message in written.err
-    assert len(written.err.splitlines()) == 1
+def test_bad_input_is_one_line_and_exit_status_2(arguments, message, refusal):
+    assert message in refusal(app, *arguments.split())
 
 
 def test_the_program_itself_ends_with_status_2_and_one_line():
@@ -188,8 +180,8 @@ def test_the_program_itself_ends_with_status_2_and_one_line():
     assert result.stderr == "error: batch must be a positive whole number, not 0\n"
 
 
-def test_an_unknown_gpu_lists_the_known_ones():
-    message = run(*"kernel matmul m=1 n=1 k=1 --gpu h1000".split()).stderr
+def test_an_unknown_gpu_lists_the_known_ones(refusal):
+    message = refusal(app, *"kernel matmul m=1 n=1 k=1 --gpu h1000".split())
     assert all(name in message for name in GPUS)
 
 

@@ -63,12 +63,16 @@ def test_skipped_lines_are_named_on_stderr(runs):
         (["compare", "{a}", "{b}"], "--skip-broken reads the rest"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_status_2(runs, arguments, message):
+def test_bad_input_is_one_line_and_exit_status_2(runs, refusal, arguments, message):
     with (runs[0] / store.RECORDS).open("a") as lines:
         lines.write("garbage\n")
     filled = [argument.format(a=runs[0], b=runs[1]) for argument in arguments]
-    result = subprocess.run([sys.executable, "-m", "reports", *filled], capture_output=True, text=True, check=False)
-    assert result.returncode == 2
-    assert message in result.stderr
+    assert message in refusal(app, *filled)
+
+
+def test_bad_input_ends_the_program_in_the_same_way():
+    command = [sys.executable, "-m", "reports", "render", "nowhere"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "no such file" in result.stderr
     assert len(result.stderr.splitlines()) == 1
-    assert result.stdout == ""

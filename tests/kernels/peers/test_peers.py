@@ -20,7 +20,6 @@ from bench.cases import IMPLEMENTATIONS, find_implementation, implementation_nam
 from bench.lab import Job, Lab
 from bench.measure import Budget
 from bench.record import Status
-from bench.worker import InProcessBench
 from kernels import __main__ as cli
 from kernels import catalog, reference
 from kernels.peers import liger, packages, quack
@@ -28,7 +27,7 @@ from kernels.pytorch import compiled, eager
 from kernels.unsupported import Unsupported
 from predict.units import find_dtype
 from predict.workloads import make_workload
-from tests.fakes import FakeSampler, cpu_environment
+from tests.fakes import FakeSampler, InProcessBench, cpu_environment
 from tests.kernels.pytorch.test_eager import ROWWISE, inputs_of, is_right
 from tests.older import need_fp8_on_a_cpu
 

@@ -138,7 +138,7 @@ def told(call, tensors, options, started):
 
 
 @interpreted
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(calls())
 def test_what_is_recorded_is_what_a_fresh_plan_says(call):
     """Of any shapes, strides, offsets, formats and options, at a first call, at a second and for other memory."""

@@ -84,7 +84,7 @@ def test_rendering_the_terminal_table_of_300_records(benchmark, large_run):
 
 
 def test_reading_and_predicting_a_measured_table(benchmark, tmp_path):
-    """Expected time of 100,000 rows of a table of another's form, the table read from disk; calibration apart."""
+    """Expected time of 100,000 rows of a table of another's form, read from disk; calibration apart."""
     count = MANY if benchmark.enabled else 1000
     m, n, k = np.random.default_rng(0).integers(1, 2**14, (3, count))
     common = {"op_name": "gemm", "gemm_dtype": "bfloat16", "kernel_source": "x", "device": "NVIDIA H100 80GB HBM3"}

@@ -21,23 +21,15 @@ from kernels.unsupported import Unsupported
 from predict.units import find_dtype
 from predict.workloads import make_workload
 from tests.kernels.peers.test_peers import module, names_of, on_a_gpu
+from tests.kernels.pytorch import test_attention as eager_tests
 from tests.kernels.pytorch.test_attention import held_to_reference
 from tests.kernels.pytorch.test_eager import inputs_of, is_right
 
-SQUARE = {"batch": 2, "seq": 37, "heads": 4, "kv_heads": 2, "head_dim": 64}
-CACHE = {"batch": 2, "context": 37, "heads": 4, "kv_heads": 2, "head_dim": 64}
-DIMS = {
-    "attention_prefill": SQUARE,
-    "attention_full": SQUARE,
-    "attention_window": {**SQUARE, "window": 5},
-    "attention_chunk": {**CACHE, "queries": 9},
-    "attention_packed": {"tokens": 47, "sequences": 3, "heads": 4, "kv_heads": 2, "head_dim": 64},
-    "attention_backward": SQUARE,
-    "attention_decode": CACHE,
-    "attention_decode_fp8": CACHE,
-    "attention_paged": {**CACHE, "page": 8},
-    "attention_mla": {"batch": 2, "context": 37, "heads": 4, "latent": 512, "rope": 64},
-}
+# Head widths that the packages take; the rest as for the PyTorch implementations.
+SMALL = eager_tests.DIMS
+DIMS = {op: {**dims, "head_dim": 64} for op, dims in SMALL.items() if "head_dim" in dims}
+DIMS["attention_mla"] = {**SMALL["attention_mla"], "latent": 512, "rope": 64}
+SQUARE, CACHE = DIMS["attention_prefill"], DIMS["attention_decode"]
 ALL_PACKAGES = ("flash-attn", "flash-attn-3", "flashinfer-python")
 
 

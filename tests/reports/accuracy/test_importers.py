@@ -1,7 +1,6 @@
 """Tables made by hand, a row or two each, in every kind of file that is read."""
 
 import json
-from time import perf_counter
 
 import numpy as np
 import pandas as pd
@@ -213,16 +212,6 @@ def test_devices_are_found_by_any_of_their_names(text, gpu):
 def test_an_unknown_device_is_named(tmp_path):
     with pytest.raises(UnknownGpu, match="gb400"):
         read(tmp_path, {**GEMM, "device": "NVIDIA GB400"})
-
-
-def test_107_000_rows_take_under_a_second(tmp_path):
-    rows = pd.DataFrame([DECODE] * 107_000).assign(step=range(107_000))
-    path = tmp_path / "long.parquet"
-    rows.to_parquet(path)
-    read_tables([path])
-    started = perf_counter()
-    assert len(read_tables([path]).frame) == 107_000
-    assert perf_counter() - started < 1.0
 
 
 def test_tables_of_one_name_are_called_by_their_paths(tmp_path):

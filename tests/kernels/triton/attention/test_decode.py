@@ -401,11 +401,8 @@ def test_queries_of_any_magnitude_meet_fp8_keys(magnitude, device):
     )
 
 
-def test_bad_inputs_are_refused(device):
-    def call(heads=4, kv_heads=2, length=8, v_length=8, dtype=torch.float32):
-        k, v = (torch.ones(1, kv_heads, n, 64, device=device, dtype=dtype) for n in (length, v_length))
-        decode.attention_decode(torch.ones(1, heads, 64, device=device), k, v)
-
+def assert_mismatches_are_refused(call):
+    """Of heads, shapes and formats of K and V, and no keys at all."""
     with pytest.raises(ValueError, match="multiple of kv_heads=3"):
         call(kv_heads=3)
     with pytest.raises(ValueError, match="v must have shape"):
@@ -414,6 +411,14 @@ def test_bad_inputs_are_refused(device):
         call(dtype=torch.float16)
     with pytest.raises(ValueError, match="must be at least 1"):
         call(length=0, v_length=0)
+
+
+def test_bad_inputs_are_refused(device):
+    def call(heads=4, kv_heads=2, length=8, v_length=8, dtype=torch.float32):
+        k, v = (torch.ones(1, kv_heads, n, 64, device=device, dtype=dtype) for n in (length, v_length))
+        decode.attention_decode(torch.ones(1, heads, 64, device=device), k, v)
+
+    assert_mismatches_are_refused(call)
     x = torch.ones(1, 2, 8, 64, device=device)
     with pytest.raises(ValueError, match="must have shape"):
         decode.attention_decode(torch.ones(64, device=device), x, x)

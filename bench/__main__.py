@@ -61,6 +61,9 @@ GpuOption = Annotated[
     str | None, typer.Option(help="The card this must be (h100, h200-sxm, ...), or cpu; default: what is detected.")
 ]
 SuiteOption = Annotated[str, typer.Option("--suite", help=f"One of: {', '.join(SUITES)}.")]
+OutOption = Annotated[
+    Path | None, typer.Option(help="Folder for the results; default runs/<utc>-<device>, and -tune-<op> when tuning.")
+]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the records in --out.")]
 TimeLimitOption = Annotated[float | None, typer.Option(min=1, help="Begin no case after this many seconds.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -77,7 +80,7 @@ def run(
     *,
     gpu: GpuOption = None,
     suite_name: SuiteOption = "quick",
-    out: Annotated[Path | None, typer.Option(help="Folder for the results; default runs/<utc>-<device>.")] = None,
+    out: OutOption = None,
     resume: ResumeOption = False,
     force: Annotated[
         bool, typer.Option("--force", help="Go on although this is not --gpu, and mark the records.")
@@ -121,9 +124,7 @@ def tune_op(
     op: Annotated[str, typer.Option(help="The op whose Triton kernel is tuned: matmul, softmax, ...")],
     dtype: Annotated[str | None, typer.Option(help="Of all shapes; default: the usual one of the op.")] = None,
     gpu: GpuOption = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the results; default runs/<utc>-<device>-tune-<op>.")
-    ] = None,
+    out: OutOption = None,
     resume: ResumeOption = False,
     time_limit_s: TimeLimitOption = None,
     budget_s: Annotated[float, typer.Option(min=0.01, help="Sampling time per case, in seconds.")] = TUNING_BUDGET_S,

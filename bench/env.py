@@ -214,25 +214,21 @@ def unknown_line(described: Environment) -> str:
 
 def find_mismatches(gpu: Gpu, attributes: Attributes) -> tuple[str, ...]:
     """Say where the driver contradicts the table: another SKU, a MIG slice, or a wrong table."""
-    bits, clock_hz, max_hz = attributes.memory_bus_bits, attributes.memory_clock_hz, attributes.max_sm_hz
+    bits, clock_hz = attributes.memory_bus_bits, attributes.memory_clock_hz
+    max_hz = attributes.max_sm_hz and max(attributes.max_sm_hz, gpu.max_hz)  # a lower one is the driver's limit
     # HBM moves 2 bits per pin and clock as NVML counts it; so does GDDR, in the clock that NVML reports.
     bandwidth = bits / 8 * clock_hz * 2 if bits and clock_hz else None
     table_per_s = gpu.roofs[Resource.DRAM].per_s if Resource.DRAM in gpu.roofs else None
-    # Found, in the table, tolerance, how both are written and said. Cards of one SKU differ by a disabled 128-bit slice
-    # of the bus; another part differs by a whole stack. A lower SM clock is a limit that the driver offers.
+    hertz, per_s = partial(si, unit="Hz"), partial(si, unit="B/s")
+    # Found, in the table, tolerance, and how both are written. Cards of one SKU differ by a disabled 128-bit slice of
+    # the bus; another part differs by a whole stack.
     rows: tuple[tuple[float | None, float | None, float, Callable[[Any], str], str], ...] = (
         (attributes.sm_count, gpu.sm_count, 0.0, str, "{} SMs, the table has {} (a MIG slice, or another SKU)"),
         (attributes.memory_bytes, gpu.memory.bytes, 0.03, binary_bytes, "{} of memory, the table has {}"),
         (attributes.l2_bytes, gpu.l2_bytes, 0.25, binary_bytes, "{} of L2, the table has {}"),
-        (
-            max_hz and max(max_hz, gpu.max_hz),
-            gpu.max_hz,
-            0.02,
-            partial(si, unit="Hz"),
-            "SM clock up to {}, the table has {}",
-        ),
+        (max_hz, gpu.max_hz, 0.02, hertz, "SM clock up to {}, the table has {}"),
         (bits, gpu.memory.bus_bits, 0.03, str, "memory bus of {} bits, the table has {}"),
-        (bandwidth, table_per_s, 0.06, partial(si, unit="B/s"), "DRAM of {} by its clock and bus, the table has {}"),
+        (bandwidth, table_per_s, 0.06, per_s, "DRAM of {} by its clock and bus, the table has {}"),
     )
     return tuple(
         text.format(write(found), write(listed))

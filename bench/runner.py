@@ -222,18 +222,14 @@ def _claim(plan: Plan, environment: Environment) -> tuple[Record, ...]:
     try:
         plan.out.mkdir(parents=True, exist_ok=True)
         file.touch()
+        records = store.read(file).records
     except OSError as error:
         raise BadRun(f"cannot write {file}: {error.strerror}; choose another --out") from None
-    try:
-        records = store.read(file).records
     except BadRecord as error:
-        raise BadRun(
-            f"cannot go on with {str(error).partition(';')[0]}; remove that line, or choose another --out"
-        ) from None
+        broken = str(error).partition(";")[0]
+        raise BadRun(f"cannot go on with {broken}; remove that line, or choose another --out") from None
     if records and not plan.resume:
-        raise BadRun(
-            f"{file} already holds {len(records)} records; --resume goes on with them, or choose another --out"
-        )
+        raise BadRun(f"{file} already holds {len(records)} records; --resume adds to them, or choose another --out")
     for record in records:
         if record.harness != HARNESS:
             raise BadRun(f"{file} holds records of harness {record.harness}, this is {HARNESS}; choose another --out")

@@ -56,17 +56,21 @@ def _sized(op: str, dtype: DType, *sizes: tuple[int, ...]) -> list[Workload]:
 
 
 def matmuls(
-    shapes: Iterable[tuple[int, int]], batches: Iterable[int], dtype: DType, *, op: str = "matmul"
+    shapes: Iterable[tuple[int, int]], batches: Iterable[int], *dtypes: DType, op: str = "matmul"
 ) -> list[Workload]:
-    """Activations of m tokens times a weight of k x n, for every shape and batch; `op` says how they are stored."""
-    return _sized(op, dtype, *((m, n, k) for (n, k), m in itertools.product(shapes, batches)))
+    """Activations of m tokens times a weight of k x n, every dtype, shape and batch; `op` says how they are stored."""
+    sizes = [(m, n, k) for (n, k), m in itertools.product(shapes, batches)]
+    return [workload for dtype in dtypes for workload in _sized(op, dtype, *sizes)]
 
 
 def quantized(shapes: Iterable[tuple[int, int]], batches: Iterable[int]) -> list[Workload]:
     """8-bit and 4-bit weights for bf16 activations, and both operands in 8 bits."""
     shapes, batches = tuple(shapes), tuple(batches)
-    stored = (("matmul_w8a16", BF16), ("matmul_w4a16", BF16), ("matmul_scaled", FP8), ("matmul_scaled", INT8))
-    return [workload for op, dtype in stored for workload in matmuls(shapes, batches, dtype, op=op)]
+    return [
+        *matmuls(shapes, batches, BF16, op="matmul_w8a16"),
+        *matmuls(shapes, batches, BF16, op="matmul_w4a16"),
+        *matmuls(shapes, batches, FP8, INT8, op="matmul_scaled"),
+    ]
 
 
 def row_wise(tokens: Iterable[int], dtype: DType) -> list[Workload]:
@@ -187,9 +191,7 @@ GPU_SUITES: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
         "standard": (
             *matmuls(LLAMA3_8B[2:], ALL_BATCHES, BF16),
             *matmuls((*LLAMA3_8B[:2], *GPT2_SMALL[1:3], *LLAMA3_70B[1:]), SOME_BATCHES, BF16),
-            *itertools.chain.from_iterable(
-                matmuls(((4096, 4096),), (1, 64, 1024, 4096), dtype) for dtype in (FP16, TF32, FP32)
-            ),
+            *matmuls(((4096, 4096),), (1, 64, 1024, 4096), FP16, TF32, FP32),
             *prefills((512, 1024, 2048, 4096, 8192, 16384), BF16),
             *prefills((512, 2048, 8192), BF16, GPT2_HEADS),
             *decodes((1, 8, 64, 256), (1024, 4096, 16384), BF16),
@@ -205,7 +207,7 @@ GPU_SUITES: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
         ),
         "full": (
             *matmuls((*GPT2_SMALL, *LLAMA3_8B, *LLAMA3_70B), ALL_BATCHES, BF16),
-            *itertools.chain.from_iterable(matmuls(LLAMA3_8B, ALL_BATCHES, dtype) for dtype in (FP16, TF32, FP32)),
+            *matmuls(LLAMA3_8B, ALL_BATCHES, FP16, TF32, FP32),
             *prefills((512, 1024, 2048, 4096, 8192, 16384), BF16),
             *prefills((512, 1024, 2048, 4096, 8192), BF16, batch=4),
             *prefills((512, 1024, 2048, 4096, 8192, 16384), BF16, GPT2_HEADS),
@@ -316,7 +318,23 @@ def _is_affordable(workload: Workload, roofs: Roofs, limit_s: float) -> bool:
 
 def roof_probes(limits: Limits) -> tuple[Workload, ...]:
     """The workloads that measure the machine's own roofs; every run begins with them."""
-    return tuple(_gpu_roof_probes(limits) if limits.device == "cuda" else _cpu_roof_probes(limits))
+    if limits.device == "cuda":
+        size_bytes = _fitted(2048 * MIB, limits, share=16)
+        products = [
+            *matmuls(((8192, 8192), (16384, 4096)), (8192,), BF16),
+            *matmuls(((8192, 8192),), (8192,), FP16),
+            *matmuls(((8192, 8192),), (4096,), TF32),
+            *matmuls(((4096, 4096),), (4096,), FP32),
+        ]
+    else:
+        cache_bytes = limits.last_level_cache_bytes or 64 * MIB
+        size_bytes = _fitted(max(64 * MIB, 4 * cache_bytes), limits, share=48)  # other programs use that memory too
+        products = [
+            *matmuls(((8192, 8192),), (1,), FP32),  # a matrix-vector product measures reads too
+            *matmuls(((2048, 2048), (4096, 1024), (1024, 4096)), (512,), FP32),
+            *matmuls(((2048, 2048), (4096, 1024)), (256,), BF16),
+        ]
+    return (make_workload("launch", {}, FP32), *_streams(size_bytes), *products)
 
 
 def l2_roof_probe(limits: Limits) -> Workload | None:
@@ -337,26 +355,19 @@ _LARGE_WEIGHTS = (LLAMA3_8B[2], LLAMA3_70B[1])
 _NORM_SIZES = tuple(itertools.product((1, 8192), (4096, 8192, 16384)))  # rows, cols: one token, and a long prompt
 
 
-def _tuned_attentions() -> dict[str, tuple[Workload, ...]]:
-    """The variants of attention, by op. Prefill, decode and matmul have shapes of their own in TUNING; linear_backward
-    has no configurations."""
-    found: dict[str, list[Workload]] = {}
-    for workload in attentions((1024, 8192), ((8, 8192), (64, 4096)), BF16):
-        if workload.op in ("attention_prefill", "attention_decode", "matmul", "linear_backward"):
-            continue
-        found.setdefault(workload.op, []).append(workload)
-    return {op: tuple(workloads) for op, workloads in found.items()}
-
+# The variants of attention; the ops elsewhere have shapes of their own below, or no configurations.
+_TUNED_ELSEWHERE = ("attention_prefill", "attention_decode", "matmul", "linear_backward")
+_VARIANTS = [
+    workload
+    for workload in attentions((1024, 8192), ((8, 8192), (64, 4096)), BF16)
+    if workload.op not in _TUNED_ELSEWHERE
+]
 
 # The few shapes of each op on which configurations of its kernel are compared.
 TUNING: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
     {
         "matmul": tuple(matmuls(_WEIGHTS, (1, 16, 64, 256, 1024, 4096), BF16)),
-        "matmul_scaled": tuple(
-            workload
-            for dtype in (FP8, INT8)
-            for workload in matmuls(_LARGE_WEIGHTS, (1, 16, 64, 256, 4096), dtype, op="matmul_scaled")
-        ),
+        "matmul_scaled": tuple(matmuls(_LARGE_WEIGHTS, (1, 16, 64, 256, 4096), FP8, INT8, op="matmul_scaled")),
         **{op: tuple(matmuls(_LARGE_WEIGHTS, (1, 4, 16, 64), BF16, op=op)) for op in ("matmul_w8a16", "matmul_w4a16")},
         **{op: tuple(_sized(op, BF16, *_NORM_SIZES)) for op in ("rmsnorm", "add_rmsnorm")},
         "softmax": tuple(_sized("softmax", BF16, (4096, 4096), (4096, 32768), (1024, 131072))),
@@ -364,7 +375,7 @@ TUNING: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
         "rope": tuple(_sized("rope", BF16, (8192, 32, 128))),
         "attention_prefill": (*prefills((1024, 8192), BF16), *prefills((1024, 8192), BF16, (32, 8, 64))),
         "attention_decode": (*decodes((8,), (8192,), BF16), *decodes((64,), (4096,), BF16)),
-        **_tuned_attentions(),
+        **{variant.op: tuple(each for each in _VARIANTS if each.op == variant.op) for variant in _VARIANTS},
         **{stream.op: (stream,) for stream in _streams(GIB)},
     }
 )
@@ -384,27 +395,3 @@ def _fitted(size_bytes: int, limits: Limits, *, share: int) -> int:
     if limits.memory_bytes is None:
         return size_bytes
     return min(size_bytes, max(1, limits.memory_bytes // share // MIB) * MIB)
-
-
-def _gpu_roof_probes(limits: Limits) -> list[Workload]:
-    size_bytes = _fitted(2048 * MIB, limits, share=16)
-    return [
-        make_workload("launch", {}, FP32),
-        *_streams(size_bytes),
-        *matmuls(((8192, 8192), (16384, 4096)), (8192,), BF16),
-        *matmuls(((8192, 8192),), (8192,), FP16),
-        *matmuls(((8192, 8192),), (4096,), TF32),
-        *matmuls(((4096, 4096),), (4096,), FP32),
-    ]
-
-
-def _cpu_roof_probes(limits: Limits) -> list[Workload]:
-    cache_bytes = limits.last_level_cache_bytes or 64 * MIB
-    size_bytes = _fitted(max(64 * MIB, 4 * cache_bytes), limits, share=48)  # other programs use that memory too
-    return [
-        make_workload("launch", {}, FP32),
-        *_streams(size_bytes),
-        *matmuls(((8192, 8192),), (1,), FP32),  # a matrix-vector product measures reads too
-        *matmuls(((2048, 2048), (4096, 1024), (1024, 4096)), (512,), FP32),
-        *matmuls(((2048, 2048), (4096, 1024)), (256,), BF16),
-    ]

@@ -124,21 +124,17 @@ def read_tunings(records: Iterable[Record], workloads: Iterable[Workload]) -> tu
 
 def rank(records: Sequence[Record]) -> Ranking:
     """Order the records of one workload by their times; each is of a configuration or of the default choice."""
-    summaries = [_summary(record) for record in records]
-    ranked_s = sorted(
-        summary.median_s
-        for record, summary in zip(records, summaries, strict=True)
-        if summary and _configuration(record) != DEFAULT
-    )
-    rows = [_row(*each, ranked_s) for each in zip(records, summaries, strict=True)]
+    measured_s = {_configuration(record): found.median_s for record in records if (found := _summary(record))}
+    ranked_s = sorted(time_s for configuration, time_s in measured_s.items() if configuration != DEFAULT)
+    rows = [_row(record, ranked_s) for record in records]
     rows.sort(key=lambda row: (row.time_s is None, row.time_s))
     roof = "datasheet" if records[0].roofs.datasheet else "measured"
     return Ranking(records[0].workload.id, roof, tuple(rows))
 
 
-def _row(record: Record, summary: Summary | None, ranked_s: Sequence[float]) -> Row:
+def _row(record: Record, ranked_s: Sequence[float]) -> Row:
     """`ranked_s`: the times of all measured configurations, ascending."""
-    configuration = _configuration(record)
+    configuration, summary = _configuration(record), _summary(record)
     time_s = summary.median_s if summary else None
     napkin_s = float(record.prediction.napkin_s) if record.prediction else 0.0
     return Row(

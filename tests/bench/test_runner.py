@@ -176,7 +176,7 @@ def test_a_run_whose_probes_all_fail_still_keeps_its_times(tmp_path):
 def test_a_second_run_into_the_same_folder_is_refused_and_changes_nothing(tmp_path):
     Runner(plan(tmp_path), FakeBench(at_half_the_roof)).run()
     before = (tmp_path / "run" / "records.jsonl").read_bytes()
-    with pytest.raises(BadRun, match=r"already holds .* records; --resume goes on"):
+    with pytest.raises(BadRun, match=r"already holds .* records; --resume adds to them"):
         Runner(plan(tmp_path), FakeBench(at_half_the_roof))
     assert (tmp_path / "run" / "records.jsonl").read_bytes() == before
 

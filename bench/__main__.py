@@ -61,9 +61,7 @@ GpuOption = Annotated[
     str | None, typer.Option(help="The card this must be (h100, h200-sxm, ...), or cpu; default: what is detected.")
 ]
 SuiteOption = Annotated[str, typer.Option("--suite", help=f"One of: {', '.join(SUITES)}.")]
-OutOption = Annotated[
-    Path | None, typer.Option(help="Folder for the results; default runs/<utc>-<device>, and -tune-<op> when tuning.")
-]
+OutOption = Annotated[Path | None, typer.Option(help="Folder for the results; default: a new one under runs/.")]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the records in --out.")]
 TimeLimitOption = Annotated[float | None, typer.Option(min=1, help="Begin no case after this many seconds.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -264,7 +264,8 @@ def _mapping_decoder(key_kind: Any, kind: Any) -> Decoder:
 def _dataclass_decoder(kind: Any) -> Decoder:
     decoders = {name: _decoder(hint) for name, hint in typing.get_type_hints(kind).items()}
     derived = set(_DERIVED.get(kind, ()))
-    needed = {each.name for each in dataclasses.fields(kind) if not _has_default(each)}
+    defaults = {each.name: (each.default, each.default_factory) for each in dataclasses.fields(kind)}
+    needed = {name for name, default in defaults.items() if default == (dataclasses.MISSING, dataclasses.MISSING)}
 
     def decode(value: Any, path: str) -> Any:
         data = _expect(dict, value, path)
@@ -275,10 +276,6 @@ def _dataclass_decoder(kind: Any) -> Decoder:
         return kind(**{name: decoders[name](data[name], prefix + name) for name in decoders if name in given})
 
     return decode
-
-
-def _has_default(each: dataclasses.Field[Any]) -> bool:
-    return each.default is not dataclasses.MISSING or each.default_factory is not dataclasses.MISSING
 
 
 def _repeating(decode: Decoder) -> Decoder:

@@ -4,14 +4,14 @@ import os
 import signal
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
 from bench.context import PoisonsProcess
 from bench.env import GpuState
-from bench.lab import Job, Lab, Outcome, Settings
+from bench.lab import Job, Lab, Outcome, Settings, make_lab
 from bench.measure import Observe, Sampler
 from bench.record import Environment
 from bench.timer import CaptureFailed, Preparation
@@ -137,6 +137,13 @@ class FaultyLab(Lab):
 def make_faulty_lab(settings: Settings) -> Lab:
     """For a worker process: must be importable there."""
     return FaultyLab(cpu_environment(), FakeTimer(), settings.budget, monitor=None)
+
+
+def make_lab_of_a_small_cache(settings: Settings) -> Lab:
+    """The real lab of this machine but for the size of its cache: streams of four times a large one take minutes."""
+    lab = make_lab(settings)
+    lab.environment = replace(lab.environment, last_level_cache_bytes=2**20)
+    return lab
 
 
 def make_lab_that_counts(starts: Path, settings: Settings) -> Lab:

@@ -20,7 +20,7 @@ from predict.roofline import predict
 from reports.run.load import load_records
 from tests.bench.test_runner import at_half_the_roof, took
 from tests.factories import make_environment
-from tests.fakes import FakeBench, cpu_environment
+from tests.fakes import FakeBench, cpu_environment, make_lab_of_a_small_cache
 
 RUNNER = CliRunner()
 NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without a GPU")
@@ -243,10 +243,14 @@ def test_doctor_speaks_to_people_and_scripts():
     assert all(finding["subject"] in text for finding in findings)
 
 
-def test_the_smoke_suite_runs_for_real_on_this_cpu(tmp_path):
+def test_the_smoke_suite_runs_for_real_on_this_cpu(monkeypatch, tmp_path):
+    """In a worker process."""
+    monkeypatch.setattr(cli, "make_lab", make_lab_of_a_small_cache)
     out = tmp_path / "run"
-    result = run("run", "--gpu", "cpu", "--suite", "smoke", "--budget-s", "0.02", "--out", str(out))
-    assert result.returncode == 0, result.stderr
+    result = RUNNER.invoke(
+        cli.app, ["run", "--gpu", "cpu", "--suite", "smoke", "--budget-s", "0.02", "--out", str(out)]
+    )
+    assert result.exit_code == 0, result.output
     records = store.read(out / "records.jsonl").records
     assert {record.status for record in records} == {Status.MEASURED}
     assert all(record.check.passed for record in records)

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from predict.command_line import run_command_line
 from predict.expected.kernel import MODELS, expect
 from predict.expected.time_model import Calibration, Formats, Machine
 from predict.gpus import GPUS
@@ -189,36 +188,25 @@ def test_probes_play_no_part_in_what_is_said(tmp_path):
     assert "| 11 | 60.0 % | 10.0 % |" in document_of([make_group(rows=rows)], tmp_path)
 
 
-def one_line(arguments, monkeypatch, capsys):
-    """What the program prints for bad input: one line to standard error, with exit status 2."""
-    monkeypatch.setattr("sys.argv", ["reports", *arguments])
-    with pytest.raises(SystemExit) as stopped:
-        run_command_line(app, "python -m reports")
-    printed = capsys.readouterr()
-    assert (stopped.value.code, printed.out) == (2, "")
-    (line,) = printed.err.splitlines()
-    return line
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [("m,n\n1,2\n", "not a table of a known kind"), (None, "no such file"), ("", "not a table")],
 )
-def test_bad_input_is_one_line_and_status_2(content, message, tmp_path, monkeypatch, capsys):
+def test_bad_input_is_one_line_and_status_2(content, message, tmp_path, refusal):
     path = tmp_path / "table.csv"
     if content is not None:
         path.write_text(content)
-    assert one_line(["accuracy", str(path), "--out", str(tmp_path / "docs")], monkeypatch, capsys).count(message) == 1
+    assert refusal(app, "accuracy", path, "--out", tmp_path / "docs").count(message) == 1
     assert not (tmp_path / "docs").exists()
 
 
-def test_too_few_shapes_are_one_line_and_status_2(tmp_path, monkeypatch, capsys):
+def test_too_few_shapes_are_one_line_and_status_2(tmp_path, refusal):
     products("h100-sxm").head(100).to_parquet(tmp_path / "few.parquet")
-    line = one_line(["accuracy", str(tmp_path / "few.parquet"), "--out", str(tmp_path / "docs")], monkeypatch, capsys)
+    line = refusal(app, "accuracy", tmp_path / "few.parquet", "--out", tmp_path / "docs")
     assert "group of fewer than 200 shapes (100 rows)" in line
 
 
-def test_a_folder_that_cannot_be_made_is_one_line_and_status_2(tables, tmp_path, monkeypatch, capsys):
+def test_a_folder_that_cannot_be_made_is_one_line_and_status_2(tables, tmp_path, refusal):
     (tmp_path / "docs").write_text("a file")
-    line = one_line(["accuracy", str(tables[1]), "--out", str(tmp_path / "docs")], monkeypatch, capsys)
+    line = refusal(app, "accuracy", tables[1], "--out", tmp_path / "docs")
     assert "cannot write to" in line

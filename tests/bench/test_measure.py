@@ -97,7 +97,7 @@ class FallingClock:
     def __init__(self):
         self.reads = 0
 
-    def read(self):
+    def __call__(self):
         self.reads += 1
         return GpuState(2e9 - 1e7 * self.reads, 700.0 - 10 * self.reads, 40.0 + self.reads, ())
 
@@ -116,7 +116,7 @@ def test_clock_and_power_are_kept_for_each_sample():
 
 def test_what_the_driver_does_not_tell_is_absent_and_stops_nothing():
     class Silent:
-        def read(self):
+        def __call__(self):
             return GpuState(None, None, None, None)
 
     measurement, _ = run([1e-3], Budget(min_time_s=0.2), Silent())

@@ -257,7 +257,7 @@ def test_a_folder_that_holds_records_needs_resume(kernel, tmp_path):
     assert invoke(tmp_path / "run").exit_code == 0
     result = invoke(tmp_path / "run")
     assert isinstance(result.exception, BadRun)
-    assert "--resume goes on" in str(result.exception)
+    assert "--resume adds to them" in str(result.exception)
 
 
 def test_reports_read_the_folder_of_a_tuning(monkeypatch, tmp_path):

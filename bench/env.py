@@ -95,32 +95,59 @@ def environment(device: str, *, gpu: str | None, force: bool, warm_cache: bool) 
 
 
 def _describe_cpu(*, warm_cache: bool) -> Environment:
-    return replace(
-        _software(warm_cache=warm_cache),
+    """The CPU and the software; `_describe_gpu` replaces the hardware."""
+    try:
+        import triton  # noqa: PLC0415 - exists on Linux only
+
+        triton_version = str(triton.__version__)
+    except ImportError:
+        triton_version = None
+    commit = _git("rev-parse", "--short=12", "HEAD")
+    changes = _git("status", "--porcelain")
+    return Environment(
+        device="cpu",
         name=_cpu_name(),
+        gpu=None,
+        sm=None,
+        sm_count=None,
         memory_bytes=host.memory_bytes(),
         last_level_cache_bytes=_cpu_last_level_cache_bytes(),
         threads=torch.get_num_threads(),
+        driver=None,
+        cuda=None,
+        power_limit_w=None,
+        max_sm_hz=None,
+        ecc=None,
+        mig=None,
+        torch=torch.__version__,
+        triton=triton_version,
+        python=platform.python_version(),
+        platform=f"{platform.system()} {platform.machine()}",
+        commit=commit or None,
+        dirty=None if changes is None or not commit else bool(changes),
+        warm_cache=warm_cache,
+        forced=False,
+        mismatches=(),
+        utc=datetime.now(UTC).isoformat(timespec="seconds"),
+        packages=optional_versions(),
+        cpus=host.cpus(),
     )
 
 
 def _describe_gpu(gpu: str | None, *, force: bool, warm_cache: bool) -> Environment:
     device = find_device()
-    name = device.name or "a GPU of unknown name"
-    if device.is_slice:
-        table_gpu, forced = identify_slice(device.card_name, gpu, force=force)
-    else:
-        table_gpu, forced = identify(name, gpu, force=force)
+    table_gpu, forced = (identify_slice if device.is_slice else identify)(device.card_name, gpu, force=force)
     attributes = read_attributes(device)
     return replace(
-        _software(warm_cache=warm_cache),
+        _describe_cpu(warm_cache=warm_cache),
         device="cuda",
-        name=name,
+        name=device.name or "a GPU of unknown name",
         gpu=table_gpu.name if table_gpu else None,
         sm=device.sm,
         sm_count=attributes.sm_count,
         memory_bytes=attributes.memory_bytes,
         last_level_cache_bytes=attributes.l2_bytes,
+        threads=None,
         driver=nvml.driver_version(),
         cuda=torch.version.cuda,
         power_limit_w=None if device.is_slice else nvml.power_limit_w(device.handle),
@@ -261,46 +288,6 @@ def limit_threads() -> None:
     allowed = max(1, math.ceil(host.cpus()))
     if torch.get_num_threads() > allowed:
         torch.set_num_threads(allowed)
-
-
-def _software(*, warm_cache: bool) -> Environment:
-    """The software of this run, on a machine of which nothing is known yet."""
-    try:
-        import triton  # noqa: PLC0415 - exists on Linux only
-
-        triton_version = str(triton.__version__)
-    except ImportError:
-        triton_version = None
-    commit = _git("rev-parse", "--short=12", "HEAD")
-    changes = _git("status", "--porcelain")
-    return Environment(
-        device="cpu",
-        name="",
-        gpu=None,
-        sm=None,
-        sm_count=None,
-        memory_bytes=None,
-        last_level_cache_bytes=None,
-        threads=None,
-        driver=None,
-        cuda=None,
-        power_limit_w=None,
-        max_sm_hz=None,
-        ecc=None,
-        mig=None,
-        torch=torch.__version__,
-        triton=triton_version,
-        python=platform.python_version(),
-        platform=f"{platform.system()} {platform.machine()}",
-        commit=commit or None,
-        dirty=None if changes is None or not commit else bool(changes),
-        warm_cache=warm_cache,
-        forced=False,
-        mismatches=(),
-        utc=datetime.now(UTC).isoformat(timespec="seconds"),
-        packages=optional_versions(),
-        cpus=host.cpus(),
-    )
 
 
 def _git(*arguments: str) -> str | None:

@@ -1,7 +1,5 @@
 """The progress bar on stderr: the case that runs, how many are done, the time left."""
 
-from types import TracebackType
-
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
@@ -31,9 +29,7 @@ class ProgressBar(runner.Progress):
         self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
     def phase(self, name: str, jobs: int) -> None:

@@ -31,7 +31,7 @@ class Crashes:
             self._given_up[who] = reason
 
     def given_up(self, job: Job) -> str | None:
-        """Why this job is not worth trying, if so: the reason of the last crash of its op and implementation."""
+        """Why this job is not worth trying, or None: the reason of the last crash of its op and implementation."""
         return self._given_up.get(_who(job))
 
 

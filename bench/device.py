@@ -112,9 +112,9 @@ def _uuids(properties: Any) -> list[str]:
     """What NVML may call torch's device 0. Torch omits the prefix, which tells a card from a slice; the first of
     CUDA_VISIBLE_DEVICES is the same device."""
     uuid = str(getattr(properties, "uuid", None) or "")
-    told = [uuid] if uuid.startswith(_PREFIXES) else [f"GPU-{uuid}", f"MIG-{uuid}", uuid]
+    names = [uuid] if uuid.startswith(_PREFIXES) else [f"GPU-{uuid}", f"MIG-{uuid}", uuid]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").partition(",")[0].strip()
-    return [*(told if uuid else []), *([visible] if visible.startswith(_PREFIXES) else [])]
+    return [*(names if uuid else []), *([visible] if visible.startswith(_PREFIXES) else [])]
 
 
 def _find_handle(properties: Any, uuids: list[str]) -> tuple[Any, bool]:

@@ -30,11 +30,8 @@ _THROTTLE_REASONS = (
 _MOST_MHZ = 1e5
 _MOST_MILLIWATTS = 1e8
 _MOST_CELSIUS = 200
-_MOST_BUS_BITS = 2**20
 _MOST_BYTES = 2**60
-_MOST_GPUS = 2**16
-_MOST_REASONS = 2**31
-_MOST_PID = 2**31 - 1
+_MOST_COUNT = 2**31 - 1
 
 
 def start() -> str | None:
@@ -50,7 +47,7 @@ def start() -> str | None:
 
 def device_count() -> int | None:
     """GPUs that the driver sees; may be 0."""
-    return _count(_ask("nvmlDeviceGetCount"), _MOST_GPUS)
+    return _count(_ask("nvmlDeviceGetCount"))
 
 
 def driver_version() -> str | None:
@@ -99,7 +96,7 @@ def memory_bytes(handle: Any) -> int | None:
 
 def memory_bus_bits(handle: Any) -> int | None:
     """Width of the memory's bus."""
-    return _count(_ask("nvmlDeviceGetMemoryBusWidth", handle), _MOST_BUS_BITS) or None
+    return _count(_ask("nvmlDeviceGetMemoryBusWidth", handle)) or None
 
 
 def max_sm_hz(handle: Any) -> float | None:
@@ -136,7 +133,7 @@ def temperature_c(handle: Any) -> float | None:
 def throttle(handle: Any) -> tuple[str, ...] | None:
     """Why the card runs slower than asked; empty if it does not."""
     for function in ("nvmlDeviceGetCurrentClocksThrottleReasons", "nvmlDeviceGetCurrentClocksEventReasons"):
-        reasons = _count(_ask(function, handle), _MOST_REASONS)
+        reasons = _count(_ask(function, handle))
         if reasons is not None:
             return tuple(reason for reason, bit in _THROTTLE_REASONS if reasons & bit)
     return None
@@ -157,7 +154,7 @@ def compute_pids(handle: Any) -> tuple[int, ...] | None:
     processes = _ask("nvmlDeviceGetComputeRunningProcesses", handle)
     if not isinstance(processes, list | tuple):
         return None
-    pids = (_count(getattr(process, "pid", process), _MOST_PID) for process in processes)
+    pids = (_count(getattr(process, "pid", process)) for process in processes)
     return tuple(pid for pid in pids if pid)
 
 
@@ -221,6 +218,6 @@ def _positive(answer: Any, most: float) -> float | None:
     return float(answer)
 
 
-def _count(answer: Any, most: int) -> int | None:
+def _count(answer: Any, most: int = _MOST_COUNT) -> int | None:
     """A whole number from 0 to `most`."""
     return answer if isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer <= most else None

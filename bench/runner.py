@@ -77,7 +77,7 @@ class Runner:
         self._file = plan.out / store.RECORDS
         self._records: dict[Key, Record] = {record.key: record for record in _claim(plan, self._environment)}
         self._crashes = Crashes()
-        self.lost: str | None = None  # why no further job can run, if so
+        self.lost: str | None = None  # why no further job can run; None if one can
         self._start_s = clock()
 
     def run(self, progress: Progress | None = None) -> tuple[Record, ...]:
@@ -116,7 +116,7 @@ class Runner:
         return outcome
 
     def _not_tried(self, job: Job) -> str | None:
-        """Why this job is not begun, if so."""
+        """Why this job is not begun, or None."""
         limit_s = self._plan.time_limit_s
         if self.lost is not None:
             return f"not tried: {self.lost}; --resume runs the rest"

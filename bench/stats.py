@@ -1,12 +1,13 @@
 """Statistics of the raw samples. None is dropped: outliers and drift are reported with a remedy."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from statistics import median
 
-TAIL = 40  # one in 40 on each side: 95 % confidence
+from scipy.stats import binom
+
+CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +58,7 @@ def _interval_rank(samples: int) -> int:
     Distribution-free (Conover, Practical Nonparametric Statistics, 3.2): the number of samples under the true median is
     binomial(n, 1/2). With fewer than 6 samples no pair reaches 95 %, and the extremes are used.
     """
-    rank, counted = 0, 1  # of the 2**samples outcomes, those with at most `rank` samples under the true median
-    while TAIL * counted < 2**samples:
-        rank += 1
-        counted += math.comb(samples, rank)
-    return max(0, rank - 1)
+    return max(0, int(binom.ppf((1 - CONFIDENCE) / 2, samples, 0.5)) - 1)
 
 
 def stability_warnings(times_s: Sequence[float], summary: Summary) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ COMMAND_LINE = {"typer", "rich"}
 PACKAGES = {
     "predict": set(),
     "kernels": {"torch"},
-    "bench": {"predict", "kernels", "psutil"} | GPU_STACK,
+    "bench": {"predict", "kernels", "scipy", "psutil"} | GPU_STACK,
     "reports": {"predict", "bench.record", "bench.stats", "bench.store", "scipy"} | READING,
 }
 MODULES = {

@@ -14,7 +14,7 @@ from torch import Tensor
 from bench.working_memory import working_bytes
 from kernels.catalog import list_implementations
 from kernels.constants import ADAMW_BETAS, FILL_VALUE, INT4_GROUP, INT4_PER_WORD
-from kernels.implementation import Implementation, Result
+from kernels.implementation import Implementation, Intermediate, Result
 from kernels.precision import TORCH_DTYPES
 from kernels.reference import forward_with_lse
 from kernels.shapes import BlockSizes
@@ -22,7 +22,7 @@ from kernels.unsupported import Unsupported
 from predict.errors import BadWorkload
 from predict.peak_memory import peak_bytes, saved_activation_bytes
 from predict.units import GIB, DType, find_dtype
-from predict.workloads import Workload
+from predict.workloads import OPS, Workload, dim_names, make_workload
 
 Inputs = tuple[Tensor, ...]
 Run = Callable[..., Result]
@@ -34,6 +34,7 @@ REFERENCE_SCRATCH_BYTES = 1 * GIB  # kernels.reference works in blocks and promi
 PLAIN_SCRATCH_BYTES = GIB // 2
 PLAIN_OPS = frozenset({"launch", "matmul", "stream_read", "stream_write", "stream_copy", "stream_triad"})
 ROPE_BASE = 500_000.0  # Llama-3's
+_MANY = 1000
 CONFIGURED = "@"  # between an implementation and a configuration of it: triton@128x64-w8-s3
 
 
@@ -94,6 +95,12 @@ def implementation_names(op: str, device: str) -> tuple[str, ...]:
 def compiles(op: str, name: str) -> bool:
     """Whether this implementation of `op` compiles each shape when it first comes, which takes seconds."""
     return any(row.compiles for row in IMPLEMENTATIONS if row.op == op and row.name == name)
+
+
+def stores_scores(op: str, name: str) -> bool:
+    """Whether this implementation of `op` writes the scores of attention to memory."""
+    stored = {Intermediate.SCORES, Intermediate.WIDE_SCORES}
+    return any(stored.intersection(row.writes) for row in IMPLEMENTATIONS if row.op == op and row.name == name)
 
 
 def find_implementation(workload: Workload, name: str, device: str) -> Implementation:
@@ -159,18 +166,18 @@ def make_inputs(workload: Workload, device: torch.device, *, index: int) -> Inpu
     return CASES[workload.op].make_inputs(workload, maker)
 
 
-def needed_bytes(workload: Workload, name: str) -> float:
+def needed_bytes(workload: Workload, implementation: Implementation) -> float:
     """Device memory that a case needs: inputs, the output, what checking it takes, and working memory."""
     amounts = workload.amounts
     outputs = float(amounts.bytes_written) / result_format(workload).bytes
     checking = outputs * 8 * 5  # fp64 reference, baseline, and what comparing them with the output makes
     needed = float(amounts.bytes) + checking + _scratch_bytes(workload)
-    if any(row.prepare for row in IMPLEMENTATIONS if (row.op, row.name) == (workload.op, name)):
+    if implementation.prepare:
         needed += float(amounts.bytes_read)  # prepared inputs stand beside those that they are made of
     trains = workload.op == "block_train"
     between = saved_activation_bytes(workload) if trains else peak_bytes(workload) - float(amounts.bytes)
     needed += 5 * between  # what lies between kernels, in 16 bits, and in fp64 by the reference
-    return needed + working_bytes(workload, name)
+    return needed + working_bytes(workload, implementation.writes)
 
 
 def _scratch_bytes(workload: Workload) -> float:
@@ -205,15 +212,13 @@ def _w4a16_inputs(workload: Workload, maker: Maker) -> Inputs:
     return maker.normal(m, k), maker.words(n, k // INT4_PER_WORD), maker.scales(n, k // INT4_GROUP, mean=1 / 4)
 
 
-def _rows(count: int, *, weighted: bool) -> Callable[[Workload, Maker], Inputs]:
-    """`count` tensors of shape (rows, cols), and where `weighted` one of (cols,) around 1."""
-
-    def make(workload: Workload, maker: Maker) -> Inputs:
-        rows, cols = (workload.dims[name] for name in ("rows", "cols"))
-        tensors = tuple(maker.normal(rows, cols) for _ in range(count))
-        return (*tensors, maker.scales(cols, mean=1.0)) if weighted else tensors
-
-    return make
+def _row_inputs(workload: Workload, maker: Maker) -> Inputs:
+    """As many tensors (rows, cols) as the amounts read, then as many weights (cols,) around 1: rows of one number, and
+    so many of them that the weights are fewer, tell how many there are of each."""
+    read = make_workload(workload.op, {"rows": _MANY, "cols": 1}, workload.dtype).amounts.bytes_read
+    tensors, weights = divmod(int(read / workload.dtype.bytes), _MANY)
+    rows, cols = workload.dims["rows"], workload.dims["cols"]
+    return *(maker.normal(rows, cols) for _ in range(tensors)), *(maker.scales(cols, mean=1.0) for _ in range(weights))
 
 
 def _rope_inputs(workload: Workload, maker: Maker) -> Inputs:
@@ -392,16 +397,14 @@ def _launch_inputs(_: Workload, maker: Maker) -> Inputs:
     return (torch.full((1,), FILL_VALUE, dtype=maker.dtype, device=maker.device),)
 
 
+# Every op on rows, and those whose inputs are of other shapes, or which are called in another way.
 CASES: Mapping[str, Case] = MappingProxyType(
     {
+        **{op: Case(_row_inputs) for op in OPS if dim_names(op) == ("rows", "cols")},
         "matmul": Case(_matmul_inputs),
         "matmul_scaled": Case(_scaled_inputs, result_format="bf16"),
         "matmul_w8a16": Case(_w8a16_inputs),
         "matmul_w4a16": Case(_w4a16_inputs),
-        "rmsnorm": Case(_rows(1, weighted=True)),
-        "add_rmsnorm": Case(_rows(2, weighted=True)),
-        "softmax": Case(_rows(1, weighted=False)),
-        "swiglu": Case(_rows(2, weighted=False)),
         "rope": Case(_rope_inputs),
         "attention_prefill": Case(_prefill_inputs),
         "attention_full": Case(_prefill_inputs),

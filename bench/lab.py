@@ -101,7 +101,7 @@ class Lab:
         implementation = find_implementation(workload, job.implementation, self._device.type)
         if self._truth is not None and self._truth.source != (workload, implementation.reference):
             self._truth = None
-        needed = needed_bytes(workload, implementation.name)
+        needed = needed_bytes(workload, implementation)
         free = self._free_bytes() + (self._truth.held_bytes if self._truth else 0)
         if needed > free:
             reason = f"needs {binary_bytes(math.ceil(needed))}, {binary_bytes(free)} are free"

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 from types import MappingProxyType
 
-from bench.cases import compiles
+from bench.cases import compiles, stores_scores
 from bench.lab import Job
 from predict.expected.probes import PROBES, probe_workloads
 from predict.workloads import Workload
@@ -20,12 +20,11 @@ class Rank(IntEnum):
     EVERY_FOURTH = 2  # shapes of each op: a sweep that is thin at first and then filled in
     EVERY_SECOND = 3
     EVERY = 4
-    SLOW = 5
+    SLOW = 5  # stores its scores
     COMPILED = 6  # each shape by itself, for seconds
 
 
 OURS_AND_VENDORS = frozenset({"triton", "torch", "sdpa_flash", "sdpa_cudnn"})
-_SLOW_NAMES = ("naive", "sdpa_math")  # what begins so stores its scores
 
 # The sizes a reader asks for first; each suite has another that is near. Compute-bound product and prefill, a batch of
 # decodes whose cache is far over L2, a token with and without a cache at a context where that tells.
@@ -50,13 +49,13 @@ def arrange(jobs: Iterable[Job]) -> tuple[Job, ...]:
     def rank(job: Job) -> Rank:
         if compiles(job.workload.op, job.implementation):
             return Rank.COMPILED
-        if job.implementation.startswith(_SLOW_NAMES):
-            return Rank.SLOW
         if job.implementation in OURS_AND_VENDORS:
             if job.workload.id in headlines:
                 return Rank.HEADLINE
             if job.workload.id in calibration:
                 return Rank.CALIBRATION
+        elif stores_scores(job.workload.op, job.implementation):
+            return Rank.SLOW
         return density[job.workload.id]
 
     def place(job: Job) -> tuple[Rank, int]:

@@ -61,6 +61,17 @@ _BLOCK_BYTES = 128 * 2**20  # of one intermediate; several are alive at once
 _FP32_CHUNK = 512  # elements of a reduction summed at a time in "fp32"
 
 
+def by_rows(formula: Callable[..., Tensor | tuple[Tensor, ...]]) -> Callable[..., Tensor | tuple[Tensor, ...]]:
+    """The reference of an op on each row by itself, made of its formula: a function of tensors (rows, cols) or (cols,)
+    in fp64, or in fp32 for every precision but that, to which the results are rounded."""
+
+    def reference(*inputs: Tensor, precision: str = "fp64") -> Tensor | tuple[Tensor, ...]:
+        results = _row_by_row(formula, *inputs, precision=precision)
+        return results if len(results) > 1 else results[0]
+
+    return reference
+
+
 def matmul(a: Tensor, b: Tensor, precision: str = "fp64") -> Tensor:
     """a: (m, k), b: (k, n). Returns a @ b: (m, n) in `precision`."""
     matmul_sizes(a, b)
@@ -116,52 +127,44 @@ def unpack_int4(packed: Tensor) -> Tensor:
 
 def rmsnorm(x: Tensor, weight: Tensor, precision: str = "fp64") -> Tensor:
     """x: (rows, cols), weight: (cols,). Returns x / sqrt(mean(x^2) + RMSNORM_EPS) * weight, row by row."""
-    sizes = row_sizes("rmsnorm", x, weight=weight)
-    out = torch.empty(x.shape, dtype=_dtype(precision), device=x.device)
-    for rows in _blocks(sizes.rows, _rows_per_block(sizes.cols)):
-        out[rows] = _normalize(_wide(x[rows], precision), weight)
-    return out
+    row_sizes("rmsnorm", x, weight=weight)
+    return _row_by_row(_normalize, x, weight, precision=precision)[0]
 
 
 def add_rmsnorm(x: Tensor, residual: Tensor, weight: Tensor, precision: str = "fp64") -> tuple[Tensor, Tensor]:
     """x, residual: (rows, cols), weight: (cols,). Returns the rmsnorm of their sum, and the sum. The norm is that of
     the unrounded sum."""
-    sizes = row_sizes("add_rmsnorm", x, residual, weight=weight)
-    normed, total = (torch.empty(x.shape, dtype=_dtype(precision), device=x.device) for _ in range(2))
-    for rows in _blocks(sizes.rows, _rows_per_block(sizes.cols)):
-        wide = _wide(x[rows], precision) + residual[rows]
-        normed[rows], total[rows] = _normalize(wide, weight), wide
+    row_sizes("add_rmsnorm", x, residual, weight=weight)
+
+    def formula(x: Tensor, residual: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        return _normalize(x + residual, weight), x + residual
+
+    normed, total = _row_by_row(formula, x, residual, weight, precision=precision)
     return normed, total
 
 
 def softmax(x: Tensor, precision: str = "fp64") -> Tensor:
     """x: (rows, cols). Returns exp(x - max) / sum(exp(x - max)), row by row."""
-    sizes = row_sizes("softmax", x)
-    out = torch.empty(x.shape, dtype=_dtype(precision), device=x.device)
-    for rows in _blocks(sizes.rows, _rows_per_block(sizes.cols)):
-        wide = _wide(x[rows], precision)
-        weights = (wide - wide.amax(dim=1, keepdim=True)).exp_()
-        out[rows] = weights / weights.sum(dim=1, keepdim=True)
-    return out
+    row_sizes("softmax", x)
+
+    def formula(x: Tensor) -> Tensor:
+        weights = (x - x.amax(dim=1, keepdim=True)).exp_()
+        return weights / weights.sum(dim=1, keepdim=True)
+
+    return _row_by_row(formula, x, precision=precision)[0]
 
 
 def swiglu(gate: Tensor, up: Tensor, precision: str = "fp64") -> Tensor:
     """gate, up: (rows, cols). Returns gate / (1 + exp(-gate)) * up."""
-    sizes = row_sizes("swiglu", gate, up)
-    out = torch.empty(gate.shape, dtype=_dtype(precision), device=gate.device)
-    for rows in _blocks(sizes.rows, _rows_per_block(sizes.cols)):
-        out[rows] = _gate(_wide(gate[rows], precision), up[rows])
-    return out
+    row_sizes("swiglu", gate, up)
+    return _row_by_row(_gate, gate, up, precision=precision)[0]
 
 
 def rope(x: Tensor, cos: Tensor, sin: Tensor, precision: str = "fp64") -> Tensor:
     """x: (tokens, heads, head_dim), cos, sin: (tokens, head_dim/2). Returns x with each pair (x[i], x[i + head_dim/2])
     turned: (a*cos - b*sin, b*cos + a*sin)."""
-    sizes = rope_sizes(x, cos, sin)
-    out = torch.empty(x.shape, dtype=_dtype(precision), device=x.device)
-    for tokens in _blocks(sizes.tokens, _rows_per_block(sizes.heads * sizes.head_dim)):
-        out[tokens] = _turn(_wide(x[tokens], precision), cos[tokens], sin[tokens])
-    return out
+    rope_sizes(x, cos, sin)
+    return _row_by_row(_turn, x, cos, sin, precision=precision)[0]
 
 
 def attention_prefill(q: Tensor, k: Tensor, v: Tensor, precision: str = "fp64") -> Tensor:
@@ -493,6 +496,23 @@ def _matmul_blocks(a: Tensor, b: Tensor, precision: str) -> Tensor:
         for rows in _blocks(m, step):
             out[rows, columns] = _product(_enter(a[rows], precision), right, precision)
     return out
+
+
+def _row_by_row(
+    formula: Callable[..., Tensor | tuple[Tensor, ...]], *inputs: Tensor, precision: str
+) -> tuple[Tensor, ...]:
+    """What `formula` makes of a block of rows at a time, in fp64 or fp32, rounded to `precision`. The first input has
+    rows; others too, but those of one dimension, which every row meets."""
+    rows, results = len(inputs[0]), tuple[Tensor, ...]()
+    for block in _blocks(rows, _rows_per_block(inputs[0][0].numel())):
+        parts = formula(*(_wide(each if each.dim() == 1 else each[block], precision) for each in inputs))
+        parts = parts if isinstance(parts, tuple) else (parts,)
+        results = results or tuple(
+            torch.empty(rows, *part.shape[1:], dtype=_dtype(precision), device=part.device) for part in parts
+        )
+        for result, part in zip(results, parts, strict=True):
+            result[block] = part
+    return results
 
 
 def _wide(x: Tensor, precision: str) -> Tensor:

@@ -10,7 +10,8 @@ import inspect
 import itertools
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -19,6 +20,18 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from kernels.constants import MLA_SCALE
+from kernels.implementation import (
+    CPU,
+    CUDA,
+    EVERYWHERE,
+    FLOATS,
+    HALF,
+    TO_FP32,
+    Implementation,
+    Intermediate,
+    Prepare,
+    Result,
+)
 from kernels.precision import fp32_matmul_precision
 from kernels.shapes import (
     AttentionSizes,
@@ -490,3 +503,116 @@ def check_flash(op: str, title: str, q: Tensor) -> None:
         raise Unsupported(
             f"{op}: {title} does not support head_dim={head_dim}; supported: multiples of 8 to {_MAX_HEAD_DIM}"
         )
+
+
+# Back ends of scaled dot product attention, and what they take and write; what a device really takes, PyTorch says.
+_BACKENDS: Mapping[str, tuple[SDPBackend, tuple[str, ...], tuple[Intermediate, ...]]] = MappingProxyType(
+    {
+        "sdpa_flash": (SDPBackend.FLASH_ATTENTION, TO_FP32, ()),
+        "sdpa_cudnn": (SDPBackend.CUDNN_ATTENTION, TO_FP32, ()),
+        "sdpa_efficient": (SDPBackend.EFFICIENT_ATTENTION, TO_FP32, ()),
+        "sdpa_math": (SDPBackend.MATH, FLOATS, (Intermediate.WIDE_SCORES,)),
+    }
+)
+# And where they run.
+_ALL = {"sdpa_flash": EVERYWHERE, "sdpa_cudnn": CUDA, "sdpa_efficient": CUDA, "sdpa_math": EVERYWHERE}
+_MASKED = {**_ALL, "sdpa_flash": CPU}  # on CUDA it takes no mask
+_CHUNK_MASKED = {name: places for name, places in _MASKED.items() if name != "sdpa_efficient"}
+_MLA = {name: places for name, places in _ALL.items() if name != "sdpa_flash"}  # which wants K and V of one width
+_FUSED = {"sdpa_flash": CUDA, "sdpa_efficient": CUDA}
+
+
+def _list_sdpa(
+    op: str,
+    run: Callable[..., Result],
+    devices: Mapping[str, tuple[str, ...]],
+    *writes: Intermediate,
+    suffix: str = "",
+    prepare: Prepare | None = None,
+) -> tuple[Implementation, ...]:
+    """A row for each back end that has devices; `writes` beside what the back end does."""
+    return tuple(
+        Implementation(
+            op,
+            name + suffix,
+            functools.partial(run, backend=backend),
+            dtypes,
+            devices[name],
+            prepare=prepare,
+            writes=own + writes,
+        )
+        for name, (backend, dtypes, own) in _BACKENDS.items()
+        if name in devices
+    )
+
+
+def _list_backward() -> tuple[Implementation, ...]:
+    """Here the back end is the forward pass's, which is prepared."""
+    return tuple(
+        Implementation(
+            "attention_backward",
+            name,
+            attention_backward_math if name == "sdpa_math" else attention_backward_sdpa,
+            dtypes,
+            _ALL[name],
+            prepare=functools.partial(prepare_backward, backend=backend),
+            captures=name != "sdpa_math",  # autograd runs it on the stream of the forward pass
+            writes=writes,
+        )
+        for name, (backend, dtypes, writes) in _BACKENDS.items()
+    )
+
+
+def _naive_row(op: str, run: Callable[..., Result], prepare: Prepare | None = None) -> Implementation:
+    return Implementation(op, "naive", run, prepare=prepare, writes=(Intermediate.SCORES,))
+
+
+IMPLEMENTATIONS = (
+    *_list_sdpa("attention_prefill", attention_prefill_sdpa, _ALL),
+    *_list_sdpa("attention_full", attention_full_sdpa, _ALL),
+    *_list_sdpa(
+        "attention_window",
+        attention_window_sdpa_mask,
+        _MASKED,
+        Intermediate.MASK,
+        suffix="_mask",
+        prepare=prepare_window_mask,
+    ),
+    *_list_sdpa("attention_chunk", attention_chunk_sdpa, _FUSED),
+    *_list_sdpa(
+        "attention_chunk",
+        attention_chunk_sdpa_mask,
+        _CHUNK_MASKED,
+        Intermediate.MASK,
+        suffix="_mask",
+        prepare=prepare_chunk_mask,
+    ),
+    *_list_sdpa("attention_packed", attention_packed_sdpa_each, _ALL, suffix="_each", prepare=prepare_packed),
+    *_list_sdpa("attention_packed", attention_packed_sdpa_nested, _FUSED, suffix="_nested", prepare=prepare_nested),
+    *_list_backward(),
+    *_list_sdpa("attention_decode", attention_decode_sdpa, _ALL),
+    *_list_sdpa("attention_mla", attention_mla_sdpa, _MLA),
+    _naive_row("attention_prefill", attention_prefill_naive),
+    _naive_row("attention_full", attention_full_naive),
+    _naive_row("attention_window", attention_window_naive),
+    _naive_row("attention_chunk", attention_chunk_naive),
+    _naive_row("attention_packed", attention_packed_naive, prepare_packed),
+    _naive_row("attention_backward", attention_backward_naive),
+    _naive_row("attention_decode", attention_decode_naive),
+    Implementation(
+        "attention_decode_fp8",
+        "torch_dequantize",
+        attention_decode_fp8_dequantize,
+        HALF,
+        writes=(Intermediate.CACHE,),
+    ),
+    Implementation(
+        "attention_paged", "torch_gather", attention_paged_gather, prepare=prepare_gather, writes=(Intermediate.CACHE,)
+    ),
+    Implementation("attention_mla", "torch", attention_mla_naive, writes=(Intermediate.SCORES,)),
+)
+
+VARLEN = (
+    Implementation("attention_packed", "varlen", varlen_packed, HALF, CUDA, prepare=prepare_varlen_packed),
+    Implementation("attention_window", "varlen", varlen_window, HALF, CUDA, prepare=prepare_varlen_window),
+)

@@ -8,7 +8,14 @@ from typing import Any
 from kernels.constants import EIGHT_BIT
 from kernels.implementation import CUDA, HALF, Implementation, always
 from kernels.peers import flash_attention, flashinfer, liger, packages, quack
-from kernels.pytorch import attention, block, block_train, compiled, compiled_attention, eager
+from kernels.pytorch import (
+    attention,
+    block,
+    block_train,
+    compiled,
+    compiled_attention,
+    eager,
+)
 
 HAS_TRITON = importlib.util.find_spec("triton") is not None
 

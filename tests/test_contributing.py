@@ -20,6 +20,8 @@ from typing import NamedTuple
 
 import pytest
 
+from bench.record import Status, from_line
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 NOT_COPIED = (".*", "runs", "tables", "build", "__pycache__", "*.egg-info")
@@ -102,6 +104,30 @@ def test_a_gpu_is_added_as_the_page_says(tmp_path):
     assert all(re.search(r"\bh20\b", text) for text in asked.values())
     (tested,) = (text for command, text in printed.items() if "test" in command)
     assert re.search(r"\d+ passed", tested)
+
+
+def test_a_kernel_is_added_as_the_page_says(tmp_path):
+    printed = follow("How to add a kernel", tmp_path / "tree")
+    listed, tested = printed.values()
+    assert "triton_wide" in listed
+    assert re.search(r"\b1 passed", tested)
+
+
+def test_an_op_is_added_as_the_page_says(tmp_path):
+    """Its tests are those that follow from its rows: each of four formats, a run of it, its amounts, its inputs."""
+    tree = tmp_path / "tree"
+    predicted, tested, _ = follow("How to add an op", tree).values()
+    assert "gelu" in predicted
+    (passed,) = re.findall(r"(\d+) passed", tested)
+    assert int(passed) >= 6
+    records = [from_line(line) for line in (tree / "runs/gelu/records.jsonl").read_text("utf-8").splitlines()]
+    (gelu,) = [record for record in records if record.workload.op == "gelu"]
+    assert (gelu.implementation, gelu.status) == ("torch", Status.MEASURED)
+    assert gelu.check is not None
+    assert gelu.check.passed
+    assert "### gelu" in (tree / "runs/gelu/report.md").read_text("utf-8")
+    for command in ("ruff check .", "ruff format --check ."):
+        run(f"python -m {command}", tree)
 
 
 PAGE_OF_A_TOY = """

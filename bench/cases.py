@@ -228,30 +228,17 @@ def _rope_inputs(workload: Workload, maker: Maker) -> Inputs:
     return maker.normal(tokens, heads, head_dim), angles.cos().to(maker.dtype), angles.sin().to(maker.dtype)
 
 
-def _kv_shape(workload: Workload, length: str) -> tuple[int, int, int, int]:
-    dims = workload.dims
-    return (dims["batch"], dims["kv_heads"], dims[length], dims["head_dim"])
-
-
-def _prefill_inputs(workload: Workload, maker: Maker) -> Inputs:
-    dims, kv_shape = workload.dims, _kv_shape(workload, "seq")
-    q = maker.normal(dims["batch"], dims["heads"], dims["seq"], dims["head_dim"])
-    return q, maker.normal(*kv_shape), maker.normal(*kv_shape)
-
-
-def _decode_inputs(workload: Workload, maker: Maker) -> Inputs:
-    dims, kv_shape = workload.dims, _kv_shape(workload, "context")
-    return (
-        maker.normal(dims["batch"], dims["heads"], dims["head_dim"]),
-        maker.normal(*kv_shape),
-        maker.normal(*kv_shape),
+def _normals(*shapes: str) -> Callable[[Workload, Maker], Inputs]:
+    """Normal tensors, each of the dimensions that its shape names: "batch heads head_dim"."""
+    return lambda workload, maker: tuple(
+        maker.normal(*(workload.dims[name] for name in shape.split())) for shape in shapes
     )
 
 
-def _chunk_inputs(workload: Workload, maker: Maker) -> Inputs:
-    dims, kv_shape = workload.dims, _kv_shape(workload, "context")
-    q = maker.normal(dims["batch"], dims["heads"], dims["queries"], dims["head_dim"])
-    return q, maker.normal(*kv_shape), maker.normal(*kv_shape)
+_CACHE = ("batch kv_heads context head_dim",) * 2
+_PROMPT = _normals("batch heads seq head_dim", *("batch kv_heads seq head_dim",) * 2)
+_QUERIES = _normals("batch heads queries head_dim", *_CACHE)
+_QUERY = _normals("batch heads head_dim", *_CACHE)
 
 
 def _packed_inputs(workload: Workload, maker: Maker) -> Inputs:
@@ -260,25 +247,20 @@ def _packed_inputs(workload: Workload, maker: Maker) -> Inputs:
     length, longer = divmod(dims["tokens"], dims["sequences"])
     lengths = [length + (index < longer) for index in range(dims["sequences"])]
     offsets = torch.tensor([0, *itertools.accumulate(lengths)], dtype=torch.int32, device=maker.device)
-    q = maker.normal(dims["tokens"], dims["heads"], dims["head_dim"])
-    return q, *(maker.normal(dims["tokens"], dims["kv_heads"], dims["head_dim"]) for _ in range(2)), offsets
+    qkv = _normals("tokens heads head_dim", *("tokens kv_heads head_dim",) * 2)(workload, maker)
+    return *qkv, offsets
 
 
 def _backward_inputs(workload: Workload, maker: Maker) -> Inputs:
     """Q, K and V, what the forward pass makes of them, and the gradient that comes back."""
-    q, k, v = _prefill_inputs(workload, maker)
+    q, k, v = _PROMPT(workload, maker)
     out, lse = forward_with_lse(q, k, v)
     return q, k, v, out, maker.normal(*q.shape), lse
 
 
-def _linear_backward_inputs(workload: Workload, maker: Maker) -> Inputs:
-    m, n, k = (workload.dims[name] for name in "mnk")
-    return maker.normal(m, n), maker.normal(m, k), maker.normal(n, k)
-
-
 def _fp8_cache_inputs(workload: Workload, maker: Maker) -> Inputs:
     """One query per sequence, and a cache in fp8 whose scales bring it back to a standard deviation near 1."""
-    q, k, v = _decode_inputs(workload, maker)
+    q, k, v = _QUERY(workload, maker)
     scales = (maker.scales(workload.dims["kv_heads"], mean=1 / 16, dtype=torch.float32) for _ in range(2))
     return q, *(cache.mul_(16).to(torch.float8_e4m3fn) for cache in (k, v)), *scales
 
@@ -311,9 +293,8 @@ def _projection(workload: Workload, maker: Maker) -> Tensor:
 
 def _cached_inputs(workload: Workload, maker: Maker) -> Inputs:
     """The new token's hidden state, the weight, and caches whose last position is the new token's."""
-    dims, kv_shape = workload.dims, _kv_shape(workload, "context")
-    x = maker.normal(dims["batch"], dims["heads"] * dims["head_dim"])
-    return x, _projection(workload, maker), maker.normal(*kv_shape), maker.normal(*kv_shape)
+    x = maker.normal(workload.dims["batch"], workload.dims["heads"] * workload.dims["head_dim"])
+    return x, _projection(workload, maker), *_normals(*_CACHE)(workload, maker)
 
 
 def _uncached_inputs(workload: Workload, maker: Maker) -> Inputs:
@@ -359,10 +340,9 @@ def _block_forward_inputs(workload: Workload, maker: Maker) -> Inputs:
 
 def _block_decode_inputs(workload: Workload, maker: Maker) -> Inputs:
     """The new tokens' hidden states, and caches whose last position is the new token's."""
-    sizes, kv_shape = _block_shape(workload), _kv_shape(workload, "context")
+    sizes = _block_shape(workload)
     x = _hidden_states(sizes, maker, sizes.batch)
-    caches = (maker.normal(*kv_shape) for _ in range(2))
-    return x, *_rotary(sizes, maker), *_block_weights(sizes, maker), *caches
+    return x, *_rotary(sizes, maker), *_block_weights(sizes, maker), *_normals(*_CACHE)(workload, maker)
 
 
 def _last_positions(inputs: Inputs) -> Inputs:
@@ -389,10 +369,6 @@ def _read_inputs(workload: Workload, maker: Maker) -> Inputs:
     return (maker.normal(workload.dims["n"]).abs_(),)
 
 
-def _vectors(count: int) -> Callable[[Workload, Maker], Inputs]:
-    return lambda workload, maker: tuple(maker.normal(workload.dims["n"]) for _ in range(count))
-
-
 def _launch_inputs(_: Workload, maker: Maker) -> Inputs:
     return (torch.full((1,), FILL_VALUE, dtype=maker.dtype, device=maker.device),)
 
@@ -406,14 +382,14 @@ CASES: Mapping[str, Case] = MappingProxyType(
         "matmul_w8a16": Case(_w8a16_inputs),
         "matmul_w4a16": Case(_w4a16_inputs),
         "rope": Case(_rope_inputs),
-        "attention_prefill": Case(_prefill_inputs),
-        "attention_full": Case(_prefill_inputs),
-        "attention_window": Case(_prefill_inputs, keywords=("window",)),
-        "attention_chunk": Case(_chunk_inputs),
+        "attention_prefill": Case(_PROMPT),
+        "attention_full": Case(_PROMPT),
+        "attention_window": Case(_PROMPT, keywords=("window",)),
+        "attention_chunk": Case(_QUERIES),
         "attention_packed": Case(_packed_inputs),
         "attention_backward": Case(_backward_inputs),
-        "linear_backward": Case(_linear_backward_inputs),
-        "attention_decode": Case(_decode_inputs),
+        "linear_backward": Case(_normals("m n", "m k", "n k")),
+        "attention_decode": Case(_QUERY),
         "attention_decode_fp8": Case(_fp8_cache_inputs),
         "attention_paged": Case(_paged_inputs),
         "attention_mla": Case(_mla_inputs, keywords=("latent",)),
@@ -423,9 +399,9 @@ CASES: Mapping[str, Case] = MappingProxyType(
         "block_decode": Case(_block_decode_inputs, as_issued=True, appended=_last_positions),
         "block_train": Case(_block_train_inputs, keywords=("kv_heads",), result_format="fp32", as_issued=True),
         "stream_read": Case(_read_inputs),
-        "stream_write": Case(_vectors(1), output=0),
-        "stream_copy": Case(_vectors(2), output=1),
-        "stream_triad": Case(_vectors(3), output=2),
+        "stream_write": Case(_normals("n"), output=0),
+        "stream_copy": Case(_normals("n", "n"), output=1),
+        "stream_triad": Case(_normals("n", "n", "n"), output=2),
         "launch": Case(_launch_inputs),
     }
 )

@@ -267,14 +267,8 @@ def linear_backward(grad: Tensor, x: Tensor, weight: Tensor, precision: str = "f
 def attention_decode(q: Tensor, k: Tensor, v: Tensor, precision: str = "fp64") -> Tensor:
     """q: (batch, heads, head_dim), k, v: (batch, kv_heads, context, head_dim). Every query attends over all keys of its
     sequence. Returns q's shape in `precision`."""
-    sizes = decode_sizes(q, k, v)
-    out = torch.empty(q.shape, dtype=_dtype(precision), device=q.device)
-    for batch in range(sizes.batch):
-        for kv_head in range(sizes.kv_heads):
-            group = slice(kv_head * sizes.group, (kv_head + 1) * sizes.group)
-            keys, values = _enter(k[batch, kv_head], precision), _enter(v[batch, kv_head], precision)
-            out[batch, group] = _attend(_enter(q[batch, group], precision), keys, values, None, precision)
-    return out
+    decode_sizes(q, k, v)
+    return _attend_one(q, lambda batch, kv_head: (k[batch, kv_head], v[batch, kv_head]), k.shape[1], precision)
 
 
 def attention_decode_fp8(
@@ -283,17 +277,14 @@ def attention_decode_fp8(
     """q: (batch, heads, head_dim), k, v: (batch, kv_heads, context, head_dim) fp8, scales: (kv_heads,).
     attention_decode over k * k_scale and v * v_scale. Returns q's shape in `precision`, to which the scaled cache is
     rounded."""
-    sizes = fp8_cache_sizes(q, k, v, k_scale, v_scale)
-    out = torch.empty(q.shape, dtype=_dtype(precision), device=q.device)
-    for kv_head in range(sizes.kv_heads):
-        group = slice(kv_head * sizes.group, (kv_head + 1) * sizes.group)
-        for batch in range(sizes.batch):
-            keys, values = (
-                _enter(cache[batch, kv_head].double() * scale[kv_head].double(), precision)
-                for cache, scale in ((k, k_scale), (v, v_scale))
-            )
-            out[batch, group] = _attend(_enter(q[batch, group], precision), keys, values, None, precision)
-    return out
+    fp8_cache_sizes(q, k, v, k_scale, v_scale)
+
+    def scaled(batch: int, kv_head: int) -> tuple[Tensor, ...]:
+        return tuple(
+            cache[batch, kv_head].double() * scale[kv_head].double() for cache, scale in ((k, k_scale), (v, v_scale))
+        )
+
+    return _attend_one(q, scaled, k.shape[1], precision)
 
 
 def attention_paged(q: Tensor, k: Tensor, v: Tensor, table: Tensor, lengths: Tensor, precision: str = "fp64") -> Tensor:
@@ -576,14 +567,24 @@ def _attend_heads(q: Tensor, k: Tensor, v: Tensor, sizes: BlockSizes, precision:
 def _attend_cached(q: Tensor, k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, precision: str) -> Tensor:
     """q: (batch, heads, head_dim), k, v: (batch, kv_heads, head_dim) in `precision`, of the new token, whose place in
     the caches is the last and is not read. Returns q's shape."""
-    group_size = q.shape[1] // k.shape[1]
-    out = torch.empty_like(q)
-    for batch, kv_head in itertools.product(range(k.shape[0]), range(k.shape[1])):
-        group = slice(kv_head * group_size, (kv_head + 1) * group_size)
-        keys, values = (
+
+    def appended(batch: int, kv_head: int) -> tuple[Tensor, ...]:
+        return tuple(
             torch.cat((_enter(cache[batch, kv_head, :-1], precision), _enter(new[batch, kv_head, None], precision)))
             for cache, new in ((k_cache, k), (v_cache, v))
         )
+
+    return _attend_one(q, appended, k.shape[1], precision)
+
+
+def _attend_one(q: Tensor, cached: Callable[[int, int], tuple[Tensor, ...]], kv_heads: int, precision: str) -> Tensor:
+    """q: (batch, heads, head_dim). `cached` gives K and V of a sequence and one of `kv_heads`: (keys, head_dim) each,
+    all of which every query meets. Returns q's shape in `precision`."""
+    group_size = q.shape[1] // kv_heads
+    out = torch.empty(q.shape, dtype=_dtype(precision), device=q.device)
+    for batch, kv_head in itertools.product(range(len(q)), range(kv_heads)):
+        group = slice(kv_head * group_size, (kv_head + 1) * group_size)
+        keys, values = (_enter(each, precision) for each in cached(batch, kv_head))
         out[batch, group] = _attend(_enter(q[batch, group], precision), keys, values, None, precision)
     return out
 

@@ -11,6 +11,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -522,76 +523,52 @@ _MLA = {name: places for name, places in _ALL.items() if name != "sdpa_flash"}  
 _FUSED = {"sdpa_flash": CUDA, "sdpa_efficient": CUDA}
 
 
-def _list_sdpa(
+def _sdpa_rows(
     op: str,
     run: Callable[..., Result],
     devices: Mapping[str, tuple[str, ...]],
-    *writes: Intermediate,
     suffix: str = "",
     prepare: Prepare | None = None,
 ) -> tuple[Implementation, ...]:
-    """A row for each back end that has devices; `writes` beside what the back end does."""
-    return tuple(
-        Implementation(
-            op,
-            name + suffix,
-            functools.partial(run, backend=backend),
-            dtypes,
-            devices[name],
-            prepare=prepare,
-            writes=own + writes,
-        )
-        for name, (backend, dtypes, own) in _BACKENDS.items()
-        if name in devices
-    )
+    """A row for each back end that has devices."""
+    masks = (Intermediate.MASK,) if suffix == "_mask" else ()
+
+    def row(name: str, places: tuple[str, ...]) -> Implementation:
+        backend, dtypes, writes = _BACKENDS[name]
+        call = functools.partial(run, backend=backend)
+        return Implementation(op, name + suffix, call, dtypes, places, prepare=prepare, writes=writes + masks)
+
+    return tuple(row(name, places) for name, places in devices.items())
 
 
-def _list_backward() -> tuple[Implementation, ...]:
+def _backward_row(name: str, run: Callable[..., Result]) -> Implementation:
     """Here the back end is the forward pass's, which is prepared."""
-    return tuple(
-        Implementation(
-            "attention_backward",
-            name,
-            attention_backward_math if name == "sdpa_math" else attention_backward_sdpa,
-            dtypes,
-            _ALL[name],
-            prepare=functools.partial(prepare_backward, backend=backend),
-            captures=name != "sdpa_math",  # autograd runs it on the stream of the forward pass
-            writes=writes,
-        )
-        for name, (backend, dtypes, writes) in _BACKENDS.items()
-    )
+    backend, dtypes, writes = _BACKENDS[name]
+    prepare = functools.partial(prepare_backward, backend=backend)
+    return Implementation("attention_backward", name, run, dtypes, _ALL[name], prepare=prepare, writes=writes)
 
 
 def _naive_row(op: str, run: Callable[..., Result], prepare: Prepare | None = None) -> Implementation:
     return Implementation(op, "naive", run, prepare=prepare, writes=(Intermediate.SCORES,))
 
 
+_CACHE = (Intermediate.CACHE,)
+
 IMPLEMENTATIONS = (
-    *_list_sdpa("attention_prefill", attention_prefill_sdpa, _ALL),
-    *_list_sdpa("attention_full", attention_full_sdpa, _ALL),
-    *_list_sdpa(
-        "attention_window",
-        attention_window_sdpa_mask,
-        _MASKED,
-        Intermediate.MASK,
-        suffix="_mask",
-        prepare=prepare_window_mask,
-    ),
-    *_list_sdpa("attention_chunk", attention_chunk_sdpa, _FUSED),
-    *_list_sdpa(
-        "attention_chunk",
-        attention_chunk_sdpa_mask,
-        _CHUNK_MASKED,
-        Intermediate.MASK,
-        suffix="_mask",
-        prepare=prepare_chunk_mask,
-    ),
-    *_list_sdpa("attention_packed", attention_packed_sdpa_each, _ALL, suffix="_each", prepare=prepare_packed),
-    *_list_sdpa("attention_packed", attention_packed_sdpa_nested, _FUSED, suffix="_nested", prepare=prepare_nested),
-    *_list_backward(),
-    *_list_sdpa("attention_decode", attention_decode_sdpa, _ALL),
-    *_list_sdpa("attention_mla", attention_mla_sdpa, _MLA),
+    *_sdpa_rows("attention_prefill", attention_prefill_sdpa, _ALL),
+    *_sdpa_rows("attention_full", attention_full_sdpa, _ALL),
+    *_sdpa_rows("attention_window", attention_window_sdpa_mask, _MASKED, "_mask", prepare_window_mask),
+    *_sdpa_rows("attention_chunk", attention_chunk_sdpa, _FUSED),
+    *_sdpa_rows("attention_chunk", attention_chunk_sdpa_mask, _CHUNK_MASKED, "_mask", prepare_chunk_mask),
+    *_sdpa_rows("attention_packed", attention_packed_sdpa_each, _ALL, "_each", prepare_packed),
+    *_sdpa_rows("attention_packed", attention_packed_sdpa_nested, _FUSED, "_nested", prepare_nested),
+    _backward_row("sdpa_flash", attention_backward_sdpa),
+    _backward_row("sdpa_cudnn", attention_backward_sdpa),
+    _backward_row("sdpa_efficient", attention_backward_sdpa),
+    # Which autograd runs on the stream of the forward pass.
+    replace(_backward_row("sdpa_math", attention_backward_math), captures=False),
+    *_sdpa_rows("attention_decode", attention_decode_sdpa, _ALL),
+    *_sdpa_rows("attention_mla", attention_mla_sdpa, _MLA),
     _naive_row("attention_prefill", attention_prefill_naive),
     _naive_row("attention_full", attention_full_naive),
     _naive_row("attention_window", attention_window_naive),
@@ -599,16 +576,8 @@ IMPLEMENTATIONS = (
     _naive_row("attention_packed", attention_packed_naive, prepare_packed),
     _naive_row("attention_backward", attention_backward_naive),
     _naive_row("attention_decode", attention_decode_naive),
-    Implementation(
-        "attention_decode_fp8",
-        "torch_dequantize",
-        attention_decode_fp8_dequantize,
-        HALF,
-        writes=(Intermediate.CACHE,),
-    ),
-    Implementation(
-        "attention_paged", "torch_gather", attention_paged_gather, prepare=prepare_gather, writes=(Intermediate.CACHE,)
-    ),
+    Implementation("attention_decode_fp8", "torch_dequantize", attention_decode_fp8_dequantize, HALF, writes=_CACHE),
+    Implementation("attention_paged", "torch_gather", attention_paged_gather, prepare=prepare_gather, writes=_CACHE),
     Implementation("attention_mla", "torch", attention_mla_naive, writes=(Intermediate.SCORES,)),
 )
 

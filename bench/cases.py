@@ -14,7 +14,7 @@ from torch import Tensor
 from bench.working_memory import working_bytes
 from kernels.catalog import list_implementations
 from kernels.constants import ADAMW_BETAS, FILL_VALUE, INT4_GROUP, INT4_PER_WORD
-from kernels.implementation import Implementation, Result
+from kernels.implementation import Implementation, Intermediate, Result
 from kernels.precision import TORCH_DTYPES
 from kernels.reference import forward_with_lse
 from kernels.shapes import BlockSizes
@@ -22,7 +22,7 @@ from kernels.unsupported import Unsupported
 from predict.errors import BadWorkload
 from predict.peak_memory import peak_bytes, saved_activation_bytes
 from predict.units import GIB, DType, find_dtype
-from predict.workloads import Workload
+from predict.workloads import OPS, Workload, dim_names, make_workload
 
 Inputs = tuple[Tensor, ...]
 Run = Callable[..., Result]
@@ -34,6 +34,7 @@ REFERENCE_SCRATCH_BYTES = 1 * GIB  # kernels.reference works in blocks and promi
 PLAIN_SCRATCH_BYTES = GIB // 2
 PLAIN_OPS = frozenset({"launch", "matmul", "stream_read", "stream_write", "stream_copy", "stream_triad"})
 ROPE_BASE = 500_000.0  # Llama-3's
+_MANY = 1000
 CONFIGURED = "@"  # between an implementation and a configuration of it: triton@128x64-w8-s3
 
 
@@ -94,6 +95,12 @@ def implementation_names(op: str, device: str) -> tuple[str, ...]:
 def compiles(op: str, name: str) -> bool:
     """Whether this implementation of `op` compiles each shape when it first comes, which takes seconds."""
     return any(row.compiles for row in IMPLEMENTATIONS if row.op == op and row.name == name)
+
+
+def stores_scores(op: str, name: str) -> bool:
+    """Whether this implementation of `op` writes the scores of attention to memory."""
+    stored = {Intermediate.SCORES, Intermediate.WIDE_SCORES}
+    return any(stored.intersection(row.writes) for row in IMPLEMENTATIONS if row.op == op and row.name == name)
 
 
 def find_implementation(workload: Workload, name: str, device: str) -> Implementation:
@@ -159,18 +166,18 @@ def make_inputs(workload: Workload, device: torch.device, *, index: int) -> Inpu
     return CASES[workload.op].make_inputs(workload, maker)
 
 
-def needed_bytes(workload: Workload, name: str) -> float:
+def needed_bytes(workload: Workload, implementation: Implementation) -> float:
     """Device memory that a case needs: inputs, the output, what checking it takes, and working memory."""
     amounts = workload.amounts
     outputs = float(amounts.bytes_written) / result_format(workload).bytes
     checking = outputs * 8 * 5  # fp64 reference, baseline, and what comparing them with the output makes
     needed = float(amounts.bytes) + checking + _scratch_bytes(workload)
-    if any(row.prepare for row in IMPLEMENTATIONS if (row.op, row.name) == (workload.op, name)):
+    if implementation.prepare:
         needed += float(amounts.bytes_read)  # prepared inputs stand beside those that they are made of
     trains = workload.op == "block_train"
     between = saved_activation_bytes(workload) if trains else peak_bytes(workload) - float(amounts.bytes)
     needed += 5 * between  # what lies between kernels, in 16 bits, and in fp64 by the reference
-    return needed + working_bytes(workload, name)
+    return needed + working_bytes(workload, implementation.writes)
 
 
 def _scratch_bytes(workload: Workload) -> float:
@@ -205,15 +212,13 @@ def _w4a16_inputs(workload: Workload, maker: Maker) -> Inputs:
     return maker.normal(m, k), maker.words(n, k // INT4_PER_WORD), maker.scales(n, k // INT4_GROUP, mean=1 / 4)
 
 
-def _rows(count: int, *, weighted: bool) -> Callable[[Workload, Maker], Inputs]:
-    """`count` tensors of shape (rows, cols), and where `weighted` one of (cols,) around 1."""
-
-    def make(workload: Workload, maker: Maker) -> Inputs:
-        rows, cols = (workload.dims[name] for name in ("rows", "cols"))
-        tensors = tuple(maker.normal(rows, cols) for _ in range(count))
-        return (*tensors, maker.scales(cols, mean=1.0)) if weighted else tensors
-
-    return make
+def _row_inputs(workload: Workload, maker: Maker) -> Inputs:
+    """As many tensors (rows, cols) as the amounts read, then as many weights (cols,) around 1: rows of one number, and
+    so many of them that the weights are fewer, tell how many there are of each."""
+    read = make_workload(workload.op, {"rows": _MANY, "cols": 1}, workload.dtype).amounts.bytes_read
+    tensors, weights = divmod(int(read / workload.dtype.bytes), _MANY)
+    rows, cols = workload.dims["rows"], workload.dims["cols"]
+    return *(maker.normal(rows, cols) for _ in range(tensors)), *(maker.scales(cols, mean=1.0) for _ in range(weights))
 
 
 def _rope_inputs(workload: Workload, maker: Maker) -> Inputs:
@@ -223,30 +228,17 @@ def _rope_inputs(workload: Workload, maker: Maker) -> Inputs:
     return maker.normal(tokens, heads, head_dim), angles.cos().to(maker.dtype), angles.sin().to(maker.dtype)
 
 
-def _kv_shape(workload: Workload, length: str) -> tuple[int, int, int, int]:
-    dims = workload.dims
-    return (dims["batch"], dims["kv_heads"], dims[length], dims["head_dim"])
-
-
-def _prefill_inputs(workload: Workload, maker: Maker) -> Inputs:
-    dims, kv_shape = workload.dims, _kv_shape(workload, "seq")
-    q = maker.normal(dims["batch"], dims["heads"], dims["seq"], dims["head_dim"])
-    return q, maker.normal(*kv_shape), maker.normal(*kv_shape)
-
-
-def _decode_inputs(workload: Workload, maker: Maker) -> Inputs:
-    dims, kv_shape = workload.dims, _kv_shape(workload, "context")
-    return (
-        maker.normal(dims["batch"], dims["heads"], dims["head_dim"]),
-        maker.normal(*kv_shape),
-        maker.normal(*kv_shape),
+def _normals(*shapes: str) -> Callable[[Workload, Maker], Inputs]:
+    """Normal tensors, each of the dimensions that its shape names: "batch heads head_dim"."""
+    return lambda workload, maker: tuple(
+        maker.normal(*(workload.dims[name] for name in shape.split())) for shape in shapes
     )
 
 
-def _chunk_inputs(workload: Workload, maker: Maker) -> Inputs:
-    dims, kv_shape = workload.dims, _kv_shape(workload, "context")
-    q = maker.normal(dims["batch"], dims["heads"], dims["queries"], dims["head_dim"])
-    return q, maker.normal(*kv_shape), maker.normal(*kv_shape)
+_CACHE = ("batch kv_heads context head_dim",) * 2
+_PROMPT = _normals("batch heads seq head_dim", *("batch kv_heads seq head_dim",) * 2)
+_QUERIES = _normals("batch heads queries head_dim", *_CACHE)
+_QUERY = _normals("batch heads head_dim", *_CACHE)
 
 
 def _packed_inputs(workload: Workload, maker: Maker) -> Inputs:
@@ -255,25 +247,20 @@ def _packed_inputs(workload: Workload, maker: Maker) -> Inputs:
     length, longer = divmod(dims["tokens"], dims["sequences"])
     lengths = [length + (index < longer) for index in range(dims["sequences"])]
     offsets = torch.tensor([0, *itertools.accumulate(lengths)], dtype=torch.int32, device=maker.device)
-    q = maker.normal(dims["tokens"], dims["heads"], dims["head_dim"])
-    return q, *(maker.normal(dims["tokens"], dims["kv_heads"], dims["head_dim"]) for _ in range(2)), offsets
+    qkv = _normals("tokens heads head_dim", *("tokens kv_heads head_dim",) * 2)(workload, maker)
+    return *qkv, offsets
 
 
 def _backward_inputs(workload: Workload, maker: Maker) -> Inputs:
     """Q, K and V, what the forward pass makes of them, and the gradient that comes back."""
-    q, k, v = _prefill_inputs(workload, maker)
+    q, k, v = _PROMPT(workload, maker)
     out, lse = forward_with_lse(q, k, v)
     return q, k, v, out, maker.normal(*q.shape), lse
 
 
-def _linear_backward_inputs(workload: Workload, maker: Maker) -> Inputs:
-    m, n, k = (workload.dims[name] for name in "mnk")
-    return maker.normal(m, n), maker.normal(m, k), maker.normal(n, k)
-
-
 def _fp8_cache_inputs(workload: Workload, maker: Maker) -> Inputs:
     """One query per sequence, and a cache in fp8 whose scales bring it back to a standard deviation near 1."""
-    q, k, v = _decode_inputs(workload, maker)
+    q, k, v = _QUERY(workload, maker)
     scales = (maker.scales(workload.dims["kv_heads"], mean=1 / 16, dtype=torch.float32) for _ in range(2))
     return q, *(cache.mul_(16).to(torch.float8_e4m3fn) for cache in (k, v)), *scales
 
@@ -306,9 +293,8 @@ def _projection(workload: Workload, maker: Maker) -> Tensor:
 
 def _cached_inputs(workload: Workload, maker: Maker) -> Inputs:
     """The new token's hidden state, the weight, and caches whose last position is the new token's."""
-    dims, kv_shape = workload.dims, _kv_shape(workload, "context")
-    x = maker.normal(dims["batch"], dims["heads"] * dims["head_dim"])
-    return x, _projection(workload, maker), maker.normal(*kv_shape), maker.normal(*kv_shape)
+    x = maker.normal(workload.dims["batch"], workload.dims["heads"] * workload.dims["head_dim"])
+    return x, _projection(workload, maker), *_normals(*_CACHE)(workload, maker)
 
 
 def _uncached_inputs(workload: Workload, maker: Maker) -> Inputs:
@@ -354,10 +340,9 @@ def _block_forward_inputs(workload: Workload, maker: Maker) -> Inputs:
 
 def _block_decode_inputs(workload: Workload, maker: Maker) -> Inputs:
     """The new tokens' hidden states, and caches whose last position is the new token's."""
-    sizes, kv_shape = _block_shape(workload), _kv_shape(workload, "context")
+    sizes = _block_shape(workload)
     x = _hidden_states(sizes, maker, sizes.batch)
-    caches = (maker.normal(*kv_shape) for _ in range(2))
-    return x, *_rotary(sizes, maker), *_block_weights(sizes, maker), *caches
+    return x, *_rotary(sizes, maker), *_block_weights(sizes, maker), *_normals(*_CACHE)(workload, maker)
 
 
 def _last_positions(inputs: Inputs) -> Inputs:
@@ -384,33 +369,27 @@ def _read_inputs(workload: Workload, maker: Maker) -> Inputs:
     return (maker.normal(workload.dims["n"]).abs_(),)
 
 
-def _vectors(count: int) -> Callable[[Workload, Maker], Inputs]:
-    return lambda workload, maker: tuple(maker.normal(workload.dims["n"]) for _ in range(count))
-
-
 def _launch_inputs(_: Workload, maker: Maker) -> Inputs:
     return (torch.full((1,), FILL_VALUE, dtype=maker.dtype, device=maker.device),)
 
 
+# Every op on rows, and those whose inputs are of other shapes, or which are called in another way.
 CASES: Mapping[str, Case] = MappingProxyType(
     {
+        **{op: Case(_row_inputs) for op in OPS if dim_names(op) == ("rows", "cols")},
         "matmul": Case(_matmul_inputs),
         "matmul_scaled": Case(_scaled_inputs, result_format="bf16"),
         "matmul_w8a16": Case(_w8a16_inputs),
         "matmul_w4a16": Case(_w4a16_inputs),
-        "rmsnorm": Case(_rows(1, weighted=True)),
-        "add_rmsnorm": Case(_rows(2, weighted=True)),
-        "softmax": Case(_rows(1, weighted=False)),
-        "swiglu": Case(_rows(2, weighted=False)),
         "rope": Case(_rope_inputs),
-        "attention_prefill": Case(_prefill_inputs),
-        "attention_full": Case(_prefill_inputs),
-        "attention_window": Case(_prefill_inputs, keywords=("window",)),
-        "attention_chunk": Case(_chunk_inputs),
+        "attention_prefill": Case(_PROMPT),
+        "attention_full": Case(_PROMPT),
+        "attention_window": Case(_PROMPT, keywords=("window",)),
+        "attention_chunk": Case(_QUERIES),
         "attention_packed": Case(_packed_inputs),
         "attention_backward": Case(_backward_inputs),
-        "linear_backward": Case(_linear_backward_inputs),
-        "attention_decode": Case(_decode_inputs),
+        "linear_backward": Case(_normals("m n", "m k", "n k")),
+        "attention_decode": Case(_QUERY),
         "attention_decode_fp8": Case(_fp8_cache_inputs),
         "attention_paged": Case(_paged_inputs),
         "attention_mla": Case(_mla_inputs, keywords=("latent",)),
@@ -420,9 +399,9 @@ CASES: Mapping[str, Case] = MappingProxyType(
         "block_decode": Case(_block_decode_inputs, as_issued=True, appended=_last_positions),
         "block_train": Case(_block_train_inputs, keywords=("kv_heads",), result_format="fp32", as_issued=True),
         "stream_read": Case(_read_inputs),
-        "stream_write": Case(_vectors(1), output=0),
-        "stream_copy": Case(_vectors(2), output=1),
-        "stream_triad": Case(_vectors(3), output=2),
+        "stream_write": Case(_normals("n"), output=0),
+        "stream_copy": Case(_normals("n", "n"), output=1),
+        "stream_triad": Case(_normals("n", "n", "n"), output=2),
         "launch": Case(_launch_inputs),
     }
 )

@@ -127,7 +127,7 @@ class Lab:
 
     def _lacking_memory(self, workload: Workload, implementation: Implementation) -> str | None:
         """Why the job does not fit in memory, or None."""
-        needed = needed_bytes(workload, implementation.name)
+        needed = needed_bytes(workload, implementation)
         free = self._free_bytes() + (self._truth.held_bytes if self._truth else 0)
         return f"needs {binary_bytes(math.ceil(needed))}, {binary_bytes(free)} are free" if needed > free else None
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 from types import MappingProxyType
 
-from bench.cases import compiles
+from bench.cases import compiles, stores_scores
 from bench.lab import Job
 from predict.expected.probes import PROBES, probe_workloads
 from predict.workloads import Workload
@@ -20,12 +20,11 @@ class Rank(IntEnum):
     EVERY_FOURTH = 2  # shape of each op: a thin sweep first, then the shapes between
     EVERY_SECOND = 3
     EVERY = 4
-    SLOW = 5
-    COMPILED = 6  # compiled for each shape, which takes seconds
+    SLOW = 5  # stores its scores
+    COMPILED = 6  # each shape by itself, for seconds
 
 
 OURS_AND_VENDORS = frozenset({"triton", "torch", "sdpa_flash", "sdpa_cudnn"})
-_SLOW_NAMES = ("naive", "sdpa_math")  # implementations whose names begin so store their scores
 
 # The sizes that a reader asks for first; each suite has one nearby. Product and prefill are compute-bound, the decodes'
 # cache is far larger than L2, and at this context a token with and without a cache differs clearly.
@@ -50,13 +49,13 @@ def arrange(jobs: Iterable[Job]) -> tuple[Job, ...]:
     def rank(job: Job) -> Rank:
         if compiles(job.workload.op, job.implementation):
             return Rank.COMPILED
-        if job.implementation.startswith(_SLOW_NAMES):
-            return Rank.SLOW
         if job.implementation in OURS_AND_VENDORS:
             if job.workload.id in headlines:
                 return Rank.HEADLINE
             if job.workload.id in calibration:
                 return Rank.CALIBRATION
+        elif stores_scores(job.workload.op, job.implementation):
+            return Rank.SLOW
         return density[job.workload.id]
 
     def place(job: Job) -> tuple[Rank, int]:

@@ -24,6 +24,24 @@ class Limits:
     roofs: Roofs | None = None  # measured; on a CPU they bound how long one launch may take
 
 
+@dataclass(frozen=True, slots=True)
+class RowWise:
+    """An op between the products of a layer: its dimensions beside the rows, and whether the smoke suite holds it."""
+
+    op: str
+    sizes: tuple[int, ...]
+    smoke: bool = False
+
+
+# At Llama-3-8B's sizes. Softmax has an eighth of the vocabulary: the logits of one of eight GPUs.
+ROW_WISE = (
+    RowWise("rmsnorm", (4096,)),
+    RowWise("add_rmsnorm", (4096,)),
+    RowWise("swiglu", (14336,)),
+    RowWise("rope", (32, 128)),
+    RowWise("softmax", (16032,)),
+)
+
 # (n, k) of the projections of real models: what one layer multiplies its tokens by.
 GPT2_SMALL = ((2304, 768), (768, 768), (3072, 768), (768, 3072))  # qkv, out, up, down
 LLAMA3_8B = ((6144, 4096), (4096, 4096), (28672, 4096), (4096, 14336))  # qkv, out, gate+up, down
@@ -73,20 +91,10 @@ def quantized(shapes: Iterable[tuple[int, int]], batches: Iterable[int]) -> list
     ]
 
 
-def row_wise(tokens: Iterable[int], dtype: DType) -> list[Workload]:
-    """The ops between the products of a layer of Llama-3-8B. Softmax has an eighth of the vocabulary: the logits of one
-    of eight GPUs."""
-    return [
-        workload
-        for rows in tokens
-        for workload in (
-            *_sized("rmsnorm", dtype, (rows, 4096)),
-            *_sized("add_rmsnorm", dtype, (rows, 4096)),
-            *_sized("swiglu", dtype, (rows, 14336)),
-            *_sized("rope", dtype, (rows, 32, 128)),
-            *_sized("softmax", dtype, (rows, 16032)),
-        )
-    ]
+def row_wise(tokens: Iterable[int], dtype: DType, *, smoke: bool = False) -> list[Workload]:
+    """The ops of ROW_WISE on these numbers of rows; with `smoke` only those that the smoke suite holds."""
+    rows = [row for row in ROW_WISE if row.smoke or not smoke]
+    return [workload for count in tokens for row in rows for workload in _sized(row.op, dtype, (count, *row.sizes))]
 
 
 def prefills(
@@ -179,6 +187,7 @@ GPU_SUITES: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
             *prefills((2048,), BF16),
             *decodes((8,), (4096,), BF16),
             *generations((1024,), BF16),
+            *row_wise((64,), BF16, smoke=True),
         ),
         "quick": (
             *matmuls(((28672, 4096),), SOME_BATCHES, BF16),
@@ -268,6 +277,7 @@ def _cpu_suites(limits: Limits) -> dict[str, list[Workload]]:
             *prefills((256,), dtype, (8, 2, 64)),
             *decodes((1,), (2048,), dtype, (8, 2, 64)),
             *generations((128,), dtype, heads=8, head_dim=64),
+            *row_wise((64,), dtype, smoke=True),
         ],
         "quick": [
             *matmuls((weight,), (1, 2, 4, 8, 16, 32, 64, 128), dtype),

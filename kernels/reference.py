@@ -61,6 +61,17 @@ _BLOCK_BYTES = 128 * 2**20  # of one intermediate; several are alive at once
 _FP32_CHUNK = 512  # elements of a reduction summed at a time in "fp32"
 
 
+def by_rows(formula: Callable[..., Tensor | tuple[Tensor, ...]]) -> Callable[..., Tensor | tuple[Tensor, ...]]:
+    """The reference of an op on each row by itself, made of its formula: a function of tensors (rows, cols) or (cols,)
+    in fp64, or in fp32 for every precision but that, to which the results are rounded."""
+
+    def reference(*inputs: Tensor, precision: str = "fp64") -> Tensor | tuple[Tensor, ...]:
+        results = _row_by_row(formula, *inputs, precision=precision)
+        return results if len(results) > 1 else results[0]
+
+    return reference
+
+
 def matmul(a: Tensor, b: Tensor, precision: str = "fp64") -> Tensor:
     """a: (m, k), b: (k, n). Returns a @ b: (m, n) in `precision`."""
     matmul_sizes(a, b)
@@ -116,52 +127,44 @@ def unpack_int4(packed: Tensor) -> Tensor:
 
 def rmsnorm(x: Tensor, weight: Tensor, precision: str = "fp64") -> Tensor:
     """x: (rows, cols), weight: (cols,). Returns x / sqrt(mean(x^2) + RMSNORM_EPS) * weight, row by row."""
-    sizes = row_sizes("rmsnorm", x, weight=weight)
-    out = torch.empty(x.shape, dtype=_dtype(precision), device=x.device)
-    for rows in _blocks(sizes.rows, _rows_per_block(sizes.cols)):
-        out[rows] = _normalize(_wide(x[rows], precision), weight)
-    return out
+    row_sizes("rmsnorm", x, weight=weight)
+    return _row_by_row(_normalize, x, weight, precision=precision)[0]
 
 
 def add_rmsnorm(x: Tensor, residual: Tensor, weight: Tensor, precision: str = "fp64") -> tuple[Tensor, Tensor]:
     """x, residual: (rows, cols), weight: (cols,). Returns the rmsnorm of their sum, and the sum. The norm is that of
     the unrounded sum."""
-    sizes = row_sizes("add_rmsnorm", x, residual, weight=weight)
-    normed, total = (torch.empty(x.shape, dtype=_dtype(precision), device=x.device) for _ in range(2))
-    for rows in _blocks(sizes.rows, _rows_per_block(sizes.cols)):
-        wide = _wide(x[rows], precision) + residual[rows]
-        normed[rows], total[rows] = _normalize(wide, weight), wide
+    row_sizes("add_rmsnorm", x, residual, weight=weight)
+
+    def formula(x: Tensor, residual: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        return _normalize(x + residual, weight), x + residual
+
+    normed, total = _row_by_row(formula, x, residual, weight, precision=precision)
     return normed, total
 
 
 def softmax(x: Tensor, precision: str = "fp64") -> Tensor:
     """x: (rows, cols). Returns exp(x - max) / sum(exp(x - max)), row by row."""
-    sizes = row_sizes("softmax", x)
-    out = torch.empty(x.shape, dtype=_dtype(precision), device=x.device)
-    for rows in _blocks(sizes.rows, _rows_per_block(sizes.cols)):
-        wide = _wide(x[rows], precision)
-        weights = (wide - wide.amax(dim=1, keepdim=True)).exp_()
-        out[rows] = weights / weights.sum(dim=1, keepdim=True)
-    return out
+    row_sizes("softmax", x)
+
+    def formula(x: Tensor) -> Tensor:
+        weights = (x - x.amax(dim=1, keepdim=True)).exp_()
+        return weights / weights.sum(dim=1, keepdim=True)
+
+    return _row_by_row(formula, x, precision=precision)[0]
 
 
 def swiglu(gate: Tensor, up: Tensor, precision: str = "fp64") -> Tensor:
     """gate, up: (rows, cols). Returns gate / (1 + exp(-gate)) * up."""
-    sizes = row_sizes("swiglu", gate, up)
-    out = torch.empty(gate.shape, dtype=_dtype(precision), device=gate.device)
-    for rows in _blocks(sizes.rows, _rows_per_block(sizes.cols)):
-        out[rows] = _gate(_wide(gate[rows], precision), up[rows])
-    return out
+    row_sizes("swiglu", gate, up)
+    return _row_by_row(_gate, gate, up, precision=precision)[0]
 
 
 def rope(x: Tensor, cos: Tensor, sin: Tensor, precision: str = "fp64") -> Tensor:
     """x: (tokens, heads, head_dim), cos, sin: (tokens, head_dim/2). Returns x with each pair (x[i], x[i + head_dim/2])
     turned: (a*cos - b*sin, b*cos + a*sin)."""
-    sizes = rope_sizes(x, cos, sin)
-    out = torch.empty(x.shape, dtype=_dtype(precision), device=x.device)
-    for tokens in _blocks(sizes.tokens, _rows_per_block(sizes.heads * sizes.head_dim)):
-        out[tokens] = _turn(_wide(x[tokens], precision), cos[tokens], sin[tokens])
-    return out
+    rope_sizes(x, cos, sin)
+    return _row_by_row(_turn, x, cos, sin, precision=precision)[0]
 
 
 def attention_prefill(q: Tensor, k: Tensor, v: Tensor, precision: str = "fp64") -> Tensor:
@@ -264,14 +267,8 @@ def linear_backward(grad: Tensor, x: Tensor, weight: Tensor, precision: str = "f
 def attention_decode(q: Tensor, k: Tensor, v: Tensor, precision: str = "fp64") -> Tensor:
     """q: (batch, heads, head_dim), k, v: (batch, kv_heads, context, head_dim). Every query attends over all keys of its
     sequence. Returns q's shape in `precision`."""
-    sizes = decode_sizes(q, k, v)
-    out = torch.empty(q.shape, dtype=_dtype(precision), device=q.device)
-    for batch in range(sizes.batch):
-        for kv_head in range(sizes.kv_heads):
-            group = slice(kv_head * sizes.group, (kv_head + 1) * sizes.group)
-            keys, values = _enter(k[batch, kv_head], precision), _enter(v[batch, kv_head], precision)
-            out[batch, group] = _attend(_enter(q[batch, group], precision), keys, values, None, precision)
-    return out
+    decode_sizes(q, k, v)
+    return _attend_one(q, lambda batch, kv_head: (k[batch, kv_head], v[batch, kv_head]), k.shape[1], precision)
 
 
 def attention_decode_fp8(
@@ -280,17 +277,14 @@ def attention_decode_fp8(
     """q: (batch, heads, head_dim), k, v: (batch, kv_heads, context, head_dim) fp8, scales: (kv_heads,).
     attention_decode over k * k_scale and v * v_scale. Returns q's shape in `precision`, to which the scaled cache is
     rounded."""
-    sizes = fp8_cache_sizes(q, k, v, k_scale, v_scale)
-    out = torch.empty(q.shape, dtype=_dtype(precision), device=q.device)
-    for kv_head in range(sizes.kv_heads):
-        group = slice(kv_head * sizes.group, (kv_head + 1) * sizes.group)
-        for batch in range(sizes.batch):
-            keys, values = (
-                _enter(cache[batch, kv_head].double() * scale[kv_head].double(), precision)
-                for cache, scale in ((k, k_scale), (v, v_scale))
-            )
-            out[batch, group] = _attend(_enter(q[batch, group], precision), keys, values, None, precision)
-    return out
+    fp8_cache_sizes(q, k, v, k_scale, v_scale)
+
+    def scaled(batch: int, kv_head: int) -> tuple[Tensor, ...]:
+        return tuple(
+            cache[batch, kv_head].double() * scale[kv_head].double() for cache, scale in ((k, k_scale), (v, v_scale))
+        )
+
+    return _attend_one(q, scaled, k.shape[1], precision)
 
 
 def attention_paged(q: Tensor, k: Tensor, v: Tensor, table: Tensor, lengths: Tensor, precision: str = "fp64") -> Tensor:
@@ -495,6 +489,23 @@ def _matmul_blocks(a: Tensor, b: Tensor, precision: str) -> Tensor:
     return out
 
 
+def _row_by_row(
+    formula: Callable[..., Tensor | tuple[Tensor, ...]], *inputs: Tensor, precision: str
+) -> tuple[Tensor, ...]:
+    """What `formula` makes of a block of rows at a time, in fp64 or fp32, rounded to `precision`. The first input has
+    rows; others too, but those of one dimension, which every row meets."""
+    rows, results = len(inputs[0]), tuple[Tensor, ...]()
+    for block in _blocks(rows, _rows_per_block(inputs[0][0].numel())):
+        parts = formula(*(_wide(each if each.dim() == 1 else each[block], precision) for each in inputs))
+        parts = parts if isinstance(parts, tuple) else (parts,)
+        results = results or tuple(
+            torch.empty(rows, *part.shape[1:], dtype=_dtype(precision), device=part.device) for part in parts
+        )
+        for result, part in zip(results, parts, strict=True):
+            result[block] = part
+    return results
+
+
 def _wide(x: Tensor, precision: str) -> Tensor:
     """X in the format that a row-wise op computes in: fp64, or fp32 for every other precision."""
     return x.double() if precision == "fp64" else x.float()
@@ -556,14 +567,24 @@ def _attend_heads(q: Tensor, k: Tensor, v: Tensor, sizes: BlockSizes, precision:
 def _attend_cached(q: Tensor, k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, precision: str) -> Tensor:
     """q: (batch, heads, head_dim), k, v: (batch, kv_heads, head_dim) in `precision`, of the new token, whose place in
     the caches is the last and is not read. Returns q's shape."""
-    group_size = q.shape[1] // k.shape[1]
-    out = torch.empty_like(q)
-    for batch, kv_head in itertools.product(range(k.shape[0]), range(k.shape[1])):
-        group = slice(kv_head * group_size, (kv_head + 1) * group_size)
-        keys, values = (
+
+    def appended(batch: int, kv_head: int) -> tuple[Tensor, ...]:
+        return tuple(
             torch.cat((_enter(cache[batch, kv_head, :-1], precision), _enter(new[batch, kv_head, None], precision)))
             for cache, new in ((k_cache, k), (v_cache, v))
         )
+
+    return _attend_one(q, appended, k.shape[1], precision)
+
+
+def _attend_one(q: Tensor, cached: Callable[[int, int], tuple[Tensor, ...]], kv_heads: int, precision: str) -> Tensor:
+    """q: (batch, heads, head_dim). `cached` gives K and V of a sequence and one of `kv_heads`: (keys, head_dim) each,
+    all of which every query meets. Returns q's shape in `precision`."""
+    group_size = q.shape[1] // kv_heads
+    out = torch.empty(q.shape, dtype=_dtype(precision), device=q.device)
+    for batch, kv_head in itertools.product(range(len(q)), range(kv_heads)):
+        group = slice(kv_head * group_size, (kv_head + 1) * group_size)
+        keys, values = (_enter(each, precision) for each in cached(batch, kv_head))
         out[batch, group] = _attend(_enter(q[batch, group], precision), keys, values, None, precision)
     return out
 

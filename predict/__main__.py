@@ -27,7 +27,7 @@ from predict.model.config import read_config
 from predict.model.passes import Logits, Mask
 from predict.model.presets import PRESETS, find_model, find_preset
 from predict.model.transformer import Model
-from predict.peak_memory import peak_bytes
+from predict.peak_memory import Scores, peak_bytes
 from predict.resources import find_ceiling
 from predict.roofline import Prediction, explain, predict
 from predict.units import DTYPES, binary_bytes, duration, find_dtype
@@ -89,7 +89,7 @@ def _memory_lines(workload: Workload, machine: Gpu) -> str:
     lines = [f"peak memory: {binary_bytes(peak_bytes(workload))} of inputs, outputs and what lies between kernels"]
     if workload.op in MATERIALIZED_OPS:
         stored_s = float(predict(materialized_amounts(workload), machine.roofs).napkin_s)
-        stored_bytes = peak_bytes(workload, "naive")
+        stored_bytes = peak_bytes(workload, Scores.STORED)
         lines.append(f"with its scores in memory: napkin {duration(stored_s)}, peak {binary_bytes(stored_bytes)}")
     return "\n".join(lines)
 

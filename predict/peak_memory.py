@@ -2,22 +2,28 @@
 
 Convention: bytes of inputs, outputs and of what a kernel leaves for another one; no fragmentation, no library's own
 buffers, nothing computed again but what a fused kernel makes anew on chip: scores, and the gate of SwiGLU. Attention
-keeps its scores on chip but for implementations that say otherwise: the memory of a fused one grows with the tokens,
-that of one that stores its scores with their square.
+keeps its scores on chip unless `Scores` says otherwise: the memory of a fused kernel grows with the tokens, that of one
+that stores its scores with their square.
 """
 
 import math
 from collections.abc import Mapping
+from enum import Enum
 from types import MappingProxyType
 
 from predict.workloads import Workload, block_matrices
 
 _FP32_BYTES = 4
 
-# Implementations of attention that write their scores to memory, and those that do so in fp32 where the op is in 16
-# bits, as PyTorch's math back end does (ATen/native/transformers/attention.cpp).
-WIDE_SCORES = frozenset({"sdpa_math", "sdpa_math_mask", "sdpa_math_each"})
-STORES_SCORES = WIDE_SCORES | {"naive", "torch"}
+
+class Scores(Enum):
+    """Where an implementation of attention keeps its scores."""
+
+    ON_CHIP = "on chip"
+    STORED = "in memory, in the op's format"
+    WIDE = "in memory, in fp32 at least"  # PyTorch's math back end (ATen/native/transformers/attention.cpp)
+
+
 # The dimensions of a score matrix, by op.
 _SCORES: Mapping[str, tuple[str | None, str]] = MappingProxyType(
     {
@@ -32,10 +38,10 @@ _SCORES: Mapping[str, tuple[str | None, str]] = MappingProxyType(
 )
 
 
-def peak_bytes(workload: Workload, implementation: str | None = None) -> float:
-    """Inputs and outputs of a call, and what is between its kernels: nothing where one kernel does it all; where
-    `implementation` stores scores, `stored_bytes`; for the rest, see `generate_peak_bytes`, `block_forward_peak_bytes`
-    (and decode, whose operands hold the cache) and `block_train_peak_bytes`."""
+def peak_bytes(workload: Workload, scores: Scores = Scores.ON_CHIP) -> float:
+    """Inputs and outputs of a call, and what is between its kernels: nothing where one kernel does it all, the scores
+    of attention where they are stored; for the rest, see `generate_peak_bytes`, `block_forward_peak_bytes` (and decode,
+    whose operands hold the cache) and `block_train_peak_bytes`."""
     match workload.op:
         case "generate_cached" | "generate_uncached":
             return generate_peak_bytes(workload)
@@ -43,20 +49,20 @@ def peak_bytes(workload: Workload, implementation: str | None = None) -> float:
             return block_forward_peak_bytes(workload)
         case "block_train":
             return block_train_peak_bytes(workload)
-    stored = stored_bytes(workload, implementation) if implementation in STORES_SCORES else 0
-    return float(workload.amounts.bytes + stored)
+    return float(workload.amounts.bytes + stored_bytes(workload, scores))
 
 
-def stored_bytes(workload: Workload, implementation: str | None) -> float:
-    """What is held beside inputs and outputs: scores and their softmax, both `score_bytes`, fp32 where the
-    implementation widens them. Backward these are weights and their gradients; before there are outputs, also the
-    product of both."""
+def stored_bytes(workload: Workload, scores: Scores) -> float:
+    """What is held beside inputs and outputs: scores and their softmax, both `score_bytes`, twice that where they are
+    wider. Backward these are weights and their gradients; before there are outputs, also the product of both."""
+    if scores is Scores.ON_CHIP:
+        return 0.0
     element = workload.dtype.bytes
-    wider = max(element, _FP32_BYTES) / element if implementation in WIDE_SCORES else 1
-    scores = wider * score_bytes(workload)
+    wider = max(element, _FP32_BYTES) / element if scores is Scores.WIDE else 1
+    each = wider * score_bytes(workload)
     if workload.op != "attention_backward":
-        return 2 * scores
-    return max(2 * scores, 3 * scores - float(workload.amounts.bytes_written))
+        return 2 * each
+    return max(2 * each, 3 * each - float(workload.amounts.bytes_written))
 
 
 def score_shape(workload: Workload) -> tuple[int, int, int] | None:

@@ -20,7 +20,7 @@ from reports.accuracy.importers import read_tables
 from reports.run import load, page, tables
 from reports.sweep.grid import sweep
 from tests.factories import make_record
-from tests.tiny import OPS, tiny_workload
+from tests.tiny import OURS, tiny_workload
 
 BF16 = find_dtype("bf16")
 MANY = 100_000
@@ -107,7 +107,7 @@ def test_launching_a_small_matmul(benchmark, device):
     assert benchmark(run, *inputs).shape == (1, 16)
 
 
-@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("op", OURS)
 def test_preparing_the_launches_of_an_op(op, benchmark, monkeypatch, device):
     """A call of ours but for what Triton does: layouts looked up, memory set aside, arguments in order. Where there is
     no driver this is all of it."""

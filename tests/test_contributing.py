@@ -9,6 +9,7 @@ The line before a block of Python says where it goes:
 Every line of an `sh` block is run, in order. All other text of the page is for people.
 """
 
+import json
 import os
 import re
 import shlex
@@ -84,9 +85,13 @@ def run(command: str, tree: Path) -> str:
     return done.stdout
 
 
-def follow(title: str, tree: Path) -> dict[str, str]:
-    """Do in a fresh copy, `tree`, what a section of the page says; returns what each of its commands prints."""
+def copy_to(tree: Path) -> None:
+    """What a user has after cloning."""
     shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(*NOT_COPIED))
+
+
+def follow(title: str, tree: Path) -> dict[str, str]:
+    """Do in a copy, `tree`, what a section of the page says; returns what each of its commands prints."""
     found = blocks(section(PAGE, title))
     for block in found:
         if block.language == "python":
@@ -96,12 +101,48 @@ def follow(title: str, tree: Path) -> dict[str, str]:
 
 
 def test_a_gpu_is_added_as_the_page_says(tmp_path):
+    copy_to(tmp_path / "tree")
     printed = follow("How to add a GPU", tmp_path / "tree")
     asked = {command: text for command, text in printed.items() if "test" not in command}
     assert len(asked) >= 2
     assert all(re.search(r"\bh20\b", text) for text in asked.values())
     (tested,) = (text for command, text in printed.items() if "test" in command)
     assert re.search(r"\d+ passed", tested)
+
+
+def test_a_kernel_is_added_as_the_page_says(tmp_path):
+    copy_to(tmp_path / "tree")
+    printed = follow("How to add a kernel", tmp_path / "tree")
+    listed, tested = printed.values()
+    assert "triton_wide" in listed
+    assert re.search(r"\b1 passed", tested)
+
+
+# Roof probes and input sets are as large as the cache asks for: a small one is filled in seconds.
+SMALL_CACHE = """
+
+def _cpu_last_level_cache_bytes() -> int | None:
+    return 2**20
+"""
+
+
+def test_an_op_is_added_as_the_page_says(tmp_path):
+    """Its tests are those that follow from its rows: each of four formats, a run of it, its amounts and its inputs."""
+    tree = tmp_path / "tree"
+    copy_to(tree)
+    with (tree / "bench/env.py").open("a", encoding="utf-8") as file:
+        file.write(SMALL_CACHE)
+    predicted, tested, _ = follow("How to add an op", tree).values()
+    assert "gelu" in predicted
+    (passed,) = re.findall(r"(\d+) passed", tested)
+    assert int(passed) >= 7
+    records = [json.loads(line) for line in (tree / "runs/gelu/records.jsonl").read_text("utf-8").splitlines()]
+    (gelu,) = [record for record in records if record["workload"]["op"] == "gelu"]
+    assert (gelu["implementation"], gelu["status"]) == ("torch", "measured")
+    assert 0 < gelu["check"]["relative_error"] <= gelu["check"]["relative_bound"]
+    assert "### gelu" in (tree / "runs/gelu/report.md").read_text("utf-8")
+    for command in ("ruff check .", "ruff format --check ."):
+        run(f"python -m {command}", tree)
 
 
 PAGE_OF_A_TOY = """

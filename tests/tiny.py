@@ -1,47 +1,34 @@
-"""A tiny workload of every op that has a Triton kernel of ours: the interpreter computes one in well under a second."""
+"""A tiny workload of every op: Triton's interpreter computes one in well under a second."""
 
+from kernels.catalog import list_implementations
 from predict.units import find_dtype
-from predict.workloads import Workload, make_workload
+from predict.workloads import Workload, dim_names, make_workload
 
-_HEADS = {"heads": 4, "kv_heads": 2, "head_dim": 64}
-_BLOCK = {**_HEADS, "inner": 96}
-
-_DIMS = {
-    "launch": {},
-    "stream_read": {"n": 5000},
-    "stream_write": {"n": 5000},
-    "stream_copy": {"n": 5000},
-    "stream_triad": {"n": 5000},
-    "matmul": {"m": 3, "n": 64, "k": 1024},
-    "matmul_scaled": {"m": 3, "n": 64, "k": 1024},
-    "matmul_w8a16": {"m": 3, "n": 64, "k": 1024},
-    "matmul_w4a16": {"m": 3, "n": 64, "k": 1024},
-    "rmsnorm": {"rows": 3, "cols": 100},
-    "add_rmsnorm": {"rows": 3, "cols": 100},
-    "softmax": {"rows": 3, "cols": 100},
-    "swiglu": {"rows": 3, "cols": 100},
-    "rope": {"tokens": 3, "heads": 4, "head_dim": 64},
+_SIZES = {
+    "batch": 1, "seq": 70, "context": 600, "heads": 4, "kv_heads": 2, "head_dim": 64, "inner": 96,
+    "window": 20, "queries": 20, "sequences": 2, "page": 16, "latent": 64, "rope": 16,
+    "m": 3, "n": 64, "k": 1024, "rows": 3, "cols": 100, "tokens": 3,
+}  # fmt: skip
+# Where an op is tiny at other sizes.
+_OWN_SIZES = {
+    **{op: {"n": 5000} for op in ("stream_read", "stream_write", "stream_copy", "stream_triad")},
     "linear_backward": {"m": 40, "n": 24, "k": 72},
-    "attention_prefill": {"batch": 1, "seq": 70, **_HEADS},
-    "attention_full": {"batch": 1, "seq": 70, **_HEADS},
-    "attention_window": {"batch": 1, "seq": 70, "window": 20, **_HEADS},
-    "attention_packed": {"sequences": 2, "tokens": 70, **_HEADS},
-    "attention_chunk": {"batch": 1, "queries": 20, "context": 600, **_HEADS},
-    "attention_backward": {"batch": 1, "seq": 70, **_HEADS},
-    "attention_decode": {"batch": 1, "context": 600, **_HEADS},
-    "attention_decode_fp8": {"batch": 1, "context": 600, **_HEADS},
-    "attention_paged": {"batch": 2, "context": 64, "page": 16, **_HEADS},
-    "attention_mla": {"batch": 1, "context": 100, "heads": 16, "latent": 64, "rope": 16},
-    "generate_cached": {"batch": 1, "context": 100, **_HEADS},
-    "generate_uncached": {"batch": 1, "context": 40, **_HEADS},
-    "block_forward": {"batch": 1, "seq": 20, **_BLOCK},
-    "block_decode": {"batch": 1, "context": 100, **_BLOCK},
+    "attention_packed": {"tokens": 70},
+    "attention_paged": {"batch": 2, "context": 64},
+    "attention_mla": {"context": 100, "heads": 16},
+    "generate_cached": {"context": 100},
+    "generate_uncached": {"context": 40},
+    "block_forward": {"seq": 20},
+    "block_train": {"seq": 20},
+    "block_decode": {"context": 100},
 }
 _DTYPES = {"launch": "fp32", "matmul_scaled": "int8"}  # the rest in fp16: the interpreter's bf16 products are wrong
 
-OPS = tuple(_DIMS)
+OURS = tuple(dict.fromkeys(row.op for row in list_implementations() if row.name == "triton"))
 
 
-def tiny_workload(op: str) -> Workload:
+def tiny_workload(op: str, dtype: str | None = None) -> Workload:
     """The workload of an op."""
-    return make_workload(op, _DIMS[op], find_dtype(_DTYPES.get(op, "fp16")))
+    sizes = _SIZES | _OWN_SIZES.get(op, {})
+    dims = {name: sizes.get(name, 16) for name in dim_names(op)}
+    return make_workload(op, dims, find_dtype(dtype or _DTYPES.get(op, "fp16")))

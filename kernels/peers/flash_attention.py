@@ -6,13 +6,16 @@ timed. Signatures and limits are those of Dao-AILab/flash-attention at 2.8.4: fl
 csrc/flash_attn/flash_api.cpp (2), hopper/flash_attn_interface.py and hopper/flash_api.cpp (3).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from kernels.constants import MLA_SCALE
+from kernels.implementation import CUDA, HALF, Implementation, Prepare, Result
 from kernels.pytorch.attention import check_flash, longest_of, run_node, tokens_first
 from kernels.shapes import (
     backward_sizes,
@@ -211,3 +214,33 @@ def _load(library: FlashAttention) -> Any:
     except ImportError as error:
         raise Unsupported(f"{library.title} is installed but cannot be imported: {error}") from error
     return module
+
+
+def _rows(name: str, package: str, library: FlashAttention) -> tuple[Implementation, ...]:
+    """What both versions have."""
+
+    def row(op: str, run: Callable[..., Result], prepare: Prepare) -> Implementation:
+        return Implementation(op, name, run, HALF, CUDA, prepare=partial(prepare, library=library), package=package)
+
+    def prefill_row(op: str, run: Callable[..., Result]) -> Implementation:
+        return row(op, run, partial(prepare_flash, op=op))
+
+    return (
+        prefill_row("attention_prefill", partial(flash, library=library, causal=True)),
+        prefill_row("attention_full", partial(flash, library=library, causal=False)),
+        prefill_row("attention_chunk", partial(flash_chunk, library=library)),
+        row("attention_window", partial(flash_window, library=library), prepare_flash_window),
+        row("attention_packed", partial(flash_packed, library=library), prepare_flash_packed),
+        row("attention_backward", flash_backward, prepare_flash_backward),
+        row("attention_decode", partial(flash_decode, library=library), prepare_flash_decode),
+        row("attention_paged", partial(flash_paged, library=library), prepare_flash_paged),
+    )
+
+
+IMPLEMENTATIONS_2 = _rows("flash_attn", "flash-attn", FLASH_2)
+IMPLEMENTATIONS_3 = (
+    *_rows("flash_attn_3", "flash-attn-3", FLASH_3),
+    Implementation(
+        "attention_mla", "flash_attn_3", flash_mla, HALF, CUDA, prepare=prepare_flash_mla, package="flash-attn-3"
+    ),
+)

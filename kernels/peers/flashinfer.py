@@ -11,6 +11,7 @@ tensor cores: include/flashinfer/utils.cuh. MLA: flashinfer/mla/_core.py, BatchM
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from kernels.constants import MLA_SCALE
+from kernels.implementation import CUDA, HALF, Implementation, Prepare, Result
 from kernels.shapes import (
     AttentionSizes,
     check_dtype,
@@ -288,3 +290,33 @@ def _flashinfer() -> Any:
     except ImportError as error:
         raise Unsupported(f"flashinfer-python is installed but cannot be imported: {error}") from error
     return flashinfer
+
+
+def _row(op: str, run: Callable[..., Result], prepare: Prepare, name: str = "flashinfer") -> Implementation:
+    return Implementation(op, name, run, HALF, CUDA, prepare=prepare, package="flashinfer-python")
+
+
+def _prefill_row(op: str, backend: str = "auto", name: str = "flashinfer") -> Implementation:
+    return _row(op, prefill, functools.partial(prepare_prefill, op=op, backend=backend), name)
+
+
+def _decode_rows(op: str, run: Callable[..., Result], prepare: Callable[..., Any]) -> tuple[Implementation, ...]:
+    """By its kernels of either kind."""
+    return (
+        _row(op, run, functools.partial(prepare, tensor_cores=False)),
+        _row(op, run, functools.partial(prepare, tensor_cores=True), "flashinfer_tensor_cores"),
+    )
+
+
+IMPLEMENTATIONS = (
+    _prefill_row("attention_prefill"),
+    _prefill_row("attention_chunk"),
+    _prefill_row("attention_chunk", "fa2", "flashinfer_fa2"),
+    _row("attention_full", prefill, prepare_full),
+    _row("attention_window", prefill_window, prepare_window),
+    _row("attention_packed", packed, prepare_packed),
+    *_decode_rows("attention_decode", decode, prepare_decode),
+    *_decode_rows("attention_decode_fp8", decode_fp8, prepare_decode_fp8),
+    *_decode_rows("attention_paged", decode, prepare_paged),
+    _row("attention_mla", mla, prepare_mla),
+)

@@ -1,5 +1,7 @@
 """Liger-Kernel's row-wise kernels."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -7,6 +9,7 @@ from torch import Tensor
 
 from kernels import reference
 from kernels.constants import RMSNORM_EPS
+from kernels.implementation import CUDA, TO_FP32, Implementation, Result
 from kernels.shapes import rope_sizes, row_sizes
 from kernels.unsupported import Unsupported
 
@@ -81,3 +84,16 @@ def _liger() -> Any:
     except ImportError as error:
         raise Unsupported(f"liger-kernel is installed but cannot be imported: {error}") from error
     return functional
+
+
+def _row(op: str, run: Callable[..., Result]) -> Implementation:
+    return Implementation(op, "liger", run, TO_FP32, CUDA, package="liger-kernel")
+
+
+IMPLEMENTATIONS = (
+    _row("rmsnorm", rmsnorm),
+    _row("add_rmsnorm", add_rmsnorm),
+    _row("softmax", softmax),
+    _row("swiglu", swiglu),
+    replace(_row("rope", rope), prepare=prepare_rope, own_reference=rope_of_q_and_k),
+)

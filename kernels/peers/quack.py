@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from kernels.constants import RMSNORM_EPS
+from kernels.implementation import CUDA, HALF, TO_FP32, Implementation
 from kernels.shapes import matmul_sizes, row_sizes
 from kernels.unsupported import Unsupported, check_capability
 
@@ -46,3 +47,11 @@ def _quack(op: str) -> Any:
     except ImportError as error:
         raise Unsupported(f"quack-kernels is installed but cannot be imported: {error}") from error
     return quack
+
+
+IMPLEMENTATIONS = (
+    Implementation("matmul", "quack", matmul, HALF, CUDA, package="quack-kernels"),
+    Implementation("rmsnorm", "quack", rmsnorm, TO_FP32, CUDA, package="quack-kernels"),
+    Implementation("add_rmsnorm", "quack", add_rmsnorm, TO_FP32, CUDA, package="quack-kernels"),
+    Implementation("softmax", "quack", softmax, TO_FP32, CUDA, package="quack-kernels"),
+)

@@ -10,7 +10,9 @@ import inspect
 import itertools
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -19,6 +21,18 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from kernels.constants import MLA_SCALE
+from kernels.implementation import (
+    CPU,
+    CUDA,
+    EVERYWHERE,
+    FLOATS,
+    HALF,
+    TO_FP32,
+    Implementation,
+    Intermediate,
+    Prepare,
+    Result,
+)
 from kernels.precision import fp32_matmul_precision
 from kernels.shapes import (
     AttentionSizes,
@@ -490,3 +504,84 @@ def check_flash(op: str, title: str, q: Tensor) -> None:
         raise Unsupported(
             f"{op}: {title} does not support head_dim={head_dim}; supported: multiples of 8 to {_MAX_HEAD_DIM}"
         )
+
+
+# Back ends of scaled dot product attention, and what they take and write; what a device really takes, PyTorch says.
+_BACKENDS: Mapping[str, tuple[SDPBackend, tuple[str, ...], tuple[Intermediate, ...]]] = MappingProxyType(
+    {
+        "sdpa_flash": (SDPBackend.FLASH_ATTENTION, TO_FP32, ()),
+        "sdpa_cudnn": (SDPBackend.CUDNN_ATTENTION, TO_FP32, ()),
+        "sdpa_efficient": (SDPBackend.EFFICIENT_ATTENTION, TO_FP32, ()),
+        "sdpa_math": (SDPBackend.MATH, FLOATS, (Intermediate.WIDE_SCORES,)),
+    }
+)
+# And where they run.
+_ALL = {"sdpa_flash": EVERYWHERE, "sdpa_cudnn": CUDA, "sdpa_efficient": CUDA, "sdpa_math": EVERYWHERE}
+_MASKED = {**_ALL, "sdpa_flash": CPU}  # on CUDA it takes no mask
+_CHUNK_MASKED = {name: places for name, places in _MASKED.items() if name != "sdpa_efficient"}
+_MLA = {name: places for name, places in _ALL.items() if name != "sdpa_flash"}  # which wants K and V of one width
+_FUSED = {"sdpa_flash": CUDA, "sdpa_efficient": CUDA}
+
+
+def _sdpa_rows(
+    op: str,
+    run: Callable[..., Result],
+    devices: Mapping[str, tuple[str, ...]],
+    suffix: str = "",
+    prepare: Prepare | None = None,
+) -> tuple[Implementation, ...]:
+    """A row for each back end that has devices."""
+    masks = (Intermediate.MASK,) if suffix == "_mask" else ()
+
+    def row(name: str, places: tuple[str, ...]) -> Implementation:
+        backend, dtypes, writes = _BACKENDS[name]
+        call = functools.partial(run, backend=backend)
+        return Implementation(op, name + suffix, call, dtypes, places, prepare=prepare, writes=writes + masks)
+
+    return tuple(row(name, places) for name, places in devices.items())
+
+
+def _backward_row(name: str, run: Callable[..., Result]) -> Implementation:
+    """Here the back end is the forward pass's, which is prepared."""
+    backend, dtypes, writes = _BACKENDS[name]
+    prepare = functools.partial(prepare_backward, backend=backend)
+    return Implementation("attention_backward", name, run, dtypes, _ALL[name], prepare=prepare, writes=writes)
+
+
+def _naive_row(op: str, run: Callable[..., Result], prepare: Prepare | None = None) -> Implementation:
+    return Implementation(op, "naive", run, prepare=prepare, writes=(Intermediate.SCORES,))
+
+
+_CACHE = (Intermediate.CACHE,)
+
+IMPLEMENTATIONS = (
+    *_sdpa_rows("attention_prefill", attention_prefill_sdpa, _ALL),
+    *_sdpa_rows("attention_full", attention_full_sdpa, _ALL),
+    *_sdpa_rows("attention_window", attention_window_sdpa_mask, _MASKED, "_mask", prepare_window_mask),
+    *_sdpa_rows("attention_chunk", attention_chunk_sdpa, _FUSED),
+    *_sdpa_rows("attention_chunk", attention_chunk_sdpa_mask, _CHUNK_MASKED, "_mask", prepare_chunk_mask),
+    *_sdpa_rows("attention_packed", attention_packed_sdpa_each, _ALL, "_each", prepare_packed),
+    *_sdpa_rows("attention_packed", attention_packed_sdpa_nested, _FUSED, "_nested", prepare_nested),
+    _backward_row("sdpa_flash", attention_backward_sdpa),
+    _backward_row("sdpa_cudnn", attention_backward_sdpa),
+    _backward_row("sdpa_efficient", attention_backward_sdpa),
+    # Which autograd runs on the stream of the forward pass.
+    replace(_backward_row("sdpa_math", attention_backward_math), captures=False),
+    *_sdpa_rows("attention_decode", attention_decode_sdpa, _ALL),
+    *_sdpa_rows("attention_mla", attention_mla_sdpa, _MLA),
+    _naive_row("attention_prefill", attention_prefill_naive),
+    _naive_row("attention_full", attention_full_naive),
+    _naive_row("attention_window", attention_window_naive),
+    _naive_row("attention_chunk", attention_chunk_naive),
+    _naive_row("attention_packed", attention_packed_naive, prepare_packed),
+    _naive_row("attention_backward", attention_backward_naive),
+    _naive_row("attention_decode", attention_decode_naive),
+    Implementation("attention_decode_fp8", "torch_dequantize", attention_decode_fp8_dequantize, HALF, writes=_CACHE),
+    Implementation("attention_paged", "torch_gather", attention_paged_gather, prepare=prepare_gather, writes=_CACHE),
+    Implementation("attention_mla", "torch", attention_mla_naive, writes=(Intermediate.SCORES,)),
+)
+
+VARLEN = (
+    Implementation("attention_packed", "varlen", varlen_packed, HALF, CUDA, prepare=prepare_varlen_packed),
+    Implementation("attention_window", "varlen", varlen_window, HALF, CUDA, prepare=prepare_varlen_window),
+)

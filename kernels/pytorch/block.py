@@ -13,12 +13,11 @@ import torch.nn.functional as F  # noqa: N812  (PyTorch's own convention)
 from torch import Tensor
 
 from kernels.constants import RMSNORM_EPS
+from kernels.implementation import CUDA, FLOATS, Implementation, Result
 from kernels.precision import fp32_matmul_precision
 from kernels.pytorch.compiled import find_compiled
 from kernels.shapes import BlockWeights, block_decode_sizes, block_forward_sizes
 from kernels.unsupported import Unsupported
-
-Result = Tensor | tuple[Tensor, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,3 +210,16 @@ def _add_mlp(x: Tensor, norm: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
     """x: (tokens, hidden). Returns x + swiglu(norm(x))."""
     gate, up = F.linear(F.rms_norm(x, norm.shape, norm, RMSNORM_EPS), gate_up).chunk(2, dim=-1)
     return x + F.linear(F.silu(gate) * up, down)
+
+
+IMPLEMENTATIONS = (
+    Implementation("block_forward", "torch", issue, prepare=prepare_forward),
+    Implementation("block_decode", "torch", issue, prepare=prepare_decode),
+    Implementation("block_forward", "torch_graph", issue, FLOATS, CUDA, prepare=capture_forward),
+    Implementation("block_decode", "torch_graph", issue, FLOATS, CUDA, prepare=capture_decode),
+)
+
+COMPILED = (
+    Implementation("block_forward", "torch_compile", issue, FLOATS, CUDA, prepare=compile_forward, compiles=True),
+    Implementation("block_decode", "torch_compile", issue, FLOATS, CUDA, prepare=compile_decode, compiles=True),
+)

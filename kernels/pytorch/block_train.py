@@ -8,13 +8,15 @@ weights are as large after thousands of calls as they were when the first was ch
 import functools
 import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
 from kernels.constants import ADAMW_BETAS, ADAMW_DECAY, ADAMW_EPS, ADAMW_RATE, ADAMW_STEP
-from kernels.pytorch.block import Result, Step, forward, issue
+from kernels.implementation import CUDA, Implementation, Result
+from kernels.pytorch.block import Step, forward, issue
 from kernels.pytorch.compiled import find_compiled
 from kernels.shapes import BlockSizes, block_train_sizes, check_dtype, split_block_weights
 
@@ -154,3 +156,8 @@ def _adamw(rate: Tensor, weights: Tensor, master: Tensor, m: Tensor, v: Tensor, 
 def _check(x: Tensor, *others: Tensor, kv_heads: int) -> BlockSizes:
     check_dtype("block_train", x.dtype, SUPPORTED_DTYPES)
     return block_train_sizes(x, *others, kv_heads=kv_heads)
+
+
+IMPLEMENTATION = Implementation("block_train", "torch", issue_train, SUPPORTED_DTYPES, prepare=prepare_train)
+
+COMPILED = replace(IMPLEMENTATION, name="torch_compile", devices=CUDA, prepare=compile_train, compiles=True)

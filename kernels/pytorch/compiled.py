@@ -10,6 +10,7 @@ import torch.nn.functional as F  # noqa: N812  (PyTorch's own convention)
 from torch import Tensor
 
 from kernels.constants import RMSNORM_EPS
+from kernels.implementation import CUDA, FLOATS, HALF, Implementation
 from kernels.pytorch import eager
 from kernels.shapes import rope_sizes, row_sizes, w8a16_sizes
 
@@ -121,3 +122,14 @@ def _compile(
     copy = types.FunctionType(formula.__code__.replace(), formula.__globals__, formula.__name__)
     options: dict[str, Any] | None = {"coordinate_descent_tuning": True} if tuned else None
     return torch.compile(copy, fullgraph=True, dynamic=False, backend=_BACKEND, options=options)
+
+
+IMPLEMENTATIONS = (
+    Implementation("matmul_scaled", "torch_compile", scaled_int8, ("int8",), CUDA, compiles=True),
+    Implementation("matmul_w8a16", "torch_compile", w8a16, HALF, CUDA, compiles=True),
+    Implementation("rmsnorm", "torch_compile", rmsnorm, FLOATS, CUDA, compiles=True),
+    Implementation("add_rmsnorm", "torch_compile", add_rmsnorm, FLOATS, CUDA, compiles=True),
+    Implementation("softmax", "torch_compile", softmax, FLOATS, CUDA, compiles=True),
+    Implementation("swiglu", "torch_compile", swiglu, FLOATS, CUDA, compiles=True),
+    Implementation("rope", "torch_compile", rope, FLOATS, CUDA, compiles=True),
+)

@@ -1,11 +1,13 @@
 """Attention that PyTorch compiles: the naive form by torch.compile, and FlexAttention."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from kernels.implementation import CUDA, HALF, TO_FP32, Implementation, Intermediate, Result
 from kernels.pytorch.attention import attend, attend_latents
 from kernels.pytorch.compiled import run_compiled
 from kernels.shapes import (
@@ -149,3 +151,28 @@ def _block_mask(queries: int, keys: int, window: int, device: str) -> Any:
 
     meets = windowed if window < keys else causal
     return create_block_mask(meets, None, None, queries, keys, device=device)
+
+
+def _row(
+    op: str, name: str, run: Callable[..., Result], *writes: Intermediate, dtypes: tuple[str, ...] = TO_FP32
+) -> Implementation:
+    return Implementation(op, name, run, dtypes, CUDA, compiles=True, writes=writes)
+
+
+_SCORES, _TRUTH_VALUES = Intermediate.POSSIBLE_SCORES, Intermediate.TRUTH_VALUES
+
+IMPLEMENTATIONS = (
+    _row("attention_prefill", "torch_compile", compiled_prefill, _SCORES),
+    _row("attention_full", "torch_compile", compiled_full, _SCORES),
+    _row("attention_window", "torch_compile", compiled_window, _SCORES),
+    _row("attention_chunk", "torch_compile", compiled_chunk, _SCORES),
+    _row("attention_decode", "torch_compile", compiled_decode, _SCORES),
+    # It may write the cache out in 16 bits before it multiplies.
+    _row("attention_decode_fp8", "torch_compile", compiled_decode_fp8, _SCORES, Intermediate.CACHE, dtypes=HALF),
+    _row("attention_mla", "torch_compile", compiled_mla, _SCORES),
+    _row("attention_prefill", "flex", flex_prefill, _TRUTH_VALUES),
+    _row("attention_full", "flex", flex_full, _TRUTH_VALUES),
+    _row("attention_window", "flex", flex_window, _TRUTH_VALUES),
+    _row("attention_chunk", "flex", flex_chunk, _TRUTH_VALUES),
+    _row("attention_decode", "flex", flex_decode, _TRUTH_VALUES),
+)

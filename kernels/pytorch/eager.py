@@ -1,11 +1,15 @@
 """Every op but attention through PyTorch's own kernels, on any device. An implementation never falls back to another
 one."""
 
+import functools
+
 import torch
 import torch.nn.functional as F  # noqa: N812  (PyTorch's own convention)
 from torch import Tensor
 
+from kernels import reference
 from kernels.constants import FILL_VALUE, INT4_GROUP, INT4_PER_WORD, RMSNORM_EPS, TRIAD_SCALE
+from kernels.implementation import CPU, CUDA, FLOATS, HALF, Implementation
 from kernels.precision import fp32_matmul_precision
 from kernels.pytorch.attention import fold_group
 from kernels.shapes import (
@@ -299,3 +303,37 @@ def prepare_tinygemm(x: Tensor, packed: Tensor, scales: Tensor) -> tuple[Tensor,
     pairs = (q[:, ::2] << 4 | q[:, 1::2]).to(torch.uint8)
     weight = torch._convert_weight_to_int4pack(pairs, _TINYGEMM_INNER_K_TILES)
     return x, weight, pair_with_zeros(scales)
+
+
+IMPLEMENTATIONS = (
+    Implementation("matmul", "torch", matmul),
+    Implementation("matmul", "torch", matmul_tf32, ("tf32",), CUDA),
+    Implementation("matmul", "torch_transposed", matmul_transposed, FLOATS, CPU),
+    Implementation("matmul_scaled", "torch", matmul_scaled, ("fp8",)),
+    Implementation("matmul_scaled", "torch", matmul_scaled_int8, ("int8",)),
+    Implementation(
+        "matmul_scaled", "torch_fast_accum", functools.partial(matmul_scaled, fast_accum=True), ("fp8",), CUDA
+    ),
+    Implementation("matmul_w8a16", "torch_dequantize", matmul_w8a16_dequantize, HALF),
+    Implementation("matmul_w8a16", "torch_int8pack", matmul_w8a16_int8pack, HALF, CPU),
+    Implementation("matmul_w4a16", "torch_dequantize", matmul_w4a16_dequantize, HALF),
+    Implementation("matmul_w4a16", "torch_int4pack", matmul_w4a16_int4pack, HALF, CPU, prepare=prepare_int4pack),
+    Implementation("rmsnorm", "torch", rmsnorm),
+    Implementation("add_rmsnorm", "torch", add_rmsnorm),
+    Implementation("softmax", "torch", softmax),
+    Implementation("swiglu", "torch", swiglu),
+    Implementation("rope", "torch", rope),
+    Implementation("linear_backward", "torch", linear_backward),
+    Implementation("generate_cached", "torch", generate_cached),
+    Implementation("generate_uncached", "torch", generate_uncached),
+    Implementation("stream_read", "torch", stream_read),
+    Implementation(
+        "stream_read", "torch_dot", stream_read_dot, ("fp64", "fp32"), own_reference=reference.stream_read_dot
+    ),
+    Implementation("stream_write", "torch", stream_write),
+    Implementation("stream_copy", "torch", stream_copy),
+    Implementation("stream_triad", "torch", stream_triad),
+    Implementation("launch", "torch", launch, ("fp32",)),
+)
+
+TINYGEMM = Implementation("matmul_w4a16", "tinygemm", tinygemm, ("bf16",), CUDA, prepare=prepare_tinygemm)

@@ -5,7 +5,8 @@ import functools
 from torch import Tensor
 
 from kernels.constants import ARCHITECTURES, ATTENTION_DTYPES
-from kernels.pytorch.block import Step, capture
+from kernels.implementation import CUDA, Implementation, Prepare
+from kernels.pytorch.block import Step, capture, issue
 from kernels.shapes import (
     AttentionSizes,
     BlockSizes,
@@ -138,3 +139,17 @@ def _check(op: str, x: Tensor, sizes: BlockSizes, *caches: Tensor) -> None:
         k_cache, v_cache = caches
         check_cache(op, attended, Cache(k_cache, v_cache), x.dtype)
     find_target(op, append_kernel, x)
+
+
+def _row(op: str, name: str, prepare: Prepare) -> Implementation:
+    return Implementation(
+        op, name, issue, SUPPORTED_DTYPES, CUDA, SUPPORTED_ARCHITECTURES, prepare=prepare, package="triton"
+    )
+
+
+IMPLEMENTATIONS = (
+    _row("block_forward", "triton", prepare_forward),
+    _row("block_decode", "triton", prepare_decode),
+    _row("block_forward", "triton_graph", capture_forward),
+    _row("block_decode", "triton_graph", capture_decode),
+)

@@ -18,7 +18,7 @@ from predict.expected.calibrations import find_calibration
 from predict.expected.kernel import expect
 from predict.expected.time_model import Calibration, Formats, Machine
 from predict.gpus import GPUS, held_clock_roofs
-from predict.peak_memory import peak_bytes
+from predict.peak_memory import Scores, peak_bytes
 from predict.resources import Resource, Roofs, find_ceiling
 from predict.roofline import predict
 from predict.units import DType
@@ -29,6 +29,14 @@ from reports.run.energy import joules_per_tflop, joules_per_token
 # Dimensions of each op, and each once: the frame has a column for every one, whichever ops a run holds.
 DIMS_OF_OP: Mapping[str, tuple[str, ...]] = MappingProxyType({op: dim_names(op) for op in OPS})
 DIMS: tuple[str, ...] = tuple(dict.fromkeys(name for names in DIMS_OF_OP.values() for name in names))
+
+# A record knows its implementation by name alone; tests hold this against `Implementation.writes`.
+_SCORES: Mapping[str, Scores] = MappingProxyType(
+    {
+        **dict.fromkeys(("naive", "torch"), Scores.STORED),
+        **dict.fromkeys(("sdpa_math", "sdpa_math_mask", "sdpa_math_each"), Scores.WIDE),
+    }
+)
 
 # Possible, unlike what is over the physical line: the card clocked above its printed boost, or writes stayed in L2.
 OVER_DATASHEET = "over 100 % of the datasheet roof: see the SM clock that was held, and whether the output fits in L2"
@@ -219,8 +227,12 @@ def _predicted(records: Sequence[Record]) -> dict[str, list[float]]:
         "datasheet_s": [_napkin_s(record.workload.amounts, record.roofs.datasheet) for record in records],
         "measured_s": [_napkin_s(record.workload.amounts, record.roofs.measured) for record in records],
         "held_clock_s": [_held_clock_s(record) for record in records],
-        "predicted_peak_bytes": [peak_bytes(record.workload, record.implementation) for record in records],
+        "predicted_peak_bytes": [_predicted_peak_bytes(record) for record in records],
     }
+
+
+def _predicted_peak_bytes(record: Record) -> float:
+    return peak_bytes(record.workload, _SCORES.get(record.implementation, Scores.ON_CHIP))
 
 
 def _measured(records: Sequence[Record], summaries: Sequence[Summary | None]) -> dict[str, list[float]]:

@@ -18,7 +18,7 @@ from predict.errors import MissingCeiling
 from predict.resources import Resource, Roofs, find_ceiling, matmul_unit
 from predict.roofline import predict
 from predict.units import find_dtype, si
-from predict.workloads import FloatArray, sweep_amounts
+from predict.workloads import OPS, FloatArray, sweep_amounts
 from reports.figures import (
     BLACK,
     BLUE,
@@ -53,6 +53,7 @@ class Look:
 
 LOOKS: Mapping[str, Look] = MappingProxyType(
     {
+        **{op: Look(GREY, f"${op.replace('_', '')[:4]}$") for op in OPS},  # where none is chosen below
         "matmul": Look(BLUE, "o"),
         "matmul_scaled": Look(BLUE, "p"),
         "matmul_w8a16": Look(BLUE, "$8$"),

@@ -273,7 +273,7 @@ SMALL = make_workload("matmul", {"m": 3, "n": 5, "k": 7}, find_dtype("fp32"))
 
 def add_implementation(monkeypatch, name, run, *, meaning=reference.matmul):
     """A further way to multiply matrices, for the time of a test."""
-    row = Implementation("matmul", name, run, meaning)
+    row = Implementation("matmul", name, run, own_reference=meaning)
     monkeypatch.setattr("bench.cases.IMPLEMENTATIONS", (*IMPLEMENTATIONS, row))
 
 

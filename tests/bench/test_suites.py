@@ -4,8 +4,21 @@ import itertools
 import pytest
 
 from bench.cases import CASES, IMPLEMENTATIONS, implementation_names
-from bench.suites import BF16, CPU_LAUNCH_LIMIT_S, FP8, FP32, INT8, SUITES, Limits, l2_roof_probe, roof_probes, suite
-from kernels.catalog import HAS_TRITON
+from bench.suites import (
+    BF16,
+    CPU_LAUNCH_LIMIT_S,
+    FP8,
+    FP32,
+    INT8,
+    ROW_WISE,
+    SUITES,
+    Limits,
+    RowWise,
+    l2_roof_probe,
+    roof_probes,
+    row_wise,
+    suite,
+)
 from predict.errors import BadRun
 from predict.expected.probes import PROBES, probe_workloads
 from predict.gpus import GPUS
@@ -41,16 +54,16 @@ def test_a_suite_covers_the_three_families(name, limits):
     assert {workload.op for workload in workloads} >= families
 
 
-ROW_WISE = {"rmsnorm", "add_rmsnorm", "softmax", "swiglu", "rope"}
+ROW_OPS = {row.op for row in ROW_WISE}
 QUANTIZED = {"matmul_w8a16", "matmul_w4a16", "matmul_scaled"}
 
 
 @pytest.mark.parametrize(
     ("name", "limits", "ops"),
     [
-        *((name, H200, ROW_WISE | QUANTIZED) for name in ("quick", "standard", "full", "kernels")),
-        ("kernels", CPU, ROW_WISE | QUANTIZED),
-        ("standard", CPU, ROW_WISE | {"matmul_w8a16"}),
+        *((name, H200, ROW_OPS | QUANTIZED) for name in ("quick", "standard", "full", "kernels")),
+        ("kernels", CPU, ROW_OPS | QUANTIZED),
+        ("standard", CPU, ROW_OPS | {"matmul_w8a16"}),
     ],
 )
 def test_a_suite_covers_quantized_and_row_wise_kernels(name, limits, ops):
@@ -90,14 +103,23 @@ def test_suites_grow(limits):
     assert sizes == sorted(sizes)
 
 
-def test_every_op_has_a_case_and_every_case_an_op():
+def test_every_op_has_a_case_an_implementation_and_a_place_where_it_is_measured():
     assert CASES.keys() == OPS.keys()
-    for op in CASES:
+    measured = {workload.op for name in SUITES for workload in suite(name, H200)} | {each.op for each in roof_probes(H200)}
+    for op in OPS:
+        assert op in measured, f"{op} stands in no suite: bench/suites.py"
         for device in ("cpu", "cuda"):
-            assert implementation_names(op, device), (op, device)
-        if op != "block_train":  # a training step is PyTorch's
-            assert ("triton" in implementation_names(op, "cuda")) == HAS_TRITON
-        assert "triton" not in implementation_names(op, "cpu")
+            assert implementation_names(op, device), f"{op} has no implementation for {device}: kernels/catalog.py"
+    assert not [row.op for row in IMPLEMENTATIONS if row.name.startswith("triton") and "cpu" in row.devices]
+
+
+def test_a_row_says_that_the_smoke_suite_holds_its_op(monkeypatch):
+    row = RowWise("softmax", (1024,), smoke=True)
+    monkeypatch.setattr("bench.suites.ROW_WISE", (RowWise("rmsnorm", (4096,)), row))
+    (only,) = row_wise((64,), BF16, smoke=True)
+    assert only.id == "softmax-rows64-cols1024-bf16"
+    assert only in row_wise((64,), BF16)
+    assert only.id in {dataclasses.replace(each, dtype=BF16).id for each in suite("smoke", CPU)}
 
 
 def test_no_op_has_two_implementations_of_one_name_dtype_and_device():

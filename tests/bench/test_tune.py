@@ -75,7 +75,7 @@ def kernel(monkeypatch):
 
     def make(*configs):
         row = Implementation(
-            "stream_copy", "triton", made_copy, reference.stream_copy, ("fp32",), EVERYWHERE,
+            "stream_copy", "triton", made_copy, ("fp32",), EVERYWHERE,
             configs={config.name: config for config in configs},
         )  # fmt: skip
         others = [each for each in cases.IMPLEMENTATIONS if (each.op, each.name) != ("stream_copy", "triton")]
@@ -431,7 +431,7 @@ def test_what_cannot_be_tuned_is_refused_before_anything_is_made(monkeypatch, tm
 def test_a_kernel_without_configurations_in_a_dtype_says_so(monkeypatch, kernel):
     kernel(WIDE)
     row = cases.IMPLEMENTATIONS[-1]
-    bare = Implementation(row.op, row.name, row.run, row.reference, ("fp16",), EVERYWHERE)
+    bare = Implementation(row.op, row.name, row.run, ("fp16",), EVERYWHERE)
     monkeypatch.setattr(cases, "IMPLEMENTATIONS", (*cases.IMPLEMENTATIONS, bare))
     with pytest.raises(BadRun, match="stream_copy has no configurations to tune in fp16"):
         tune.find_workloads("stream_copy", find_dtype("fp16"))

@@ -15,7 +15,7 @@ from bench.lab import Job, Lab
 from bench.measure import Budget
 from bench.record import Status, from_line, to_line
 from bench.suites import GPT2_SMALL_BLOCK, LLAMA3_8B_BLOCK
-from predict.peak_memory import peak_bytes, saved_activation_bytes, score_bytes
+from predict.peak_memory import Scores, peak_bytes, saved_activation_bytes, score_bytes
 from predict.units import find_dtype
 from predict.workloads import OPS, dim_names, make_workload
 from reports.run.load import to_frame
@@ -36,8 +36,8 @@ def workload(op, dtype="bf16", **dims):
 
 def test_a_matmul_needs_its_operands():
     # 3x5 and 5x4 in, 3x4 out: 47 elements.
-    assert peak_bytes(workload("matmul", m=3, n=4, k=5), "torch") == 2 * 47
-    assert peak_bytes(workload("matmul", m=3, n=4, k=5), "naive") == 2 * 47  # stores scores where there are some
+    assert peak_bytes(workload("matmul", m=3, n=4, k=5)) == 2 * 47
+    assert peak_bytes(workload("matmul", m=3, n=4, k=5), Scores.STORED) == 2 * 47  # stores scores where there are some
 
 
 def test_a_cache_that_is_appended_to_is_held_once():
@@ -53,19 +53,19 @@ def test_without_a_cache_q_k_and_v_of_all_tokens_lie_between_two_kernels():
 
 
 def test_stored_scores_grow_with_the_square_of_the_prompt_and_fused_attention_with_the_prompt():
-    def grows(implementation, seq):
+    def grows(scores, seq):
         short, long = (
-            peak_bytes(workload("attention_prefill", seq=length, **HEADS), implementation) for length in (seq, 2 * seq)
+            peak_bytes(workload("attention_prefill", seq=length, **HEADS), scores) for length in (seq, 2 * seq)
         )
         return long / short
 
     for seq in (1024, 65536):
-        assert grows("triton", seq) == grows("sdpa_flash", seq) == 2
-    assert grows("naive", 65536) == pytest.approx(4, rel=1e-2)
-    assert grows("sdpa_math", 65536) == pytest.approx(4, rel=1e-2)
+        assert grows(Scores.ON_CHIP, seq) == 2
+    assert grows(Scores.STORED, 65536) == pytest.approx(4, rel=1e-2)
+    assert grows(Scores.WIDE, 65536) == pytest.approx(4, rel=1e-2)
     # At 8192 tokens: 2 sequences, 8 heads, 2^26 scores each, and their softmax beside them, 2 bytes: 4 GiB.
     at_8192 = workload("attention_prefill", seq=8192, **HEADS)
-    assert peak_bytes(at_8192, "naive") - peak_bytes(at_8192, "triton") == 2 * score_bytes(at_8192) == 4 * 2**30
+    assert peak_bytes(at_8192, Scores.STORED) - peak_bytes(at_8192) == 2 * score_bytes(at_8192) == 4 * 2**30
 
 
 def test_scores_of_other_kinds_of_attention():
@@ -78,20 +78,20 @@ def test_scores_of_other_kinds_of_attention():
     assert score_bytes(workload("attention_packed", sequences=3, tokens=11, heads=8, kv_heads=2, head_dim=64)) == 256
     mla = workload("attention_mla", batch=2, context=100, heads=8, latent=32, rope=8)
     assert score_bytes(mla) == 2 * 8 * 100 * 2
-    assert peak_bytes(mla, "torch") - peak_bytes(mla, "triton") == 2 * score_bytes(mla)
+    assert peak_bytes(mla, Scores.STORED) - peak_bytes(mla) == 2 * score_bytes(mla)
 
 
 def test_the_math_back_end_stores_scores_in_fp32_and_a_backward_pass_three_of_them():
     prompt = {"seq": 1024, **HEADS}
     for dtype, wider in (("bf16", 2), ("fp32", 1), ("fp64", 1)):
         causal = workload("attention_prefill", dtype, **prompt)
-        assert peak_bytes(causal, "sdpa_math") - peak_bytes(causal) == 2 * wider * score_bytes(causal)
+        assert peak_bytes(causal, Scores.WIDE) - peak_bytes(causal) == 2 * wider * score_bytes(causal)
     # Three: weights, their gradients and the products of both, before there are outputs.
     backward = workload("attention_backward", **prompt)
-    assert peak_bytes(backward, "naive") == backward.amounts.bytes_read + 3 * 2 * 8 * 1024 * 1024 * 2
+    assert peak_bytes(backward, Scores.STORED) == backward.amounts.bytes_read + 3 * 2 * 8 * 1024 * 1024 * 2
     # At 16 tokens the outputs are larger than scores: 2*8*16*16 of them, and 2*16*64 times 8 + 2*2.
     short = workload("attention_backward", **{**prompt, "seq": 16})
-    assert peak_bytes(short, "naive") == short.amounts.bytes + 2 * 2 * 8 * 16 * 16 * 2
+    assert peak_bytes(short, Scores.STORED) == short.amounts.bytes + 2 * 2 * 8 * 16 * 16 * 2
 
 
 def test_a_forward_pass_holds_weights_and_the_widest_place_between_two_kernels():
@@ -261,11 +261,11 @@ def test_scores_on_a_gpu_are_as_large_as_predicted(device):
     for seq in (1024, 2048):
         prompt = workload("attention_prefill", seq=seq, **HEADS)
         inputs = make_inputs(prompt, device, index=0)
-        for name in ("naive", "sdpa_flash"):
+        for name, scores in (("naive", Scores.STORED), ("sdpa_flash", Scores.ON_CHIP)):
             run = functools.partial(bind(find_implementation(prompt, name, "cuda").run, prompt), *inputs)
             run()
             found = peak_memory.measure_peak_bytes(run, sum(each.nbytes for each in inputs))
-            assert peak_bytes(prompt, name) <= found <= 1.1 * peak_bytes(prompt, name)  # a mask, a log-sum-exp
+            assert peak_bytes(prompt, scores) <= found <= 1.1 * peak_bytes(prompt, scores)  # a mask, a log-sum-exp
 
 
 # What is appended in place is spoilt before the check.

@@ -14,7 +14,7 @@ from predict.gpus import GPUS
 from predict.resources import Ceiling, Resource
 from predict.roofline import predict
 from predict.units import find_dtype
-from predict.workloads import OPS, make_workload
+from predict.workloads import OPS, dim_names, make_workload
 from reports.figures import to_png
 from reports.run import page, plots
 from reports.run.load import load_records, to_frame
@@ -46,7 +46,7 @@ def made_up_run(roofs=GPU_ROOFS, environment=None, *, ops=tuple(OPS)):
     cells += [(op, {"m": 16, "n": 8192, "k": 8192}, "bf16") for op in ("matmul_w8a16", "matmul_w4a16")]
     if Resource.TENSOR_FP8 in roofs.primary:
         cells += [("matmul_scaled", {"m": 16, "n": 8192, "k": 8192}, "fp8")]
-    cells += [(op, {"rows": 8192, "cols": 4096}, "bf16") for op in ("rmsnorm", "add_rmsnorm", "softmax", "swiglu")]
+    cells += [(op, {"rows": 8192, "cols": 4096}, "bf16") for op in OPS if dim_names(op) == ("rows", "cols")]
     cells += [("rope", {"tokens": 8192, "heads": 32, "head_dim": 128}, "bf16")]
     cells += [(op, {**HEADS, "inner": 14336, "seq": 4096}, "bf16") for op in ("block_forward", "block_train")]
     cells += [("block_decode", {**HEADS, "inner": 14336, "context": 8192}, "bf16")]

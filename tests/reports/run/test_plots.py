@@ -29,7 +29,7 @@ def test_figures_do_not_depend_on_the_users_matplotlibrc():
 
 
 def test_each_op_has_a_marker_of_its_own():
-    assert LOOKS.keys() == OPS.keys()
+    assert list(LOOKS) == list(OPS)
     assert len({look.marker for look in LOOKS.values()}) == len(OPS)
 
 

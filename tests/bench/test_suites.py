@@ -105,7 +105,8 @@ def test_suites_grow(limits):
 
 def test_every_op_has_a_case_an_implementation_and_a_place_where_it_is_measured():
     assert CASES.keys() == OPS.keys()
-    measured = {workload.op for name in SUITES for workload in suite(name, H200)} | {each.op for each in roof_probes(H200)}
+    measured = {workload.op for name in SUITES for workload in suite(name, H200)}
+    measured |= {each.op for each in roof_probes(H200)}
     for op in OPS:
         assert op in measured, f"{op} stands in no suite: bench/suites.py"
         for device in ("cpu", "cuda"):

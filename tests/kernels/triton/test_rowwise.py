@@ -303,7 +303,7 @@ def test_unsupported_inputs_are_refused_before_a_launch(monkeypatch, device):
         ("rmsnorm", (ones, ones[:, 0]), r"weight must have shape \(8,\)"),
         ("add_rmsnorm", (ones, ones[:2], ones[0]), r"must have shape \(4, 8\), not \(2, 8\)"),
         ("swiglu", (ones, ones.double()), "all tensors must share one dtype"),
-        ("rope", (ones.view(4, 8, 1), ones, ones), "head_dim=1 must be even"),
+        ("rope", (ones.view(4, 8, 1), ones, ones), "head_dim=1 must be a multiple of 2"),
     ):
         with pytest.raises(ValueError, match=message):
             getattr(rowwise, op)(*inputs)

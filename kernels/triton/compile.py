@@ -202,8 +202,8 @@ def _specialize(launch: Any) -> tuple[dict[str, str], dict[str, Any], dict[tuple
 
     signature, constants, attributes = {}, dict(launch.constants), {}
     for index, name in enumerate(launch.kernel.arg_names):
-        value = launch.arguments.get(name)
-        if name in constants or (isinstance(value, int) and value == 1):
+        value = constants[name] if name in constants else launch.arguments[name]
+        if name in constants or value is None or (isinstance(value, int) and value == 1):
             signature[name] = "constexpr"
             constants.setdefault(name, value)
             continue
@@ -218,7 +218,6 @@ def _specialize(launch: Any) -> tuple[dict[str, str], dict[str, Any], dict[tuple
             signature[name] = "i32" if value < 2**31 else "i64"
             aligned = value % _ALIGNMENT == 0
         else:
-            assert value is not None, f"{launch.kernel.__name__}: no argument {name}"
             signature[name] = f"*{_signature_name(value)}"
             aligned = value.storage_offset() * value.element_size() % _ALIGNMENT == 0
         if aligned:

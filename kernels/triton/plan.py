@@ -107,12 +107,13 @@ class Descriptor:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """One launch: `arguments` are tensors and numbers known at run time, `constants` are compiled in, `config` says in
-    words which configuration this is, `opcodes` maps architectures to what the machine code must contain."""
+    """One launch. `arguments` are tensors and numbers known at run time, and None for a tensor that is absent;
+    `constants` are compiled in; `config` names the configuration; `opcodes` maps architectures to instructions that the
+    machine code must contain."""
 
     kernel: Any
     grid: tuple[int, ...]
-    arguments: Mapping[str, Tensor | Descriptor | int | float]
+    arguments: Mapping[str, Tensor | Descriptor | int | float | None]
     constants: Mapping[str, Any]
     num_warps: int
     num_stages: int = 1

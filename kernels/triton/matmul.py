@@ -16,7 +16,6 @@ from kernels.triton.launcher import Launcher, Planned
 from kernels.triton.matmul_tiles import (
     matmul_kernel,
     matmul_persistent_kernel,
-    matmul_specialized_kernel,
     split_k_reduce_kernel,
 )
 from kernels.triton.plan import (
@@ -330,18 +329,20 @@ def _plan_tiles(
     (m, k), n = a.shape, b.shape[1]
     config = _fit_shared(config, target)
     block_k = config.block_k(a.element_size())
-    tiles, steps = _tiles(m, n, config), cdiv(k, block_k)
+    steps = cdiv(k, block_k)
     split_k = min(config.split_k or _choose_split(m, n, config, steps=steps, target=target), steps)
     partial_dtype = torch.int32 if dtype == "int8" else torch.float32
     sums = out if split_k == 1 else torch.empty(split_k, m, n, dtype=partial_dtype, device=a.device)
+    a_scale, b_scale = scales if scales and split_k == 1 else (None, None)
     product = Launch(
         kernel=matmul_kernel,
-        grid=(tiles, split_k),
+        grid=(tiles(m, n, config.block_m, config.block_n), split_k),
         arguments={
             "a_ptr": a,
             "b_ptr": b,
             "out_ptr": sums,
-            **(_scale_arguments(scales) if split_k == 1 else {}),
+            "a_scale_ptr": a_scale,
+            "b_scale_ptr": b_scale,
             "m": m,
             "n": n,
             "k": k,
@@ -351,7 +352,6 @@ def _plan_tiles(
             "stride_bn": b.stride(1),
         },
         constants={
-            **_absent_scales(scales if split_k == 1 else None),
             "BLOCK_M": config.block_m,
             "BLOCK_N": config.block_n,
             "BLOCK_K": block_k,
@@ -364,17 +364,33 @@ def _plan_tiles(
         config=_launch_name(config, a, b),
         opcodes=product_opcodes(dtype, config.block_m),
     )
-    if split_k == 1:
-        return (product,)
-    reduction = Launch(
+    return (product,) if split_k == 1 else (product, plan_reduction(sums, out, scales))
+
+
+def plan_reduction(partials: Tensor, out: Tensor, scales: tuple[Tensor, Tensor] | None = None) -> Launch:
+    """The launch that sets out: (m, n) to the sum of partials: (splits, m, n), times `scales` (m,) and (n,)."""
+    split_k, m, n = partials.shape
+    a_scale, b_scale = scales or (None, None)
+    return Launch(
         kernel=split_k_reduce_kernel,
         grid=(cdiv(m * n, _REDUCE_BLOCK),),
-        arguments={"partials_ptr": sums, "out_ptr": out, **_scale_arguments(scales), "size": m * n, "n": n},
-        constants={**_absent_scales(scales), "SPLIT_K": split_k, "BLOCK": _REDUCE_BLOCK},
+        arguments={
+            "partials_ptr": partials,
+            "out_ptr": out,
+            "a_scale_ptr": a_scale,
+            "b_scale_ptr": b_scale,
+            "size": m * n,
+            "n": n,
+        },
+        constants={"SPLIT_K": split_k, "BLOCK": _REDUCE_BLOCK},
         num_warps=4,
         config=f"{_REDUCE_BLOCK}-split{split_k}",
     )
-    return (product, reduction)
+
+
+def tiles(m: int, n: int, block_m: int, block_n: int) -> int:
+    """How many blocks of this size cover an (m, n) matrix."""
+    return cdiv(m, block_m) * cdiv(n, block_n)
 
 
 def _plan_persistent(
@@ -393,29 +409,24 @@ def _plan_persistent(
     block_k = config.block_k(a.element_size())
     a_rows, a_block = _describe(a, config.block_m, block_k)
     b_rows, b_block = _describe(b.t(), config.block_n // 2 if config.halves else config.block_n, block_k)
-    operands: dict[str, Tensor | Descriptor | int]
-    if config.operands == "descriptors":
-        kernel = matmul_persistent_kernel
-        operands = {
-            "a_desc": Descriptor(a_rows, a_block),
-            "b_desc": Descriptor(b_rows, b_block),
-            "out_desc": Descriptor(out, (config.block_m, config.block_n // 2)),
-        }
-    else:
-        kernel = matmul_specialized_kernel
-        operands = {
-            "a_ptr": a_rows,
-            "b_ptr": b_rows,
-            "out_ptr": out,
-            "stride_a": a_rows.stride(0),
-            "stride_b": b_rows.stride(0),
-        }
+    is_described = config.operands == "descriptors"
+    a_scale, b_scale = scales or (None, None)
     return Launch(
-        kernel=kernel,
-        grid=(min(_tiles(m, n, config), target.sm_count),),
-        arguments={**operands, **_scale_arguments(scales), "m": m, "n": n, "k": k},
+        kernel=matmul_persistent_kernel,
+        grid=(min(tiles(m, n, config.block_m, config.block_n), target.sm_count),),
+        arguments={
+            "a_source": Descriptor(a_rows, a_block) if is_described else a_rows,
+            "b_source": Descriptor(b_rows, b_block) if is_described else b_rows,
+            "out_source": Descriptor(out, (config.block_m, config.block_n // 2)) if is_described else out,
+            "a_scale_ptr": a_scale,
+            "b_scale_ptr": b_scale,
+            "m": m,
+            "n": n,
+            "k": k,
+            "stride_a": None if is_described else a_rows.stride(0),
+            "stride_b": None if is_described else b_rows.stride(0),
+        },
         constants={
-            **_absent_scales(scales),
             "BLOCK_M": config.block_m,
             "BLOCK_N": config.block_n,
             "BLOCK_K": block_k,
@@ -426,24 +437,17 @@ def _plan_persistent(
             "WARP_SPECIALIZE": config.warp_specialize,
             # Hopper specializes the loop over tiles only where it is not fused with the loop over k.
             "FLATTEN": not (config.warp_specialize and target.architecture // 10 == 9),
-            **({"HALVES": config.halves} if config.operands == "descriptors" else {}),
+            "HALVES": config.halves,
+            "OWN_DESCRIPTORS": not is_described,
         },
         num_warps=config.num_warps,
         num_stages=config.num_stages,
         config=_launch_name(config, a, b),
-        opcodes=_persistent_opcodes(dtype, config),
-        needs_scratch=config.operands == "own_descriptors",
+        opcodes=product_opcodes(
+            dtype, config.block_m, "UTMALDG", "UTMASTG", *(("USETMAXREG",) if config.warp_specialize else ())
+        ),
+        needs_scratch=not is_described,
     )
-
-
-def _persistent_opcodes(dtype: str, config: MatmulConfig) -> dict[int, tuple[str, ...]]:
-    """Products, loads of whole blocks, and where warps specialize, registers that move between them."""
-    extra = ("UTMALDG", "UTMASTG", *(("USETMAXREG",) if config.warp_specialize else ()))
-    return {
-        architecture: (*product, *extra)
-        for architecture, product in product_opcodes(dtype, config.block_m).items()
-        if architecture >= 90
-    }
 
 
 def _plan_meta(
@@ -516,7 +520,7 @@ def _relative_time(m: int, n: int, k_bytes: int, config: MatmulConfig, target: T
     split = 1
     if config.operands == "pointers":
         split = _choose_split(m, n, config, steps=cdiv(k_bytes, config.block_k_bytes), target=target)
-    rounds = cdiv(_tiles(m, n, config) * split, target.sm_count)
+    rounds = cdiv(tiles(m, n, config.block_m, config.block_n) * split, target.sm_count)
     rate = math.sqrt(1 / (1 / config.block_m + 1 / config.block_n))
     return rounds * config.block_m * config.block_n / (split * rate)
 
@@ -530,18 +534,14 @@ def _choose_split(m: int, n: int, config: MatmulConfig, *, steps: int, target: T
     used_bytes = config.stage_bytes * max(1, config.num_stages - 1)
     per_sm = max(1, min(target.shared_bytes // used_bytes, _MOST_PROGRAMS_PER_SM))
     slots = per_sm * target.sm_count
-    tiles = _tiles(m, n, config)
+    programs = tiles(m, n, config.block_m, config.block_n)
     round_bytes = slots * config.stage_bytes
 
     def cost(split: int) -> float:
         reduction = (_REDUCTION_BYTES + 2 * split * m * n * 4) / round_bytes if split > 1 else 0.0
-        return cdiv(tiles * split, slots) * cdiv(steps, split) + reduction
+        return cdiv(programs * split, slots) * cdiv(steps, split) + reduction
 
     return min(range(1, max(1, min(steps // _MIN_STEPS_PER_SPLIT, _MAX_SPLIT_K)) + 1), key=cost)
-
-
-def _tiles(m: int, n: int, config: MatmulConfig) -> int:
-    return cdiv(m, config.block_m) * cdiv(n, config.block_n)
 
 
 def _fit_shared(config: MatmulConfig, target: Target, *, reserved_bytes: int = 0) -> MatmulConfig:
@@ -573,12 +573,3 @@ def _launch_name(config: MatmulConfig, a: Tensor, b: Tensor) -> str:
     """The configuration, and which operands do not lie along k: other layouts are other code."""
     across = (("a_along_m", _is_across_k(a)), ("b_along_n", _is_across_k(b.t())))
     return "-".join([config.name, *(name for name, is_across in across if is_across)])
-
-
-def _scale_arguments(scales: tuple[Tensor, Tensor] | None) -> dict[str, Tensor]:
-    return {} if scales is None else {"a_scale_ptr": scales[0], "b_scale_ptr": scales[1]}
-
-
-def _absent_scales(scales: tuple[Tensor, Tensor] | None) -> dict[str, None]:
-    """What a kernel is compiled with where there are no scales."""
-    return {"a_scale_ptr": None, "b_scale_ptr": None} if scales is None else {}

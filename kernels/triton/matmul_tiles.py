@@ -114,56 +114,9 @@ def split_k_reduce_kernel(
 
 @triton.jit
 def matmul_persistent_kernel(
-    a_desc,
-    b_desc,
-    out_desc,
-    a_scale_ptr,
-    b_scale_ptr,
-    m,
-    n,
-    k,
-    BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-    GROUP_M: tl.constexpr,
-    A_IS_TRANSPOSED: tl.constexpr,
-    B_IS_TRANSPOSED: tl.constexpr,
-    INPUT_PRECISION: tl.constexpr,
-    WARP_SPECIALIZE: tl.constexpr,
-    FLATTEN: tl.constexpr,
-    HALVES: tl.constexpr,
-):
-    """a: (k, m) where transposed else (m, k), b: (n, k) where transposed else (k, n), out: (m, n), each by a descriptor
-    from the host. Reads a n/BLOCK_N times and b m/BLOCK_M times, mostly from L2, and writes out once; each program
-    takes every num_programs-th tile, and loads the next one while it stores the last. Where HALVES, b's blocks are half
-    a tile wide and summed one after the other: a second sum of half a tile is all that promotion then takes."""
-    _walk_tiles(
-        a_desc,
-        b_desc,
-        out_desc,
-        a_scale_ptr,
-        b_scale_ptr,
-        m,
-        n,
-        k,
-        BLOCK_M,
-        BLOCK_N,
-        BLOCK_K,
-        GROUP_M,
-        A_IS_TRANSPOSED,
-        B_IS_TRANSPOSED,
-        INPUT_PRECISION,
-        WARP_SPECIALIZE,
-        FLATTEN,
-        HALVES,
-    )
-
-
-@triton.jit
-def matmul_specialized_kernel(
-    a_ptr,
-    b_ptr,
-    out_ptr,
+    a_source,
+    b_source,
+    out_source,
     a_scale_ptr,
     b_scale_ptr,
     m,
@@ -180,63 +133,23 @@ def matmul_specialized_kernel(
     INPUT_PRECISION: tl.constexpr,
     WARP_SPECIALIZE: tl.constexpr,
     FLATTEN: tl.constexpr,
-):
-    """The same as `matmul_persistent_kernel` with descriptors that each program makes: Hopper's warp specialization
-    splits a tile over two groups of warps, which it cannot do to a descriptor whose block the host has fixed."""
-    if A_IS_TRANSPOSED:
-        a_desc = tl.make_tensor_descriptor(a_ptr, [k, m], [stride_a, 1], [BLOCK_K, BLOCK_M])
-    else:
-        a_desc = tl.make_tensor_descriptor(a_ptr, [m, k], [stride_a, 1], [BLOCK_M, BLOCK_K])
-    if B_IS_TRANSPOSED:
-        b_desc = tl.make_tensor_descriptor(b_ptr, [n, k], [stride_b, 1], [BLOCK_N, BLOCK_K])
-    else:
-        b_desc = tl.make_tensor_descriptor(b_ptr, [k, n], [stride_b, 1], [BLOCK_K, BLOCK_N])
-    out_desc = tl.make_tensor_descriptor(out_ptr, [m, n], [n, 1], [BLOCK_M, BLOCK_N // 2])
-    _walk_tiles(
-        a_desc,
-        b_desc,
-        out_desc,
-        a_scale_ptr,
-        b_scale_ptr,
-        m,
-        n,
-        k,
-        BLOCK_M,
-        BLOCK_N,
-        BLOCK_K,
-        GROUP_M,
-        A_IS_TRANSPOSED,
-        B_IS_TRANSPOSED,
-        INPUT_PRECISION,
-        WARP_SPECIALIZE,
-        FLATTEN,
-        HALVES=False,
-    )
-
-
-@triton.jit
-def _walk_tiles(
-    a_desc,
-    b_desc,
-    out_desc,
-    a_scale_ptr,
-    b_scale_ptr,
-    m,
-    n,
-    k,
-    BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-    GROUP_M: tl.constexpr,
-    A_IS_TRANSPOSED: tl.constexpr,
-    B_IS_TRANSPOSED: tl.constexpr,
-    INPUT_PRECISION: tl.constexpr,
-    WARP_SPECIALIZE: tl.constexpr,
-    FLATTEN: tl.constexpr,
     HALVES: tl.constexpr,
+    OWN_DESCRIPTORS: tl.constexpr,
 ):
-    """Every num_programs-th tile of out, which is stored in two halves: half a tile of shared memory is left for one
-    more stage of loads."""
+    """a: (k, m) where transposed, else (m, k); b: (n, k) where transposed, else (k, n); out: (m, n). All are the host's
+    descriptors, or pointers of which each program makes its OWN_DESCRIPTORS: Hopper's warp specialization splits a tile
+    over two groups of warps, which it cannot do to a descriptor whose block the host has fixed.
+
+    Reads a n/BLOCK_N times and b m/BLOCK_M times, mostly from L2, and writes out once. Each program takes every
+    num_programs-th tile, and loads the next one while it stores the last. A tile is stored in two halves, which leaves
+    half a tile of shared memory for one more stage of loads. Where HALVES, b's blocks are half a tile wide and summed
+    one after the other, so that promotion takes a second sum of half a tile only."""
+    if OWN_DESCRIPTORS:
+        a_desc = _describe(a_source, m, k, stride_a, BLOCK_M, BLOCK_K, A_IS_TRANSPOSED)
+        b_desc = _describe(b_source, n, k, stride_b, BLOCK_N, BLOCK_K, not B_IS_TRANSPOSED)
+        out_desc = tl.make_tensor_descriptor(out_source, [m, n], [n, 1], [BLOCK_M, BLOCK_N // 2])
+    else:
+        a_desc, b_desc, out_desc = a_source, b_source, out_source
     HALF: tl.constexpr = BLOCK_N // 2
     tiles = tl.cdiv(m, BLOCK_M) * tl.cdiv(n, BLOCK_N)
     steps = tl.cdiv(k, BLOCK_K)
@@ -267,6 +180,16 @@ def _walk_tiles(
         out_desc.store([row, column], left.to(out_desc.dtype))
         right = _scaled(right, a_scale_ptr, b_scale_ptr, row, column + HALF, m, n, BLOCK_M, HALF)
         out_desc.store([row, column + HALF], right.to(out_desc.dtype))
+
+
+@triton.jit
+def _describe(ptr, rows, k, stride, BLOCK: tl.constexpr, BLOCK_K: tl.constexpr, ACROSS_K: tl.constexpr):
+    """A descriptor of a matrix (rows, k), stored as (k, rows) where ACROSS_K."""
+    if ACROSS_K:
+        desc = tl.make_tensor_descriptor(ptr, [k, rows], [stride, 1], [BLOCK_K, BLOCK])
+    else:
+        desc = tl.make_tensor_descriptor(ptr, [rows, k], [stride, 1], [BLOCK, BLOCK_K])
+    return desc
 
 
 @triton.jit

@@ -37,6 +37,7 @@ _NARROW_PRODUCT: Mapping[str, Mapping[int, str]] = MappingProxyType(
     }
 )
 WIDE_PRODUCT_ROWS = 64
+_DESCRIPTORS_FROM = 90  # the first architecture with hardware for descriptors
 
 _MAX_TILE_STRIDE = 2**22  # two times 256 rows or columns of it stay below 2**31
 ALIGNMENT_BYTES = 16  # of what a descriptor describes
@@ -157,14 +158,27 @@ def next_power_of_2(number: int) -> int:
 
 
 @cache
-def product_opcodes(dtype: str, rows: int) -> Mapping[int, tuple[str, ...]]:
-    """What a product of `rows` rows in `dtype` must compile to, by architecture; nothing for fp32, which is computed
-    without tensor cores."""
+def product_opcodes(dtype: str, rows: int, *extra: str) -> Mapping[int, tuple[str, ...]]:
+    """The opcodes that a product of `rows` rows in `dtype` must compile to, by architecture. `extra` opcodes are those
+    of descriptors and warp specialization: with them, architectures from sm90 on. Empty for fp32 and fp64, which use no
+    tensor cores."""
     if dtype in ("fp32", "fp64"):
         return MappingProxyType({})
     kind = dtype if dtype in _WIDE_PRODUCT else "bf16"  # fp16 and tf32 share bf16's opcodes
-    opcodes = _WIDE_PRODUCT if rows >= WIDE_PRODUCT_ROWS else _NARROW_PRODUCT
-    return MappingProxyType({architecture: (opcode,) for architecture, opcode in opcodes[kind].items()})
+    opcodes = (_WIDE_PRODUCT if rows >= WIDE_PRODUCT_ROWS else _NARROW_PRODUCT)[kind]
+    return MappingProxyType(
+        {known: (opcode, *extra) for known, opcode in opcodes.items() if known >= _DESCRIPTORS_FROM or not extra}
+    )
+
+
+def strides_of(dims: str, **tensors: Tensor) -> dict[str, int]:
+    """Strides of the leading dimensions of tensors as kernels name them: strides_of("bh", q=q) has stride_qb and
+    stride_qh."""
+    return {
+        f"stride_{name}{dim}": tensor.stride(index)
+        for name, tensor in tensors.items()
+        for index, dim in enumerate(dims)
+    }
 
 
 def reads_operands_in_place(rows: int, dtype: str, architecture: int) -> bool:

@@ -26,7 +26,7 @@ from kernels.constants import ARCHITECTURES, EIGHT_BIT, INT4_GROUP
 from kernels.precision import TORCH_DTYPES, dtype_name
 from kernels.shapes import MatmulSizes, check_dtype, w4a16_sizes, w8a16_sizes
 from kernels.triton.launcher import Launcher, Planned
-from kernels.triton.matmul_tiles import split_k_reduce_kernel
+from kernels.triton.matmul import plan_reduction, tiles
 from kernels.triton.plan import (
     WIDE_PRODUCT_ROWS,
     Launch,
@@ -129,7 +129,6 @@ CONFIGS = (
 _MAX_SPLIT_K = 16
 _MIN_STEPS_PER_SPLIT = 2  # fewer do not overlap reading with computing
 _REDUCTION_BYTES = 8e6  # what could have been read in the time of a second launch, 2 us at 4 TB/s
-_REDUCE_BLOCK = 1024
 _STAGES = (3, 4, 6)
 _BUSY_WARPS = 8  # of an SM: two for each of its schedulers hide each other's waiting
 _BYTES_ON_THEIR_WAY = 48 * 1024  # to an SM of an H200: its share of the memory's rate for 1.3 us, more than a latency
@@ -144,10 +143,10 @@ _AHEAD_OF_TIME_WEIGHT = (28672, 8192)
 def choose_config(m: int, n: int, k: int, *, bits: int, target: Target) -> QuantizedConfig:
     """The configuration for a shape: the lowest tile that holds all rows, and of its widths, stages and split-K those
     that end soonest."""
-    tiles = _tiles_for(m, bits, target)
+    choices = _tiles_for(m, bits, target)
     if bits == 4 and k // INT4_GROUP % 2:  # scales of two groups would start between two words
-        tiles = tuple(replace(tile, row_bytes=_UNIT_BYTES) for tile in tiles)
-    configs = [replace(tile, num_stages=stages) for tile in tiles for stages in _STAGES]
+        choices = tuple(replace(each, row_bytes=_UNIT_BYTES) for each in choices)
+    configs = [replace(each, num_stages=stages) for each in choices for stages in _STAGES]
     fitting = [config for config in configs if why_not(config, bits, target) is None]
     return min(fitting, key=lambda config: _best_split(m, n, k, bits=bits, config=config, target=target)[0])
 
@@ -185,7 +184,7 @@ def plan_quantized(
     sums = out if split_k == 1 else torch.empty(split_k, m, n, dtype=torch.float32, device=x.device)
     product = Launch(
         kernel=quantized_matmul_kernel,
-        grid=(_tiles(m, n, config), split_k),
+        grid=(tiles(m, n, config.block_m, config.block_n), split_k),
         arguments={
             "x_ptr": x,
             "weight_ptr": weight,
@@ -211,17 +210,7 @@ def plan_quantized(
         config=f"{config.name}-int{bits}",
         opcodes=product_opcodes(dtype_name(x.dtype), WIDE_PRODUCT_ROWS if _is_wide_product(config, target) else 1),
     )
-    if split_k == 1:
-        return (product,)
-    reduction = Launch(
-        kernel=split_k_reduce_kernel,
-        grid=(cdiv(m * n, _REDUCE_BLOCK),),
-        arguments={"partials_ptr": sums, "out_ptr": out, "size": m * n, "n": n},
-        constants={"a_scale_ptr": None, "b_scale_ptr": None, "SPLIT_K": split_k, "BLOCK": _REDUCE_BLOCK},
-        num_warps=4,
-        config=f"{_REDUCE_BLOCK}-split{split_k}",
-    )
-    return (product, reduction)
+    return (product,) if split_k == 1 else (product, plan_reduction(sums, out))
 
 
 def contends(config: QuantizedConfig, dims: Mapping[str, int]) -> bool:
@@ -513,7 +502,7 @@ def _cost_bytes(m: int, n: int, k: int, split: int, *, bits: int, config: Quanti
     Programs run in rounds of as many as the SMs hold; a round with few of them has too few bytes on their way or too
     few warps. x comes from L2 for each tile anew. A second launch reads what the first has written in fp32.
     """
-    programs = _tiles(m, n, config) * split
+    programs = tiles(m, n, config.block_m, config.block_n) * split
     slots = target.sm_count * max(1, target.shared_bytes // config.shared_bytes(bits))
     full_rounds, rest = divmod(programs, slots)
     rounds = full_rounds * slots / _rate(slots / target.sm_count, config)
@@ -534,7 +523,3 @@ def _rate(programs_per_sm: float, config: QuantizedConfig) -> float:
         programs_per_sm * bytes_on_their_way / _BYTES_ON_THEIR_WAY,
         programs_per_sm * config.num_warps / _BUSY_WARPS,
     )
-
-
-def _tiles(m: int, n: int, config: QuantizedConfig) -> int:
-    return cdiv(m, config.block_m) * cdiv(n, config.block_n)

@@ -169,8 +169,8 @@ def plan_rmsnorm(
     total: Tensor | None = None,
     config: RowConfig,
 ) -> Launch:
-    """The launch that sets normed to the rmsnorm of x; or where there is a residual, total to x + residual and normed to
-    the rmsnorm of that before it is rounded. weight: (cols,), all others (rows, cols)."""
+    """The launch that sets normed to the rmsnorm of x. With a residual it sets total to x + residual, and normed to the
+    rmsnorm of that sum before rounding. weight: (cols,), all others (rows, cols)."""
     tensors = {"x": x, "residual": residual, "normed": normed, "total": total}
     kernels = (rmsnorm_kernel, rmsnorm_long_kernel)
     launch = _plan_rows(kernels, tensors, {"weight_ptr": weight}, {"EPS": RMSNORM_EPS}, config)

@@ -12,7 +12,7 @@ from kernels.triton.attention.decode import Cache, attention_decode, check_cache
 from kernels.triton.attention.prefill import SUPPORTED_HEAD_DIMS, attention_prefill, check_heads
 from kernels.triton.launcher import Launcher, Planned
 from kernels.triton.matmul import matmul
-from kernels.triton.plan import Launch, Target, find_target
+from kernels.triton.plan import Launch, Target, find_target, strides_of
 
 SUPPORTED_DTYPES = ATTENTION_DTYPES
 UNSUPPORTED_DTYPES = NOT_ATTENTION_DTYPES
@@ -69,10 +69,8 @@ def plan_append(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor) -> Launc
             "v_ptr": v,
             "k_cache_ptr": k_cache,
             "v_cache_ptr": v_cache,
-            **{f"stride_k{dim}": k.stride(index) for index, dim in enumerate("bh")},
-            **{f"stride_v{dim}": v.stride(index) for index, dim in enumerate("bh")},
-            **{f"stride_kc{dim}": k_cache.stride(index) for index, dim in enumerate("bhs")},
-            **{f"stride_vc{dim}": v_cache.stride(index) for index, dim in enumerate("bhs")},
+            **strides_of("bh", k=k, v=v),
+            **strides_of("bhs", kc=k_cache, vc=v_cache),
             "kv_heads": kv_heads,
             "position": context - 1,
         },

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +21,6 @@ from kernels.triton.attention.prefill import (
     SECTION_BYTES,
     check_heads,
     empty_rows,
-    outer_strides,
 )
 from kernels.triton.launcher import Launcher, Planned
 from kernels.triton.plan import (
@@ -32,6 +32,7 @@ from kernels.triton.plan import (
     find_target,
     is_describable,
     product_opcodes,
+    strides_of,
 )
 from kernels.unsupported import Unsupported
 
@@ -165,10 +166,12 @@ def plan_backward(
     """The launches that set `gradients` to those of q, k and v; lse is contiguous."""
     delta = torch.empty_like(lse)
     dq, dk, dv = gradients
+    read = {"q": q, "k": k, "v": v, "grad": grad, "lse": lse, "delta": delta}
+    keys = {**read, "dk": dk, "dv": dv}
     return (
         _plan_delta(out, grad, delta),
-        _plan_keys(q, k, v, grad, lse, delta, dk, dv, config),
-        _plan_queries(q, k, v, grad, lse, delta, dq, config),
+        _plan_gradients(attention_backward_keys_kernel, keys, passing=("q", "grad"), config=config),
+        _plan_gradients(attention_backward_queries_kernel, {**read, "dq": dq}, passing=("k", "v"), config=config),
     )
 
 
@@ -226,7 +229,7 @@ def _plan_delta(out: Tensor, grad: Tensor, delta: Tensor) -> Launch:
             "out_ptr": out,
             "grad_ptr": grad,
             "delta_ptr": delta,
-            **outer_strides(out=out, grad=grad),
+            **strides_of("bhs", out=out, grad=grad),
             "heads": heads,
             "seq": seq,
         },
@@ -236,107 +239,52 @@ def _plan_delta(out: Tensor, grad: Tensor, delta: Tensor) -> Launch:
     )
 
 
-def _plan_keys(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    grad: Tensor,
-    lse: Tensor,
-    delta: Tensor,
-    dk: Tensor,
-    dv: Tensor,
-    config: BackwardConfig,
+def _plan_gradients(
+    kernel: Any, tensors: Mapping[str, Tensor], *, passing: tuple[str, str], config: BackwardConfig
 ) -> Launch:
+    """The launch of a kernel that keeps blocks of queries or of keys on chip while two other tensors pass. `tensors` by
+    the kernel's names: q, k, v, grad, lse, delta and the gradients that it writes."""
+    q, k = tensors["q"], tensors["k"]
     batch, heads, seq, head_dim = q.shape
-    pairs, group = batch * k.shape[1], heads // k.shape[1]
+    group = heads // k.shape[1]
+    if "q" in passing:  # past keys; those of one K/V head meet the queries of all heads of its group
+        pairs, shared = batch * k.shape[1], _sharing(q, group)
+        rows, blocks = config.block_keys, {"BLOCK_M": config.block_passing, "BLOCK_N": config.block_keys}
+    else:
+        pairs, shared = batch * heads, _sharing(k, 1) * group
+        rows, blocks = config.block_queries, {"BLOCK_M": config.block_queries, "BLOCK_N": config.block_passing}
+    block = (1, 1, config.block_passing, head_dim)
     return Launch(
-        kernel=attention_backward_keys_kernel,
-        grid=(cdiv(seq, config.block_keys) * pairs,),
+        kernel=kernel,
+        grid=(cdiv(seq, rows) * pairs,),
         arguments={
-            "q_source": _passing(q, config),
-            "k_ptr": k,
-            "v_ptr": v,
-            "grad_source": _passing(grad, config),
-            "lse_ptr": lse,
-            "delta_ptr": delta,
-            "dk_ptr": dk,
-            "dv_ptr": dv,
-            **outer_strides(q=q, k=k, v=v, grad=grad, dk=dk, dv=dv),
+            **{f"{name}_ptr": tensor for name, tensor in tensors.items() if name not in passing},
+            **{
+                f"{name}_source": Descriptor(tensors[name], block) if config.described else tensors[name]
+                for name in passing
+            },
+            **strides_of("bhs", **{name: tensor for name, tensor in tensors.items() if tensor.dim() == 4}),
             "heads": heads,
             "seq": seq,
-            "section": min(pairs, _sharing(q, group)),
+            "section": min(pairs, shared),
             "scale": 1 / math.sqrt(head_dim),
         },
         constants={
             "GROUP": group,
             "HEAD_DIM": head_dim,
-            "BLOCK_M": config.block_passing,
-            "BLOCK_N": config.block_keys,
-            "OPERANDS": _operands(config),
+            **blocks,
+            "OPERANDS": "descriptors" if config.described else "pointers",
         },
         num_warps=config.num_warps,
         num_stages=config.num_stages,
         config=f"{config.name} d{head_dim}",
-        opcodes=_opcodes(dtype_name(q.dtype), config.block_keys, config),
+        opcodes=product_opcodes(dtype_name(q.dtype), rows, *(("UTMALDG",) if config.described else ())),
     )
-
-
-def _plan_queries(
-    q: Tensor, k: Tensor, v: Tensor, grad: Tensor, lse: Tensor, delta: Tensor, dq: Tensor, config: BackwardConfig
-) -> Launch:
-    batch, heads, seq, head_dim = q.shape
-    pairs, group = batch * heads, heads // k.shape[1]
-    return Launch(
-        kernel=attention_backward_queries_kernel,
-        grid=(cdiv(seq, config.block_queries) * pairs,),
-        arguments={
-            "q_ptr": q,
-            "k_source": _passing(k, config),
-            "v_source": _passing(v, config),
-            "grad_ptr": grad,
-            "lse_ptr": lse,
-            "delta_ptr": delta,
-            "dq_ptr": dq,
-            **outer_strides(q=q, k=k, v=v, grad=grad, dq=dq),
-            "heads": heads,
-            "seq": seq,
-            "section": min(pairs, _sharing(k, 1) * group),
-            "scale": 1 / math.sqrt(head_dim),
-        },
-        constants={
-            "GROUP": group,
-            "HEAD_DIM": head_dim,
-            "BLOCK_M": config.block_queries,
-            "BLOCK_N": config.block_passing,
-            "OPERANDS": _operands(config),
-        },
-        num_warps=config.num_warps,
-        num_stages=config.num_stages,
-        config=f"{config.name} d{head_dim}",
-        opcodes=_opcodes(dtype_name(q.dtype), config.block_queries, config),
-    )
-
-
-def _passing(tensor: Tensor, config: BackwardConfig) -> Tensor | Descriptor:
-    return Descriptor(tensor, (1, 1, config.block_passing, tensor.shape[3])) if config.described else tensor
-
-
-def _operands(config: BackwardConfig) -> str:
-    return "descriptors" if config.described else "pointers"
 
 
 def _sharing(tensor: Tensor, heads: int) -> int:
-    """How many times `heads` heads of what passes, two tensors like this one, may share L2."""
+    """How many times `heads` heads of what passes, two tensors like this one, fit in the share of L2 for them."""
     return max(1, int(SECTION_BYTES / (2 * heads * tensor.shape[2] * tensor.shape[3] * tensor.element_size())))
-
-
-def _opcodes(dtype: str, rows: int, config: BackwardConfig) -> dict[int, tuple[str, ...]]:
-    """Products, and blocks by descriptor."""
-    return {
-        architecture: (*product, "UTMALDG") if config.described else product
-        for architecture, product in product_opcodes(dtype, rows).items()
-        if architecture >= 90 or not config.described
-    }
 
 
 def _plan_meta(head_dim: int, dtype: str, config: BackwardConfig) -> tuple[Launch, ...]:

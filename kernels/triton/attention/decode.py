@@ -34,6 +34,7 @@ from kernels.triton.plan import (
     next_power_of_2,
     product_opcodes,
     reads_operands_in_place,
+    strides_of,
 )
 from kernels.unsupported import Unsupported
 
@@ -243,6 +244,7 @@ def plan_decode(q: Tensor, cache: Cache, out: Tensor, *, splits: int, config: De
     kv_heads = cache.k.shape[1]
     group = heads // kv_heads
     rows = _padded(group * queries)
+    k_scale, v_scale = cache.scales or (None, None)
     attended, merge = plan_split(out, cache.capacity, cache.lengths, splits=splits)
     attend = Launch(
         kernel=attention_decode_kernel,
@@ -251,19 +253,18 @@ def plan_decode(q: Tensor, cache: Cache, out: Tensor, *, splits: int, config: De
             "q_ptr": q,
             "k_ptr": cache.k,
             "v_ptr": cache.v,
-            **_present(_optional_tensors(cache)),
-            **_present(attended),
-            **{f"stride_q{dim}": q.stride(index) for index, dim in enumerate("bhs")},
-            **{f"stride_k{dim}": cache.k.stride(index) for index, dim in enumerate("bhs")},
-            **{f"stride_v{dim}": cache.v.stride(index) for index, dim in enumerate("bhs")},
+            "k_scale_ptr": k_scale,
+            "v_scale_ptr": v_scale,
+            "table_ptr": cache.table,
+            "lengths_ptr": cache.lengths,
+            **attended,
+            **strides_of("bhs", q=q, k=cache.k, v=cache.v),
             "stride_tb": 0 if cache.table is None else cache.table.stride(0),
             "kv_heads": kv_heads,
             "capacity": cache.capacity,
             "scale_log2": math.log2(math.e) / math.sqrt(head_dim),
         },
         constants={
-            **_absent(_optional_tensors(cache)),
-            **_absent(attended),
             "QUERIES": queries,
             "GROUP": group,
             "HEAD_DIM": head_dim,
@@ -299,18 +300,13 @@ def plan_split(
             "parts_ptr": parts,
             "max_ptr": maxima,
             "sum_ptr": sums,
-            **_present({"lengths_ptr": lengths}),
+            "lengths_ptr": lengths,
             "out_ptr": out,
             "capacity": capacity,
             "splits": splits,
             "rows_per_sequence": rows // out.shape[0],
         },
-        constants={
-            **_absent({"lengths_ptr": lengths}),
-            "WIDTH": width,
-            "BLOCK_S": block_s,
-            "BLOCK_D": block_d,
-        },
+        constants={"WIDTH": width, "BLOCK_S": block_s, "BLOCK_D": block_d},
         num_warps=min(8, max(1, block_s * block_d // _MERGE_TILE_PER_WARP)),
         config=f"{block_s}x{block_d} of {width}{'' if lengths is None else ' lengths'}",
     )
@@ -508,25 +504,6 @@ def _splits_of(sizes: AttentionSizes, config: DecodeConfig, dtype: str, target: 
         tile=Tile(_block_bytes(config, sizes.head_dim, dtype), resident),
         sm_count=target.sm_count,
     )
-
-
-def _optional_tensors(cache: Cache) -> dict[str, Tensor | None]:
-    k_scale, v_scale = cache.scales or (None, None)
-    return {
-        "k_scale_ptr": k_scale,
-        "v_scale_ptr": v_scale,
-        "table_ptr": cache.table,
-        "lengths_ptr": cache.lengths,
-    }
-
-
-def _present(tensors: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
-    return {name: tensor for name, tensor in tensors.items() if tensor is not None}
-
-
-def _absent(tensors: Mapping[str, Tensor | None]) -> dict[str, None]:
-    """What a kernel is compiled with where there is no such tensor."""
-    return {name: None for name, tensor in tensors.items() if tensor is None}
 
 
 def _meta_cache(dtype: str, head_dim: int, *, page: int = 0, words: bool = False) -> Cache:

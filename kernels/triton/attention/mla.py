@@ -27,6 +27,7 @@ from kernels.triton.plan import (
     find_target,
     product_opcodes,
     reads_operands_in_place,
+    strides_of,
 )
 from kernels.unsupported import Unsupported
 
@@ -132,17 +133,14 @@ def plan_mla(q: Tensor, cache: Tensor, out: Tensor, *, splits: int, config: MlaC
         arguments={
             "q_ptr": q,
             "cache_ptr": cache,
-            **{name: tensor for name, tensor in attended.items() if tensor is not None},
-            "stride_qb": q.stride(0),
-            "stride_qh": q.stride(1),
-            "stride_cb": cache.stride(0),
-            "stride_cs": cache.stride(1),
+            **attended,
+            **strides_of("bh", q=q),
+            **strides_of("bs", c=cache),
             "heads": heads,
             "context": cache.shape[1],
             "scale_log2": MLA_SCALE * math.log2(math.e),
         },
         constants={
-            **{name: None for name, tensor in attended.items() if tensor is None},
             "LATENT": latent,
             "ROPE": rope,
             "BLOCK_H": config.block_h,

@@ -24,6 +24,7 @@ from kernels.triton.plan import (
     find_target,
     is_describable,
     product_opcodes,
+    strides_of,
 )
 from kernels.unsupported import Unsupported
 
@@ -358,15 +359,6 @@ def empty_rows(x: Tensor) -> Tensor:
     return out if out.stride(-1) == 1 else torch.empty(x.shape, dtype=x.dtype, device=x.device)
 
 
-def outer_strides(**tensors: Tensor) -> dict[str, int]:
-    """Strides of batch, head and token, as the kernels name them."""
-    return {
-        f"stride_{name}{dim}": tensor.stride(index)
-        for name, tensor in tensors.items()
-        for index, dim in enumerate("bhs")
-    }
-
-
 def ahead_of_time(target: Target, dtype: str) -> tuple[Launch, ...]:
     """What the default configurations launch: a prompt in each head dimension; every other variant, and strides that no
     descriptor takes, in one of them."""
@@ -453,7 +445,6 @@ def _plan_rows(
     keys_per_part = variant.keys_per_part or keys
     block = (1, 1, config.block_n, head_dim)
     sources = [Descriptor(each, block) if config.operands == "descriptors" else each for each in (k, v)]
-    absent = {name: None for name, value in (("lse_ptr", lse), ("offsets_ptr", variant.offsets)) if value is None}
     return Launch(
         kernel=attention_kernel,
         grid=(blocks * pairs, cdiv(keys, keys_per_part)),
@@ -462,9 +453,9 @@ def _plan_rows(
             "k_source": sources[0],
             "v_source": sources[1],
             "out_ptr": out,
-            **({} if lse is None else {"lse_ptr": lse}),
-            **({} if variant.offsets is None else {"offsets_ptr": variant.offsets}),
-            **outer_strides(q=q, k=k, v=v, out=out),
+            "lse_ptr": lse,
+            "offsets_ptr": variant.offsets,
+            **strides_of("bhs", q=q, k=k, v=v, out=out),
             "batch_size": batch,
             "heads": heads,
             "queries": queries,
@@ -475,7 +466,6 @@ def _plan_rows(
             "scale_log2": math.log2(math.e) / math.sqrt(head_dim),
         },
         constants={
-            **absent,
             "GROUP": group,
             "PACK": variant.pack,
             "HEAD_DIM": head_dim,
@@ -490,7 +480,12 @@ def _plan_rows(
         num_warps=config.num_warps,
         num_stages=config.num_stages,
         config=f"{config.name} {variant.label}{' lse' if lse is not None else ''} d{head_dim}",
-        opcodes=_opcodes(dtype, config),
+        opcodes=product_opcodes(
+            dtype,
+            config.block_m,
+            *(() if config.operands == "pointers" else ("UTMALDG",)),
+            *(("USETMAXREG",) if config.warp_specialize else ()),
+        ),
         needs_scratch=config.operands == "own_descriptors",
     )
 
@@ -506,7 +501,7 @@ def _plan_merge(partial_out: Tensor, partial_lse: Tensor, out: Tensor, parts: in
             "partial_out_ptr": partial_out,
             "partial_lse_ptr": partial_lse,
             "out_ptr": out,
-            **outer_strides(out=out),
+            **strides_of("bhs", out=out),
             "heads": heads,
             "queries": queries,
             "rows": rows,
@@ -517,19 +512,6 @@ def _plan_merge(partial_out: Tensor, partial_lse: Tensor, out: Tensor, parts: in
         num_stages=2,
         config=f"{_MERGE_ROWS} d{head_dim}",
     )
-
-
-def _opcodes(dtype: str, config: AttentionConfig) -> dict[int, tuple[str, ...]]:
-    """Products, blocks by descriptor, and where warps specialize, registers that change hands."""
-    extra = (
-        *(() if config.operands == "pointers" else ("UTMALDG",)),
-        *(("USETMAXREG",) if config.warp_specialize else ()),
-    )
-    return {
-        architecture: (*product, *extra)
-        for architecture, product in product_opcodes(dtype, config.block_m).items()
-        if architecture >= 90 or not extra
-    }
 
 
 def _plan_meta(head_dim: int, dtype: str, config: AttentionConfig, variant: Variant) -> tuple[Launch, ...]:

@@ -35,8 +35,10 @@ def attention_delta_kernel(
     batch, head = (pair // heads).to(tl.int64), (pair % heads).to(tl.int64)
     out_base = out_ptr + batch * stride_outb + head * stride_outh
     grad_base = grad_ptr + batch * stride_gradb + head * stride_gradh
-    out = load_block(out_base, stride_outs, 0, 0, 0, first, seq, HEAD_DIM, BLOCK_M, MASKED=True, OPERANDS="pointers")
-    grad = load_block(grad_base, stride_grads, 0, 0, 0, first, seq, HEAD_DIM, BLOCK_M, MASKED=True, OPERANDS="pointers")
+    out = load_block(out_base, stride_outs, (0, 0, 0, seq), first, HEAD_DIM, BLOCK_M, MASKED=True, OPERANDS="pointers")
+    grad = load_block(
+        grad_base, stride_grads, (0, 0, 0, seq), first, HEAD_DIM, BLOCK_M, MASKED=True, OPERANDS="pointers"
+    )
     delta = tl.sum(out.to(tl.float32) * grad.to(tl.float32), 1)
     offs_m = tl.arange(0, BLOCK_M)
     tl.store(delta_ptr + pair.to(tl.int64) * seq + first + offs_m, delta, mask=offs_m < seq - first)
@@ -91,8 +93,8 @@ def attention_backward_keys_kernel(
     batch64, kv_head64 = batch.to(tl.int64), kv_head.to(tl.int64)
     k_base = k_ptr + batch64 * stride_kb + kv_head64 * stride_kh
     v_base = v_ptr + batch64 * stride_vb + kv_head64 * stride_vh
-    k = load_block(k_base, stride_ks, 0, 0, 0, first, seq, HEAD_DIM, BLOCK_N, MASKED=True, OPERANDS="pointers")
-    v = load_block(v_base, stride_vs, 0, 0, 0, first, seq, HEAD_DIM, BLOCK_N, MASKED=True, OPERANDS="pointers")
+    k = load_block(k_base, stride_ks, (0, 0, 0, seq), first, HEAD_DIM, BLOCK_N, MASKED=True, OPERANDS="pointers")
+    v = load_block(v_base, stride_vs, (0, 0, 0, seq), first, HEAD_DIM, BLOCK_N, MASKED=True, OPERANDS="pointers")
     dk = tl.zeros((BLOCK_N, HEAD_DIM), dtype=tl.float32)
     dv = tl.zeros((BLOCK_N, HEAD_DIM), dtype=tl.float32)
     scale_log2 = scale * 1.4426950408889634  # log2(e)
@@ -145,7 +147,7 @@ def _gather_keys(
         lse = tl.load(lse_ptr + row, mask=row < seq, other=0.0)
         shift = tl.broadcast_to((lse * (-1.4426950408889634 / scale_log2))[None, :], (BLOCK_N, BLOCK_M))
         queries = load_block(
-            q, stride_qs, batch, head, 0, first, seq, HEAD_DIM, BLOCK_M, MASKED=True, OPERANDS=OPERANDS
+            q, stride_qs, (batch, head, 0, seq), first, HEAD_DIM, BLOCK_M, MASKED=True, OPERANDS=OPERANDS
         )
         weights = tl.exp2(tl.dot(k, tl.trans(queries), shift, input_precision="ieee") * scale_log2)
         if OPERANDS == "descriptors":  # without, a branch would move weights through shared memory
@@ -154,7 +156,7 @@ def _gather_keys(
         else:
             weights = tl.where(column[:, None] <= row[None, :], weights, 0.0)
         upstream = load_block(
-            grad, stride_grads, batch, head, 0, first, seq, HEAD_DIM, BLOCK_M, MASKED=True, OPERANDS=OPERANDS
+            grad, stride_grads, (batch, head, 0, seq), first, HEAD_DIM, BLOCK_M, MASKED=True, OPERANDS=OPERANDS
         )
         dv = tl.dot(weights.to(upstream.dtype), upstream, dv, input_precision="ieee")
         delta = tl.load(delta_ptr + row, mask=row < seq, other=0.0)
@@ -209,8 +211,10 @@ def attention_backward_queries_kernel(
     batch64, head64, kv_head64 = batch.to(tl.int64), head.to(tl.int64), kv_head.to(tl.int64)
     q_base = q_ptr + batch64 * stride_qb + head64 * stride_qh
     grad_base = grad_ptr + batch64 * stride_gradb + head64 * stride_gradh
-    q = load_block(q_base, stride_qs, 0, 0, 0, first, seq, HEAD_DIM, BLOCK_M, MASKED=True, OPERANDS="pointers")
-    grad = load_block(grad_base, stride_grads, 0, 0, 0, first, seq, HEAD_DIM, BLOCK_M, MASKED=True, OPERANDS="pointers")
+    q = load_block(q_base, stride_qs, (0, 0, 0, seq), first, HEAD_DIM, BLOCK_M, MASKED=True, OPERANDS="pointers")
+    grad = load_block(
+        grad_base, stride_grads, (0, 0, 0, seq), first, HEAD_DIM, BLOCK_M, MASKED=True, OPERANDS="pointers"
+    )
     row = first + tl.arange(0, BLOCK_M)
     row_base = pair.to(tl.int64) * seq
     lse_log2 = tl.load(lse_ptr + row_base + row, mask=row < seq, other=0.0) * 1.4426950408889634
@@ -260,13 +264,13 @@ def _gather_queries(
     """Add to dq what the keys from start to end contribute."""
     HEAD_DIM: tl.constexpr = q.shape[1]
     for first in tl.range(start, end, BLOCK_N):
-        keys = load_block(k, stride_ks, batch, kv_head, 0, first, seq, HEAD_DIM, BLOCK_N, MASKED, OPERANDS)
+        keys = load_block(k, stride_ks, (batch, kv_head, 0, seq), first, HEAD_DIM, BLOCK_N, MASKED, OPERANDS)
         scores = tl.dot(q, tl.trans(keys), input_precision="ieee")
         weights = tl.exp2(scores * scale_log2 - lse_log2[:, None])
         if MASKED:
             column = first + tl.arange(0, BLOCK_N)
             weights = tl.where(column[None, :] <= row[:, None], weights, 0.0)
-        values = load_block(v, stride_vs, batch, kv_head, 0, first, seq, HEAD_DIM, BLOCK_N, MASKED, OPERANDS)
+        values = load_block(v, stride_vs, (batch, kv_head, 0, seq), first, HEAD_DIM, BLOCK_N, MASKED, OPERANDS)
         slopes = tl.dot(grad, tl.trans(values), input_precision="ieee")
         slopes = weights * (slopes - delta[:, None])
         dq = tl.dot(slopes.to(keys.dtype), keys, dq, input_precision="ieee")

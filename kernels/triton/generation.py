@@ -1,4 +1,7 @@
-"""One attention layer making one token in Triton, with and without a KV cache: projection, append and attention."""
+"""One attention layer that makes one token, in Triton, with and without a KV cache: projection, append, attention.
+
+Functions raise ValueError for other shapes, and Unsupported, before anything is launched, for what a kernel refuses.
+"""
 
 import torch
 import triton
@@ -22,8 +25,8 @@ SUPPORTED_ARCHITECTURES = ARCHITECTURES
 def generate_cached(x: Tensor, w_qkv: Tensor, k_cache: Tensor, v_cache: Tensor) -> Tensor:
     """x: (batch, hidden), w_qkv: ((heads + 2*kv_heads)*head_dim, hidden), caches: (batch, kv_heads, context, head_dim).
 
-    Projects the new token, writes its K and V at position context-1 of the caches in place, attends over all `context`
-    positions. Returns (batch, hidden).
+    Projects the new token, writes its K and V at position context-1 of the caches in place, and attends over all
+    `context` positions. Returns (batch, hidden).
     """
     sizes = generate_cached_sizes(x, w_qkv, k_cache, v_cache)
     check_heads("generate_cached", sizes, k_cache, v_cache)
@@ -53,8 +56,8 @@ def generate_uncached(x: Tensor, w_qkv: Tensor, *, kv_heads: int, head_dim: int)
 
 @Launcher
 def append(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor) -> Planned[tuple[Tensor, Tensor]]:
-    """k, v: (batch, kv_heads, head_dim), caches: (batch, kv_heads, context, head_dim), as `generate_cached` has checked
-    them. Writes k and v at the last position of the caches, and returns these."""
+    """k, v: (batch, kv_heads, head_dim), caches: (batch, kv_heads, context, head_dim), already checked. Writes k and v
+    at the last position of the caches. Returns the caches."""
     return Planned((k_cache, v_cache), (plan_append(k, v, k_cache, v_cache),))
 
 
@@ -81,7 +84,7 @@ def plan_append(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor) -> Launc
 
 
 def ahead_of_time(target: Target, dtype: str) -> tuple[Launch, ...]:  # noqa: ARG001  (the same on every target)
-    """The append for each head dimension; the other kernels of a step are those of matmul, decode and attention."""
+    """The append in each head dimension. The step's other kernels are those of matmul, decode and prefill."""
     launches = []
     for head_dim in SUPPORTED_HEAD_DIMS:
         new = torch.empty(4, 48, head_dim, dtype=TORCH_DTYPES[dtype], device="meta")

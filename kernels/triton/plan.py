@@ -1,7 +1,7 @@
-"""A launch of a Triton kernel as data, so that what runs on a GPU and what is compiled ahead of time are the same.
+"""A launch of a Triton kernel as data, so that what runs on a GPU is what is compiled ahead of time.
 
-Every Triton module has `plan_...` functions that return launches; `launcher` runs them, and `compile` compiles those
-that `ahead_of_time(target, dtype)` lists, made from tensors on PyTorch's meta device.
+Every Triton module has `plan_...` functions that return launches. `launcher` runs them; `compile` compiles those of
+`ahead_of_time(target, dtype)`, which are made of tensors on PyTorch's meta device.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,8 +19,8 @@ from kernels.constants import ARCHITECTURES
 from kernels.precision import dtype_name
 from kernels.unsupported import Unsupported
 
-# Opcode of a tensor-core product in machine code, by format: of at least 64 rows, and of fewer. Blackwell's own int8
-# product (UTCIMMA) is one that Triton does not know.
+# Opcodes of tensor-core products in machine code, by format; these are of at least 64 rows, the next of fewer. Triton
+# does not know Blackwell's own int8 product (UTCIMMA).
 _WIDE_PRODUCT: Mapping[str, Mapping[int, str]] = MappingProxyType(
     {
         "bf16": {80: "HMMA", 86: "HMMA", 89: "HMMA", 90: "HGMMA", 100: "UTCHMMA", 120: "HMMA"},
@@ -28,7 +28,7 @@ _WIDE_PRODUCT: Mapping[str, Mapping[int, str]] = MappingProxyType(
         "int8": {80: "IMMA", 86: "IMMA", 89: "IMMA", 90: "IGMMA", 100: "IMMA", 120: "IMMA"},
     }
 )
-# Triton widens the fp8 operands of a narrow product to fp16 where the older instruction does not take them.
+# Triton widens fp8 operands of a narrow product to fp16 where its instruction does not take fp8.
 _NARROW_PRODUCT: Mapping[str, Mapping[int, str]] = MappingProxyType(
     {
         "bf16": dict.fromkeys(ARCHITECTURES, "HMMA"),
@@ -39,14 +39,14 @@ _NARROW_PRODUCT: Mapping[str, Mapping[int, str]] = MappingProxyType(
 WIDE_PRODUCT_ROWS = 64
 _DESCRIPTORS_FROM = 90  # the first architecture with hardware for descriptors
 
-_MAX_TILE_STRIDE = 2**22  # two times 256 rows or columns of it stay below 2**31
-ALIGNMENT_BYTES = 16  # of what a descriptor describes
-_INTERPRETED_SM_COUNT = 4  # any fixed number: results must not depend on the machine that interprets
+_MAX_TILE_STRIDE = 2**22  # so that offsets over 2 * 256 rows stay below 2**31
+ALIGNMENT_BYTES = 16  # of tensors behind descriptors
+_INTERPRETED_SM_COUNT = 4  # fixed, so that interpreted results do not depend on the machine
 
 
 @dataclass(frozen=True, slots=True)
 class SmLimits:
-    """What an SM holds at most."""
+    """The most that an SM holds."""
 
     warps: int
     programs: int
@@ -63,13 +63,13 @@ _SM_LIMITS: Mapping[int, SmLimits] = MappingProxyType(
         120: SmLimits(48, 24, 100 * 1024),
     }
 )
-_REGISTERS, _REGISTER_UNIT = 65536, 256  # of an SM, and how many a warp is given at a time
-_RESERVED_SHARED_BYTES = 1024  # of each program, for the system
+_REGISTERS, _REGISTER_UNIT = 65536, 256  # of an SM; of a warp, in multiples of the unit
+_RESERVED_SHARED_BYTES = 1024  # of each program, by the system
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a choice of configuration may depend on: compute capability (90) and number of SMs."""
+    """The GPU that a configuration is chosen for: compute capability (90 for 9.0) and number of SMs."""
 
     architecture: int
     sm_count: int
@@ -80,8 +80,8 @@ class Target:
         return _SM_LIMITS[self._family].shared_bytes - _RESERVED_SHARED_BYTES
 
     def occupancy(self, registers: int, shared_bytes: int, warps: int) -> float:
-        """Share of an SM's warps that are resident when programs of `warps` warps need this many registers a thread and
-        this much shared memory. Source: CUDA C++ Programming Guide, technical specifications by compute capability."""
+        """Share of an SM's warps that are resident, for programs of `warps` warps, `registers` per thread and
+        `shared_bytes`. Source: CUDA C++ Programming Guide, technical specifications by compute capability."""
         limits = _SM_LIMITS[self._family]
         warp_registers = cdiv(registers * 32, _REGISTER_UNIT) * _REGISTER_UNIT
         programs = min(
@@ -94,13 +94,13 @@ class Target:
 
     @property
     def _family(self) -> int:
-        """The row of the limits: the highest known architecture that is not above this one."""
+        """The architecture whose limits apply: the latest known one that is not later than this."""
         return max(known for known in _SM_LIMITS if known <= self.architecture)
 
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """A tensor that the hardware (TMA) moves in blocks: its rows are contiguous, and a multiple of 16 bytes apart."""
+    """A tensor that the hardware (TMA) moves in blocks: contiguous rows, a multiple of 16 bytes apart."""
 
     tensor: Tensor
     block: tuple[int, ...]
@@ -120,7 +120,7 @@ class Launch:
     num_stages: int = 1
     config: str = ""
     opcodes: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
-    needs_scratch: bool = False  # descriptors that the kernel makes lie in global memory
+    needs_scratch: bool = False  # global memory for descriptors that the kernel makes
 
     def run(self) -> None:
         """Queue the kernel on the current device."""
@@ -134,7 +134,7 @@ class Launch:
         )
 
     def values(self) -> list[Any]:
-        """All arguments in the order in which the kernel takes them, which costs the host less than their names do."""
+        """All arguments in the kernel's order, which costs the host less than passing names."""
         values = {**self.arguments, **self.constants}
         names = self.kernel.arg_names
         assert len(values) == len(names), f"{self.kernel.__name__} takes {', '.join(names)}; not {', '.join(values)}"
@@ -148,12 +148,12 @@ class Launch:
 
 
 def cdiv(number: int, divisor: int) -> int:
-    """The quotient rounded up. Triton's own takes the host 2 us: it must serve kernels too."""
+    """The quotient rounded up. Triton's own takes the host 2 us, since it serves kernels too."""
     return -(-number // divisor)
 
 
 def next_power_of_2(number: int) -> int:
-    """The smallest power of two that is not below a number from 1 on; as Triton's, in less time."""
+    """The smallest power of two that is at least `number`, from 1 on; as Triton's, in less time."""
     return 1 << (number - 1).bit_length()
 
 
@@ -182,13 +182,13 @@ def strides_of(dims: str, **tensors: Tensor) -> dict[str, int]:
 
 
 def reads_operands_in_place(rows: int, dtype: str, architecture: int) -> bool:
-    """Whether a product of `rows` rows takes its second operand from shared memory, as those of Hopper and the large
-    Blackwell do that are wide enough; other products take it from registers."""
+    """Whether a product of `rows` rows reads its second operand from shared memory, as wide ones on Hopper and
+    datacenter Blackwell do; others read it from registers."""
     return rows >= WIDE_PRODUCT_ROWS and architecture // 10 in (9, 10) and dtype != "fp32"
 
 
 def missing_unit(dtype: str, architecture: int) -> str | None:
-    """Why an architecture cannot multiply in `dtype`, or None where it can. What one can, later ones can."""
+    """Why an architecture cannot multiply in `dtype`, or None where it can, as all later ones then can."""
     known = _WIDE_PRODUCT.get(dtype)
     if known is None or architecture >= min(known):
         return None
@@ -196,12 +196,12 @@ def missing_unit(dtype: str, architecture: int) -> str | None:
 
 
 def is_interpreted(kernel: Any) -> bool:
-    """Whether Triton's interpreter runs this kernel, which was settled when it was decorated."""
+    """Whether Triton's interpreter runs this kernel; its decorator decided that."""
     return not isinstance(kernel, triton.JITFunction)
 
 
 def find_target(op: str, kernel: Any, x: Tensor) -> Target:
-    """The target that x lives on; raises Unsupported where the kernel cannot run on it in x's dtype."""
+    """The target of x's device. Raises Unsupported where the kernel cannot run there in x's dtype."""
     if is_interpreted(kernel):
         if x.dtype == torch.bfloat16:
             raise Unsupported(f"{op}: Triton's interpreter computes bf16 products wrongly; use fp16 or fp32 there")
@@ -219,14 +219,14 @@ def find_target(op: str, kernel: Any, x: Tensor) -> Target:
 
 
 def is_describable(x: Tensor) -> bool:
-    """Whether a descriptor can stand for x: contiguous rows, each starting at a multiple of 16 bytes of its own."""
+    """Whether a descriptor can stand for x: contiguous rows that start at multiples of 16 bytes."""
     *strides, last = x.stride()
     starts = [number * x.element_size() for number in (*strides, x.storage_offset())]
     return last == 1 and all(strides) and not any(start % ALIGNMENT_BYTES for start in starts)
 
 
 def check_tile_strides(op: str, *strides: int) -> None:
-    """Raise Unsupported for a stride with which an offset inside a tile might not fit in 32 bits."""
+    """Raise Unsupported for a stride with which offsets inside a tile might not fit in 32 bits."""
     if max(strides) > _MAX_TILE_STRIDE:
         raise Unsupported(
             f"{op} does not support a stride of {max(strides)} elements; supported: to {_MAX_TILE_STRIDE}"
@@ -234,7 +234,7 @@ def check_tile_strides(op: str, *strides: int) -> None:
 
 
 def _allocate_scratch(size: int, alignment: int, stream: int | None) -> Tensor:  # noqa: ARG001  (Triton's signature)
-    """Memory for one launch, from PyTorch's allocator: aligned to 512 bytes, and reused in the order of the stream."""
+    """Memory for one launch, from PyTorch's allocator: aligned to 512 bytes, reused in stream order."""
     return torch.empty(size, dtype=torch.int8, device="cuda")
 
 

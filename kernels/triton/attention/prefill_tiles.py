@@ -308,8 +308,8 @@ def _attend(
     WARP_SPECIALIZE: tl.constexpr,
     MASKED: tl.constexpr,
 ):
-    """Take in the keys from start to end. Returns sums of values weighed by 2**(score - row_max), and the maxima and
-    sums of weights of rows. `head_keys`: whose keys (see `load_block`); `seen`: which of them rows see (see `_weigh`)."""
+    """Take in the keys from start to end. Returns sums of values weighed by 2**(score - row_max), and each row's
+    maximum and sum of weights. `head_keys`: see `load_block`; `seen`: see `_weigh`."""
     HEAD_DIM: tl.constexpr = q.shape[1]
     RAGGED: tl.constexpr = MASKED != "never"
     for first in tl.range(start, end, BLOCK_N, warp_specialize=WARP_SPECIALIZE):

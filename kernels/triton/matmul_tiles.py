@@ -1,8 +1,7 @@
-"""The matrix product's Triton kernels: tiles in grouped order, accumulated in registers, scaled on the way out.
+"""Triton kernels of the matrix product: tiles in grouped order, sums in registers, scales applied at the end.
 
-Three ways to bring operands in: pointers (any strides, any architecture, split-K), tensor descriptors made by the host
-and walked by persistent programs, and the same with descriptors made by the kernel itself, which is what Triton can
-warp-specialize on Hopper.
+Operands come by pointers (any strides, any architecture, split-K), or by tensor descriptors in persistent programs. The
+host makes the descriptors, or the kernel itself, which is what Triton can warp-specialize on Hopper.
 """
 
 # ruff: noqa: SIM108  (branches on constants are taken when compiling)
@@ -10,9 +9,9 @@ warp-specialize on Hopper.
 import triton
 import triton.language as tl
 
-# Hopper's tensor cores add products of fp8 in about 14 bits (DeepSeek-V3 technical report, arXiv 2412.19437, section
-# 3.3.2; 13 of them behind the point, SageAttention2, arXiv 2411.10958): so many elements of k are summed there before
-# the sum is added to one in fp32.
+# Elements of k that Hopper's tensor cores sum before that sum is added to one in fp32: they add fp8 products in about
+# 14 bits (DeepSeek-V3 technical report, arXiv 2412.19437, section 3.3.2), 13 of them fractional (SageAttention2, arXiv
+# 2411.10958).
 FP8_PROMOTION_K = tl.constexpr(128)
 
 
@@ -37,9 +36,9 @@ def matmul_kernel(
     EVEN_K: tl.constexpr,
     INPUT_PRECISION: tl.constexpr,
 ):
-    """a: (m, k), b: (k, n), out: (splits, m, n) row-major. Reads a n/BLOCK_N times and b m/BLOCK_M times, mostly from
-    L2, and writes each out once: program (tile, s) sums the s-th part of the reduction. Scales, (m,) and (n,), or None,
-    are read once a tile."""
+    """a: (m, k), b: (k, n), out: (splits, m, n) row-major, scales: (m,) and (n,), or None. Program (tile, s) sums the
+    s-th part of the reduction. Reads a n/BLOCK_N times and b m/BLOCK_M times, mostly from L2, and scales once per tile.
+    Writes each out once."""
     split = tl.program_id(1)
     tile_m, tile_n = _tile_in_group(tl.program_id(0), m, n, BLOCK_M, BLOCK_N, GROUP_M)
 
@@ -48,7 +47,7 @@ def matmul_kernel(
     first_step = split * steps_per_split
     last_step = min(first_step + steps_per_split, steps)
 
-    # Where a tile starts can exceed 2**31 elements, so that is int64; offsets inside a tile are 32-bit, which saves
+    # A tile may start beyond 2**31 elements, so its start is int64. Offsets inside a tile are 32-bit, which saves
     # registers.
     row = tile_m.to(tl.int64) * BLOCK_M
     column = tile_n.to(tl.int64) * BLOCK_N
@@ -96,8 +95,8 @@ def matmul_kernel(
 def split_k_reduce_kernel(
     partials_ptr, out_ptr, a_scale_ptr, b_scale_ptr, size, n, SPLIT_K: tl.constexpr, BLOCK: tl.constexpr
 ):
-    """partials: (SPLIT_K, size) fp32 or int32, out: (size,) of rows of n. Reads each partial once, in order, and writes
-    out once, times the scales where there are some."""
+    """partials: (SPLIT_K, size) fp32 or int32, out: (size,) in rows of n, scales: (size/n,) and (n,), or None. Reads
+    each partial once, in order. Writes out once."""
     offsets = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = offsets < size
     total = tl.zeros((BLOCK,), dtype=partials_ptr.dtype.element_ty)
@@ -204,8 +203,8 @@ def _load_b(b_desc, depth, column, IS_TRANSPOSED: tl.constexpr):
 
 @triton.jit
 def _tile_in_group(tile, m, n, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, GROUP_M: tl.constexpr):
-    """Row and column of the tile-th tile: neighbors share GROUP_M rows of tiles, so that the columns of b they read
-    are still in L2."""
+    """Row and column of a tile, by its number. Neighbors share GROUP_M rows of tiles, so that the columns of b that
+    they read are still in L2."""
     tiles_m = tl.cdiv(m, BLOCK_M)
     tiles_n = tl.cdiv(n, BLOCK_N)
     group = tile // (GROUP_M * tiles_n)
@@ -218,7 +217,7 @@ def _tile_in_group(tile, m, n, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, GRO
 
 @triton.jit
 def _zeros(BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, operand: tl.constexpr):
-    """An accumulator: int32 for int8 operands, fp32 for all others."""
+    """Sums, all zero: int32 for int8 operands, else fp32."""
     if operand == tl.int8:
         accumulator = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.int32)
     else:
@@ -228,8 +227,8 @@ def _zeros(BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, operand: tl.constexpr):
 
 @triton.jit
 def _multiply(a, b, accumulator, INPUT_PRECISION: tl.constexpr):
-    """Return accumulator + a @ b, in the accumulator's format. Only Hopper heeds how many products it may sum in
-    fewer bits."""
+    """Return accumulator + a @ b in the accumulator's format. Only Hopper needs the limit on products summed in fewer
+    bits."""
     if a.dtype == tl.float8e4nv:
         PROMOTION_K: tl.constexpr = a.shape[1] if a.shape[1] < FP8_PROMOTION_K else FP8_PROMOTION_K
         total = tl.dot(a, b, accumulator, max_num_imprecise_acc=PROMOTION_K)
@@ -240,7 +239,7 @@ def _multiply(a, b, accumulator, INPUT_PRECISION: tl.constexpr):
 
 @triton.jit
 def _scaled(part, a_scale_ptr, b_scale_ptr, row, column, m, n, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """part: (ROWS, COLUMNS) at (row, column) of the result, times the scales where there are some."""
+    """part: (ROWS, COLUMNS) at (row, column) of the result, times the scales if there are any."""
     if a_scale_ptr is not None:
         offs_m = row + tl.arange(0, ROWS)
         offs_n = column + tl.arange(0, COLUMNS)

@@ -1,4 +1,4 @@
-"""Gradients of causal attention in Triton, FlashAttention's backward pass: which tiles serve, and the launches."""
+"""Gradients of causal attention in Triton (FlashAttention's backward pass): tiles and launches."""
 
 import math
 from collections.abc import Mapping
@@ -43,8 +43,8 @@ SUPPORTED_ARCHITECTURES = ARCHITECTURES
 
 @dataclass(frozen=True, slots=True)
 class BackwardConfig:
-    """block_keys keys stay on chip while block_passing queries at a time pass by, then block_queries queries while keys
-    do; what passes comes in by pointers, or where `described` by descriptors of the host."""
+    """block_keys keys stay on chip while blocks of block_passing queries pass; then block_queries queries stay while
+    keys pass. What passes comes by pointers, or where `described` by the host's descriptors."""
 
     block_keys: int
     block_queries: int
@@ -55,12 +55,12 @@ class BackwardConfig:
 
     @property
     def name(self) -> str:
-        """What tables and records call it: k128-q128-by64-w8-s2-descriptors."""
+        """As in records: k128-q128-by64-w8-s2-descriptors."""
         tile = f"k{self.block_keys}-q{self.block_queries}-by{self.block_passing}-w{self.num_warps}-s{self.num_stages}"
         return f"{tile}-descriptors" if self.described else tile
 
 
-# Sums of two gradients and two products share registers: 128 keys where the hardware multiplies out of shared memory.
+# Sums of two gradients and two products share registers: 128 keys where products read shared memory.
 HOPPER = BackwardConfig(128, 128, 64, 8, 3, described=True)
 HOPPER_128 = BackwardConfig(128, 128, 32, 8, 3, described=True)  # by 64, Triton 3.6 spills two registers
 HOPPER_256 = BackwardConfig(32, 64, 64, 8, 2, described=True)
@@ -106,8 +106,7 @@ _DELTA_ROWS = 32
 
 
 def choose_config(*, head_dim: int, dtype: str, target: Target, describable: bool = True) -> BackwardConfig:
-    """The configuration for a head dimension; `describable` says whether strides of q, k, v and grad allow
-    descriptors."""
+    """The configuration for a head dimension. `describable`: the strides of q, k, v and grad allow descriptors."""
     if dtype == "fp32":
         return _VECTOR[head_dim]
     family = target.architecture // 10
@@ -130,8 +129,8 @@ def why_not(config: BackwardConfig, dtype: str, target: Target) -> str | None:
 
 
 def contends(config: BackwardConfig, dims: Mapping[str, int]) -> bool:
-    """Whether a tuner need try a configuration: not where the sums of keys and values do not fit in registers, or leave
-    most of them empty."""
+    """Whether a tuner should try a configuration: not where the sums of keys and values do not fit in registers, nor
+    where they leave most of them empty."""
     sums = 2 * config.block_keys * dims["head_dim"] // (32 * config.num_warps)
     return 32 <= sums <= 128
 
@@ -148,7 +147,8 @@ def attention_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """q, out, grad: (batch, heads, seq, head_dim), k, v: (batch, kv_heads, seq, head_dim), lse: (batch, heads, seq)
     fp32; head_dim 64, 128 or 256 and of stride 1, other strides are free. `out` and `lse` are attention_forward's.
-    Returns the gradients of q, k and v, each laid out in memory like what it is the gradient of."""
+    Returns the gradients of q, k and v, each laid out like its tensor. Raises ValueError for other shapes, Unsupported
+    for dtypes, strides, head dimensions and devices that the kernels do not take."""
     return _backward(q, k, v, out, grad, lse.contiguous(), config)
 
 
@@ -163,7 +163,7 @@ def plan_backward(
     *,
     config: BackwardConfig,
 ) -> tuple[Launch, ...]:
-    """The launches that set `gradients` to those of q, k and v; lse is contiguous."""
+    """The launches that set `gradients` to those of q, k and v; shapes as in `attention_backward`, lse contiguous."""
     delta = torch.empty_like(lse)
     dq, dk, dv = gradients
     read = {"q": q, "k": k, "v": v, "grad": grad, "lse": lse, "delta": delta}
@@ -176,7 +176,7 @@ def plan_backward(
 
 
 def ahead_of_time(target: Target, dtype: str) -> tuple[Launch, ...]:
-    """What the default configurations launch in each head dimension; the first kernel, which is small, once."""
+    """Launches of the default configurations in each head dimension; the small first kernel once."""
     launches: dict[object, Launch] = {}
     for head_dim in PREFILL_HEAD_DIMS:
         config = choose_config(head_dim=head_dim, dtype=dtype, target=target)
@@ -187,7 +187,7 @@ def ahead_of_time(target: Target, dtype: str) -> tuple[Launch, ...]:
 
 
 def every_configuration(target: Target, dtype: str) -> tuple[Launch, ...]:
-    """What each configuration launches that this architecture can hold."""
+    """Launches of each configuration that fits this architecture."""
     configs = (config for config in CONFIGS if why_not(config, dtype, target) is None)
     return tuple(launch for config in configs for launch in _plan_meta(128, dtype, config)[1:])
 

@@ -1,8 +1,8 @@
-"""Attention's Triton kernels: a block of queries stays on chip while keys and values pass by, scores never leave it.
+"""Attention's Triton kernels: a block of queries stays on chip while keys and values pass; scores never leave the chip.
 
-One kernel computes every mask (none, causal, a window, sequences packed end to end), whole rows or parts of them. Keys
-and values come in by pointers (any strides, any architecture), by descriptors of the host, or by descriptors that each
-program makes, which is what Triton can warp-specialize on Hopper.
+One kernel computes every mask (none, causal, window, varlen), whole rows or parts of them. Keys and values come by
+pointers (any strides, any architecture), by the host's descriptors, or by descriptors that each program makes, which is
+what Triton can warp-specialize on Hopper.
 """
 
 # ruff: noqa: SIM108  (branches on constants are taken when compiling)
@@ -51,13 +51,13 @@ def attention_kernel(
     WARP_SPECIALIZE: tl.constexpr,
 ):
     """q: (batch, heads, queries, HEAD_DIM), k, v: (batch, heads/GROUP, keys, HEAD_DIM), out: (parts*batch, heads,
-    queries, HEAD_DIM), lse: (parts*batch, heads, queries) fp32 or None. Reads q and writes out once; each block of
+    queries, HEAD_DIM), lse: (parts*batch, heads, queries) fp32 or None. Reads q and writes out once. Each block of
     BLOCK_M rows reads the keys and values that its mask shows, mostly from L2.
 
     The last query stands at the last key. A row is a query of one head; with PACK heads of a group, rows are the heads
-    of a query in turn. Where there are offsets, (sequences + 1,), batch is 1, and queries and keys are tokens of
-    sequences packed end to end. Program (block and head, part) attends over keys_per_part keys, over all of them where
-    not IN_PARTS. `section` heads share L2. scale_log2: scale*log2(e).
+    of a query in turn. With offsets, (sequences + 1,), batch is 1, and queries and keys are tokens of sequences end to
+    end (varlen). Program (block and head, part) attends over keys_per_part keys, or over all where not IN_PARTS.
+    `section` heads share L2. scale_log2: scale*log2(e).
     """
     pairs = batch_size * (heads // PACK)
     blocks = tl.num_programs(0) // pairs
@@ -76,7 +76,7 @@ def attention_kernel(
         if block * BLOCK_M >= queries:
             return
 
-    # Where a block starts can exceed 2**31 elements, so that is int64; offsets inside a block are 32-bit.
+    # A block may start beyond 2**31 elements, so its start is int64; offsets inside a block are 32-bit.
     first_row = block * BLOCK_M
     row = first_row + tl.arange(0, BLOCK_M)
     offs_d = tl.arange(0, HEAD_DIM)
@@ -111,7 +111,7 @@ def attention_kernel(
         q, k, v, stride_ks, stride_vs, head_keys, seen, scale_log2, start, end,
         BLOCK_N, MASK, MAY_BE_EMPTY, offsets_ptr is not None, OPERANDS, ORDER, WARP_SPECIALIZE,
     )  # fmt: skip
-    if MAY_BE_EMPTY:  # rows that saw nothing of a part, and those beyond the queries
+    if MAY_BE_EMPTY:  # rows that saw no key of a part, and those beyond the queries
         row_sum = tl.where(row_sum > 0, row_sum, 1.0)
     out = out / row_sum[:, None]
     if IN_PARTS:
@@ -121,7 +121,7 @@ def attention_kernel(
     out_rows = out_base + _row_offsets(row, first_row, stride_outh, stride_outs, PACK)
     tl.store(out_rows[:, None] + offs_d[None, :], out.to(out_ptr.dtype.element_ty), mask=in_rows[:, None])
     if lse_ptr is not None:
-        lse = (row_max + tl.log2(row_sum)) * 0.6931471805599453  # ln(2): the logarithm is natural
+        lse = (row_max + tl.log2(row_sum)) * 0.6931471805599453  # times ln(2), for a natural logarithm
         lse_base = lse_ptr + (batch64 * heads + head64) * queries + place
         tl.store(lse_base + _row_offsets(row, first_row, queries, 1, PACK), lse, mask=in_rows)
 
@@ -142,7 +142,7 @@ def merge_parts_kernel(
     BLOCK_M: tl.constexpr,
 ):
     """partials: (parts, rows[, HEAD_DIM]) fp32, out: (batch, heads, queries, HEAD_DIM), rows = batch*heads*queries.
-    Reads the partials once and writes out once: means of the parts, weighed by how much each row saw of them."""
+    Reads the partials once and writes out once: the mean of each row's parts, weighed by their log-sum-exps."""
     row = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     row64 = row.to(tl.int64)
     offs_d = tl.arange(0, HEAD_DIM)
@@ -154,7 +154,7 @@ def merge_parts_kernel(
         place = tl.cast(part, tl.int64) * rows + row64
         lse = tl.load(partial_lse_ptr + place, mask=in_rows, other=0.0)
         one = tl.load(partial_out_ptr + place[:, None] * HEAD_DIM + offs_d[None, :], mask=in_rows[:, None], other=0.0)
-        # Never -inf: the first key, which every row sees, is in the first part.
+        # Never -inf: every row sees the first key, which is in the first part.
         new_largest = tl.maximum(largest, lse)
         weight = tl.exp(lse - new_largest)
         correction = tl.exp(largest - new_largest)
@@ -170,8 +170,8 @@ def merge_parts_kernel(
 
 @triton.jit
 def find_block(program, blocks, pairs, section):
-    """Which block of rows of which pair of batch and head a program takes: of `section` pairs, whose keys and values
-    stay in L2 together, the last and longest blocks first, so that short ones fill the tail."""
+    """The block of rows, and the pair of batch and head, that a program takes. `section` pairs, whose keys and values
+    stay in L2 together, come first; of these the last and longest blocks, so that short ones fill the tail."""
     first = program // (blocks * section) * section
     inside = program - first * blocks
     pairs_here = min(section, pairs - first)
@@ -180,8 +180,8 @@ def find_block(program, blocks, pairs, section):
 
 @triton.jit
 def _find_sequence(offsets_ptr, sequences, slot, BLOCK_M: tl.constexpr):
-    """Which packed sequence has a slot. Those of sequence i begin at offsets[i] // BLOCK_M + i, which leaves room for
-    all of its blocks: no lengths are summed, and how many slots there are depends on none."""
+    """The sequence that owns a slot of varlen attention. Slots of sequence i begin at offsets[i] // BLOCK_M + i, which
+    leaves room for all of its blocks. So no lengths are summed, and the number of slots depends on none."""
     SEARCH: tl.constexpr = 128
     begun = 0
     for first in range(0, sequences, SEARCH):
@@ -204,8 +204,8 @@ def _find_keys(
     MASK: tl.constexpr,
     IN_PARTS: tl.constexpr,
 ):
-    """The keys that some rows of a block see, from the first to the last number returned, and between them those that
-    all of its rows see: multiples of BLOCK_N, but for the end."""
+    """Returns start, left, whole, end: some rows of a block see the keys from start to end, and all rows see those from
+    left to whole. All but the end are multiples of BLOCK_N."""
     low = first_row // PACK + keys - queries
     high = min((first_row + BLOCK_M - 1) // PACK, queries - 1) + keys - queries
     if MASK == "full":
@@ -231,7 +231,7 @@ def _find_keys(
 
 @triton.jit
 def _row_offsets(row, first_row, stride_h, stride_s, PACK: tl.constexpr):
-    """Where rows begin, from the first head of the first row's query on; int64 only where heads take part."""
+    """Offsets of rows from the first head of the first row's query; int64 only where heads take part."""
     if PACK == 1:
         offsets = (row - first_row) * stride_s
     else:
@@ -406,7 +406,7 @@ def _weigh(
 
 @triton.jit
 def _hide(scores, column, keys, position, window, MASK: tl.constexpr):
-    """Scores, -inf where a row does not see a key."""
+    """Scores, with -inf where a row does not see a key."""
     if MASK == "full":
         seen = (column < keys)[None, :]
     else:

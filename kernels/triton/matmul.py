@@ -440,7 +440,7 @@ def _plan_persistent(
             "INPUT_PRECISION": "tf32" if dtype == "tf32" else "ieee",
             "WARP_SPECIALIZE": config.warp_specialize,
             # Hopper specializes the loop over tiles only where it is not fused with the loop over k.
-            "FLATTEN": not (config.warp_specialize and target.architecture // 10 == 9),
+            "FLATTEN": not (config.warp_specialize and target.family == 9),
             "HALVES": config.halves,
             "OWN_DESCRIPTORS": not is_described,
         },
@@ -475,16 +475,16 @@ def _empty_meta(rows: int, k: int, dtype: str, *, across_k: bool) -> Tensor:
 
 def _few_rows(dtype: str, target: Target) -> tuple[MatmulConfig, ...]:
     """Tiles for up to 64 rows, by height."""
-    rows_64 = ROWS_64_SMALL_SHARED if target.shared_bytes < 128 * 1024 else ROWS_64
-    if dtype == "fp8" and target.architecture // 10 in (9, 10):  # 32 rows widened to fp16 in registers spill
+    rows_64 = ROWS_64 if target.has_large_shared else ROWS_64_SMALL_SHARED
+    if dtype == "fp8" and target.family in (9, 10):  # 32 rows widened to fp16 in registers spill
         # Triton promotes the second 128 bytes of a row while the first product runs, which ptxas then makes wait.
-        return (ROWS_16, ROWS_64_SMALL_SHARED if target.architecture // 10 == 9 else rows_64)
+        return (ROWS_16, ROWS_64_SMALL_SHARED if target.family == 9 else rows_64)
     return (ROWS_16, ROWS_32, rows_64)
 
 
 def _many_rows(dtype: str, target: Target, *, describable: bool) -> tuple[MatmulConfig, ...]:
     """Candidate tiles for many rows, widest first."""
-    family = target.architecture // 10
+    family = target.family
     if family == 10 and dtype == "int8":
         return (WIDE_AMPERE, SQUARE_AMPERE, SMALL_AMPERE)  # in registers, as on Ampere
     if dtype == "fp8" and family == 9:  # its sums take registers twice
@@ -506,9 +506,9 @@ def why_not(config: MatmulConfig, dtype: str, target: Target) -> str | None:
         return "IEEE fp32 is computed without tensor cores, by pointers and in tiles of at most 64 x 64"
     if config.operands != "pointers" and target.architecture < 90:
         return f"sm{target.architecture} has no hardware for descriptors"
-    if config.warp_specialize and (config.operands == "own_descriptors") != (target.architecture // 10 == 9):
+    if config.warp_specialize and (config.operands == "own_descriptors") != (target.family == 9):
         return "Hopper specializes with its own descriptors, later architectures with the host's"
-    if config.halves and (dtype != "fp8" or target.architecture // 10 != 9):
+    if config.halves and (dtype != "fp8" or target.family != 9):
         return "halves of a tile are for fp8 on Hopper, whose sums take registers twice"
     if config.stage_bytes * min(config.num_stages, 2) > target.shared_bytes:
         return f"two stages do not fit in {target.shared_bytes} bytes of shared memory"
@@ -553,7 +553,7 @@ def _fit_shared(config: MatmulConfig, target: Target, *, reserved_bytes: int = 0
     """The configuration with as many of its stages as fit in shared memory beside `reserved_bytes` and barriers."""
     buffers = (target.shared_bytes - reserved_bytes - _BARRIER_BYTES) // config.stage_bytes
     # Older products copy operands to registers, which frees a buffer that newer ones still read.
-    stages = buffers if target.architecture // 10 in (9, 10) else buffers + 1
+    stages = buffers if target.family in (9, 10) else buffers + 1
     return replace(config, num_stages=max(1, min(config.num_stages, stages)))
 
 

@@ -65,6 +65,7 @@ _SM_LIMITS: Mapping[int, SmLimits] = MappingProxyType(
 )
 _REGISTERS, _REGISTER_UNIT = 65536, 256  # of an SM; of a warp, in multiples of the unit
 _RESERVED_SHARED_BYTES = 1024  # of each program, by the system
+_LARGE_SHARED_BYTES = 128 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +76,24 @@ class Target:
     sm_count: int
 
     @property
+    def family(self) -> int:
+        """The first digits of the compute capability: 8 (Ampere, Ada), 9 (Hopper), 10 and 12 (Blackwell)."""
+        return self.architecture // 10
+
+    @property
     def shared_bytes(self) -> int:
         """Shared memory that one program may use."""
-        return _SM_LIMITS[self._family].shared_bytes - _RESERVED_SHARED_BYTES
+        return _SM_LIMITS[self._known].shared_bytes - _RESERVED_SHARED_BYTES
+
+    @property
+    def has_large_shared(self) -> bool:
+        """Whether a program may use 163 KiB and more, as on datacenter GPUs; elsewhere 99 KiB."""
+        return self.shared_bytes >= _LARGE_SHARED_BYTES
 
     def occupancy(self, registers: int, shared_bytes: int, warps: int) -> float:
         """Share of an SM's warps that are resident, for programs of `warps` warps, `registers` per thread and
         `shared_bytes`. Source: CUDA C++ Programming Guide, technical specifications by compute capability."""
-        limits = _SM_LIMITS[self._family]
+        limits = _SM_LIMITS[self._known]
         warp_registers = cdiv(registers * 32, _REGISTER_UNIT) * _REGISTER_UNIT
         programs = min(
             limits.warps // warps,
@@ -93,7 +104,7 @@ class Target:
         return programs * warps / limits.warps
 
     @property
-    def _family(self) -> int:
+    def _known(self) -> int:
         """The architecture whose limits apply: the latest known one that is not later than this."""
         return max(known for known in _SM_LIMITS if known <= self.architecture)
 

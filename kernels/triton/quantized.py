@@ -470,16 +470,16 @@ def _plan_meta(m: int, *, dtype: str, bits: int, config: QuantizedConfig, target
 def _is_wide_product(config: QuantizedConfig, target: Target) -> bool:
     """Whether Triton multiplies by a warp group's instruction, which Hopper and datacenter Blackwell have."""
     fits = config.num_warps >= 4 and config.block_n >= 64 and config.block_m >= 16
-    return fits and target.architecture // 10 in (9, 10)
+    return fits and target.family in (9, 10)
 
 
 def _tiles_for(m: int, bits: int, target: Target) -> tuple[QuantizedConfig, ...]:
     """Candidate tiles, as low as m allows."""
-    family = target.architecture // 10
+    family = target.family
     if m <= 8:  # 57 int4 weights per clock and SM of a B200: no instruction to spare
         return (ROWS_8_WIDE,) if bits == 4 and family == 10 else (ROWS_8, ROWS_8_WIDE)
     if m <= 16:
-        small = ROWS_16_SMALL_SHARED if target.shared_bytes < 128 * 1024 else ROWS_16
+        small = ROWS_16 if target.has_large_shared else ROWS_16_SMALL_SHARED
         return (ROWS_16_BLACKWELL if family == 10 else small,)
     if m <= 32:
         return (ROWS_32,)

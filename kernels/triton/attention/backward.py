@@ -100,7 +100,6 @@ _POINTERS = {64: AMPERE_64, 128: AMPERE_128, 256: SMALL_SHARED_256}
 _VECTOR = {64: VECTOR_64, 128: VECTOR_128, 256: VECTOR_256}
 _SMALL_SHARED = {64: AMPERE_64, 128: SMALL_SHARED_128, 256: SMALL_SHARED_256}
 
-_SMALL_SHARED_BYTES = 128 * 1024
 _MOST_VECTOR_SCORES = 32 * 32
 _DELTA_ROWS = 32
 
@@ -109,8 +108,8 @@ def choose_config(*, head_dim: int, dtype: str, target: Target, describable: boo
     """The configuration for a head dimension. `describable`: the strides of q, k, v and grad allow descriptors."""
     if dtype == "fp32":
         return _VECTOR[head_dim]
-    family = target.architecture // 10
-    if family == 12 or (family == 8 and target.shared_bytes < _SMALL_SHARED_BYTES):
+    family = target.family
+    if family == 12 or (family == 8 and not target.has_large_shared):
         return (_SMALL_SHARED if family == 12 else _POINTERS)[head_dim]
     if family == 8:
         return _AMPERE[head_dim]

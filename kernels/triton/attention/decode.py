@@ -105,7 +105,6 @@ _MAX_SUMS: Mapping[str, int] = MappingProxyType(
     {"bf16": 128 * 128, "fp16": 128 * 128, "fp8": 64 * 128, "fp32": 32 * 128}
 )
 _MAX_VECTOR_KEYS = 32
-_LARGE_SHARED_BYTES = 128 * 1024
 _REGISTERS = 65536  # of an SM
 _REGISTERS_BESIDE_SUMS = 104  # of a thread, about; fewer where products read an operand in place
 _REGISTERS_BESIDE_SUMS_IN_PLACE = 96
@@ -161,7 +160,7 @@ def choose_config(*, rows: int, head_dim: int, dtype: str, target: Target) -> De
         return VECTOR
     if rows >= WIDE_PRODUCT_ROWS:
         return _choose_many_rows(rows, head_dim, dtype, target)
-    large = target.shared_bytes >= _LARGE_SHARED_BYTES
+    large = target.has_large_shared
     if head_dim == 256:
         return BLOCK_32 if large or dtype == "fp8" else BLOCK_32_SMALL_SHARED
     if head_dim == 128:
@@ -170,7 +169,7 @@ def choose_config(*, rows: int, head_dim: int, dtype: str, target: Target) -> De
 
 
 def _choose_many_rows(rows: int, head_dim: int, dtype: str, target: Target) -> DecodeConfig:
-    large = target.shared_bytes >= _LARGE_SHARED_BYTES
+    large = target.has_large_shared
     if dtype == "fp8":
         return ROWS_64_FP8
     if head_dim == 256:
@@ -179,7 +178,7 @@ def _choose_many_rows(rows: int, head_dim: int, dtype: str, target: Target) -> D
         return ROWS_128 if large else ROWS_128_SMALL_SHARED
     if not large:
         return BLOCK_32_SMALL_SHARED
-    return BLOCK_64 if target.architecture // 10 in (9, 10) else ROWS_64_AMPERE
+    return BLOCK_64 if target.family in (9, 10) else ROWS_64_AMPERE
 
 
 def why_not(config: DecodeConfig, *, rows: int, head_dim: int, dtype: str, target: Target) -> str | None:

@@ -77,18 +77,16 @@ CONFIGS = (
     MlaConfig(64, 64, 8, 2),
 )
 
-_LARGE_SHARED_BYTES = 128 * 1024
-
 
 def choose_config(*, heads: int, dtype: str, target: Target) -> MlaConfig:
     """The configuration for a number of heads: as few blocks of heads as registers allow, because each reads the cache
     again, from L2. Where products are in registers too, 32 rows are as good as 64."""
     if dtype == "fp32":
         return VECTOR
-    large = target.shared_bytes >= _LARGE_SHARED_BYTES
+    large = target.has_large_shared
     if heads <= HEADS_16.block_h:
         return HEADS_16 if large else HEADS_16_SMALL_SHARED
-    if target.architecture // 10 not in (9, 10):
+    if target.family not in (9, 10):
         return HEADS_32_AMPERE if large else HEADS_32_SMALL_SHARED
     return HEADS_32 if heads <= HEADS_32.block_h else HEADS_64
 

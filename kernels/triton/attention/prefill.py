@@ -163,7 +163,6 @@ _POINTERS = {64: AMPERE_128, 128: AMPERE_128, 256: POINTERS_256}
 _BLACKWELL = {64: BLACKWELL_64, 128: BLACKWELL_128, 256: HOPPER_256}
 _SMALL_SHARED = {64: SMALL_SHARED_64, 128: SMALL_SHARED_128, 256: SMALL_SHARED_256}
 
-_SMALL_SHARED_BYTES = 128 * 1024
 _MOST_VECTOR_SCORES = 64 * 64
 _PROGRAMS_PER_SM = 2
 _MAX_PARTS = 64
@@ -178,13 +177,13 @@ def choose_config(
     *, head_dim: int, dtype: str, target: Target, variant: Variant = CAUSAL, describable: bool = True
 ) -> AttentionConfig:
     """The configuration for a head dimension. `describable`: the strides of k and v allow descriptors."""
-    family, varlen = target.architecture // 10, variant.offsets is not None
+    family, varlen = target.family, variant.offsets is not None
     if dtype == "fp32" and head_dim != 256:
         return VECTOR_VARLEN if varlen else VECTOR
     if dtype == "fp32":
         return VECTOR_256
     if family == 8:
-        return (_ADA if target.shared_bytes < _SMALL_SHARED_BYTES else _AMPERE)[head_dim]
+        return (_AMPERE if target.has_large_shared else _ADA)[head_dim]
     if family == 12:
         return (_SMALL_SHARED if describable else _ADA)[head_dim]
     if not describable or (family == 9 and varlen and head_dim == 256):
@@ -201,7 +200,7 @@ def choose_config(
 
 def why_not(config: AttentionConfig, dtype: str, target: Target, variant: Variant = CAUSAL) -> str | None:
     """Why this configuration cannot serve a format on an architecture, or None where it can."""
-    family = target.architecture // 10
+    family = target.family
     if dtype == "fp32" and (config.operands != "pointers" or config.block_m * config.block_n > _MOST_VECTOR_SCORES):
         return "IEEE fp32 is computed without tensor cores, by pointers and in blocks of at most 64 x 64"
     if config.operands != "pointers" and family < 9:

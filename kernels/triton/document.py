@@ -57,7 +57,7 @@ def render(rows: Sequence[Compiled], *, triton: str) -> str:
 def _kernel_row(rows: Sequence[Compiled]) -> str:
     """The line of a kernel on an architecture; `rows` are all of its configurations and formats."""
     main = next((row for row in rows if row.dtype == _MAIN_DTYPE), rows[0])
-    registers = [row.registers for row in rows if row.registers is not None]
+    registers = sorted({row.registers for row in rows if row.registers is not None})
     failed = [f"**{row.config} {row.dtype} failed: {row.reason}**" for row in rows if row.status == "failed"]
     return _line(
         [
@@ -69,7 +69,7 @@ def _kernel_row(rows: Sequence[Compiled]) -> str:
             "" if main.occupancy is None else f"{main.occupancy:.0%}",
             ", ".join(f"{count} {opcode}" for opcode, count in main.instructions.items()),
             ", ".join([f"{len(rows)} in {' '.join(dict.fromkeys(row.dtype for row in rows))}", *failed]),
-            f"{min(registers)}-{max(registers)}" if registers else "",
+            "-".join(str(number) for number in dict.fromkeys((*registers[:1], *registers[-1:]))),
             _digest(rows),
         ]
     )

@@ -7,6 +7,7 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -15,6 +16,8 @@ from torch import Tensor
 from kernels.constants import INT4_GROUP
 from kernels.precision import TORCH_DTYPES, dtype_name
 from kernels.unsupported import Unsupported
+
+_Layout = tuple[torch.Size, torch.dtype, torch.device]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,7 @@ class BlockWeights(NamedTuple):
     down: Tensor
 
 
-def bind(op: str, spec: str, *tensors: Tensor) -> dict[str, int]:
+def bind(op: str, spec: str, *tensors: Tensor) -> Mapping[str, int]:
     """Return the size of every dimension that `spec` names.
 
     The spec gives each of `tensors`, in order, a name and its dimensions: "x: m k; int8 weight: n k; scale: n". A
@@ -120,32 +123,35 @@ def bind(op: str, spec: str, *tensors: Tensor) -> dict[str, int]:
     tensors have the format of the first, except where a format stands before a name. Raises ValueError for a tensor of
     another rank, format, device or size, and for a dimension of size 0.
     """
-    named = list(zip(_parse(spec), tensors, strict=True))
-    for (name, _, dims), tensor in named:
-        if tensor.dim() != len(dims):
-            raise ValueError(f"{op}: {name} must have shape ({', '.join(dims)}), not {tuple(tensor.shape)}")
-    (first, *_), model = named[0]
-    for (name, dtype, _), tensor in named:
-        if dtype is not None and dtype_name(tensor.dtype) != dtype:
-            raise ValueError(f"{op}: {name} must be {dtype}, not {dtype_name(tensor.dtype)}")
-        if dtype is None and tensor.dtype != model.dtype:
-            raise ValueError(
-                f"{op}: {name} is {dtype_name(tensor.dtype)} but {first} is {dtype_name(model.dtype)};"
-                " all tensors must share one dtype"
-            )
-        if tensor.device != model.device:
-            raise ValueError(f"{op}: {name} is on {tensor.device} but {first} is on {model.device}")
-    for (name, *_), tensor in named:
-        if not tensor.numel():
-            raise ValueError(f"{op}: {name} has shape {tuple(tensor.shape)}; every dimension must be at least 1")
+    return _bind(op, spec, tuple((each.shape, each.dtype, each.device) for each in tensors))
+
+
+@functools.lru_cache(maxsize=1024)  # the checks would cost the host more than PyTorch's own call
+def _bind(op: str, spec: str, tensors: tuple[_Layout, ...]) -> Mapping[str, int]:
+    named = [(*names, *layout) for names, layout in zip(_parse(spec), tensors, strict=True)]
+    first, _, _, _, model, place = named[0]
+    for name, _, dims, shape, _, _ in named:
+        if len(shape) != len(dims):
+            raise ValueError(f"{op}: {name} must have shape ({', '.join(dims)}), not {tuple(shape)}")
+    for name, own, _, _, dtype, device in named:
+        if own is not None and dtype_name(dtype) != own:
+            raise ValueError(f"{op}: {name} must be {own}, not {dtype_name(dtype)}")
+        if own is None and dtype != model:
+            found = f"{name} is {dtype_name(dtype)} but {first} is {dtype_name(model)}"
+            raise ValueError(f"{op}: {found}; all tensors must share one dtype")
+        if device != place:
+            raise ValueError(f"{op}: {name} is on {device} but {first} is on {place}")
+    for name, _, _, shape, _, _ in named:
+        if 0 in shape:
+            raise ValueError(f"{op}: {name} has shape {tuple(shape)}; every dimension must be at least 1")
     sizes: dict[str, int] = {}
-    for (name, _, dims), tensor in named:
+    for name, _, dims, shape, _, _ in named:
         wanted = [_wanted(op, dim, sizes) for dim in dims]
-        if any(size not in (dim, found) for size, dim, found in zip(wanted, dims, tensor.shape, strict=True)):
-            shape = ", ".join(map(str, wanted)) + ("," if len(wanted) == 1 else "")
-            raise ValueError(f"{op}: {name} must have shape ({shape}), not {tuple(tensor.shape)}")
-        sizes.update(zip(dims, tensor.shape, strict=True))
-    return sizes
+        if any(size not in (dim, found) for size, dim, found in zip(wanted, dims, shape, strict=True)):
+            expected = ", ".join(map(str, wanted)) + ("," if len(wanted) == 1 else "")
+            raise ValueError(f"{op}: {name} must have shape ({expected}), not {tuple(shape)}")
+        sizes.update(zip(dims, shape, strict=True))
+    return MappingProxyType(sizes)
 
 
 def check_dtype(op: str, dtype: torch.dtype, supported: Sequence[str]) -> None:
@@ -245,7 +251,7 @@ def packed_sizes(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor) -> AttentionS
     size = bind(op, "q: tokens heads head_dim; k, v: tokens kv_heads head_dim", q, k, v)
     if offsets.dim() != 1 or len(offsets) < 2 or offsets.dtype != torch.int32 or offsets.device != q.device:
         raise ValueError(f"{op}: offsets must have shape (sequences + 1,), int32 on {q.device}")
-    size["batch"] = len(offsets) - 1
+    size = {**size, "batch": len(offsets) - 1}
     return _attention(op, size, queries=size["tokens"], keys=size["tokens"])
 
 
@@ -387,7 +393,6 @@ def check_launch(x: Tensor) -> None:
     _check_shape("launch", "x", x, (1,))
 
 
-@functools.cache
 def _parse(spec: str) -> tuple[tuple[str, str | None, tuple[str, ...]], ...]:
     """Name, format where it has its own, and dimensions of each tensor of a spec."""
     parsed: list[tuple[str, str | None, tuple[str, ...]]] = []

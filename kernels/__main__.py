@@ -1,4 +1,4 @@
-"""Command line: what kernels there are, and what they compile to. Text to stdout, progress to stderr."""
+"""Command line: which kernels there are, and what they compile to. Text goes to stdout, progress to stderr."""
 
 import json
 from dataclasses import asdict
@@ -12,7 +12,7 @@ from rich.table import Table
 from kernels.catalog import HAS_TRITON, list_implementations
 from kernels.peers.packages import package_version
 from kernels.triton.compile import Compiled, CompileError, compile_kernels
-from kernels.triton.document import has_other_tables, tables_version, write_tables
+from kernels.triton.document import differing_rows, tables_version, write_tables
 
 DEFAULT_ARCHITECTURES = "sm80,sm90,sm100,sm120"
 
@@ -53,20 +53,22 @@ def compile_command(
     arch: Annotated[str, typer.Option(help="Architectures, separated by commas.")] = DEFAULT_ARCHITECTURES,
     every: Annotated[bool, typer.Option("--every", help="Every configuration, not only the defaults.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False,
-    write_docs: Annotated[Path | None, typer.Option(help="Put the tables into this document.")] = None,
-    check_docs: Annotated[Path | None, typer.Option(help="Fail where this document's tables are other ones.")] = None,
+    write_docs: Annotated[
+        Path | None, typer.Option(help="Write the table of what is compiled into this document.")
+    ] = None,
+    check_docs: Annotated[Path | None, typer.Option(help="Fail where this document's table differs.")] = None,
 ) -> None:
     """Compile every Triton kernel ahead of time: registers, spills, shared memory, instructions, occupancy.
 
-    Exit code 1 when a default fails or the document differs, 2 when the request makes no sense. A document of another
-    version of Triton is not compared, which is said: only failures, spills and limits then count."""
+    Exit code 1 when a default fails or the document differs, 2 for a bad request. A document of another version of
+    Triton is not compared, and a line says so; failures, spills and limits still count."""
     triton = package_version("triton") or "none"
     try:
         rows = compile_kernels(_parse_architectures(arch), every=every, on_row=_show_progress)
         if write_docs:
             write_tables(write_docs, rows, triton=triton)
         comparable = check_docs is not None and tables_version(check_docs) in (triton, None)
-        differs = check_docs is not None and comparable and has_other_tables(check_docs, rows, triton=triton)
+        differing = differing_rows(check_docs, rows, triton=triton) if check_docs is not None and comparable else []
     except (CompileError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
@@ -77,9 +79,10 @@ def compile_command(
     if check_docs is not None and not comparable:
         theirs = tables_version(check_docs)
         typer.echo(f"{check_docs} is of Triton {theirs}, this is {triton}: its tables were not compared", err=True)
-    if differs:
-        typer.echo(f"error: {check_docs} has other tables; write it again with --write-docs {check_docs}", err=True)
-    if differs or any(row.status == "failed" for row in rows):
+    if differing:
+        where = f"error: {check_docs} differs in {'; '.join(differing)}"
+        typer.echo(f"{where}. To write it again: --write-docs {check_docs}", err=True)
+    if differing or any(row.status == "failed" for row in rows):
         raise typer.Exit(1)
 
 
@@ -116,7 +119,7 @@ def _make_table(rows: list[Compiled]) -> Table:
 
 
 def _print(table: Table) -> None:
-    """A table as wide as it needs where it does not go to a terminal: a pipe has no width to wrap at."""
+    """Print a table, 200 columns wide where stdout is no terminal."""
     console = Console()
     console.print(table) if console.is_terminal else Console(width=200).print(table)
 

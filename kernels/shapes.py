@@ -1,16 +1,23 @@
-"""What each op accepts: the sizes read off its tensors, or a ValueError that names what is supported."""
+"""What each op accepts: the sizes of its tensors, or a ValueError in one line that says what is wrong.
 
+Shapes are written as a spec: "q: batch heads head_dim; k, v: batch kv_heads context head_dim". See `bind`.
+"""
+
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from kernels.constants import INT4_GROUP, INT4_PER_WORD
+from kernels.constants import INT4_GROUP
 from kernels.precision import TORCH_DTYPES, dtype_name
 from kernels.unsupported import Unsupported
+
+_Layout = tuple[torch.Size, torch.dtype, torch.device]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +31,7 @@ class MatmulSizes:
 
 @dataclass(frozen=True, slots=True)
 class RowSizes:
-    """Sizes of an op on each row of a matrix by itself."""
+    """Sizes of an op that works on each row of a matrix by itself."""
 
     rows: int
     cols: int
@@ -32,7 +39,7 @@ class RowSizes:
 
 @dataclass(frozen=True, slots=True)
 class RopeSizes:
-    """Sizes of a rotary embedding: `heads` vectors of head_dim numbers for each token."""
+    """Sizes of a rotary embedding: each token has `heads` vectors of head_dim numbers."""
 
     tokens: int
     heads: int
@@ -40,8 +47,19 @@ class RopeSizes:
 
 
 @dataclass(frozen=True, slots=True)
+class MlaSizes:
+    """Sizes of latent attention: all heads read one vector of latent + rope numbers per token."""
+
+    batch: int
+    context: int
+    heads: int
+    latent: int
+    rope: int
+
+
+@dataclass(frozen=True, slots=True)
 class AttentionSizes:
-    """Sizes of attention: `queries` positions attend over `keys` positions, heads/kv_heads heads share K and V."""
+    """Sizes of attention: `queries` positions attend over `keys` positions; heads/kv_heads heads share K and V."""
 
     batch: int
     queries: int
@@ -57,15 +75,9 @@ class AttentionSizes:
 
 
 @dataclass(frozen=True, slots=True)
-class BlockSizes:
-    """Sizes of a transformer block: `queries` tokens of each sequence go through it and attend over `keys` tokens."""
+class BlockSizes(AttentionSizes):
+    """Sizes of a transformer block: those of its attention, and the width of its MLP."""
 
-    batch: int
-    queries: int
-    keys: int
-    heads: int
-    kv_heads: int
-    head_dim: int
     inner: int
 
     @property
@@ -92,8 +104,8 @@ class BlockSizes:
 
 
 class BlockWeights(NamedTuple):
-    """The weights of a transformer block, (outputs, inputs) each; the norms' are (hidden,). The last of `qkv`'s rows
-    are K's and V's, the first half of `gate_up`'s rows is the gate's."""
+    """Weights of a transformer block: norms (hidden,), the others (outputs, inputs). Rows of `qkv`: those of Q, then K,
+    then V. Rows of `gate_up`: those of the gate, then up."""
 
     attention_norm: Tensor
     qkv: Tensor
@@ -103,315 +115,251 @@ class BlockWeights(NamedTuple):
     down: Tensor
 
 
+def bind(op: str, spec: str, *tensors: Tensor) -> Mapping[str, int]:
+    """Return the size of every dimension that `spec` names.
+
+    The spec gives each of `tensors`, in order, a name and its dimensions: "x: m k; int8 weight: n k; scale: n". A
+    dimension of one name has one size in all tensors; "k/8" and "batch*seq" are made of sizes of earlier tensors. All
+    tensors have the format of the first, except where a format stands before a name. Raises ValueError for a tensor of
+    another rank, format, device or size, and for a dimension of size 0.
+    """
+    return _bind(op, spec, tuple((each.shape, each.dtype, each.device) for each in tensors))
+
+
+@functools.lru_cache(maxsize=1024)  # the checks would cost the host more than PyTorch's own call
+def _bind(op: str, spec: str, tensors: tuple[_Layout, ...]) -> Mapping[str, int]:
+    named = [(*names, *layout) for names, layout in zip(_parse(spec), tensors, strict=True)]
+    first, _, _, _, model, place = named[0]
+    for name, _, dims, shape, _, _ in named:
+        if len(shape) != len(dims):
+            raise ValueError(f"{op}: {name} must have shape ({', '.join(dims)}), not {tuple(shape)}")
+    for name, own, _, _, dtype, device in named:
+        if own is not None and dtype_name(dtype) != own:
+            raise ValueError(f"{op}: {name} must be {own}, not {dtype_name(dtype)}")
+        if own is None and dtype != model:
+            found = f"{name} is {dtype_name(dtype)} but {first} is {dtype_name(model)}"
+            raise ValueError(f"{op}: {found}; all tensors must share one dtype")
+        if device != place:
+            raise ValueError(f"{op}: {name} is on {device} but {first} is on {place}")
+    for name, _, _, shape, _, _ in named:
+        if 0 in shape:
+            raise ValueError(f"{op}: {name} has shape {tuple(shape)}; every dimension must be at least 1")
+    sizes: dict[str, int] = {}
+    for name, _, dims, shape, _, _ in named:
+        wanted = [_wanted(op, dim, sizes) for dim in dims]
+        if any(size not in (dim, found) for size, dim, found in zip(wanted, dims, shape, strict=True)):
+            expected = ", ".join(map(str, wanted)) + ("," if len(wanted) == 1 else "")
+            raise ValueError(f"{op}: {name} must have shape ({expected}), not {tuple(shape)}")
+        sizes.update(zip(dims, shape, strict=True))
+    return MappingProxyType(sizes)
+
+
 def check_dtype(op: str, dtype: torch.dtype, supported: Sequence[str]) -> None:
-    """Raise Unsupported when `dtype` is the storage of none of the `supported` formats."""
+    """Raise Unsupported when `dtype` stores none of the `supported` formats."""
     if dtype not in {TORCH_DTYPES[name] for name in supported}:
         raise Unsupported(f"{op} does not support {dtype_name(dtype)}; supported: {', '.join(supported)}")
 
 
-def check_alike(op: str, **tensors: Tensor) -> None:
-    """Raise ValueError unless all tensors share a dtype and a device and none has a dimension of size 0."""
-    (first, model), *others = tensors.items()
-    for name, tensor in others:
-        if tensor.dtype != model.dtype:
-            raise ValueError(
-                f"{op}: {name} is {dtype_name(tensor.dtype)} but {first} is {dtype_name(model.dtype)}; "
-                "all tensors must share one dtype"
-            )
-        if tensor.device != model.device:
-            raise ValueError(f"{op}: {name} is on {tensor.device} but {first} is on {model.device}")
-    for name, tensor in tensors.items():
-        if not tensor.numel():
-            raise ValueError(f"{op}: {name} has shape {tuple(tensor.shape)}; every dimension must be at least 1")
-
-
-def check_rank(op: str, name: str, tensor: Tensor, dims: str) -> None:
-    """Raise ValueError unless `tensor` has as many dimensions as `dims` ("m k") names."""
-    if tensor.dim() != dims.count(" ") + 1:
-        raise ValueError(f"{op}: {name} must have shape ({dims.replace(' ', ', ')}), not {tuple(tensor.shape)}")
-
-
 def matmul_sizes(a: Tensor, b: Tensor) -> MatmulSizes:
-    """Sizes of a (m, k) times b (k, n)."""
-    return _product_sizes("matmul", a, b)
+    """Sizes of a (m, k) times b (k, n). Raises ValueError for other shapes."""
+    return _matmul(bind("matmul", "a: m k; b: k n", a, b))
 
 
 def scaled_sizes(a: Tensor, b: Tensor, a_scale: Tensor, b_scale: Tensor) -> MatmulSizes:
-    """Sizes of a (m, k) times b (k, n), 8 bits each, with fp32 scales of shape (m,) and (n,)."""
+    """Sizes of a (m, k) times b (k, n), 8 bits each, with contiguous fp32 scales (m,) and (n,). Raises ValueError for
+    others."""
     op = "matmul_scaled"
-    sizes = _product_sizes(op, a, b)
-    for name, scale, length in (("a_scale", a_scale, sizes.m), ("b_scale", b_scale, sizes.n)):
-        _check_scale(op, name, scale, (length,), torch.float32, a.device)
-    return sizes
+    size = bind(op, "a: m k; b: k n; fp32 a_scale: m; fp32 b_scale: n", a, b, a_scale, b_scale)
+    _check_contiguous(op, a_scale=a_scale, b_scale=b_scale)
+    return _matmul(size)
 
 
 def w8a16_sizes(x: Tensor, weight: Tensor, scale: Tensor) -> MatmulSizes:
-    """Sizes of x (m, k) times an int8 weight (n, k) with scale (n,) in x's dtype."""
+    """Sizes of x (m, k) times an int8 weight (n, k) with a contiguous scale (n,) in x's dtype. Raises ValueError for
+    others."""
     op = "matmul_w8a16"
-    check_rank(op, "x", x, "m k")
-    check_rank(op, "weight", weight, "n k")
-    check_alike(op, x=x)
-    m, k = x.shape
-    _check_weight(op, weight, k, torch.int8, x.device)
-    _check_scale(op, "scale", scale, (len(weight),), x.dtype, x.device)
-    return MatmulSizes(m, len(weight), k)
+    size = bind(op, "x: m k; int8 weight: n k; scale: n", x, weight, scale)
+    _check_contiguous(op, scale=scale)
+    return _matmul(size)
 
 
 def w4a16_sizes(x: Tensor, packed: Tensor, scales: Tensor) -> MatmulSizes:
-    """Sizes of x (m, k) times an int4 weight packed into int32 (n, k/8), with scales (n, k/128) in x's dtype."""
+    """Sizes of x (m, k) times an int4 weight packed into int32 (n, k/8), with contiguous scales (n, k/128) in x's
+    dtype. Raises Unsupported for k that is no multiple of 128, ValueError for other tensors."""
     op = "matmul_w4a16"
-    check_rank(op, "x", x, "m k")
-    check_rank(op, "packed", packed, "n k/8")
-    check_alike(op, x=x)
-    m, k = x.shape
+    k = bind(op, "x: m k", x)["k"]
     if k % INT4_GROUP:
         raise Unsupported(f"{op}: k={k} is not supported; supported: multiples of {INT4_GROUP}, a scale for each")
-    _check_weight(op, packed, k // INT4_PER_WORD, torch.int32, x.device)
-    _check_scale(op, "scales", scales, (len(packed), k // INT4_GROUP), x.dtype, x.device)
-    return MatmulSizes(m, len(packed), k)
+    size = bind(op, "x: m k; int32 packed: n k/8; scales: n k/128", x, packed, scales)
+    _check_contiguous(op, scales=scales)
+    return _matmul(size)
+
+
+def linear_backward_sizes(grad: Tensor, x: Tensor, weight: Tensor) -> MatmulSizes:
+    """Sizes of the gradients of x (m, k) @ weight (n, k)^T; grad is (m, n). Raises ValueError for other shapes."""
+    return _matmul(bind("linear_backward", "grad: m n; x: m k; weight: n k", grad, x, weight))
 
 
 def row_sizes(op: str, x: Tensor, *others: Tensor, weight: Tensor | None = None) -> RowSizes:
-    """Sizes of x (rows, cols); `others` are alike, `weight` has shape (cols,)."""
-    tensors = {"x": x, **{f"input {index}": other for index, other in enumerate(others, 1)}}
-    for name, tensor in tensors.items():
-        check_rank(op, name, tensor, "rows cols")
-        if tensor.shape != x.shape:
-            raise ValueError(f"{op}: {name} must have shape {tuple(x.shape)}, not {tuple(tensor.shape)}")
-    if weight is not None:
-        tensors["weight"] = weight
-        if weight.shape != x.shape[1:]:
-            raise ValueError(f"{op}: weight must have shape {tuple(x.shape[1:])}, not {tuple(weight.shape)}")
-    check_alike(op, **tensors)
-    return RowSizes(*x.shape)
+    """Sizes of x and `others` (rows, cols) and `weight` (cols,). Raises ValueError for other shapes."""
+    names = ", ".join(["x", *(f"input {index}" for index in range(1, 1 + len(others)))])
+    if weight is None:
+        size = bind(op, f"{names}: rows cols", x, *others)
+    else:
+        size = bind(op, f"{names}: rows cols; weight: cols", x, *others, weight)
+    return RowSizes(size["rows"], size["cols"])
 
 
 def rope_sizes(x: Tensor, cos: Tensor, sin: Tensor) -> RopeSizes:
-    """Sizes of x (tokens, heads, head_dim), turned by cos and sin (tokens, head_dim/2)."""
-    op = "rope"
-    check_rank(op, "x", x, "tokens heads head_dim")
-    check_alike(op, x=x, cos=cos, sin=sin)
-    tokens, heads, head_dim = x.shape
-    if head_dim % 2:
-        raise ValueError(f"{op}: head_dim={head_dim} must be even")
-    for name, tensor in (("cos", cos), ("sin", sin)):
-        if tensor.shape != (tokens, head_dim // 2):
-            raise ValueError(f"{op}: {name} must have shape {(tokens, head_dim // 2)}, not {tuple(tensor.shape)}")
-    return RopeSizes(tokens, heads, head_dim)
+    """Sizes of x (tokens, heads, head_dim) with the angles cos and sin (tokens, head_dim/2). Raises ValueError for
+    other shapes and an odd head_dim."""
+    size = bind("rope", "x: tokens heads head_dim; cos, sin: tokens head_dim/2", x, cos, sin)
+    return RopeSizes(size["tokens"], size["heads"], size["head_dim"])
 
 
 def prefill_sizes(q: Tensor, k: Tensor, v: Tensor) -> AttentionSizes:
-    """Sizes of causal attention: q (batch, heads, seq, head_dim); k, v (batch, kv_heads, seq, head_dim)."""
+    """Sizes of attention of whole sequences: q (batch, heads, seq, head_dim); k, v (batch, kv_heads, seq, head_dim).
+    Raises ValueError for other shapes, and heads that are no multiple of kv_heads."""
     op = "attention_prefill"
-    check_rank(op, "q", q, "batch heads seq head_dim")
-    check_rank(op, "k", k, "batch kv_heads seq head_dim")
-    check_alike(op, q=q, k=k, v=v)
-    batch, heads, seq, head_dim = q.shape
-    kv_heads = k.shape[1]
-    _check_kv(op, k, v, (batch, kv_heads, seq, head_dim))
-    _check_group(op, heads, kv_heads)
-    return AttentionSizes(batch, seq, seq, heads, kv_heads, head_dim)
+    size = bind(op, "q: batch heads seq head_dim; k, v: batch kv_heads seq head_dim", q, k, v)
+    return _attention(op, size, queries=size["seq"], keys=size["seq"])
 
 
 def decode_sizes(q: Tensor, k: Tensor, v: Tensor) -> AttentionSizes:
-    """Sizes of one query per sequence: q (batch, heads, head_dim); k, v (batch, kv_heads, context, head_dim)."""
+    """Sizes of one query per sequence: q (batch, heads, head_dim); k, v (batch, kv_heads, context, head_dim). Raises
+    ValueError as `prefill_sizes` does."""
     op = "attention_decode"
-    check_rank(op, "q", q, "batch heads head_dim")
-    check_rank(op, "k", k, "batch kv_heads context head_dim")
-    check_alike(op, q=q, k=k, v=v)
-    batch, heads, head_dim = q.shape
-    kv_heads, context = k.shape[1:3]
-    _check_kv(op, k, v, (batch, kv_heads, context, head_dim))
-    _check_group(op, heads, kv_heads)
-    return AttentionSizes(batch, 1, context, heads, kv_heads, head_dim)
+    size = bind(op, "q: batch heads head_dim; k, v: batch kv_heads context head_dim", q, k, v)
+    return _attention(op, size, queries=1, keys=size["context"])
 
 
 def chunk_sizes(op: str, q: Tensor, k: Tensor, v: Tensor) -> AttentionSizes:
     """Sizes of attention of the last queries of a context: q (batch, heads, queries, head_dim); k, v (batch, kv_heads,
-    context, head_dim), context at least as long as queries."""
-    check_rank(op, "q", q, "batch heads queries head_dim")
-    check_rank(op, "k", k, "batch kv_heads context head_dim")
-    check_alike(op, q=q, k=k, v=v)
-    batch, heads, queries, head_dim = q.shape
-    kv_heads, context = k.shape[1:3]
-    _check_kv(op, k, v, (batch, kv_heads, context, head_dim))
-    _check_group(op, heads, kv_heads)
+    context, head_dim). Raises ValueError as `prefill_sizes` does, and for more queries than context."""
+    size = bind(op, "q: batch heads queries head_dim; k, v: batch kv_heads context head_dim", q, k, v)
+    queries, context = size["queries"], size["context"]
     if queries > context:
         raise ValueError(f"{op}: {queries} queries are more than the context of {context} that holds them")
-    return AttentionSizes(batch, queries, context, heads, kv_heads, head_dim)
+    return _attention(op, size, queries=queries, keys=context)
 
 
 def packed_sizes(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor) -> AttentionSizes:
-    """Sizes of prompts packed end to end: q (tokens, heads, head_dim); k, v (tokens, kv_heads, head_dim); offsets
-    (sequences + 1,) int32: where each sequence begins, and the end. `batch` is the number of sequences, and `queries`
-    and `keys` are all tokens."""
+    """Sizes of varlen attention: q (tokens, heads, head_dim); k, v (tokens, kv_heads, head_dim), sequences end to end;
+    offsets (sequences + 1,) int32, where each sequence begins, and the end. `batch` is the number of sequences,
+    `queries` and `keys` are all tokens. Raises ValueError as `prefill_sizes` does."""
     op = "attention_packed"
-    check_rank(op, "q", q, "tokens heads head_dim")
-    check_rank(op, "k", k, "tokens kv_heads head_dim")
-    check_alike(op, q=q, k=k, v=v)
-    tokens, heads, head_dim = q.shape
-    kv_heads = k.shape[1]
-    _check_kv(op, k, v, (tokens, kv_heads, head_dim))
-    _check_group(op, heads, kv_heads)
+    size = bind(op, "q: tokens heads head_dim; k, v: tokens kv_heads head_dim", q, k, v)
     if offsets.dim() != 1 or len(offsets) < 2 or offsets.dtype != torch.int32 or offsets.device != q.device:
         raise ValueError(f"{op}: offsets must have shape (sequences + 1,), int32 on {q.device}")
-    return AttentionSizes(len(offsets) - 1, tokens, tokens, heads, kv_heads, head_dim)
+    size = {**size, "batch": len(offsets) - 1}
+    return _attention(op, size, queries=size["tokens"], keys=size["tokens"])
 
 
 def fp8_cache_sizes(q: Tensor, k: Tensor, v: Tensor, k_scale: Tensor, v_scale: Tensor) -> AttentionSizes:
-    """Sizes of one query per sequence over a cache in fp8: q (batch, heads, head_dim); k, v (batch, kv_heads, context,
-    head_dim) e4m3; k_scale, v_scale (kv_heads,) fp32."""
+    """Sizes of one query per sequence over an fp8 cache: q (batch, heads, head_dim); k, v (batch, kv_heads, context,
+    head_dim) e4m3; k_scale, v_scale (kv_heads,) fp32, contiguous. Raises ValueError as `prefill_sizes` does."""
     op = "attention_decode_fp8"
-    check_rank(op, "q", q, "batch heads head_dim")
-    check_rank(op, "k", k, "batch kv_heads context head_dim")
-    check_alike(op, k=k, v=v)
-    check_alike(op, q=q)
-    batch, heads, head_dim = q.shape
-    kv_heads, context = k.shape[1:3]
-    if k.dtype != torch.float8_e4m3fn or k.device != q.device:
-        raise ValueError(f"{op}: k and v must be fp8 on {q.device}, not {dtype_name(k.dtype)} on {k.device}")
-    _check_kv(op, k, v, (batch, kv_heads, context, head_dim))
-    _check_group(op, heads, kv_heads)
-    for name, scale in (("k_scale", k_scale), ("v_scale", v_scale)):
-        _check_scale(op, name, scale, (kv_heads,), torch.float32, q.device)
-    return AttentionSizes(batch, 1, context, heads, kv_heads, head_dim)
+    spec = "q: batch heads head_dim; fp8 k, v: batch kv_heads context head_dim; fp32 k_scale, v_scale: kv_heads"
+    size = bind(op, spec, q, k, v, k_scale, v_scale)
+    _check_contiguous(op, k_scale=k_scale, v_scale=v_scale)
+    return _attention(op, size, queries=1, keys=size["context"])
 
 
 def paged_sizes(q: Tensor, k: Tensor, v: Tensor, table: Tensor, lengths: Tensor) -> AttentionSizes:
     """Sizes of one query per sequence over a cache in pages: q (batch, heads, head_dim); k, v (pages, kv_heads, page,
-    head_dim); table (batch, most) int32: which page holds each part of a sequence; lengths (batch,) int32. `keys` is
-    the longest that the table can hold."""
+    head_dim); table (batch, most) int32, the pages of each sequence in order; lengths (batch,) int32. `keys` is the
+    longest that the table can hold. Raises ValueError as `prefill_sizes` does."""
     op = "attention_paged"
-    check_rank(op, "q", q, "batch heads head_dim")
-    check_rank(op, "k", k, "pages kv_heads page head_dim")
-    check_alike(op, q=q, k=k, v=v)
-    batch, heads, head_dim = q.shape
-    pages, kv_heads, page = k.shape[:3]
-    _check_kv(op, k, v, (pages, kv_heads, page, head_dim))
-    _check_group(op, heads, kv_heads)
-    for name, tensor, rank in (("table", table, 2), ("lengths", lengths, 1)):
+    size = bind(op, "q: batch heads head_dim; k, v: pages kv_heads page head_dim", q, k, v)
+    batch = size["batch"]
+    for name, tensor, rank in (("table", table, 2), ("lengths", lengths, 1)):  # a table may have no columns
         if tensor.dim() != rank or len(tensor) != batch or tensor.dtype != torch.int32 or tensor.device != q.device:
             raise ValueError(f"{op}: {name} must have {rank} dimensions, the first {batch}, int32 on {q.device}")
-    return AttentionSizes(batch, 1, table.shape[1] * page, heads, kv_heads, head_dim)
-
-
-@dataclass(frozen=True, slots=True)
-class MlaSizes:
-    """Sizes of latent attention: all heads meet one vector of latent + rope numbers a token."""
-
-    batch: int
-    context: int
-    heads: int
-    latent: int
-    rope: int
+    return _attention(op, size, queries=1, keys=table.shape[1] * size["page"])
 
 
 def mla_sizes(q: Tensor, cache: Tensor, latent: int) -> MlaSizes:
     """Sizes of one query per sequence over latents: q (batch, heads, latent + rope); cache (batch, context, latent +
-    rope)."""
+    rope). Raises ValueError for other shapes, and for a latent that leaves no rope."""
     op = "attention_mla"
-    check_rank(op, "q", q, "batch heads width")
-    check_rank(op, "cache", cache, "batch context width")
-    check_alike(op, q=q, cache=cache)
-    batch, heads, width = q.shape
-    if cache.shape[0] != batch or cache.shape[2] != width:
-        raise ValueError(f"{op}: cache must have shape ({batch}, context, {width}), not {tuple(cache.shape)}")
+    size = bind(op, "q: batch heads width; cache: batch context width", q, cache)
+    width = size["width"]
     if not 1 <= latent < width:
         raise ValueError(f"{op}: latent={latent} must be from 1 to {width - 1}: the rest is the rotary part")
-    return MlaSizes(batch, cache.shape[1], heads, latent, width - latent)
-
-
-def linear_backward_sizes(grad: Tensor, x: Tensor, weight: Tensor) -> MatmulSizes:
-    """Sizes of the gradients of x (m, k) @ weight (n, k)^T: grad is (m, n)."""
-    op = "linear_backward"
-    for name, tensor, dims in (("grad", grad, "m n"), ("x", x, "m k"), ("weight", weight, "n k")):
-        check_rank(op, name, tensor, dims)
-    check_alike(op, grad=grad, x=x, weight=weight)
-    (m, n), k = grad.shape, x.shape[1]
-    if tuple(x.shape) != (m, k) or tuple(weight.shape) != (n, k):
-        raise ValueError(
-            f"{op}: x must have shape ({m}, k) and weight ({n}, k), not {tuple(x.shape)} and {tuple(weight.shape)}"
-        )
-    return MatmulSizes(m, n, k)
+    return MlaSizes(size["batch"], size["context"], size["heads"], latent, width - latent)
 
 
 def backward_sizes(q: Tensor, k: Tensor, v: Tensor, out: Tensor, grad: Tensor, lse: Tensor) -> AttentionSizes:
     """Sizes of the gradients of causal attention: q, out, grad (batch, heads, seq, head_dim); k, v (batch, kv_heads,
-    seq, head_dim); lse (batch, heads, seq) fp32."""
+    seq, head_dim); lse (batch, heads, seq) fp32. Raises ValueError as `prefill_sizes` does."""
     op = "attention_backward"
-    sizes = chunk_sizes(op, q, k, v)
-    check_alike(op, q=q, out=out, grad=grad)
-    if sizes.queries != sizes.keys or out.shape != q.shape or grad.shape != q.shape:
-        raise ValueError(f"{op}: q, out and grad must have one shape, and k and v their sequence length")
-    if lse.shape != q.shape[:3] or lse.dtype != torch.float32 or lse.device != q.device:
-        raise ValueError(f"{op}: lse must have shape {tuple(q.shape[:3])}, fp32 on {q.device}")
-    return sizes
+    heads, kv_heads = "batch heads seq head_dim", "batch kv_heads seq head_dim"
+    spec = f"q: {heads}; k, v: {kv_heads}; out, grad: {heads}; fp32 lse: batch heads seq"
+    size = bind(op, spec, q, k, v, out, grad, lse)
+    return _attention(op, size, queries=size["seq"], keys=size["seq"])
 
 
 def generate_cached_sizes(x: Tensor, w_qkv: Tensor, k_cache: Tensor, v_cache: Tensor) -> AttentionSizes:
-    """Sizes of one step with a cache: x (batch, hidden); w_qkv ((heads + 2*kv_heads)*head_dim, hidden);
-    k_cache, v_cache (batch, kv_heads, context, head_dim)."""
+    """Sizes of one step with a cache: x (batch, hidden); w_qkv ((heads + 2*kv_heads)*head_dim, hidden); k_cache,
+    v_cache (batch, kv_heads, context, head_dim). Raises ValueError for others."""
     op = "generate_cached"
-    check_rank(op, "x", x, "batch hidden")
-    check_rank(op, "k_cache", k_cache, "batch kv_heads context head_dim")
-    check_alike(op, x=x, w_qkv=w_qkv, k_cache=k_cache, v_cache=v_cache)
-    batch, hidden = x.shape
-    kv_heads, context, head_dim = k_cache.shape[1:]
-    _check_kv(op, k_cache, v_cache, (batch, kv_heads, context, head_dim))
-    heads = _projection_heads(op, hidden, w_qkv, kv_heads, head_dim)
-    return AttentionSizes(batch, 1, context, heads, kv_heads, head_dim)
+    spec = "x: batch hidden; w_qkv: projected hidden; k_cache, v_cache: batch kv_heads context head_dim"
+    size = bind(op, spec, x, w_qkv, k_cache, v_cache)
+    return _projected(op, size, queries=1)
 
 
 def generate_uncached_sizes(x: Tensor, w_qkv: Tensor, kv_heads: int, head_dim: int) -> AttentionSizes:
-    """Sizes of one step without a cache: x (batch, context, hidden); w_qkv ((heads + 2*kv_heads)*head_dim, hidden)."""
+    """Sizes of one step without a cache: x (batch, context, hidden); w_qkv ((heads + 2*kv_heads)*head_dim, hidden).
+    Raises ValueError for others."""
     op = "generate_uncached"
-    check_rank(op, "x", x, "batch context hidden")
-    check_alike(op, x=x, w_qkv=w_qkv)
+    size = bind(op, "x: batch context hidden; w_qkv: projected hidden", x, w_qkv)
     if kv_heads < 1 or head_dim < 1:
         raise ValueError(f"{op}: kv_heads and head_dim must be at least 1, not {kv_heads} and {head_dim}")
-    batch, context, hidden = x.shape
-    heads = _projection_heads(op, hidden, w_qkv, kv_heads, head_dim)
-    return AttentionSizes(batch, context, context, heads, kv_heads, head_dim)
+    return _projected(op, {**size, "kv_heads": kv_heads, "head_dim": head_dim}, queries=size["context"])
 
 
 def block_forward_sizes(x: Tensor, cos: Tensor, sin: Tensor, weights: BlockWeights) -> BlockSizes:
     """Sizes of a block over prompts: x (batch, seq, hidden); cos, sin (batch*seq, head_dim/2); weights as
-    `BlockWeights` says."""
+    `BlockWeights` says. Raises ValueError for others."""
     op = "block_forward"
-    check_rank(op, "x", x, "batch seq hidden")
-    seq = x.shape[1]
-    return _block_sizes(op, x, cos, sin, weights, queries=seq, keys=seq)
+    size = bind(op, f"x: batch seq hidden; cos, sin: batch*seq half; {_WEIGHTS}", x, cos, sin, *weights)
+    return _block_sizes(op, size, weights, queries=size["seq"], keys=size["seq"])
 
 
 def block_decode_sizes(
     x: Tensor, cos: Tensor, sin: Tensor, weights: BlockWeights, k_cache: Tensor, v_cache: Tensor
 ) -> BlockSizes:
-    """Sizes of a block that makes one token a sequence: x (batch, hidden); cos, sin (batch, head_dim/2); k_cache,
-    v_cache (batch, kv_heads, context, head_dim), the last position being the new token's."""
+    """Sizes of a block that makes one token per sequence: x (batch, hidden); cos, sin (batch, head_dim/2); k_cache,
+    v_cache (batch, kv_heads, context, head_dim), whose last position is the new token's. Raises ValueError for
+    others."""
     op = "block_decode"
-    check_rank(op, "x", x, "batch hidden")
-    check_rank(op, "k_cache", k_cache, "batch kv_heads context head_dim")
-    sizes = _block_sizes(op, x, cos, sin, weights, queries=1, keys=k_cache.shape[2])
-    check_alike(op, x=x, k_cache=k_cache, v_cache=v_cache)
-    _check_kv(op, k_cache, v_cache, (sizes.batch, sizes.kv_heads, sizes.keys, sizes.head_dim))
+    spec = f"x: batch hidden; cos, sin: batch half; {_WEIGHTS}; k_cache, v_cache: batch kv_heads context head_dim"
+    size = bind(op, spec, x, cos, sin, *weights, k_cache, v_cache)
+    sizes = _block_sizes(op, size, weights, queries=1, keys=size["context"])
+    _check_shape(op, "k_cache", k_cache, (sizes.batch, sizes.kv_heads, sizes.keys, sizes.head_dim))
     return sizes
 
 
 def block_train_sizes(
-    x: Tensor, grad: Tensor, cos: Tensor, sin: Tensor, weights: Tensor, *state: Tensor, kv_heads: int
+    x: Tensor,
+    grad: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    weights: Tensor,
+    master: Tensor,
+    m: Tensor,
+    v: Tensor,
+    *,
+    kv_heads: int,
 ) -> BlockSizes:
     """Sizes of a training step of a block: x, grad (batch, seq, hidden); cos, sin (batch*seq, head_dim/2); weights
-    (parameters,) in x's dtype: `BlockWeights` end to end; `state`, master weights and both moments, (parameters,) in
-    fp32."""
+    (parameters,) in x's dtype, `BlockWeights` end to end; master, m, v (parameters,) fp32; the last four contiguous.
+    Raises ValueError for others."""
     op = "block_train"
-    check_rank(op, "x", x, "batch seq hidden")
-    check_rank(op, "cos", cos, "tokens head_dim/2")
-    check_rank(op, "weights", weights, "parameters")
-    check_alike(op, x=x, grad=grad, cos=cos, sin=sin, weights=weights)
-    batch, seq, hidden = x.shape
-    head_dim = 2 * cos.shape[1]
-    if grad.shape != x.shape:
-        raise ValueError(f"{op}: grad must have shape {tuple(x.shape)}, not {tuple(grad.shape)}")
+    size = bind(
+        op, "x, grad: batch seq hidden; cos, sin: batch*seq half; weights: parameters", x, grad, cos, sin, weights
+    )
+    batch, seq, hidden, head_dim = size["batch"], size["seq"], size["hidden"], 2 * size["half"]
     if kv_heads < 1 or hidden % (kv_heads * head_dim):
         raise ValueError(f"{op}: hidden={hidden} must be a multiple of kv_heads={kv_heads} times head_dim={head_dim}")
     rest = len(weights) - hidden * (2 + 2 * hidden + 2 * kv_heads * head_dim)
@@ -419,12 +367,8 @@ def block_train_sizes(
     sizes = BlockSizes(batch, seq, seq, hidden // head_dim, kv_heads, head_dim, inner)
     if inner < 1 or sizes.parameters != len(weights):
         raise ValueError(f"{op}: {len(weights)} weights do not make a block with hidden={hidden}, kv_heads={kv_heads}")
-    _check_rotary(op, cos, sin, (batch * seq, head_dim // 2))
-    for tensor in state:
-        if tensor.shape != weights.shape or tensor.dtype != torch.float32 or tensor.device != x.device:
-            raise ValueError(f"{op}: master weights and moments must have shape {tuple(weights.shape)} in fp32")
-    if not all(tensor.is_contiguous() for tensor in (weights, *state)):
-        raise ValueError(f"{op}: weights, master weights and moments must be contiguous")
+    bind(op, "weights: parameters; fp32 master, m, v: parameters", weights, master, m, v)
+    _check_contiguous(op, weights=weights, master=master, m=m, v=v)
     return sizes
 
 
@@ -435,99 +379,97 @@ def split_block_weights(flat: Tensor, sizes: BlockSizes) -> BlockWeights:
 
 
 def stream_size(op: str, *tensors: Tensor) -> int:
-    """Number of elements of equally long, contiguous, one-dimensional tensors."""
-    check_alike(op, **{f"input {index}": tensor for index, tensor in enumerate(tensors)})
+    """Elements of each of the tensors (n,). Raises ValueError unless they are alike and contiguous."""
+    names = ", ".join(f"input {index}" for index in range(len(tensors)))
+    size = bind(op, f"{names}: n", *tensors)
     for tensor in tensors:
-        check_rank(op, "input", tensor, "n")
         if not tensor.is_contiguous():
             raise ValueError(f"{op}: inputs must be contiguous, not of stride {tensor.stride(0)}")
-        if tensor.shape != tensors[0].shape:
-            raise ValueError(f"{op}: inputs differ in length: {len(tensors[0])} and {len(tensor)}")
-    return tensors[0].numel()
+    return size["n"]
 
 
 def check_launch(x: Tensor) -> None:
     """Raise ValueError unless x has shape (1,)."""
-    if x.shape != (1,):
-        raise ValueError(f"launch: x must have shape (1,), not {tuple(x.shape)}")
+    _check_shape("launch", "x", x, (1,))
 
 
-def _product_sizes(op: str, a: Tensor, b: Tensor) -> MatmulSizes:
-    check_rank(op, "a", a, "m k")
-    check_rank(op, "b", b, "k n")
-    check_alike(op, a=a, b=b)
-    (m, k), (rows, n) = a.shape, b.shape
-    if k != rows:
-        raise ValueError(f"{op}: a has {k} columns but b has {rows} rows; they must be equal")
-    return MatmulSizes(m, n, k)
+def _parse(spec: str) -> tuple[tuple[str, str | None, tuple[str, ...]], ...]:
+    """Name, format where it has its own, and dimensions of each tensor of a spec."""
+    parsed: list[tuple[str, str | None, tuple[str, ...]]] = []
+    for part in spec.split("; "):
+        names, _, dims = part.partition(": ")
+        dtype, _, rest = names.partition(" ")
+        own = dtype in TORCH_DTYPES or dtype == "int32"
+        each = (rest if own else names).split(", ")
+        parsed += [(name, dtype if own else None, tuple(dims.split(" "))) for name in each]
+    return tuple(parsed)
 
 
-def _check_weight(op: str, weight: Tensor, columns: int, dtype: torch.dtype, device: torch.device) -> None:
-    """Raise ValueError unless a quantized weight is a (n, columns) tensor of `dtype` on `device`."""
-    if weight.dtype != dtype or weight.device != device:
-        wanted, given = f"{dtype_name(dtype)} on {device}", f"{dtype_name(weight.dtype)} on {weight.device}"
-        raise ValueError(f"{op}: the weight must be {wanted}, not {given}")
-    if weight.shape[1] != columns or not weight.numel():
-        raise ValueError(f"{op}: the weight must have shape (n, {columns}), not {tuple(weight.shape)}")
+def _wanted(op: str, dim: str, sizes: Mapping[str, int]) -> int | str:
+    """The size that a dimension must have; its name where nothing has bound it."""
+    if dim in sizes:
+        return sizes[dim]
+    product, _, divisor = dim.partition("/")
+    names = product.split("*")
+    if any(name not in sizes for name in names):
+        return dim
+    size = math.prod(sizes[name] for name in names)
+    if size % int(divisor or 1):
+        raise ValueError(f"{op}: {product}={size} must be a multiple of {divisor}")
+    return size // int(divisor or 1)
 
 
-def _check_scale(
-    op: str, name: str, scale: Tensor, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
-) -> None:
-    """Raise ValueError unless `scale` is a contiguous tensor of this shape, dtype and device."""
-    if tuple(scale.shape) != shape or scale.dtype != dtype or scale.device != device or not scale.is_contiguous():
-        raise ValueError(
-            f"{op}: {name} must be contiguous, of shape {shape} and {dtype_name(dtype)} on {device}; it is of shape"
-            f" {tuple(scale.shape)} and {dtype_name(scale.dtype)} on {scale.device}"
-        )
+def _check_shape(op: str, name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"{op}: {name} must have shape {shape}, not {tuple(tensor.shape)}")
 
 
-def _check_kv(op: str, k: Tensor, v: Tensor, expected: tuple[int, ...]) -> None:
-    for name, tensor in (("k", k), ("v", v)):
-        if tuple(tensor.shape) != expected:
-            raise ValueError(
-                f"{op}: {name} must have shape {expected} to match the other tensors, not {tuple(tensor.shape)}"
-            )
+def _check_contiguous(op: str, **tensors: Tensor) -> None:
+    for name, tensor in tensors.items():
+        if not tensor.is_contiguous():
+            raise ValueError(f"{op}: {name} must be contiguous, not of strides {tensor.stride()}")
 
 
-def _check_group(op: str, heads: int, kv_heads: int) -> None:
+def _matmul(size: Mapping[str, int]) -> MatmulSizes:
+    return MatmulSizes(size["m"], size["n"], size["k"])
+
+
+def _attention(op: str, size: Mapping[str, int], *, queries: int, keys: int) -> AttentionSizes:
+    heads, kv_heads = size["heads"], size["kv_heads"]
     if heads % kv_heads:
         raise ValueError(f"{op}: heads={heads} must be a multiple of kv_heads={kv_heads}")
+    return AttentionSizes(size["batch"], queries, keys, heads, kv_heads, size["head_dim"])
 
 
-def _block_sizes(
-    op: str, x: Tensor, cos: Tensor, sin: Tensor, weights: BlockWeights, *, queries: int, keys: int
-) -> BlockSizes:
-    """Sizes of a block whose x is (batch, hidden) or (batch, queries, hidden)."""
-    check_rank(op, "cos", cos, "tokens head_dim/2")
-    check_alike(op, x=x, cos=cos, sin=sin, **weights._asdict())
-    batch, hidden, head_dim = x.shape[0], x.shape[-1], 2 * cos.shape[1]
-    heads, ragged = divmod(hidden, head_dim)
-    kv_heads = (weights.qkv.shape[0] // head_dim - heads) // 2
-    if ragged or kv_heads < 1:
-        raise ValueError(f"{op}: qkv of shape {tuple(weights.qkv.shape)} does not make heads of {head_dim} of {hidden}")
-    _check_group(op, heads, kv_heads)
-    sizes = BlockSizes(batch, queries, keys, heads, kv_heads, head_dim, weights.down.shape[-1])
-    for name, tensor, shape in zip(weights._fields, weights, sizes.weight_shapes, strict=True):
-        if tuple(tensor.shape) != shape:
-            raise ValueError(f"{op}: {name} must have shape {shape}, not {tuple(tensor.shape)}")
-    _check_rotary(op, cos, sin, (batch * queries, head_dim // 2))
-    return sizes
-
-
-def _check_rotary(op: str, cos: Tensor, sin: Tensor, shape: tuple[int, int]) -> None:
-    for name, tensor in (("cos", cos), ("sin", sin)):
-        if tuple(tensor.shape) != shape:
-            raise ValueError(f"{op}: {name} must have shape {shape}, not {tuple(tensor.shape)}")
-
-
-def _projection_heads(op: str, hidden: int, w_qkv: Tensor, kv_heads: int, head_dim: int) -> int:
-    """Return heads = hidden / head_dim, once w_qkv is known to project to Q, K and V of that many heads."""
+def _projected(op: str, size: Mapping[str, int], *, queries: int) -> AttentionSizes:
+    """Sizes of attention behind w_qkv, which must project `hidden` to Q of hidden/head_dim heads, K and V."""
+    hidden, head_dim = size["hidden"], size["head_dim"]
     heads, rest = divmod(hidden, head_dim)
     if rest:
         raise ValueError(f"{op}: hidden={hidden} must be a multiple of head_dim={head_dim}")
-    _check_group(op, heads, kv_heads)
-    expected = ((heads + 2 * kv_heads) * head_dim, hidden)
-    if tuple(w_qkv.shape) != expected:
-        raise ValueError(f"{op}: w_qkv must have shape {expected}, not {tuple(w_qkv.shape)}")
-    return heads
+    sizes = _attention(op, {**size, "heads": heads}, queries=queries, keys=size["context"])
+    expected, found = (heads + 2 * sizes.kv_heads) * head_dim, size["projected"]
+    if found != expected:
+        raise ValueError(f"{op}: w_qkv must have shape {(expected, hidden)}, not {(found, hidden)}")
+    return sizes
+
+
+_WEIGHTS = (
+    "attention_norm: hidden; qkv: projected hidden; out: hidden hidden; mlp_norm: hidden; gate_up: gated hidden;"
+    " down: hidden inner"
+)
+
+
+def _block_sizes(op: str, size: Mapping[str, int], weights: BlockWeights, *, queries: int, keys: int) -> BlockSizes:
+    """Sizes of a block, once its projections are known to fit its heads."""
+    hidden, head_dim = size["hidden"], 2 * size["half"]
+    heads, ragged = divmod(hidden, head_dim)
+    kv_heads = (size["projected"] // head_dim - heads) // 2
+    if ragged or kv_heads < 1:
+        raise ValueError(f"{op}: qkv of shape {tuple(weights.qkv.shape)} does not make heads of {head_dim} of {hidden}")
+    if heads % kv_heads:
+        raise ValueError(f"{op}: heads={heads} must be a multiple of kv_heads={kv_heads}")
+    sizes = BlockSizes(size["batch"], queries, keys, heads, kv_heads, head_dim, size["inner"])
+    for name, tensor, shape in zip(weights._fields, weights, sizes.weight_shapes, strict=True):
+        _check_shape(op, name, tensor, shape)
+    return sizes

@@ -1,15 +1,15 @@
-"""The one error by which an implementation declines work."""
+"""The error with which an implementation declines work."""
 
 import torch
 
 
 class Unsupported(ValueError):
-    """The implementation does not take this dtype, shape or device; the message names what it takes."""
+    """An implementation does not take this dtype, shape or device; the message names what it takes."""
 
 
 def check_capability(what: str, needed: tuple[int, int], below: tuple[int, int] | None = None) -> None:
-    """Raise Unsupported where the current device is older than the compute capability that is needed, or as new as the
-    one that the last supported ones are `below`."""
+    """Raise Unsupported unless the compute capability of the current device is `needed` or later, and before
+    `below`."""
     here = torch.cuda.get_device_capability() if torch.cuda.is_available() else None
     if here is None or here < needed or (below is not None and here >= below):
         found = f"compute capability {here[0]}.{here[1]}" if here else "no CUDA device"

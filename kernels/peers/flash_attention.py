@@ -1,9 +1,12 @@
 """flash-attn 2 and 3, measured beside ours.
 
-Each is imported inside the call that needs it. They want tokens before heads, and a
-`prepare_` function lays Q, K, V and the cache out so: a model that they serve keeps them in that layout, so it is not
-timed. Signatures and limits are those of Dao-AILab/flash-attention at 2.8.4: flash_attn/flash_attn_interface.py and
-csrc/flash_attn/flash_api.cpp (2), hopper/flash_attn_interface.py and hopper/flash_api.cpp (3).
+Each is imported inside the call that needs it. They take tokens before heads. A `prepare_` function copies Q, K, V and
+the cache to that layout, untimed, because a model that they serve has it. Signatures and limits are those of
+Dao-AILab/flash-attention at 2.8.4: flash_attn/flash_attn_interface.py and csrc/flash_attn/flash_api.cpp (2),
+hopper/flash_attn_interface.py and hopper/flash_api.cpp (3).
+
+`prepare_` functions raise ValueError for shapes that `kernels.shapes` refuses, and Unsupported for dtypes, sizes and
+devices that flash-attn does not take.
 """
 
 from collections.abc import Callable
@@ -16,7 +19,7 @@ from torch import Tensor
 
 from kernels.constants import MLA_SCALE
 from kernels.implementation import CUDA, HALF, Implementation, Prepare, Result
-from kernels.pytorch.attention import check_flash, longest_of, run_node, tokens_first
+from kernels.pytorch.attention import check_deepseek, check_flash, longest_of, run_node, tokens_first
 from kernels.shapes import (
     backward_sizes,
     chunk_sizes,
@@ -27,14 +30,13 @@ from kernels.shapes import (
 )
 from kernels.unsupported import Unsupported, check_capability
 
-_PAGE = 256  # flash-attn 2: a page holds a multiple of it
-_MLA_LATENT, _MLA_ROPE = 512, 64  # DeepSeek's, which is what flash-attn 3 has kernels for
+_PAGE = 256  # of flash-attn 2: pages are multiples of it
 
 
 @dataclass(frozen=True, slots=True)
 class FlashAttention:
-    """A version of flash-attn, and the compute capabilities that its kernels are for: from the first to before the
-    second."""
+    """A version of flash-attn, and the compute capabilities of its kernels: from `capability` on, and before
+    `below`."""
 
     title: str
     capability: tuple[int, int]
@@ -45,26 +47,14 @@ FLASH_2 = FlashAttention("flash-attn 2", (8, 0), None)
 FLASH_3 = FlashAttention("flash-attn 3", (9, 0), (10, 0))
 
 
-# torch.compile of the naive form.
-
-
-# FlexAttention (torch/nn/attention/flex_attention.py).
-
-
-# varlen_attn (torch/nn/attention/varlen.py): PyTorch's copy of flash-attn 2 without SDPA around it.
-
-
-# flash-attn 2 and 3.
-
-
 def flash(q: Tensor, k: Tensor, v: Tensor, *, library: FlashAttention, causal: bool = True) -> Tensor:
     """Takes what `prepare_flash` returns. Returns (batch, heads, queries, head_dim)."""
     return _load(library).flash_attn_func(q, k, v, causal=causal).transpose(1, 2)
 
 
 def flash_chunk(q: Tensor, k: Tensor, v: Tensor, *, library: FlashAttention) -> Tensor:
-    """Takes what `prepare_flash` returns. Returns (batch, heads, queries, head_dim), causal up to the last key. By the
-    call for a cache, which may split the context of few queries; flash_attn_func of version 3 never does."""
+    """Takes what `prepare_flash` returns. Returns (batch, heads, queries, head_dim), causal up to the last key. Calls
+    the function for a cache, which may split the context of few queries; flash_attn_func of version 3 never does."""
     return _load(library).flash_attn_with_kvcache(q, k, v, causal=True).transpose(1, 2)
 
 
@@ -116,8 +106,8 @@ def prepare_flash_packed(
 
 
 def flash_backward(q: Tensor, k: Tensor, v: Tensor, out: Tensor, grad: Tensor) -> tuple[Tensor, ...]:  # noqa: ARG001
-    """Takes what `prepare_flash_backward` returns. Returns dq, dk and dv, heads before tokens: the backward pass
-    alone."""
+    """Takes what `prepare_flash_backward` returns. Returns dq, dk and dv, heads before tokens: only the backward
+    pass."""
     return tuple(each.transpose(1, 2) for each in run_node(out, grad)[:3])
 
 
@@ -125,8 +115,7 @@ def prepare_flash_backward(
     q: Tensor, k: Tensor, v: Tensor, out: Tensor, grad: Tensor, lse: Tensor, *, library: FlashAttention
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """q, out, grad: (batch, heads, seq, head_dim), k, v: (batch, kv_heads, seq, head_dim), lse: (batch, heads, seq).
-    Returns q, k and v, what flash-attn makes of them, with what it keeps for the backward pass, and grad, tokens before
-    heads."""
+    Returns q, k, v, flash-attn's output with what it keeps for the backward pass, and grad, tokens before heads."""
     backward_sizes(q, k, v, out, grad, lse)
     _check_library("attention_backward", library, q)
     leaves = [tokens_first(each.detach()).requires_grad_() for each in (q, k, v)]
@@ -162,9 +151,9 @@ def prepare_flash_paged(
     q: Tensor, k: Tensor, v: Tensor, table: Tensor, lengths: Tensor, *, library: FlashAttention
 ) -> tuple[Tensor, ...]:
     """q: (batch, heads, head_dim), k, v: (pages, kv_heads, page, head_dim), table: (batch, most), lengths: (batch,).
-    Returns q as (batch, 1, heads, head_dim), pages with tokens before heads, table and lengths; for version 3 also how
-    the lengths are split, which a server works out once a step for all layers, by a kernel that each call else begins
-    with."""
+    Returns q as (batch, 1, heads, head_dim), pages with tokens before heads, table and lengths; for version 3 also the
+    split of the lengths. A server computes that once per step for all layers; without it, each call begins with a
+    kernel that does."""
     op, page = "attention_paged", k.shape[2]
     sizes = paged_sizes(q, k, v, table, lengths)
     _check_library(op, library, q)
@@ -186,15 +175,11 @@ def flash_mla(q: Tensor, q_latent: Tensor, k: Tensor, v: Tensor, *, latent: int)
 
 
 def prepare_flash_mla(q: Tensor, cache: Tensor, *, latent: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """q: (batch, heads, latent + rope), cache: (batch, context, latent + rope). Returns the rotary part of q and its
-    latent one, (batch, 1, heads, any), which projections make apart, and views of both parts of the cache: (batch,
+    """q: (batch, heads, latent + rope), cache: (batch, context, latent + rope). Returns the rotary and the latent part
+    of q, (batch, 1, heads, any), which separate projections make, and views of both parts of the cache: (batch,
     context, 1, any)."""
-    op, sizes = "attention_mla", mla_sizes(q, cache, latent)
-    if (sizes.latent, sizes.rope) != (_MLA_LATENT, _MLA_ROPE):
-        raise Unsupported(
-            f"{op}: {FLASH_3.title} does not support latent={sizes.latent} and rope={sizes.rope};"
-            f" supported: {_MLA_LATENT} and {_MLA_ROPE}"
-        )
+    op = "attention_mla"
+    check_deepseek(op, FLASH_3.title, mla_sizes(q, cache, latent))
     _check_library(op, FLASH_3, q[..., latent:])
     new, kept = q.unsqueeze(1), cache.unsqueeze(2)
     return new[..., latent:].contiguous(), new[..., :latent].contiguous(), kept[..., latent:], kept[..., :latent]

@@ -1,12 +1,13 @@
 """FlashInfer's attention, measured beside ours (flashinfer-ai/flashinfer at 0.6.18).
 
-Its kernels are planned before they run: a wrapper holds how the work of one batch is split, which a server works out
-once a step for all layers. So the wrapper is made by the `prepare_` function, not timed, and kept as long as the query
-that it returns. The package is imported inside the call that needs it, and compiles a kernel for each format and width
-at its first plan.
+Its kernels are planned before they run: a wrapper holds the split of the work of a batch, which a server computes once
+per step for all layers. So a `prepare_` function makes the wrapper, untimed, and keeps it as long as the query that it
+returns. The package is imported inside the call that needs it, and compiles a kernel for each format and width at its
+first plan. `prepare_` functions raise ValueError for shapes that `kernels.shapes` refuses, and Unsupported for dtypes,
+sizes and devices that FlashInfer does not take.
 
 Prefill: flashinfer/prefill.py, BatchPrefillWithRaggedKVCacheWrapper. Decode: flashinfer/decode.py,
-BatchDecodeWithPagedKVCacheWrapper, on pages, since it splits a context between pages; limits of its kernels without
+BatchDecodeWithPagedKVCacheWrapper, on pages, since it splits a context between pages. Limits of its kernels without
 tensor cores: include/flashinfer/utils.cuh. MLA: flashinfer/mla/_core.py, BatchMLAPagedAttentionWrapper.
 """
 
@@ -21,6 +22,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from kernels.constants import MLA_SCALE
 from kernels.implementation import CUDA, HALF, Implementation, Prepare, Result
+from kernels.pytorch.attention import check_deepseek, tokens_first
 from kernels.shapes import (
     AttentionSizes,
     check_dtype,
@@ -35,10 +37,9 @@ from kernels.shapes import (
 from kernels.unsupported import Unsupported, check_capability
 
 _HEAD_DIMS = (64, 128, 256)
-_GROUPS = (1, 2, 3, 4, 6, 8)  # heads to one of K and V, without tensor cores
-_WORKSPACE_BYTES = 512 * 2**20  # partial results; one for all wrappers, which run one after the other
+_GROUPS = (1, 2, 3, 4, 6, 8)  # heads per K/V head without tensor cores
+_WORKSPACE_BYTES = 512 * 2**20  # partial results, of all wrappers in turn
 _DECODE_PAGE, _MLA_PAGE = 16, 64  # tokens, as servers page a cache
-_MLA_LATENT, _MLA_ROPE = 512, 64  # DeepSeek's
 
 _PLANNED = WeakTensorKeyDictionary()  # the query of a prepared call -> its wrapper
 
@@ -56,8 +57,8 @@ def prefill_window(q: Tensor, k: Tensor, v: Tensor, *, window: int) -> Tensor:  
 
 def prepare_prefill(q: Tensor, k: Tensor, v: Tensor, *, op: str, backend: str) -> tuple[Tensor, Tensor, Tensor]:
     """q: (batch, heads, queries, head_dim), k, v: (batch, kv_heads, keys, head_dim). Plans causal attention up to the
-    last key; returns them with tokens before heads. `backend` is one of FlashInfer's: "fa2" packs the heads of a group
-    and splits the context of few queries, which "fa3", that it picks by itself on Hopper, does not
+    last key; returns them with tokens before heads. `backend` is FlashInfer's: "fa2" packs the heads of a group and
+    splits the context of few queries; "fa3", its own choice on Hopper, does neither
     (include/flashinfer/attention/scheduler.cuh)."""
     return _plan_batch(op, q, k, v, causal=True, window_left=-1, backend=backend)
 
@@ -117,8 +118,8 @@ def prepare_paged(
 
 
 def decode_fp8(q: Tensor, k: Tensor, v: Tensor, k_scale: Tensor, v_scale: Tensor) -> Tensor:
-    """Takes what `prepare_decode_fp8` returns. Returns (batch, heads, head_dim). FlashInfer scales a whole cache, not a
-    head of it: here K's scales go into the query and V's into the output, two small kernels."""
+    """Takes what `prepare_decode_fp8` returns. Returns (batch, heads, head_dim). FlashInfer has one scale per cache,
+    not per head: so two small kernels multiply the query by K's scales and the output by V's."""
     scaled = torch.mul(q, k_scale, out=torch.empty_like(q))
     return _PLANNED[q].run(scaled, (k, v)).mul_(v_scale)
 
@@ -141,14 +142,10 @@ def mla(q_latent: Tensor, q_rope: Tensor, latents: Tensor, ropes: Tensor, *, lat
 
 def prepare_mla(q: Tensor, cache: Tensor, *, latent: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """q: (batch, heads, latent + rope), cache: (batch, context, latent + rope). Plans; returns both parts of q, which
-    projections make apart, and views of both parts of a cache in pages of 64 tokens: (pages, 64, any)."""
+    separate projections make, and views of both parts of a cache in pages of 64 tokens: (pages, 64, any)."""
     op, sizes = "attention_mla", mla_sizes(q, cache, latent)
     check_dtype(f"{op}: FlashInfer", q.dtype, ("bf16", "fp16"))
-    if (sizes.latent, sizes.rope) != (_MLA_LATENT, _MLA_ROPE):
-        raise Unsupported(
-            f"{op}: FlashInfer does not support latent={sizes.latent} and rope={sizes.rope};"
-            f" supported: {_MLA_LATENT} and {_MLA_ROPE}"
-        )
+    check_deepseek(op, "FlashInfer", sizes)
     check_capability(f"{op}: FlashInfer", (8, 0))
     pages = _in_pages(cache.unsqueeze(1), _MLA_PAGE).squeeze(1)
     each = len(pages) // sizes.batch
@@ -170,7 +167,7 @@ def _plan_batch(
     """Plan attention of whole sequences of one length, with tokens before heads."""
     sizes = chunk_sizes(op, q, k, v)
     _check(op, q, sizes)
-    rows_q, rows_k, rows_v = (each.transpose(1, 2).contiguous() for each in (q, k, v))
+    rows_q, rows_k, rows_v = (tokens_first(each) for each in (q, k, v))
     starts = torch.arange(sizes.batch + 1, dtype=torch.int32)
     q_starts, k_starts = starts * sizes.queries, starts * sizes.keys
     planned = _plan_ragged(rows_q, sizes, q_starts, k_starts, causal=causal, window_left=window_left, backend=backend)
@@ -187,7 +184,7 @@ def _plan_ragged(
     window_left: int,
     backend: str = "auto",
 ) -> Tensor:
-    """Plan attention of sequences end to end, which begin at these tokens (on the host); `window_left` is how many keys
+    """Plan attention of sequences end to end that begin at these tokens (on the host). `window_left`: how many keys
     before its own a query meets, -1 for all."""
     wrapper = _flashinfer().BatchPrefillWithRaggedKVCacheWrapper(_workspace(str(q.device)), "NHD", backend=backend)
     wrapper.plan(
@@ -207,7 +204,7 @@ def _plan_ragged(
 def _plan_cache(
     op: str, q: Tensor, k: Tensor, v: Tensor, sizes: AttentionSizes, *, tensor_cores: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Plan decoding of a cache (batch, kv_heads, context, head_dim), which is put into pages."""
+    """Plan decoding of a cache (batch, kv_heads, context, head_dim), which is copied to pages."""
     paged_k, paged_v = (_in_pages(each, _DECODE_PAGE) for each in (k, v))
     used = torch.full((sizes.batch,), len(paged_k) // sizes.batch, dtype=torch.int32)
     pages = torch.arange(len(paged_k), dtype=torch.int32, device=q.device)
@@ -227,8 +224,8 @@ def _plan_pages(
     *,
     tensor_cores: bool,
 ) -> Tensor:
-    """Plan decoding of a cache in pages: how many each sequence uses (on the host), which (on the device), and how many
-    tokens its last one holds (on the host)."""
+    """Plan decoding of a cache in pages. used: pages per sequence (on the host); pages: their numbers (on the device);
+    last: tokens in each sequence's last page (on the host)."""
     _check(op, q, sizes)
     if not tensor_cores and sizes.group not in _GROUPS:
         raise Unsupported(
@@ -254,8 +251,8 @@ def _plan_pages(
 
 
 def _in_pages(cache: Tensor, page: int) -> Tensor:
-    """(batch, kv_heads, context, any) -> (pages, kv_heads, page, any), those of a sequence one after the other and the
-    rest of the last one zeros."""
+    """(batch, kv_heads, context, any) -> (pages, kv_heads, page, any): the pages of a sequence in order, the last
+    filled up with zeros."""
     batch, kv_heads, context, width = cache.shape
     each = -(-context // page)
     padded = torch.zeros(batch, kv_heads, each * page, width, dtype=cache.dtype, device=cache.device)
@@ -264,7 +261,7 @@ def _in_pages(cache: Tensor, page: int) -> Tensor:
 
 
 def _keep(q: Tensor, wrapper: Any) -> Tensor:
-    """A view of q that has this wrapper for as long as it lives."""
+    """A view of q that keeps this wrapper as long as it lives."""
     planned = q.view(q.shape)
     _PLANNED[planned] = wrapper
     return planned

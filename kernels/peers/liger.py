@@ -1,4 +1,7 @@
-"""Liger-Kernel's row-wise kernels."""
+"""Liger-Kernel's row-wise kernels, measured beside ours.
+
+Functions raise ValueError for shapes that `kernels.shapes` refuses, Unsupported for rows that are too long.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,8 +20,8 @@ _LIGER_MAX_COLS = 65536  # liger_kernel/ops/utils.py, calculate_settings: a row 
 
 
 def rmsnorm(x: Tensor, weight: Tensor) -> Tensor:
-    """x: (rows, cols), weight: (cols,). Returns its rmsnorm by Liger-Kernel (liger_kernel/transformers/functional.py);
-    "gemma" is its name for computing everything in fp32, as ours does."""
+    """x: (rows, cols), weight: (cols,). Returns its rmsnorm by Liger-Kernel (liger_kernel/transformers/functional.py),
+    whose name for computing everything in fp32, as ours does, is "gemma"."""
     _check_liger("rmsnorm", row_sizes("rmsnorm", x, weight=weight).cols)
     return _liger().liger_rms_norm(x, weight, RMSNORM_EPS, casting_mode="gemma")
 
@@ -49,9 +52,10 @@ def rope(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor
 
 
 def prepare_rope(x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """x: (tokens, heads, head_dim), cos, sin: (tokens, head_dim/2). Returns copies, as Liger-Kernel takes them: some
-    heads of x as q and the others as k, (1, heads, tokens, head_dim) and stored by tokens, since it turns two tensors
-    at once and in place; cos and sin (1, tokens, head_dim), of which it reads the first half."""
+    """x: (tokens, heads, head_dim), cos, sin: (tokens, head_dim/2). Returns copies for Liger-Kernel, which turns two
+    tensors at once and in place: some heads of x as q and the others as k, (1, heads, tokens, head_dim), stored by
+    tokens; cos and sin (1, tokens, head_dim), of which it reads the first half. Raises Unsupported for a single
+    head."""
     sizes = rope_sizes(x, cos, sin)
     if sizes.heads < 2:
         raise Unsupported("rope: Liger-Kernel turns Q and K together; supported: at least 2 heads")
@@ -60,14 +64,14 @@ def prepare_rope(x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, T
 
 
 def rope_of_q_and_k(x: Tensor, cos: Tensor, sin: Tensor, precision: str = "fp64") -> tuple[Tensor, Tensor]:
-    """x: (tokens, heads, head_dim), cos, sin: (tokens, head_dim/2). Returns what is right for `rope`."""
+    """x: (tokens, heads, head_dim), cos, sin: (tokens, head_dim/2). Returns the reference for `rope`'s two results."""
     q, k = _q_and_k(reference.rope(x, cos, sin, precision))
     return q, k
 
 
 def _q_and_k(x: Tensor) -> tuple[Tensor, ...]:
-    """x: (tokens, heads, head_dim) -> the most heads that are a power of two, to which Liger-Kernel pads, and the
-    rest."""
+    """x: (tokens, heads, head_dim) -> as many heads as the largest power of two below their number, since Liger-Kernel
+    pads to one, and the rest."""
     heads = x.shape[1]
     q_heads = 1 << ((heads - 1).bit_length() - 1)
     return x.split((q_heads, heads - q_heads), dim=1)

@@ -1,11 +1,11 @@
-"""Packages that need not be there: which are, and their versions."""
+"""Optional packages: which are installed, and their versions."""
 
 import importlib.metadata
 import importlib.util
 from collections.abc import Mapping
 from types import MappingProxyType
 
-# Packages that need not be there, by the module that shows that they are.
+# Optional packages, each with a module that shows that it is installed.
 OPTIONAL: Mapping[str, str] = MappingProxyType(
     {
         "liger-kernel": "liger_kernel",
@@ -18,12 +18,12 @@ OPTIONAL: Mapping[str, str] = MappingProxyType(
 
 
 def is_installed(package: str) -> bool:
-    """Whether a package of OPTIONAL can be found here."""
+    """Whether a package of OPTIONAL is installed."""
     return importlib.util.find_spec(OPTIONAL[package]) is not None
 
 
 def package_version(package: str) -> str | None:
-    """The version of an installed package, or None where its metadata cannot be found."""
+    """The version of a package, or None where it has no metadata here."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

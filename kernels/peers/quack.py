@@ -1,4 +1,8 @@
-"""quack's row-wise kernels and its matrix product."""
+"""quack's row-wise kernels and matrix product, measured beside ours.
+
+Functions raise ValueError for shapes that `kernels.shapes` refuses, Unsupported for sizes and devices that quack does
+not take.
+"""
 
 from typing import Any
 
@@ -30,8 +34,8 @@ def softmax(x: Tensor) -> Tensor:
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
-    """a: (m, k), b: (k, n), bf16 or fp16. Returns a @ b: (m, n) by quack (quack/gemm_interface.py) as it sets itself
-    up; its tuning would compile every configuration for every shape."""
+    """a: (m, k), b: (k, n), bf16 or fp16. Returns a @ b: (m, n) by quack (quack/gemm_interface.py) with its default
+    configuration; its tuning would compile every configuration for every shape."""
     sizes = matmul_sizes(a, b)
     if sizes.n % 8 or sizes.k % 8:
         raise Unsupported(f"matmul: quack does not support n={sizes.n}, k={sizes.k}; supported: multiples of 8")
@@ -39,7 +43,7 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _quack(op: str) -> Any:
-    """The module; its README names H100, B200 and RTX 50."""
+    """The module. Its README names H100, B200 and RTX 50."""
     check_capability(f"{op}: quack", (9, 0))
     try:
         import quack  # noqa: PLC0415  (optional)

@@ -1,7 +1,8 @@
-"""Attention through PyTorch's own kernels: each back end of scaled dot product attention by name, and naively.
+"""Attention through PyTorch's own kernels: each backend of scaled dot product attention by name, and naive attention.
 
-A back end that declines is Unsupported, never replaced by another. What a serving system has at hand before the layer
-runs is made by a `prepare_` function and not timed: masks, lengths on the host, the forward pass of a backward one.
+A backend that declines raises Unsupported; no other replaces it. A `prepare_` function makes, untimed, what a serving
+system has before the layer runs: masks, lengths on the host, the forward pass of a backward pass. Functions raise
+ValueError for shapes that `kernels.shapes` refuses.
 """
 
 import contextlib
@@ -36,6 +37,7 @@ from kernels.implementation import (
 from kernels.precision import fp32_matmul_precision
 from kernels.shapes import (
     AttentionSizes,
+    MlaSizes,
     backward_sizes,
     check_dtype,
     chunk_sizes,
@@ -48,7 +50,7 @@ from kernels.shapes import (
 )
 from kernels.unsupported import Unsupported, check_capability
 
-# PyTorch's words on CUDA and on a CPU, and cuDNN's (cudnn_frontend), which is asked after PyTorch has said yes.
+# Errors of PyTorch on CUDA and on a CPU, and of cuDNN (cudnn_frontend), which is asked after PyTorch accepts.
 _NO_SUCH_BACKEND = ("No available kernel", "No viable backend", "No execution plans", "No valid execution plans")
 
 
@@ -67,8 +69,7 @@ def attention_full_sdpa(q: Tensor, k: Tensor, v: Tensor, *, backend: SDPBackend)
 
 def attention_chunk_sdpa(q: Tensor, k: Tensor, v: Tensor, *, backend: SDPBackend) -> Tensor:
     """q: (batch, heads, queries, head_dim), k, v: (batch, kv_heads, context, head_dim), on a CUDA device. Causal up to
-    the last key, which the kernel of this backend works out by itself (torch.nn.attention.bias); raises Unsupported
-    where it cannot."""
+    the last key, by the backend's own mask (torch.nn.attention.bias); raises Unsupported where it has none."""
     from torch.nn.attention.bias import causal_lower_right  # noqa: PLC0415  (loads the compiler: seconds)
 
     sizes = chunk_sizes("attention_chunk", q, k, v)
@@ -94,10 +95,10 @@ def attention_window_sdpa_mask(
     mask: Tensor,
     *,
     backend: SDPBackend,
-    window: int,  # noqa: ARG001  (which the mask holds)
+    window: int,  # noqa: ARG001  (the mask has it)
 ) -> Tensor:
-    """Takes what `prepare_window_mask` returns. Returns q's shape, through this backend, which reads the mask and
-    computes what it hides too."""
+    """Takes what `prepare_window_mask` returns. Returns q's shape, through this backend, which reads the mask and also
+    computes what the mask hides."""
     return _through(backend, _sdpa(q, k, v, prefill_sizes(q, k, v), attn_mask=mask))
 
 
@@ -108,7 +109,7 @@ def prepare_window_mask(q: Tensor, k: Tensor, v: Tensor, *, window: int) -> tupl
 
 
 def attention_packed_sdpa_each(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, *, backend: SDPBackend) -> Tensor:
-    """Takes what `prepare_packed` returns. Returns q's shape: a call of this backend for each sequence, whose result is
+    """Takes what `prepare_packed` returns. Returns q's shape: one call of this backend per sequence, whose result is
     copied to its place."""
     return _each_sequence(q, k, v, offsets, functools.partial(attention_prefill_sdpa, backend=backend))
 
@@ -135,7 +136,8 @@ def attention_packed_sdpa_nested(q: Tensor, k: Tensor, v: Tensor, *, backend: SD
 
 def prepare_nested(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """q: (tokens, heads, head_dim), k, v: (tokens, kv_heads, head_dim), offsets: (sequences + 1,). Returns views of q,
-    k and v as nested tensors in PyTorch's jagged layout (torch/nested/_internal/sdpa.py)."""
+    k and v as nested tensors in PyTorch's jagged layout (torch/nested/_internal/sdpa.py). Raises Unsupported for
+    grouped heads and empty sequences."""
     op, sizes = "attention_packed", packed_sizes(q, k, v, offsets)
     if sizes.group > 1:
         raise Unsupported(
@@ -152,13 +154,13 @@ def prepare_nested(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor) -> tuple[Te
 
 
 def attention_backward_sdpa(q: Tensor, k: Tensor, v: Tensor, out: Tensor, grad: Tensor) -> tuple[Tensor, ...]:  # noqa: ARG001
-    """Takes what `prepare_backward` returns of a fused backend. Returns dq, dk and dv: its backward kernel alone."""
+    """Takes what `prepare_backward` returns for a fused backend. Returns dq, dk and dv: only its backward kernel."""
     return run_node(out, grad)[:3]
 
 
 def attention_backward_math(q: Tensor, k: Tensor, v: Tensor, out: Tensor, grad: Tensor) -> tuple[Tensor, ...]:
-    """Takes what `prepare_backward` returns of the math backend. Returns dq, dk and dv: every step of the forward pass
-    backwards. Autograd runs it on the stream of the forward pass, so that no CUDA graph captures it."""
+    """Takes what `prepare_backward` returns for the math backend. Returns dq, dk and dv: every step of the forward pass
+    backwards. Autograd runs it on the stream of the forward pass, so no CUDA graph can capture it."""
     with fp32_matmul_precision("ieee"):
         return torch.autograd.grad(out, (q, k, v), grad, retain_graph=True)
 
@@ -167,10 +169,10 @@ def prepare_backward(
     q: Tensor, k: Tensor, v: Tensor, out: Tensor, grad: Tensor, lse: Tensor, *, backend: SDPBackend
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """q, out, grad: (batch, heads, seq, head_dim), k, v: (batch, kv_heads, seq, head_dim), lse: (batch, heads, seq).
-    Returns q, k and v, the output that this backend makes of them, with what it keeps for its backward pass, and grad;
-    its own output and log-sum-exp take the places of `out` and `lse`. What a fused backend is given is stored tokens
-    before heads, as a model has it: the others' output and gradient it would copy first
-    (ATen/native/transformers/cuda/attention_backward.cu)."""
+    Returns q, k, v, this backend's output with what it keeps for its backward pass, and grad; `out` and `lse` are not
+    used. For a fused backend they are stored tokens before heads, as in a model: it would first copy output and
+    gradient in another layout (ATen/native/transformers/cuda/attention_backward.cu). Raises Unsupported where the
+    backend declines or pads head_dim."""
     sizes = backward_sizes(q, k, v, out, grad, lse)
     if backend is not SDPBackend.MATH:
         q, k, v = (each.transpose(1, 2).contiguous().transpose(1, 2) for each in (q, k, v))
@@ -186,8 +188,9 @@ def prepare_backward(
 
 
 def run_node(out: Tensor, grad: Tensor) -> tuple[Tensor, ...]:
-    """Return what the node that made `out` passes on of `grad`, as autograd would have it do, but on the current
-    stream, so that it can be captured. What it keeps stays, so that it can run again."""
+    """Return what the graph node that made `out` makes of `grad`, as autograd does, but on the current stream, so that
+    it can be captured. The node keeps its tensors, so that it can run again. Raises ValueError where no node made
+    `out`."""
     node = out.grad_fn
     if node is None:
         raise ValueError("a tensor that no node of a graph made has no backward pass")
@@ -199,7 +202,7 @@ def run_node(out: Tensor, grad: Tensor) -> tuple[Tensor, ...]:
 
 def attention_prefill_naive(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """q: (batch, heads, seq, head_dim), k, v: (batch, kv_heads, seq, head_dim). Causal; writes and reads the whole
-    (seq, seq) score matrix of every head: what fused attention avoids."""
+    (seq, seq) score matrix of every head, which fused attention avoids."""
     return _naive(q, k, v, prefill_sizes(q, k, v).keys)
 
 
@@ -227,8 +230,8 @@ def attention_backward_naive(
     q: Tensor, k: Tensor, v: Tensor, out: Tensor, grad: Tensor, lse: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """q, out, grad: (batch, heads, seq, head_dim), k, v: (batch, kv_heads, seq, head_dim), lse: (batch, heads, seq).
-    Returns dq, dk and dv: five products, with scores, weights and their gradients in memory; makes anew what `out` and
-    `lse` hold."""
+    Returns dq, dk and dv: five products, with scores, weights and their gradients in memory; does not use `out` and
+    `lse`."""
     sizes = backward_sizes(q, k, v, out, grad, lse)
     shape = (sizes.batch, sizes.kv_heads, sizes.group * sizes.queries, sizes.head_dim)
     rows, upstream = q.reshape(shape), grad.reshape(shape)
@@ -255,19 +258,19 @@ def attention_decode_naive(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def attention_decode_fp8_dequantize(q: Tensor, k: Tensor, v: Tensor, k_scale: Tensor, v_scale: Tensor) -> Tensor:
-    """q: (batch, heads, head_dim), k, v: (batch, kv_heads, context, head_dim) fp8, scales: (kv_heads,). The whole cache
-    goes through memory in q's dtype, which undoes what 8 bits save; attention picks PyTorch's fastest backend."""
+    """q: (batch, heads, head_dim), k, v: (batch, kv_heads, context, head_dim) fp8, scales: (kv_heads,). Writes and
+    reads the whole cache in q's dtype, which undoes what 8 bits save. PyTorch chooses the backend of attention."""
     sizes = fp8_cache_sizes(q, k, v, k_scale, v_scale)
     keys, values = (cache.to(q.dtype).mul_(scale[:, None, None]) for cache, scale in ((k, k_scale), (v, v_scale)))
     return F.scaled_dot_product_attention(fold_group(q, sizes), keys, values).reshape(q.shape)
 
 
 def attention_paged_gather(q: Tensor, k: Tensor, v: Tensor, pages: Tensor, length: Tensor) -> Tensor:
-    """Takes what `prepare_gather` returns. Returns q's shape: the pages are copied into one cache, which attention then
-    reads: three times the traffic; attention picks PyTorch's fastest backend."""
+    """Takes what `prepare_gather` returns. Returns q's shape: copies the pages to one cache, which attention then
+    reads: three times the traffic. PyTorch chooses the backend of attention."""
     batch, kv_heads, head_dim = q.shape[0], k.shape[1], q.shape[2]
     keys, values = (
-        # One copy: heads stay the outermost dimension, and those of a sequence are strided.
+        # One copy: heads stay the outermost dimension, and a sequence is strided.
         cache.transpose(0, 1).index_select(1, pages).view(kv_heads, batch, -1, head_dim)[:, :, : int(length)]
         for cache in (k, v)
     )
@@ -281,7 +284,8 @@ def prepare_gather(
     q: Tensor, k: Tensor, v: Tensor, table: Tensor, lengths: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """q: (batch, heads, head_dim), k, v: (pages, kv_heads, page, head_dim), table: (batch, most), lengths: (batch,),
-    all alike. Returns q, k, v, the numbers of the pages that are used, and the length on the host."""
+    all equal. Returns q, k, v, the numbers of the used pages, and the length on the host. Raises Unsupported for
+    several lengths or empty sequences."""
     paged_sizes(q, k, v, table, lengths)
     known = set(lengths.tolist())
     if len(known) > 1 or not min(known):
@@ -311,7 +315,7 @@ def attention_mla_sdpa(q: Tensor, cache: Tensor, *, latent: int, backend: SDPBac
     return _through(backend, sdpa).squeeze(1)
 
 
-# The formulas alone, which torch.compile is given too.
+# The formulas, which torch.compile compiles too.
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, window: int | None) -> Tensor:
@@ -330,8 +334,8 @@ def attend_latents(q: Tensor, cache: Tensor, latent: int) -> Tensor:
 
 
 def fold_group(q: Tensor, sizes: AttentionSizes) -> Tensor:
-    """q: (batch, heads, head_dim) -> (batch, kv_heads, group, head_dim), a view: one query has no causal mask, so the
-    heads that share K and V are simply more query rows. It spares SDPA's enable_gqa, which is slow on a CPU."""
+    """q: (batch, heads, head_dim) -> (batch, kv_heads, group, head_dim), a view. One query needs no mask, so the heads
+    that share K and V are more rows of queries. This avoids SDPA's enable_gqa, which is slow on a CPU."""
     return q.reshape(sizes.batch, sizes.kv_heads, sizes.group, sizes.head_dim)
 
 
@@ -352,7 +356,7 @@ def _weights(rows: Tensor, k: Tensor, queries: int, window: int | None, scale: f
 
 
 def _hidden(queries: int, keys: int, window: int, device: torch.device) -> Tensor:
-    """(queries, keys): true where a query does not meet a key; the last query stands at the last key."""
+    """(queries, keys): true where a query does not see a key; the last query stands at the last key."""
     every = torch.ones(queries, keys, dtype=torch.bool, device=device)
     later = every.triu(keys - queries + 1)
     return later | every.tril(keys - queries - window) if window < keys else later
@@ -366,7 +370,7 @@ def _added_mask(q: Tensor, sizes: AttentionSizes, window: int) -> Tensor:
 def _each_sequence(
     q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, attention: Callable[[Tensor, Tensor, Tensor], Tensor]
 ) -> Tensor:
-    """`attention` of each sequence of packed tensors by itself; offsets on the host."""
+    """`attention` of each sequence of varlen tensors by itself; offsets on the host."""
     out = torch.empty_like(q)
     for first, last in itertools.pairwise(offsets.tolist()):
         if first < last:
@@ -384,14 +388,14 @@ def _sdpa(
 
 
 def _leads_to(out: Tensor, leaves: tuple[Tensor, ...]) -> bool:
-    """Whether one node alone stands between `out` and the leaves, in their order."""
+    """Whether a single node of the graph leads from `out` to the leaves, in their order."""
     nodes = out.grad_fn.next_functions[: len(leaves)] if out.grad_fn is not None else ()
     found = [getattr(node, "variable", None) for node, _ in nodes]
     return len(found) == len(leaves) and all(one is leaf for one, leaf in zip(found, leaves, strict=True))
 
 
 def _through(backend: SDPBackend, sdpa: Callable[[], Tensor]) -> Tensor:
-    """Call `sdpa` with all other backends turned off."""
+    """Call `sdpa` with only this backend. Raises Unsupported, with the reason, where it declines."""
     try:
         with fp32_matmul_precision("ieee"), sdpa_kernel([backend]):
             return sdpa()
@@ -403,7 +407,7 @@ def _through(backend: SDPBackend, sdpa: Callable[[], Tensor]) -> Tensor:
 
 
 def _why_not(backend: SDPBackend, sdpa: Callable[[], Tensor]) -> str:
-    """PyTorch gives its reasons as warnings, which are gathered by calling once more."""
+    """The reasons that PyTorch gives, as warnings, in a second call."""
     with warnings.catch_warnings(record=True) as caught, contextlib.suppress(RuntimeError), sdpa_kernel([backend]):
         warnings.simplefilter("always")
         sdpa()
@@ -411,7 +415,7 @@ def _why_not(backend: SDPBackend, sdpa: Callable[[], Tensor]) -> str:
     return "; ".join(reason for reason in reasons if not reason.endswith("because:"))
 
 
-# varlen_attn (torch/nn/attention/varlen.py): PyTorch's copy of flash-attn 2 without SDPA around it.
+# varlen_attn (torch/nn/attention/varlen.py): PyTorch's copy of flash-attn 2, without SDPA around it.
 
 
 def varlen_packed(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, longest: Tensor) -> Tensor:
@@ -463,7 +467,7 @@ def _check_varlen(op: str, q: Tensor) -> None:
 
 
 def _varlen(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, longest: int, window_size: tuple[int, int]) -> Tensor:
-    """PyTorch 2.11 reads the heads of K off K, and has no argument that allows them to be fewer."""
+    """PyTorch 2.11 takes K/V heads from K, and has no argument that allows fewer of them."""
     attention = _varlen_attn()
     if q.shape[1] == k.shape[1] or "enable_gqa" not in _parameters(attention):
         return attention(q, k, v, offsets, offsets, longest, longest, window_size=window_size)
@@ -483,7 +487,8 @@ def _varlen_attn() -> Callable[..., Any]:
     return varlen_attn
 
 
-_MAX_HEAD_DIM = 256  # of both versions of flash-attn, and of PyTorch's copy of it
+_MAX_HEAD_DIM = 256  # of both versions of flash-attn, and of PyTorch's copy
+_DEEPSEEK_LATENT, _DEEPSEEK_ROPE = 512, 64
 
 
 def tokens_first(x: Tensor) -> Tensor:
@@ -492,17 +497,26 @@ def tokens_first(x: Tensor) -> Tensor:
 
 
 def longest_of(offsets: Tensor) -> Tensor:
-    """A number on the host, where a server has it."""
+    """offsets: (sequences + 1,). Returns the length of the longest sequence, (), on the host, where a server has it."""
     return offsets.cpu().diff().max()
 
 
 def check_flash(op: str, title: str, q: Tensor) -> None:
-    """Raise Unsupported for what no version of flash-attn takes."""
+    """Raise Unsupported for a dtype or head_dim of q that no version of flash-attn takes; `title` names the caller."""
     check_dtype(f"{op}: {title}", q.dtype, ("bf16", "fp16"))
     head_dim = q.shape[-1]
     if head_dim % 8 or head_dim > _MAX_HEAD_DIM:
         raise Unsupported(
             f"{op}: {title} does not support head_dim={head_dim}; supported: multiples of 8 to {_MAX_HEAD_DIM}"
+        )
+
+
+def check_deepseek(op: str, title: str, sizes: MlaSizes) -> None:
+    """Raise Unsupported for other widths than DeepSeek's, for which alone `title` has kernels."""
+    if (sizes.latent, sizes.rope) != (_DEEPSEEK_LATENT, _DEEPSEEK_ROPE):
+        raise Unsupported(
+            f"{op}: {title} does not support latent={sizes.latent} and rope={sizes.rope};"
+            f" supported: {_DEEPSEEK_LATENT} and {_DEEPSEEK_ROPE}"
         )
 
 

@@ -1,7 +1,8 @@
-"""A transformer block through PyTorch's kernels: as it is written, compiled, and captured in a CUDA graph.
+"""A transformer block through PyTorch's kernels: as written, compiled, and captured in a CUDA graph.
 
-A captured step shows what launching costs: the same kernels as those of the step as it is written, started at once.
-What only a measurement needs, checks above all, is done before a step is issued: its host's time is measured too.
+A captured step shows what launching costs: it starts the same kernels as the step as written, all at once. A step's
+host time is measured too, so checks are made before it is issued. Functions raise ValueError for shapes that
+`kernels.shapes` refuses.
 """
 
 import functools
@@ -22,8 +23,8 @@ from kernels.unsupported import Unsupported
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A checked step on its inputs; `nbytes` are theirs, and what the step keeps beside them. `reads`: whose inputs it
-    reads where they are not its own, which must live as long."""
+    """A checked step on its inputs. `nbytes`: of the inputs, and of what the step keeps. `reads`: a step whose inputs
+    it reads, which must live as long."""
 
     call: Callable[[], Result]
     nbytes: int
@@ -37,16 +38,16 @@ def issue(step: Step) -> Result:
 
 def prepare_forward(x: Tensor, cos: Tensor, sin: Tensor, *weights: Tensor) -> tuple[Step]:
     """x: (batch, seq, hidden), cos, sin: (batch*seq, head_dim/2), weights: those of `BlockWeights`. The step returns
-    x + attention(norm(x)), and to that adds swiglu(norm(that)): x's shape."""
+    y + mlp(norm(y)), where y = x + attention(norm(x)): x's shape."""
     block_forward_sizes(x, cos, sin, BlockWeights(*weights))
     return (_step(forward, (x, cos, sin, *weights)),)
 
 
 def prepare_decode(x: Tensor, cos: Tensor, sin: Tensor, *others: Tensor) -> tuple[Step]:
     """x: (batch, hidden), cos, sin: (batch, head_dim/2), others: those of `BlockWeights` and the caches: (batch,
-    kv_heads, context, head_dim). The step writes the new token's K and V at position context-1 of the caches in place
-    and attends over all `context` positions. It returns (batch, hidden), and what was appended to each cache: (batch,
-    kv_heads, head_dim), a view of it."""
+    kv_heads, context, head_dim). The step writes the new token's K and V at position context-1 of the caches in place,
+    and attends over all `context` positions. It returns (batch, hidden), and views of what it appended to each cache:
+    (batch, kv_heads, head_dim)."""
     appended = check_decode(x, cos, sin, *others)
     return (_step(decode, (x, cos, sin, *others), appended),)
 
@@ -66,18 +67,20 @@ def compile_decode(x: Tensor, cos: Tensor, sin: Tensor, *others: Tensor) -> tupl
 
 
 def capture_forward(*inputs: Tensor) -> tuple[Step]:
-    """The step of `prepare_forward`, captured: its result is overwritten by the next."""
+    """The step of `prepare_forward` as a CUDA graph; each run overwrites the result of the last. Raises Unsupported
+    without a GPU."""
     return (capture(*prepare_forward(*inputs), inputs[0].device),)
 
 
 def capture_decode(*inputs: Tensor) -> tuple[Step]:
-    """The step of `prepare_decode`, captured; the caches are written to here already."""
+    """The step of `prepare_decode` as a CUDA graph; capturing already writes to the caches. Raises Unsupported without
+    a GPU."""
     return (capture(*prepare_decode(*inputs), inputs[0].device),)
 
 
 def capture(step: Step, device: torch.device) -> Step:
-    """`step` as a CUDA graph, which keeps its memory as long as it lives. It is issued once before, so that libraries
-    set up what cannot be captured."""
+    """`step` as a CUDA graph, which keeps its memory as long as it lives. The step is issued once first, so that
+    libraries set up what cannot be captured. Raises Unsupported for a device other than CUDA."""
     if device.type != "cuda":
         raise Unsupported(f"a CUDA graph needs CUDA tensors, not {device}")
     aside = _stream_aside()
@@ -95,8 +98,8 @@ def capture(step: Step, device: torch.device) -> Step:
 
 
 def check_decode(x: Tensor, cos: Tensor, sin: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
-    """Check what `prepare_decode` takes. Returns the last position of both caches, where the new token's K and V
-    belong."""
+    """Check the arguments of `prepare_decode`. Returns views of the last position of both caches: (batch, kv_heads,
+    head_dim)."""
     *weights, k_cache, v_cache = others
     block_decode_sizes(x, cos, sin, BlockWeights(*weights), k_cache, v_cache)
     return k_cache[:, :, -1], v_cache[:, :, -1]
@@ -104,7 +107,7 @@ def check_decode(x: Tensor, cos: Tensor, sin: Tensor, *others: Tensor) -> tuple[
 
 @functools.cache
 def _stream_aside() -> torch.cuda.Stream:
-    """One for all captures: what libraries set aside for a stream is then set aside once, and in no graph."""
+    """One stream for all captures: what libraries allocate for a stream is then allocated once, and in no graph."""
     return torch.cuda.Stream()
 
 
@@ -130,73 +133,54 @@ def _with(call: Callable[[], Tensor], appended: tuple[Tensor, ...]) -> tuple[Ten
     return call(), *appended
 
 
-# The formulas alone, which is what is compiled: what checks a call has no business in the graph.
+# The formulas that are compiled, without the checks.
 
 
-def forward(
-    x: Tensor,
-    cos: Tensor,
-    sin: Tensor,
-    attention_norm: Tensor,
-    qkv: Tensor,
-    out: Tensor,
-    mlp_norm: Tensor,
-    gate_up: Tensor,
-    down: Tensor,
-) -> Tensor:
-    """What `prepare_forward` says; autograd may pass through. Attention picks PyTorch's fastest backend, as a model
-    would."""
+def forward(x: Tensor, cos: Tensor, sin: Tensor, *weights: Tensor) -> Tensor:
+    """The step of `prepare_forward`; autograd may pass through it. PyTorch chooses the backend of attention, as in a
+    model."""
+    held = BlockWeights(*weights)
     rows = x.reshape(-1, x.shape[-1])
-    total = rows + F.linear(_attend(rows, cos, sin, attention_norm, qkv, x.shape[:2]), out)
-    return _add_mlp(total, mlp_norm, gate_up, down).view(x.shape)
+    total = rows + F.linear(_attend(rows, cos, sin, held, x.shape[:2]), held.out)
+    return _add_mlp(total, held).view(x.shape)
 
 
-def decode(
-    x: Tensor,
-    cos: Tensor,
-    sin: Tensor,
-    attention_norm: Tensor,
-    qkv: Tensor,
-    out: Tensor,
-    mlp_norm: Tensor,
-    gate_up: Tensor,
-    down: Tensor,
-    k_cache: Tensor,
-    v_cache: Tensor,
-) -> Tensor:
-    """What `prepare_decode` says, but for the views of what was appended."""
-    total = x + F.linear(_attend_cached(x, cos, sin, attention_norm, qkv, k_cache, v_cache), out)
-    return _add_mlp(total, mlp_norm, gate_up, down)
+def decode(x: Tensor, cos: Tensor, sin: Tensor, *others: Tensor) -> Tensor:
+    """The step of `prepare_decode`, without the views of what was appended."""
+    *weights, k_cache, v_cache = others
+    held = BlockWeights(*weights)
+    total = x + F.linear(_attend_cached(x, cos, sin, held, k_cache, v_cache), held.out)
+    return _add_mlp(total, held)
 
 
-# Each returns one tensor, so that what it makes on the way is freed before the next begins.
+# Each returns one tensor, so that its intermediate tensors are freed before the next begins.
 
 
-def _attend(x: Tensor, cos: Tensor, sin: Tensor, norm: Tensor, qkv: Tensor, prompts: torch.Size) -> Tensor:
+def _attend(x: Tensor, cos: Tensor, sin: Tensor, weights: BlockWeights, prompts: torch.Size) -> Tensor:
     """x: (tokens, hidden), the tokens of `prompts`: (batch, seq). Returns x's shape: causal attention."""
-    q, k, v = (heads.unflatten(0, prompts).transpose(1, 2) for heads in _project(x, cos, sin, norm, qkv))
+    q, k, v = (heads.unflatten(0, prompts).transpose(1, 2) for heads in _project(x, cos, sin, weights))
     grouped = q.shape[1] != k.shape[1]
     attended = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
     return attended.transpose(1, 2).reshape(x.shape)
 
 
 def _attend_cached(
-    x: Tensor, cos: Tensor, sin: Tensor, norm: Tensor, qkv: Tensor, k_cache: Tensor, v_cache: Tensor
+    x: Tensor, cos: Tensor, sin: Tensor, weights: BlockWeights, k_cache: Tensor, v_cache: Tensor
 ) -> Tensor:
     """x: (batch, hidden), caches: (batch, kv_heads, context, head_dim). Returns x's shape; appends K and V."""
-    q, k, v = _project(x, cos, sin, norm, qkv)
+    q, k, v = _project(x, cos, sin, weights)
     k_cache[:, :, -1] = k
     v_cache[:, :, -1] = v
-    # One query has no causal mask, so the heads that share K and V are simply more query rows.
+    # One query needs no mask, so the heads that share K and V are more rows of queries.
     rows = q.reshape(len(x), k_cache.shape[1], -1, k_cache.shape[3])
     return F.scaled_dot_product_attention(rows, k_cache, v_cache).reshape(x.shape)
 
 
-def _project(x: Tensor, cos: Tensor, sin: Tensor, norm: Tensor, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _project(x: Tensor, cos: Tensor, sin: Tensor, weights: BlockWeights) -> tuple[Tensor, Tensor, Tensor]:
     """x: (tokens, hidden) -> Q: (tokens, heads, head_dim), K and V: (tokens, kv_heads, head_dim), Q and K turned."""
     head_dim = 2 * cos.shape[1]
     heads = x.shape[1] // head_dim
-    projected = F.linear(F.rms_norm(x, norm.shape, norm, RMSNORM_EPS), qkv).unflatten(1, (-1, head_dim))
+    projected = F.linear(_norm(x, weights.attention_norm), weights.qkv).unflatten(1, (-1, head_dim))
     kv_heads = (projected.shape[1] - heads) // 2
     turned, v = projected.split((heads + kv_heads, kv_heads), dim=1)
     lower, upper = turned.chunk(2, dim=-1)
@@ -206,10 +190,14 @@ def _project(x: Tensor, cos: Tensor, sin: Tensor, norm: Tensor, qkv: Tensor) -> 
     return q, k, v
 
 
-def _add_mlp(x: Tensor, norm: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
-    """x: (tokens, hidden). Returns x + swiglu(norm(x))."""
-    gate, up = F.linear(F.rms_norm(x, norm.shape, norm, RMSNORM_EPS), gate_up).chunk(2, dim=-1)
-    return x + F.linear(F.silu(gate) * up, down)
+def _add_mlp(x: Tensor, weights: BlockWeights) -> Tensor:
+    """x: (tokens, hidden). Returns x + mlp(norm(x))."""
+    gate, up = F.linear(_norm(x, weights.mlp_norm), weights.gate_up).chunk(2, dim=-1)
+    return x + F.linear(F.silu(gate) * up, weights.down)
+
+
+def _norm(x: Tensor, weight: Tensor) -> Tensor:
+    return F.rms_norm(x, weight.shape, weight, RMSNORM_EPS)
 
 
 IMPLEMENTATIONS = (

@@ -1,8 +1,10 @@
 """A training step of a transformer block through PyTorch's kernels: forward, backward and mixed-precision AdamW.
 
-Weights are in 16 bits; the fp32 master that AdamW updates and both moments are flat buffers, as ZeRO and Megatron hold
-them. A step updates a copy of its own in place, as training does. Every other call takes the step back, so that the
-weights are as large after thousands of calls as they were when the first was checked.
+Weights are in 16 bits. The fp32 master weights that AdamW updates and both moments are flat buffers, as in ZeRO and
+Megatron. A step updates its own copy in place, as training does. Every other call takes the step back, so that after
+thousands of calls the weights are as large as in the first, which was checked.
+
+Functions raise ValueError for shapes that `kernels.shapes` refuses, Unsupported for dtypes other than SUPPORTED_DTYPES.
 """
 
 import functools
@@ -25,70 +27,43 @@ SUPPORTED_DTYPES = ("bf16", "fp16")
 State = tuple[Tensor, Tensor, Tensor, Tensor]  # weights, master, m, v
 
 
-def issue_train(step: Step, *, kv_heads: int) -> Result:  # noqa: ARG001  (which the step has been made with)
+def issue_train(step: Step, *, kv_heads: int) -> Result:  # noqa: ARG001  (the step has it)
     """Queue the step. Returns its result."""
     return issue(step)
 
 
-def prepare_train(
-    x: Tensor,
-    grad: Tensor,
-    cos: Tensor,
-    sin: Tensor,
-    weights: Tensor,
-    master: Tensor,
-    m: Tensor,
-    v: Tensor,
-    *,
-    kv_heads: int,
-) -> tuple[Step]:
-    """x, grad: (batch, seq, hidden), cos, sin: (batch*seq, head_dim/2), weights: (parameters,), master, m, v:
-    (parameters,) in fp32, which are copied. The step returns the output, the gradient of x, and its own weights,
-    master, m and v, which it updates: by ADAMW_RATE, and every other time by as much the other way."""
-    sizes = _check(x, grad, cos, sin, weights, master, m, v, kv_heads=kv_heads)
+def prepare_train(*inputs: Tensor, kv_heads: int) -> tuple[Step]:
+    """inputs: x, grad (batch, seq, hidden), cos, sin (batch*seq, head_dim/2), weights (parameters,), and master, m, v
+    (parameters,) in fp32; the last four are copied. The step returns the output, the gradient of x, and its own
+    weights, master, m and v, which it updates by ADAMW_RATE, and every other time by as much the other way."""
+    sizes = _check(*inputs, kv_heads=kv_heads)
     update = functools.partial(_update, sizes, itertools.cycle((ADAMW_RATE, -ADAMW_RATE)))
-    return (_step(forward, update, x, grad, (cos, sin), (weights, master, m, v), sizes),)
+    return (_step(forward, update, inputs, sizes),)
 
 
-def compile_train(
-    x: Tensor,
-    grad: Tensor,
-    cos: Tensor,
-    sin: Tensor,
-    weights: Tensor,
-    master: Tensor,
-    m: Tensor,
-    v: Tensor,
-    *,
-    kv_heads: int,
-) -> tuple[Step]:
-    """The step of `prepare_train`, by torch.compile: the forward pass with its backward, and AdamW, which it makes one
-    kernel of."""
-    sizes = _check(x, grad, cos, sin, weights, master, m, v, kv_heads=kv_heads)
-    parts, state = split_block_weights(weights, sizes), (weights, master, m, v)
+def compile_train(*inputs: Tensor, kv_heads: int) -> tuple[Step]:
+    """The step of `prepare_train` by torch.compile: forward with backward, and AdamW, which becomes one kernel."""
+    sizes = _check(*inputs, kv_heads=kv_heads)
+    x, _, cos, sin, *state = inputs
+    parts = split_block_weights(state[0], sizes)
     rates = tuple(torch.tensor(rate, device=x.device) for rate in (ADAMW_RATE, -ADAMW_RATE))
     compiled = find_compiled(forward, x, cos, sin, *parts)
     update = functools.partial(
         _update_compiled, find_compiled(_adamw, rates[0], *state, *parts), itertools.cycle(rates)
     )
-    return (_step(compiled, update, x, grad, (cos, sin), state, sizes),)
+    return (_step(compiled, update, inputs, sizes),)
 
 
 def _step(
-    run: Callable[..., Tensor],
-    update: Callable[..., None],
-    x: Tensor,
-    grad: Tensor,
-    rotary: tuple[Tensor, Tensor],
-    state: State,
-    sizes: BlockSizes,
+    run: Callable[..., Tensor], update: Callable[..., None], inputs: tuple[Tensor, ...], sizes: BlockSizes
 ) -> Step:
-    """Views of the copied weights become leaves, as the parameters of a model are, and so does x."""
-    weights, master, m, v = (each.clone() for each in state)
+    """Views of the copied weights are leaves of the graph, as a model's parameters are, and so is x."""
+    x, grad, cos, sin, *given = inputs
+    weights, master, m, v = (each.clone() for each in given)
     leaves = tuple(each.detach().requires_grad_() for each in (x, *split_block_weights(weights, sizes)))
     own = (weights, master, m, v)
-    nbytes = sum(each.nbytes for each in (x, grad, *rotary, *own))
-    return Step(functools.partial(_train, run, update, leaves, grad, rotary, own), nbytes)
+    nbytes = sum(each.nbytes for each in (x, grad, cos, sin, *own))
+    return Step(functools.partial(_train, run, update, leaves, grad, (cos, sin), own), nbytes)
 
 
 def _train(
@@ -108,8 +83,8 @@ def _train(
 
 
 def _update(sizes: BlockSizes, rates: Iterator[float], state: State, slopes: list[Tensor]) -> None:
-    """Update the state, (parameters,) each, by the gradients of all weights. PyTorch's AdamW takes a gradient in the
-    master's format: 4 bytes a parameter more. One fused kernel on CUDA; elsewhere one for each operation."""
+    """Update the state, (parameters,) each, by the gradients of all weights. PyTorch's AdamW needs a gradient in the
+    master's format: 4 bytes per parameter more. One fused kernel on CUDA, elsewhere one per operation."""
     weights, master, m, v = state
     gradient = torch.empty_like(master)
     for part, slope in zip(split_block_weights(gradient, sizes), slopes, strict=True):
@@ -142,7 +117,7 @@ def _update_compiled(
 
 
 def _adamw(rate: Tensor, weights: Tensor, master: Tensor, m: Tensor, v: Tensor, *slopes: Tensor) -> None:
-    """The same as a formula; rate: (), a tensor, so that one graph takes all of its values."""
+    """AdamW as a formula. rate: (), a tensor, so that one graph serves all its values."""
     gradient = torch.cat([each.flatten() for each in slopes]).float()
     new_m = torch.lerp(m, gradient, 1 - ADAMW_BETAS[0])
     new_v = torch.lerp(v, gradient * gradient, 1 - ADAMW_BETAS[1])

@@ -1,4 +1,7 @@
-"""What torch.compile makes of an op's formula, and how one is compiled for each set of shapes."""
+"""Ops by torch.compile, compiled anew for each set of shapes.
+
+Functions raise ValueError for shapes that `kernels.shapes` refuses, before anything is compiled.
+"""
 
 import functools
 import types
@@ -48,10 +51,10 @@ def rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def w8a16(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
-    """x: (m, k), weight: (n, k) int8, scale: (n,). Returns (m, n), by torch.compile, of what gpt-fast computes
-    (quantize.py). One row is tuned by coordinate descent, as gpt-fast does (generate.py): without it the kernel that
-    multiplies does not read the int8 weight itself (torch/_inductor/decomposition.py, mm). With more rows it never
-    does, so that tuning would only take longer."""
+    """x: (m, k), weight: (n, k) int8, scale: (n,). Returns x @ (weight * scale)^T: (m, n), by torch.compile of
+    gpt-fast's formula (quantize.py). One row is tuned by coordinate descent, as in gpt-fast (generate.py): only then
+    the multiplying kernel reads the int8 weight itself (torch/_inductor/decomposition.py, mm). With more rows it never
+    does, and tuning would only take longer."""
     sizes = w8a16_sizes(x, weight, scale)
     return run_compiled(_w8a16, x, weight, scale, tuned=sizes.m == 1)
 
@@ -64,13 +67,12 @@ def scaled_int8(a: Tensor, b: Tensor, a_scale: Tensor, b_scale: Tensor) -> Tenso
 
 
 def run_compiled(formula: Callable[..., object], *arguments: Hashable, tuned: bool = False) -> Any:
-    """What the compiled `formula` makes of tensors and constants; compiled at the first call for their shapes and
-    values."""
+    """Run the compiled `formula` on tensors and constants; the first call for their shapes and values compiles it."""
     return find_compiled(formula, *arguments, tuned=tuned)(*arguments)
 
 
 def find_compiled(formula: Callable[..., object], *arguments: Hashable, tuned: bool = False) -> Callable[..., Any]:
-    """The compiled `formula` for arguments like these."""
+    """The compiled `formula` for arguments of these layouts and values."""
     signature = tuple(
         (each.shape, each.stride(), each.dtype, each.device) if isinstance(each, Tensor) else each for each in arguments
     )
@@ -115,9 +117,9 @@ def _compile(
     *,
     tuned: bool,
 ) -> Callable[..., Any]:
-    """A copy of `formula`, compiled for one set of shapes alone. PyTorch counts the compilations of a code object and,
-    past its limit, runs it uncompiled (or here, with `fullgraph`, fails): every set of shapes has a copy of its own.
-    CUDA graphs are left to whoever times it."""
+    """A copy of `formula`, compiled for one set of shapes. PyTorch counts the compilations of a code object; past its
+    limit it runs it uncompiled, or with `fullgraph` fails. So each set of shapes has its own copy. CUDA graphs are left
+    to the timer."""
     assert isinstance(formula, types.FunctionType)
     copy = types.FunctionType(formula.__code__.replace(), formula.__globals__, formula.__name__)
     options: dict[str, Any] | None = {"coordinate_descent_tuning": True} if tuned else None

@@ -1,4 +1,8 @@
-"""Attention that PyTorch compiles: the naive form by torch.compile, and FlexAttention."""
+"""Attention that PyTorch compiles: the naive form by torch.compile, and FlexAttention.
+
+Functions raise ValueError for shapes that `kernels.shapes` refuses; FlexAttention raises Unsupported for a head_dim
+below 16.
+"""
 
 import functools
 from collections.abc import Callable
@@ -19,8 +23,8 @@ from kernels.shapes import (
 )
 from kernels.unsupported import Unsupported
 
-_FLEX_HEAD_DIM = 16  # torch/_inductor/kernel/flex: a dot of Triton takes no less
-_FLEX_ANY_SIZE = 1 << 30  # its _LARGE_SPARSE_BLOCK_SIZE, by which it knows a mask that hides nothing
+_FLEX_HEAD_DIM = 16  # torch/_inductor/kernel/flex: the least that a dot of Triton takes
+_FLEX_ANY_SIZE = 1 << 30  # its _LARGE_SPARSE_BLOCK_SIZE, which marks a mask that hides nothing
 
 
 def compiled_prefill(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -111,7 +115,7 @@ def flex_decode(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def _flex(op: str, q: Tensor, k: Tensor, v: Tensor, window: int | None) -> Tensor:
-    """The mask of blocks is made once for each shape, which all layers of a pass share."""
+    """FlexAttention; all layers of a pass share a mask of blocks, so it is made once for each shape."""
     if q.shape[-1] < _FLEX_HEAD_DIM:
         raise Unsupported(f"{op}: FlexAttention does not support head_dim={q.shape[-1]}; supported: from 16")
     device = str(q.device)
@@ -127,8 +131,7 @@ def _flex_attention(q: Tensor, k: Tensor, v: Tensor, blocks: Any) -> Tensor:
 
 @functools.cache
 def _one_block(device: str) -> Any:
-    """What FlexAttention makes where it is given no mask, and then in every call anew: one block as large as any
-    tensor."""
+    """The mask that FlexAttention makes in every call without one: a single block, larger than any tensor."""
     from torch.nn.attention.flex_attention import BlockMask  # noqa: PLC0415  (loads the compiler: seconds)
 
     count = torch.ones(1, 1, 1, dtype=torch.int32, device=device)
@@ -138,7 +141,7 @@ def _one_block(device: str) -> Any:
 
 @functools.lru_cache(maxsize=8)
 def _block_mask(queries: int, keys: int, window: int, device: str) -> Any:
-    """Which blocks hold a query and a key that meet; the last query stands at the last key."""
+    """The blocks in which some query sees some key; the last query stands at the last key."""
     from torch.nn.attention.flex_attention import create_block_mask  # noqa: PLC0415  (loads the compiler: seconds)
 
     before = keys - queries

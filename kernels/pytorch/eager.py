@@ -1,5 +1,8 @@
-"""Every op but attention through PyTorch's own kernels, on any device. An implementation never falls back to another
-one."""
+"""Every op but attention through PyTorch's own kernels, on any device.
+
+No implementation falls back to another. Functions raise ValueError for shapes that `kernels.shapes` refuses, and
+Unsupported for what a kernel of PyTorch does not take.
+"""
 
 import functools
 
@@ -29,12 +32,12 @@ from kernels.shapes import (
 )
 from kernels.unsupported import Unsupported, check_capability
 
-_NO_ROW_SCALES = "only supports per-tensor scaling"  # an older PyTorch's words on a CPU
+_NO_ROW_SCALES = "only supports per-tensor scaling"  # error of an older PyTorch on a CPU
 
-_INT8PACK_K = 64  # PyTorch's CPU kernel reads past the rows of other lengths
+_INT8PACK_K = 64  # PyTorch's CPU kernel reads past the end of rows of other lengths
 _INT4PACK_N = 16
 
-_DOT_CHUNK = 2**20  # elements: BLAS adds them one after the other, which in fp32 costs accuracy
+_DOT_CHUNK = 2**20  # elements; BLAS adds them in sequence, which loses accuracy in fp32
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
@@ -45,8 +48,8 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
 
 
 def matmul_transposed(a: Tensor, b: Tensor) -> Tensor:
-    """a: (m, k), b: (k, n), any strides. Returns a @ b as (b^T @ a^T)^T: with the weight as the left operand, which CPU
-    libraries read faster where m is small. A view of an (n, m) tensor."""
+    """a: (m, k), b: (k, n), any strides. Returns a @ b as (b^T @ a^T)^T, a view of an (n, m) tensor. CPU libraries read
+    the weight faster as the left operand where m is small."""
     return matmul(b.t(), a.t()).t()
 
 
@@ -62,7 +65,7 @@ def matmul_tf32(a: Tensor, b: Tensor) -> Tensor:
 
 def matmul_scaled(a: Tensor, b: Tensor, a_scale: Tensor, b_scale: Tensor, *, fast_accum: bool = False) -> Tensor:
     """a: (m, k), b: (k, n), fp8, a_scale: (m,), b_scale: (n,), fp32. Returns (a @ b) * a_scale * b_scale: (m, n) in
-    bf16, scaled inside the kernel; `fast_accum` allows tensor cores to sum with fewer bits."""
+    bf16, scaled inside the kernel. `fast_accum` lets tensor cores sum with fewer bits."""
     sizes = scaled_sizes(a, b, a_scale, b_scale)
     check_dtype("matmul_scaled", a.dtype, ("fp8",))
     _check_scaled_mm(sizes, a, b)
@@ -81,13 +84,14 @@ def matmul_scaled(a: Tensor, b: Tensor, a_scale: Tensor, b_scale: Tensor, *, fas
 
 def matmul_scaled_int8(a: Tensor, b: Tensor, a_scale: Tensor, b_scale: Tensor) -> Tensor:
     """a: (m, k), b: (k, n), int8, a_scale: (m,), b_scale: (n,), fp32. Returns (a @ b) * a_scale * b_scale: (m, n) in
-    bf16; the int32 product goes through memory, and so does each scaling of it."""
+    bf16. The int32 product and each scaling of it go through memory."""
     check_int_mm(a, b, a_scale, b_scale)
     return (torch._int_mm(a, b) * a_scale[:, None] * b_scale).to(torch.bfloat16)
 
 
 def check_int_mm(a: Tensor, b: Tensor, a_scale: Tensor, b_scale: Tensor) -> None:
-    """Raise Unsupported for what torch._int_mm does not multiply on a GPU (ATen/native/cuda/Blas.cpp)."""
+    """a: (m, k), b: (k, n), a_scale: (m,), b_scale: (n,). Raise Unsupported for what torch._int_mm does not multiply on
+    a GPU (ATen/native/cuda/Blas.cpp)."""
     sizes = scaled_sizes(a, b, a_scale, b_scale)
     check_dtype("matmul_scaled", a.dtype, ("int8",))
     if a.device.type != "cpu" and (sizes.m <= 16 or sizes.n % 8 or sizes.k % 8):
@@ -98,8 +102,8 @@ def check_int_mm(a: Tensor, b: Tensor, a_scale: Tensor, b_scale: Tensor) -> None
 
 
 def matmul_w8a16_dequantize(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
-    """x: (m, k), weight: (n, k) int8, scale: (n,). Returns x @ (weight * scale)^T: (m, n); the weight in x's format
-    goes through memory, which undoes what 8 bits save."""
+    """x: (m, k), weight: (n, k) int8, scale: (n,). Returns x @ (weight * scale)^T: (m, n). The weight goes through
+    memory in x's format, which undoes what 8 bits save."""
     w8a16_sizes(x, weight, scale)
     with fp32_matmul_precision("ieee"):
         return F.linear(x, weight.to(x.dtype).mul_(scale[:, None]))
@@ -107,7 +111,7 @@ def matmul_w8a16_dequantize(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
 
 def matmul_w8a16_int8pack(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
     """x: (m, k), weight: (n, k) int8, scale: (n,), on a CPU. Returns x @ (weight * scale)^T: (m, n). Reads the weight
-    as it is stored."""
+    as int8."""
     sizes = w8a16_sizes(x, weight, scale)
     if sizes.k % _INT8PACK_K:
         raise Unsupported(f"torch._weight_int8pack_mm: k={sizes.k} is not safe; supported: multiples of {_INT8PACK_K}")
@@ -115,8 +119,8 @@ def matmul_w8a16_int8pack(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
 
 
 def matmul_w4a16_dequantize(x: Tensor, packed: Tensor, scales: Tensor) -> Tensor:
-    """x: (m, k), packed: (n, k/8) int32, scales: (n, k/128). Returns x @ W^T: (m, n), W as `reference.unpack_int4` has
-    it; the weight goes through memory twice, as integers and in x's format."""
+    """x: (m, k), packed: (n, k/8) int32, scales: (n, k/128). Returns x @ W^T: (m, n), where W is what
+    `reference.unpack_int4` returns. The weight goes through memory twice, as integers and in x's format."""
     sizes = w4a16_sizes(x, packed, scales)
     groups = unpack_int4(packed).sub_(8).to(x.dtype).view(sizes.n, -1, INT4_GROUP)
     with fp32_matmul_precision("ieee"):
@@ -138,15 +142,15 @@ def prepare_int4pack(x: Tensor, packed: Tensor, scales: Tensor) -> tuple[Tensor,
 
 
 def unpack_int4(packed: Tensor) -> Tensor:
-    """packed: (n, k/8) int32. Returns (n, k) int32 in 0..15, in the order of k: 8 more than the weights."""
+    """packed: (n, k/8) int32. Returns (n, k) int32 from 0 to 15, in the order of k: the weights plus 8."""
     shifts = torch.arange(0, 32, 4, dtype=torch.int32, device=packed.device).view(-1, 1)
     groups = packed.view(len(packed), -1, 1, INT4_GROUP // INT4_PER_WORD)
     return groups.bitwise_right_shift(shifts).bitwise_and_(0xF).view(len(packed), -1)
 
 
 def pair_with_zeros(scales: Tensor) -> Tensor:
-    """scales: (n, k/128). Returns (k/128, n, 2): what PyTorch's int4 kernels take, weights being (q - 8)*scale + zero
-    (gpt-fast, quantize.py), where zero is 0."""
+    """scales: (n, k/128). Returns (k/128, n, 2) for PyTorch's int4 kernels: each scale and a zero of 0; weights are
+    (q - 8)*scale + zero (gpt-fast, quantize.py)."""
     return torch.stack((scales.t(), torch.zeros_like(scales.t())), dim=-1).contiguous()
 
 
@@ -157,8 +161,8 @@ def rmsnorm(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def add_rmsnorm(x: Tensor, residual: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """x, residual: (rows, cols), weight: (cols,). Returns the rmsnorm of their sum, which is rounded first, and the
-    sum: two kernels, the second of which reads the sum again."""
+    """x, residual: (rows, cols), weight: (cols,). Returns the rmsnorm of their rounded sum, and the sum: two kernels,
+    the second of which reads the sum again."""
     row_sizes("add_rmsnorm", x, residual, weight=weight)
     total = x + residual
     return F.rms_norm(total, weight.shape, weight, RMSNORM_EPS), total
@@ -178,7 +182,7 @@ def swiglu(gate: Tensor, up: Tensor) -> Tensor:
 
 def rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """x: (tokens, heads, head_dim), cos, sin: (tokens, head_dim/2). Returns x with each pair (x[i], x[i + head_dim/2])
-    turned: a kernel for each product, sum and the joining of the halves."""
+    turned: one kernel for each product, each sum, and the concatenation."""
     rope_sizes(x, cos, sin)
     lower, upper = x.chunk(2, dim=-1)
     cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
@@ -195,8 +199,8 @@ def linear_backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Te
 def generate_cached(x: Tensor, w_qkv: Tensor, k_cache: Tensor, v_cache: Tensor) -> Tensor:
     """x: (batch, hidden), w_qkv: ((heads + 2*kv_heads)*head_dim, hidden), caches: (batch, kv_heads, context, head_dim).
 
-    Projects the new token, writes its K and V at position context-1 of the caches in place, attends over all `context`
-    positions. Returns (batch, hidden). Attention picks PyTorch's fastest backend, as a model would.
+    Projects the new token, writes its K and V at position context-1 of the caches in place, and attends over all
+    `context` positions. Returns (batch, hidden). PyTorch chooses the backend of attention, as in a model.
     """
     sizes = generate_cached_sizes(x, w_qkv, k_cache, v_cache)
     with fp32_matmul_precision("ieee"):
@@ -228,7 +232,7 @@ def stream_read(x: Tensor) -> Tensor:
 
 def stream_read_dot(x: Tensor) -> Tensor:
     """x: (n,), n even, fp32 or fp64. Reads x once as two halves. Returns their dot product, a scalar of x's dtype:
-    often a CPU's fastest way to read memory, though not the number that `stream_read` returns."""
+    often a CPU's fastest way to read memory, but not the sum that `stream_read` returns."""
     n = stream_size("stream_read_dot", x)
     check_dtype("stream_read_dot", x.dtype, ("fp32", "fp64"))  # 16-bit sums would be too coarse to check
     if n % 2:
@@ -256,7 +260,7 @@ def stream_triad(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
 
 
 def launch(x: Tensor) -> Tensor:
-    """x: (1,), holding FILL_VALUE. The smallest PyTorch kernel: writes the same once more. Returns x."""
+    """x: (1,), FILL_VALUE. The smallest PyTorch kernel: writes the same value again. Returns x."""
     check_launch(x)
     return x.fill_(FILL_VALUE)
 
@@ -282,7 +286,7 @@ def _sum_dtype(x: Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
-_TINYGEMM_INNER_K_TILES = 8  # the most that the kernel reads at once; of 16 each, so k is a multiple of 128
+_TINYGEMM_INNER_K_TILES = 8  # of 16, the most that the kernel reads at once; so k is a multiple of 128
 
 
 def tinygemm(x: Tensor, weight: Tensor, scales_and_zeros: Tensor) -> Tensor:
@@ -292,7 +296,7 @@ def tinygemm(x: Tensor, weight: Tensor, scales_and_zeros: Tensor) -> Tensor:
 
 def prepare_tinygemm(x: Tensor, packed: Tensor, scales: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """x: (m, k) bf16, packed: (n, k/8) int32, scales: (n, k/128). Returns x, the weight as ATen/native/cuda/int4mm.cu
-    packs it, and the scales with their zeros. Two weights share a byte on the way, the even one in its upper half
+    packs it, and the scales with their zeros. The packing takes two weights per byte, the even one in the upper half
     (torchao, int4_tile_packed_to_4d_tensor.py)."""
     op, sizes = "matmul_w4a16", w4a16_sizes(x, packed, scales)
     check_dtype(op, x.dtype, ("bf16",))

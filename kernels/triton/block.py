@@ -1,4 +1,8 @@
-"""A transformer block composed of our Triton kernels: ten launches over a prompt, and a few more for one token."""
+"""A transformer block made of our Triton kernels: ten launches over a prompt, eleven for one token.
+
+`prepare_` and `capture_` functions raise ValueError for other shapes and Unsupported for what a kernel refuses, before
+anything is launched or appended.
+"""
 
 import functools
 
@@ -8,7 +12,6 @@ from kernels.constants import ARCHITECTURES, ATTENTION_DTYPES
 from kernels.implementation import CUDA, Implementation, Prepare
 from kernels.pytorch.block import Step, capture, issue
 from kernels.shapes import (
-    AttentionSizes,
     BlockSizes,
     BlockWeights,
     block_decode_sizes,
@@ -28,7 +31,7 @@ SUPPORTED_ARCHITECTURES = ARCHITECTURES
 
 def prepare_forward(x: Tensor, cos: Tensor, sin: Tensor, *weights: Tensor) -> tuple[Step]:
     """x: (batch, seq, hidden), cos, sin: (batch*seq, head_dim/2), weights: those of `BlockWeights`; head_dim 64 or 128.
-    The step returns x's shape; every kernel reads and writes its operands once."""
+    The step returns x's shape."""
     held = BlockWeights(*weights)
     sizes = block_forward_sizes(x, cos, sin, held)
     _check("block_forward", x, sizes)
@@ -39,7 +42,7 @@ def prepare_forward(x: Tensor, cos: Tensor, sin: Tensor, *weights: Tensor) -> tu
 def prepare_decode(x: Tensor, cos: Tensor, sin: Tensor, *others: Tensor) -> tuple[Step]:
     """x: (batch, hidden), cos, sin: (batch, head_dim/2), others: those of `BlockWeights` and the caches: (batch,
     kv_heads, context, head_dim); head_dim 64 or 128. The step writes the new token's K and V at position context-1 of
-    the caches in place, and returns (batch, hidden), and what it appended to each: (batch, kv_heads, head_dim)."""
+    the caches in place. It returns (batch, hidden), and what it appended to each cache: (batch, kv_heads, head_dim)."""
     *weights, k_cache, v_cache = others
     held = BlockWeights(*weights)
     sizes = block_decode_sizes(x, cos, sin, held, k_cache, v_cache)
@@ -50,12 +53,12 @@ def prepare_decode(x: Tensor, cos: Tensor, sin: Tensor, *others: Tensor) -> tupl
 
 
 def capture_forward(*inputs: Tensor) -> tuple[Step]:
-    """The step of `prepare_forward`, captured: its result is overwritten by the next."""
+    """The step of `prepare_forward` as a CUDA graph; each run overwrites the result of the last."""
     return (capture(*prepare_forward(*inputs), inputs[0].device),)
 
 
 def capture_decode(*inputs: Tensor) -> tuple[Step]:
-    """The step of `prepare_decode`, captured; the caches are written to here already."""
+    """The step of `prepare_decode` as a CUDA graph; capturing already writes to the caches."""
     return (capture(*prepare_decode(*inputs), inputs[0].device),)
 
 
@@ -78,11 +81,11 @@ def _decode(
     return _add_mlp(projected, x, weights), *appended
 
 
-# Each returns what the next one reads and no more, so that the rest is freed before that begins.
+# Each returns only what the next one reads, so that the rest is freed before that begins.
 
 
 def _attend(x: Tensor, cos: Tensor, sin: Tensor, weights: BlockWeights, sizes: BlockSizes) -> Tensor:
-    """x: (tokens, hidden). Returns x's shape, a view: attention's output lies in memory as its queries do."""
+    """x: (tokens, hidden). Returns x's shape, a view: attention's output has the layout of its queries."""
     q, k, v = (
         heads.unflatten(0, (sizes.batch, sizes.queries)).transpose(1, 2)
         for heads in _project(x, cos, sin, weights, sizes)
@@ -107,8 +110,8 @@ def _attend_cached(
 def _project(
     x: Tensor, cos: Tensor, sin: Tensor, weights: BlockWeights, sizes: BlockSizes
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """x: (tokens, hidden) -> Q: (tokens, heads, head_dim), K and V: (tokens, kv_heads, head_dim), Q and K turned by one
-    launch."""
+    """x: (tokens, hidden) -> Q: (tokens, heads, head_dim), K and V: (tokens, kv_heads, head_dim). One launch turns Q
+    and K."""
     normed = rowwise.rmsnorm(x, weights.attention_norm)
     projected = matmul(normed, weights.qkv.t()).unflatten(1, (-1, sizes.head_dim))
     turned, v = projected.split((sizes.heads + sizes.kv_heads, sizes.kv_heads), dim=1)
@@ -117,7 +120,7 @@ def _project(
 
 
 def _add_mlp(projected: Tensor, x: Tensor, weights: BlockWeights) -> Tensor:
-    """projected, x: (tokens, hidden). Returns their sum and to it the MLP of its norm; that sum is PyTorch's."""
+    """projected, x: (tokens, hidden). Returns total = projected + x, plus the MLP of its norm, added by PyTorch."""
     normed, total = rowwise.add_rmsnorm(projected, x, weights.mlp_norm)
     return matmul(_gate(normed, weights.gate_up), weights.down.t()).add_(total)
 
@@ -129,15 +132,12 @@ def _gate(x: Tensor, gate_up: Tensor) -> Tensor:
 
 
 def _check(op: str, x: Tensor, sizes: BlockSizes, *caches: Tensor) -> None:
-    """Decline before anything is launched, or appended, what one of the kernels would decline."""
+    """Raise Unsupported for what a kernel would refuse, before anything is launched or appended."""
     check_dtype(op, x.dtype, SUPPORTED_DTYPES)
-    attended = AttentionSizes(
-        sizes.batch, sizes.queries, sizes.keys, sizes.heads, sizes.kv_heads, head_dim=sizes.head_dim
-    )
-    check_heads(op, attended)
+    check_heads(op, sizes)
     if caches:
         k_cache, v_cache = caches
-        check_cache(op, attended, Cache(k_cache, v_cache), x.dtype)
+        check_cache(op, sizes, Cache(k_cache, v_cache), x.dtype)
     find_target(op, append_kernel, x)
 
 

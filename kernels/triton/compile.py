@@ -1,7 +1,7 @@
-"""Compiles every Triton kernel ahead of time for named architectures and says what it needs. No GPU takes part.
+"""Compiles every Triton kernel ahead of time for given architectures and reports what it needs. Uses no GPU.
 
-Triton's interpreter is chosen when a kernel is decorated and an interpreted kernel cannot be compiled, so all of it
-happens in fresh processes with the interpreter off: one per core, each taking its share of the kernels.
+Triton decides on its interpreter when a kernel is decorated, and cannot compile an interpreted kernel. So this compiles
+in fresh processes with the interpreter off: one per core, each with its share of the kernels.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from kernels.constants import ARCHITECTURES
 from kernels.precision import TORCH_DTYPES, dtype_name
 from kernels.triton.promotion import why_imprecise
 
-# Nothing of Triton is imported here: the process that asks for a compilation may interpret, or have no Triton.
+# This module imports no Triton: the process that asks for a compilation may interpret, or have none.
 MODULES = (
     "matmul",
     "quantized",
@@ -43,7 +43,7 @@ MODULES = (
 _TYPICAL_SM_COUNT = 128  # near that of an A100 (108), an H100 (132) and a B200 (148)
 _ALIGNMENT = 16  # bytes of a pointer, or a factor of an integer, that Triton specializes on
 _RESOURCES = re.compile(r"REG:(\d+) STACK:(\d+)")
-# What is counted in machine code: products, copies to shared memory, blocks by descriptor, registers that change hands.
+# Counted in machine code: products, copies to shared memory, blocks by descriptor, registers moved between warps.
 _OPCODE = re.compile(r"\b(U?[HIQDO](?:G?MMA)|UTC[A-Z]*MMA|LDGSTS|UTMALDG|UTMASTG|USETMAXREG)\b")
 _WIDE_LOAD = re.compile(r"\bLDG(?:STS)?\.E\.(?:[A-Z0-9_]+\.)*128\b")
 _SPILL = re.compile(r"\b(?:STL|LDL)\b")
@@ -54,15 +54,16 @@ _SIGNATURE_NAMES = {"fp8": "fp8e4nv", "int8": "i8", "int32": "i32"}
 
 
 class CompileError(Exception):
-    """A request that cannot be compiled: an unknown architecture, or no Triton; the message is one line."""
+    """A bad request: an unknown architecture, or no Triton. The message is one line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """What became of one kernel: status "compiled", "failed" or "not_supported"; the last two carry a reason.
+    """The result of compiling one kernel. `status`: "compiled", "failed" or "not_supported", the last two with a
+    reason.
 
-    `default` says whether an untuned launch uses this configuration. Registers are per thread, shared memory per
-    program; `occupancy` is the share of an SM's warps that can be resident.
+    `default`: an untuned launch uses this configuration. Registers are per thread, shared memory per program;
+    `occupancy` is the share of an SM's warps that can be resident.
     """
 
     kernel: str
@@ -82,7 +83,7 @@ class Compiled:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What a cubin says of itself. LOCAL is always 0 there: spills show as stack, and as STL and LDL in the code."""
+    """What a cubin needs. Its LOCAL is always 0: spills show as stack, and as STL and LDL in the code."""
 
     registers: int
     stack_bytes: int
@@ -98,10 +99,11 @@ def compile_kernels(
     on_row: Callable[[Compiled], None] | None = None,
     workers: int | None = None,
 ) -> list[Compiled]:
-    """Compile the default configurations of all kernels in `dtypes` (all), or `every` one; `on_row` sees each result as
-    it arrives.
+    """Compile the default configurations of all kernels in `dtypes` (None: all formats), or `every` configuration.
+    `on_row` is called with each result as it arrives.
 
-    Returns them ordered by module, architecture and dtype. Raises CompileError where that cannot be done at all.
+    Returns the results ordered by module, architecture and dtype. Raises CompileError for an unknown architecture,
+    without Triton, and where a worker process stops.
     """
     for architecture in architectures:
         if architecture not in ARCHITECTURES:
@@ -120,7 +122,7 @@ def compile_kernels(
 
 
 def compile_module(module: ModuleType, architecture: int, dtype: str, *, every: bool = False) -> Iterator[Compiled]:
-    """Compile what `module` launches by default in `dtype`, or `every` configuration that it has; only in a process
+    """Compile the default launches of `module` in `dtype`, or `every` configuration that it has. Only for a process
     that does not interpret."""
     from kernels.triton.plan import Target, missing_unit  # noqa: PLC0415  (imports Triton, see above)
 
@@ -143,10 +145,10 @@ def compile_module(module: ModuleType, architecture: int, dtype: str, *, every: 
 
 
 def compile_launch(launch: Any, target: Any, dtype: str, *, default: bool) -> Compiled:
-    """Compile one launch and judge it; only in a process that does not interpret.
+    """Compile one launch and judge it. Only for a process that does not interpret.
 
-    A default fails where it spills, lacks an instruction that it declares, or does not fit in shared memory; another
-    configuration is `not_supported` then, for a tuner need not try it.
+    A default fails where it spills, lacks an instruction that it declares, sums fp8 too long, or does not fit in shared
+    memory. Any other configuration is then `not_supported`, so that no tuner tries it.
     """
     import triton  # noqa: PLC0415  (see above)
     from triton.backends.compiler import GPUTarget  # noqa: PLC0415
@@ -190,20 +192,20 @@ def compile_launch(launch: Any, target: Any, dtype: str, *, default: bool) -> Co
 
 
 def _last_line(error: BaseException) -> str:
-    """What went wrong at the bottom: Triton's error in a nested function only says where it was called."""
+    """The last line of the innermost cause: outer errors of Triton only say where a function was called."""
     while error.__cause__ is not None:
         error = error.__cause__
     return str(error).strip().splitlines()[-1]
 
 
 def _specialize(launch: Any) -> tuple[dict[str, str], dict[str, Any], dict[tuple[int], list[list[Any]]]]:
-    """Triton's signature, constants and alignment attributes of a launch, as its launcher derives them at run time."""
+    """Signature, constants and alignment attributes of a launch, as Triton derives them at run time."""
     from kernels.triton.plan import Descriptor  # noqa: PLC0415  (see above)
 
     signature, constants, attributes = {}, dict(launch.constants), {}
     for index, name in enumerate(launch.kernel.arg_names):
-        value = launch.arguments.get(name)
-        if name in constants or (isinstance(value, int) and value == 1):
+        value = constants[name] if name in constants else launch.arguments[name]
+        if name in constants or value is None or (isinstance(value, int) and value == 1):
             signature[name] = "constexpr"
             constants.setdefault(name, value)
             continue
@@ -218,7 +220,6 @@ def _specialize(launch: Any) -> tuple[dict[str, str], dict[str, Any], dict[tuple
             signature[name] = "i32" if value < 2**31 else "i64"
             aligned = value % _ALIGNMENT == 0
         else:
-            assert value is not None, f"{launch.kernel.__name__}: no argument {name}"
             signature[name] = f"*{_signature_name(value)}"
             aligned = value.storage_offset() * value.element_size() % _ALIGNMENT == 0
         if aligned:
@@ -232,7 +233,7 @@ def _signature_name(tensor: Any) -> str:
 
 
 def _read_cubin(cubin: bytes) -> Resources:
-    """Read registers and stack off the cubin's header, and count instructions in its disassembly."""
+    """Registers and stack from a cubin's header, and instructions counted in its disassembly."""
     import triton.backends.nvidia  # noqa: PLC0415  (see above)
 
     tool = Path(triton.backends.nvidia.__path__[0]) / "bin" / "cuobjdump"
@@ -254,7 +255,7 @@ def _read_cubin(cubin: bytes) -> Resources:
 
 
 def _run_worker(arguments: Sequence[str], on_row: Callable[[Compiled], None] | None) -> dict[int, list[Compiled]]:
-    """Start a process for a share of the jobs. Returns its rows by job."""
+    """Run a share of the jobs in a process. Returns its rows by job. Raises CompileError where it fails."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[2]), environment.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", "kernels.triton.compile", *arguments]
@@ -277,7 +278,7 @@ def _run_worker(arguments: Sequence[str], on_row: Callable[[Compiled], None] | N
 
 
 def _work() -> None:
-    """The worker process: compile every `parts`-th job from `part` on and print a JSON line for each row."""
+    """In the worker process: compile every `parts`-th job from `part` on; print a JSON line for each row."""
     parser = argparse.ArgumentParser()
     parser.add_argument("architectures", nargs="+", type=int)
     parser.add_argument("--dtypes", nargs="+")

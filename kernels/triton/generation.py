@@ -1,4 +1,7 @@
-"""One attention layer making one token in Triton, with and without a KV cache: projection, append and attention."""
+"""One attention layer that makes one token, in Triton, with and without a KV cache: projection, append, attention.
+
+Functions raise ValueError for other shapes, and Unsupported, before anything is launched, for what a kernel refuses.
+"""
 
 import torch
 import triton
@@ -12,7 +15,7 @@ from kernels.triton.attention.decode import Cache, attention_decode, check_cache
 from kernels.triton.attention.prefill import SUPPORTED_HEAD_DIMS, attention_prefill, check_heads
 from kernels.triton.launcher import Launcher, Planned
 from kernels.triton.matmul import matmul
-from kernels.triton.plan import Launch, Target, find_target
+from kernels.triton.plan import Launch, Target, find_target, strides_of
 
 SUPPORTED_DTYPES = ATTENTION_DTYPES
 UNSUPPORTED_DTYPES = NOT_ATTENTION_DTYPES
@@ -22,8 +25,8 @@ SUPPORTED_ARCHITECTURES = ARCHITECTURES
 def generate_cached(x: Tensor, w_qkv: Tensor, k_cache: Tensor, v_cache: Tensor) -> Tensor:
     """x: (batch, hidden), w_qkv: ((heads + 2*kv_heads)*head_dim, hidden), caches: (batch, kv_heads, context, head_dim).
 
-    Projects the new token, writes its K and V at position context-1 of the caches in place, attends over all `context`
-    positions. Returns (batch, hidden).
+    Projects the new token, writes its K and V at position context-1 of the caches in place, and attends over all
+    `context` positions. Returns (batch, hidden).
     """
     sizes = generate_cached_sizes(x, w_qkv, k_cache, v_cache)
     check_heads("generate_cached", sizes, k_cache, v_cache)
@@ -53,8 +56,8 @@ def generate_uncached(x: Tensor, w_qkv: Tensor, *, kv_heads: int, head_dim: int)
 
 @Launcher
 def append(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor) -> Planned[tuple[Tensor, Tensor]]:
-    """k, v: (batch, kv_heads, head_dim), caches: (batch, kv_heads, context, head_dim), as `generate_cached` has checked
-    them. Writes k and v at the last position of the caches, and returns these."""
+    """k, v: (batch, kv_heads, head_dim), caches: (batch, kv_heads, context, head_dim), already checked. Writes k and v
+    at the last position of the caches. Returns the caches."""
     return Planned((k_cache, v_cache), (plan_append(k, v, k_cache, v_cache),))
 
 
@@ -69,10 +72,8 @@ def plan_append(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor) -> Launc
             "v_ptr": v,
             "k_cache_ptr": k_cache,
             "v_cache_ptr": v_cache,
-            **{f"stride_k{dim}": k.stride(index) for index, dim in enumerate("bh")},
-            **{f"stride_v{dim}": v.stride(index) for index, dim in enumerate("bh")},
-            **{f"stride_kc{dim}": k_cache.stride(index) for index, dim in enumerate("bhs")},
-            **{f"stride_vc{dim}": v_cache.stride(index) for index, dim in enumerate("bhs")},
+            **strides_of("bh", k=k, v=v),
+            **strides_of("bhs", kc=k_cache, vc=v_cache),
             "kv_heads": kv_heads,
             "position": context - 1,
         },
@@ -83,7 +84,7 @@ def plan_append(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor) -> Launc
 
 
 def ahead_of_time(target: Target, dtype: str) -> tuple[Launch, ...]:  # noqa: ARG001  (the same on every target)
-    """The append for each head dimension; the other kernels of a step are those of matmul, decode and attention."""
+    """The append in each head dimension. The step's other kernels are those of matmul, decode and prefill."""
     launches = []
     for head_dim in SUPPORTED_HEAD_DIMS:
         new = torch.empty(4, 48, head_dim, dtype=TORCH_DTYPES[dtype], device="meta")

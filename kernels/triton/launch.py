@@ -1,4 +1,4 @@
-"""The empty kernel in Triton: its time is what any launch costs."""
+"""The empty kernel in Triton, whose time is the cost of any launch."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -22,7 +22,8 @@ SUPPORTED_ARCHITECTURES = ARCHITECTURES
 
 @Launcher
 def launch(x: Tensor) -> Planned[Tensor]:
-    """x: (1,). Starts a kernel that does nothing. Returns x, untouched."""
+    """x: (1,) fp32. Starts a kernel that does nothing. Returns x. Raises ValueError for other shapes, Unsupported for
+    other dtypes or without a GPU."""
     check_launch(x)
     check_dtype("launch", x.dtype, SUPPORTED_DTYPES)
     find_target("launch", empty_kernel, x)
@@ -30,7 +31,7 @@ def launch(x: Tensor) -> Planned[Tensor]:
 
 
 def plan_launch(x: Tensor) -> Launch:
-    """One program of one warp."""
+    """The launch of one program of one warp; x: (1,)."""
     return Launch(kernel=empty_kernel, grid=(1,), arguments={"x_ptr": x}, constants={}, num_warps=1, config="1")
 
 

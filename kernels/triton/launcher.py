@@ -1,9 +1,8 @@
-"""A function that launches kernels, which works out what it launches once for all tensors of the same layout.
+"""Functions that launch kernels, and work out their launches once for all tensors of one layout.
 
-It is written as a plan: checks, choices and launches (`kernels.triton.plan`), made of the tensors of a call and of
-memory set aside. What those launches are follows from shapes, strides and formats, never from where the tensors lie.
-So the first call of a layout runs what was planned and records it with a place for each tensor; later ones only fill
-the places.
+Such a function is written as a plan: it checks, chooses, allocates, and returns launches (`kernels.triton.plan`). The
+launches depend on shapes, strides and formats, never on addresses. So the first call of a layout runs the plan and
+records it with a place for each tensor; later calls only fill the places.
 """
 
 import functools
@@ -21,13 +20,13 @@ from kernels.triton.plan import ALIGNMENT_BYTES, Descriptor, Launch
 P = ParamSpec("P")
 R = TypeVar("R", bound=Tensor | tuple[Tensor, ...])
 
-_MOST_RECORDS = 256  # of a launcher, a few kilobytes each; the oldest is forgotten first
+_MOST_RECORDS = 256  # of a launcher, a few kilobytes each; the oldest is dropped first
 
 
 @dataclass(frozen=True, slots=True)
 class Planned(Generic[R]):
-    """What a call comes to. The tensors of the launches, or what they are views of, and the result are the call's own
-    tensors or memory that the plan set aside: views begin where those begin, and nothing was computed to get them."""
+    """The launches of a call and its result. Their tensors are the call's own, memory that the plan allocated, or views
+    that begin where one of these begins. Nothing was computed to get them."""
 
     result: R
     launches: tuple[Launch, ...]
@@ -40,8 +39,8 @@ class Planned(Generic[R]):
 
 
 class Launcher(Generic[P, R]):
-    """Decorates a plan: a call does what `plan(...).run()` does. What it records is kept by all that a plan may depend
-    on, shape, strides, format, device and alignment of each tensor and every other argument, and holds no tensor."""
+    """Decorates a plan: a call does what `plan(...).run()` does. Records are kept by everything that a plan may depend
+    on: shape, strides, format, device and alignment of each tensor, and all other arguments. They hold no tensor."""
 
     def __init__(self, plan: Callable[P, Planned[R]]) -> None:
         functools.update_wrapper(self, plan)
@@ -49,13 +48,13 @@ class Launcher(Generic[P, R]):
         self._records: dict[tuple[object, ...], _Record] = {}
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Queue what the plan launches. Returns its result."""
+        """Queue the plan's launches. Returns its result. Raises as the plan does."""
         tensors: list[Tensor] = []
         parts: list[object] = [tuple(kwargs)]
         for value in (*args, *kwargs.values()):
             if isinstance(value, Tensor):
                 tensors.append(value)
-                offset = value.storage_offset() % ALIGNMENT_BYTES  # in elements, which tells more than bytes
+                offset = value.storage_offset() % ALIGNMENT_BYTES  # in elements, which is finer than bytes
                 parts += (value.shape, value.stride(), value.dtype, value.device, offset)
             else:
                 parts.append(value)
@@ -74,8 +73,8 @@ class Launcher(Generic[P, R]):
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """A launch without its tensors: `values` are its arguments in order, `fill` makes those that are tensors out of a
-    call's, by their index."""
+    """A launch without its tensors: `values` are its arguments in order; `fill` makes the tensors among them, by index,
+    from a call's."""
 
     launch: Launch
     values: tuple[Any, ...]
@@ -90,7 +89,7 @@ class _Step:
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """The launches of a call; `made` is the memory that they are given beside its tensors: shape, strides, format."""
+    """The launches of a call. `made`: shape, strides and format of the memory to allocate for them."""
 
     made: tuple[tuple[torch.Size, tuple[int, ...], torch.dtype], ...]
     steps: tuple[_Step, ...]
@@ -107,7 +106,7 @@ class _Record:
 
 @dataclass(frozen=True, slots=True)
 class _Places:
-    """Which tensor begins at an address, by number: those of the call first, then memory, as it is met."""
+    """The number of the tensor that begins at an address: the call's tensors first, then allocated memory."""
 
     numbers: dict[int, int]
     tensors: list[Tensor]
@@ -124,7 +123,7 @@ class _Places:
         return self.numbers[address]
 
     def fill(self, value: Tensor | Descriptor) -> Callable[[Sequence[Tensor]], Any]:
-        """What makes this argument of the tensors."""
+        """The function that makes this argument from the tensors."""
         if isinstance(value, Descriptor):
             number, shape, strides = self.find(value.tensor), value.tensor.shape, value.tensor.stride()
             block = list(value.block)
@@ -136,14 +135,14 @@ class _Places:
 
 
 def _are_apart(tensors: Sequence[Tensor]) -> bool:
-    """Whether no two begin at one address, where a record could not tell which of them is meant."""
+    """Whether all begin at different addresses. Otherwise a record could not tell which is meant."""
     return len({tensor.data_ptr() for tensor in tensors}) == len(tensors)
 
 
 def _record(planned: Planned[Any], tensors: Sequence[Tensor]) -> _Record:
     places = _Places({tensor.data_ptr(): number for number, tensor in enumerate(tensors)}, list(tensors))
     results = planned.result if isinstance(planned.result, tuple) else (planned.result,)
-    numbers = [places.find(result) for result in results]  # first, for a launch may see them as views
+    numbers = [places.find(result) for result in results]  # first, because launches may see views of them
     steps = tuple(_record_step(launch, places) for launch in planned.launches)
     made = tuple((each.shape, each.stride(), each.dtype) for each in places.made)
     return _Record(made, steps, itemgetter(*numbers))

@@ -1,4 +1,7 @@
-"""Matrix product in Triton: which kernel and tile serve a shape on an architecture, and their launches."""
+"""Matrix product in Triton: the kernel and tile for a shape on an architecture, and their launches.
+
+Functions raise ValueError for other shapes, and Unsupported for dtypes, strides and devices that no kernel takes.
+"""
 
 import math
 from collections.abc import Mapping
@@ -16,7 +19,6 @@ from kernels.triton.launcher import Launcher, Planned
 from kernels.triton.matmul_tiles import (
     matmul_kernel,
     matmul_persistent_kernel,
-    matmul_specialized_kernel,
     split_k_reduce_kernel,
 )
 from kernels.triton.plan import (
@@ -42,12 +44,12 @@ GRADIENT_DTYPES = ("fp32", "bf16", "fp16")  # of linear_backward
 
 @dataclass(frozen=True, slots=True)
 class MatmulConfig:
-    """Tile (block_m, block_n) computed block_k_bytes of each operand's rows at a time.
+    """A tile (block_m, block_n), computed from block_k_bytes of each operand's rows per step.
 
-    `operands` says how they come in: by pointers, one program a tile; or, where strides allow it, by descriptors (the
-    host's, or each program's own) in persistent programs. group_m tiles of rows share columns in L2. split_k programs
-    share one tile's reduction, by pointers only; 0 leaves it to the shape. `halves` says that half a tile's columns are
-    multiplied at a time, which is for sums that take registers twice.
+    `operands`: by pointers, one program per tile; or where strides allow it by descriptors, the host's or each
+    program's own, in persistent programs. group_m tiles of rows share columns in L2. split_k programs share the
+    reduction of a tile, by pointers only; 0 chooses by the shape. `halves`: half of a tile's columns are multiplied at
+    a time, for sums that take registers twice.
     """
 
     block_m: int
@@ -63,7 +65,7 @@ class MatmulConfig:
 
     @property
     def name(self) -> str:
-        """128x256x128B-w8-s4-descriptors."""
+        """As in records: 128x256x128B-w8-s4-descriptors."""
         parts = [
             f"{self.block_m}x{self.block_n}x{self.block_k_bytes}B",
             f"w{self.num_warps}",
@@ -77,24 +79,24 @@ class MatmulConfig:
         return "-".join(parts)
 
     def block_k(self, element_bytes: int) -> int:
-        """Columns of a (rows of b) in a step."""
+        """Columns of a, which are rows of b, per step."""
         return self.block_k_bytes // element_bytes
 
     @property
     def stage_bytes(self) -> int:
-        """Shared memory of the operands of one step."""
+        """Shared memory for the operands of one step."""
         return (self.block_m + self.block_n) * self.block_k_bytes
 
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Along which dimension each operand is contiguous: along k where nothing else is said."""
+    """The dimension along which each operand is contiguous; k by default."""
 
     a_along_m: bool = False
     b_along_n: bool = False
 
 
-# Of a linear layer's products, whose operands are stored as x (m, k), weight (n, k) and grad (m, n), row by row.
+# Products of a linear layer whose x (m, k), weight (n, k) and grad (m, n) are stored by rows.
 _FORWARD = _Layout()  # x @ weight^T
 _GRADIENT_OF_X = _Layout(b_along_n=True)  # grad @ weight
 _GRADIENT_OF_WEIGHT = _Layout(a_along_m=True, b_along_n=True)  # grad^T @ x
@@ -102,24 +104,24 @@ _GRADIENT_OF_WEIGHT = _Layout(a_along_m=True, b_along_n=True)  # grad^T @ x
 _GROUP_M = 8
 
 # Hopper and datacenter Blackwell: a row of 128 bytes is the widest swizzled block of a descriptor. Four stages of
-# 128 x 256 and half a tile on its way out fill their 227 KiB; eight warps hold its accumulator in 128 registers each.
+# 128 x 256 and half a tile on its way out fill 227 KiB. Eight warps hold the sums in 128 registers per thread.
 WIDE = MatmulConfig(128, 256, 128, 8, 4, "descriptors")
 SQUARE = MatmulConfig(128, 128, 128, 8, 4, "descriptors")
-# fp8 on Hopper is summed twice, in the tensor cores and then in fp32: two sums of 128 x 256 spill, one and a half fit.
+# fp8 on Hopper is summed in the tensor cores and again in fp32: two sums of 128 x 256 spill, one and a half fit.
 WIDE_PROMOTED = MatmulConfig(128, 256, 128, 8, 4, "descriptors", halves=True)
-# Blackwell accumulates in tensor memory, so that warps are free to specialize.
+# Blackwell accumulates in tensor memory, so warps can specialize.
 WIDE_BLACKWELL = MatmulConfig(128, 256, 128, 8, 4, "descriptors", warp_specialize=True)
 SQUARE_BLACKWELL = MatmulConfig(128, 128, 128, 8, 4, "descriptors", warp_specialize=True)
 WIDE_SPECIALIZED = MatmulConfig(128, 256, 128, 4, 3, "own_descriptors", warp_specialize=True)
 SQUARE_SPECIALIZED = MatmulConfig(128, 128, 128, 4, 4, "own_descriptors", warp_specialize=True)
-# Ampere and Ada accumulate in registers next to the operands: rows of 64 bytes keep 128 x 256 from spilling.
+# Ampere and Ada have sums and operands in registers: with rows of 64 bytes, 128 x 256 does not spill.
 WIDE_AMPERE = MatmulConfig(128, 256, 64, 8, 4)
 SQUARE_AMPERE = MatmulConfig(128, 128, 128, 8, 3)
 WIDE_POINTERS = MatmulConfig(128, 256, 128, 8, 3)  # for strides that no descriptor takes
 SQUARE_SMALL_SHARED = MatmulConfig(128, 128, 128, 8, 3, "descriptors")
 SMALL = MatmulConfig(64, 128, 128, 4, 3)
 SMALL_AMPERE = MatmulConfig(64, 128, 128, 8, 3)
-# Few rows: weights stream past them, a row of 256 bytes at a time, two programs and more to an SM.
+# Few rows: weights stream past them in rows of 128 or 256 bytes, with two or more programs per SM.
 ROWS_64 = MatmulConfig(64, 64, 256, 4, 3)
 ROWS_64_SMALL_SHARED = MatmulConfig(64, 64, 128, 4, 4)
 ROWS_32 = MatmulConfig(32, 64, 128, 4, 5)
@@ -168,21 +170,21 @@ _AHEAD_OF_TIME_SHAPES = (
     (32, 8192, 8192),
     (1, 8192, 8192),
 )
-_NARROWEST_ROWS = 16  # of a tensor-core product
+_NARROWEST_ROWS = 16  # fewest rows of a tensor-core product
 _MOST_VECTOR_SUMS = 64 * 64
-_SKINNY_ROWS = 64  # up to here weights are streamed: the product is bound by memory on every supported GPU
+_SKINNY_ROWS = 64  # up to here DRAM limits the product on every supported GPU, and weights are streamed
 _REDUCE_BLOCK = 1024
 _MAX_SPLIT_K = 16
-_MIN_STEPS_PER_SPLIT = 4  # fewer steps do not fill the pipeline of loads
-_BARRIER_BYTES = 1024  # more than what the stages' barriers take
-_REDUCTION_BYTES = 8e6  # what could have been read in the time of a second launch, 2 us at 4 TB/s
+_MIN_STEPS_PER_SPLIT = 4  # fewer do not fill the pipeline of loads
+_BARRIER_BYTES = 1024  # more than the barriers of all stages
+_REDUCTION_BYTES = 8e6  # DRAM delivers them in the time of a second launch: 2 us at 4 TB/s
 _MOST_PROGRAMS_PER_SM = 8
-# Operands of other widths than 16 bits multiply on Hopper only where both lie along k.
+# On Hopper, operands of other than 16 bits multiply only where both lie along k.
 _K_MAJOR_ONLY = (*EIGHT_BIT, "tf32")
 
 
 def choose_config(m: int, n: int, k: int, *, dtype: str, target: Target, describable: bool) -> MatmulConfig:
-    """The configuration for a shape; `describable` says whether its operands' strides allow descriptors."""
+    """The configuration for a shape. `describable`: the strides of its operands allow descriptors."""
     if dtype == "fp32":
         return VECTOR if m > VECTOR_ROWS_16.block_m else VECTOR_ROWS_16
     if m <= _SKINNY_ROWS:
@@ -195,7 +197,8 @@ def choose_config(m: int, n: int, k: int, *, dtype: str, target: Target, describ
 def matmul(
     a: Tensor, b: Tensor, *, input_precision: str = "ieee", config: MatmulConfig | None = None
 ) -> Planned[Tensor]:
-    """a: (m, k), b: (k, n), any strides. Returns a @ b: (m, n); `input_precision` "tf32" is for fp32 tensors only."""
+    """a: (m, k), b: (k, n), any strides. Returns a @ b: (m, n) in their dtype. `input_precision`: "ieee", or "tf32" for
+    fp32 tensors; raises ValueError for others."""
     matmul_sizes(a, b)
     check_dtype("matmul", a.dtype, ("fp32", "tf32", "bf16", "fp16"))
     if input_precision not in ("ieee", "tf32"):
@@ -232,7 +235,7 @@ def matmul_scaled(
 @Launcher
 def linear_backward(grad: Tensor, x: Tensor, weight: Tensor) -> Planned[tuple[Tensor, Tensor]]:
     """grad: (m, n), x: (m, k), weight: (n, k), any strides. Returns the gradients of x @ weight^T: grad @ weight (m, k)
-    and grad^T @ x (n, k), each a product of its own; neither has both operands along what it sums over."""
+    and grad^T @ x (n, k). Neither product has both operands along the dimension that it sums over."""
     op = "linear_backward"
     linear_backward_sizes(grad, x, weight)
     check_dtype(op, grad.dtype, GRADIENT_DTYPES)
@@ -252,21 +255,21 @@ def plan_matmul(
     config: MatmulConfig,
     target: Target,
 ) -> tuple[Launch, ...]:
-    """The launches that set out = a @ b, times `scales` of rows and columns where given."""
+    """The launches that set out: (m, n) to a: (m, k) @ b: (k, n), times `scales` (m,) and (n,) where given."""
     if config.operands != "pointers":
         return (_plan_persistent(a, b, out, scales, dtype=dtype, config=config, target=target),)
     return _plan_tiles(a, b, out, scales, dtype=dtype, config=config, target=target)
 
 
 def contends(config: MatmulConfig, dims: Mapping[str, int]) -> bool:
-    """Whether a tuner need try a configuration: not where most of a tile would be padding, or far more rows wait."""
+    """Whether a tuner should try a configuration: not where most of a tile is padding, nor a low tile for many rows."""
     rows = dims["m"]
     return min(rows, WIDE_PRODUCT_ROWS) <= config.block_m <= max(_NARROWEST_ROWS, 2 * rows)
 
 
 def ahead_of_time(target: Target, dtype: str) -> tuple[Launch, ...]:
-    """What the default configurations launch, each tile and the reduction once; the tiles for many rows also in the
-    layouts of `linear_backward`."""
+    """Launches of the default configurations, each tile and the reduction once; tiles for many rows also in the layouts
+    of `linear_backward`."""
     launches: dict[object, Launch] = {}
     for m, n, k in _AHEAD_OF_TIME_SHAPES:
         config = choose_config(m, n, k, dtype=dtype, target=target, describable=True)
@@ -281,7 +284,7 @@ def ahead_of_time(target: Target, dtype: str) -> tuple[Launch, ...]:
 
 
 def every_configuration(target: Target, dtype: str) -> tuple[Launch, ...]:
-    """What each configuration launches that this architecture can hold."""
+    """Launches of each configuration that fits this architecture."""
     launches: dict[object, Launch] = {}
     for config in CONFIGS:
         if why_not(config, dtype, target) is None:
@@ -300,7 +303,7 @@ def _plan(
     dtype: str,
     config: MatmulConfig | None,
 ) -> Planned[Tensor]:
-    """By `config` or else by what suits shape and strides; raises Unsupported where it cannot."""
+    """The product by `config`, or by what suits shape and strides. Raises Unsupported where that is impossible."""
     (m, k), n = a.shape, b.shape[1]
     target = find_target(op, matmul_kernel, a)
     check_tile_strides(op, *a.stride(), *b.stride(), n)
@@ -326,22 +329,24 @@ def _plan_tiles(
     config: MatmulConfig,
     target: Target,
 ) -> tuple[Launch, ...]:
-    """By pointers; with split-K partial sums go to a workspace and are then reduced and scaled."""
+    """By pointers. With split-K, partial sums go to memory and are then reduced and scaled."""
     (m, k), n = a.shape, b.shape[1]
     config = _fit_shared(config, target)
     block_k = config.block_k(a.element_size())
-    tiles, steps = _tiles(m, n, config), cdiv(k, block_k)
+    steps = cdiv(k, block_k)
     split_k = min(config.split_k or _choose_split(m, n, config, steps=steps, target=target), steps)
     partial_dtype = torch.int32 if dtype == "int8" else torch.float32
     sums = out if split_k == 1 else torch.empty(split_k, m, n, dtype=partial_dtype, device=a.device)
+    a_scale, b_scale = scales if scales and split_k == 1 else (None, None)
     product = Launch(
         kernel=matmul_kernel,
-        grid=(tiles, split_k),
+        grid=(tiles(m, n, config.block_m, config.block_n), split_k),
         arguments={
             "a_ptr": a,
             "b_ptr": b,
             "out_ptr": sums,
-            **(_scale_arguments(scales) if split_k == 1 else {}),
+            "a_scale_ptr": a_scale,
+            "b_scale_ptr": b_scale,
             "m": m,
             "n": n,
             "k": k,
@@ -351,7 +356,6 @@ def _plan_tiles(
             "stride_bn": b.stride(1),
         },
         constants={
-            **_absent_scales(scales if split_k == 1 else None),
             "BLOCK_M": config.block_m,
             "BLOCK_N": config.block_n,
             "BLOCK_K": block_k,
@@ -364,17 +368,33 @@ def _plan_tiles(
         config=_launch_name(config, a, b),
         opcodes=product_opcodes(dtype, config.block_m),
     )
-    if split_k == 1:
-        return (product,)
-    reduction = Launch(
+    return (product,) if split_k == 1 else (product, plan_reduction(sums, out, scales))
+
+
+def plan_reduction(partials: Tensor, out: Tensor, scales: tuple[Tensor, Tensor] | None = None) -> Launch:
+    """The launch that sets out: (m, n) to the sum of partials: (splits, m, n), times `scales` (m,) and (n,)."""
+    split_k, m, n = partials.shape
+    a_scale, b_scale = scales or (None, None)
+    return Launch(
         kernel=split_k_reduce_kernel,
         grid=(cdiv(m * n, _REDUCE_BLOCK),),
-        arguments={"partials_ptr": sums, "out_ptr": out, **_scale_arguments(scales), "size": m * n, "n": n},
-        constants={**_absent_scales(scales), "SPLIT_K": split_k, "BLOCK": _REDUCE_BLOCK},
+        arguments={
+            "partials_ptr": partials,
+            "out_ptr": out,
+            "a_scale_ptr": a_scale,
+            "b_scale_ptr": b_scale,
+            "size": m * n,
+            "n": n,
+        },
+        constants={"SPLIT_K": split_k, "BLOCK": _REDUCE_BLOCK},
         num_warps=4,
         config=f"{_REDUCE_BLOCK}-split{split_k}",
     )
-    return (product, reduction)
+
+
+def tiles(m: int, n: int, block_m: int, block_n: int) -> int:
+    """How many blocks of this size cover an (m, n) matrix."""
+    return cdiv(m, block_m) * cdiv(n, block_n)
 
 
 def _plan_persistent(
@@ -387,35 +407,30 @@ def _plan_persistent(
     config: MatmulConfig,
     target: Target,
 ) -> Launch:
-    """By descriptors, one program an SM."""
+    """By descriptors, one program per SM."""
     (m, k), n = a.shape, b.shape[1]
     config = _fit_shared(config, target, reserved_bytes=config.block_m * config.block_n // 2 * out.element_size())
     block_k = config.block_k(a.element_size())
     a_rows, a_block = _describe(a, config.block_m, block_k)
     b_rows, b_block = _describe(b.t(), config.block_n // 2 if config.halves else config.block_n, block_k)
-    operands: dict[str, Tensor | Descriptor | int]
-    if config.operands == "descriptors":
-        kernel = matmul_persistent_kernel
-        operands = {
-            "a_desc": Descriptor(a_rows, a_block),
-            "b_desc": Descriptor(b_rows, b_block),
-            "out_desc": Descriptor(out, (config.block_m, config.block_n // 2)),
-        }
-    else:
-        kernel = matmul_specialized_kernel
-        operands = {
-            "a_ptr": a_rows,
-            "b_ptr": b_rows,
-            "out_ptr": out,
-            "stride_a": a_rows.stride(0),
-            "stride_b": b_rows.stride(0),
-        }
+    is_described = config.operands == "descriptors"
+    a_scale, b_scale = scales or (None, None)
     return Launch(
-        kernel=kernel,
-        grid=(min(_tiles(m, n, config), target.sm_count),),
-        arguments={**operands, **_scale_arguments(scales), "m": m, "n": n, "k": k},
+        kernel=matmul_persistent_kernel,
+        grid=(min(tiles(m, n, config.block_m, config.block_n), target.sm_count),),
+        arguments={
+            "a_source": Descriptor(a_rows, a_block) if is_described else a_rows,
+            "b_source": Descriptor(b_rows, b_block) if is_described else b_rows,
+            "out_source": Descriptor(out, (config.block_m, config.block_n // 2)) if is_described else out,
+            "a_scale_ptr": a_scale,
+            "b_scale_ptr": b_scale,
+            "m": m,
+            "n": n,
+            "k": k,
+            "stride_a": None if is_described else a_rows.stride(0),
+            "stride_b": None if is_described else b_rows.stride(0),
+        },
         constants={
-            **_absent_scales(scales),
             "BLOCK_M": config.block_m,
             "BLOCK_N": config.block_n,
             "BLOCK_K": block_k,
@@ -425,25 +440,18 @@ def _plan_persistent(
             "INPUT_PRECISION": "tf32" if dtype == "tf32" else "ieee",
             "WARP_SPECIALIZE": config.warp_specialize,
             # Hopper specializes the loop over tiles only where it is not fused with the loop over k.
-            "FLATTEN": not (config.warp_specialize and target.architecture // 10 == 9),
-            **({"HALVES": config.halves} if config.operands == "descriptors" else {}),
+            "FLATTEN": not (config.warp_specialize and target.family == 9),
+            "HALVES": config.halves,
+            "OWN_DESCRIPTORS": not is_described,
         },
         num_warps=config.num_warps,
         num_stages=config.num_stages,
         config=_launch_name(config, a, b),
-        opcodes=_persistent_opcodes(dtype, config),
-        needs_scratch=config.operands == "own_descriptors",
+        opcodes=product_opcodes(
+            dtype, config.block_m, "UTMALDG", "UTMASTG", *(("USETMAXREG",) if config.warp_specialize else ())
+        ),
+        needs_scratch=not is_described,
     )
-
-
-def _persistent_opcodes(dtype: str, config: MatmulConfig) -> dict[int, tuple[str, ...]]:
-    """Products, loads of whole blocks, and where warps specialize, registers that move between them."""
-    extra = ("UTMALDG", "UTMASTG", *(("USETMAXREG",) if config.warp_specialize else ()))
-    return {
-        architecture: (*product, *extra)
-        for architecture, product in product_opcodes(dtype, config.block_m).items()
-        if architecture >= 90
-    }
 
 
 def _plan_meta(
@@ -459,27 +467,27 @@ def _plan_meta(
 
 
 def _empty_meta(rows: int, k: int, dtype: str, *, across_k: bool) -> Tensor:
-    """An operand of (rows, k) without memory, contiguous from row to row where it lies across k."""
+    """An operand of (rows, k) without memory; where it lies across k, contiguous along its rows."""
     shape = (k, rows) if across_k else (rows, k)
     matrix = torch.empty(shape, dtype=TORCH_DTYPES[dtype], device="meta")
     return matrix.t() if across_k else matrix
 
 
 def _few_rows(dtype: str, target: Target) -> tuple[MatmulConfig, ...]:
-    """Tiles for up to 64 rows, lowest first."""
-    rows_64 = ROWS_64_SMALL_SHARED if target.shared_bytes < 128 * 1024 else ROWS_64
-    if dtype == "fp8" and target.architecture // 10 in (9, 10):  # 32 rows are widened to fp16 in registers, and spill
+    """Tiles for up to 64 rows, by height."""
+    rows_64 = ROWS_64 if target.has_large_shared else ROWS_64_SMALL_SHARED
+    if dtype == "fp8" and target.family in (9, 10):  # 32 rows widened to fp16 in registers spill
         # Triton promotes the second 128 bytes of a row while the first product runs, which ptxas then makes wait.
-        return (ROWS_16, ROWS_64_SMALL_SHARED if target.architecture // 10 == 9 else rows_64)
+        return (ROWS_16, ROWS_64_SMALL_SHARED if target.family == 9 else rows_64)
     return (ROWS_16, ROWS_32, rows_64)
 
 
 def _many_rows(dtype: str, target: Target, *, describable: bool) -> tuple[MatmulConfig, ...]:
-    """Tiles to choose from for many rows, widest first."""
-    family = target.architecture // 10
+    """Candidate tiles for many rows, widest first."""
+    family = target.family
     if family == 10 and dtype == "int8":
-        return (WIDE_AMPERE, SQUARE_AMPERE, SMALL_AMPERE)  # Triton multiplies it as Ampere does, in registers
-    if dtype == "fp8" and family == 9:  # promoted, which takes twice the registers
+        return (WIDE_AMPERE, SQUARE_AMPERE, SMALL_AMPERE)  # in registers, as on Ampere
+    if dtype == "fp8" and family == 9:  # its sums take registers twice
         return (WIDE_PROMOTED, SQUARE, SMALL_AMPERE) if describable else (SQUARE_AMPERE, SMALL_AMPERE)
     if describable and family == 9:
         return (WIDE, SQUARE, SMALL)
@@ -498,9 +506,9 @@ def why_not(config: MatmulConfig, dtype: str, target: Target) -> str | None:
         return "IEEE fp32 is computed without tensor cores, by pointers and in tiles of at most 64 x 64"
     if config.operands != "pointers" and target.architecture < 90:
         return f"sm{target.architecture} has no hardware for descriptors"
-    if config.warp_specialize and (config.operands == "own_descriptors") != (target.architecture // 10 == 9):
+    if config.warp_specialize and (config.operands == "own_descriptors") != (target.family == 9):
         return "Hopper specializes with its own descriptors, later architectures with the host's"
-    if config.halves and (dtype != "fp8" or target.architecture // 10 != 9):
+    if config.halves and (dtype != "fp8" or target.family != 9):
         return "halves of a tile are for fp8 on Hopper, whose sums take registers twice"
     if config.stage_bytes * min(config.num_stages, 2) > target.shared_bytes:
         return f"two stages do not fit in {target.shared_bytes} bytes of shared memory"
@@ -508,77 +516,65 @@ def why_not(config: MatmulConfig, dtype: str, target: Target) -> str | None:
 
 
 def _relative_time(m: int, n: int, k_bytes: int, config: MatmulConfig, target: Target) -> float:
-    """How long a tile shape takes beside others: whole rounds over the SMs, by the rate that its reuse sustains.
+    """The time of a tile shape relative to others: whole rounds over the SMs, divided by the rate that its reuse
+    allows.
 
-    Operands cross from L2 once for every 1/(1/block_m + 1/block_n) multiply-adds of a step; the square root is a guess
+    A number crosses from L2 for every 1/(1/block_m + 1/block_n) multiply-adds of a step. The square root is a guess
     between no influence and proportion. Only pointers can split the reduction.
     """
     split = 1
     if config.operands == "pointers":
         split = _choose_split(m, n, config, steps=cdiv(k_bytes, config.block_k_bytes), target=target)
-    rounds = cdiv(_tiles(m, n, config) * split, target.sm_count)
+    rounds = cdiv(tiles(m, n, config.block_m, config.block_n) * split, target.sm_count)
     rate = math.sqrt(1 / (1 / config.block_m + 1 / config.block_n))
     return rounds * config.block_m * config.block_n / (split * rate)
 
 
 def _choose_split(m: int, n: int, config: MatmulConfig, *, steps: int, target: Target) -> int:
-    """Parts to cut the reduction into: those with which all programs end soonest, at one step of all SMs a unit.
+    """The number of parts of the reduction with which all programs end soonest; the unit of cost is a step of all SMs.
 
-    Programs run in rounds of as many as the SMs hold, and a part of a round costs a whole one; more parts even that
-    out, but their sums are written and read in fp32, by a second launch.
+    Programs run in rounds of as many as the SMs hold, and a part of a round costs a whole one. More parts even that
+    out, but a second launch writes and reads their sums in fp32.
     """
     used_bytes = config.stage_bytes * max(1, config.num_stages - 1)
     per_sm = max(1, min(target.shared_bytes // used_bytes, _MOST_PROGRAMS_PER_SM))
     slots = per_sm * target.sm_count
-    tiles = _tiles(m, n, config)
+    programs = tiles(m, n, config.block_m, config.block_n)
     round_bytes = slots * config.stage_bytes
 
     def cost(split: int) -> float:
         reduction = (_REDUCTION_BYTES + 2 * split * m * n * 4) / round_bytes if split > 1 else 0.0
-        return cdiv(tiles * split, slots) * cdiv(steps, split) + reduction
+        return cdiv(programs * split, slots) * cdiv(steps, split) + reduction
 
     return min(range(1, max(1, min(steps // _MIN_STEPS_PER_SPLIT, _MAX_SPLIT_K)) + 1), key=cost)
 
 
-def _tiles(m: int, n: int, config: MatmulConfig) -> int:
-    return cdiv(m, config.block_m) * cdiv(n, config.block_n)
-
-
 def _fit_shared(config: MatmulConfig, target: Target, *, reserved_bytes: int = 0) -> MatmulConfig:
-    """The configuration with no more stages than shared memory holds beside `reserved_bytes` and the barriers."""
+    """The configuration with as many of its stages as fit in shared memory beside `reserved_bytes` and barriers."""
     buffers = (target.shared_bytes - reserved_bytes - _BARRIER_BYTES) // config.stage_bytes
-    # The older product takes its operands to registers, which frees the buffer that the newer ones still read.
-    stages = buffers if target.architecture // 10 in (9, 10) else buffers + 1
+    # Older products copy operands to registers, which frees a buffer that newer ones still read.
+    stages = buffers if target.family in (9, 10) else buffers + 1
     return replace(config, num_stages=max(1, min(config.num_stages, stages)))
 
 
 def _is_across_k(operand: Tensor) -> bool:
-    """Whether an operand of (rows, k), a or b^T, is contiguous from row to row and not along k."""
+    """Whether an operand of (rows, k), a or b^T, is contiguous along its rows and not along k."""
     return operand.stride(0) == 1 and operand.stride(1) != 1
 
 
 def _takes_descriptor(operand: Tensor, dtype: str) -> bool:
-    """Whether a descriptor can stand for an operand of (rows, k), or where the format allows it, for its transpose."""
+    """Whether a descriptor can stand for an operand of (rows, k), or for its transpose if the format allows it."""
     return is_describable(operand) or (dtype not in _K_MAJOR_ONLY and is_describable(operand.t()))
 
 
 def _describe(operand: Tensor, block_rows: int, block_k: int) -> tuple[Tensor, tuple[int, int]]:
-    """The matrix with contiguous rows that a descriptor of an operand of (rows, k) is of, and its block."""
+    """What a descriptor of an operand of (rows, k) describes: a matrix with contiguous rows, and its block."""
     if _is_across_k(operand):
         return operand.t(), (block_k, block_rows)
     return operand, (block_rows, block_k)
 
 
 def _launch_name(config: MatmulConfig, a: Tensor, b: Tensor) -> str:
-    """The configuration, and which operands do not lie along k: other layouts are other code."""
+    """The configuration, and the operands that do not lie along k, since other layouts are other code."""
     across = (("a_along_m", _is_across_k(a)), ("b_along_n", _is_across_k(b.t())))
     return "-".join([config.name, *(name for name, is_across in across if is_across)])
-
-
-def _scale_arguments(scales: tuple[Tensor, Tensor] | None) -> dict[str, Tensor]:
-    return {} if scales is None else {"a_scale_ptr": scales[0], "b_scale_ptr": scales[1]}
-
-
-def _absent_scales(scales: tuple[Tensor, Tensor] | None) -> dict[str, None]:
-    """What a kernel is compiled with where there are no scales."""
-    return {"a_scale_ptr": None, "b_scale_ptr": None} if scales is None else {}

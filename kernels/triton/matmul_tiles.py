@@ -1,8 +1,7 @@
-"""The matrix product's Triton kernels: tiles in grouped order, accumulated in registers, scaled on the way out.
+"""Triton kernels of the matrix product: tiles in grouped order, sums in registers, scales applied at the end.
 
-Three ways to bring operands in: pointers (any strides, any architecture, split-K), tensor descriptors made by the host
-and walked by persistent programs, and the same with descriptors made by the kernel itself, which is what Triton can
-warp-specialize on Hopper.
+Operands come by pointers (any strides, any architecture, split-K), or by tensor descriptors in persistent programs. The
+host makes the descriptors, or the kernel itself, which is what Triton can warp-specialize on Hopper.
 """
 
 # ruff: noqa: SIM108  (branches on constants are taken when compiling)
@@ -10,9 +9,9 @@ warp-specialize on Hopper.
 import triton
 import triton.language as tl
 
-# Hopper's tensor cores add products of fp8 in about 14 bits (DeepSeek-V3 technical report, arXiv 2412.19437, section
-# 3.3.2; 13 of them behind the point, SageAttention2, arXiv 2411.10958): so many elements of k are summed there before
-# the sum is added to one in fp32.
+# Elements of k that Hopper's tensor cores sum before that sum is added to one in fp32: they add fp8 products in about
+# 14 bits (DeepSeek-V3 technical report, arXiv 2412.19437, section 3.3.2), 13 of them fractional (SageAttention2, arXiv
+# 2411.10958).
 FP8_PROMOTION_K = tl.constexpr(128)
 
 
@@ -37,9 +36,9 @@ def matmul_kernel(
     EVEN_K: tl.constexpr,
     INPUT_PRECISION: tl.constexpr,
 ):
-    """a: (m, k), b: (k, n), out: (splits, m, n) row-major. Reads a n/BLOCK_N times and b m/BLOCK_M times, mostly from
-    L2, and writes each out once: program (tile, s) sums the s-th part of the reduction. Scales, (m,) and (n,), or None,
-    are read once a tile."""
+    """a: (m, k), b: (k, n), out: (splits, m, n) row-major, scales: (m,) and (n,), or None. Program (tile, s) sums the
+    s-th part of the reduction. Reads a n/BLOCK_N times and b m/BLOCK_M times, mostly from L2, and scales once per tile.
+    Writes each out once."""
     split = tl.program_id(1)
     tile_m, tile_n = _tile_in_group(tl.program_id(0), m, n, BLOCK_M, BLOCK_N, GROUP_M)
 
@@ -48,7 +47,7 @@ def matmul_kernel(
     first_step = split * steps_per_split
     last_step = min(first_step + steps_per_split, steps)
 
-    # Where a tile starts can exceed 2**31 elements, so that is int64; offsets inside a tile are 32-bit, which saves
+    # A tile may start beyond 2**31 elements, so its start is int64. Offsets inside a tile are 32-bit, which saves
     # registers.
     row = tile_m.to(tl.int64) * BLOCK_M
     column = tile_n.to(tl.int64) * BLOCK_N
@@ -96,8 +95,8 @@ def matmul_kernel(
 def split_k_reduce_kernel(
     partials_ptr, out_ptr, a_scale_ptr, b_scale_ptr, size, n, SPLIT_K: tl.constexpr, BLOCK: tl.constexpr
 ):
-    """partials: (SPLIT_K, size) fp32 or int32, out: (size,) of rows of n. Reads each partial once, in order, and writes
-    out once, times the scales where there are some."""
+    """partials: (SPLIT_K, size) fp32 or int32, out: (size,) in rows of n, scales: (size/n,) and (n,), or None. Reads
+    each partial once, in order. Writes out once."""
     offsets = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = offsets < size
     total = tl.zeros((BLOCK,), dtype=partials_ptr.dtype.element_ty)
@@ -114,56 +113,9 @@ def split_k_reduce_kernel(
 
 @triton.jit
 def matmul_persistent_kernel(
-    a_desc,
-    b_desc,
-    out_desc,
-    a_scale_ptr,
-    b_scale_ptr,
-    m,
-    n,
-    k,
-    BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-    GROUP_M: tl.constexpr,
-    A_IS_TRANSPOSED: tl.constexpr,
-    B_IS_TRANSPOSED: tl.constexpr,
-    INPUT_PRECISION: tl.constexpr,
-    WARP_SPECIALIZE: tl.constexpr,
-    FLATTEN: tl.constexpr,
-    HALVES: tl.constexpr,
-):
-    """a: (k, m) where transposed else (m, k), b: (n, k) where transposed else (k, n), out: (m, n), each by a descriptor
-    from the host. Reads a n/BLOCK_N times and b m/BLOCK_M times, mostly from L2, and writes out once; each program
-    takes every num_programs-th tile, and loads the next one while it stores the last. Where HALVES, b's blocks are half
-    a tile wide and summed one after the other: a second sum of half a tile is all that promotion then takes."""
-    _walk_tiles(
-        a_desc,
-        b_desc,
-        out_desc,
-        a_scale_ptr,
-        b_scale_ptr,
-        m,
-        n,
-        k,
-        BLOCK_M,
-        BLOCK_N,
-        BLOCK_K,
-        GROUP_M,
-        A_IS_TRANSPOSED,
-        B_IS_TRANSPOSED,
-        INPUT_PRECISION,
-        WARP_SPECIALIZE,
-        FLATTEN,
-        HALVES,
-    )
-
-
-@triton.jit
-def matmul_specialized_kernel(
-    a_ptr,
-    b_ptr,
-    out_ptr,
+    a_source,
+    b_source,
+    out_source,
     a_scale_ptr,
     b_scale_ptr,
     m,
@@ -180,63 +132,23 @@ def matmul_specialized_kernel(
     INPUT_PRECISION: tl.constexpr,
     WARP_SPECIALIZE: tl.constexpr,
     FLATTEN: tl.constexpr,
-):
-    """The same as `matmul_persistent_kernel` with descriptors that each program makes: Hopper's warp specialization
-    splits a tile over two groups of warps, which it cannot do to a descriptor whose block the host has fixed."""
-    if A_IS_TRANSPOSED:
-        a_desc = tl.make_tensor_descriptor(a_ptr, [k, m], [stride_a, 1], [BLOCK_K, BLOCK_M])
-    else:
-        a_desc = tl.make_tensor_descriptor(a_ptr, [m, k], [stride_a, 1], [BLOCK_M, BLOCK_K])
-    if B_IS_TRANSPOSED:
-        b_desc = tl.make_tensor_descriptor(b_ptr, [n, k], [stride_b, 1], [BLOCK_N, BLOCK_K])
-    else:
-        b_desc = tl.make_tensor_descriptor(b_ptr, [k, n], [stride_b, 1], [BLOCK_K, BLOCK_N])
-    out_desc = tl.make_tensor_descriptor(out_ptr, [m, n], [n, 1], [BLOCK_M, BLOCK_N // 2])
-    _walk_tiles(
-        a_desc,
-        b_desc,
-        out_desc,
-        a_scale_ptr,
-        b_scale_ptr,
-        m,
-        n,
-        k,
-        BLOCK_M,
-        BLOCK_N,
-        BLOCK_K,
-        GROUP_M,
-        A_IS_TRANSPOSED,
-        B_IS_TRANSPOSED,
-        INPUT_PRECISION,
-        WARP_SPECIALIZE,
-        FLATTEN,
-        HALVES=False,
-    )
-
-
-@triton.jit
-def _walk_tiles(
-    a_desc,
-    b_desc,
-    out_desc,
-    a_scale_ptr,
-    b_scale_ptr,
-    m,
-    n,
-    k,
-    BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-    GROUP_M: tl.constexpr,
-    A_IS_TRANSPOSED: tl.constexpr,
-    B_IS_TRANSPOSED: tl.constexpr,
-    INPUT_PRECISION: tl.constexpr,
-    WARP_SPECIALIZE: tl.constexpr,
-    FLATTEN: tl.constexpr,
     HALVES: tl.constexpr,
+    OWN_DESCRIPTORS: tl.constexpr,
 ):
-    """Every num_programs-th tile of out, which is stored in two halves: half a tile of shared memory is left for one
-    more stage of loads."""
+    """a: (k, m) where transposed, else (m, k); b: (n, k) where transposed, else (k, n); out: (m, n). All are the host's
+    descriptors, or pointers of which each program makes its OWN_DESCRIPTORS: Hopper's warp specialization splits a tile
+    over two groups of warps, which it cannot do to a descriptor whose block the host has fixed.
+
+    Reads a n/BLOCK_N times and b m/BLOCK_M times, mostly from L2, and writes out once. Each program takes every
+    num_programs-th tile, and loads the next one while it stores the last. A tile is stored in two halves, which leaves
+    half a tile of shared memory for one more stage of loads. Where HALVES, b's blocks are half a tile wide and summed
+    one after the other, so that promotion takes a second sum of half a tile only."""
+    if OWN_DESCRIPTORS:
+        a_desc = _describe(a_source, m, k, stride_a, BLOCK_M, BLOCK_K, A_IS_TRANSPOSED)
+        b_desc = _describe(b_source, n, k, stride_b, BLOCK_N, BLOCK_K, not B_IS_TRANSPOSED)
+        out_desc = tl.make_tensor_descriptor(out_source, [m, n], [n, 1], [BLOCK_M, BLOCK_N // 2])
+    else:
+        a_desc, b_desc, out_desc = a_source, b_source, out_source
     HALF: tl.constexpr = BLOCK_N // 2
     tiles = tl.cdiv(m, BLOCK_M) * tl.cdiv(n, BLOCK_N)
     steps = tl.cdiv(k, BLOCK_K)
@@ -270,6 +182,16 @@ def _walk_tiles(
 
 
 @triton.jit
+def _describe(ptr, rows, k, stride, BLOCK: tl.constexpr, BLOCK_K: tl.constexpr, ACROSS_K: tl.constexpr):
+    """A descriptor of a matrix (rows, k), stored as (k, rows) where ACROSS_K."""
+    if ACROSS_K:
+        desc = tl.make_tensor_descriptor(ptr, [k, rows], [stride, 1], [BLOCK_K, BLOCK])
+    else:
+        desc = tl.make_tensor_descriptor(ptr, [rows, k], [stride, 1], [BLOCK, BLOCK_K])
+    return desc
+
+
+@triton.jit
 def _load_b(b_desc, depth, column, IS_TRANSPOSED: tl.constexpr):
     """The block of b whose first number is b[depth, column]."""
     if IS_TRANSPOSED:
@@ -281,8 +203,8 @@ def _load_b(b_desc, depth, column, IS_TRANSPOSED: tl.constexpr):
 
 @triton.jit
 def _tile_in_group(tile, m, n, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, GROUP_M: tl.constexpr):
-    """Row and column of the tile-th tile: neighbors share GROUP_M rows of tiles, so that the columns of b they read
-    are still in L2."""
+    """Row and column of a tile, by its number. Neighbors share GROUP_M rows of tiles, so that the columns of b that
+    they read are still in L2."""
     tiles_m = tl.cdiv(m, BLOCK_M)
     tiles_n = tl.cdiv(n, BLOCK_N)
     group = tile // (GROUP_M * tiles_n)
@@ -295,7 +217,7 @@ def _tile_in_group(tile, m, n, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, GRO
 
 @triton.jit
 def _zeros(BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, operand: tl.constexpr):
-    """An accumulator: int32 for int8 operands, fp32 for all others."""
+    """Sums, all zero: int32 for int8 operands, else fp32."""
     if operand == tl.int8:
         accumulator = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.int32)
     else:
@@ -305,8 +227,8 @@ def _zeros(BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, operand: tl.constexpr):
 
 @triton.jit
 def _multiply(a, b, accumulator, INPUT_PRECISION: tl.constexpr):
-    """Return accumulator + a @ b, in the accumulator's format. Only Hopper heeds how many products it may sum in
-    fewer bits."""
+    """Return accumulator + a @ b in the accumulator's format. Only Hopper needs the limit on products summed in fewer
+    bits."""
     if a.dtype == tl.float8e4nv:
         PROMOTION_K: tl.constexpr = a.shape[1] if a.shape[1] < FP8_PROMOTION_K else FP8_PROMOTION_K
         total = tl.dot(a, b, accumulator, max_num_imprecise_acc=PROMOTION_K)
@@ -317,7 +239,7 @@ def _multiply(a, b, accumulator, INPUT_PRECISION: tl.constexpr):
 
 @triton.jit
 def _scaled(part, a_scale_ptr, b_scale_ptr, row, column, m, n, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """part: (ROWS, COLUMNS) at (row, column) of the result, times the scales where there are some."""
+    """part: (ROWS, COLUMNS) at (row, column) of the result, times the scales if there are any."""
     if a_scale_ptr is not None:
         offs_m = row + tl.arange(0, ROWS)
         offs_n = column + tl.arange(0, COLUMNS)

@@ -1,7 +1,7 @@
-"""A launch of a Triton kernel as data, so that what runs on a GPU and what is compiled ahead of time are the same.
+"""A launch of a Triton kernel as data, so that what runs on a GPU is what is compiled ahead of time.
 
-Every Triton module has `plan_...` functions that return launches; `launcher` runs them, and `compile` compiles those
-that `ahead_of_time(target, dtype)` lists, made from tensors on PyTorch's meta device.
+Every Triton module has `plan_...` functions that return launches. `launcher` runs them; `compile` compiles those of
+`ahead_of_time(target, dtype)`, which are made of tensors on PyTorch's meta device.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,8 +19,8 @@ from kernels.constants import ARCHITECTURES
 from kernels.precision import dtype_name
 from kernels.unsupported import Unsupported
 
-# Opcode of a tensor-core product in machine code, by format: of at least 64 rows, and of fewer. Blackwell's own int8
-# product (UTCIMMA) is one that Triton does not know.
+# Opcodes of tensor-core products in machine code, by format; these are of at least 64 rows, the next of fewer. Triton
+# does not know Blackwell's own int8 product (UTCIMMA).
 _WIDE_PRODUCT: Mapping[str, Mapping[int, str]] = MappingProxyType(
     {
         "bf16": {80: "HMMA", 86: "HMMA", 89: "HMMA", 90: "HGMMA", 100: "UTCHMMA", 120: "HMMA"},
@@ -28,7 +28,7 @@ _WIDE_PRODUCT: Mapping[str, Mapping[int, str]] = MappingProxyType(
         "int8": {80: "IMMA", 86: "IMMA", 89: "IMMA", 90: "IGMMA", 100: "IMMA", 120: "IMMA"},
     }
 )
-# Triton widens the fp8 operands of a narrow product to fp16 where the older instruction does not take them.
+# Triton widens fp8 operands of a narrow product to fp16 where its instruction does not take fp8.
 _NARROW_PRODUCT: Mapping[str, Mapping[int, str]] = MappingProxyType(
     {
         "bf16": dict.fromkeys(ARCHITECTURES, "HMMA"),
@@ -37,15 +37,16 @@ _NARROW_PRODUCT: Mapping[str, Mapping[int, str]] = MappingProxyType(
     }
 )
 WIDE_PRODUCT_ROWS = 64
+_DESCRIPTORS_FROM = 90  # the first architecture with hardware for descriptors
 
-_MAX_TILE_STRIDE = 2**22  # two times 256 rows or columns of it stay below 2**31
-ALIGNMENT_BYTES = 16  # of what a descriptor describes
-_INTERPRETED_SM_COUNT = 4  # any fixed number: results must not depend on the machine that interprets
+_MAX_TILE_STRIDE = 2**22  # so that offsets over 2 * 256 rows stay below 2**31
+ALIGNMENT_BYTES = 16  # of tensors behind descriptors
+_INTERPRETED_SM_COUNT = 4  # fixed, so that interpreted results do not depend on the machine
 
 
 @dataclass(frozen=True, slots=True)
 class SmLimits:
-    """What an SM holds at most."""
+    """The most that an SM holds."""
 
     warps: int
     programs: int
@@ -62,26 +63,37 @@ _SM_LIMITS: Mapping[int, SmLimits] = MappingProxyType(
         120: SmLimits(48, 24, 100 * 1024),
     }
 )
-_REGISTERS, _REGISTER_UNIT = 65536, 256  # of an SM, and how many a warp is given at a time
-_RESERVED_SHARED_BYTES = 1024  # of each program, for the system
+_REGISTERS, _REGISTER_UNIT = 65536, 256  # of an SM; of a warp, in multiples of the unit
+_RESERVED_SHARED_BYTES = 1024  # of each program, by the system
+_LARGE_SHARED_BYTES = 128 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a choice of configuration may depend on: compute capability (90) and number of SMs."""
+    """The GPU that a configuration is chosen for: compute capability (90 for 9.0) and number of SMs."""
 
     architecture: int
     sm_count: int
 
     @property
+    def family(self) -> int:
+        """The first digits of the compute capability: 8 (Ampere, Ada), 9 (Hopper), 10 and 12 (Blackwell)."""
+        return self.architecture // 10
+
+    @property
     def shared_bytes(self) -> int:
         """Shared memory that one program may use."""
-        return _SM_LIMITS[self._family].shared_bytes - _RESERVED_SHARED_BYTES
+        return _SM_LIMITS[self._known].shared_bytes - _RESERVED_SHARED_BYTES
+
+    @property
+    def has_large_shared(self) -> bool:
+        """Whether a program may use 163 KiB and more, as on datacenter GPUs; elsewhere 99 KiB."""
+        return self.shared_bytes >= _LARGE_SHARED_BYTES
 
     def occupancy(self, registers: int, shared_bytes: int, warps: int) -> float:
-        """Share of an SM's warps that are resident when programs of `warps` warps need this many registers a thread and
-        this much shared memory. Source: CUDA C++ Programming Guide, technical specifications by compute capability."""
-        limits = _SM_LIMITS[self._family]
+        """Share of an SM's warps that are resident, for programs of `warps` warps, `registers` per thread and
+        `shared_bytes`. Source: CUDA C++ Programming Guide, technical specifications by compute capability."""
+        limits = _SM_LIMITS[self._known]
         warp_registers = cdiv(registers * 32, _REGISTER_UNIT) * _REGISTER_UNIT
         programs = min(
             limits.warps // warps,
@@ -92,14 +104,14 @@ class Target:
         return programs * warps / limits.warps
 
     @property
-    def _family(self) -> int:
-        """The row of the limits: the highest known architecture that is not above this one."""
+    def _known(self) -> int:
+        """The architecture whose limits apply: the latest known one that is not later than this."""
         return max(known for known in _SM_LIMITS if known <= self.architecture)
 
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """A tensor that the hardware (TMA) moves in blocks: its rows are contiguous, and a multiple of 16 bytes apart."""
+    """A tensor that the hardware (TMA) moves in blocks: contiguous rows, a multiple of 16 bytes apart."""
 
     tensor: Tensor
     block: tuple[int, ...]
@@ -107,18 +119,19 @@ class Descriptor:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """One launch: `arguments` are tensors and numbers known at run time, `constants` are compiled in, `config` says in
-    words which configuration this is, `opcodes` maps architectures to what the machine code must contain."""
+    """One launch. `arguments` are tensors and numbers known at run time, and None for a tensor that is absent;
+    `constants` are compiled in; `config` names the configuration; `opcodes` maps architectures to instructions that the
+    machine code must contain."""
 
     kernel: Any
     grid: tuple[int, ...]
-    arguments: Mapping[str, Tensor | Descriptor | int | float]
+    arguments: Mapping[str, Tensor | Descriptor | int | float | None]
     constants: Mapping[str, Any]
     num_warps: int
     num_stages: int = 1
     config: str = ""
     opcodes: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
-    needs_scratch: bool = False  # descriptors that the kernel makes lie in global memory
+    needs_scratch: bool = False  # global memory for descriptors that the kernel makes
 
     def run(self) -> None:
         """Queue the kernel on the current device."""
@@ -132,7 +145,7 @@ class Launch:
         )
 
     def values(self) -> list[Any]:
-        """All arguments in the order in which the kernel takes them, which costs the host less than their names do."""
+        """All arguments in the kernel's order, which costs the host less than passing names."""
         values = {**self.arguments, **self.constants}
         names = self.kernel.arg_names
         assert len(values) == len(names), f"{self.kernel.__name__} takes {', '.join(names)}; not {', '.join(values)}"
@@ -146,34 +159,47 @@ class Launch:
 
 
 def cdiv(number: int, divisor: int) -> int:
-    """The quotient rounded up. Triton's own takes the host 2 us: it must serve kernels too."""
+    """The quotient rounded up. Triton's own takes the host 2 us, since it serves kernels too."""
     return -(-number // divisor)
 
 
 def next_power_of_2(number: int) -> int:
-    """The smallest power of two that is not below a number from 1 on; as Triton's, in less time."""
+    """The smallest power of two that is at least `number`, from 1 on; as Triton's, in less time."""
     return 1 << (number - 1).bit_length()
 
 
 @cache
-def product_opcodes(dtype: str, rows: int) -> Mapping[int, tuple[str, ...]]:
-    """What a product of `rows` rows in `dtype` must compile to, by architecture; nothing for fp32, which is computed
-    without tensor cores."""
+def product_opcodes(dtype: str, rows: int, *extra: str) -> Mapping[int, tuple[str, ...]]:
+    """The opcodes that a product of `rows` rows in `dtype` must compile to, by architecture. `extra` opcodes are those
+    of descriptors and warp specialization: with them, architectures from sm90 on. Empty for fp32 and fp64, which use no
+    tensor cores."""
     if dtype in ("fp32", "fp64"):
         return MappingProxyType({})
     kind = dtype if dtype in _WIDE_PRODUCT else "bf16"  # fp16 and tf32 share bf16's opcodes
-    opcodes = _WIDE_PRODUCT if rows >= WIDE_PRODUCT_ROWS else _NARROW_PRODUCT
-    return MappingProxyType({architecture: (opcode,) for architecture, opcode in opcodes[kind].items()})
+    opcodes = (_WIDE_PRODUCT if rows >= WIDE_PRODUCT_ROWS else _NARROW_PRODUCT)[kind]
+    return MappingProxyType(
+        {known: (opcode, *extra) for known, opcode in opcodes.items() if known >= _DESCRIPTORS_FROM or not extra}
+    )
+
+
+def strides_of(dims: str, **tensors: Tensor) -> dict[str, int]:
+    """Strides of the leading dimensions of tensors as kernels name them: strides_of("bh", q=q) has stride_qb and
+    stride_qh."""
+    return {
+        f"stride_{name}{dim}": tensor.stride(index)
+        for name, tensor in tensors.items()
+        for index, dim in enumerate(dims)
+    }
 
 
 def reads_operands_in_place(rows: int, dtype: str, architecture: int) -> bool:
-    """Whether a product of `rows` rows takes its second operand from shared memory, as those of Hopper and the large
-    Blackwell do that are wide enough; other products take it from registers."""
+    """Whether a product of `rows` rows reads its second operand from shared memory, as wide ones on Hopper and
+    datacenter Blackwell do; others read it from registers."""
     return rows >= WIDE_PRODUCT_ROWS and architecture // 10 in (9, 10) and dtype != "fp32"
 
 
 def missing_unit(dtype: str, architecture: int) -> str | None:
-    """Why an architecture cannot multiply in `dtype`, or None where it can. What one can, later ones can."""
+    """Why an architecture cannot multiply in `dtype`, or None where it can, as all later ones then can."""
     known = _WIDE_PRODUCT.get(dtype)
     if known is None or architecture >= min(known):
         return None
@@ -181,12 +207,12 @@ def missing_unit(dtype: str, architecture: int) -> str | None:
 
 
 def is_interpreted(kernel: Any) -> bool:
-    """Whether Triton's interpreter runs this kernel, which was settled when it was decorated."""
+    """Whether Triton's interpreter runs this kernel; its decorator decided that."""
     return not isinstance(kernel, triton.JITFunction)
 
 
 def find_target(op: str, kernel: Any, x: Tensor) -> Target:
-    """The target that x lives on; raises Unsupported where the kernel cannot run on it in x's dtype."""
+    """The target of x's device. Raises Unsupported where the kernel cannot run there in x's dtype."""
     if is_interpreted(kernel):
         if x.dtype == torch.bfloat16:
             raise Unsupported(f"{op}: Triton's interpreter computes bf16 products wrongly; use fp16 or fp32 there")
@@ -204,14 +230,14 @@ def find_target(op: str, kernel: Any, x: Tensor) -> Target:
 
 
 def is_describable(x: Tensor) -> bool:
-    """Whether a descriptor can stand for x: contiguous rows, each starting at a multiple of 16 bytes of its own."""
+    """Whether a descriptor can stand for x: contiguous rows that start at multiples of 16 bytes."""
     *strides, last = x.stride()
     starts = [number * x.element_size() for number in (*strides, x.storage_offset())]
     return last == 1 and all(strides) and not any(start % ALIGNMENT_BYTES for start in starts)
 
 
 def check_tile_strides(op: str, *strides: int) -> None:
-    """Raise Unsupported for a stride with which an offset inside a tile might not fit in 32 bits."""
+    """Raise Unsupported for a stride with which offsets inside a tile might not fit in 32 bits."""
     if max(strides) > _MAX_TILE_STRIDE:
         raise Unsupported(
             f"{op} does not support a stride of {max(strides)} elements; supported: to {_MAX_TILE_STRIDE}"
@@ -219,7 +245,7 @@ def check_tile_strides(op: str, *strides: int) -> None:
 
 
 def _allocate_scratch(size: int, alignment: int, stream: int | None) -> Tensor:  # noqa: ARG001  (Triton's signature)
-    """Memory for one launch, from PyTorch's allocator: aligned to 512 bytes, and reused in the order of the stream."""
+    """Memory for one launch, from PyTorch's allocator: aligned to 512 bytes, reused in stream order."""
     return torch.empty(size, dtype=torch.int8, device="cuda")
 
 

@@ -1,14 +1,14 @@
-"""Reads off the PTX for Hopper how many products of fp8 are summed before fp32 takes the sum over.
+"""Checks in Hopper's PTX how many fp8 products are summed before the sum is added to one in fp32.
 
-The tensor cores there add products of fp8 in about 14 bits, whatever format the result has (DeepSeek-V3 technical
-report, arXiv 2412.19437, section 3.3.2), so a long sum must be cut: each part begins at zero, which the instruction is
-told by an operand of 0 where others have a predicate, and is added to the rest in fp32.
+Hopper's tensor cores add fp8 products in about 14 bits, whatever the format of the result (DeepSeek-V3 technical
+report, arXiv 2412.19437, section 3.3.2). So a long sum must be cut into parts that are added in fp32. A part begins at
+zero, which an operand of 0 tells the instruction where others have a predicate.
 """
 
 import re
 from collections.abc import Iterator
 
-MOST_PRODUCTS = 128  # as in that report: the fewest that cost nothing where two groups of warps take turns
+MOST_PRODUCTS = 128  # as in that report: the fewest that cost no time when two groups of warps take turns
 
 _LABEL = re.compile(r"^(\$L__BB\w+):")
 _BRANCH = re.compile(r"\bbra(?:\.uni)?\s+(\$L__BB\w+);")
@@ -18,7 +18,8 @@ _PRODUCT = re.compile(r"k(\d+)\.f32\.\S+\s+\{\s*(%\w+).*\},.*,\s*(\S+),\s*-?1,\s
 
 
 def why_imprecise(ptx: str) -> str | None:
-    """What is wrong with the sums of fp8 in this code for Hopper, or None where nothing is."""
+    """What is wrong with the fp8 sums in this PTX for Hopper, or None. Raises AssertionError for an fp8 product that it
+    cannot read."""
     lines = ptx.splitlines()
     for first, last in [(0, len(lines)), *_loops(lines)]:
         sums: dict[str, int] = {}  # products in each sum, named by its first register
@@ -32,7 +33,7 @@ def why_imprecise(ptx: str) -> str | None:
 
 
 def _loops(lines: list[str]) -> Iterator[tuple[int, int]]:
-    """First and last line of each stretch that a branch backwards repeats."""
+    """First and last line of each loop."""
     labels: dict[str, int] = {}
     for number, line in enumerate(lines):
         if label := _LABEL.match(line):
@@ -42,7 +43,7 @@ def _loops(lines: list[str]) -> Iterator[tuple[int, int]]:
 
 
 def _products(lines: list[str]) -> Iterator[tuple[int, str, bool]]:
-    """Of each product of fp8: how many elements of k it sums, into which first register, and whether from zero."""
+    """For each fp8 product: elements of k, first register of its sum, and whether it begins at zero."""
     for line in lines:
         if _IS_PRODUCT.search(line):
             product = _PRODUCT.search(line)

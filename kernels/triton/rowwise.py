@@ -1,12 +1,12 @@
-"""Ops on each row by itself in Triton: every number crosses DRAM once, so they run at the speed of memory.
+"""Ops on each row of a matrix in Triton: rmsnorm, add_rmsnorm, softmax, swiglu and rope. DRAM limits all of them.
 
-A row that fits in registers is read once; a longer one is read twice, the second time backwards: what was read last is
-still in a cache. All is computed in fp32 (fp64 in fp64), and each result is rounded once.
+A row that fits in registers is read once. A longer row is read twice, the second time backwards, because what was read
+last is still in L2. Everything is computed in fp32 (fp64 in fp64) and rounded once.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -31,13 +31,13 @@ UNSUPPORTED_DTYPES: Mapping[str, str] = MappingProxyType(
     }
 )
 SUPPORTED_ARCHITECTURES = ARCHITECTURES
-MAX_COLS = 2**26  # its blocks are numbered along the second dimension of a grid, which holds 65535
+MAX_COLS = 2**26  # the blocks of a row are the second dimension of a grid, which goes to 65535
 
 
 @dataclass(frozen=True, slots=True)
 class RowConfig:
-    """Each program holds `rows` rows of at most `block_cols` columns; longer rows are taken one by one, `block_cols`
-    columns at a time. swiglu and rope need no whole rows: of them a program holds as many numbers."""
+    """A program holds `rows` rows of at most `block_cols` columns. Longer rows are taken one by one, `block_cols`
+    columns at a time. swiglu and rope need no whole rows: a program holds rows*block_cols numbers of each operand."""
 
     rows: int
     block_cols: int
@@ -45,7 +45,7 @@ class RowConfig:
 
     @property
     def name(self) -> str:
-        """What records call it."""
+        """As in records: rows1-cols4096-w4."""
         return f"rows{self.rows}-cols{self.block_cols}-w{self.num_warps}"
 
     @property
@@ -69,22 +69,22 @@ CONFIGS = (
     RowConfig(1, 32768, 32),
 )
 
-_PROGRAM_ELEMENTS = 4096  # short rows are taken together, so that a program moves more than it costs to start
-_HELD_BYTES = 32 * 1024  # of a row: twice as much would leave an SM one program, which loads or computes, never both
-_PAIRED_BYTES = 128 * 1024  # of a row: where it is longer, the rows of two programs per SM would not stay in L2
-_VECTOR_BYTES = 16  # of the widest load of a thread
-_MAX_UNIT = 16  # what a stride is a multiple of matters for the width of loads as far as this
-_MIN_HEADS = 4  # of a block: fewer would read cos and sin too often
-_WIDE_LOADS = dict.fromkeys(ARCHITECTURES, (WIDE_LOAD,))  # without them a thread has too few bytes in flight
+_PROGRAM_ELEMENTS = 4096  # short rows share a program, so that it moves more than its start costs
+_HELD_BYTES = 32 * 1024  # most of a row in registers; with twice as much an SM has one program, which cannot overlap
+_PAIRED_BYTES = 128 * 1024  # longest row with two programs per SM; of longer ones, L2 would not hold both
+_VECTOR_BYTES = 16  # widest load of a thread
+_MAX_UNIT = 16  # larger common factors of strides do not widen loads
+_MIN_HEADS = 4  # in a block; fewer would read cos and sin too often
+_WIDE_LOADS = dict.fromkeys(ARCHITECTURES, (WIDE_LOAD,))  # narrower ones leave too few bytes in flight
 _LOG2_E = tl.constexpr(math.log2(math.e))
 
-_NORM_COLS = (4096, 8192, 131072)  # one for each kind of configuration: short, long enough for more warps, looped
+_NORM_COLS = (4096, 8192, 131072)  # one for each kind of configuration: four warps, eight warps, looped
 _SOFTMAX_COLS = (4096, 32768, 131072)
 
 
 def choose_config(cols: int, *, dtype: str) -> RowConfig:
-    """The configuration for rows of `cols` columns: 32 numbers per thread (four 16-byte loads of a 16-bit operand), and
-    rows held only where an SM has room for two programs, so that one loads while the other computes."""
+    """The configuration for rows of `cols` columns. A thread has 32 numbers: four 16-byte loads of a 16-bit operand.
+    Rows are held only where an SM has room for two programs, so that one loads while the other computes."""
     item_bytes = TORCH_DTYPES[dtype].itemsize
     held = _HELD_BYTES // item_bytes
     if cols * item_bytes > _PAIRED_BYTES:
@@ -98,16 +98,17 @@ def choose_config(cols: int, *, dtype: str) -> RowConfig:
 
 
 def choose_elementwise_config(*, dtype: str) -> RowConfig:
-    """The configuration of swiglu and rope: 16 numbers per thread. With more, the compiler puts loads off to save
-    registers; with these they all come first, and every warp that an SM can hold is resident."""
+    """The configuration of swiglu and rope: 16 numbers per thread. With more, the compiler delays loads to save
+    registers. With 16 all loads come first, and an SM holds all the warps that it can."""
     per_thread = 16 if TORCH_DTYPES[dtype].itemsize <= 4 else 8
     return RowConfig(1, _PROGRAM_ELEMENTS, num_warps=_PROGRAM_ELEMENTS // (32 * per_thread))
 
 
 @Launcher
 def rmsnorm(x: Tensor, weight: Tensor, *, config: RowConfig | None = None) -> Planned[Tensor]:
-    """x: (rows, cols), weight: (cols,). Returns x / sqrt(mean(x^2) + RMSNORM_EPS) * weight, row by row, contiguously.
-    Columns must be contiguous, rows any distance apart."""
+    """x: (rows, cols), weight: (cols,). Returns x / sqrt(mean(x^2) + RMSNORM_EPS) * weight for each row, contiguous.
+    Rows of x may be any distance apart. Raises ValueError for other shapes, Unsupported for other dtypes, strided
+    columns, or a device without Triton; so do all functions here."""
     row_sizes("rmsnorm", x, weight=weight)
     _check("rmsnorm", rmsnorm_kernel, x, weight)
     normed = _empty_like(x)
@@ -118,19 +119,19 @@ def rmsnorm(x: Tensor, weight: Tensor, *, config: RowConfig | None = None) -> Pl
 def add_rmsnorm(
     x: Tensor, residual: Tensor, weight: Tensor, *, config: RowConfig | None = None
 ) -> Planned[tuple[Tensor, Tensor]]:
-    """x, residual: (rows, cols), weight: (cols,). Returns the rmsnorm of their sum before it is rounded, and the sum,
-    contiguously. Columns must be contiguous, rows any distance apart."""
+    """x, residual: (rows, cols), weight: (cols,). Returns the rmsnorm of the unrounded sum x + residual, and the sum,
+    both contiguous. Strides and errors as in `rmsnorm`."""
     row_sizes("add_rmsnorm", x, residual, weight=weight)
-    _check("add_rmsnorm", add_rmsnorm_kernel, x, residual, weight)
+    _check("add_rmsnorm", rmsnorm_kernel, x, residual, weight)
     normed, total = _empty_like(x), _empty_like(x)
-    launch = plan_add_rmsnorm(x, residual, weight, normed, total, config=config or _choose_for(x))
+    launch = plan_rmsnorm(x, weight, normed, residual=residual, total=total, config=config or _choose_for(x))
     return Planned((normed, total), (launch,))
 
 
 @Launcher
 def softmax(x: Tensor, *, config: RowConfig | None = None) -> Planned[Tensor]:
-    """x: (rows, cols). Returns exp(x - max) / sum(exp(x - max)), row by row, contiguously; NaN for a row that is all
-    -inf. Columns must be contiguous, rows any distance apart."""
+    """x: (rows, cols). Returns exp(x - max) / sum(exp(x - max)) for each row, contiguous; NaN for a row that is all
+    -inf. Strides and errors as in `rmsnorm`."""
     row_sizes("softmax", x)
     _check("softmax", softmax_kernel, x)
     out = _empty_like(x)
@@ -139,8 +140,8 @@ def softmax(x: Tensor, *, config: RowConfig | None = None) -> Planned[Tensor]:
 
 @Launcher
 def swiglu(gate: Tensor, up: Tensor, *, config: RowConfig | None = None) -> Planned[Tensor]:
-    """gate, up: (rows, cols). Returns gate / (1 + exp(-gate)) * up, contiguously. Columns must be contiguous, rows any
-    distance apart: both may be halves of one matrix."""
+    """gate, up: (rows, cols), which may be halves of one matrix. Returns gate / (1 + exp(-gate)) * up, contiguous.
+    Strides and errors as in `rmsnorm`."""
     row_sizes("swiglu", gate, up)
     _check("swiglu", swiglu_kernel, gate, up)
     out = _empty_like(gate)
@@ -151,7 +152,7 @@ def swiglu(gate: Tensor, up: Tensor, *, config: RowConfig | None = None) -> Plan
 @Launcher
 def rope(x: Tensor, cos: Tensor, sin: Tensor, *, config: RowConfig | None = None) -> Planned[Tensor]:
     """x: (tokens, heads, head_dim), cos, sin: (tokens, head_dim/2). Returns x with each pair (x[i], x[i + head_dim/2])
-    turned, contiguously. The last dimension must be contiguous, tokens and heads any distance apart."""
+    turned by the angles, contiguous. Tokens and heads may be any distance apart. Errors as in `rmsnorm`."""
     rope_sizes(x, cos, sin)
     _check("rope", rope_kernel, x, cos, sin)
     out = _empty_like(x)
@@ -159,29 +160,33 @@ def rope(x: Tensor, cos: Tensor, sin: Tensor, *, config: RowConfig | None = None
     return Planned(out, (plan_rope(x, cos, sin, out, config=config),))
 
 
-def plan_rmsnorm(x: Tensor, weight: Tensor, normed: Tensor, *, config: RowConfig) -> Launch:
-    """The launch that sets normed to the rmsnorm of x."""
-    return _plan_rows("rmsnorm", {"x": x, "normed": normed}, {"weight_ptr": weight}, {"EPS": RMSNORM_EPS}, config)
-
-
-def plan_add_rmsnorm(
-    x: Tensor, residual: Tensor, weight: Tensor, normed: Tensor, total: Tensor, *, config: RowConfig
+def plan_rmsnorm(
+    x: Tensor,
+    weight: Tensor,
+    normed: Tensor,
+    *,
+    residual: Tensor | None = None,
+    total: Tensor | None = None,
+    config: RowConfig,
 ) -> Launch:
-    """The launch that sets total to x + residual, and normed to the rmsnorm of that before it is rounded."""
+    """The launch that sets normed to the rmsnorm of x. With a residual it sets total to x + residual, and normed to the
+    rmsnorm of that sum before rounding. weight: (cols,), all others (rows, cols)."""
     tensors = {"x": x, "residual": residual, "normed": normed, "total": total}
-    return _plan_rows("add_rmsnorm", tensors, {"weight_ptr": weight}, {"EPS": RMSNORM_EPS}, config)
+    kernels = (rmsnorm_kernel, rmsnorm_long_kernel)
+    launch = _plan_rows(kernels, tensors, {"weight_ptr": weight}, {"EPS": RMSNORM_EPS}, config)
+    return launch if residual is None else replace(launch, config=f"{config.name} add")
 
 
 def plan_softmax(x: Tensor, out: Tensor, *, config: RowConfig) -> Launch:
-    """The launch that sets out to the softmax of x."""
-    return _plan_rows("softmax", {"x": x, "out": out}, {}, {}, config)
+    """The launch that sets out to the softmax of x, both (rows, cols)."""
+    return _plan_rows((softmax_kernel, softmax_long_kernel), {"x": x, "out": out}, {}, {}, config)
 
 
 def plan_swiglu(gate: Tensor, up: Tensor, out: Tensor, *, config: RowConfig) -> Launch:
-    """The launch that sets out to swiglu of gate and up."""
+    """The launch that sets out to swiglu of gate and up, all (rows, cols)."""
     tensors = {"gate": gate, "up": up, "out": out}
     if all(tensor.is_contiguous() for tensor in tensors.values()):
-        tensors = {name: tensor.view(1, -1) for name, tensor in tensors.items()}  # one row has but one ragged block
+        tensors = {name: tensor.view(1, -1) for name, tensor in tensors.items()}  # one row has one ragged block at most
     strides, unit = _row_strides(tensors)
     rows, cols = tensors["gate"].shape
     block_cols = min(next_power_of_2(cols), config.elements)
@@ -212,7 +217,7 @@ def plan_swiglu(gate: Tensor, up: Tensor, out: Tensor, *, config: RowConfig) -> 
 
 
 def plan_rope(x: Tensor, cos: Tensor, sin: Tensor, out: Tensor, *, config: RowConfig) -> Launch:
-    """The launch that sets out to x turned by the angles of cos and sin."""
+    """The launch that sets out to x turned by the angles of cos and sin; shapes as in `rope`."""
     tokens, heads, half = *x.shape[:2], x.shape[2] // 2
     block_half = min(next_power_of_2(half), config.elements // 2)
     block_heads = min(_block_of_heads(heads), config.elements // (2 * block_half))
@@ -256,7 +261,7 @@ def plan_rope(x: Tensor, cos: Tensor, sin: Tensor, out: Tensor, *, config: RowCo
 
 
 def ahead_of_time(target: Target, dtype: str) -> tuple[Launch, ...]:  # noqa: ARG001  (every target has the same)
-    """What the default configurations launch at typical sizes: each kernel with each of its tiles once."""
+    """Launches of the default configurations at typical sizes: each kernel with each of its tiles once."""
     norms = {choose_config(cols, dtype=dtype): cols for cols in _NORM_COLS}
     softmaxes = {choose_config(cols, dtype=dtype): cols for cols in _SOFTMAX_COLS}
     return (
@@ -267,7 +272,7 @@ def ahead_of_time(target: Target, dtype: str) -> tuple[Launch, ...]:  # noqa: AR
 
 
 def every_configuration(target: Target, dtype: str) -> tuple[Launch, ...]:  # noqa: ARG001  (every target has the same)
-    """What each of CONFIGS launches: rows that it holds, rows that it does not, and the element-wise ops."""
+    """Launches of each of CONFIGS: rows that it holds, rows that it does not, and the element-wise ops."""
     launches: list[Launch] = []
     for config in CONFIGS:
         for cols in (config.block_cols, 4 * config.block_cols) if config.rows == 1 else (config.block_cols,):
@@ -278,23 +283,45 @@ def every_configuration(target: Target, dtype: str) -> tuple[Launch, ...]:  # no
 
 @triton.jit
 def _is_inside(index, size, EVEN: tl.constexpr):
-    """Whether index < size; where EVEN that is known when compiling, and loads need no mask."""
+    """Whether index < size. Where EVEN says so at compile time, loads need no mask."""
     return tl.full(index.shape, 1, tl.int1) if EVEN else index < size
 
 
-# Sizes and strides reach the kernels in units of UNIT elements: then the compiler knows that they are multiples of it,
-# and where rows start at a multiple of 16 bytes it moves 16 bytes per thread, whatever the number of columns.
+@triton.jit
+def _find_rows(rows, cols, ROWS: tl.constexpr, COLS: tl.constexpr, EVEN_ROWS: tl.constexpr, EVEN_COLS: tl.constexpr):
+    """A program's rows and columns, which columns are inside, and which numbers are."""
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    col = tl.arange(0, COLS)[None, :]
+    is_col = _is_inside(col, cols, EVEN_COLS)
+    return row, col, is_col, _is_inside(row, rows, EVEN_ROWS) & is_col
+
+
+@triton.jit
+def _load_total(x_ptr, residual_ptr, col, inside, WIDE: tl.constexpr, EVICTION: tl.constexpr):
+    """x, plus the residual where there is one, in WIDE; pointers to the beginnings of rows."""
+    total = tl.load(x_ptr + col, mask=inside, other=0.0, eviction_policy=EVICTION).to(WIDE)
+    if residual_ptr is not None:
+        total += tl.load(residual_ptr + col, mask=inside, other=0.0, eviction_policy=EVICTION).to(WIDE)
+    return total
+
+
+# Kernels take sizes and strides in units of UNIT elements. So the compiler knows that they are multiples of it, and a
+# thread moves 16 bytes at a time wherever rows start at multiples of 16 bytes, whatever the number of columns.
 
 
 @triton.jit
 def rmsnorm_kernel(
     x_ptr,
+    residual_ptr,
     weight_ptr,
     normed_ptr,
+    total_ptr,
     rows,
     col_units,
     x_stride,
+    residual_stride,
     normed_stride,
+    total_stride,
     EPS: tl.constexpr,
     WIDE: tl.constexpr,
     UNIT: tl.constexpr,
@@ -303,15 +330,17 @@ def rmsnorm_kernel(
     EVEN_ROWS: tl.constexpr,
     EVEN_COLS: tl.constexpr,
 ):
-    """x, normed: (rows, cols), weight: (cols,). Reads x once, and the weight from L2 but for its first reader; writes
-    normed once."""
+    """x, normed: (rows, cols), weight: (cols,); residual, total: (rows, cols) or None. Reads x and residual once; reads
+    the weight from L2, except in the first program. Writes normed, and total = x + residual, once."""
     cols = col_units * UNIT
-    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
-    col = tl.arange(0, COLS)[None, :]
-    is_col = _is_inside(col, cols, EVEN_COLS)
-    inside = _is_inside(row, rows, EVEN_ROWS) & is_col
-    x = tl.load(x_ptr + row * x_stride * UNIT + col, mask=inside, other=0.0, eviction_policy="evict_first").to(WIDE)
-    # Before the sum: while that waits for other threads, the weight arrives.
+    row, col, is_col, inside = _find_rows(rows, cols, ROWS, COLS, EVEN_ROWS, EVEN_COLS)
+    x_ptr += row * x_stride * UNIT
+    if residual_ptr is not None:
+        residual_ptr += row * residual_stride * UNIT
+    x = _load_total(x_ptr, residual_ptr, col, inside, WIDE, "evict_first")
+    if total_ptr is not None:
+        tl.store(total_ptr + row * total_stride * UNIT + col, x.to(total_ptr.dtype.element_ty), mask=inside)
+    # Before the sum: the weight arrives while the sum waits for other threads.
     weight = tl.load(weight_ptr + col, mask=is_col, other=0.0, eviction_policy="evict_last").to(WIDE)
     scale = tl.rsqrt(tl.sum(x * x, 1, keep_dims=True) / cols + EPS)
     normed = (x * scale * weight).to(normed_ptr.dtype.element_ty)
@@ -319,13 +348,12 @@ def rmsnorm_kernel(
 
 
 @triton.jit
-def add_rmsnorm_kernel(
+def rmsnorm_long_kernel(
     x_ptr,
     residual_ptr,
     weight_ptr,
     normed_ptr,
     total_ptr,
-    rows,
     col_units,
     x_stride,
     residual_stride,
@@ -334,113 +362,37 @@ def add_rmsnorm_kernel(
     EPS: tl.constexpr,
     WIDE: tl.constexpr,
     UNIT: tl.constexpr,
-    ROWS: tl.constexpr,
-    COLS: tl.constexpr,
-    EVEN_ROWS: tl.constexpr,
-    EVEN_COLS: tl.constexpr,
-):
-    """x, residual, normed, total: (rows, cols), weight: (cols,). Reads x and residual once, and the weight from L2 but
-    for its first reader; writes normed and total once."""
-    cols = col_units * UNIT
-    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
-    col = tl.arange(0, COLS)[None, :]
-    is_col = _is_inside(col, cols, EVEN_COLS)
-    inside = _is_inside(row, rows, EVEN_ROWS) & is_col
-    x_at, residual_at = x_ptr + row * x_stride * UNIT + col, residual_ptr + row * residual_stride * UNIT + col
-    x = tl.load(x_at, mask=inside, other=0.0, eviction_policy="evict_first").to(WIDE)
-    total = x + tl.load(residual_at, mask=inside, other=0.0, eviction_policy="evict_first").to(WIDE)
-    tl.store(total_ptr + row * total_stride * UNIT + col, total.to(total_ptr.dtype.element_ty), mask=inside)
-    weight = tl.load(weight_ptr + col, mask=is_col, other=0.0, eviction_policy="evict_last").to(WIDE)
-    scale = tl.rsqrt(tl.sum(total * total, 1, keep_dims=True) / cols + EPS)
-    normed = (total * scale * weight).to(normed_ptr.dtype.element_ty)
-    tl.store(normed_ptr + row * normed_stride * UNIT + col, normed, mask=inside)
-
-
-@triton.jit
-def rmsnorm_long_kernel(
-    x_ptr,
-    weight_ptr,
-    normed_ptr,
-    col_units,
-    x_stride,
-    normed_stride,
-    EPS: tl.constexpr,
-    WIDE: tl.constexpr,
-    UNIT: tl.constexpr,
     STEPS: tl.constexpr,
     LANES: tl.constexpr,
     EVEN_COLS: tl.constexpr,
 ):
-    """x, normed: (rows, cols), weight: (cols,). Reads x twice, from DRAM and from L2, and the weight from L2; writes
-    normed once."""
+    """As `rmsnorm_kernel`, but reads x and residual twice, from DRAM and then from L2 (the stored total is rounded),
+    and the weight from L2."""
     cols = col_units * UNIT
     row = tl.program_id(0).to(tl.int64)
     x_ptr += row * x_stride * UNIT
     normed_ptr += row * normed_stride * UNIT
+    if residual_ptr is not None:
+        residual_ptr += row * residual_stride * UNIT
+        total_ptr += row * total_stride * UNIT
     lane = tl.arange(0, STEPS)[:, None] * LANES + tl.arange(0, LANES)[None, :]
     blocks = tl.cdiv(cols, STEPS * LANES)
     squares = tl.zeros((LANES,), WIDE)
     for block in range(blocks):
         col = block * (STEPS * LANES) + lane
         inside = _is_inside(col, cols, EVEN_COLS)
-        x = tl.load(x_ptr + col, mask=inside, other=0.0, eviction_policy="evict_last").to(WIDE)
+        x = _load_total(x_ptr, residual_ptr, col, inside, WIDE, "evict_last")
+        if total_ptr is not None:
+            total = x.to(total_ptr.dtype.element_ty)
+            tl.store(total_ptr + col, total, mask=inside, eviction_policy="evict_first")
         squares += tl.sum(x * x, 0)
     scale = tl.rsqrt(tl.sum(squares, 0) / cols + EPS)
     for done in range(blocks):
         col = (blocks - 1 - done) * (STEPS * LANES) + lane
         inside = _is_inside(col, cols, EVEN_COLS)
+        x = _load_total(x_ptr, residual_ptr, col, inside, WIDE, "evict_first")
         weight = tl.load(weight_ptr + col, mask=inside, other=0.0, eviction_policy="evict_last").to(WIDE)
-        x = tl.load(x_ptr + col, mask=inside, other=0.0, eviction_policy="evict_first").to(WIDE)
         normed = (x * scale * weight).to(normed_ptr.dtype.element_ty)
-        tl.store(normed_ptr + col, normed, mask=inside, eviction_policy="evict_first")
-
-
-@triton.jit
-def add_rmsnorm_long_kernel(
-    x_ptr,
-    residual_ptr,
-    weight_ptr,
-    normed_ptr,
-    total_ptr,
-    col_units,
-    x_stride,
-    residual_stride,
-    normed_stride,
-    total_stride,
-    EPS: tl.constexpr,
-    WIDE: tl.constexpr,
-    UNIT: tl.constexpr,
-    STEPS: tl.constexpr,
-    LANES: tl.constexpr,
-    EVEN_COLS: tl.constexpr,
-):
-    """x, residual, normed, total: (rows, cols), weight: (cols,). Reads x and residual twice, from DRAM and from L2 (the
-    stored total is rounded), and the weight from L2; writes normed and total once."""
-    cols = col_units * UNIT
-    row = tl.program_id(0).to(tl.int64)
-    x_ptr += row * x_stride * UNIT
-    residual_ptr += row * residual_stride * UNIT
-    normed_ptr += row * normed_stride * UNIT
-    total_ptr += row * total_stride * UNIT
-    lane = tl.arange(0, STEPS)[:, None] * LANES + tl.arange(0, LANES)[None, :]
-    blocks = tl.cdiv(cols, STEPS * LANES)
-    squares = tl.zeros((LANES,), WIDE)
-    for block in range(blocks):
-        col = block * (STEPS * LANES) + lane
-        inside = _is_inside(col, cols, EVEN_COLS)
-        x = tl.load(x_ptr + col, mask=inside, other=0.0, eviction_policy="evict_last").to(WIDE)
-        total = x + tl.load(residual_ptr + col, mask=inside, other=0.0, eviction_policy="evict_last").to(WIDE)
-        rounded = total.to(total_ptr.dtype.element_ty)
-        tl.store(total_ptr + col, rounded, mask=inside, eviction_policy="evict_first")
-        squares += tl.sum(total * total, 0)
-    scale = tl.rsqrt(tl.sum(squares, 0) / cols + EPS)
-    for done in range(blocks):
-        col = (blocks - 1 - done) * (STEPS * LANES) + lane
-        inside = _is_inside(col, cols, EVEN_COLS)
-        x = tl.load(x_ptr + col, mask=inside, other=0.0, eviction_policy="evict_first").to(WIDE)
-        total = x + tl.load(residual_ptr + col, mask=inside, other=0.0, eviction_policy="evict_first").to(WIDE)
-        weight = tl.load(weight_ptr + col, mask=inside, other=0.0, eviction_policy="evict_last").to(WIDE)
-        normed = (total * scale * weight).to(normed_ptr.dtype.element_ty)
         tl.store(normed_ptr + col, normed, mask=inside, eviction_policy="evict_first")
 
 
@@ -460,15 +412,12 @@ def softmax_kernel(
     EVEN_COLS: tl.constexpr,
 ):
     """x, out: (rows, cols). Reads x once, writes out once."""
-    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
-    col = tl.arange(0, COLS)[None, :]
-    is_col = _is_inside(col, col_units * UNIT, EVEN_COLS)
-    x_at = x_ptr + tl.minimum(row, rows - 1) * x_stride * UNIT + col  # rows past the last would be all -inf, so NaN
+    row, col, is_col, inside = _find_rows(rows, col_units * UNIT, ROWS, COLS, EVEN_ROWS, EVEN_COLS)
+    x_at = x_ptr + tl.minimum(row, rows - 1) * x_stride * UNIT + col  # a row past the last would be all -inf: NaN
     x = tl.load(x_at, mask=is_col, other=-float("inf"), eviction_policy="evict_first").to(WIDE)
-    # exp2 is one instruction, exp four; the difference comes first, since the product would round large numbers.
+    # exp2 is one instruction, exp is four. Subtract first: scaling large numbers first would round them.
     weights = tl.exp2((x - tl.max(x, 1, keep_dims=True)) * _LOG2_E)
     out = weights * (1 / tl.sum(weights, 1, keep_dims=True))
-    inside = _is_inside(row, rows, EVEN_ROWS) & is_col
     tl.store(out_ptr + row * out_stride * UNIT + col, out.to(out_ptr.dtype.element_ty), mask=inside)
 
 
@@ -485,8 +434,8 @@ def softmax_long_kernel(
     LANES: tl.constexpr,
     EVEN_COLS: tl.constexpr,
 ):
-    """x, out: (rows, cols). Reads x twice, from DRAM and from L2; writes out once. Each lane has a maximum and a sum of
-    its own, so that no thread waits for others in the first pass."""
+    """x, out: (rows, cols). Reads x twice, from DRAM and then from L2; writes out once. Each lane keeps its own maximum
+    and sum, so that no thread waits for another in the first pass."""
     cols = col_units * UNIT
     row = tl.program_id(0).to(tl.int64)
     x_ptr += row * x_stride * UNIT
@@ -500,7 +449,7 @@ def softmax_long_kernel(
         inside = _is_inside(col, cols, EVEN_COLS)
         x = tl.load(x_ptr + col, mask=inside, other=-float("inf"), eviction_policy="evict_last").to(WIDE)
         higher = tl.maximum(top, tl.max(x, 0))
-        base = tl.where(higher == -float("inf"), 0.0, higher)  # -inf minus itself is not a number
+        base = tl.where(higher == -float("inf"), 0.0, higher)  # -inf - -inf would be NaN
         total = total * tl.exp2((top - base) * _LOG2_E) + tl.sum(tl.exp2((x - base[None, :]) * _LOG2_E), 0)
         top = higher
     row_top = tl.max(top, 0)
@@ -532,14 +481,14 @@ def swiglu_kernel(
     COL_AXIS: tl.constexpr,
 ):
     """gate, up, out: (rows, cols). Reads gate and up once, writes out once."""
-    cols = tl.cast(col_units, tl.int64) * UNIT  # of all rows together where they are taken as one
+    cols = tl.cast(col_units, tl.int64) * UNIT  # int64: all rows may be taken as one
     row = tl.program_id(1 - COL_AXIS).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     col = tl.program_id(COL_AXIS).to(tl.int64) * COLS + tl.arange(0, COLS)[None, :]
     inside = _is_inside(row, rows, EVEN_ROWS) & _is_inside(col, cols, EVEN_COLS)
     gate_at, up_at = gate_ptr + row * gate_stride * UNIT + col, up_ptr + row * up_stride * UNIT + col
     gate = tl.load(gate_at, mask=inside, eviction_policy="evict_first").to(WIDE)
     up = tl.load(up_at, mask=inside, eviction_policy="evict_first").to(WIDE)
-    # 1/y needs fewer instructions than gate/y, and exp2 fewer than exp.
+    # 1/y takes fewer instructions than gate/y, and exp2 fewer than exp.
     out = gate * (1 / (1 + tl.exp2(gate * -_LOG2_E))) * up
     tl.store(out_ptr + row * out_stride * UNIT + col, out.to(out_ptr.dtype.element_ty), mask=inside)
 
@@ -576,8 +525,8 @@ def rope_kernel(
     col = tl.program_id(2) * HALF + tl.arange(0, HALF)[None, None, :]
     inside = _is_inside(token, tokens, EVEN_TOKENS) & _is_inside(head, heads, EVEN_HEADS)
     inside &= _is_inside(col, half, EVEN_HALF)
-    # A thread loads the angles of its own numbers, which all heads but the first find in L1. Loaded once for a token,
-    # they would lie in other threads, and pass through shared memory and a barrier.
+    # Each thread loads the angles of its own numbers; all heads but the first find them in L1. Loaded once per token,
+    # they would lie in other threads and pass through shared memory and a barrier.
     col_of_head = col + tl.zeros_like(head)
     cos = tl.load(cos_ptr + token * cos_stride * UNIT + col_of_head, mask=inside).to(WIDE)
     sin = tl.load(sin_ptr + token * sin_stride * UNIT + col_of_head, mask=inside).to(WIDE)
@@ -587,16 +536,6 @@ def rope_kernel(
     out_at = out_ptr + (token * out_token_stride + head * out_head_stride) * UNIT + col
     tl.store(out_at, (lower * cos - upper * sin).to(out_ptr.dtype.element_ty), mask=inside)
     tl.store(out_at + half, (upper * cos + lower * sin).to(out_ptr.dtype.element_ty), mask=inside)
-
-
-# For each op on whole rows the kernel that holds them, and the one that reads them twice.
-_KERNELS: Mapping[str, tuple[Any, Any]] = MappingProxyType(
-    {
-        "rmsnorm": (rmsnorm_kernel, rmsnorm_long_kernel),
-        "add_rmsnorm": (add_rmsnorm_kernel, add_rmsnorm_long_kernel),
-        "softmax": (softmax_kernel, softmax_long_kernel),
-    }
-)
 
 
 def _check(op: str, kernel: object, *tensors: Tensor) -> None:
@@ -613,18 +552,19 @@ def _check(op: str, kernel: object, *tensors: Tensor) -> None:
 
 
 def _plan_rows(
-    op: str,
-    tensors: Mapping[str, Tensor],
+    kernels: tuple[Any, Any],
+    tensors: Mapping[str, Tensor | None],
     weights: Mapping[str, Tensor],
     constants: Mapping[str, float],
     config: RowConfig,
 ) -> Launch:
-    """The launch of an op that needs whole rows: programs of `config.rows` rows that they hold, or of one row that they
-    read twice in blocks, each as many lanes wide as their threads load at once."""
-    held, long = _KERNELS[op]
-    x = tensors["x"]
+    """The launch of an op that needs whole rows, by the first kernel where a program holds its rows, or by the second,
+    which reads one row twice in blocks. `tensors` are (rows, cols), x first."""
+    held, long = kernels
+    present = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    x = present["x"]
     rows, cols = x.shape
-    strides, unit = _row_strides(tensors)
+    strides, unit = _row_strides(present)
     block_cols = min(next_power_of_2(cols), config.block_cols)
     is_held = cols <= block_cols
     lanes = min(block_cols, config.num_warps * 32 * _VECTOR_BYTES // x.element_size())
@@ -641,7 +581,7 @@ def _plan_rows(
             **weights,
             **({"rows": rows} if is_held else {}),
             "col_units": cols // unit,
-            **strides,
+            **{f"{name}_stride": strides.get(f"{name}_stride") for name in tensors},
         },
         constants={**constants, "WIDE": _wide(x), "UNIT": unit, **tile, "EVEN_COLS": cols % block_cols == 0},
         num_warps=config.num_warps,
@@ -651,15 +591,15 @@ def _plan_rows(
 
 
 def _row_strides(tensors: Mapping[str, Tensor]) -> tuple[dict[str, int], int]:
-    """Distances between the rows of (rows, cols) tensors, in units that the second result says: the largest that divide
-    them and the number of columns."""
+    """Distances between the rows of (rows, cols) tensors in units, and the elements of a unit: the largest that divides
+    all distances and the number of columns."""
     strides = {f"{name}_stride": _stride(tensor, 0) for name, tensor in tensors.items()}
     unit = math.gcd(_MAX_UNIT, next(iter(tensors.values())).shape[1], *strides.values())
     return {name: stride // unit for name, stride in strides.items()}, unit
 
 
 def _stride(tensor: Tensor, dim: int) -> int:
-    """The stride of a dimension; 0 where it has one index only, whose stride says nothing."""
+    """The stride of a dimension; 0 for a dimension of size 1, whose stride means nothing."""
     return tensor.stride(dim) if tensor.shape[dim] > 1 else 0
 
 
@@ -668,7 +608,7 @@ def _wide(x: Tensor) -> tl.dtype:
 
 
 def _block_of_heads(heads: int) -> int:
-    """Heads of a program: the largest power of two that divides them, unless that is tiny."""
+    """Heads of a program: the largest power of two that divides them, or all where that is tiny."""
     divisor = heads & -heads
     return divisor if divisor >= _MIN_HEADS else next_power_of_2(heads)
 
@@ -687,7 +627,8 @@ def _meta(dtype: str, *shape: int) -> Tensor:
 
 def _norm_launches(dtype: str, cols: int, config: RowConfig) -> tuple[Launch, Launch]:
     x, weight = _meta(dtype, 8192, cols), _meta(dtype, cols)
-    return plan_rmsnorm(x, weight, x, config=config), plan_add_rmsnorm(x, x, weight, x, x, config=config)
+    added = plan_rmsnorm(x, weight, x, residual=x, total=x, config=config)
+    return plan_rmsnorm(x, weight, x, config=config), added
 
 
 def _softmax_launch(dtype: str, cols: int, config: RowConfig) -> Launch:

@@ -1,4 +1,7 @@
-"""Reading, writing, copying and combining long vectors in Triton: as fast as memory goes."""
+"""Reading, writing, copying and combining long vectors in Triton, at the speed of DRAM.
+
+Each function raises ValueError for tensors that differ or are not contiguous, Unsupported for other dtypes and devices.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,21 +26,21 @@ UNSUPPORTED_DTYPES: Mapping[str, str] = MappingProxyType(
     }
 )
 SUPPORTED_ARCHITECTURES = ARCHITECTURES
-_VECTOR_BYTES = 16  # of the widest load of a thread
+_VECTOR_BYTES = 16  # widest load of a thread
 
 
 @dataclass(frozen=True, slots=True)
 class StreamConfig:
-    """Each program moves `block_bytes` of each operand at a time; `programs_per_sm` bounds the programs of a read,
-    which loop, so that few partial sums are left."""
+    """A program moves `block_bytes` of each operand at a time. The programs of a read, at most `programs_per_sm`, loop,
+    so that they leave few partial sums."""
 
     block_bytes: int
     num_warps: int
-    programs_per_sm: int = 24  # whole rounds of the 3, 4, 6 or 8 that are resident
+    programs_per_sm: int = 24  # whole rounds of 3, 4, 6 or 8 resident programs
 
     @property
     def name(self) -> str:
-        """What records call it."""
+        """As in records: block16384-w8-p24."""
         return f"block{self.block_bytes}-w{self.num_warps}-p{self.programs_per_sm}"
 
 
@@ -83,7 +86,7 @@ def stream_triad(a: Tensor, b: Tensor, out: Tensor, *, config: StreamConfig | No
 
 
 def plan_read(x: Tensor, partials: Tensor, *, config: StreamConfig) -> Launch:
-    """The launch that leaves one sum per program in partials: (programs,)."""
+    """The launch that reads x: (n,) and leaves one sum per program in partials: (programs,)."""
     block = _block_elements(x, config)
     lanes = min(block, config.num_warps * 32 * _VECTOR_BYTES // x.element_size())
     return Launch(
@@ -97,27 +100,27 @@ def plan_read(x: Tensor, partials: Tensor, *, config: StreamConfig) -> Launch:
 
 
 def plan_write(out: Tensor, *, config: StreamConfig) -> Launch:
-    """The launch that fills out with FILL_VALUE."""
+    """The launch that fills out: (n,) with FILL_VALUE."""
     return _plan_blocks(stream_write_kernel, {"out_ptr": out}, {"VALUE": FILL_VALUE}, config)
 
 
 def plan_copy(x: Tensor, out: Tensor, *, config: StreamConfig) -> Launch:
-    """The launch that copies x to out."""
+    """The launch that copies x: (n,) to out."""
     return _plan_blocks(stream_copy_kernel, {"x_ptr": x, "out_ptr": out}, {}, config)
 
 
 def plan_triad(a: Tensor, b: Tensor, out: Tensor, *, config: StreamConfig) -> Launch:
-    """The launch that sets out to a + TRIAD_SCALE*b."""
+    """The launch that sets out to a + TRIAD_SCALE*b, each (n,)."""
     return _plan_blocks(stream_triad_kernel, {"a_ptr": a, "b_ptr": b, "out_ptr": out}, {"SCALE": TRIAD_SCALE}, config)
 
 
 def ahead_of_time(target: Target, dtype: str) -> tuple[Launch, ...]:
-    """What the default configuration launches for each stream."""
+    """Launches of the default configuration."""
     return _launches(dtype, choose_config(target=target))
 
 
 def every_configuration(target: Target, dtype: str) -> tuple[Launch, ...]:  # noqa: ARG001  (every target has the same)
-    """What each of CONFIGS launches for each stream."""
+    """Launches of each of CONFIGS."""
     return tuple(launch for config in CONFIGS for launch in _launches(dtype, config))
 
 
@@ -134,9 +137,9 @@ def _launches(dtype: str, config: StreamConfig) -> tuple[Launch, ...]:
 
 @triton.jit
 def stream_read_kernel(x_ptr, partials_ptr, n, STEPS: tl.constexpr, LANES: tl.constexpr):
-    """x: (n,), partials: (programs,). Reads x once, a block of STEPS*LANES per program in turn; writes one sum per
-    program. A thread adds its steps up at once: a sum for each of its lanes takes fewer registers than one for each
-    number of a block, and more programs are resident."""
+    """x: (n,), partials: (programs,). Reads x once, each program a block of STEPS*LANES in turn, and writes one sum per
+    program. A thread adds up its steps at once: one sum per lane takes fewer registers than one per number of a block,
+    so more programs are resident."""
     stride = tl.num_programs(0).to(tl.int64) * (STEPS * LANES)
     offsets = tl.arange(0, STEPS)[:, None] * LANES + tl.arange(0, LANES)[None, :]
     totals = tl.zeros((LANES,), dtype=partials_ptr.dtype.element_ty)
@@ -177,7 +180,7 @@ def stream_triad_kernel(a_ptr, b_ptr, out_ptr, n, SCALE: tl.constexpr, BLOCK: tl
 
 @Launcher
 def _partial_sums(x: Tensor, config: StreamConfig | None) -> Planned[Tensor]:
-    """x: (n,). Reads x once. Returns one sum for each program."""
+    """x: (n,). Reads x once. Returns one sum per program."""
     target = _check("stream_read", stream_read_kernel, x)
     config = config or choose_config(target=target)
     programs = min(cdiv(len(x), _block_elements(x, config)), config.programs_per_sm * target.sm_count)

@@ -1,8 +1,9 @@
-"""Gradients of causal attention in Triton, FlashAttention's backward pass: which tiles serve, and the launches."""
+"""Gradients of causal attention in Triton (FlashAttention's backward pass): tiles and launches."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +21,6 @@ from kernels.triton.attention.prefill import (
     SECTION_BYTES,
     check_heads,
     empty_rows,
-    outer_strides,
 )
 from kernels.triton.launcher import Launcher, Planned
 from kernels.triton.plan import (
@@ -32,6 +32,7 @@ from kernels.triton.plan import (
     find_target,
     is_describable,
     product_opcodes,
+    strides_of,
 )
 from kernels.unsupported import Unsupported
 
@@ -42,8 +43,8 @@ SUPPORTED_ARCHITECTURES = ARCHITECTURES
 
 @dataclass(frozen=True, slots=True)
 class BackwardConfig:
-    """block_keys keys stay on chip while block_passing queries at a time pass by, then block_queries queries while keys
-    do; what passes comes in by pointers, or where `described` by descriptors of the host."""
+    """block_keys keys stay on chip while blocks of block_passing queries pass; then block_queries queries stay while
+    keys pass. What passes comes by pointers, or where `described` by the host's descriptors."""
 
     block_keys: int
     block_queries: int
@@ -54,12 +55,12 @@ class BackwardConfig:
 
     @property
     def name(self) -> str:
-        """What tables and records call it: k128-q128-by64-w8-s2-descriptors."""
+        """As in records: k128-q128-by64-w8-s2-descriptors."""
         tile = f"k{self.block_keys}-q{self.block_queries}-by{self.block_passing}-w{self.num_warps}-s{self.num_stages}"
         return f"{tile}-descriptors" if self.described else tile
 
 
-# Sums of two gradients and two products share registers: 128 keys where the hardware multiplies out of shared memory.
+# Sums of two gradients and two products share registers: 128 keys where products read shared memory.
 HOPPER = BackwardConfig(128, 128, 64, 8, 3, described=True)
 HOPPER_128 = BackwardConfig(128, 128, 32, 8, 3, described=True)  # by 64, Triton 3.6 spills two registers
 HOPPER_256 = BackwardConfig(32, 64, 64, 8, 2, described=True)
@@ -99,18 +100,16 @@ _POINTERS = {64: AMPERE_64, 128: AMPERE_128, 256: SMALL_SHARED_256}
 _VECTOR = {64: VECTOR_64, 128: VECTOR_128, 256: VECTOR_256}
 _SMALL_SHARED = {64: AMPERE_64, 128: SMALL_SHARED_128, 256: SMALL_SHARED_256}
 
-_SMALL_SHARED_BYTES = 128 * 1024
 _MOST_VECTOR_SCORES = 32 * 32
 _DELTA_ROWS = 32
 
 
 def choose_config(*, head_dim: int, dtype: str, target: Target, describable: bool = True) -> BackwardConfig:
-    """The configuration for a head dimension; `describable` says whether strides of q, k, v and grad allow
-    descriptors."""
+    """The configuration for a head dimension. `describable`: the strides of q, k, v and grad allow descriptors."""
     if dtype == "fp32":
         return _VECTOR[head_dim]
-    family = target.architecture // 10
-    if family == 12 or (family == 8 and target.shared_bytes < _SMALL_SHARED_BYTES):
+    family = target.family
+    if family == 12 or (family == 8 and not target.has_large_shared):
         return (_SMALL_SHARED if family == 12 else _POINTERS)[head_dim]
     if family == 8:
         return _AMPERE[head_dim]
@@ -129,8 +128,8 @@ def why_not(config: BackwardConfig, dtype: str, target: Target) -> str | None:
 
 
 def contends(config: BackwardConfig, dims: Mapping[str, int]) -> bool:
-    """Whether a tuner need try a configuration: not where the sums of keys and values do not fit in registers, or leave
-    most of them empty."""
+    """Whether a tuner should try a configuration: not where the sums of keys and values do not fit in registers, nor
+    where they leave most of them empty."""
     sums = 2 * config.block_keys * dims["head_dim"] // (32 * config.num_warps)
     return 32 <= sums <= 128
 
@@ -147,7 +146,8 @@ def attention_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """q, out, grad: (batch, heads, seq, head_dim), k, v: (batch, kv_heads, seq, head_dim), lse: (batch, heads, seq)
     fp32; head_dim 64, 128 or 256 and of stride 1, other strides are free. `out` and `lse` are attention_forward's.
-    Returns the gradients of q, k and v, each laid out in memory like what it is the gradient of."""
+    Returns the gradients of q, k and v, each laid out like its tensor. Raises ValueError for other shapes, Unsupported
+    for dtypes, strides, head dimensions and devices that the kernels do not take."""
     return _backward(q, k, v, out, grad, lse.contiguous(), config)
 
 
@@ -162,18 +162,20 @@ def plan_backward(
     *,
     config: BackwardConfig,
 ) -> tuple[Launch, ...]:
-    """The launches that set `gradients` to those of q, k and v; lse is contiguous."""
+    """The launches that set `gradients` to those of q, k and v; shapes as in `attention_backward`, lse contiguous."""
     delta = torch.empty_like(lse)
     dq, dk, dv = gradients
+    read = {"q": q, "k": k, "v": v, "grad": grad, "lse": lse, "delta": delta}
+    keys = {**read, "dk": dk, "dv": dv}
     return (
         _plan_delta(out, grad, delta),
-        _plan_keys(q, k, v, grad, lse, delta, dk, dv, config),
-        _plan_queries(q, k, v, grad, lse, delta, dq, config),
+        _plan_gradients(attention_backward_keys_kernel, keys, passing=("q", "grad"), config=config),
+        _plan_gradients(attention_backward_queries_kernel, {**read, "dq": dq}, passing=("k", "v"), config=config),
     )
 
 
 def ahead_of_time(target: Target, dtype: str) -> tuple[Launch, ...]:
-    """What the default configurations launch in each head dimension; the first kernel, which is small, once."""
+    """Launches of the default configurations in each head dimension; the small first kernel once."""
     launches: dict[object, Launch] = {}
     for head_dim in PREFILL_HEAD_DIMS:
         config = choose_config(head_dim=head_dim, dtype=dtype, target=target)
@@ -184,7 +186,7 @@ def ahead_of_time(target: Target, dtype: str) -> tuple[Launch, ...]:
 
 
 def every_configuration(target: Target, dtype: str) -> tuple[Launch, ...]:
-    """What each configuration launches that this architecture can hold."""
+    """Launches of each configuration that fits this architecture."""
     configs = (config for config in CONFIGS if why_not(config, dtype, target) is None)
     return tuple(launch for config in configs for launch in _plan_meta(128, dtype, config)[1:])
 
@@ -226,7 +228,7 @@ def _plan_delta(out: Tensor, grad: Tensor, delta: Tensor) -> Launch:
             "out_ptr": out,
             "grad_ptr": grad,
             "delta_ptr": delta,
-            **outer_strides(out=out, grad=grad),
+            **strides_of("bhs", out=out, grad=grad),
             "heads": heads,
             "seq": seq,
         },
@@ -236,107 +238,52 @@ def _plan_delta(out: Tensor, grad: Tensor, delta: Tensor) -> Launch:
     )
 
 
-def _plan_keys(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    grad: Tensor,
-    lse: Tensor,
-    delta: Tensor,
-    dk: Tensor,
-    dv: Tensor,
-    config: BackwardConfig,
+def _plan_gradients(
+    kernel: Any, tensors: Mapping[str, Tensor], *, passing: tuple[str, str], config: BackwardConfig
 ) -> Launch:
+    """The launch of a kernel that keeps blocks of queries or of keys on chip while two other tensors pass. `tensors` by
+    the kernel's names: q, k, v, grad, lse, delta and the gradients that it writes."""
+    q, k = tensors["q"], tensors["k"]
     batch, heads, seq, head_dim = q.shape
-    pairs, group = batch * k.shape[1], heads // k.shape[1]
+    group = heads // k.shape[1]
+    if "q" in passing:  # past keys; those of one K/V head meet the queries of all heads of its group
+        pairs, shared = batch * k.shape[1], _sharing(q, group)
+        rows, blocks = config.block_keys, {"BLOCK_M": config.block_passing, "BLOCK_N": config.block_keys}
+    else:
+        pairs, shared = batch * heads, _sharing(k, 1) * group
+        rows, blocks = config.block_queries, {"BLOCK_M": config.block_queries, "BLOCK_N": config.block_passing}
+    block = (1, 1, config.block_passing, head_dim)
     return Launch(
-        kernel=attention_backward_keys_kernel,
-        grid=(cdiv(seq, config.block_keys) * pairs,),
+        kernel=kernel,
+        grid=(cdiv(seq, rows) * pairs,),
         arguments={
-            "q_source": _passing(q, config),
-            "k_ptr": k,
-            "v_ptr": v,
-            "grad_source": _passing(grad, config),
-            "lse_ptr": lse,
-            "delta_ptr": delta,
-            "dk_ptr": dk,
-            "dv_ptr": dv,
-            **outer_strides(q=q, k=k, v=v, grad=grad, dk=dk, dv=dv),
+            **{f"{name}_ptr": tensor for name, tensor in tensors.items() if name not in passing},
+            **{
+                f"{name}_source": Descriptor(tensors[name], block) if config.described else tensors[name]
+                for name in passing
+            },
+            **strides_of("bhs", **{name: tensor for name, tensor in tensors.items() if tensor.dim() == 4}),
             "heads": heads,
             "seq": seq,
-            "section": min(pairs, _sharing(q, group)),
+            "section": min(pairs, shared),
             "scale": 1 / math.sqrt(head_dim),
         },
         constants={
             "GROUP": group,
             "HEAD_DIM": head_dim,
-            "BLOCK_M": config.block_passing,
-            "BLOCK_N": config.block_keys,
-            "OPERANDS": _operands(config),
+            **blocks,
+            "OPERANDS": "descriptors" if config.described else "pointers",
         },
         num_warps=config.num_warps,
         num_stages=config.num_stages,
         config=f"{config.name} d{head_dim}",
-        opcodes=_opcodes(dtype_name(q.dtype), config.block_keys, config),
+        opcodes=product_opcodes(dtype_name(q.dtype), rows, *(("UTMALDG",) if config.described else ())),
     )
-
-
-def _plan_queries(
-    q: Tensor, k: Tensor, v: Tensor, grad: Tensor, lse: Tensor, delta: Tensor, dq: Tensor, config: BackwardConfig
-) -> Launch:
-    batch, heads, seq, head_dim = q.shape
-    pairs, group = batch * heads, heads // k.shape[1]
-    return Launch(
-        kernel=attention_backward_queries_kernel,
-        grid=(cdiv(seq, config.block_queries) * pairs,),
-        arguments={
-            "q_ptr": q,
-            "k_source": _passing(k, config),
-            "v_source": _passing(v, config),
-            "grad_ptr": grad,
-            "lse_ptr": lse,
-            "delta_ptr": delta,
-            "dq_ptr": dq,
-            **outer_strides(q=q, k=k, v=v, grad=grad, dq=dq),
-            "heads": heads,
-            "seq": seq,
-            "section": min(pairs, _sharing(k, 1) * group),
-            "scale": 1 / math.sqrt(head_dim),
-        },
-        constants={
-            "GROUP": group,
-            "HEAD_DIM": head_dim,
-            "BLOCK_M": config.block_queries,
-            "BLOCK_N": config.block_passing,
-            "OPERANDS": _operands(config),
-        },
-        num_warps=config.num_warps,
-        num_stages=config.num_stages,
-        config=f"{config.name} d{head_dim}",
-        opcodes=_opcodes(dtype_name(q.dtype), config.block_queries, config),
-    )
-
-
-def _passing(tensor: Tensor, config: BackwardConfig) -> Tensor | Descriptor:
-    return Descriptor(tensor, (1, 1, config.block_passing, tensor.shape[3])) if config.described else tensor
-
-
-def _operands(config: BackwardConfig) -> str:
-    return "descriptors" if config.described else "pointers"
 
 
 def _sharing(tensor: Tensor, heads: int) -> int:
-    """How many times `heads` heads of what passes, two tensors like this one, may share L2."""
+    """How many times `heads` heads of what passes, two tensors like this one, fit in the share of L2 for them."""
     return max(1, int(SECTION_BYTES / (2 * heads * tensor.shape[2] * tensor.shape[3] * tensor.element_size())))
-
-
-def _opcodes(dtype: str, rows: int, config: BackwardConfig) -> dict[int, tuple[str, ...]]:
-    """Products, and blocks by descriptor."""
-    return {
-        architecture: (*product, "UTMALDG") if config.described else product
-        for architecture, product in product_opcodes(dtype, rows).items()
-        if architecture >= 90 or not config.described
-    }
 
 
 def _plan_meta(head_dim: int, dtype: str, config: BackwardConfig) -> tuple[Launch, ...]:

@@ -1,8 +1,7 @@
-"""The Triton kernels of attention's backward pass: what each row's output contributes, then the gradients of keys and
-values, then those of queries.
+"""Triton kernels of attention's backward pass: sums of out*grad, then gradients of keys and values, then of queries.
 
-Weights are computed anew from the log-sum-exp of the forward pass. Each program sums in registers all that it writes,
-so no two add to the same number, and results are the same in every run.
+Weights are computed again from the forward pass's log-sum-exp. Each program sums all that it writes in registers, so no
+two add to the same number, and every run gives the same results.
 """
 
 import triton
@@ -27,16 +26,18 @@ def attention_delta_kernel(
     HEAD_DIM: tl.constexpr,
     BLOCK_M: tl.constexpr,
 ):
-    """out, grad: (batch, heads, seq, HEAD_DIM), delta: (batch, heads, seq) fp32. Reads out and grad once and writes
-    delta once: the sum of out*grad in each row."""
+    """out, grad: (batch, heads, seq, HEAD_DIM), delta: (batch, heads, seq) fp32: the sum of out*grad in each row. Reads
+    out and grad once, writes delta once."""
     blocks = tl.cdiv(seq, BLOCK_M)
     pair = tl.program_id(0) // blocks
     first = tl.program_id(0) % blocks * BLOCK_M
     batch, head = (pair // heads).to(tl.int64), (pair % heads).to(tl.int64)
     out_base = out_ptr + batch * stride_outb + head * stride_outh
     grad_base = grad_ptr + batch * stride_gradb + head * stride_gradh
-    out = load_block(out_base, stride_outs, 0, 0, 0, first, seq, HEAD_DIM, BLOCK_M, MASKED=True, OPERANDS="pointers")
-    grad = load_block(grad_base, stride_grads, 0, 0, 0, first, seq, HEAD_DIM, BLOCK_M, MASKED=True, OPERANDS="pointers")
+    out = load_block(out_base, stride_outs, (0, 0, 0, seq), first, HEAD_DIM, BLOCK_M, MASKED=True, OPERANDS="pointers")
+    grad = load_block(
+        grad_base, stride_grads, (0, 0, 0, seq), first, HEAD_DIM, BLOCK_M, MASKED=True, OPERANDS="pointers"
+    )
     delta = tl.sum(out.to(tl.float32) * grad.to(tl.float32), 1)
     offs_m = tl.arange(0, BLOCK_M)
     tl.store(delta_ptr + pair.to(tl.int64) * seq + first + offs_m, delta, mask=offs_m < seq - first)
@@ -81,8 +82,9 @@ def attention_backward_keys_kernel(
     OPERANDS: tl.constexpr,
 ):
     """q, grad: (batch, heads, seq, HEAD_DIM), k, v, dk, dv: (batch, heads/GROUP, seq, HEAD_DIM), lse, delta: (batch,
-    heads, seq) fp32. Reads k and v and writes dk and dv once; each block of BLOCK_N keys reads the queries and upstream
-    gradients of all heads of its group from its diagonal on, mostly from L2. `section` K/V heads share it."""
+    heads, seq) fp32. Reads k and v, and writes dk and dv, once. Each block of BLOCK_N keys reads the queries and
+    upstream gradients of all heads of its group from its diagonal on, mostly from L2, which `section` K/V heads
+    share."""
     kv_heads = heads // GROUP
     blocks = tl.cdiv(seq, BLOCK_N)
     from_last, pair = find_block(tl.program_id(0), blocks, tl.num_programs(0) // blocks, section)
@@ -91,8 +93,8 @@ def attention_backward_keys_kernel(
     batch64, kv_head64 = batch.to(tl.int64), kv_head.to(tl.int64)
     k_base = k_ptr + batch64 * stride_kb + kv_head64 * stride_kh
     v_base = v_ptr + batch64 * stride_vb + kv_head64 * stride_vh
-    k = load_block(k_base, stride_ks, 0, 0, 0, first, seq, HEAD_DIM, BLOCK_N, MASKED=True, OPERANDS="pointers")
-    v = load_block(v_base, stride_vs, 0, 0, 0, first, seq, HEAD_DIM, BLOCK_N, MASKED=True, OPERANDS="pointers")
+    k = load_block(k_base, stride_ks, (0, 0, 0, seq), first, HEAD_DIM, BLOCK_N, MASKED=True, OPERANDS="pointers")
+    v = load_block(v_base, stride_vs, (0, 0, 0, seq), first, HEAD_DIM, BLOCK_N, MASKED=True, OPERANDS="pointers")
     dk = tl.zeros((BLOCK_N, HEAD_DIM), dtype=tl.float32)
     dv = tl.zeros((BLOCK_N, HEAD_DIM), dtype=tl.float32)
     scale_log2 = scale * 1.4426950408889634  # log2(e)
@@ -134,8 +136,8 @@ def _gather_keys(
     BLOCK_M: tl.constexpr,
     OPERANDS: tl.constexpr,
 ):
-    """Add to dk and dv what the queries of one head contribute. Queries beyond the sequence are zeros, and so is what
-    they contribute. Everything is transposed: rows are keys. Products begin at what would be subtracted from them,
+    """Add the contributions of the queries of one head to dk and dv; queries beyond the sequence are zeros and
+    contribute zeros. Everything is transposed: rows are keys. Products begin at what would be subtracted from them,
     which takes fewer registers."""
     BLOCK_N: tl.constexpr = k.shape[0]
     HEAD_DIM: tl.constexpr = k.shape[1]
@@ -145,16 +147,16 @@ def _gather_keys(
         lse = tl.load(lse_ptr + row, mask=row < seq, other=0.0)
         shift = tl.broadcast_to((lse * (-1.4426950408889634 / scale_log2))[None, :], (BLOCK_N, BLOCK_M))
         queries = load_block(
-            q, stride_qs, batch, head, 0, first, seq, HEAD_DIM, BLOCK_M, MASKED=True, OPERANDS=OPERANDS
+            q, stride_qs, (batch, head, 0, seq), first, HEAD_DIM, BLOCK_M, MASKED=True, OPERANDS=OPERANDS
         )
         weights = tl.exp2(tl.dot(k, tl.trans(queries), shift, input_precision="ieee") * scale_log2)
-        if OPERANDS == "descriptors":  # without, a branch would move weights through shared memory
+        if OPERANDS == "descriptors":  # by pointers, a branch would move weights through shared memory
             if first < first_key + BLOCK_N:
                 weights = tl.where(column[:, None] <= row[None, :], weights, 0.0)
         else:
             weights = tl.where(column[:, None] <= row[None, :], weights, 0.0)
         upstream = load_block(
-            grad, stride_grads, batch, head, 0, first, seq, HEAD_DIM, BLOCK_M, MASKED=True, OPERANDS=OPERANDS
+            grad, stride_grads, (batch, head, 0, seq), first, HEAD_DIM, BLOCK_M, MASKED=True, OPERANDS=OPERANDS
         )
         dv = tl.dot(weights.to(upstream.dtype), upstream, dv, input_precision="ieee")
         delta = tl.load(delta_ptr + row, mask=row < seq, other=0.0)
@@ -199,8 +201,8 @@ def attention_backward_queries_kernel(
     OPERANDS: tl.constexpr,
 ):
     """q, grad, dq: (batch, heads, seq, HEAD_DIM), k, v: (batch, heads/GROUP, seq, HEAD_DIM), lse, delta: (batch, heads,
-    seq) fp32. Reads q, grad, lse and delta and writes dq once; each block of BLOCK_M queries reads the keys and values
-    up to its diagonal, mostly from L2. `section` heads share it."""
+    seq) fp32. Reads q, grad, lse and delta, and writes dq, once. Each block of BLOCK_M queries reads the keys and
+    values up to its diagonal, mostly from L2, which `section` heads share."""
     blocks = tl.cdiv(seq, BLOCK_M)
     block, pair = find_block(tl.program_id(0), blocks, tl.num_programs(0) // blocks, section)
     first = block * BLOCK_M
@@ -209,8 +211,10 @@ def attention_backward_queries_kernel(
     batch64, head64, kv_head64 = batch.to(tl.int64), head.to(tl.int64), kv_head.to(tl.int64)
     q_base = q_ptr + batch64 * stride_qb + head64 * stride_qh
     grad_base = grad_ptr + batch64 * stride_gradb + head64 * stride_gradh
-    q = load_block(q_base, stride_qs, 0, 0, 0, first, seq, HEAD_DIM, BLOCK_M, MASKED=True, OPERANDS="pointers")
-    grad = load_block(grad_base, stride_grads, 0, 0, 0, first, seq, HEAD_DIM, BLOCK_M, MASKED=True, OPERANDS="pointers")
+    q = load_block(q_base, stride_qs, (0, 0, 0, seq), first, HEAD_DIM, BLOCK_M, MASKED=True, OPERANDS="pointers")
+    grad = load_block(
+        grad_base, stride_grads, (0, 0, 0, seq), first, HEAD_DIM, BLOCK_M, MASKED=True, OPERANDS="pointers"
+    )
     row = first + tl.arange(0, BLOCK_M)
     row_base = pair.to(tl.int64) * seq
     lse_log2 = tl.load(lse_ptr + row_base + row, mask=row < seq, other=0.0) * 1.4426950408889634
@@ -257,16 +261,16 @@ def _gather_queries(
     OPERANDS: tl.constexpr,
     MASKED: tl.constexpr,
 ):
-    """Add to dq what the keys from start to end contribute."""
+    """Add the contributions of the keys from start to end to dq."""
     HEAD_DIM: tl.constexpr = q.shape[1]
     for first in tl.range(start, end, BLOCK_N):
-        keys = load_block(k, stride_ks, batch, kv_head, 0, first, seq, HEAD_DIM, BLOCK_N, MASKED, OPERANDS)
+        keys = load_block(k, stride_ks, (batch, kv_head, 0, seq), first, HEAD_DIM, BLOCK_N, MASKED, OPERANDS)
         scores = tl.dot(q, tl.trans(keys), input_precision="ieee")
         weights = tl.exp2(scores * scale_log2 - lse_log2[:, None])
         if MASKED:
             column = first + tl.arange(0, BLOCK_N)
             weights = tl.where(column[None, :] <= row[:, None], weights, 0.0)
-        values = load_block(v, stride_vs, batch, kv_head, 0, first, seq, HEAD_DIM, BLOCK_N, MASKED, OPERANDS)
+        values = load_block(v, stride_vs, (batch, kv_head, 0, seq), first, HEAD_DIM, BLOCK_N, MASKED, OPERANDS)
         slopes = tl.dot(grad, tl.trans(values), input_precision="ieee")
         slopes = weights * (slopes - delta[:, None])
         dq = tl.dot(slopes.to(keys.dtype), keys, dq, input_precision="ieee")
@@ -275,7 +279,7 @@ def _gather_queries(
 
 @triton.jit
 def _store_block(base, stride, first, seq, block):
-    """Write a block of rows from `first` on, as far as the sequence goes."""
+    """Write a block of rows from `first` to the end of the sequence at most."""
     offs_m = tl.arange(0, block.shape[0])
     rows = base + tl.cast(first, tl.int64) * stride + offs_m * stride
     tile = rows[:, None] + tl.arange(0, block.shape[1])[None, :]

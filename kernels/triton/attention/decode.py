@@ -1,7 +1,9 @@
-"""Attention over a cache in Triton, for one query a sequence or a few: the cache is split over programs, then merged.
+"""Attention over a cache in Triton, for one query per sequence or a few. Programs take parts, and a second launch
+merges.
 
-The cache may be of the queries' format or fp8, in one piece or in pages. What a split leaves, and how its number is
-chosen, serves `kernels.triton.attention.mla` too.
+The cache has the queries' format or fp8, in one piece or in pages. `kernels.triton.attention.mla` splits and merges by
+the same functions. Functions raise ValueError for other shapes, and Unsupported for dtypes, strides, head dimensions,
+row counts and devices that the kernel does not take.
 """
 
 import math
@@ -34,6 +36,7 @@ from kernels.triton.plan import (
     next_power_of_2,
     product_opcodes,
     reads_operands_in_place,
+    strides_of,
 )
 from kernels.unsupported import Unsupported
 
@@ -43,15 +46,14 @@ UNSUPPORTED_DTYPES: Mapping[str, str] = MappingProxyType(
 )
 SUPPORTED_ARCHITECTURES = ARCHITECTURES
 SUPPORTED_HEAD_DIMS = (64, 128, 256)
-MAX_QUERIES = 16  # of a sequence: beyond, a prefill kernel computes more and reads as much
-MAX_SPLITS = 256  # so that the merge holds all parts of a row at once
+MAX_QUERIES = 16  # of a sequence; for more, prefill's kernel is faster and reads no more
+MAX_SPLITS = 256  # the merge holds all parts of a row at once
 PAGES = (16, 32, 64, 128, 256)
 
 
 @dataclass(frozen=True, slots=True)
 class DecodeConfig:
-    """block_n keys at a time pass by the rows, heads of a group times queries; num_stages - 1 of them are on their
-    way."""
+    """Blocks of block_n keys pass the rows (heads of a group times queries); num_stages - 1 blocks are in flight."""
 
     block_n: int
     num_warps: int
@@ -59,22 +61,22 @@ class DecodeConfig:
 
     @property
     def name(self) -> str:
-        """What tables and records call it: 64-w4-s3."""
+        """As in records: 64-w4-s3."""
         return f"{self.block_n}-w{self.num_warps}-s{self.num_stages}"
 
 
-# To 32 rows: keys and values of a block are 32 KiB in 16 bits at every head dimension, half of that in fp8 or where
-# shared memory is 99 KiB; two blocks on their way, and two to four programs an SM.
+# Up to 32 rows: keys and values of a block are 32 KiB in 16 bits at every head dimension, half of that in fp8 or with
+# 99 KiB of shared memory. Two blocks are in flight, in two to four programs per SM.
 BLOCK_128 = DecodeConfig(128, 4, 3)
 BLOCK_64 = DecodeConfig(64, 4, 3)
 BLOCK_32 = DecodeConfig(32, 4, 3)
 BLOCK_32_SMALL_SHARED = DecodeConfig(32, 4, 2)  # 99 KiB hold two programs with one block of head_dim 256
-# 64 rows are best shared by four warps, 128 rows by eight: more would compute the same scores twice.
+# Four warps share 64 rows, eight share 128; more would compute scores twice.
 ROWS_64_AMPERE = DecodeConfig(64, 4, 2)
 ROWS_128 = DecodeConfig(64, 8, 3)
 ROWS_128_SMALL_SHARED = DecodeConfig(32, 8, 3)
 ROWS_64_FP8 = DecodeConfig(64, 8, 2)
-# At head_dim 256 registers want eight warps for 64 rows as well.
+# At head_dim 256, 64 rows need eight warps for their registers.
 ROWS_64_WIDE = DecodeConfig(32, 8, 4)
 ROWS_64_WIDE_SMALL_SHARED = DecodeConfig(32, 8, 2)
 VECTOR = DecodeConfig(16, 8, 3)  # IEEE fp32: no tensor core takes it
@@ -97,31 +99,30 @@ CONFIGS = (
 
 _MIN_ROWS = 16  # of a tensor-core product
 _MAX_ROWS = 128
-# Sums that registers hold beside what a step needs, by format of the cache: fp8 is converted in them, and fp32 is
-# computed without tensor cores.
+# Sums that fit in registers beside what a step needs, by format of the cache: fp8 is converted in registers, and fp32
+# uses no tensor cores.
 _MAX_SUMS: Mapping[str, int] = MappingProxyType(
     {"bf16": 128 * 128, "fp16": 128 * 128, "fp8": 64 * 128, "fp32": 32 * 128}
 )
 _MAX_VECTOR_KEYS = 32
-_LARGE_SHARED_BYTES = 128 * 1024
 _REGISTERS = 65536  # of an SM
-_REGISTERS_BESIDE_SUMS = 104  # of a thread, about; fewer where a product reads an operand in place
+_REGISTERS_BESIDE_SUMS = 104  # of a thread, about; fewer where products read an operand in place
 _REGISTERS_BESIDE_SUMS_IN_PLACE = 96
-# Of the programs that all SMs hold, how many keep DRAM busy: those of 32 rows have 1.3 us for a block of 32 KiB then.
+# Share of the programs that all SMs hold which keeps DRAM busy: with 32 rows, 1.3 us per block of 32 KiB.
 _BUSY_SHARE = 0.75
 _RESERVED_SHARED_BYTES = 1024  # of each program
-_MERGE_BYTES = 8e6  # what could have been read in the time of a second launch, 2 us at 4 TB/s
-_MERGE_TILE = 4096  # numbers of parts that a program of the merge holds
+_MERGE_BYTES = 8e6  # DRAM delivers them in the time of a second launch: 2 us at 4 TB/s
+_MERGE_TILE = 4096  # numbers that a program of the merge holds
 _MERGE_TILE_PER_WARP = 1024
 _MERGE_MIN_WIDTH = 32  # numbers of a row: 128 bytes
-_FP8_CONVERSION_ARCHITECTURE = 89  # the first that has instructions for e4m3
+_FP8_CONVERSION_ARCHITECTURE = 89  # the first with instructions for e4m3
 _FP8_PER_WORD = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cache:
-    """k, v: (batch, kv_heads, context, head_dim), or with a table (batch, most) and lengths (batch,) in pages (pages,
-    kv_heads, page, head_dim); with scales (kv_heads,) in fp8, or as words of four fp8 numbers."""
+    """k, v: (batch, kv_heads, context, head_dim); with table (batch, most) and lengths (batch,): (pages, kv_heads,
+    page, head_dim). With scales (kv_heads,) they are fp8, or words of four fp8 numbers."""
 
     k: Tensor
     v: Tensor
@@ -136,7 +137,7 @@ class Cache:
 
     @property
     def kind(self) -> str:
-        """What a launch is called beside its configuration: " page 16"; nothing for a plain cache."""
+        """The cache in the name of a launch: " page 16"; empty for a plain cache."""
         if self.table is not None:
             return f" page {self.k.shape[2]}"
         if self.scales is not None:
@@ -146,20 +147,20 @@ class Cache:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """What a program streams: block_bytes a step; `resident` programs share an SM."""
+    """A program streams block_bytes per step; `resident` programs share an SM."""
 
     block_bytes: int
     resident: int
 
 
 def choose_config(*, rows: int, head_dim: int, dtype: str, target: Target) -> DecodeConfig:
-    """The configuration for rows of a group and its queries; `dtype` is the cache's. As many bytes on their way as
-    shared memory holds for two or three programs an SM."""
+    """The configuration for a number of rows; `dtype` is the cache's. As many bytes in flight as shared memory holds
+    for two or three programs per SM."""
     if dtype == "fp32":
         return VECTOR
     if rows >= WIDE_PRODUCT_ROWS:
         return _choose_many_rows(rows, head_dim, dtype, target)
-    large = target.shared_bytes >= _LARGE_SHARED_BYTES
+    large = target.has_large_shared
     if head_dim == 256:
         return BLOCK_32 if large or dtype == "fp8" else BLOCK_32_SMALL_SHARED
     if head_dim == 128:
@@ -168,7 +169,7 @@ def choose_config(*, rows: int, head_dim: int, dtype: str, target: Target) -> De
 
 
 def _choose_many_rows(rows: int, head_dim: int, dtype: str, target: Target) -> DecodeConfig:
-    large = target.shared_bytes >= _LARGE_SHARED_BYTES
+    large = target.has_large_shared
     if dtype == "fp8":
         return ROWS_64_FP8
     if head_dim == 256:
@@ -177,7 +178,7 @@ def _choose_many_rows(rows: int, head_dim: int, dtype: str, target: Target) -> D
         return ROWS_128 if large else ROWS_128_SMALL_SHARED
     if not large:
         return BLOCK_32_SMALL_SHARED
-    return BLOCK_64 if target.architecture // 10 in (9, 10) else ROWS_64_AMPERE
+    return BLOCK_64 if target.family in (9, 10) else ROWS_64_AMPERE
 
 
 def why_not(config: DecodeConfig, *, rows: int, head_dim: int, dtype: str, target: Target) -> str | None:
@@ -195,7 +196,8 @@ def attention_decode(
     q: Tensor, k: Tensor, v: Tensor, *, splits: int | None = None, config: DecodeConfig | None = None
 ) -> Planned[Tensor]:
     """q: (batch, heads, head_dim), k, v: (batch, kv_heads, context, head_dim); head_dim 64, 128 or 256 and of stride 1,
-    other strides are free. Scale 1/sqrt(head_dim). `splits` defaults to what fills the device. Returns contiguously."""
+    other strides are free. Scale 1/sqrt(head_dim). `splits` defaults to what fills the device. Returns q's shape,
+    contiguous."""
     sizes = decode_sizes(q, k, v)
     return _plan("attention_decode", q, Cache(k, v), sizes, splits=splits, config=config)
 
@@ -203,7 +205,7 @@ def attention_decode(
 @Launcher
 def attention_verify(q: Tensor, k: Tensor, v: Tensor, *, config: DecodeConfig | None = None) -> Planned[Tensor]:
     """q: (batch, heads, queries, head_dim), the last 1 to 16 tokens of k, v: (batch, kv_heads, context, head_dim), and
-    causal; at most 128 rows of queries and heads/kv_heads, 64 at head_dim 256. Returns q's shape, contiguously."""
+    causal; queries * heads / kv_heads at most 128, 64 at head_dim 256. Returns q's shape, contiguous."""
     sizes = chunk_sizes("attention_verify", q, k, v)
     return _plan("attention_verify", q, Cache(k, v), sizes, config=config)
 
@@ -213,7 +215,7 @@ def attention_decode_fp8(
     q: Tensor, k: Tensor, v: Tensor, k_scale: Tensor, v_scale: Tensor, *, config: DecodeConfig | None = None
 ) -> Planned[Tensor]:
     """q: (batch, heads, head_dim) bf16 or fp16, k, v: (batch, kv_heads, context, head_dim) fp8 e4m3, scales:
-    (kv_heads,) fp32. attention_decode over k * k_scale and v * v_scale. Returns q's shape, contiguously."""
+    (kv_heads,) fp32. attention_decode over k * k_scale and v * v_scale. Returns q's shape, contiguous."""
     op = "attention_decode_fp8"
     sizes = fp8_cache_sizes(q, k, v, k_scale, v_scale)
     check_dtype(op, q.dtype, ("bf16", "fp16"))
@@ -226,7 +228,7 @@ def attention_paged(
 ) -> Planned[Tensor]:
     """q: (batch, heads, head_dim), k, v: (pages, kv_heads, page, head_dim), page a power of two from 16 to 256; table:
     (batch, most), lengths: (batch,), int32, contiguous. attention_decode over the first `lengths` tokens of each
-    sequence's pages, zeros for none; no entry of the table beyond them is read. Returns q's shape, contiguously."""
+    sequence's pages, zeros for none. Reads no entry of the table beyond them. Returns q's shape, contiguous."""
     op = "attention_paged"
     sizes = paged_sizes(q, k, v, table, lengths)
     if k.shape[2] not in PAGES:
@@ -243,6 +245,7 @@ def plan_decode(q: Tensor, cache: Cache, out: Tensor, *, splits: int, config: De
     kv_heads = cache.k.shape[1]
     group = heads // kv_heads
     rows = _padded(group * queries)
+    k_scale, v_scale = cache.scales or (None, None)
     attended, merge = plan_split(out, cache.capacity, cache.lengths, splits=splits)
     attend = Launch(
         kernel=attention_decode_kernel,
@@ -251,19 +254,18 @@ def plan_decode(q: Tensor, cache: Cache, out: Tensor, *, splits: int, config: De
             "q_ptr": q,
             "k_ptr": cache.k,
             "v_ptr": cache.v,
-            **_present(_optional_tensors(cache)),
-            **_present(attended),
-            **{f"stride_q{dim}": q.stride(index) for index, dim in enumerate("bhs")},
-            **{f"stride_k{dim}": cache.k.stride(index) for index, dim in enumerate("bhs")},
-            **{f"stride_v{dim}": cache.v.stride(index) for index, dim in enumerate("bhs")},
+            "k_scale_ptr": k_scale,
+            "v_scale_ptr": v_scale,
+            "table_ptr": cache.table,
+            "lengths_ptr": cache.lengths,
+            **attended,
+            **strides_of("bhs", q=q, k=cache.k, v=cache.v),
             "stride_tb": 0 if cache.table is None else cache.table.stride(0),
             "kv_heads": kv_heads,
             "capacity": cache.capacity,
             "scale_log2": math.log2(math.e) / math.sqrt(head_dim),
         },
         constants={
-            **_absent(_optional_tensors(cache)),
-            **_absent(attended),
             "QUERIES": queries,
             "GROUP": group,
             "HEAD_DIM": head_dim,
@@ -282,8 +284,8 @@ def plan_decode(q: Tensor, cache: Cache, out: Tensor, *, splits: int, config: De
 def plan_split(
     out: Tensor, capacity: int, lengths: Tensor | None, *, splits: int
 ) -> tuple[dict[str, Tensor | None], tuple[Launch, ...]]:
-    """Where a kernel writes that attends in `splits` parts to out: (batch, ..., width), contiguous, and the launch that
-    merges the parts; a single part goes to out itself, which needs none."""
+    """The tensors that a kernel writes when it attends in `splits` parts, and the launch that merges the parts into
+    out: (batch, ..., width), contiguous. A single part goes to out itself and needs no launch."""
     if splits == 1:
         return {"out_ptr": out, "max_ptr": None, "sum_ptr": None}, ()
     width = out.shape[-1]
@@ -299,18 +301,13 @@ def plan_split(
             "parts_ptr": parts,
             "max_ptr": maxima,
             "sum_ptr": sums,
-            **_present({"lengths_ptr": lengths}),
+            "lengths_ptr": lengths,
             "out_ptr": out,
             "capacity": capacity,
             "splits": splits,
             "rows_per_sequence": rows // out.shape[0],
         },
-        constants={
-            **_absent({"lengths_ptr": lengths}),
-            "WIDTH": width,
-            "BLOCK_S": block_s,
-            "BLOCK_D": block_d,
-        },
+        constants={"WIDTH": width, "BLOCK_S": block_s, "BLOCK_D": block_d},
         num_warps=min(8, max(1, block_s * block_d // _MERGE_TILE_PER_WARP)),
         config=f"{block_s}x{block_d} of {width}{'' if lengths is None else ' lengths'}",
     )
@@ -319,12 +316,12 @@ def plan_split(
 
 @lru_cache(maxsize=4096)
 def choose_splits(programs: int, blocks: int, *, part_bytes: int, tile: Tile, sm_count: int) -> int:
-    """Parts to cut each cache of `blocks` blocks into: those with which all end soonest, at one step of all resident
-    programs a unit.
+    """The number of parts of each cache of `blocks` blocks with which all end soonest; the unit of cost is a step of
+    all resident programs.
 
-    `programs` are those of one part each. They run in rounds of as many as the SMs hold; a last round of fewer ends
-    sooner, while enough of them keep DRAM busy: where one fills an SM, all do. Each waits a step for its first keys.
-    More than one part is written and read, `part_bytes` each, and merged by a second launch.
+    One part each makes `programs` programs. They run in rounds of as many as the SMs hold. A last round of fewer ends
+    sooner, as long as enough of them keep DRAM busy; where one program fills an SM, all are needed. Each waits a step
+    for its first keys. Several parts are written and read, `part_bytes` each, and merged by a second launch.
     """
     slots = tile.resident * sm_count
     fewest = _BUSY_SHARE * slots if tile.resident > 1 else slots
@@ -340,8 +337,8 @@ def choose_splits(programs: int, blocks: int, *, part_bytes: int, tile: Tile, sm
 
 
 def resident_programs(*, shared_bytes: int, sums: int, num_warps: int, in_place: bool, target: Target) -> int:
-    """Programs that share an SM, by shared memory and by registers, of which each thread holds its part of the sums;
-    `in_place` says whether products read an operand where it lies."""
+    """Programs that share an SM, by shared memory and by registers, which hold the sums. `in_place`: products read an
+    operand in shared memory."""
     by_shared = (target.shared_bytes + _RESERVED_SHARED_BYTES) // (shared_bytes + _RESERVED_SHARED_BYTES)
     threads = 32 * num_warps
     beside = _REGISTERS_BESIDE_SUMS_IN_PLACE if in_place else _REGISTERS_BESIDE_SUMS
@@ -350,7 +347,7 @@ def resident_programs(*, shared_bytes: int, sums: int, num_warps: int, in_place:
 
 
 def check_cache(op: str, sizes: AttentionSizes, cache: Cache, dtype: torch.dtype) -> None:
-    """Raise Unsupported for what the kernel does not hold in one block of rows, or cannot address; `dtype` is the
+    """Raise Unsupported for what the kernel cannot hold in one block of rows, or cannot address. `dtype` is the
     queries'."""
     check_dtype(op, dtype, SUPPORTED_DTYPES)
     if sizes.head_dim not in SUPPORTED_HEAD_DIMS:
@@ -370,7 +367,7 @@ def check_cache(op: str, sizes: AttentionSizes, cache: Cache, dtype: torch.dtype
 
 
 def ahead_of_time(target: Target, dtype: str) -> tuple[Launch, ...]:
-    """What the default configurations launch: each head dimension and kind of cache, few rows and many, whole and in
+    """Launches of the default configurations: each head dimension and kind of cache, few rows and many, whole and in
     few or many splits."""
     launches: dict[object, Launch] = {}
     for group, queries, head_dim, page, splits in _AHEAD_OF_TIME:
@@ -387,7 +384,7 @@ def ahead_of_time(target: Target, dtype: str) -> tuple[Launch, ...]:
 
 
 def every_configuration(target: Target, dtype: str) -> tuple[Launch, ...]:
-    """What each configuration launches for one query, that this architecture can hold."""
+    """Launches of each configuration that fits this architecture, for one query."""
     cache = _meta_cache(dtype, 128)
     return tuple(
         _plan_meta(cache, dtype, 4, 1, splits=8, target=target, config=config)[0]
@@ -419,7 +416,8 @@ def _plan(
     splits: int | None = None,
     config: DecodeConfig | None = None,
 ) -> Planned[Tensor]:
-    """Check and choose; q: (batch, heads, queries, head_dim), without the queries where there is one."""
+    """The attention by `config`, or by what suits the shape; q: (batch, heads, head_dim) or (batch, heads, queries,
+    head_dim). Raises Unsupported where that is impossible."""
     check_cache(op, sizes, cache, q.dtype)
     _check_unit_strides(op, q)
     target = find_target(op, attention_decode_kernel, q)
@@ -450,12 +448,12 @@ def _check_unit_strides(op: str, *tensors: Tensor) -> None:
 
 
 def _blocks(keys: int, config: DecodeConfig) -> int:
-    """Steps through all keys; one of nothing where there are none, as in a table without columns."""
+    """Steps through all keys; one where there are none, as with a table without columns."""
     return max(1, math.ceil(keys / config.block_n))
 
 
 def _without_empty(splits: int, blocks: int) -> int:
-    """As few splits as have parts of the same size."""
+    """The fewest splits with parts of this size."""
     return math.ceil(blocks / math.ceil(blocks / splits))
 
 
@@ -464,7 +462,7 @@ def _padded(rows: int) -> int:
 
 
 def _as_words(op: str, cache: Tensor) -> Tensor:
-    """The same memory as words of four fp8 numbers, for architectures that cannot convert one."""
+    """A view as words of four fp8 numbers, for architectures that cannot convert one."""
     if any(number % _FP8_PER_WORD for number in (cache.storage_offset(), *cache.stride()[:-1])):
         raise Unsupported(f"{op}: before sm89 rows of k and v must begin at multiples of {_FP8_PER_WORD} bytes")
     return cache.view(torch.int32)
@@ -475,14 +473,14 @@ def _cache_dtype(dtype: torch.dtype, cache: Cache) -> str:
 
 
 def _shared_bytes(config: DecodeConfig, rows: int, head_dim: int, dtype: str, target: Target) -> int:
-    """Shared memory of a program: blocks on their way, queries and weights, and the conversion of fp8."""
+    """Shared memory of a program: blocks in flight, queries and weights, and the conversion of fp8."""
     operand_bytes = 4 if dtype == "fp32" else 2
     blocks = max(1, config.num_stages - 1) * _block_bytes(config, head_dim, dtype)
     operands = rows * (head_dim + config.block_n) * operand_bytes
     if dtype == "fp8":
         return blocks + operands + config.block_n * head_dim * operand_bytes
     if reads_operands_in_place(rows, dtype, target.architecture):
-        # A block that is read is one more than are on their way, and the weights come from registers.
+        # The block that is read comes on top of those in flight, and the weights come from registers.
         return config.num_stages * _block_bytes(config, head_dim, dtype) + rows * head_dim * operand_bytes
     return blocks + operands
 
@@ -508,25 +506,6 @@ def _splits_of(sizes: AttentionSizes, config: DecodeConfig, dtype: str, target: 
         tile=Tile(_block_bytes(config, sizes.head_dim, dtype), resident),
         sm_count=target.sm_count,
     )
-
-
-def _optional_tensors(cache: Cache) -> dict[str, Tensor | None]:
-    k_scale, v_scale = cache.scales or (None, None)
-    return {
-        "k_scale_ptr": k_scale,
-        "v_scale_ptr": v_scale,
-        "table_ptr": cache.table,
-        "lengths_ptr": cache.lengths,
-    }
-
-
-def _present(tensors: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
-    return {name: tensor for name, tensor in tensors.items() if tensor is not None}
-
-
-def _absent(tensors: Mapping[str, Tensor | None]) -> dict[str, None]:
-    """What a kernel is compiled with where there is no such tensor."""
-    return {name: None for name, tensor in tensors.items() if tensor is None}
 
 
 def _meta_cache(dtype: str, head_dim: int, *, page: int = 0, words: bool = False) -> Cache:

@@ -1,8 +1,7 @@
-"""The Triton kernels of attention over a cache: split along the keys, for one query or a few, then merged.
+"""Triton kernels of attention over a cache, for one query or a few: split along the keys, then merged.
 
-One kernel serves every form of cache. A K/V head's query heads, and the queries of its sequence, are the rows of one
-product, so that each key and value is read once. Where keys lie, in one piece or in pages, only changes addresses: the
-same numbers give the same bits either way.
+One kernel serves every form of cache. The query heads of a K/V head, and the queries of its sequence, are the rows of
+one product, so each key and value is read once. Pages change addresses only: the same numbers give the same bits.
 """
 
 # ruff: noqa: SIM108  (branches on constants are taken when compiling)
@@ -10,7 +9,7 @@ same numbers give the same bits either way.
 import triton
 import triton.language as tl
 
-# The lowest finite number, at which maxima start: a row that has met no key is then scaled by exp2(0), not by NaN.
+# Maxima start at the lowest finite number: a row that has met no key is then scaled by exp2(0), not by NaN.
 LOWEST = tl.constexpr(-3.4028234663852886e38)
 
 
@@ -48,10 +47,11 @@ def attention_decode_kernel(
 ):
     """q: (batch, kv_heads*GROUP, QUERIES, HEAD_DIM), k, v: (batch, kv_heads, capacity, HEAD_DIM); or (pages, kv_heads,
     PAGE, HEAD_DIM) with a table (batch, capacity/PAGE) and lengths (batch,). The queries are a sequence's last tokens.
-    Reads k and v once: program (sequence and K/V head, split) attends over its part of the keys for all heads of the
-    group and all queries. Writes out (batch, heads, QUERIES, HEAD_DIM) once; or where there are max and sum (batch,
-    heads, QUERIES, splits), those and what is not yet divided by the sum (..., splits, HEAD_DIM), fp32. A cache in fp8,
-    or in words of four, has scales (kv_heads,)."""
+    A cache in fp8, or in words of four fp8 numbers, has scales (kv_heads,).
+
+    Program (sequence and K/V head, split) attends over its part of the keys, for all heads of the group and all
+    queries. Reads k and v once. Writes out (batch, heads, QUERIES, HEAD_DIM) once; or where there are max and sum
+    (batch, heads, QUERIES, splits), those and sums not yet divided (..., splits, HEAD_DIM), fp32."""
     split = tl.program_id(1)
     splits = tl.num_programs(1)
     sequence_head = tl.program_id(0).to(tl.int64)
@@ -76,9 +76,9 @@ def attention_decode_kernel(
         q, score_scale = _rows_in_fp16(q, scale_log2 * tl.load(k_scale_ptr + kv_head) * _unit(k_ptr))
     else:
         score_scale = scale_log2
-    last_key = length - QUERIES + query  # that a row may see: its own
+    last_key = length - QUERIES + query  # the last that a row may see: its own
 
-    # Where a block starts can exceed 2**31 elements, so that is int64; offsets inside a block are 32-bit.
+    # A block may start beyond 2**31 elements, so its start is int64; offsets inside a block are 32-bit.
     k_tile = offs_n[:, None] * stride_ks + offs_e[None, :]
     v_tile = offs_n[:, None] * stride_vs + offs_e[None, :]
     k_base = k_ptr + kv_head * stride_kh
@@ -98,7 +98,7 @@ def attention_decode_kernel(
         if table_ptr is not None:
             k_ptrs = _in_pages(k_base, pages, position, stride_kb, stride_ks, k_tile, offs_e, BLOCK_N, PAGE)
             v_ptrs = _in_pages(v_base, pages, position, stride_vb, stride_vs, v_tile, offs_e, BLOCK_N, PAGE)
-            # Asked for a block ahead, so that no key waits for its address.
+            # Loaded a block ahead, so that no key waits for its address.
             pages = _pages(table_ptr, position + BLOCK_N, end, BLOCK_N, PAGE)
         else:
             k_ptrs = k_base + k_tile
@@ -140,7 +140,7 @@ def store_rows(
     ROWS: tl.constexpr,
     WIDTH: tl.constexpr,
 ):
-    """Write ROWS rows of the result from the first on; or where there are max and sum, this split's part of them."""
+    """Write ROWS rows of the result from the first on; where there are max and sum, this split's part of them."""
     offs_r = tl.arange(0, ROWS)
     offs_d = tl.arange(0, WIDTH)
     if max_ptr is None:
@@ -172,8 +172,8 @@ def attention_merge_kernel(
     BLOCK_D: tl.constexpr,
 ):
     """parts: (rows, splits, WIDTH), max, sum: (rows, splits), fp32, out: (rows, WIDTH). Program (row, part of WIDTH)
-    reads its parts once, and the row's sums and maxima, rescales to the common maximum, and writes out once. A split
-    without keys has left a sum of 0."""
+    reads its parts once, with the row's sums and maxima, rescales them to the common maximum, and writes out once. A
+    split without keys has a sum of 0."""
     row = tl.program_id(0).to(tl.int64)
     length = sequence_length(lengths_ptr, row // rows_per_sequence, capacity)
     offs_s = tl.arange(0, BLOCK_S)
@@ -191,7 +191,7 @@ def attention_merge_kernel(
 
 @triton.jit
 def sequence_length(lengths_ptr, batch, capacity):
-    """Keys of a sequence: its own length, no more than the table has room for; without lengths, the capacity."""
+    """Keys of a sequence: its length, at most the capacity; without lengths, the capacity."""
     if lengths_ptr is not None:
         length = min(tl.load(lengths_ptr + batch), capacity)
     else:
@@ -207,9 +207,8 @@ def keys_per_split(length, splits, BLOCK_N: tl.constexpr):
 
 @triton.jit
 def _pages(table_ptr, position, end, BLOCK_N: tl.constexpr, PAGE: tl.constexpr):
-    """The page of the BLOCK_N keys from `position` on, or where a page is shorter than that, of each of them, as it is
-    loaded: what was done to it here would be waited for here, in the compiled pipeline. Entries of keys beyond the end
-    are not read."""
+    """The page of the BLOCK_N keys from `position` on, or of each key where pages are shorter. As loaded: the compiled
+    pipeline would wait here for any computation on it. Reads no entry of keys beyond the end."""
     if PAGE >= BLOCK_N:
         pages = tl.load(table_ptr + position // PAGE, mask=position < end, other=0)
     else:
@@ -220,7 +219,7 @@ def _pages(table_ptr, position, end, BLOCK_N: tl.constexpr, PAGE: tl.constexpr):
 
 @triton.jit
 def _in_pages(base, pages, position, stride_page, stride_key, tile, columns, BLOCK_N: tl.constexpr, PAGE: tl.constexpr):
-    """Addresses of the BLOCK_N keys from `position` on, a multiple of BLOCK_N: of `tile` where they share a page."""
+    """Addresses of the BLOCK_N keys from `position` on, a multiple of BLOCK_N; by `tile` where they share a page."""
     pages = pages.to(tl.int64)
     if PAGE >= BLOCK_N:
         ptrs = base + pages * stride_page + position % PAGE * stride_key + tile
@@ -232,8 +231,8 @@ def _in_pages(base, pages, position, stride_page, stride_key, tile, columns, BLO
 
 @triton.jit
 def _rows_in_fp16(q, scale):
-    """q: (rows, HEAD_DIM) as fp16, and what its products are to be multiplied by. Every number of fp8 is one of fp16, a
-    conversion away; a row of bf16 is brought into fp16's range by a power of two."""
+    """q: (rows, HEAD_DIM) as fp16, and the factor for its products. fp16 holds every fp8 number exactly. A power of two
+    brings a row of bf16 into fp16's range."""
     if q.dtype == tl.float16:
         rows = q
         factor = scale
@@ -248,14 +247,14 @@ def _rows_in_fp16(q, scale):
 
 @triton.jit
 def _unit(cache_ptr):
-    """What `_widened` leaves to be multiplied."""
+    """The factor that `_widened` leaves out."""
     unit: tl.constexpr = 256.0 if cache_ptr.dtype.element_ty == tl.int32 else 1.0
     return unit
 
 
 @triton.jit
 def _widened(x, dtype: tl.constexpr):
-    """An operand of a product: fp8 in `dtype`, words of four fp8 numbers as fp16, 2**-8 of each."""
+    """An operand of a product: fp8 as `dtype`; words of four fp8 numbers as fp16, times 2**-8."""
     if x.dtype == tl.int32:
         even, odd = _two_in_fp16(x << 8), _two_in_fp16(x)
         first = tl.join(even.to(tl.int16), (even >> 16).to(tl.int16))
@@ -271,14 +270,14 @@ def _widened(x, dtype: tl.constexpr):
 
 @triton.jit
 def _two_in_fp16(words):
-    """The fp8 numbers in the upper bytes of both halves of each word, as fp16 and 2**-8 of each, where no hardware
-    converts: four bits of exponent, biased by 7, are put where fp16 has five, biased by 15. NaN stays NaN."""
+    """The fp8 numbers in the upper bytes of both halves of each word, as fp16 times 2**-8, without hardware that
+    converts: four bits of exponent, biased by 7, move to fp16's five, biased by 15. NaN stays NaN."""
     magnitude = (words >> 1) & 0x3F803F80
     return words & -0x7FFF8000 | magnitude | (magnitude + 0x00800080) & 0x40004000
 
 
 @triton.jit
 def _detached(x):
-    """x, by way of a sum over an axis of one, which compiles to nothing. Without it the layout of a product's operand
-    is carried back through the conversion to the 8-bit load, and shared memory is read byte by byte."""
+    """Return x through a sum over an axis of one, which compiles to nothing. Without it, Triton carries the layout of
+    the product's operand back through the conversion to the 8-bit load, and reads shared memory byte by byte."""
     return tl.sum(x.reshape(x.shape[0], x.shape[1], 1), 2)

@@ -1,7 +1,7 @@
-"""Multi-head latent attention with absorbed projections in Triton: every head meets the same cached vectors.
+"""Multi-head latent attention with absorbed projections in Triton: all heads read the same cached vectors.
 
-A block of heads is the rows of two products with one block of the cache: scores with all of a vector, outputs with its
-first `latent` numbers. The cache is split over programs as in `kernels.triton.attention.decode`, whose merge ends it.
+The heads of a block are the rows of two products with a block of the cache: scores with whole vectors, outputs with
+their first `latent` numbers. The cache is split over programs and merged as in `kernels.triton.attention.decode`.
 """
 
 import math
@@ -27,6 +27,7 @@ from kernels.triton.plan import (
     find_target,
     product_opcodes,
     reads_operands_in_place,
+    strides_of,
 )
 from kernels.unsupported import Unsupported
 
@@ -39,7 +40,7 @@ SUPPORTED_ROPES = (16, 32, 64, 128)
 
 @dataclass(frozen=True, slots=True)
 class MlaConfig:
-    """block_n vectors of the cache at a time pass by block_h heads."""
+    """Blocks of block_n vectors of the cache pass block_h heads."""
 
     block_h: int
     block_n: int
@@ -48,7 +49,7 @@ class MlaConfig:
 
     @property
     def name(self) -> str:
-        """What tables and records call it: 16x32-w4-s3."""
+        """As in records: 16x32-w4-s3."""
         return f"{self.block_h}x{self.block_n}-w{self.num_warps}-s{self.num_stages}"
 
 
@@ -76,18 +77,16 @@ CONFIGS = (
     MlaConfig(64, 64, 8, 2),
 )
 
-_LARGE_SHARED_BYTES = 128 * 1024
-
 
 def choose_config(*, heads: int, dtype: str, target: Target) -> MlaConfig:
-    """The configuration for a number of heads: rows enough for them in as few blocks as registers allow, since each
-    block reads the cache again, if only from L2; where products lie in registers too, 32 rows do as well as 64."""
+    """The configuration for a number of heads: as few blocks of heads as registers allow, because each reads the cache
+    again, from L2. Where products are in registers too, 32 rows are as good as 64."""
     if dtype == "fp32":
         return VECTOR
-    large = target.shared_bytes >= _LARGE_SHARED_BYTES
+    large = target.has_large_shared
     if heads <= HEADS_16.block_h:
         return HEADS_16 if large else HEADS_16_SMALL_SHARED
-    if target.architecture // 10 not in (9, 10):
+    if target.family not in (9, 10):
         return HEADS_32_AMPERE if large else HEADS_32_SMALL_SHARED
     return HEADS_32 if heads <= HEADS_32.block_h else HEADS_64
 
@@ -105,7 +104,8 @@ def why_not(config: MlaConfig, *, latent: int, rope: int, dtype: str, target: Ta
 @Launcher
 def attention_mla(q: Tensor, cache: Tensor, *, latent: int, config: MlaConfig | None = None) -> Planned[Tensor]:
     """q: (batch, heads, latent + rope), cache: (batch, context, latent + rope), widths of stride 1, latent 64 to 512
-    and rope 16 to 128, powers of two. Scale MLA_SCALE. Returns (batch, heads, latent), contiguously."""
+    and rope 16 to 128, powers of two. Scale MLA_SCALE. Returns (batch, heads, latent), contiguous. Raises ValueError
+    for other shapes, Unsupported for widths, dtypes, strides and devices that the kernel does not take."""
     op = "attention_mla"
     sizes = mla_sizes(q, cache, latent)
     _check(op, q, cache, sizes)
@@ -132,17 +132,14 @@ def plan_mla(q: Tensor, cache: Tensor, out: Tensor, *, splits: int, config: MlaC
         arguments={
             "q_ptr": q,
             "cache_ptr": cache,
-            **{name: tensor for name, tensor in attended.items() if tensor is not None},
-            "stride_qb": q.stride(0),
-            "stride_qh": q.stride(1),
-            "stride_cb": cache.stride(0),
-            "stride_cs": cache.stride(1),
+            **attended,
+            **strides_of("bh", q=q),
+            **strides_of("bs", c=cache),
             "heads": heads,
             "context": cache.shape[1],
             "scale_log2": MLA_SCALE * math.log2(math.e),
         },
         constants={
-            **{name: None for name, tensor in attended.items() if tensor is None},
             "LATENT": latent,
             "ROPE": rope,
             "BLOCK_H": config.block_h,
@@ -157,7 +154,7 @@ def plan_mla(q: Tensor, cache: Tensor, out: Tensor, *, splits: int, config: MlaC
 
 
 def ahead_of_time(target: Target, dtype: str) -> tuple[Launch, ...]:
-    """What the default configurations launch for DeepSeek's vectors and few or many heads, whole and in splits."""
+    """Launches of the default configurations for DeepSeek's vectors, few heads and many, whole and in splits."""
     launches: dict[object, Launch] = {}
     for heads, splits in ((16, 1), (32, MAX_SPLITS), (128, 8)):
         config = choose_config(heads=heads, dtype=dtype, target=target)
@@ -167,7 +164,7 @@ def ahead_of_time(target: Target, dtype: str) -> tuple[Launch, ...]:
 
 
 def every_configuration(target: Target, dtype: str) -> tuple[Launch, ...]:
-    """What each configuration launches for DeepSeek's vectors, that this architecture can hold."""
+    """Launches of each configuration that fits this architecture, for DeepSeek's vectors."""
     return tuple(
         _plan_meta(128, dtype, splits=8, config=config)[0]
         for config in CONFIGS
@@ -176,12 +173,12 @@ def every_configuration(target: Target, dtype: str) -> tuple[Launch, ...]:
 
 
 def contends(config: MlaConfig, dims: Mapping[str, int]) -> bool:
-    """Whether a tuner need try a configuration: not where most of its rows would be padding."""
+    """Whether a tuner should try a configuration: not where most of its rows are padding."""
     return config.block_h < 2 * max(HEADS_16.block_h, dims["heads"])
 
 
 def _check(op: str, q: Tensor, cache: Tensor, sizes: MlaSizes) -> None:
-    """Raise Unsupported for what the kernel does not hold in one block, or cannot address."""
+    """Raise Unsupported for what the kernel cannot hold in one block, or cannot address."""
     check_dtype(op, q.dtype, SUPPORTED_DTYPES)
     for name, size, supported in (
         ("latent", sizes.latent, SUPPORTED_LATENTS),
@@ -198,8 +195,8 @@ def _check(op: str, q: Tensor, cache: Tensor, sizes: MlaSizes) -> None:
 
 
 def _shared_bytes(config: MlaConfig, width: int, dtype: str, target: Target) -> int:
-    """Shared memory of a program: blocks on their way, queries and weights."""
-    # A block that is read where it lies is one more than are on their way.
+    """Shared memory of a program: blocks in flight, queries and weights."""
+    # A block that is read in place comes on top of those in flight.
     in_place = reads_operands_in_place(config.block_h, dtype, target.architecture)
     blocks = max(1, config.num_stages - (0 if in_place else 1))
     element_bytes = TORCH_DTYPES[dtype].itemsize
@@ -255,12 +252,12 @@ def attention_mla_kernel(
     BLOCK_H: tl.constexpr,
     BLOCK_N: tl.constexpr,
 ):
-    """q: (batch, heads, LATENT + ROPE), cache: (batch, context, LATENT + ROPE). Reads the cache heads/BLOCK_H times,
-    once from DRAM: program (sequence and block of heads, split) attends over its part of the vectors. Writes out
-    (batch, heads, LATENT) once; or where there are max and sum (batch, heads, splits), those and what is not yet
-    divided by the sum (..., splits, LATENT), fp32."""
+    """q: (batch, heads, LATENT + ROPE), cache: (batch, context, LATENT + ROPE). Program (sequence and block of heads,
+    split) attends over its part of the vectors. Reads the cache heads/BLOCK_H times, once from DRAM. Writes out (batch,
+    heads, LATENT) once; or where there are max and sum (batch, heads, splits), those and sums not yet divided (...,
+    splits, LATENT), fp32."""
     split = tl.program_id(1)
-    head_blocks = tl.cdiv(heads, BLOCK_H)  # of one sequence run side by side: they find each other's blocks in L2
+    head_blocks = tl.cdiv(heads, BLOCK_H)  # those of one sequence run together and find each other's blocks in L2
     batch = (tl.program_id(0) // head_blocks).to(tl.int64)
     first_head = tl.program_id(0) % head_blocks * BLOCK_H
     part = keys_per_split(context, tl.num_programs(1), BLOCK_N)
@@ -276,14 +273,14 @@ def attention_mla_kernel(
     q_rows = offs_h[:, None] * stride_qh
     q_latent = tl.load(q_base + q_rows + offs_l[None, :], mask=in_heads[:, None], other=0.0)
     q_rope = tl.load(q_base + q_rows + offs_p[None, :], mask=in_heads[:, None], other=0.0)
-    # Where a block starts can exceed 2**31 elements, so that is int64; offsets inside a block are 32-bit.
+    # A block may start beyond 2**31 elements, so its start is int64; offsets inside a block are 32-bit.
     base = cache_ptr + batch * stride_cb + start.to(tl.int64) * stride_cs
     rows = offs_n[:, None] * stride_cs
 
     row_max = tl.full((BLOCK_H,), LOWEST, dtype=tl.float32)
     row_sum = tl.zeros((BLOCK_H,), dtype=tl.float32)
     accumulator = tl.zeros((BLOCK_H, LATENT), dtype=tl.float32)
-    # A second accumulator would take what tensor memory has left, and two more copies of each block.
+    # A second accumulator would take the rest of tensor memory, and two more copies of each block.
     for position in tl.range(start, end, BLOCK_N, disallow_acc_multi_buffer=True):
         in_cache = position + offs_n < end
         latent = tl.load(base + rows + offs_l[None, :], mask=in_cache[:, None], other=0.0)

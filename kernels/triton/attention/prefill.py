@@ -1,4 +1,8 @@
-"""Attention of many queries in Triton, FlashAttention's forward pass: which tile serves which op, and the launches."""
+"""Attention of many queries in Triton (FlashAttention's forward pass): the tile for an op, and its launches.
+
+Functions raise ValueError for other shapes, and Unsupported for dtypes, strides, head dimensions and devices that the
+kernel does not take.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -24,15 +28,16 @@ from kernels.triton.plan import (
     find_target,
     is_describable,
     product_opcodes,
+    strides_of,
 )
 from kernels.unsupported import Unsupported
 
 SUPPORTED_DTYPES = ATTENTION_DTYPES
 UNSUPPORTED_DTYPES = NOT_ATTENTION_DTYPES
 SUPPORTED_ARCHITECTURES = ARCHITECTURES
-SUPPORTED_HEAD_DIMS = (64, 128)  # of whole steps: generation and blocks
+SUPPORTED_HEAD_DIMS = (64, 128)  # of generation and blocks
 PREFILL_HEAD_DIMS = (64, 128, 256)
-SECTION_BYTES = 24e6  # of the heads that share L2: about half of an A100's (40 MB) or an H100's (50 MB)
+SECTION_BYTES = 24e6  # of heads that run together: half the L2 of an A100 (40 MB) or an H100 (50 MB)
 
 Operands = Literal["pointers", "descriptors", "own_descriptors"]
 Order = Literal["loops", "one_loop", "overlapped"]
@@ -41,12 +46,12 @@ Mask = Literal["causal", "full", "window"]
 
 @dataclass(frozen=True, slots=True)
 class AttentionConfig:
-    """block_m queries stay on chip while block_n keys at a time pass by.
+    """block_m queries stay on chip while blocks of block_n keys pass.
 
-    `operands` says how keys and values come in: by pointers, by descriptors of the host, or by descriptors that each
-    program makes. `order`: blocks at the edges of the mask have loops of their own, or one loop branches for them;
-    overlapped, it also multiplies a block's values while it takes the next one's exponentials. Where warps specialize,
-    some load, some multiply and the rest take exponentials.
+    `operands`: keys and values come by pointers, by the host's descriptors, or by descriptors that each program makes.
+    `order`: blocks at the edges of the mask have their own loops, or one loop branches for them; overlapped, that loop
+    multiplies the values of a block while it takes the exponentials of the next. Specialized warps load, multiply, or
+    take exponentials.
     """
 
     block_m: int
@@ -59,7 +64,7 @@ class AttentionConfig:
 
     @property
     def name(self) -> str:
-        """What tables and records call it: 128x128-w8-s3-descriptors-overlapped."""
+        """As in records: 128x128-w8-s3-descriptors-overlapped."""
         parts = [
             f"{self.block_m}x{self.block_n}",
             f"w{self.num_warps}",
@@ -73,9 +78,9 @@ class AttentionConfig:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """Which keys a query meets: by `mask`, the last `window` of them, those of its own sequence where `offsets` say
-    where packed sequences begin. `pack` heads of a group are rows of one block; a program takes keys_per_part keys,
-    all of them where that is None."""
+    """Which keys a query meets: those that `mask` shows, the last `window` of them, and with `offsets` (varlen) those
+    of its own sequence. `pack` heads of a group are rows of one block. A program takes keys_per_part keys, or all where
+    that is None."""
 
     mask: Mask = "causal"
     window: int = 0
@@ -85,10 +90,10 @@ class Variant:
 
     @property
     def label(self) -> str:
-        """What of it distinguishes compiled kernels: causal packed."""
+        """What distinguishes compiled kernels: causal varlen."""
         parts = [
             self.mask,
-            *([] if self.offsets is None else ["packed"]),
+            *([] if self.offsets is None else ["varlen"]),
             *([] if self.pack == 1 else [f"heads{self.pack}"]),
             *([] if self.keys_per_part is None else ["parts"]),
         ]
@@ -97,14 +102,14 @@ class Variant:
 
 CAUSAL = Variant()
 
-# Hopper: at head_dim 64 two programs of eight warps share an SM, the exponentials of one beside the products of the
-# other; at 128, sums, scores and weights of 128 rows fill the registers of one, which overlaps its own; at 256 there
-# are none left for that.
+# Hopper: at head_dim 64 two programs of eight warps share an SM, and one takes exponentials while the other multiplies.
+# At 128, sums, scores and weights of 128 rows fill the registers, so one program overlaps its own. At 256 no registers
+# are left for that.
 HOPPER_64 = AttentionConfig(128, 64, 8, 3, "descriptors", "one_loop")
 HOPPER_128 = AttentionConfig(128, 128, 8, 3, "descriptors", "overlapped")
 HOPPER_256 = AttentionConfig(128, 64, 8, 2, "descriptors", "one_loop")
 HOPPER_SPECIALIZED = AttentionConfig(128, 128, 4, 2, "own_descriptors", warp_specialize=True)
-# Blackwell keeps its sums in tensor memory, and its warps can specialize with descriptors of the host.
+# Blackwell has its sums in tensor memory, and its warps can specialize with the host's descriptors.
 BLACKWELL_64 = AttentionConfig(128, 128, 8, 3, "descriptors", "one_loop", warp_specialize=True)
 BLACKWELL_128 = AttentionConfig(128, 128, 8, 2, "descriptors", "one_loop", warp_specialize=True)
 # Ampere and Ada have queries, weights and sums in registers.
@@ -114,12 +119,12 @@ AMPERE_256 = AttentionConfig(64, 64, 8, 2)
 ADA_128 = AttentionConfig(128, 32, 8, 3)  # 99 KiB of shared memory
 ADA_256 = AttentionConfig(64, 32, 8, 2)
 POINTERS_256 = AttentionConfig(128, 32, 8, 2)  # Hopper and Blackwell, for strides that no descriptor takes
-# The smaller Blackwell multiplies as Ampere does, and has Ada's shared memory.
+# sm120 multiplies as Ampere does and has as much shared memory as Ada.
 SMALL_SHARED_64 = AttentionConfig(128, 64, 4, 2, "descriptors")
 SMALL_SHARED_128 = AttentionConfig(128, 64, 8, 2, "descriptors")
 SMALL_SHARED_256 = AttentionConfig(64, 32, 8, 2, "descriptors")
 VECTOR = AttentionConfig(64, 16, 8, 2)  # IEEE fp32: no tensor core takes it
-VECTOR_PACKED = replace(VECTOR, order="one_loop")  # two loops over packed sequences spill
+VECTOR_VARLEN = replace(VECTOR, order="one_loop")  # two loops spill
 VECTOR_256 = AttentionConfig(32, 16, 8, 2)
 
 CONFIGS = (
@@ -147,7 +152,7 @@ CONFIGS = (
     SMALL_SHARED_64,
     SMALL_SHARED_256,
     VECTOR,
-    VECTOR_PACKED,
+    VECTOR_VARLEN,
     VECTOR_256,
 )
 
@@ -158,7 +163,6 @@ _POINTERS = {64: AMPERE_128, 128: AMPERE_128, 256: POINTERS_256}
 _BLACKWELL = {64: BLACKWELL_64, 128: BLACKWELL_128, 256: HOPPER_256}
 _SMALL_SHARED = {64: SMALL_SHARED_64, 128: SMALL_SHARED_128, 256: SMALL_SHARED_256}
 
-_SMALL_SHARED_BYTES = 128 * 1024
 _MOST_VECTOR_SCORES = 64 * 64
 _PROGRAMS_PER_SM = 2
 _MAX_PARTS = 64
@@ -172,31 +176,31 @@ _AHEAD_OF_TIME_SEQ = 4096
 def choose_config(
     *, head_dim: int, dtype: str, target: Target, variant: Variant = CAUSAL, describable: bool = True
 ) -> AttentionConfig:
-    """The configuration for a head dimension; `describable` says whether strides of k and v allow descriptors."""
-    family, packed = target.architecture // 10, variant.offsets is not None
+    """The configuration for a head dimension. `describable`: the strides of k and v allow descriptors."""
+    family, varlen = target.family, variant.offsets is not None
     if dtype == "fp32" and head_dim != 256:
-        return VECTOR_PACKED if packed else VECTOR
+        return VECTOR_VARLEN if varlen else VECTOR
     if dtype == "fp32":
         return VECTOR_256
     if family == 8:
-        return (_ADA if target.shared_bytes < _SMALL_SHARED_BYTES else _AMPERE)[head_dim]
+        return (_AMPERE if target.has_large_shared else _ADA)[head_dim]
     if family == 12:
         return (_SMALL_SHARED if describable else _ADA)[head_dim]
-    if not describable or (family == 9 and packed and head_dim == 256):
-        return _POINTERS[head_dim]  # packed values are masked in registers, for which 256 columns leave no room
+    if not describable or (family == 9 and varlen and head_dim == 256):
+        return _POINTERS[head_dim]  # varlen masks values in registers, where 256 columns leave no room
     chosen, in_parts = (_HOPPER if family == 9 else _BLACKWELL)[head_dim], variant.keys_per_part is not None
     if family != 9 and (variant.mask == "window" or in_parts):
         return HOPPER_256 if head_dim == 256 else HOPPER_64  # a loop that begins anywhere spills where warps specialize
     if chosen.order == "overlapped" and (in_parts or variant.pack > 1):
-        return replace(chosen, order="one_loop")  # no register is left for where a part begins, or for heads in rows
-    if packed and chosen.order == "one_loop":
+        return replace(chosen, order="one_loop")  # no register is left for the start of a part, or for heads in rows
+    if varlen and chosen.order == "one_loop":
         return replace(chosen, operands="own_descriptors") if chosen.warp_specialize else replace(chosen, order="loops")
     return chosen
 
 
 def why_not(config: AttentionConfig, dtype: str, target: Target, variant: Variant = CAUSAL) -> str | None:
     """Why this configuration cannot serve a format on an architecture, or None where it can."""
-    family = target.architecture // 10
+    family = target.family
     if dtype == "fp32" and (config.operands != "pointers" or config.block_m * config.block_n > _MOST_VECTOR_SCORES):
         return "IEEE fp32 is computed without tensor cores, by pointers and in blocks of at most 64 x 64"
     if config.operands != "pointers" and family < 9:
@@ -207,21 +211,19 @@ def why_not(config: AttentionConfig, dtype: str, target: Target, variant: Varian
         return "only sm90 overlaps products with exponentials, of blocks that come by descriptors"
     if not config.warp_specialize:
         shared = variant.offsets is not None and config.operands == "descriptors"
-        return (
-            "packed sequences by descriptors of the host need loops" if shared and config.order == "one_loop" else None
-        )
+        return "varlen by the host's descriptors needs loops" if shared and config.order == "one_loop" else None
     if family not in (9, 10):
         return "only sm90 and sm100 specialize warps of attention"
     if family == 9 and (config.num_warps != 4 or config.operands == "descriptors" or variant.offsets is not None):
-        return "Hopper specializes four warps with descriptors of their own, and not over packed sequences"
+        return "Hopper specializes four warps with descriptors of their own, and not for varlen"
     if config.operands == "descriptors" and variant.offsets is not None:
-        return "packed sequences are specialized with descriptors of each program"
+        return "varlen is specialized with descriptors of each program"
     return None
 
 
 def contends(config: AttentionConfig, dims: Mapping[str, int]) -> bool:
-    """Whether a tuner need try a configuration: not where most rows would be padding, or far more of them wait; nor
-    where sums and scores would not fit in registers."""
+    """Whether a tuner should try a configuration: not where most rows are padding, nor a low block for many rows, nor
+    where sums and scores do not fit in registers."""
     tokens = dims.get("seq") or dims.get("queries") or dims["tokens"]
     rows = tokens * dims["heads"] // dims["kv_heads"] if "queries" in dims else tokens
     threads = 32 * (2 * config.num_warps if config.warp_specialize else config.num_warps)
@@ -247,7 +249,7 @@ def attention_full(q: Tensor, k: Tensor, v: Tensor, *, config: AttentionConfig |
 def attention_window(
     q: Tensor, k: Tensor, v: Tensor, *, window: int, config: AttentionConfig | None = None
 ) -> Planned[Tensor]:
-    """attention_prefill where a query meets the last `window` keys up to its own; raises ValueError below 1."""
+    """attention_prefill where a query meets the last `window` keys up to its own. Raises ValueError for window < 1."""
     sizes = prefill_sizes(q, k, v)
     if window < 1:
         raise ValueError(f"attention_window: window={window} must be at least 1")
@@ -259,16 +261,16 @@ def attention_packed(
     q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, *, config: AttentionConfig | None = None
 ) -> Tensor:
     """q: (tokens, heads, head_dim), k, v: (tokens, kv_heads, head_dim), offsets: (sequences + 1,) int32, ascending from
-    0 to tokens; head_dim as in attention_prefill. Causal attention of each sequence by itself; one may be empty.
-    Returns q's shape, laid out like q. The host never waits for the offsets."""
+    0 to tokens; head_dim as in attention_prefill. Varlen: causal attention of each sequence by itself; a sequence may
+    be empty. Returns q's shape, laid out like q. The host never waits for the offsets."""
     return _attend_packed(q, k, v, offsets.contiguous(), config)
 
 
 @Launcher
 def attention_chunk(q: Tensor, k: Tensor, v: Tensor, *, config: AttentionConfig | None = None) -> Planned[Tensor]:
     """q: (batch, heads, queries, head_dim), k, v: (batch, kv_heads, context, head_dim); head_dim as in
-    attention_prefill. The queries are the last of the context, and attend causally: few enough of them as
-    attention_verify does, unless there is a `config`. Returns q's shape."""
+    attention_prefill. The queries are the last of the context and attend causally. Few queries go to attention_verify,
+    unless there is a `config`. Returns q's shape."""
     sizes = chunk_sizes("attention_chunk", q, k, v)
     dtype, target = _check("attention_chunk", sizes, q, k, v)
     if config is not None:
@@ -284,8 +286,7 @@ def attention_chunk(q: Tensor, k: Tensor, v: Tensor, *, config: AttentionConfig 
 def attention_forward(
     q: Tensor, k: Tensor, v: Tensor, *, config: AttentionConfig | None = None
 ) -> Planned[tuple[Tensor, Tensor]]:
-    """attention_prefill, and the logarithm of each row's sum of exponentials, (batch, heads, seq) fp32, which the
-    backward pass reads."""
+    """attention_prefill's output, and the log-sum-exp of each row, (batch, heads, seq) fp32, for the backward pass."""
     sizes = prefill_sizes(q, k, v)
     lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
     planned = _plan("attention_forward", sizes, q, k, v, lse=lse, config=config)
@@ -295,7 +296,7 @@ def attention_forward(
 def check_heads(
     op: str, sizes: AttentionSizes, *tensors: Tensor, supported: Sequence[int] = SUPPORTED_HEAD_DIMS
 ) -> None:
-    """Raise Unsupported for a head dimension that the attention kernels do not hold in one block, or not contiguous."""
+    """Raise Unsupported for a head dimension that is not in `supported`, or of a stride other than 1."""
     if sizes.head_dim not in supported:
         names = ", ".join(map(str, supported))
         raise Unsupported(f"{op} does not support head_dim={sizes.head_dim}; supported: {names}")
@@ -305,7 +306,7 @@ def check_heads(
 
 
 def is_verification(sizes: AttentionSizes, dtype: str) -> bool:
-    """Whether a chunk's rows are so few that they fill no block, and the kernel that streams a cache past them wins."""
+    """Whether a chunk has so few rows that decode's kernel, which streams a cache past them, is faster."""
     most = _MOST_VERIFIED_VECTOR if dtype == "fp32" else _MOST_VERIFIED
     return sizes.queries <= MAX_QUERIES and sizes.queries * sizes.group * sizes.head_dim <= most
 
@@ -313,15 +314,15 @@ def is_verification(sizes: AttentionSizes, dtype: str) -> bool:
 def choose_chunk(
     sizes: AttentionSizes, *, dtype: str, target: Target, describable: bool
 ) -> tuple[AttentionConfig, Variant]:
-    """How to attend to a chunk that is not verified: the configuration, and what shares a block and a context."""
+    """For a chunk that decode's kernel does not take: the configuration, and its heads per block and parts."""
     choose = partial(choose_config, head_dim=sizes.head_dim, dtype=dtype, target=target, describable=describable)
     variant = split_chunk(sizes, choose(), target)
     return choose(variant=variant), variant
 
 
 def split_chunk(sizes: AttentionSizes, config: AttentionConfig, target: Target) -> Variant:
-    """A few queries stand in one block with those of the other heads of their group, so that keys and values are read
-    once; a context is cut into as many parts as the SMs hold programs of at once."""
+    """The heads per block and the parts of a chunk. Few queries share a block with those of the other heads of their
+    group, so that keys and values are read once. A context is cut until the SMs hold all programs at once."""
     pack = sizes.group if 2 * sizes.queries <= config.block_m and config.operands != "own_descriptors" else 1
     programs = sizes.batch * sizes.heads // pack * cdiv(sizes.queries * pack, config.block_m)
     parts = min(_PROGRAMS_PER_SM * target.sm_count // programs, sizes.keys // _MIN_KEYS_PER_PART, _MAX_PARTS)
@@ -340,8 +341,8 @@ def plan_attention(
     variant: Variant = CAUSAL,
     lse: Tensor | None = None,
 ) -> tuple[Launch, ...]:
-    """The launches that set out to the attention of q over k and v, all of them (batch, heads, tokens, head_dim), and
-    `lse`, (batch, heads, tokens) fp32, where given and the keys are not in parts."""
+    """The launches that set out to the attention of q over k and v, all (batch, heads, tokens, head_dim), and `lse`,
+    (batch, heads, tokens) fp32, where given; not where keys are in parts."""
     if variant.keys_per_part is None:
         return (_plan_rows(q, k, v, out, lse, config, variant),)
     parts = cdiv(k.shape[2], variant.keys_per_part)
@@ -353,23 +354,14 @@ def plan_attention(
 
 
 def empty_rows(x: Tensor) -> Tensor:
-    """Memory for a tensor laid out like x, whose rows are contiguous even where x's overlap."""
+    """An empty tensor laid out like x, but with contiguous rows even where x's overlap."""
     out = torch.empty_like(x)
     return out if out.stride(-1) == 1 else torch.empty(x.shape, dtype=x.dtype, device=x.device)
 
 
-def outer_strides(**tensors: Tensor) -> dict[str, int]:
-    """Strides of batch, head and token, as the kernels name them."""
-    return {
-        f"stride_{name}{dim}": tensor.stride(index)
-        for name, tensor in tensors.items()
-        for index, dim in enumerate("bhs")
-    }
-
-
 def ahead_of_time(target: Target, dtype: str) -> tuple[Launch, ...]:
-    """What the default configurations launch: a prompt in each head dimension; every other variant, and strides that no
-    descriptor takes, in one of them."""
+    """Launches of the default configurations: a prompt in each head dimension; in one of them every other variant, and
+    strides that no descriptor takes."""
     offsets = torch.empty(9, dtype=torch.int32, device="meta")
     variants = (CAUSAL, Variant("full"), Variant("window", 1024), Variant(offsets=offsets))
     cases = [(128, variant, True) for variant in variants] + [(64, CAUSAL, True), (256, CAUSAL, True)]
@@ -384,7 +376,7 @@ def ahead_of_time(target: Target, dtype: str) -> tuple[Launch, ...]:
 
 
 def every_configuration(target: Target, dtype: str) -> tuple[Launch, ...]:
-    """What each configuration launches for a prompt that this architecture can hold."""
+    """Launches of each configuration that fits this architecture, for a prompt."""
     configs = (config for config in CONFIGS if why_not(config, dtype, target) is None)
     return tuple(launch for config in configs for launch in _plan_meta(128, dtype, config, CAUSAL))
 
@@ -409,7 +401,7 @@ def _plan(
     lse: Tensor | None = None,
     config: AttentionConfig | None = None,
 ) -> Planned[Tensor]:
-    """Check and choose."""
+    """The attention by `config`, or by what suits the shape. Raises Unsupported where that is impossible."""
     dtype, target = _check(op, sizes, q, k, v)
     describable = _describable(k, v)
     if config is None:
@@ -426,7 +418,7 @@ def _plan(
 
 
 def _check(op: str, sizes: AttentionSizes, q: Tensor, k: Tensor, v: Tensor) -> tuple[str, Target]:
-    """The format and the target, once head_dim, dtype, device and strides are known to be supported."""
+    """The format and the target. Raises Unsupported for head_dim, dtype, device or strides."""
     check_heads(op, sizes, q, k, v, supported=PREFILL_HEAD_DIMS)
     check_dtype(op, q.dtype, SUPPORTED_DTYPES)
     target = find_target(op, attention_kernel, q)
@@ -441,19 +433,18 @@ def _describable(*tensors: Tensor) -> bool:
 def _plan_rows(
     q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor | None, config: AttentionConfig, variant: Variant
 ) -> Launch:
-    """The launch in which each program attends with a block of rows to all keys, or to a part of them."""
+    """The launch in which each program attends with a block of rows to all keys or to a part."""
     batch, heads, queries, head_dim = q.shape
     kv_heads, keys = k.shape[1:3]
     group, dtype = heads // kv_heads, dtype_name(q.dtype)
     blocks = cdiv(queries * variant.pack, config.block_m)
     if variant.offsets is not None:
-        blocks += len(variant.offsets) - 1  # how many there are must not depend on the lengths
+        blocks += len(variant.offsets) - 1  # a number that no length changes
     pairs = batch * heads // variant.pack
     shared_heads = max(1, int(SECTION_BYTES / (2 * keys * head_dim * k.element_size())))
     keys_per_part = variant.keys_per_part or keys
     block = (1, 1, config.block_n, head_dim)
     sources = [Descriptor(each, block) if config.operands == "descriptors" else each for each in (k, v)]
-    absent = {name: None for name, value in (("lse_ptr", lse), ("offsets_ptr", variant.offsets)) if value is None}
     return Launch(
         kernel=attention_kernel,
         grid=(blocks * pairs, cdiv(keys, keys_per_part)),
@@ -462,9 +453,9 @@ def _plan_rows(
             "k_source": sources[0],
             "v_source": sources[1],
             "out_ptr": out,
-            **({} if lse is None else {"lse_ptr": lse}),
-            **({} if variant.offsets is None else {"offsets_ptr": variant.offsets}),
-            **outer_strides(q=q, k=k, v=v, out=out),
+            "lse_ptr": lse,
+            "offsets_ptr": variant.offsets,
+            **strides_of("bhs", q=q, k=k, v=v, out=out),
             "batch_size": batch,
             "heads": heads,
             "queries": queries,
@@ -475,7 +466,6 @@ def _plan_rows(
             "scale_log2": math.log2(math.e) / math.sqrt(head_dim),
         },
         constants={
-            **absent,
             "GROUP": group,
             "PACK": variant.pack,
             "HEAD_DIM": head_dim,
@@ -490,13 +480,18 @@ def _plan_rows(
         num_warps=config.num_warps,
         num_stages=config.num_stages,
         config=f"{config.name} {variant.label}{' lse' if lse is not None else ''} d{head_dim}",
-        opcodes=_opcodes(dtype, config),
+        opcodes=product_opcodes(
+            dtype,
+            config.block_m,
+            *(() if config.operands == "pointers" else ("UTMALDG",)),
+            *(("USETMAXREG",) if config.warp_specialize else ()),
+        ),
         needs_scratch=config.operands == "own_descriptors",
     )
 
 
 def _plan_merge(partial_out: Tensor, partial_lse: Tensor, out: Tensor, parts: int) -> Launch:
-    """The launch that sets out to the means of its parts."""
+    """The launch that merges the parts into out."""
     batch, heads, queries, head_dim = out.shape
     rows = batch * heads * queries
     return Launch(
@@ -506,7 +501,7 @@ def _plan_merge(partial_out: Tensor, partial_lse: Tensor, out: Tensor, parts: in
             "partial_out_ptr": partial_out,
             "partial_lse_ptr": partial_lse,
             "out_ptr": out,
-            **outer_strides(out=out),
+            **strides_of("bhs", out=out),
             "heads": heads,
             "queries": queries,
             "rows": rows,
@@ -517,19 +512,6 @@ def _plan_merge(partial_out: Tensor, partial_lse: Tensor, out: Tensor, parts: in
         num_stages=2,
         config=f"{_MERGE_ROWS} d{head_dim}",
     )
-
-
-def _opcodes(dtype: str, config: AttentionConfig) -> dict[int, tuple[str, ...]]:
-    """Products, blocks by descriptor, and where warps specialize, registers that change hands."""
-    extra = (
-        *(() if config.operands == "pointers" else ("UTMALDG",)),
-        *(("USETMAXREG",) if config.warp_specialize else ()),
-    )
-    return {
-        architecture: (*product, *extra)
-        for architecture, product in product_opcodes(dtype, config.block_m).items()
-        if architecture >= 90 or not extra
-    }
 
 
 def _plan_meta(head_dim: int, dtype: str, config: AttentionConfig, variant: Variant) -> tuple[Launch, ...]:

@@ -1,8 +1,8 @@
-"""Attention's Triton kernels: a block of queries stays on chip while keys and values pass by, scores never leave it.
+"""Attention's Triton kernels: a block of queries stays on chip while keys and values pass; scores never leave the chip.
 
-One kernel computes every mask (none, causal, a window, sequences packed end to end), whole rows or parts of them. Keys
-and values come in by pointers (any strides, any architecture), by descriptors of the host, or by descriptors that each
-program makes, which is what Triton can warp-specialize on Hopper.
+One kernel computes every mask (none, causal, window, varlen), whole rows or parts of them. Keys and values come by
+pointers (any strides, any architecture), by the host's descriptors, or by descriptors that each program makes, which is
+what Triton can warp-specialize on Hopper.
 """
 
 # ruff: noqa: SIM108  (branches on constants are taken when compiling)
@@ -51,13 +51,13 @@ def attention_kernel(
     WARP_SPECIALIZE: tl.constexpr,
 ):
     """q: (batch, heads, queries, HEAD_DIM), k, v: (batch, heads/GROUP, keys, HEAD_DIM), out: (parts*batch, heads,
-    queries, HEAD_DIM), lse: (parts*batch, heads, queries) fp32 or None. Reads q and writes out once; each block of
+    queries, HEAD_DIM), lse: (parts*batch, heads, queries) fp32 or None. Reads q and writes out once. Each block of
     BLOCK_M rows reads the keys and values that its mask shows, mostly from L2.
 
     The last query stands at the last key. A row is a query of one head; with PACK heads of a group, rows are the heads
-    of a query in turn. Where there are offsets, (sequences + 1,), batch is 1, and queries and keys are tokens of
-    sequences packed end to end. Program (block and head, part) attends over keys_per_part keys, over all of them where
-    not IN_PARTS. `section` heads share L2. scale_log2: scale*log2(e).
+    of a query in turn. With offsets, (sequences + 1,), batch is 1, and queries and keys are tokens of sequences end to
+    end (varlen). Program (block and head, part) attends over keys_per_part keys, or over all where not IN_PARTS.
+    `section` heads share L2. scale_log2: scale*log2(e).
     """
     pairs = batch_size * (heads // PACK)
     blocks = tl.num_programs(0) // pairs
@@ -76,7 +76,7 @@ def attention_kernel(
         if block * BLOCK_M >= queries:
             return
 
-    # Where a block starts can exceed 2**31 elements, so that is int64; offsets inside a block are 32-bit.
+    # A block may start beyond 2**31 elements, so its start is int64; offsets inside a block are 32-bit.
     first_row = block * BLOCK_M
     row = first_row + tl.arange(0, BLOCK_M)
     offs_d = tl.arange(0, HEAD_DIM)
@@ -105,11 +105,13 @@ def attention_kernel(
     )
 
     MAY_BE_EMPTY: tl.constexpr = MASK == "window" or IN_PARTS
+    head_keys = (batch, kv_head, token, keys)
+    seen = (left, whole, row // PACK + keys - queries, window)
     out, row_max, row_sum = _attend_in_order(
-        q, k, v, stride_ks, stride_vs, batch, kv_head, token, keys, row // PACK + keys - queries, window, scale_log2,
-        start, left, whole, end, BLOCK_N, MASK, MAY_BE_EMPTY, offsets_ptr is not None, OPERANDS, ORDER, WARP_SPECIALIZE,
+        q, k, v, stride_ks, stride_vs, head_keys, seen, scale_log2, start, end,
+        BLOCK_N, MASK, MAY_BE_EMPTY, offsets_ptr is not None, OPERANDS, ORDER, WARP_SPECIALIZE,
     )  # fmt: skip
-    if MAY_BE_EMPTY:  # rows that saw nothing of a part, and those beyond the queries
+    if MAY_BE_EMPTY:  # rows that saw no key of a part, and those beyond the queries
         row_sum = tl.where(row_sum > 0, row_sum, 1.0)
     out = out / row_sum[:, None]
     if IN_PARTS:
@@ -119,7 +121,7 @@ def attention_kernel(
     out_rows = out_base + _row_offsets(row, first_row, stride_outh, stride_outs, PACK)
     tl.store(out_rows[:, None] + offs_d[None, :], out.to(out_ptr.dtype.element_ty), mask=in_rows[:, None])
     if lse_ptr is not None:
-        lse = (row_max + tl.log2(row_sum)) * 0.6931471805599453  # ln(2): the logarithm is natural
+        lse = (row_max + tl.log2(row_sum)) * 0.6931471805599453  # times ln(2), for a natural logarithm
         lse_base = lse_ptr + (batch64 * heads + head64) * queries + place
         tl.store(lse_base + _row_offsets(row, first_row, queries, 1, PACK), lse, mask=in_rows)
 
@@ -140,7 +142,7 @@ def merge_parts_kernel(
     BLOCK_M: tl.constexpr,
 ):
     """partials: (parts, rows[, HEAD_DIM]) fp32, out: (batch, heads, queries, HEAD_DIM), rows = batch*heads*queries.
-    Reads the partials once and writes out once: means of the parts, weighed by how much each row saw of them."""
+    Reads the partials once and writes out once: the mean of each row's parts, weighed by their log-sum-exps."""
     row = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     row64 = row.to(tl.int64)
     offs_d = tl.arange(0, HEAD_DIM)
@@ -152,7 +154,7 @@ def merge_parts_kernel(
         place = tl.cast(part, tl.int64) * rows + row64
         lse = tl.load(partial_lse_ptr + place, mask=in_rows, other=0.0)
         one = tl.load(partial_out_ptr + place[:, None] * HEAD_DIM + offs_d[None, :], mask=in_rows[:, None], other=0.0)
-        # Never -inf: the first key, which every row sees, is in the first part.
+        # Never -inf: every row sees the first key, which is in the first part.
         new_largest = tl.maximum(largest, lse)
         weight = tl.exp(lse - new_largest)
         correction = tl.exp(largest - new_largest)
@@ -168,8 +170,8 @@ def merge_parts_kernel(
 
 @triton.jit
 def find_block(program, blocks, pairs, section):
-    """Which block of rows of which pair of batch and head a program takes: of `section` pairs, whose keys and values
-    stay in L2 together, the last and longest blocks first, so that short ones fill the tail."""
+    """The block of rows, and the pair of batch and head, that a program takes. `section` pairs, whose keys and values
+    stay in L2 together, come first; of these the last and longest blocks, so that short ones fill the tail."""
     first = program // (blocks * section) * section
     inside = program - first * blocks
     pairs_here = min(section, pairs - first)
@@ -178,8 +180,8 @@ def find_block(program, blocks, pairs, section):
 
 @triton.jit
 def _find_sequence(offsets_ptr, sequences, slot, BLOCK_M: tl.constexpr):
-    """Which packed sequence has a slot. Those of sequence i begin at offsets[i] // BLOCK_M + i, which leaves room for
-    all of its blocks: no lengths are summed, and how many slots there are depends on none."""
+    """The sequence that owns a slot of varlen attention. Slots of sequence i begin at offsets[i] // BLOCK_M + i, which
+    leaves room for all of its blocks. So no lengths are summed, and the number of slots depends on none."""
     SEARCH: tl.constexpr = 128
     begun = 0
     for first in range(0, sequences, SEARCH):
@@ -202,8 +204,8 @@ def _find_keys(
     MASK: tl.constexpr,
     IN_PARTS: tl.constexpr,
 ):
-    """The keys that some rows of a block see, from the first to the last number returned, and between them those that
-    all of its rows see: multiples of BLOCK_N, but for the end."""
+    """Returns start, left, whole, end: some rows of a block see the keys from start to end, and all rows see those from
+    left to whole. All but the end are multiples of BLOCK_N."""
     low = first_row // PACK + keys - queries
     high = min((first_row + BLOCK_M - 1) // PACK, queries - 1) + keys - queries
     if MASK == "full":
@@ -229,7 +231,7 @@ def _find_keys(
 
 @triton.jit
 def _row_offsets(row, first_row, stride_h, stride_s, PACK: tl.constexpr):
-    """Where rows begin, from the first head of the first row's query on; int64 only where heads take part."""
+    """Offsets of rows from the first head of the first row's query; int64 only where heads take part."""
     if PACK == 1:
         offsets = (row - first_row) * stride_s
     else:
@@ -244,57 +246,42 @@ def _attend_in_order(
     v,
     stride_ks,
     stride_vs,
-    batch,
-    kv_head,
-    token,
-    keys,
-    position,
-    window,
+    head_keys,
+    seen,
     scale_log2,
     start,
-    left,
-    whole,
     end,
     BLOCK_N: tl.constexpr,
     MASK: tl.constexpr,
     MAY_BE_EMPTY: tl.constexpr,
-    PACKED: tl.constexpr,
+    VARLEN: tl.constexpr,
     OPERANDS: tl.constexpr,
     ORDER: tl.constexpr,
     WARP_SPECIALIZE: tl.constexpr,
 ):
-    """Take in all keys from start to end; returns what _attend does. All rows see those from left to whole."""
+    """Take in all keys from start to end. Returns what `_attend` does."""
     row_max = tl.full((q.shape[0],), float("-inf"), dtype=tl.float32)
     row_sum = tl.zeros((q.shape[0],), dtype=tl.float32)
     out = tl.zeros((q.shape[0], q.shape[1]), dtype=tl.float32)
     if ORDER == "overlapped":
         out, row_max, row_sum = _attend_overlapped(
-            q, k, v, batch, kv_head, token, keys, position, window, scale_log2, start, left, whole, end,
-            out, row_max, row_sum, BLOCK_N, MASK, MAY_BE_EMPTY, PACKED, OPERANDS,
+            q, k, v, head_keys, seen, scale_log2, start, end, out, row_max, row_sum,
+            BLOCK_N, MASK, MAY_BE_EMPTY, VARLEN, OPERANDS,
         )  # fmt: skip
     elif ORDER == "one_loop" or WARP_SPECIALIZE:  # Hopper specializes a single loop, and not around a branch
         MASKED: tl.constexpr = "edges" if ORDER == "one_loop" else "always"
         out, row_max, row_sum = _attend(
-            q, k, v, stride_ks, stride_vs, batch, kv_head, token, keys, position, window, scale_log2, start, left,
-            whole, end, out, row_max, row_sum, BLOCK_N, MASK, MAY_BE_EMPTY, PACKED, OPERANDS, WARP_SPECIALIZE, MASKED,
+            q, k, v, stride_ks, stride_vs, head_keys, seen, scale_log2, start, end, out, row_max, row_sum,
+            BLOCK_N, MASK, MAY_BE_EMPTY, VARLEN, OPERANDS, WARP_SPECIALIZE, MASKED,
         )  # fmt: skip
     else:
-        if MASK == "window":
+        for part in tl.static_range(0 if MASK == "window" else 1, 3):  # left edge, whole blocks, right edge
+            first = start if part == 0 else (seen[0] if part == 1 else seen[1])
+            last = seen[0] if part == 0 else (seen[1] if part == 1 else end)
             out, row_max, row_sum = _attend(
-                q, k, v, stride_ks, stride_vs, batch, kv_head, token, keys, position, window, scale_log2, start, left,
-                whole, left, out, row_max, row_sum, BLOCK_N, MASK, MAY_BE_EMPTY, PACKED, OPERANDS, WARP_SPECIALIZE,
-                MASKED="always",
+                q, k, v, stride_ks, stride_vs, head_keys, seen, scale_log2, first, last, out, row_max, row_sum,
+                BLOCK_N, MASK, MAY_BE_EMPTY, VARLEN, OPERANDS, WARP_SPECIALIZE, "never" if part == 1 else "always",
             )  # fmt: skip
-        out, row_max, row_sum = _attend(
-            q, k, v, stride_ks, stride_vs, batch, kv_head, token, keys, position, window, scale_log2, left, left,
-            whole, whole, out, row_max, row_sum, BLOCK_N, MASK, MAY_BE_EMPTY, PACKED, OPERANDS, WARP_SPECIALIZE,
-            MASKED="never",
-        )  # fmt: skip
-        out, row_max, row_sum = _attend(
-            q, k, v, stride_ks, stride_vs, batch, kv_head, token, keys, position, window, scale_log2, whole, left,
-            whole, end, out, row_max, row_sum, BLOCK_N, MASK, MAY_BE_EMPTY, PACKED, OPERANDS, WARP_SPECIALIZE,
-            MASKED="always",
-        )  # fmt: skip
     return out, row_max, row_sum
 
 
@@ -305,16 +292,10 @@ def _attend(
     v,
     stride_ks,
     stride_vs,
-    batch,
-    kv_head,
-    token,
-    keys,
-    position,
-    window,
+    head_keys,
+    seen,
     scale_log2,
     start,
-    left,
-    whole,
     end,
     out,
     row_max,
@@ -322,27 +303,26 @@ def _attend(
     BLOCK_N: tl.constexpr,
     MASK: tl.constexpr,
     MAY_BE_EMPTY: tl.constexpr,
-    PACKED: tl.constexpr,
+    VARLEN: tl.constexpr,
     OPERANDS: tl.constexpr,
     WARP_SPECIALIZE: tl.constexpr,
     MASKED: tl.constexpr,
 ):
-    """Take in the keys from start to end: returns sums of values weighed by 2**(score - row_max), the rows' maxima and
-    sums of weights."""
+    """Take in the keys from start to end. Returns sums of values weighed by 2**(score - row_max), and each row's
+    maximum and sum of weights. `head_keys`: see `load_block`; `seen`: see `_weigh`."""
     HEAD_DIM: tl.constexpr = q.shape[1]
     RAGGED: tl.constexpr = MASKED != "never"
     for first in tl.range(start, end, BLOCK_N, warp_specialize=WARP_SPECIALIZE):
         column = first + tl.arange(0, BLOCK_N)
-        block = load_block(k, stride_ks, batch, kv_head, token, first, keys, HEAD_DIM, BLOCK_N, RAGGED, OPERANDS)
+        block = load_block(k, stride_ks, head_keys, first, HEAD_DIM, BLOCK_N, RAGGED, OPERANDS)
         scores = tl.dot(q, tl.trans(block), input_precision="ieee")
         weights, correction, row_max, row_sum = _weigh(
-            scores, first, column, left, whole, keys, position, window, scale_log2, row_max, row_sum,
-            MASK, MAY_BE_EMPTY, MASKED,
-        )  # fmt: skip
+            scores, first, column, head_keys, seen, scale_log2, row_max, row_sum, MASK, MAY_BE_EMPTY, MASKED
+        )
         out = out * correction[:, None]
-        block = load_block(v, stride_vs, batch, kv_head, token, first, keys, HEAD_DIM, BLOCK_N, RAGGED, OPERANDS)
-        if RAGGED and PACKED and OPERANDS == "descriptors":
-            block = _without_next_sequence(block, first, keys, BLOCK_N)
+        block = load_block(v, stride_vs, head_keys, first, HEAD_DIM, BLOCK_N, RAGGED, OPERANDS)
+        if RAGGED and VARLEN and OPERANDS == "descriptors":
+            block = _without_next_sequence(block, first, head_keys, BLOCK_N)
         out = tl.dot(weights.to(block.dtype), block, out, input_precision="ieee")
     return out, row_max, row_sum
 
@@ -352,16 +332,10 @@ def _attend_overlapped(
     q,
     k,
     v,
-    batch,
-    kv_head,
-    token,
-    keys,
-    position,
-    window,
+    head_keys,
+    seen,
     scale_log2,
     start,
-    left,
-    whole,
     end,
     out,
     row_max,
@@ -369,33 +343,29 @@ def _attend_overlapped(
     BLOCK_N: tl.constexpr,
     MASK: tl.constexpr,
     MAY_BE_EMPTY: tl.constexpr,
-    PACKED: tl.constexpr,
+    VARLEN: tl.constexpr,
     OPERANDS: tl.constexpr,
 ):
-    """_attend with values a block behind keys, so that their product runs while a block's exponentials are taken: it is
-    waited for only with the next scores. Weights wait in fp32, for Triton would move rounded ones to shared memory."""
+    """`_attend` with values one block behind keys: their product runs while the exponentials of a block are taken, and
+    only the next scores wait for it. Weights wait in fp32, since Triton would move rounded ones to shared memory."""
     HEAD_DIM: tl.constexpr = q.shape[1]
     weights = tl.zeros((q.shape[0], BLOCK_N), dtype=tl.float32)
     correction = tl.full((q.shape[0],), 1.0, dtype=tl.float32)
-    outside = -BLOCK_N - token  # where descriptors find zeros: values that no weight has met yet might not be numbers
+    outside = -BLOCK_N - head_keys[2]  # where descriptors find zeros: values that no weight has met yet might be NaN
     for first in tl.range(start, end, BLOCK_N):
-        keys_here = load_block(
-            k, 0, batch, kv_head, token, first, keys, HEAD_DIM, BLOCK_N, MASKED=True, OPERANDS=OPERANDS
-        )
+        keys_here = load_block(k, 0, head_keys, first, HEAD_DIM, BLOCK_N, MASKED=True, OPERANDS=OPERANDS)
         scores = tl.dot(q, tl.trans(keys_here), input_precision="ieee")
         before = tl.where(first > start, first - BLOCK_N, outside)
-        values = load_block(
-            v, 0, batch, kv_head, token, before, keys, HEAD_DIM, BLOCK_N, MASKED=True, OPERANDS=OPERANDS
-        )
+        values = load_block(v, 0, head_keys, before, HEAD_DIM, BLOCK_N, MASKED=True, OPERANDS=OPERANDS)
         out = tl.dot(weights.to(values.dtype), values, out * correction[:, None], input_precision="ieee")
         weights, correction, row_max, row_sum = _weigh(
-            scores, first, first + tl.arange(0, BLOCK_N), left, whole, keys, position, window, scale_log2,
-            row_max, row_sum, MASK, MAY_BE_EMPTY, MASKED="edges",
+            scores, first, first + tl.arange(0, BLOCK_N), head_keys, seen, scale_log2, row_max, row_sum,
+            MASK, MAY_BE_EMPTY, MASKED="edges",
         )  # fmt: skip
     last = tl.where(end > start, (end - 1) // BLOCK_N * BLOCK_N, outside)
-    block = load_block(v, 0, batch, kv_head, token, last, keys, HEAD_DIM, BLOCK_N, MASKED=True, OPERANDS=OPERANDS)
-    if PACKED and OPERANDS == "descriptors":
-        block = _without_next_sequence(block, last, keys, BLOCK_N)
+    block = load_block(v, 0, head_keys, last, HEAD_DIM, BLOCK_N, MASKED=True, OPERANDS=OPERANDS)
+    if VARLEN and OPERANDS == "descriptors":
+        block = _without_next_sequence(block, last, head_keys, BLOCK_N)
     out = tl.dot(weights.to(block.dtype), block, out * correction[:, None], input_precision="ieee")
     return out, row_max, row_sum
 
@@ -405,11 +375,8 @@ def _weigh(
     scores,
     first,
     column,
-    left,
-    whole,
-    keys,
-    position,
-    window,
+    head_keys,
+    seen,
     scale_log2,
     row_max,
     row_sum,
@@ -417,14 +384,16 @@ def _weigh(
     MAY_BE_EMPTY: tl.constexpr,
     MASKED: tl.constexpr,
 ):
-    """Weights of a block of keys, by how much they lessen those before it, and the rows' new maxima and sums. Where
-    MASKED, "always" or at the "edges" outside of left to whole, a row may not see all of its keys, and where
-    MAY_BE_EMPTY none of them."""
+    """Weights of a block of keys, the factor by which they lessen those before it, and the rows' new maxima and sums.
+    `seen`: left, whole (all rows see the keys from left to whole), each row's position, and the window. Where MASKED,
+    "always" or at the "edges" outside of left to whole, a row may not see all keys; where MAY_BE_EMPTY, it may see
+    none."""
+    left, whole, position, window = seen
     if MASKED == "edges":
         if (first < left) | (first >= whole):
-            scores = _hide(scores, column, keys, position, window, MASK)
+            scores = _hide(scores, column, head_keys[3], position, window, MASK)
     elif MASKED == "always":
-        scores = _hide(scores, column, keys, position, window, MASK)
+        scores = _hide(scores, column, head_keys[3], position, window, MASK)
     new_max = tl.maximum(row_max, tl.max(scores, 1) * scale_log2)
     if MASKED != "never" and MAY_BE_EMPTY:
         shift = tl.where(new_max == float("-inf"), 0.0, new_max)
@@ -437,7 +406,7 @@ def _weigh(
 
 @triton.jit
 def _hide(scores, column, keys, position, window, MASK: tl.constexpr):
-    """Scores, -inf where a row does not see a key."""
+    """Scores, with -inf where a row does not see a key."""
     if MASK == "full":
         seen = (column < keys)[None, :]
     else:
@@ -448,27 +417,26 @@ def _hide(scores, column, keys, position, window, MASK: tl.constexpr):
 
 
 @triton.jit
-def _without_next_sequence(block, first, keys, BLOCK_N: tl.constexpr):
-    """Values of this sequence, and zeros: the weights of those that follow are zero, but zero times NaN is not."""
-    return tl.where((first + tl.arange(0, BLOCK_N) < keys)[:, None], block, 0.0)
+def _without_next_sequence(block, first, head_keys, BLOCK_N: tl.constexpr):
+    """Values of this sequence, and zeros. Weights of the next sequence are zero, but zero times NaN is NaN."""
+    return tl.where((first + tl.arange(0, BLOCK_N) < head_keys[3])[:, None], block, 0.0)
 
 
 @triton.jit
 def load_block(
     source,
     stride,
-    batch,
-    kv_head,
-    token,
+    head_keys,
     first,
-    keys,
     HEAD_DIM: tl.constexpr,
     BLOCK_N: tl.constexpr,
     MASKED: tl.constexpr,
     OPERANDS: tl.constexpr,
 ):
-    """BLOCK_N rows of a head from `first` on. Beyond the last of `keys` they are zeros: by the program's descriptors
-    always, by the host's where no sequence follows, by pointers where MASKED."""
+    """BLOCK_N rows of a head from `first` on. `head_keys`: batch and K/V head, which the host's descriptors need, where
+    its sequence begins, and how many keys that has. Rows beyond them are zeros: by the program's descriptors always, by
+    the host's where no sequence follows, by pointers where MASKED."""
+    batch, kv_head, token, keys = head_keys
     if OPERANDS == "descriptors":
         block = source.load([batch, kv_head, token + first, 0]).reshape(BLOCK_N, HEAD_DIM)
     elif OPERANDS == "own_descriptors":

@@ -578,7 +578,7 @@ def test_wrong_shapes_are_refused_by_name(index, message):
 def test_wrong_caches_are_refused():
     trial = Trial("block_decode", DECODE, "fp32")
     for index in (9, 10):
-        with pytest.raises(ValueError, match=r"block_decode: [kv] must have shape"):
+        with pytest.raises(ValueError, match=r"block_decode: [kv]_cache must have shape"):
             trial.run(block_decode, **{str(index): trial.inputs[index][:, :1]})
 
 
@@ -588,8 +588,8 @@ def test_wrong_caches_are_refused():
         (1, lambda grad: grad[:, 1:], "grad must have shape"),
         (2, lambda cos: cos[1:], "cos must have shape"),
         (4, lambda weights: weights[1:], "weights do not make a block"),
-        (5, lambda master: master[1:], "must have shape"),
-        (6, lambda m: m.double(), "in fp32"),
+        (5, lambda master: master[1:], "master must have shape"),
+        (6, lambda m: m.double(), "m must be fp32, not fp64"),
         (7, lambda v: v.repeat_interleave(2)[::2], "must be contiguous"),
     ],
 )

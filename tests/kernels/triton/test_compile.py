@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -148,15 +149,43 @@ def test_a_document_takes_the_tables_and_is_held_to_them(rows, tmp_path):
     assert text.startswith("before\n\n")
     assert text.endswith("\n\nafter\n")
     assert "old" not in text
-    assert "| 128x64-w8 | sm90 | bf16, fp16 | 100 | 20,480 | 25% | 4 HGMMA |" in text
-    assert "| 128x64-w8 | sm90 | fp8 | 120 |" in text
-    assert "- `kernels/triton/matmul.py` in fp64: too wide" in text
+    # The main configuration is the first in bf16; three rows are compiled, with 100 to 120 registers.
+    main = "| `k` | sm90 | 128x64-w8 bf16 | 100 | 20,480 | 25% | 4 HGMMA | 3 in bf16 fp16 fp8 | 100-120 | "
+    assert main in text
+    assert "- fp64 in `matmul.py`: too wide" in text
     assert "other" not in text
     assert CliRunner().invoke(app, check).exit_code == 0
-    rows[0] = replace(FAKE_ROW, registers=101)
-    result = CliRunner().invoke(app, check)
+
+
+@pytest.mark.parametrize(
+    ("index", "change", "differing"),
+    [
+        (0, {"registers": 101}, "`k` sm90"),
+        (1, {"registers": 105}, "`k` sm90"),  # neither shown nor an end of the range
+        (1, {"spill_instructions": 2}, "`k` sm90"),
+        (1, {"shared_bytes": 20481}, "`k` sm90"),
+        (2, {"instructions": {}}, "`k` sm90"),
+        (2, {"config": "64x64-w8"}, "`k` sm90"),
+        (
+            2,
+            {"status": "not_supported", "reason": "no fp8", "kernel": "matmul", "registers": None},
+            "`k` sm90; .*no fp8",
+        ),
+        (3, {"reason": "too slow"}, "fp64 in `matmul.py`: too wide; - fp64 in `matmul.py`: too slow"),
+    ],
+)
+def test_a_document_notices_any_change(rows, tmp_path, index, change, differing):
+    rows.append(replace(FAKE_ROW, dtype="fp16"))
+    rows.append(replace(FAKE_ROW, dtype="fp8", registers=120))
+    rows.append(replace(FAKE_ROW, dtype="fp64", status="not_supported", reason="too wide", kernel="matmul"))
+    path = tmp_path / "kernels.md"
+    path.write_text(f"{BEGIN}\n{END}")
+    assert CliRunner().invoke(app, ["compile", "--write-docs", str(path)]).exit_code == 0
+    rows[index] = replace(rows[index], **change)
+    result = CliRunner().invoke(app, ["compile", "--check-docs", str(path)])
     assert result.exit_code == 1
-    assert f"write it again with --write-docs {path}" in result.stderr
+    assert re.search(f"differs in .*{differing}", result.stderr)
+    assert f"To write it again: --write-docs {path}" in result.stderr
 
 
 def test_a_document_of_another_triton_is_not_compared_and_that_is_said(rows, tmp_path, monkeypatch):

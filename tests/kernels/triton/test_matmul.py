@@ -167,7 +167,7 @@ def test_tf32_needs_a_gpu():
 @pytest.mark.parametrize("matmul", [triton_matmul.matmul, eager.matmul])
 def test_bad_inputs_are_refused(matmul, device):
     a = torch.ones(4, 5, device=device)
-    with pytest.raises(ValueError, match="5 columns but b has 4 rows"):
+    with pytest.raises(ValueError, match=r"b must have shape \(5, n\), not \(4, 5\)"):
         matmul(a, a)
     with pytest.raises(ValueError, match=r"must have shape \(k, n\)"):
         matmul(a, a[0])
@@ -250,7 +250,7 @@ def test_scaled_products_refuse_what_they_do_not_take(device):
         triton_matmul.matmul_scaled(a, b, *factors)
     with pytest.raises(ValueError, match="does not support fp16; supported: fp8, int8"):
         triton_matmul.matmul_scaled(a.half(), b.half().t(), *factors)
-    with pytest.raises(ValueError, match="a_scale must be contiguous, of shape"):
+    with pytest.raises(ValueError, match=r"a_scale must have shape \(16,\), not \(8,\)"):
         triton_matmul.matmul_scaled(a, b.t(), factors[0][:8], factors[1])
 
 

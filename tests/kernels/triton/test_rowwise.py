@@ -160,7 +160,7 @@ def test_addresses_do_not_overflow(config, device):
     x, residual, weight = row_inputs("add_rmsnorm", 2, 80, dtype="fp16", device=device)
     x_far, residual_far = (far_rows(each, storage, 128 * index) for index, each in enumerate((x, residual)))
     first, second = (far_rows(torch.zeros_like(x), storage, 128 * index) for index in (2, 3))
-    rowwise.plan_add_rmsnorm(x_far, residual_far, weight, first, second, config=config).run()
+    rowwise.plan_rmsnorm(x_far, weight, first, residual=residual_far, total=second, config=config).run()
     assert is_right("add_rmsnorm", (x, residual, weight), (first, second))
     for op, inputs, far in (
         ("rmsnorm", (x, weight), (x_far, weight)),
@@ -303,7 +303,7 @@ def test_unsupported_inputs_are_refused_before_a_launch(monkeypatch, device):
         ("rmsnorm", (ones, ones[:, 0]), r"weight must have shape \(8,\)"),
         ("add_rmsnorm", (ones, ones[:2], ones[0]), r"must have shape \(4, 8\), not \(2, 8\)"),
         ("swiglu", (ones, ones.double()), "all tensors must share one dtype"),
-        ("rope", (ones.view(4, 8, 1), ones, ones), "head_dim=1 must be even"),
+        ("rope", (ones.view(4, 8, 1), ones, ones), "head_dim=1 must be a multiple of 2"),
     ):
         with pytest.raises(ValueError, match=message):
             getattr(rowwise, op)(*inputs)
@@ -338,7 +338,13 @@ def test_what_is_compiled_ahead_of_time(dtype):
         assert len({(launch.kernel, launch.config, tuple(launch.constants.items())) for launch in launches}) == len(
             launches
         )
-        kernels = {f"{op}{end}_kernel" for op in REDUCTIONS for end in ("", "_long")} | {"swiglu_kernel", "rope_kernel"}
+        kernels = {f"{op}{end}_kernel" for op in ("rmsnorm", "softmax") for end in ("", "_long")}
+        kernels |= {"swiglu_kernel", "rope_kernel"}
         assert {launch.kernel.__name__ for launch in launches} == kernels
         assert all(90 in launch.opcodes for launch in launches)
-    assert {launch.config for launch in every} == {config.name for config in rowwise.CONFIGS}
+        assert (
+            sum(launch.config.endswith(" add") for launch in launches)
+            == sum(launch.arguments.get("total_ptr") is not None for launch in launches)
+            > 0
+        )
+    assert {launch.config.removesuffix(" add") for launch in every} == {config.name for config in rowwise.CONFIGS}

@@ -112,7 +112,7 @@ def test_unsupported_inputs_are_refused(device):
     with pytest.raises(ValueError, match="stream_copy does not support int32; supported: fp64, fp32, bf16, fp16"):
         stream.stream_copy(*torch.ones(2, 4, dtype=torch.int32, device=device))
     for module in (stream, eager):
-        with pytest.raises(ValueError, match="differ in length: 4 and 5"):
+        with pytest.raises(ValueError, match=r"input 1 must have shape \(4,\), not \(5,\)"):
             module.stream_copy(torch.ones(4, device=device), torch.ones(5, device=device))
 
 

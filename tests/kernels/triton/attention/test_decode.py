@@ -484,7 +484,7 @@ def test_unsupported_caches_are_refused(device):
     k = torch.ones(1, 1, 16, 64, device=device).to(FP8)
     with pytest.raises(ValueError, match="attention_decode_fp8 does not support fp32; supported: bf16, fp16"):
         decode.attention_decode_fp8(q.float(), k, k, one, one)
-    with pytest.raises(ValueError, match="k and v must be fp8"):
+    with pytest.raises(ValueError, match="k must be fp8, not fp16"):
         decode.attention_decode_fp8(q, k.half(), k.half(), one, one)
 
 

@@ -372,7 +372,7 @@ def test_each_architecture_has_configurations_of_its_own():
     packed = Variant(offsets=torch.zeros(2, dtype=torch.int32))
     assert attention.why_not(attention.HOPPER_128, "bf16", hopper, packed) is None
     for config, target, variant, reason in (
-        (attention.HOPPER_SPECIALIZED, hopper, packed, "not over packed sequences"),
+        (attention.HOPPER_SPECIALIZED, hopper, packed, "not for varlen"),
         (attention.BLACKWELL_128, hopper, CAUSAL, "four warps with descriptors of their own"),
         (attention.BLACKWELL_128, blackwell, packed, "descriptors of each program"),
         (attention.BLACKWELL_128, Target(120, 170), CAUSAL, "only sm90 and sm100"),
@@ -380,7 +380,7 @@ def test_each_architecture_has_configurations_of_its_own():
         (attention.HOPPER_128, ada, CAUSAL, "no hardware for descriptors"),
         (attention.HOPPER_128, blackwell, CAUSAL, "only sm90 overlaps"),
         (replace(attention.AMPERE_128, order="overlapped"), hopper, CAUSAL, "of blocks that come by descriptors"),
-        (attention.HOPPER_64, hopper, packed, "of the host need loops"),
+        (attention.HOPPER_64, hopper, packed, "varlen by the host's descriptors needs loops"),
     ):
         assert reason in attention.why_not(config, "bf16", target, variant)
 

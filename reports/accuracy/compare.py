@@ -21,7 +21,7 @@ from predict.expected.time_model import Formats, Machine
 from predict.gpus import GPUS, Gpu
 from predict.units import DTYPES, DType, binary_bytes, find_dtype, percent
 from predict.workloads import FloatArray
-from reports.accuracy.importers import DIMS_OF_OP, Imported
+from reports.accuracy.importers import DIMS_OF_OP, MeasuredTables
 from reports.figures import (
     BLUE,
     GREEN,
@@ -36,8 +36,9 @@ from reports.figures import (
     legend_line,
     make_figure,
 )
-from reports.run.load import groups_of
-from reports.run.tables import OpTable, times
+from reports.run.frame import groups_of
+from reports.run.tables import times
+from reports.tables import TextTable
 
 SIDE_COLORS = (BLUE, ORANGE, GREEN, PINK, RED, GREY)
 MAX_SIDES = len(SIDE_COLORS)
@@ -104,12 +105,12 @@ def merge_repeats(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.groupby(keys, observed=True, dropna=False, sort=False)["time_s"].median().reset_index()
 
 
-def compare_tables(imported: Imported) -> TableComparison:
+def compare_tables(measured_tables: MeasuredTables) -> TableComparison:
     """Put the GPUs of the tables side by side, or the tables where all are of one GPU.
 
     Raises BadRecord where there is only one side, or more than `MAX_SIDES`.
     """
-    frame = merge_repeats(imported.frame)
+    frame = merge_repeats(measured_tables.frame)
     by = "gpu" if frame["gpu"].nunique() > 1 else "table"
     sides = tuple(str(side) for side in frame[by].unique())
     if len(sides) < 2:
@@ -124,7 +125,7 @@ def compare_tables(imported: Imported) -> TableComparison:
         for (name,), shapes in groups_of(frame[frame["op"] == op], ["format"])
         for row in _rows(op, name, _fastest(op, shapes), sides)
     ]
-    return TableComparison(sides, pd.DataFrame(rows), tuple(_notes(imported, frame, missing)))
+    return TableComparison(sides, pd.DataFrame(rows), tuple(_notes(measured_tables, frame, missing)))
 
 
 def side_letter(place: int) -> str:
@@ -132,7 +133,7 @@ def side_letter(place: int) -> str:
     return "ABCDEF"[place]
 
 
-def op_tables(comparison: TableComparison) -> list[OpTable]:
+def op_tables(comparison: TableComparison) -> list[TextTable]:
     """One table per op as text; of more than two sides only shares and times, to fit a terminal."""
     rows = comparison.rows
     return [_op_table(op, rows[rows["op"] == op], comparison.sides) for op in rows["op"].unique()]
@@ -165,8 +166,8 @@ def draw_table_comparison(comparison: TableComparison) -> Figure:
 
 
 def napkin_s(frame: pd.DataFrame) -> tuple[FloatArray, Mapping[str, int]]:
-    """Least time of each row of `Imported.frame` by the datasheet of its GPU, NaN where that has no such roof; and why
-    how many rows have none.
+    """Least time of each row of `MeasuredTables.frame` by its GPU's datasheet, NaN where that has no such roof; then
+    how many rows have none, by reason.
 
     matmul max(2 m n k / peak, (m k + m n) a + k n w over DRAM); attention 4 heads head_dim FLOP for each pair of a
     query and a key within its window, Q and O in 16 bits and the keys and values met in v bytes; a collective W S /
@@ -262,7 +263,7 @@ def _rows(op: str, name: str, shapes: pd.DataFrame, sides: Sequence[str]) -> Ite
                 }
 
 
-def _op_table(op: str, rows: pd.DataFrame, sides: Sequence[str]) -> OpTable:
+def _op_table(op: str, rows: pd.DataFrame, sides: Sequence[str]) -> TextTable:
     detailed = len(sides) == 2
     letters = [side_letter(place) for place in range(len(sides))]
     titles = ["format", rows["size_of"].iloc[0], *(f"% of\nroof {letter}" for letter in letters)]
@@ -279,7 +280,7 @@ def _op_table(op: str, rows: pd.DataFrame, sides: Sequence[str]) -> OpTable:
             row += [_text(share, percent) for share in by_side["common_of_roofline"]]
         row += [_text(ratio, times) for ratio in by_side["time_ratio"][1:]]
         cells.append(tuple(row))
-    return OpTable(op, "", tuple(titles), tuple(cells))
+    return TextTable(op, tuple(titles), tuple(cells))
 
 
 def _text(number: float, text: Callable[[float], str]) -> str:
@@ -290,9 +291,9 @@ def _count(number: float) -> str:
     return f"{number:,.0f}"
 
 
-def _notes(imported: Imported, frame: pd.DataFrame, missing: Mapping[str, int]) -> Iterator[str]:
+def _notes(measured_tables: MeasuredTables, frame: pd.DataFrame, missing: Mapping[str, int]) -> Iterator[str]:
     """What was left out or has no roof, and what is faster than its roofline."""
-    for (table, reason), rows in imported.dropped.items():
+    for (table, reason), rows in measured_tables.dropped.items():
         yield f"{table}: {rows:,} rows left out: {reason}"
     for reason, rows in missing.items():
         yield f"{rows:,} rows without a share of the roofline: {reason}"

@@ -21,7 +21,7 @@ from predict.gpus import GPUS
 from predict.resources import Resource, find_ceiling
 from predict.units import DTYPES, binary_bytes, duration, percent, si
 from reports.accuracy.compare import compare_tables, draw_table_comparison
-from reports.accuracy.importers import Imported
+from reports.accuracy.importers import MeasuredTables
 from reports.accuracy.plots import DRAWINGS, FAMILIES, TITLES, DrawnFile, draw_files, labels, to_small_png
 from reports.accuracy.validate import BARS, Group, Validation, bar_of, usual_heads, worst_rows
 from reports.calibration.errors import Errors, errors
@@ -234,14 +234,14 @@ class Part:
     points: tuple[str, ...] = ()
 
 
-def write_accuracy(imported: Imported, validation: Validation, out: Path) -> list[Path]:
+def write_accuracy(measured_tables: MeasuredTables, validation: Validation, out: Path) -> list[Path]:
     """Write out/accuracy.md and out/accuracy/*.png, each file in one step; return their paths."""
     groups = _in_order(validation.groups)
     folder = out / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     drawn = draw_files(groups, folder)
     compared = folder / "roofline_share.png"
-    notes = _draw_comparison(imported, compared)
+    notes = _draw_comparison(measured_tables, compared)
     document = out / "accuracy.md"
     write_file(document, render(groups, validation.skipped, drawn, notes).encode())
     return [document, *(each.path for each in drawn), *([compared] if notes is not None else [])]
@@ -584,10 +584,10 @@ def _ends_text(pair: Pair) -> str:
     return f"**{pair.a.op} {pair.a.dtype}** reaches {', '.join(texts)}."
 
 
-def _draw_comparison(imported: Imported, path: Path) -> list[str] | None:
+def _draw_comparison(measured_tables: MeasuredTables, path: Path) -> list[str] | None:
     """Draw the GPUs side by side; returns what was left out, or None where there is nothing to compare."""
     try:
-        comparison = compare_tables(imported)
+        comparison = compare_tables(measured_tables)
         write_file(path, to_small_png(draw_table_comparison(comparison)))
     except (BadRecord, NothingToDraw):
         path.unlink(missing_ok=True)  # drawn from other tables

@@ -17,7 +17,7 @@ from predict.expected.time_model import Calibration, Formats, Machine
 from predict.gpus import GPUS, resolve_all
 from predict.units import DTYPES, find_dtype, percent
 from predict.workloads import FloatArray
-from reports.accuracy.importers import Imported
+from reports.accuracy.importers import MeasuredTables
 from reports.calibration.errors import errors
 from reports.calibration.fit import LARGEST_HEAD_DIM, calibrate, choose_probes
 
@@ -94,13 +94,13 @@ class Validation:
     skipped: Mapping[tuple[str, str], int]
 
 
-def validate(imported: Imported, gpu: str | None = None) -> Validation:
+def validate(measured_tables: MeasuredTables, gpu: str | None = None) -> Validation:
     """Calibrate and predict every group. Raises BadRecord where the table's device is not `gpu`, or where no group is
     large enough; MissingCeiling where the GPU lacks a peak that a group needs is a reason to skip that group."""
-    frame = imported.frame
+    frame = measured_tables.frame
     _check_gpu(frame, gpu)
     frame = frame.assign(windowed=frame["window"] > 0)
-    skipped = dict(imported.dropped)
+    skipped = dict(measured_tables.dropped)
     groups: list[Group] = []
     for key, family in frame.groupby(list(FAMILY), observed=True, dropna=False):
         table = str(key[0])

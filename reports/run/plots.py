@@ -40,7 +40,8 @@ from reports.figures import (
     tick_duration,
 )
 from reports.run.compare import Comparison
-from reports.run.load import DIMS_OF_OP, dims_text, groups_of
+from reports.run.frame import DIMS_OF_OP, dims_text, groups_of
+from reports.run.load import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,25 +95,25 @@ class Drawing:
     """A figure of the report: its file name without .png, what it shows and what to see in it."""
 
     name: str
-    draw: Callable[[pd.DataFrame, RoofSet, str], Figure]
+    draw: Callable[[Run], Figure]
     alt: str
     caption: str
 
 
 @house_style()
-def draw_roofline(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
+def draw_roofline(run: Run) -> Figure:
     """Attainable FLOP/s against FLOP per byte: the roofs of each unit, and every measured row that does arithmetic."""
-    rows = _measured(frame)
+    rows = _measured(run)
     rows = rows[(rows["flop"] > 0) & (rows["bytes"] > 0)]
     if rows.empty:
         raise NothingToDraw("no measured row does arithmetic on data from memory")
     units = [unit for unit in Resource if unit in set(rows["unit"])]
     colors = dict(zip(units, _UNIT_COLORS * 2, strict=False))
-    figure, (axes,) = make_figure(machine, "Memory (slope) and arithmetic (flat) limit what every kernel can reach")
+    figure, (axes,) = make_figure(run.machine, "Memory (slope) and arithmetic (flat) limit what every kernel can reach")
     intensity = rows["arithmetic_intensity"]
     span = (min(intensity.min(), 0.3) / 2, max(intensity.max(), 1000.0) * 3)
-    handles = _draw_roofs(axes, roofs.datasheet, "datasheet", span=span, colors=colors, style="-")
-    handles += _draw_roofs(axes, roofs.measured, "measured", span=span, colors=colors, style="--")
+    handles = _draw_roofs(axes, run.roofs.datasheet, "datasheet", span=span, colors=colors, style="-")
+    handles += _draw_roofs(axes, run.roofs.measured, "measured", span=span, colors=colors, style="--")
     for (unit, op), group in groups_of(rows, ["unit", "op"]):
         axes.plot(
             group["arithmetic_intensity"], group["flop"] / group["time_s"],
@@ -131,9 +132,9 @@ def draw_roofline(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
 
 
 @house_style()
-def draw_matmul(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
+def draw_matmul(run: Run) -> Figure:
     """Time against batch M, one panel for each weight matrix and dtype: memory line, compute line and their ridge."""
-    rows = _measured(frame)
+    rows = _measured(run)
     rows = rows[rows["op"] == "matmul"]
     rows = rows[rows["napkin_s"].notna()]  # without a roof there is nothing to compare with
     groups = [group for _, group in groups_of(rows, ["n", "k", "dtype"]) if group["m"].nunique() > 1]
@@ -141,14 +142,14 @@ def draw_matmul(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
         raise NothingToDraw("no weight matrix was multiplied at two batch sizes or more")
     groups = sorted(groups, key=lambda group: -group["m"].nunique())[:_MATMUL_PANELS]
     figure, panels = make_figure(
-        machine,
+        run.machine,
         "Time against batch: the napkin is flat up to the ridge, and grows with M beyond it"
-        f" ({_primary_name(roofs)} roofs)",
+        f" ({_primary_name(run.roofs)} roofs)",
         panels=len(groups),
     )
     implementations = sorted(set(rows["implementation"]))
     for axes, group in zip(panels, groups, strict=True):
-        _draw_matmul_panel(axes, group, roofs.primary, implementations)
+        _draw_matmul_panel(axes, group, run.roofs.primary, implementations)
     handles = [
         legend_line("predicted: reading and writing memory", color=GREEN, linestyle="--"),
         legend_line("predicted: arithmetic", color=RED, linestyle="-."),
@@ -161,16 +162,16 @@ def draw_matmul(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
 
 
 @house_style()
-def draw_phases(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
+def draw_phases(run: Run) -> Figure:
     """How much of the compute roof and of the memory roof prefill and decode attention use, against tokens."""
-    rows = _measured(frame)
+    rows = _measured(run)
     rows = rows[rows["op"].isin(["attention_prefill", "attention_decode"])]
     if rows["op"].nunique() < 2:
         missing = {"attention_prefill", "attention_decode"} - set(rows["op"])
         raise NothingToDraw(f"no measured row of {' and of '.join(sorted(missing))}: both phases are needed")
-    roof = _primary_name(roofs)
+    roof = _primary_name(run.roofs)
     figure, panels = make_figure(
-        machine, "Which of the two roofs do prefill and decode attention use?", panels=2, share_y=True
+        run.machine, "Which of the two roofs do prefill and decode attention use?", panels=2, share_y=True
     )
     titles = (
         f"FLOP per second, in % of the {roof} compute roof",
@@ -200,19 +201,19 @@ def draw_phases(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
 
 
 @house_style()
-def draw_cache(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
+def draw_cache(run: Run) -> Figure:
     """Time to make token N with and without a KV cache, and how many times longer it takes without."""
-    group = cache_rows(_measured(frame))
+    group = cache_rows(_measured(run))
     dims = {name: int(group[name].iloc[0]) for name in DIMS_OF_OP["generate_cached"] if name != "context"}
     figure, (time_axes, ratio_axes) = make_figure(
-        machine, "Without a KV cache every token pays for the whole past again", panels=2
+        run.machine, "Without a KV cache every token pays for the whole past again", panels=2
     )
     context = np.geomspace(float(group["context"].min()), float(group["context"].max()), 100).round()
     predicted: dict[str, FloatArray] = {}
     flop: dict[str, FloatArray] = {}
     for op, name in (("generate_cached", "with cache"), ("generate_uncached", "without cache")):
         amounts = sweep_amounts(op, {**dims, "context": context}, find_dtype(group["dtype"].iloc[0]))
-        predicted[op] = np.asarray(predict(amounts, roofs.primary).napkin_s)
+        predicted[op] = np.asarray(predict(amounts, run.roofs.primary).napkin_s)
         flop[op] = np.asarray(amounts.flop)
         rows = _fastest(group[group["op"] == op], "context")
         look = LOOKS[op]
@@ -220,7 +221,7 @@ def draw_cache(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
             rows["context"].astype(float), rows["time_s"], look.marker, color=look.color, label=f"{name}, measured"
         )
         time_axes.plot(
-            context, predicted[op], "--", color=look.color, label=f"{name}, napkin ({_primary_name(roofs)} roofs)"
+            context, predicted[op], "--", color=look.color, label=f"{name}, napkin ({_primary_name(run.roofs)} roofs)"
         )
     ratios = cache_ratios(group)
     ratio_axes.plot(
@@ -244,17 +245,17 @@ def draw_cache(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
 
 
 @house_style()
-def draw_parity(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
+def draw_parity(run: Run) -> Figure:
     """Measured against predicted time for every row: the napkin, and beside it the expected time where there is one."""
-    rows = _measured(frame)
+    rows = _measured(run)
     rows = rows[rows["napkin_s"] > 0]
     if rows.empty:
         raise NothingToDraw("no measured row has a predicted time above zero")
-    sides = [("napkin_s", f"napkin: lower bound ({_primary_name(roofs)} roofs)")]
+    sides = [("napkin_s", f"napkin: lower bound ({_primary_name(run.roofs)} roofs)")]
     if rows["expected_s"].notna().any():
         sides.append(("expected_s", "expected: best guess of the calibrated model"))
     figure, panels = make_figure(
-        machine, "How far each case is above its napkin, the least time that its roofs allow", panels=len(sides)
+        run.machine, "How far each case is above its napkin, the least time that its roofs allow", panels=len(sides)
     )
     for axes, (side, title) in zip(panels, sides, strict=True):
         times = pd.concat([rows[side], rows["time_s"]]).dropna()
@@ -448,8 +449,8 @@ def _draw_matmul_panel(axes: Axes, group: pd.DataFrame, roofs: Roofs, names: Seq
     axes.set_ylabel("time")
 
 
-def _measured(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame[frame["status"] == "measured"]
+def _measured(run: Run) -> pd.DataFrame:
+    return run.frame[run.frame["status"] == "measured"]
 
 
 def _fastest(rows: pd.DataFrame, by: str) -> pd.DataFrame:

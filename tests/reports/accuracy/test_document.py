@@ -13,7 +13,7 @@ from predict.gpus import GPUS
 from predict.units import DTYPES
 from reports.__main__ import app
 from reports.accuracy.document import WEAKNESSES, Weakness, find_weaknesses, hardest_sizes, write_accuracy
-from reports.accuracy.importers import Imported, read_tables
+from reports.accuracy.importers import MeasuredTables, read_tables
 from reports.accuracy.validate import Validation, validate
 from reports.calibration.errors import errors
 from tests.reports.accuracy.test_plots import make_group
@@ -48,14 +48,14 @@ def tables(tmp_path_factory):
 @pytest.fixture(scope="module")
 def written(tables, tmp_path_factory):
     out = tmp_path_factory.mktemp("docs")
-    imported = read_tables(tables)
-    return write_accuracy(imported, validate(imported), out)
+    measured_tables = read_tables(tables)
+    return write_accuracy(measured_tables, validate(measured_tables), out)
 
 
 def document_of(groups, tmp_path):
     """The text for groups made by hand."""
-    imported = Imported(pd.DataFrame({"gpu": ["h100-sxm"], "table": ["a"], "time_s": [1.0]}), {})
-    return write_accuracy(imported, Validation(tuple(groups), {}), tmp_path)[0].read_text(encoding="utf-8")
+    measured_tables = MeasuredTables(pd.DataFrame({"gpu": ["h100-sxm"], "table": ["a"], "time_s": [1.0]}), {})
+    return write_accuracy(measured_tables, Validation(tuple(groups), {}), tmp_path)[0].read_text(encoding="utf-8")
 
 
 def off_by(share, **changes):

@@ -15,11 +15,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 from matplotlib.typing import LineStyleType
+from PIL import Image
 
 from predict.errors import NapkinError
 from predict.units import duration
 
 DPI = 150
+SMALL_COLORS = 160
 # Okabe and Ito's palette: distinct for the color-blind. Ops of a family share a color; every marker is of one
 # op, since the roofline has a color for each unit.
 BLUE, SKY, GREEN, ORANGE, RED, PINK, GREY, BLACK = (
@@ -61,6 +63,14 @@ def to_png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     with house_style():
         figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def to_small_png(figure: Figure) -> bytes:
+    """The same in `SMALL_COLORS` colors: half the bytes, and no difference that an eye sees."""
+    every_shade = Image.open(io.BytesIO(to_png(figure))).convert("RGB")
+    buffer = io.BytesIO()
+    every_shade.quantize(SMALL_COLORS, dither=Image.Dither.NONE).save(buffer, format="png", optimize=True)
     return buffer.getvalue()
 
 

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OURS = ("predict", "kernels", "bench", "reports")
 
 GPU_STACK = {"torch", "triton"}
-READING = {"pandas", "matplotlib", "jinja2"}
+READING = {"pandas", "matplotlib", "PIL", "jinja2"}
 COMMAND_LINE = {"typer", "rich"}
 
 # What each package may import besides the standard library, NumPy and itself; then what rooms and modules may add.

@@ -1,9 +1,7 @@
 """The figures of a validation, drawn from its groups alone: the same groups give the same bytes."""
 
 import math
-import struct
 import textwrap
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,6 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, LinearSegmentedColormap, LogNorm
 from matplotlib.figure import Figure
@@ -41,6 +38,7 @@ from reports.figures import (
     legend_line,
     log_axis,
     tick_duration,
+    to_small_png,
 )
 from reports.files import write_file
 
@@ -130,36 +128,6 @@ def draw_files(groups: Sequence[Group], out: Path) -> list[DrawnFile]:
             else:
                 path.unlink(missing_ok=True)  # drawn from other tables
     return drawn
-
-
-@house_style()
-def to_small_png(figure: Figure) -> bytes:
-    """The figure as a PNG of 256 colors, a third of the size of one with every shade: equal figures, equal bytes.
-
-    The colors that most pixels have stay as they are; any other, mostly at the rims of letters, becomes the nearest.
-    """
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    shades = np.asarray(canvas.buffer_rgba())[..., :3].astype(np.int64)  # type: ignore[no-untyped-call]
-    packed = shades @ np.array([2**16, 2**8, 1])
-    codes, pixels, counts = np.unique(packed, return_inverse=True, return_counts=True)
-    colors = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1)
-    palette = colors[np.argsort(-counts, kind="stable")[:256]]
-    distance = (colors**2).sum(axis=1)[:, np.newaxis] - 2 * colors @ palette.T + (palette**2).sum(axis=1)
-    nearest = distance.argmin(axis=1).astype(np.uint8)
-    height, width = packed.shape
-    lines = np.zeros((height, width + 1), dtype=np.uint8)  # the first byte of a line: no filter
-    lines[:, 1:] = nearest[pixels].reshape(height, width)
-    parts = (
-        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)),  # 8 bits a pixel, palette
-        (b"PLTE", palette.astype(np.uint8).tobytes()),
-        (b"IDAT", zlib.compress(lines.tobytes(), 9)),
-        (b"IEND", b""),
-    )
-    chunks = [
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in parts
-    ]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 def labels(groups: Sequence[Group]) -> list[str]:

@@ -132,7 +132,7 @@ def _measured(records: Sequence[Record], summaries: Sequence[Summary | None]) ->
 
 
 def _number(measurement: Measurement | None, name: str) -> float:
-    value = getattr(measurement, name, None)
+    value = getattr(measurement, name) if measurement else None
     return math.nan if value is None else float(value)
 
 

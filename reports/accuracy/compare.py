@@ -11,8 +11,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
-from matplotlib.typing import LineStyleType
 
 from predict.errors import BadRecord, MissingCeiling
 from predict.expected.collective import COLLECTIVES
@@ -21,27 +19,14 @@ from predict.expected.time_model import Formats, Machine
 from predict.gpus import GPUS, Gpu
 from predict.units import DTYPES, DType, binary_bytes, find_dtype, percent
 from predict.workloads import FloatArray
+from reports import figures
 from reports.accuracy.importers import DIMS_OF_OP, MeasuredTables
-from reports.figures import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    PINK,
-    RED,
-    SERIES_MARKERS,
-    STYLES,
-    NothingToDraw,
-    house_style,
-    legend_line,
-    make_figure,
-)
+from reports.palette import GREY, series_marker, series_style, wide_color
 from reports.run.frame import groups_of
 from reports.run.tables import times
 from reports.tables import TextTable
 
-SIDE_COLORS = (BLUE, ORANGE, GREEN, PINK, RED, GREY)
-MAX_SIDES = len(SIDE_COLORS)
+MAX_SIDES = 6
 
 # What the napkin of all rows is computed with at once.
 _MACHINE = ("op", "gpu", "dtype", "weight_dtype", "kv_dtype")
@@ -139,14 +124,14 @@ def op_tables(comparison: TableComparison) -> list[TextTable]:
     return [_op_table(op, rows[rows["op"] == op], comparison.sides) for op in rows["op"].unique()]
 
 
-@house_style()
+@figures.house_style()
 def draw_table_comparison(comparison: TableComparison) -> Figure:
     """Median share of the roofline against size, by op (panel), side (color) and format (style)."""
     rows = comparison.rows.dropna(subset=["of_roofline"])
     ops = [op for op in SCALES if op in set(rows["op"])]
     if not ops:
-        raise NothingToDraw("no row has a roof: none of these GPUs has one for these formats")
-    figure, panels = make_figure(
+        raise figures.NothingToDraw("no row has a roof: none of these GPUs has one for these formats")
+    figure, panels = figures.make_figure(
         "median by size, over the shapes that all of them have (of a format that only one has: over its own)",
         f"Share of the roofline that kernels reach: {', '.join(comparison.sides)}",
         panels=len(ops),
@@ -155,13 +140,13 @@ def draw_table_comparison(comparison: TableComparison) -> Figure:
     for axes, op in zip(panels, ops, strict=True):
         _draw_op(axes, op, rows[rows["op"] == op], comparison.sides, formats)
     handles = [
-        legend_line(side, color=color, width=3) for side, color in zip(comparison.sides, SIDE_COLORS, strict=False)
+        figures.legend_line(side, color=wide_color(place), width=3) for place, side in enumerate(comparison.sides)
     ]
     handles += [
-        legend_line(name, color=GREY, linestyle=_style(place), marker=SERIES_MARKERS[place % len(SERIES_MARKERS)])
+        figures.legend_line(name, color=GREY, linestyle=series_style(place), marker=series_marker(place))
         for place, name in enumerate(formats)
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
+    figures.legend_below(figure, handles)
     return figure
 
 
@@ -305,21 +290,17 @@ def _draw_op(axes: Axes, op: str, rows: pd.DataFrame, sides: Sequence[str], form
     """The lines of one op."""
     scale = SCALES[op]
     sizes = [scale.text(place) for place in range(len(scale.ends) + 1)]
-    for color, side in zip(SIDE_COLORS, sides, strict=False):
+    for side_place, side in enumerate(sides):
         for place, name in enumerate(formats):
             line = rows[(rows["side"] == side) & (rows["format"] == name)]
             share = line["common_of_roofline"] if line["common_shapes"].any() else line["of_roofline"]
             axes.plot(
                 [sizes.index(size) for size in line["size"]], share * 100,
-                color=color, linestyle=_style(place), marker=SERIES_MARKERS[place % len(SERIES_MARKERS)], alpha=0.85,
+                color=wide_color(side_place), linestyle=series_style(place), marker=series_marker(place), alpha=0.85,
             )  # fmt: skip
     axes.axhline(100, color="black", linewidth=1)
     axes.set_xticks(range(len(sizes)), [*map(scale.number_text, scale.ends), "more"])
     axes.set_ylim(0, None)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
+    figures.percent_ticks(axes.yaxis)
     axes.set_title(op.replace("_", " "))
     axes.set_xlabel(f"{scale.title}, up to")
-
-
-def _style(place: int) -> LineStyleType:
-    return STYLES[place % len(STYLES)]

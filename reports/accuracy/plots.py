@@ -20,29 +20,12 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MultipleLocator
 from predict.expected.collective import COLLECTIVES
 from predict.units import binary_bytes
 from predict.workloads import FloatArray
+from reports import figures
 from reports.accuracy.validate import Group
 from reports.calibration.errors import NEAR
-from reports.figures import (
-    BLUE,
-    DPI,
-    GREEN,
-    GREY,
-    ORANGE,
-    PINK,
-    RED,
-    SERIES_MARKERS,
-    SKY,
-    STYLES,
-    count_text,
-    house_style,
-    legend_line,
-    log_axis,
-    tick_duration,
-    to_small_png,
-)
 from reports.files import write_file
+from reports.palette import BLUE, GREY, ORANGE, series_marker, series_style, wide_color
 
-SERIES_COLORS = (BLUE, ORANGE, GREEN, PINK, RED, SKY, GREY)
 MANY = 2000  # rows from which on a panel shows their density instead of points
 _WIDTH = 7.4  # inches: about as wide as a page shows it
 _DENSITY = LinearSegmentedColormap.from_list("density", ["#c6dbef", BLUE, "#08244f"])
@@ -123,7 +106,7 @@ def draw_files(groups: Sequence[Group], out: Path) -> list[DrawnFile]:
         for drawing in DRAWINGS:
             path = out / f"{family}_{drawing.name}.png"
             if of_family:
-                write_file(path, to_small_png(drawing.draw(family, of_family)))
+                write_file(path, figures.to_small_png(drawing.draw(family, of_family)))
                 drawn.append(DrawnFile(path, family, drawing))
             else:
                 path.unlink(missing_ok=True)  # drawn from other tables
@@ -142,7 +125,7 @@ def labels(groups: Sequence[Group]) -> list[str]:
     return texts
 
 
-@house_style()
+@figures.house_style()
 def draw_parity(family: str, groups: Sequence[Group]) -> Figure:
     """Measured against predicted time: the napkin, and beside it expected time, for each group."""
     panels = list(_parity_panels(family, groups))
@@ -164,17 +147,17 @@ def draw_parity(family: str, groups: Sequence[Group]) -> Figure:
     if any(_is_pooled(members) for _, members in panels):
         ops = [op for op in FAMILIES[family] if op in {group.op for group in groups}]
         handles = [
-            legend_line(op.replace("_", " "), color=_op_color(op), marker=_op_marker(op), linestyle="none")
+            figures.legend_line(op.replace("_", " "), color=_op_color(op), marker=_op_marker(op), linestyle="none")
             for op in ops
         ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+        figures.legend_below(figure, handles, columns=len(handles))
     elif any(len(group.judged) > MANY for group in groups):
         shades = [Patch(color=_DENSITY(share), label=text) for share, text in ((0.0, "few shapes"), (1.0, "many"))]
-        figure.legend(handles=shades, loc="outside lower center", ncols=2)
+        figures.legend_below(figure, shades)
     return figure
 
 
-@house_style()
+@figures.house_style()
 def draw_region(family: str, groups: Sequence[Group]) -> Figure:
     """Mean error of expected time by size: a map for each group; for collectives lines over the message."""
     if family == "collectives":
@@ -201,7 +184,7 @@ def draw_region(family: str, groups: Sequence[Group]) -> Figure:
     return figure
 
 
-@house_style()
+@figures.house_style()
 def draw_distribution(family: str, groups: Sequence[Group]) -> Figure:
     """Share of the shapes whose error is below x, by group: expected time solid, the napkin dashed."""
     panels: dict[tuple[str, str], list[tuple[Group, str]]] = {}
@@ -216,7 +199,7 @@ def draw_distribution(family: str, groups: Sequence[Group]) -> Figure:
     )
     for each, ((gpu, op), members) in zip(axes, panels.items(), strict=True):
         for place, (group, label) in enumerate(members):
-            color = SERIES_COLORS[place % len(SERIES_COLORS)]
+            color = wide_color(place)
             for side, style, name in (("expected_s", "-", label), ("napkin_s", "--", None)):
                 errors, shares = _distribution(group.judged, side)
                 each.plot(errors, shares, color=color, linestyle=style, linewidth=1.3, label=name)
@@ -263,7 +246,7 @@ def _grid(title: str, subtitle: str, *, panels: int, in_line: int) -> tuple[Figu
     """An empty figure as wide as the page, and its panels from left to right."""
     lines = math.ceil(panels / in_line)
     height = {1: 3.9, 2: 3.1, 3: 2.4}.get(in_line, 1.9)
-    figure = Figure(figsize=(_WIDTH, 0.9 + height * lines), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(_WIDTH, 0.9 + height * lines), dpi=figures.DPI, layout="constrained")
     figure.suptitle(f"{title}\n{subtitle}", fontsize=8)
     flat = list(figure.subplots(lines, in_line, squeeze=False).flat)
     for spare in flat[panels:]:
@@ -292,7 +275,7 @@ def _draw_parity_panel(axes: Axes, groups: Sequence[Group], side: str) -> None:
     axes.set_xlim(*spans[0])
     axes.set_ylim(*spans[1])
     for axis in ("x", "y"):
-        log_axis(axes, axis, tick_duration)
+        figures.log_axis(axes, axis, figures.tick_duration)
     axes.xaxis.set_major_locator(LogLocator(base=10, numticks=4))
     axes.yaxis.set_major_locator(LogLocator(base=10, numticks=6))
     line = np.array([min(span[0] for span in spans), max(span[1] for span in spans)])
@@ -323,7 +306,7 @@ def _draw_map(axes: Axes, rows: pd.DataFrame, region: Region) -> None:
     edges = (2 ** (np.append(each, each[-1] + 1) - 0.5) for each in (columns, lines))
     axes.pcolormesh(*edges, np.ma.masked_invalid(grid), cmap="RdBu", norm=_OF_ERROR, edgecolors="none")
     for axis in ("x", "y"):
-        log_axis(axes, axis, count_text)
+        figures.log_axis(axes, axis, figures.count_text)
     axes.xaxis.set_major_locator(LogLocator(base=2, numticks=6))
     axes.yaxis.set_major_locator(LogLocator(base=2, numticks=9))
 
@@ -348,8 +331,8 @@ def _draw_messages(groups: Sequence[Group]) -> Figure:
                 rows = group.judged[group.judged["gpus"] == number].sort_values("message_bytes")
                 each.plot(
                     rows["message_bytes"], rows["expected_s"] / rows["time_s"] - 1, linewidth=1.0,
-                    linestyle=STYLES[formats.index(group.dtype) % len(STYLES)], markersize=2.5,
-                    color=SERIES_COLORS[place % len(SERIES_COLORS)], marker=SERIES_MARKERS[place % len(SERIES_MARKERS)],
+                    linestyle=series_style(formats.index(group.dtype)), markersize=2.5,
+                    color=wide_color(place), marker=series_marker(place),
                 )  # fmt: skip
         each.set_xscale("log", base=2)
         each.xaxis.set_major_locator(LogLocator(base=2, numticks=5))
@@ -359,17 +342,17 @@ def _draw_messages(groups: Sequence[Group]) -> Figure:
         each.set_title(f"{gpu}, {op.replace('_', ' ')}", fontsize=6.5)
         each.set_xlabel("message (bytes of the whole buffer)", fontsize=6)
     handles: list[Line2D] = [
-        legend_line(
+        figures.legend_line(
             f"{number} GPUs",
-            color=SERIES_COLORS[place % len(SERIES_COLORS)],
-            marker=SERIES_MARKERS[place % len(SERIES_MARKERS)],
+            color=wide_color(place),
+            marker=series_marker(place),
         )
         for place, number in enumerate(numbers)
     ]
     handles += [
-        legend_line(name, color=GREY, linestyle=STYLES[place % len(STYLES)]) for place, name in enumerate(formats)
+        figures.legend_line(name, color=GREY, linestyle=series_style(place)) for place, name in enumerate(formats)
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    figures.legend_below(figure, handles, columns=len(handles))
     return figure
 
 
@@ -390,8 +373,8 @@ def _is_pooled(groups: Sequence[Group]) -> bool:
 
 
 def _op_color(op: str) -> str:
-    return SERIES_COLORS[COLLECTIVES.index(op)]
+    return wide_color(COLLECTIVES.index(op))
 
 
 def _op_marker(op: str) -> str:
-    return SERIES_MARKERS[COLLECTIVES.index(op)]
+    return series_marker(COLLECTIVES.index(op))

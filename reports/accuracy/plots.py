@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, LinearSegmentedColormap, LogNorm
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MultipleLocator
 
@@ -27,6 +26,7 @@ from reports.files import write_file
 from reports.palette import BLUE, GREY, ORANGE, series_marker, series_style, wide_color
 
 MANY = 2000  # rows from which on a panel shows their density instead of points
+SMALL = 6.5  # points, of labels
 _WIDTH = 7.4  # inches: about as wide as a page shows it
 _DENSITY = LinearSegmentedColormap.from_list("density", ["#c6dbef", BLUE, "#08244f"])
 _OF_ERROR = BoundaryNorm(np.linspace(-NEAR, NEAR, 13), ncolors=256, extend="both")
@@ -129,27 +129,23 @@ def labels(groups: Sequence[Group]) -> list[str]:
 def draw_parity(family: str, groups: Sequence[Group]) -> Figure:
     """Measured against predicted time: the napkin, and beside it expected time, for each group."""
     panels = list(_parity_panels(family, groups))
-    in_line = 2 if len(panels) == 1 else 4
     figure, axes = _grid(
         f"{TITLES[family]}: measured time against the napkin (left of each pair) and expected time (right)",
         "every shape that was predicted, no probes; line: measured = predicted, band: prediction within 30 %",
         panels=2 * len(panels),
-        in_line=in_line,
+        in_line=2 if len(panels) == 1 else 4,
     )
     for place, (title, members) in enumerate(panels):
-        pair = axes[2 * place : 2 * place + 2]
-        for each, side, name in zip(pair, ("napkin_s", "expected_s"), ("napkin", "expected time"), strict=True):
-            _draw_parity_panel(each, members, side)
-            each.set_xlabel(name, fontsize=6.5)
-        pair[1].set_ylim(pair[0].get_ylim())
-        pair[0].set_title(title, fontsize=6.5, loc="left")  # over both
-        pair[0].set_ylabel("measured", fontsize=6.5)
+        left, right = axes[2 * place : 2 * place + 2]
+        _draw_parity_panel(left, members, "napkin_s")
+        _draw_parity_panel(right, members, "expected_s")
+        right.set_ylim(left.get_ylim())
+        left.set_title(title, fontsize=SMALL, loc="left")  # over both
+        _label(left, x="napkin", y="measured")
+        _label(right, x="expected time")
     if any(_is_pooled(members) for _, members in panels):
         ops = [op for op in FAMILIES[family] if op in {group.op for group in groups}]
-        handles = [
-            figures.legend_line(op.replace("_", " "), color=_op_color(op), marker=_op_marker(op), linestyle="none")
-            for op in ops
-        ]
+        handles = [figures.legend_points(_op_name(op), color=_op_color(op), marker=_op_marker(op)) for op in ops]
         figures.legend_below(figure, handles, columns=len(handles))
     elif any(len(group.judged) > MANY for group in groups):
         shades = [Patch(color=_DENSITY(share), label=text) for share, text in ((0.0, "few shapes"), (1.0, "many"))]
@@ -171,25 +167,24 @@ def draw_region(family: str, groups: Sequence[Group]) -> Figure:
     )
     for each, group, label in zip(axes, groups, labels(groups), strict=True):
         _draw_map(each, group.judged, region)
-        each.set_title(textwrap.fill(f"{group.gpu}: {label}", 42, break_long_words=False), fontsize=6.5)
-        each.set_xlabel(region.x_title, fontsize=6.5)
-        each.set_ylabel(region.y_title, fontsize=6.5)
+        title = textwrap.fill(f"{group.gpu}: {label}", 42, break_long_words=False)
+        _label(each, title, x=region.x_title, y=region.y_title)
     bar = figure.colorbar(
         ScalarMappable(_OF_ERROR, "RdBu"), ax=axes, location="bottom", shrink=0.5, aspect=40, pad=0.02
     )
     bar.ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{abs(value):.0%}"))
     bar.ax.xaxis.set_major_locator(MultipleLocator(0.1))
     bar.ax.tick_params(labelsize=6)
-    bar.set_label("mean error: too short (left), too long (right)", fontsize=6.5)
+    bar.set_label("mean error: too short (left), too long (right)", fontsize=SMALL)
     return figure
 
 
 @figures.house_style()
 def draw_distribution(family: str, groups: Sequence[Group]) -> Figure:
     """Share of the shapes whose error is below x, by group: expected time solid, the napkin dashed."""
-    panels: dict[tuple[str, str], list[tuple[Group, str]]] = {}
+    panels: dict[str, list[tuple[Group, str]]] = {}
     for group, label in zip(groups, labels(groups), strict=True):
-        panels.setdefault((group.gpu, group.op), []).append((group, label))
+        panels.setdefault(f"{group.gpu}, {_op_name(group.op)}", []).append((group, label))
     in_line = min(len(panels), 4 if len(panels) > 3 else 3)
     figure, axes = _grid(
         f"{TITLES[family]}: share of the shapes that are predicted within an error",
@@ -197,25 +192,11 @@ def draw_distribution(family: str, groups: Sequence[Group]) -> Figure:
         panels=len(panels),
         in_line=in_line,
     )
-    for each, ((gpu, op), members) in zip(axes, panels.items(), strict=True):
-        for place, (group, label) in enumerate(members):
-            color = wide_color(place)
-            for side, style, name in (("expected_s", "-", label), ("napkin_s", "--", None)):
-                errors, shares = _distribution(group.judged, side)
-                each.plot(errors, shares, color=color, linestyle=style, linewidth=1.3, label=name)
-        each.axvline(NEAR, color=GREY, linestyle=":")
-        each.set_xscale("log")
-        each.set_xlim(*_ERRORS_SHOWN)
-        each.xaxis.set_major_locator(LogLocator(base=10, subs=(1,)))
-        each.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:.3g} %"))
-        each.xaxis.set_minor_formatter(FuncFormatter(lambda _, __: ""))
-        each.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
-        each.set_ylim(0, 1.02)
-        each.set_title(f"{gpu}, {op.replace('_', ' ')}", fontsize=6.5)
-        each.set_xlabel("error of the predicted time", fontsize=6.5)
-        each.legend(loc="upper left", fontsize=5.2, handlelength=1.2)
+    for each, (title, members) in zip(axes, panels.items(), strict=True):
+        _draw_distribution_panel(each, members)
+        _label(each, title, x="error of the predicted time")
     for first in axes[::in_line]:
-        first.set_ylabel("share of shapes", fontsize=6.5)
+        _label(first, y="share of shapes")
     return figure
 
 
@@ -311,6 +292,22 @@ def _draw_map(axes: Axes, rows: pd.DataFrame, region: Region) -> None:
     axes.yaxis.set_major_locator(LogLocator(base=2, numticks=9))
 
 
+def _draw_distribution_panel(axes: Axes, members: Sequence[tuple[Group, str]]) -> None:
+    for place, (group, label) in enumerate(members):
+        for side, style, name in (("expected_s", "-", label), ("napkin_s", "--", None)):
+            errors, shares = _distribution(group.judged, side)
+            axes.plot(errors, shares, color=wide_color(place), linestyle=style, linewidth=1.3, label=name)
+    axes.axvline(NEAR, color=GREY, linestyle=":")
+    axes.set_xscale("log")
+    axes.set_xlim(*_ERRORS_SHOWN)
+    axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1,)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:.3g} %"))
+    axes.xaxis.set_minor_formatter(FuncFormatter(lambda _, __: ""))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+    axes.set_ylim(0, 1.02)
+    axes.legend(loc="upper left", fontsize=5.2, handlelength=1.2)
+
+
 def _draw_messages(groups: Sequence[Group]) -> Figure:
     """Error of collectives against the message, a line for each number of GPUs and format."""
     ops = [op for op in COLLECTIVES if op in {group.op for group in groups}]
@@ -324,36 +321,43 @@ def _draw_messages(groups: Sequence[Group]) -> Figure:
         in_line=len(ops),
     )
     for each, (gpu, op) in zip(axes, ((gpu, op) for gpu in gpus for op in ops), strict=True):
-        each.axhspan(-NEAR, NEAR, color=ORANGE, alpha=0.15, linewidth=0)
-        each.axhline(0, color="black", linewidth=0.8)
-        for group in (group for group in groups if (group.gpu, group.op) == (gpu, op)):
-            for place, number in enumerate(numbers):
-                rows = group.judged[group.judged["gpus"] == number].sort_values("message_bytes")
-                each.plot(
-                    rows["message_bytes"], rows["expected_s"] / rows["time_s"] - 1, linewidth=1.0,
-                    linestyle=series_style(formats.index(group.dtype)), markersize=2.5,
-                    color=wide_color(place), marker=series_marker(place),
-                )  # fmt: skip
-        each.set_xscale("log", base=2)
-        each.xaxis.set_major_locator(LogLocator(base=2, numticks=5))
-        each.xaxis.set_major_formatter(FuncFormatter(lambda value, _: binary_bytes(value)))
-        each.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+.0%}"))
-        each.set_ylim(-0.7, 0.7)
-        each.set_title(f"{gpu}, {op.replace('_', ' ')}", fontsize=6.5)
+        _draw_message_panel(each, [group for group in groups if (group.gpu, group.op) == (gpu, op)], numbers, formats)
+        _label(each, f"{gpu}, {_op_name(op)}")
         each.set_xlabel("message (bytes of the whole buffer)", fontsize=6)
-    handles: list[Line2D] = [
-        figures.legend_line(
-            f"{number} GPUs",
-            color=wide_color(place),
-            marker=series_marker(place),
-        )
-        for place, number in enumerate(numbers)
-    ]
-    handles += [
-        figures.legend_line(name, color=GREY, linestyle=series_style(place)) for place, name in enumerate(formats)
+    handles = [
+        *(
+            figures.legend_line(f"{number} GPUs", color=wide_color(place), marker=series_marker(place))
+            for place, number in enumerate(numbers)
+        ),
+        *(figures.legend_line(name, color=GREY, linestyle=series_style(place)) for place, name in enumerate(formats)),
     ]
     figures.legend_below(figure, handles, columns=len(handles))
     return figure
+
+
+def _draw_message_panel(axes: Axes, groups: Sequence[Group], numbers: Sequence[int], formats: Sequence[str]) -> None:
+    axes.axhspan(-NEAR, NEAR, color=ORANGE, alpha=0.15, linewidth=0)
+    axes.axhline(0, color="black", linewidth=0.8)
+    for group in groups:
+        for place, number in enumerate(numbers):
+            rows = group.judged[group.judged["gpus"] == number].sort_values("message_bytes")
+            axes.plot(
+                rows["message_bytes"], rows["expected_s"] / rows["time_s"] - 1, linewidth=1.0, markersize=2.5,
+                linestyle=series_style(formats.index(group.dtype)), color=wide_color(place),
+                marker=series_marker(place),
+            )  # fmt: skip
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_locator(LogLocator(base=2, numticks=5))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: binary_bytes(value)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+.0%}"))
+    axes.set_ylim(-0.7, 0.7)
+
+
+def _label(axes: Axes, title: str = "", *, x: str = "", y: str = "") -> None:
+    """Small labels, those that are given."""
+    for text, put in ((title, axes.set_title), (x, axes.set_xlabel), (y, axes.set_ylabel)):
+        if text:
+            put(text, fontsize=SMALL)
 
 
 def _distribution(rows: pd.DataFrame, side: str) -> tuple[FloatArray, FloatArray]:
@@ -370,6 +374,10 @@ def _formats(group: Group) -> str:
 
 def _is_pooled(groups: Sequence[Group]) -> bool:
     return groups[0].op in COLLECTIVES
+
+
+def _op_name(op: str) -> str:
+    return op.replace("_", " ")
 
 
 def _op_color(op: str) -> str:

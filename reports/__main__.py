@@ -205,8 +205,8 @@ def sweep_model(
     if as_json:
         typer.echo(_sweep_json(frame, files))
         return
-    console().print(sweep_table(best_rows(frame), shape.name))
-    typer.echo("\n".join(["", *remarks(frame), f"{len(frame):,} points:", *map(str, files)]))
+    console().print(rich_table(sweep_table(best_rows(frame), shape.name)))
+    typer.echo("\n".join([*remarks(frame), f"{len(frame):,} points:", *map(str, files)]))
 
 
 @app.command("accuracy", epilog="Example: python -m reports accuracy tables/*.parquet --out docs")

@@ -8,6 +8,8 @@ import contextlib
 import io
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import matplotlib as mpl
 from matplotlib.artist import Artist
@@ -30,6 +32,19 @@ LogAxis = tuple[str, Callable[[float], str]]  # its label, and the text of its t
 
 class NothingToDraw(NapkinError):
     """The run has no rows for this figure; the message says which."""
+
+
+Draws = TypeVar("Draws", bound=Callable[..., Figure])
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing(Generic[Draws]):
+    """A figure of a report: its name in the file's, how it is drawn, what it shows and what to see in it."""
+
+    name: str
+    draw: Draws
+    alt: str
+    caption: str
 
 
 @contextlib.contextmanager

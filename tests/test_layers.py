@@ -38,7 +38,6 @@ MODULES = {
     "reports.__main__": COMMAND_LINE,
     "reports.accuracy.tables": {"rich"},
     "reports.run.terminal": {"rich"},
-    "reports.sweep.tables": {"rich"},
     "reports.terminal": {"rich"},
 }
 # The rooms of a package, and which others each may import; modules on the ground floor import none, those on top (TOP)

@@ -74,14 +74,7 @@ REGIONS: Mapping[str, Region] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ValidationDrawing:
-    """A figure of one family of ops: the end of its file name, what it shows and what to see in it."""
-
-    name: str
-    draw: Callable[[str, Sequence[Group]], Figure]
-    alt: str
-    caption: str
+ValidationDrawing = figures.Drawing[Callable[[str, Sequence[Group]], Figure]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +108,7 @@ def draw_files(groups: Sequence[Group], out: Path) -> list[DrawnFile]:
 
 def labels(groups: Sequence[Group]) -> list[str]:
     """What sets each group apart from others of its op and GPU: formats, window, then kernel, then table."""
-    texts = [_formats(group) for group in groups]
+    texts = [group.formats for group in groups]
     for more in ("kernel_source", "table"):
         keys = [(group.gpu, group.op, text) for group, text in zip(groups, texts, strict=True)]
         texts = [
@@ -201,20 +194,20 @@ def draw_distribution(family: str, groups: Sequence[Group]) -> Figure:
 
 
 DRAWINGS: tuple[ValidationDrawing, ...] = (
-    ValidationDrawing(
+    figures.Drawing(
         "parity",
         draw_parity,
         "measured against predicted time",
         "The napkin is a bound: its points lie left of the line, far left where a call is short and its launch counts.",
     ),
-    ValidationDrawing(
+    figures.Drawing(
         "region",
         draw_region,
         "error of expected time by size",
         "Where a patch is evenly colored, the form misses something about that region; single dark cells are single "
         "kernels, or measurements that were disturbed.",
     ),
-    ValidationDrawing(
+    figures.Drawing(
         "distribution",
         draw_distribution,
         "distribution of the error",
@@ -365,11 +358,6 @@ def _distribution(rows: pd.DataFrame, side: str) -> tuple[FloatArray, FloatArray
     errors = np.abs(rows[side].to_numpy() / rows["time_s"].to_numpy() - 1)
     shares = np.linspace(0, 1, min(200, len(errors)))
     return np.maximum(np.quantile(errors, shares), _ERRORS_SHOWN[0]), shares
-
-
-def _formats(group: Group) -> str:
-    cache = f", {group.kv_dtype} cache" if group.kv_dtype not in (None, group.dtype) else ""
-    return f"{group.dtype}{cache}{', window' if group.window else ''}"
 
 
 def _is_pooled(groups: Sequence[Group]) -> bool:

@@ -79,11 +79,15 @@ class Group:
         return self.rows[~self.rows["is_probe"]]
 
     @property
+    def formats(self) -> str:
+        """What is multiplied, and of attention the cache's format and whether there is a window: bf16, fp8 cache."""
+        cache = f", {self.kv_dtype} cache" if self.kv_dtype not in (None, self.dtype) else ""
+        return f"{self.dtype}{cache}{', window' if self.window else ''}"
+
+    @property
     def title(self) -> str:
         """One line for a person."""
-        cache = f", {self.kv_dtype} cache" if self.kv_dtype not in (None, self.dtype) else ""
-        window = ", window" if self.window else ""
-        return f"{self.op} {self.dtype}{cache}{window} on {self.gpu}"
+        return f"{self.op} {self.formats} on {self.gpu}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from reports.tables import TextTable
 
 
 class Verdict(StrEnum):
-    """What the confidence intervals of two medians allow to say of run B against run A."""
+    """Run B against run A, as far as the confidence intervals of their medians tell."""
 
     FASTER = "B faster"
     SLOWER = "B slower"
@@ -24,7 +24,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Rows that both runs measured, what only one of them has, and what makes the comparison doubtful.
+    """The rows that both runs measured, those that only one has, and what makes the comparison doubtful.
 
     `rows` has workload, op, implementation, roof_a and roof_b (which roof the fractions are of), of_roof_a, of_roof_b,
     time_s_a, time_s_b, ratio (B's time over A's) and verdict.

@@ -87,7 +87,7 @@ def leaderboard_table(found: Iterable[VsPeer]) -> TextTable:
         )
         for each in found
     )
-    name = "ours against the best peer: time over time, geometric mean over shapes; under 1.00x ours is faster"
+    name = "leaderboard: ours against the best peer, geometric mean over shapes; under 1.00x ours is faster"
     titles = ("op", "dtype", "shapes", "ours / best peer", "as fast or faster", f"ours / {LIBRARY} (cuBLAS)")
     return TextTable(name, titles, rows)
 

@@ -1,4 +1,10 @@
-"""The report of a run, report.md and figures/, from its records alone: the same records give the same bytes."""
+"""Writes the report of a run from its records alone; the same records give the same bytes.
+
+    python -m reports render runs/h100
+
+writes runs/h100/report.md (what the numbers say, figures, roofs, a table per op, the leaderboard, rules of thumb, what
+failed and what is doubtful) and runs/h100/figures/*.png.
+"""
 
 import math
 from collections import Counter
@@ -89,7 +95,7 @@ def render(run: Run, shown: tuple[Shown, ...]) -> str:
 
 
 def story(frame: pd.DataFrame, roofs: RoofSet) -> tuple[str, ...]:
-    """What the numbers say, a sentence for each of the families that the run holds."""
+    """What the numbers say: a sentence for each family of ops that the run holds."""
     measured = frame[frame["status"] == "measured"]
     sentences = [
         _matmul_story(measured, roofs),
@@ -108,7 +114,7 @@ def method_lines(frame: pd.DataFrame) -> tuple[str, ...]:
         return ("nothing was timed",)
     lines = [f"{count} rows by `{method}`" for method, count in sorted(Counter(timed["method"]).items())]
     samples = timed["samples"].astype(int)
-    lines.append(f"samples a row: median {samples.median():.0f}, from {samples.min()} to {samples.max()}")
+    lines.append(f"samples per row: median {samples.median():.0f}, from {samples.min()} to {samples.max()}")
     stops = Counter(timed["stop"])
     lines.append(f"{stops['converged']} rows stopped when their median was known, {stops['budget']} when time was up")
     cold = Counter("unknown" if pd.isna(each) else "cold" if each else "warm" for each in timed["cold_l2"])

@@ -70,16 +70,6 @@ _UNIT_COLORS = (BLUE, RED, GREEN, PINK, ORANGE, SKY)
 _MATMUL_PANELS = 6
 
 
-@dataclass(frozen=True, slots=True)
-class Drawing:
-    """A figure of the report: its file name without .png, what it shows and what to see in it."""
-
-    name: str
-    draw: Callable[[Run], Figure]
-    alt: str
-    caption: str
-
-
 @figures.house_style()
 def draw_roofline(run: Run) -> Figure:
     """Attainable FLOP/s against FLOP per byte: the roofs of each unit, and every measured row that does arithmetic."""
@@ -244,8 +234,8 @@ def draw_parity(run: Run) -> Figure:
     return figure
 
 
-DRAWINGS: tuple[Drawing, ...] = (
-    Drawing(
+DRAWINGS: tuple[figures.Drawing[Callable[[Run], Figure]], ...] = (
+    figures.Drawing(
         "roofline",
         draw_roofline,
         "Roofline: performance against arithmetic intensity",
@@ -253,28 +243,28 @@ DRAWINGS: tuple[Drawing, ...] = (
         "flat roof does. Solid lines are the datasheet, dashed lines what this machine reached in its own probes. Work "
         "without arithmetic (copy, write, launch) has no place here.",
     ),
-    Drawing(
+    figures.Drawing(
         "matmul",
         draw_matmul,
         "Time of a matrix multiplication against its batch size",
         "Left of the dotted ridge the napkin hardly moves, because the same weights are read whatever the batch; right "
         "of it every further row costs. Where the points follow it, batching up to the ridge is almost free.",
     ),
-    Drawing(
+    figures.Drawing(
         "phases",
         draw_phases,
         "Prefill and decode: share of the compute roof and of the memory roof",
         "The same attention in its two phases. What is bound by arithmetic stands high on the left, what is bound by "
         "memory on the right: decode reads the whole cache to make one token. Low on both sides means at neither roof.",
     ),
-    Drawing(
+    figures.Drawing(
         "cache",
         draw_cache,
         "Time to make one token with and without a KV cache",
         "The FLOP that a cache saves grow with the context, but the time saved is less than the FLOP saved: the work "
         "that is left is bound by memory (or by the launch), where FLOP do not count.",
     ),
-    Drawing(
+    figures.Drawing(
         "parity",
         draw_parity,
         "Measured time against predicted time",
@@ -452,4 +442,4 @@ def _ops_of(rows: pd.DataFrame) -> list[str]:
 
 
 def _op_name(op: str) -> str:
-    return op.replace("_", " ")
+    return op.replace("packed", "varlen").replace("_", " ")

@@ -1,8 +1,8 @@
 """The figures of a sweep, drawn from its frame alone: the same frame gives the same bytes."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -34,14 +34,6 @@ GPUS_DRAWN = len(GPU_COLORS)
 _BAND, _FAINT = 5, 0.25  # width and opacity of what lies under the lines
 _FEW_DECADES = 10**2.5
 _MARKED_POINTS = 24  # a line of more points than this is drawn without their markers
-
-
-@dataclass(frozen=True, slots=True)
-class SweepDrawing:
-    """A figure of a sweep: its file name without .png."""
-
-    name: str
-    draw: Callable[[pd.DataFrame], Figure]
 
 
 @figures.house_style()
@@ -162,21 +154,17 @@ def draw_context(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-SWEEP_DRAWINGS: tuple[SweepDrawing, ...] = (
-    SweepDrawing("throughput", draw_throughput),
-    SweepDrawing("step", draw_step),
-    SweepDrawing("latency", draw_latency),
-    SweepDrawing("context", draw_context),
+# By the name of the file.
+SWEEP_DRAWINGS: Mapping[str, Callable[[pd.DataFrame], Figure]] = MappingProxyType(
+    {"throughput": draw_throughput, "step": draw_step, "latency": draw_latency, "context": draw_context}
 )
 
 
 def write_figures(frame: pd.DataFrame, out: Path) -> list[Path]:
     """Write every figure of a sweep to out/*.png, each file in one step; return their paths."""
-    files = []
-    for drawing in SWEEP_DRAWINGS:
-        files.append(out / f"{drawing.name}.png")
-        write_file(files[-1], figures.to_png(drawing.draw(frame)))
-    return files
+    for name, draw in SWEEP_DRAWINGS.items():
+        write_file(out / f"{name}.png", figures.to_png(draw(frame)))
+    return [out / f"{name}.png" for name in SWEEP_DRAWINGS]
 
 
 def _gpus(frame: pd.DataFrame) -> list[str]:

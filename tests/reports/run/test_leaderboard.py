@@ -136,11 +136,11 @@ def test_what_all_shapes_share_is_said_once():
 
 def test_the_report_has_a_summary_and_every_shape():
     run = Run(MATMULS + NORMS)
-    section = page.render(run, ()).partition("## Ours against the best peer\n")[2]
+    section = page.render(run, ()).partition("## Leaderboard: ours against the best peer\n")[2]
     section = section.partition("\n## ")[0]
     assert "| matmul | bf16 | 3 | 1.00x | 66.7 % | 0.79x |" in section  # the cube root of 1/2 is 0.794
     assert "| rmsnorm | bf16 | 2 | 0.71x | 50.0 % |  |" in section
-    assert "### matmul: ours and the best peer\n\nn 4096, k 4096, bf16\n\n| m | ours |" in section
+    assert "### matmul: ours vs the best peer\n\nn 4096, k 4096, bf16\n\n| m | ours |" in section
     assert "| 16 | 3.00 ms | 6.00 ms | quack | 0.50x |" in section
     assert "\n\n\n" not in section
 

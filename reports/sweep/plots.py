@@ -138,14 +138,13 @@ def draw_context(frame: pd.DataFrame) -> Figure:
     x = ("context (tokens of the prompt and in the cache)", figures.count_text)
     title = f"time to first token, batch {smallest}"
     figures.log_panel(ttft_axes, title, x=x, y=("time to first token (TTFT)", figures.tick_duration))
-    figures.log_panel(
-        batch_axes,
-        "largest batch whose KV cache fits beside the weights",
-        x=x,
-        y=("batch (sequences)", figures.count_text),
+    batch_axes.set(
+        title="largest batch whose KV cache fits beside the weights", xlabel=x[0], ylabel="batch (sequences)"
     )
-    if not (frame["max_batch"] > 0).any():
-        batch_axes.set_yscale("linear")
+    figures.log_axis(batch_axes, "x", figures.count_text)
+    if (frame["max_batch"] > 0).any():
+        figures.log_axis(batch_axes, "y", figures.count_text)
+    else:
         batch_axes.text(0.5, 0.5, "not even one sequence fits", transform=batch_axes.transAxes, ha="center")
         batch_axes.set_yticks([])
     batch_axes.set_xlim(ttft_axes.get_xlim())

@@ -123,7 +123,7 @@ def test_report_and_terminal_say_what_holds_and_what_does_not(tmp_path):
     assert "## Rules of thumb" in text
     assert "- **paging**: a cache in pages is read as fast as one piece" in text
     assert "| linear backward (time) | linear_backward-m8192-n8192-k8192-bf16 | triton | matmul-" in text
-    assert "Further off than the rule allows" in text
+    assert "further off than their rule allows" in text
     console = Console(width=110, file=io.StringIO())
     console.print(run_page(Run(records), width=110))
     assert "rules of thumb" in console.file.getvalue()

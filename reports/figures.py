@@ -39,7 +39,7 @@ Draws = TypeVar("Draws", bound=Callable[..., Figure])
 
 @dataclass(frozen=True, slots=True)
 class Drawing(Generic[Draws]):
-    """A figure of a report: its name in the file's, how it is drawn, what it shows and what to see in it."""
+    """A figure of a report: its name in the file's name, how to draw it, what it shows and what to see in it."""
 
     name: str
     draw: Draws
@@ -79,7 +79,7 @@ def to_png(figure: Figure) -> bytes:
 
 
 def to_small_png(figure: Figure) -> bytes:
-    """The same in `SMALL_COLORS` colors: half the bytes, and no difference that an eye sees."""
+    """The same in `SMALL_COLORS` colors: a third of the bytes, and no difference that an eye sees."""
     every_shade = Image.open(io.BytesIO(to_png(figure))).convert("RGB")
     buffer = io.BytesIO()
     every_shade.quantize(SMALL_COLORS, dither=Image.Dither.NONE).save(buffer, format="png", optimize=True)
@@ -119,7 +119,7 @@ def count_text(value: float) -> str:
 
 
 def tick_duration(value: float) -> str:
-    """A time of one figure: 20 ms."""
+    """A time with one significant figure: 20 ms."""
     return duration(value, digits=1)
 
 

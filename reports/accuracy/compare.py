@@ -1,4 +1,4 @@
-"""Tables of kernel times side by side: the share of the roofline that each GPU, or each table, reaches by op and size.
+"""Tables of kernel times side by side: the share of the roofline that each GPU or table reaches, by op and size.
 
 Shares compare machines of any speed. Where two sides measured the same shapes, their times are compared as well.
 """
@@ -34,7 +34,7 @@ _MACHINE = ("op", "gpu", "dtype", "weight_dtype", "kv_dtype")
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """What the size of an op is, and where its classes end (inclusively); the last class has no end."""
+    """What counts as the size of an op, and where its classes end (inclusively); the last class has no end."""
 
     title: str
     ends: tuple[int, ...]

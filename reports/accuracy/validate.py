@@ -1,4 +1,8 @@
-"""Expected time held against measured tables: calibrated from at most 16 rows of a group, judged on all the others.
+"""Holds expected time against measured tables: calibrated from at most 16 rows of a group, judged on all others.
+
+    python -m reports validate h100-sxm_gemm_vllm-0.24.0.parquet --gpu h100 --out runs/validation
+
+prints the errors of each group, and writes figures and the worst rows.
 
 A group is one kernel family: one table, op, format, cache format, window or none, and kernel source. Rows of one shape
 are merged by their median first.
@@ -159,7 +163,7 @@ def bar_of(group: Group) -> float | None:
 
 
 def over_the_bar(groups: Iterable[Group]) -> list[str]:
-    """One line for each group that misses its bar, or of whose rows too many are faster than the napkin."""
+    """One line for each group that misses its bar, or has too many rows that are faster than the napkin."""
     failures = []
     for group in groups:
         if (bar := bar_of(group)) is None:

@@ -1,4 +1,9 @@
-"""What a run's own probes say: a calibration for each op and format whose probes it measured, and how far it is off."""
+"""Calibrates expected time from a run's own probes: each op and format that has them all, and how far it is off.
+
+    python -m reports calibrate runs/h100
+
+writes runs/h100/calibration.json.
+"""
 
 import dataclasses
 from collections.abc import Iterable
@@ -31,7 +36,7 @@ Shapes = dict[str, Record]  # the fastest record of each workload
 
 @dataclass(frozen=True, slots=True)
 class RunFit:
-    """A calibration fitted to a run, and its errors on the shapes of that run that are no probes (None: no other)."""
+    """A calibration fitted to a run, and its errors on the run's other shapes; None where there are no others."""
 
     dtype: DType
     calibration: Calibration

@@ -152,7 +152,7 @@ def _circumstances(records: Sequence[Record], summaries: Sequence[Summary | None
 
 
 def _timing_warnings(measurement: Measurement) -> tuple[str, ...]:
-    """What keeps these times from being the device's alone, or from having been taken as other rows' were."""
+    """Why these times hold more than the device's, or were not taken as those of other rows."""
     warnings = []
     if measurement.held is False:
         warnings.append("the host needed longer than the stream can be held: its time is in the samples")

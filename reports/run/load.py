@@ -40,7 +40,7 @@ class Run:
 
     @property
     def environments(self) -> tuple[Environment, ...]:
-        """Every distinct environment, but for the time at which it was started: more than one where a run resumed."""
+        """Every distinct environment, its start time aside: several where a run was resumed elsewhere."""
         return tuple({_without_time(record.environment): record.environment for record in self.records}.values())
 
     @property

@@ -370,7 +370,7 @@ def _best_memory(roofs: Roofs) -> float | None:
 
 
 def _draw_matmul_panel(axes: Axes, group: pd.DataFrame, roofs: Roofs, names: Sequence[str]) -> None:
-    """The rows of one weight matrix and dtype over both sides of its napkin."""
+    """One weight matrix and dtype: its measured rows over the two lines of its napkin."""
     n, k, dtype = int(group["n"].iloc[0]), int(group["k"].iloc[0]), str(group["dtype"].iloc[0])
     m = np.unique(np.geomspace(float(group["m"].min()), float(group["m"].max()), 200).round())
     napkin = predict(sweep_amounts("matmul", {"m": m, "n": n, "k": k}, find_dtype(dtype)), roofs)

@@ -1,4 +1,4 @@
-"""Rules of thumb that are ratios: what one row of a run takes over another of the same run, and what the napkin says.
+"""Rules of thumb as ratios of two rows of one run, each beside the same ratio of the napkin.
 
 A ratio of two times of one machine needs no roof to be right, which makes it the sharper test of a rule.
 """
@@ -31,7 +31,7 @@ FUSED = ("triton", "sdpa_flash")  # ours, or where that does not run PyTorch's
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule in words, and how far from the napkin's ratio a measured one may be before the rule is called broken.
+    """A rule in words, and how far a measured ratio may be off the napkin's before the rule counts as broken.
 
     `base` says of a row of `op` which other row it is held against, by the same implementation; None where none.
     """
@@ -63,7 +63,7 @@ class Ratio:
 
     @property
     def holds(self) -> bool:
-        """Whether the rule does."""
+        """Whether the measured ratio is within the tolerance."""
         return abs(self.off) <= self.tolerance
 
 

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -175,6 +175,7 @@ def test_a_window_never_adds_time_and_one_that_holds_all_keys_changes_nothing(op
         assert within == whole
 
 
+@settings(deadline=None)  # a busy machine takes long
 @given(st.permutations(range(5)))
 def test_bounds_keep_the_order_and_the_index_does_not_matter(order):
     rows = [

@@ -10,8 +10,6 @@ import pandas as pd
 import typer
 from matplotlib.figure import Figure
 from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from predict.command_line import run_command_line
@@ -32,14 +30,17 @@ from reports.accuracy.tables import validation_table
 from reports.accuracy.validate import Validation, group_json, over_the_bar, validate, worst_rows
 from reports.figures import to_png
 from reports.files import write_file
-from reports.run import page, tables
+from reports.run import page
 from reports.run.calibrate import explain_fit, fit_json, fit_run, why_none, write_calibration
 from reports.run.compare import Comparison, compare
-from reports.run.load import Loaded, json_rows, load_records, read_records, to_frame
+from reports.run.frame import json_rows
+from reports.run.load import Run, load_records, read_records
 from reports.run.plots import draw_comparison
+from reports.run.terminal import comparison_page, run_page
 from reports.sweep.grid import best_rows, parse_sizes, remarks, sweep, write_parquet
 from reports.sweep.plots import write_figures
 from reports.sweep.tables import sweep_table
+from reports.terminal import rich_table
 
 app = typer.Typer(
     help="Read the records of a run: report, tables, comparison of two runs. Sweep a model over batches and contexts.",
@@ -75,25 +76,25 @@ PLAIN_WIDTH = 120  # columns, where the output is not a terminal
 
 
 @app.command(epilog="Example: python -m reports render runs/h100")
-def render(run: RunArgument, *, skip_broken: SkipOption = False) -> None:
+def render(path: RunArgument, *, skip_broken: SkipOption = False) -> None:
     """Write report.md and figures/ beside the records; the same records give the same bytes."""
-    loaded = _load(run, skip_broken=skip_broken)
-    typer.echo(page.write_report(loaded, run if run.is_dir() else run.parent))
+    run = _load(path, skip_broken=skip_broken)
+    typer.echo(page.write_report(run, _folder(path)))
 
 
 @app.command(epilog="Example: python -m reports show runs/h100 --json | jq '.[] | select(.of_measured > 0.9)'")
-def show(run: RunArgument, *, as_json: JsonOption = False, skip_broken: SkipOption = False) -> None:
+def show(path: RunArgument, *, as_json: JsonOption = False, skip_broken: SkipOption = False) -> None:
     """Print the tables of a run."""
-    loaded = _load(run, skip_broken=skip_broken)
+    run = _load(path, skip_broken=skip_broken)
     if as_json:
-        typer.echo(json_rows(to_frame(loaded.records)))
+        typer.echo(json_rows(run.frame))
     else:
-        print_run(loaded)
+        print_run(run)
 
 
 @app.command("calibrate", epilog="Example: python -m reports calibrate runs/h100 --implementation torch")
 def calibrate_run(
-    run: RunArgument,
+    path: RunArgument,
     *,
     implementation: Annotated[
         str | None, typer.Option(help="Whose times count. Default: of each shape the fastest.")
@@ -102,12 +103,11 @@ def calibrate_run(
     skip_broken: SkipOption = False,
 ) -> None:
     """Fit the constants of expected time to the run's own probes; write calibration.json beside its records."""
-    loaded = _tell_broken(read_records(run, skip_broken=skip_broken))
-    folder = run if run.is_dir() else run.parent
-    fits = fit_run(loaded, implementation=implementation)
+    run = _tell_broken(read_records(path, skip_broken=skip_broken))
+    fits = fit_run(run, implementation=implementation)
     if not fits:
-        raise BadRun(why_none(loaded, implementation=implementation))
-    file = write_calibration(loaded, folder, fits)
+        raise BadRun(why_none(run, implementation=implementation))
+    file = write_calibration(run, _folder(path), fits)
     if as_json:
         typer.echo(json.dumps([fit_json(fit) for fit in fits], allow_nan=False, indent=2))
         return
@@ -141,7 +141,7 @@ def compare_runs(
     if as_json:
         typer.echo(_comparison_json(comparison))
     else:
-        console().print(tables.comparison_tables(comparison))
+        console().print(comparison_page(comparison))
     _write_comparison(out, lambda: draw_comparison(comparison), as_json=as_json)
 
 
@@ -205,8 +205,8 @@ def sweep_model(
     if as_json:
         typer.echo(_sweep_json(frame, files))
         return
-    console().print(sweep_table(best_rows(frame), shape.name))
-    typer.echo("\n".join(["", *remarks(frame), f"{len(frame):,} points:", *map(str, files)]))
+    console().print(rich_table(sweep_table(best_rows(frame), shape.name)))
+    typer.echo("\n".join([*remarks(frame), f"{len(frame):,} points:", *map(str, files)]))
 
 
 @app.command("accuracy", epilog="Example: python -m reports accuracy tables/*.parquet --out docs")
@@ -216,16 +216,16 @@ def write_accuracy(
     out: Annotated[Path, typer.Option(help="Folder for accuracy.md and accuracy/*.png.")] = Path("docs"),
 ) -> None:
     """Write how far expected time is off, where and why; the same tables give the same bytes."""
-    imported = read_tables(measured)
-    validation = validate(imported)
+    measured_tables = read_tables(measured)
+    validation = validate(measured_tables)
     _make_folder(out / accuracy.FOLDER)
-    typer.echo("\n".join(map(str, accuracy.write_accuracy(imported, validation, out))))
+    typer.echo("\n".join(map(str, accuracy.write_accuracy(measured_tables, validation, out))))
 
 
-def print_run(loaded: Loaded) -> None:
+def print_run(run: Run) -> None:
     """Print the tables of a run, fitted to the terminal."""
     terminal = console()
-    terminal.print(tables.run_tables(loaded, width=terminal.width))
+    terminal.print(run_page(run, width=terminal.width))
 
 
 def console() -> Console:
@@ -233,14 +233,18 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 
 
-def _load(run: Path, *, skip_broken: bool) -> Loaded:
-    return _tell_broken(load_records(run, skip_broken=skip_broken))
+def _folder(path: Path) -> Path:
+    return path if path.is_dir() else path.parent
 
 
-def _tell_broken(loaded: Loaded) -> Loaded:
-    for broken in loaded.broken:
+def _load(path: Path, *, skip_broken: bool) -> Run:
+    return _tell_broken(load_records(path, skip_broken=skip_broken))
+
+
+def _tell_broken(run: Run) -> Run:
+    for broken in run.broken:
         typer.echo(f"skipped {broken}", err=True)
-    return loaded
+    return run
 
 
 def _find_model(name: str | None, config: Path | None) -> Model:
@@ -295,13 +299,7 @@ def _table_comparison(comparison: TableComparison) -> Group:
         Text(f"{side_letter(place)}: {side}", "bold") for place, side in enumerate(comparison.sides)
     ]
     parts.append(Text("medians over shapes, each by its fastest kernel; times over the shapes that all have\n"))
-    for op_table in op_tables(comparison):
-        table = Table(title=op_table.op, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
-        for title in op_table.titles:
-            table.add_column(title, justify="left" if title == "format" else "right", no_wrap=True)
-        for row in op_table.rows:
-            table.add_row(*row)
-        parts.append(Padding(table, (0, 0, 1, 0)))
+    parts += [rich_table(table) for table in op_tables(comparison)]
     parts += [Text(note, "yellow") for note in comparison.notes]
     return Group(*parts)
 

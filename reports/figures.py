@@ -1,4 +1,4 @@
-"""How every figure is made: the style, the colors, the axes and the file.
+"""How every figure is made: the style, the axes, the legends and the file.
 
 Drawing is deterministic: matplotlib's own defaults rather than the user's, no canvas state, no metadata in the file, so
 that two renderings of the same records are the same bytes.
@@ -7,30 +7,44 @@ that two renderings of the same records are the same bytes.
 import contextlib
 import io
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import matplotlib as mpl
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 from matplotlib.typing import LineStyleType
+from PIL import Image
 
 from predict.errors import NapkinError
 from predict.units import duration
+from reports.palette import GREY
 
 DPI = 150
-# Okabe and Ito's palette: distinct for the color-blind. Ops of a family share a color; every marker is of one
-# op, since the roofline has a color for each unit.
-BLUE, SKY, GREEN, ORANGE, RED, PINK, GREY, BLACK = (
-    "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#595959", "#000000",
-)  # fmt: skip
-SERIES_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-STYLES: tuple[LineStyleType, ...] = ("-", "--", ":", "-.")
+SMALL_COLORS = 160
+LogAxis = tuple[str, Callable[[float], str]]  # its label, and the text of its ticks
 
 
 class NothingToDraw(NapkinError):
     """The run has no rows for this figure; the message says which."""
+
+
+Draws = TypeVar("Draws", bound=Callable[..., Figure])
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing(Generic[Draws]):
+    """A figure of a report: its name in the file's name, how to draw it, what it shows and what to see in it."""
+
+    name: str
+    draw: Draws
+    alt: str
+    caption: str
 
 
 @contextlib.contextmanager
@@ -61,6 +75,14 @@ def to_png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     with house_style():
         figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def to_small_png(figure: Figure) -> bytes:
+    """The same in `SMALL_COLORS` colors: a third of the bytes, and no difference that an eye sees."""
+    every_shade = Image.open(io.BytesIO(to_png(figure))).convert("RGB")
+    buffer = io.BytesIO()
+    every_shade.quantize(SMALL_COLORS, dither=Image.Dither.NONE).save(buffer, format="png", optimize=True)
     return buffer.getvalue()
 
 
@@ -97,13 +119,30 @@ def count_text(value: float) -> str:
 
 
 def tick_duration(value: float) -> str:
-    """A time of one figure: 20 ms."""
+    """A time with one significant figure: 20 ms."""
     return duration(value, digits=1)
 
 
-def series_color(index: int) -> str:
-    """The color of one of several series, for which the legend is needed."""
-    return (BLUE, ORANGE, PINK, SKY, GREY)[index % 5]
+def log_panel(axes: Axes, title: str, *, x: LogAxis, y: LogAxis) -> None:
+    """Two logarithmic axes, each with its label and the text of its ticks, under a title."""
+    for axis, (label, text) in (("x", x), ("y", y)):
+        log_axis(axes, axis, text)
+        axes.set(**{f"{axis}label": label})
+    axes.set_title(title)
+
+
+def percent_ticks(axis: Axis) -> None:
+    """Ticks of an axis that counts in percent."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
+
+
+def annotate_ridge(axes: Axes, x: float, text: str, *, left: bool = False) -> None:
+    """A dotted line at a ridge, its name at the foot: right of the line, or left."""
+    axes.axvline(x, color=GREY, linestyle=":")
+    axes.annotate(
+        text, (x, 0), xycoords=("data", "axes fraction"), xytext=(-4 if left else 4, 4), textcoords="offset points",
+        ha="right" if left else "left", color=GREY, fontsize=8,
+    )  # fmt: skip
 
 
 def legend_line(
@@ -119,3 +158,13 @@ def legend_line(
     return Line2D(
         [], [], label=label, color=color, linestyle=linestyle, marker=marker, linewidth=width, alpha=alpha
     )  # fmt: skip
+
+
+def legend_points(label: str, *, color: str, marker: str) -> Line2D:
+    """A legend entry of points without a line."""
+    return legend_line(label, color=color, marker=marker, linestyle="none")
+
+
+def legend_below(figure: Figure, handles: Sequence[Artist], *, columns: int = 4) -> None:
+    """The legend of the whole figure, under its panels."""
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(columns, len(handles)))

@@ -1,12 +1,17 @@
-"""Files that are generated: from a template, and written as a whole or not at all."""
+"""Generated files: made from a template, and replaced as a whole or not at all."""
 
 from pathlib import Path
 
 import jinja2
 
+from reports.tables import cell, markdown
+
 
 def template(file: Path) -> jinja2.Template:
-    """A template for Markdown: an undefined name is an error, the filter `cell` keeps tables whole."""
+    """A template for Markdown, in which an undefined name is an error.
+
+    The filter `table` draws a `TextTable`; `cell` keeps a text within its cell.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(file.parent),
         autoescape=jinja2.select_autoescape(),  # Markdown is left as it is
@@ -15,7 +20,7 @@ def template(file: Path) -> jinja2.Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["cell"] = lambda text: str(text).replace("<", "&lt;").replace("|", "\\|").replace("\n", " ")
+    environment.filters.update(table=markdown, cell=cell)
     return environment.get_template(file.name)
 
 

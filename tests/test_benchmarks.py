@@ -17,7 +17,7 @@ from predict.roofline import predict
 from predict.units import find_dtype
 from predict.workloads import make_workload, sweep_amounts
 from reports.accuracy.importers import read_tables
-from reports.run import load, page, tables
+from reports.run import load, page, terminal
 from reports.sweep.grid import sweep
 from tests.factories import make_record
 from tests.tiny import OURS, tiny_workload
@@ -71,7 +71,7 @@ def test_loading_a_hundred_thousand_records(benchmark, tmp_path):
     line = to_line(make_record())
     lines = [line.replace('"implementation":"torch"', f'"implementation":"torch{i}"') for i in range(count)]
     (tmp_path / store.RECORDS).write_text("\n".join(lines) + "\n")
-    frame = benchmark.pedantic(lambda: load.to_frame(load.load_records(tmp_path).records), rounds=1)
+    frame = benchmark.pedantic(lambda: load.load_records(tmp_path).frame, rounds=1)
     assert len(frame) == count
 
 
@@ -80,7 +80,7 @@ def test_rendering_a_report_of_300_records(benchmark, large_run):
 
 
 def test_rendering_the_terminal_table_of_300_records(benchmark, large_run):
-    assert benchmark(tables.run_tables, load.load_records(large_run), width=120)
+    assert benchmark(terminal.run_page, load.load_records(large_run), width=120)
 
 
 def test_reading_and_predicting_a_measured_table(benchmark, tmp_path):

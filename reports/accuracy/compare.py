@@ -1,4 +1,4 @@
-"""Tables of kernel times side by side: the share of the roofline that each GPU, or each table, reaches by op and size.
+"""Tables of kernel times side by side: the share of the roofline that each GPU or table reaches, by op and size.
 
 Shares compare machines of any speed. Where two sides measured the same shapes, their times are compared as well.
 """
@@ -11,8 +11,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
-from matplotlib.typing import LineStyleType
 
 from predict.errors import BadRecord, MissingCeiling
 from predict.expected.collective import COLLECTIVES
@@ -21,26 +19,14 @@ from predict.expected.time_model import Formats, Machine
 from predict.gpus import GPUS, Gpu
 from predict.units import DTYPES, DType, binary_bytes, find_dtype, percent
 from predict.workloads import FloatArray
-from reports.accuracy.importers import DIMS_OF_OP, Imported
-from reports.figures import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    PINK,
-    RED,
-    SERIES_MARKERS,
-    STYLES,
-    NothingToDraw,
-    house_style,
-    legend_line,
-    make_figure,
-)
-from reports.run.load import groups_of
-from reports.run.tables import OpTable, times
+from reports import figures
+from reports.accuracy.importers import DIMS_OF_OP, MeasuredTables
+from reports.palette import GREY, series_marker, series_style, wide_color
+from reports.run.frame import groups_of
+from reports.run.tables import times
+from reports.tables import TextTable
 
-SIDE_COLORS = (BLUE, ORANGE, GREEN, PINK, RED, GREY)
-MAX_SIDES = len(SIDE_COLORS)
+MAX_SIDES = 6
 
 # What the napkin of all rows is computed with at once.
 _MACHINE = ("op", "gpu", "dtype", "weight_dtype", "kv_dtype")
@@ -48,7 +34,7 @@ _MACHINE = ("op", "gpu", "dtype", "weight_dtype", "kv_dtype")
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """What the size of an op is, and where its classes end (inclusively); the last class has no end."""
+    """What counts as the size of an op, and where its classes end (inclusively); the last class has no end."""
 
     title: str
     ends: tuple[int, ...]
@@ -104,12 +90,12 @@ def merge_repeats(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.groupby(keys, observed=True, dropna=False, sort=False)["time_s"].median().reset_index()
 
 
-def compare_tables(imported: Imported) -> TableComparison:
+def compare_tables(measured_tables: MeasuredTables) -> TableComparison:
     """Put the GPUs of the tables side by side, or the tables where all are of one GPU.
 
     Raises BadRecord where there is only one side, or more than `MAX_SIDES`.
     """
-    frame = merge_repeats(imported.frame)
+    frame = merge_repeats(measured_tables.frame)
     by = "gpu" if frame["gpu"].nunique() > 1 else "table"
     sides = tuple(str(side) for side in frame[by].unique())
     if len(sides) < 2:
@@ -124,7 +110,7 @@ def compare_tables(imported: Imported) -> TableComparison:
         for (name,), shapes in groups_of(frame[frame["op"] == op], ["format"])
         for row in _rows(op, name, _fastest(op, shapes), sides)
     ]
-    return TableComparison(sides, pd.DataFrame(rows), tuple(_notes(imported, frame, missing)))
+    return TableComparison(sides, pd.DataFrame(rows), tuple(_notes(measured_tables, frame, missing)))
 
 
 def side_letter(place: int) -> str:
@@ -132,20 +118,20 @@ def side_letter(place: int) -> str:
     return "ABCDEF"[place]
 
 
-def op_tables(comparison: TableComparison) -> list[OpTable]:
+def op_tables(comparison: TableComparison) -> list[TextTable]:
     """One table per op as text; of more than two sides only shares and times, to fit a terminal."""
     rows = comparison.rows
     return [_op_table(op, rows[rows["op"] == op], comparison.sides) for op in rows["op"].unique()]
 
 
-@house_style()
+@figures.house_style()
 def draw_table_comparison(comparison: TableComparison) -> Figure:
     """Median share of the roofline against size, by op (panel), side (color) and format (style)."""
     rows = comparison.rows.dropna(subset=["of_roofline"])
     ops = [op for op in SCALES if op in set(rows["op"])]
     if not ops:
-        raise NothingToDraw("no row has a roof: none of these GPUs has one for these formats")
-    figure, panels = make_figure(
+        raise figures.NothingToDraw("no row has a roof: none of these GPUs has one for these formats")
+    figure, panels = figures.make_figure(
         "median by size, over the shapes that all of them have (of a format that only one has: over its own)",
         f"Share of the roofline that kernels reach: {', '.join(comparison.sides)}",
         panels=len(ops),
@@ -154,19 +140,19 @@ def draw_table_comparison(comparison: TableComparison) -> Figure:
     for axes, op in zip(panels, ops, strict=True):
         _draw_op(axes, op, rows[rows["op"] == op], comparison.sides, formats)
     handles = [
-        legend_line(side, color=color, width=3) for side, color in zip(comparison.sides, SIDE_COLORS, strict=False)
+        figures.legend_line(side, color=wide_color(place), width=3) for place, side in enumerate(comparison.sides)
     ]
     handles += [
-        legend_line(name, color=GREY, linestyle=_style(place), marker=SERIES_MARKERS[place % len(SERIES_MARKERS)])
+        figures.legend_line(name, color=GREY, linestyle=series_style(place), marker=series_marker(place))
         for place, name in enumerate(formats)
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
+    figures.legend_below(figure, handles)
     return figure
 
 
 def napkin_s(frame: pd.DataFrame) -> tuple[FloatArray, Mapping[str, int]]:
-    """Least time of each row of `Imported.frame` by the datasheet of its GPU, NaN where that has no such roof; and why
-    how many rows have none.
+    """Least time of each row of `MeasuredTables.frame` by its GPU's datasheet, NaN where that has no such roof; then
+    how many rows have none, by reason.
 
     matmul max(2 m n k / peak, (m k + m n) a + k n w over DRAM); attention 4 heads head_dim FLOP for each pair of a
     query and a key within its window, Q and O in 16 bits and the keys and values met in v bytes; a collective W S /
@@ -262,7 +248,7 @@ def _rows(op: str, name: str, shapes: pd.DataFrame, sides: Sequence[str]) -> Ite
                 }
 
 
-def _op_table(op: str, rows: pd.DataFrame, sides: Sequence[str]) -> OpTable:
+def _op_table(op: str, rows: pd.DataFrame, sides: Sequence[str]) -> TextTable:
     detailed = len(sides) == 2
     letters = [side_letter(place) for place in range(len(sides))]
     titles = ["format", rows["size_of"].iloc[0], *(f"% of\nroof {letter}" for letter in letters)]
@@ -279,7 +265,7 @@ def _op_table(op: str, rows: pd.DataFrame, sides: Sequence[str]) -> OpTable:
             row += [_text(share, percent) for share in by_side["common_of_roofline"]]
         row += [_text(ratio, times) for ratio in by_side["time_ratio"][1:]]
         cells.append(tuple(row))
-    return OpTable(op, "", tuple(titles), tuple(cells))
+    return TextTable(op, tuple(titles), tuple(cells))
 
 
 def _text(number: float, text: Callable[[float], str]) -> str:
@@ -290,9 +276,9 @@ def _count(number: float) -> str:
     return f"{number:,.0f}"
 
 
-def _notes(imported: Imported, frame: pd.DataFrame, missing: Mapping[str, int]) -> Iterator[str]:
+def _notes(measured_tables: MeasuredTables, frame: pd.DataFrame, missing: Mapping[str, int]) -> Iterator[str]:
     """What was left out or has no roof, and what is faster than its roofline."""
-    for (table, reason), rows in imported.dropped.items():
+    for (table, reason), rows in measured_tables.dropped.items():
         yield f"{table}: {rows:,} rows left out: {reason}"
     for reason, rows in missing.items():
         yield f"{rows:,} rows without a share of the roofline: {reason}"
@@ -304,21 +290,17 @@ def _draw_op(axes: Axes, op: str, rows: pd.DataFrame, sides: Sequence[str], form
     """The lines of one op."""
     scale = SCALES[op]
     sizes = [scale.text(place) for place in range(len(scale.ends) + 1)]
-    for color, side in zip(SIDE_COLORS, sides, strict=False):
+    for side_place, side in enumerate(sides):
         for place, name in enumerate(formats):
             line = rows[(rows["side"] == side) & (rows["format"] == name)]
             share = line["common_of_roofline"] if line["common_shapes"].any() else line["of_roofline"]
             axes.plot(
                 [sizes.index(size) for size in line["size"]], share * 100,
-                color=color, linestyle=_style(place), marker=SERIES_MARKERS[place % len(SERIES_MARKERS)], alpha=0.85,
+                color=wide_color(side_place), linestyle=series_style(place), marker=series_marker(place), alpha=0.85,
             )  # fmt: skip
     axes.axhline(100, color="black", linewidth=1)
     axes.set_xticks(range(len(sizes)), [*map(scale.number_text, scale.ends), "more"])
     axes.set_ylim(0, None)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
+    figures.percent_ticks(axes.yaxis)
     axes.set_title(op.replace("_", " "))
     axes.set_xlabel(f"{scale.title}, up to")
-
-
-def _style(place: int) -> LineStyleType:
-    return STYLES[place % len(STYLES)]

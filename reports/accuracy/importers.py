@@ -24,7 +24,7 @@ from predict.errors import BadRecord, UnknownGpu
 from predict.gpus import find_gpu, resolve
 from predict.units import find_dtype
 from predict.workloads import FloatArray
-from reports.run.load import load_records, to_frame
+from reports.run.load import load_records
 
 Mask = npt.NDArray[np.bool_]
 
@@ -110,7 +110,7 @@ _DTYPE_COLUMNS = ("gemm_dtype", "attn_dtype", "nccl_dtype", "allreduce_dtype")
 
 
 @dataclass(frozen=True, slots=True)
-class Imported:
+class MeasuredTables:
     """The rows that can be used, and how many of each table were left out for which reason.
 
     `frame` has one row per measurement, repeated shapes included: table, op, device (as the file says it), gpu (a name
@@ -123,7 +123,7 @@ class Imported:
     dropped: Mapping[tuple[str, str], int]  # (table, reason) -> rows
 
 
-def read_tables(paths: Iterable[Path], *, skip_broken: bool = False) -> Imported:
+def read_tables(paths: Iterable[Path], *, skip_broken: bool = False) -> MeasuredTables:
     """Read the files, in order: tables (.parquet, .csv, .txt), pytest-benchmark's .json, a run's folder or .jsonl.
 
     A table is called by its file's name without suffix, a run by its folder's; where two are called the same, by their
@@ -141,7 +141,7 @@ def read_tables(paths: Iterable[Path], *, skip_broken: bool = False) -> Imported
         for reason, rows in Counter(reasons).items():
             if reason:
                 dropped[table, reason] = rows
-    return Imported(_concatenate(frames), MappingProxyType(dropped))
+    return MeasuredTables(_concatenate(frames), MappingProxyType(dropped))
 
 
 def find_device(text: str) -> str:
@@ -280,11 +280,11 @@ def _number(value: object) -> float:
 
 def _read_records(path: Path, *, skip_broken: bool) -> pd.DataFrame:
     """Our own records, of a GPU that the table has."""
-    loaded = load_records(path, skip_broken=skip_broken)
-    for environment in loaded.environments:
+    run = load_records(path, skip_broken=skip_broken)
+    for environment in run.environments:
         if environment.device == "cpu":
             raise BadRecord(f"{path}: measured on a CPU ({environment.name}); tables are for GPUs in our table")
-    frame = to_frame(loaded.records)
+    frame = run.frame
     is_attention = frame["op"].isin(["attention_prefill", "attention_decode"])
     columns: dict[str, object] = {
         "op": frame["op"],
@@ -298,13 +298,13 @@ def _read_records(path: Path, *, skip_broken: bool) -> pd.DataFrame:
         "time_s": frame["time_s"],
         "reason": ("status " + frame["status"]).where(frame["status"] != Status.MEASURED, ""),
     }
-    rows = pd.DataFrame(columns).reindex(range(len(frame) + len(loaded.broken)))
+    rows = pd.DataFrame(columns).reindex(range(len(frame) + len(run.broken)))
     rows["reason"] = rows["reason"].fillna("a broken line")
     return rows
 
 
 def _tidy(rows: pd.DataFrame, table: str) -> tuple[pd.DataFrame, npt.NDArray[np.object_]]:
-    """The usable rows as `Imported.frame` has them, and for every row why it is left out ("" where it is not)."""
+    """The usable rows as `MeasuredTables.frame` has them, and for every row why it is left out ("" where it is not)."""
     devices = {text: find_device(str(text)) for text in rows.loc[rows["reason"] == "", "device"].dropna().unique()}
     texts = {
         "table": pd.Categorical.from_codes(np.zeros(len(rows), dtype=np.intp), categories=_categories([table])),

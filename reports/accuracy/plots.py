@@ -1,9 +1,7 @@
 """The figures of a validation, drawn from its groups alone: the same groups give the same bytes."""
 
 import math
-import struct
 import textwrap
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,40 +10,23 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, LinearSegmentedColormap, LogNorm
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MultipleLocator
 
 from predict.expected.collective import COLLECTIVES
 from predict.units import binary_bytes
 from predict.workloads import FloatArray
+from reports import figures
 from reports.accuracy.validate import Group
 from reports.calibration.errors import NEAR
-from reports.figures import (
-    BLUE,
-    DPI,
-    GREEN,
-    GREY,
-    ORANGE,
-    PINK,
-    RED,
-    SERIES_MARKERS,
-    SKY,
-    STYLES,
-    count_text,
-    house_style,
-    legend_line,
-    log_axis,
-    tick_duration,
-)
 from reports.files import write_file
+from reports.palette import BLUE, GREY, ORANGE, series_marker, series_style, wide_color
 
-SERIES_COLORS = (BLUE, ORANGE, GREEN, PINK, RED, SKY, GREY)
 MANY = 2000  # rows from which on a panel shows their density instead of points
+SMALL = 6.5  # points, of labels
 _WIDTH = 7.4  # inches: about as wide as a page shows it
 _DENSITY = LinearSegmentedColormap.from_list("density", ["#c6dbef", BLUE, "#08244f"])
 _OF_ERROR = BoundaryNorm(np.linspace(-NEAR, NEAR, 13), ncolors=256, extend="both")
@@ -93,14 +74,7 @@ REGIONS: Mapping[str, Region] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ValidationDrawing:
-    """A figure of one family of ops: the end of its file name, what it shows and what to see in it."""
-
-    name: str
-    draw: Callable[[str, Sequence[Group]], Figure]
-    alt: str
-    caption: str
+ValidationDrawing = figures.Drawing[Callable[[str, Sequence[Group]], Figure]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,46 +99,16 @@ def draw_files(groups: Sequence[Group], out: Path) -> list[DrawnFile]:
         for drawing in DRAWINGS:
             path = out / f"{family}_{drawing.name}.png"
             if of_family:
-                write_file(path, to_small_png(drawing.draw(family, of_family)))
+                write_file(path, figures.to_small_png(drawing.draw(family, of_family)))
                 drawn.append(DrawnFile(path, family, drawing))
             else:
                 path.unlink(missing_ok=True)  # drawn from other tables
     return drawn
 
 
-@house_style()
-def to_small_png(figure: Figure) -> bytes:
-    """The figure as a PNG of 256 colors, a third of the size of one with every shade: equal figures, equal bytes.
-
-    The colors that most pixels have stay as they are; any other, mostly at the rims of letters, becomes the nearest.
-    """
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    shades = np.asarray(canvas.buffer_rgba())[..., :3].astype(np.int64)  # type: ignore[no-untyped-call]
-    packed = shades @ np.array([2**16, 2**8, 1])
-    codes, pixels, counts = np.unique(packed, return_inverse=True, return_counts=True)
-    colors = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1)
-    palette = colors[np.argsort(-counts, kind="stable")[:256]]
-    distance = (colors**2).sum(axis=1)[:, np.newaxis] - 2 * colors @ palette.T + (palette**2).sum(axis=1)
-    nearest = distance.argmin(axis=1).astype(np.uint8)
-    height, width = packed.shape
-    lines = np.zeros((height, width + 1), dtype=np.uint8)  # the first byte of a line: no filter
-    lines[:, 1:] = nearest[pixels].reshape(height, width)
-    parts = (
-        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)),  # 8 bits a pixel, palette
-        (b"PLTE", palette.astype(np.uint8).tobytes()),
-        (b"IDAT", zlib.compress(lines.tobytes(), 9)),
-        (b"IEND", b""),
-    )
-    chunks = [
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in parts
-    ]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
-
-
 def labels(groups: Sequence[Group]) -> list[str]:
     """What sets each group apart from others of its op and GPU: formats, window, then kernel, then table."""
-    texts = [_formats(group) for group in groups]
+    texts = [group.formats for group in groups]
     for more in ("kernel_source", "table"):
         keys = [(group.gpu, group.op, text) for group, text in zip(groups, texts, strict=True)]
         texts = [
@@ -174,39 +118,35 @@ def labels(groups: Sequence[Group]) -> list[str]:
     return texts
 
 
-@house_style()
+@figures.house_style()
 def draw_parity(family: str, groups: Sequence[Group]) -> Figure:
     """Measured against predicted time: the napkin, and beside it expected time, for each group."""
     panels = list(_parity_panels(family, groups))
-    in_line = 2 if len(panels) == 1 else 4
     figure, axes = _grid(
         f"{TITLES[family]}: measured time against the napkin (left of each pair) and expected time (right)",
         "every shape that was predicted, no probes; line: measured = predicted, band: prediction within 30 %",
         panels=2 * len(panels),
-        in_line=in_line,
+        in_line=2 if len(panels) == 1 else 4,
     )
     for place, (title, members) in enumerate(panels):
-        pair = axes[2 * place : 2 * place + 2]
-        for each, side, name in zip(pair, ("napkin_s", "expected_s"), ("napkin", "expected time"), strict=True):
-            _draw_parity_panel(each, members, side)
-            each.set_xlabel(name, fontsize=6.5)
-        pair[1].set_ylim(pair[0].get_ylim())
-        pair[0].set_title(title, fontsize=6.5, loc="left")  # over both
-        pair[0].set_ylabel("measured", fontsize=6.5)
+        left, right = axes[2 * place : 2 * place + 2]
+        _draw_parity_panel(left, members, "napkin_s")
+        _draw_parity_panel(right, members, "expected_s")
+        right.set_ylim(left.get_ylim())
+        left.set_title(title, fontsize=SMALL, loc="left")  # over both
+        _label(left, x="napkin", y="measured")
+        _label(right, x="expected time")
     if any(_is_pooled(members) for _, members in panels):
         ops = [op for op in FAMILIES[family] if op in {group.op for group in groups}]
-        handles = [
-            legend_line(op.replace("_", " "), color=_op_color(op), marker=_op_marker(op), linestyle="none")
-            for op in ops
-        ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+        handles = [figures.legend_points(_op_name(op), color=_op_color(op), marker=_op_marker(op)) for op in ops]
+        figures.legend_below(figure, handles, columns=len(handles))
     elif any(len(group.judged) > MANY for group in groups):
         shades = [Patch(color=_DENSITY(share), label=text) for share, text in ((0.0, "few shapes"), (1.0, "many"))]
-        figure.legend(handles=shades, loc="outside lower center", ncols=2)
+        figures.legend_below(figure, shades)
     return figure
 
 
-@house_style()
+@figures.house_style()
 def draw_region(family: str, groups: Sequence[Group]) -> Figure:
     """Mean error of expected time by size: a map for each group; for collectives lines over the message."""
     if family == "collectives":
@@ -220,25 +160,24 @@ def draw_region(family: str, groups: Sequence[Group]) -> Figure:
     )
     for each, group, label in zip(axes, groups, labels(groups), strict=True):
         _draw_map(each, group.judged, region)
-        each.set_title(textwrap.fill(f"{group.gpu}: {label}", 42, break_long_words=False), fontsize=6.5)
-        each.set_xlabel(region.x_title, fontsize=6.5)
-        each.set_ylabel(region.y_title, fontsize=6.5)
+        title = textwrap.fill(f"{group.gpu}: {label}", 42, break_long_words=False)
+        _label(each, title, x=region.x_title, y=region.y_title)
     bar = figure.colorbar(
         ScalarMappable(_OF_ERROR, "RdBu"), ax=axes, location="bottom", shrink=0.5, aspect=40, pad=0.02
     )
     bar.ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{abs(value):.0%}"))
     bar.ax.xaxis.set_major_locator(MultipleLocator(0.1))
     bar.ax.tick_params(labelsize=6)
-    bar.set_label("mean error: too short (left), too long (right)", fontsize=6.5)
+    bar.set_label("mean error: too short (left), too long (right)", fontsize=SMALL)
     return figure
 
 
-@house_style()
+@figures.house_style()
 def draw_distribution(family: str, groups: Sequence[Group]) -> Figure:
     """Share of the shapes whose error is below x, by group: expected time solid, the napkin dashed."""
-    panels: dict[tuple[str, str], list[tuple[Group, str]]] = {}
+    panels: dict[str, list[tuple[Group, str]]] = {}
     for group, label in zip(groups, labels(groups), strict=True):
-        panels.setdefault((group.gpu, group.op), []).append((group, label))
+        panels.setdefault(f"{group.gpu}, {_op_name(group.op)}", []).append((group, label))
     in_line = min(len(panels), 4 if len(panels) > 3 else 3)
     figure, axes = _grid(
         f"{TITLES[family]}: share of the shapes that are predicted within an error",
@@ -246,43 +185,29 @@ def draw_distribution(family: str, groups: Sequence[Group]) -> Figure:
         panels=len(panels),
         in_line=in_line,
     )
-    for each, ((gpu, op), members) in zip(axes, panels.items(), strict=True):
-        for place, (group, label) in enumerate(members):
-            color = SERIES_COLORS[place % len(SERIES_COLORS)]
-            for side, style, name in (("expected_s", "-", label), ("napkin_s", "--", None)):
-                errors, shares = _distribution(group.judged, side)
-                each.plot(errors, shares, color=color, linestyle=style, linewidth=1.3, label=name)
-        each.axvline(NEAR, color=GREY, linestyle=":")
-        each.set_xscale("log")
-        each.set_xlim(*_ERRORS_SHOWN)
-        each.xaxis.set_major_locator(LogLocator(base=10, subs=(1,)))
-        each.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:.3g} %"))
-        each.xaxis.set_minor_formatter(FuncFormatter(lambda _, __: ""))
-        each.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
-        each.set_ylim(0, 1.02)
-        each.set_title(f"{gpu}, {op.replace('_', ' ')}", fontsize=6.5)
-        each.set_xlabel("error of the predicted time", fontsize=6.5)
-        each.legend(loc="upper left", fontsize=5.2, handlelength=1.2)
+    for each, (title, members) in zip(axes, panels.items(), strict=True):
+        _draw_distribution_panel(each, members)
+        _label(each, title, x="error of the predicted time")
     for first in axes[::in_line]:
-        first.set_ylabel("share of shapes", fontsize=6.5)
+        _label(first, y="share of shapes")
     return figure
 
 
 DRAWINGS: tuple[ValidationDrawing, ...] = (
-    ValidationDrawing(
+    figures.Drawing(
         "parity",
         draw_parity,
         "measured against predicted time",
         "The napkin is a bound: its points lie left of the line, far left where a call is short and its launch counts.",
     ),
-    ValidationDrawing(
+    figures.Drawing(
         "region",
         draw_region,
         "error of expected time by size",
         "Where a patch is evenly colored, the form misses something about that region; single dark cells are single "
         "kernels, or measurements that were disturbed.",
     ),
-    ValidationDrawing(
+    figures.Drawing(
         "distribution",
         draw_distribution,
         "distribution of the error",
@@ -295,7 +220,7 @@ def _grid(title: str, subtitle: str, *, panels: int, in_line: int) -> tuple[Figu
     """An empty figure as wide as the page, and its panels from left to right."""
     lines = math.ceil(panels / in_line)
     height = {1: 3.9, 2: 3.1, 3: 2.4}.get(in_line, 1.9)
-    figure = Figure(figsize=(_WIDTH, 0.9 + height * lines), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(_WIDTH, 0.9 + height * lines), dpi=figures.DPI, layout="constrained")
     figure.suptitle(f"{title}\n{subtitle}", fontsize=8)
     flat = list(figure.subplots(lines, in_line, squeeze=False).flat)
     for spare in flat[panels:]:
@@ -324,7 +249,7 @@ def _draw_parity_panel(axes: Axes, groups: Sequence[Group], side: str) -> None:
     axes.set_xlim(*spans[0])
     axes.set_ylim(*spans[1])
     for axis in ("x", "y"):
-        log_axis(axes, axis, tick_duration)
+        figures.log_axis(axes, axis, figures.tick_duration)
     axes.xaxis.set_major_locator(LogLocator(base=10, numticks=4))
     axes.yaxis.set_major_locator(LogLocator(base=10, numticks=6))
     line = np.array([min(span[0] for span in spans), max(span[1] for span in spans)])
@@ -355,9 +280,25 @@ def _draw_map(axes: Axes, rows: pd.DataFrame, region: Region) -> None:
     edges = (2 ** (np.append(each, each[-1] + 1) - 0.5) for each in (columns, lines))
     axes.pcolormesh(*edges, np.ma.masked_invalid(grid), cmap="RdBu", norm=_OF_ERROR, edgecolors="none")
     for axis in ("x", "y"):
-        log_axis(axes, axis, count_text)
+        figures.log_axis(axes, axis, figures.count_text)
     axes.xaxis.set_major_locator(LogLocator(base=2, numticks=6))
     axes.yaxis.set_major_locator(LogLocator(base=2, numticks=9))
+
+
+def _draw_distribution_panel(axes: Axes, members: Sequence[tuple[Group, str]]) -> None:
+    for place, (group, label) in enumerate(members):
+        for side, style, name in (("expected_s", "-", label), ("napkin_s", "--", None)):
+            errors, shares = _distribution(group.judged, side)
+            axes.plot(errors, shares, color=wide_color(place), linestyle=style, linewidth=1.3, label=name)
+    axes.axvline(NEAR, color=GREY, linestyle=":")
+    axes.set_xscale("log")
+    axes.set_xlim(*_ERRORS_SHOWN)
+    axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1,)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:.3g} %"))
+    axes.xaxis.set_minor_formatter(FuncFormatter(lambda _, __: ""))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+    axes.set_ylim(0, 1.02)
+    axes.legend(loc="upper left", fontsize=5.2, handlelength=1.2)
 
 
 def _draw_messages(groups: Sequence[Group]) -> Figure:
@@ -373,36 +314,43 @@ def _draw_messages(groups: Sequence[Group]) -> Figure:
         in_line=len(ops),
     )
     for each, (gpu, op) in zip(axes, ((gpu, op) for gpu in gpus for op in ops), strict=True):
-        each.axhspan(-NEAR, NEAR, color=ORANGE, alpha=0.15, linewidth=0)
-        each.axhline(0, color="black", linewidth=0.8)
-        for group in (group for group in groups if (group.gpu, group.op) == (gpu, op)):
-            for place, number in enumerate(numbers):
-                rows = group.judged[group.judged["gpus"] == number].sort_values("message_bytes")
-                each.plot(
-                    rows["message_bytes"], rows["expected_s"] / rows["time_s"] - 1, linewidth=1.0,
-                    linestyle=STYLES[formats.index(group.dtype) % len(STYLES)], markersize=2.5,
-                    color=SERIES_COLORS[place % len(SERIES_COLORS)], marker=SERIES_MARKERS[place % len(SERIES_MARKERS)],
-                )  # fmt: skip
-        each.set_xscale("log", base=2)
-        each.xaxis.set_major_locator(LogLocator(base=2, numticks=5))
-        each.xaxis.set_major_formatter(FuncFormatter(lambda value, _: binary_bytes(value)))
-        each.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+.0%}"))
-        each.set_ylim(-0.7, 0.7)
-        each.set_title(f"{gpu}, {op.replace('_', ' ')}", fontsize=6.5)
+        _draw_message_panel(each, [group for group in groups if (group.gpu, group.op) == (gpu, op)], numbers, formats)
+        _label(each, f"{gpu}, {_op_name(op)}")
         each.set_xlabel("message (bytes of the whole buffer)", fontsize=6)
-    handles: list[Line2D] = [
-        legend_line(
-            f"{number} GPUs",
-            color=SERIES_COLORS[place % len(SERIES_COLORS)],
-            marker=SERIES_MARKERS[place % len(SERIES_MARKERS)],
-        )
-        for place, number in enumerate(numbers)
+    handles = [
+        *(
+            figures.legend_line(f"{number} GPUs", color=wide_color(place), marker=series_marker(place))
+            for place, number in enumerate(numbers)
+        ),
+        *(figures.legend_line(name, color=GREY, linestyle=series_style(place)) for place, name in enumerate(formats)),
     ]
-    handles += [
-        legend_line(name, color=GREY, linestyle=STYLES[place % len(STYLES)]) for place, name in enumerate(formats)
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    figures.legend_below(figure, handles, columns=len(handles))
     return figure
+
+
+def _draw_message_panel(axes: Axes, groups: Sequence[Group], numbers: Sequence[int], formats: Sequence[str]) -> None:
+    axes.axhspan(-NEAR, NEAR, color=ORANGE, alpha=0.15, linewidth=0)
+    axes.axhline(0, color="black", linewidth=0.8)
+    for group in groups:
+        for place, number in enumerate(numbers):
+            rows = group.judged[group.judged["gpus"] == number].sort_values("message_bytes")
+            axes.plot(
+                rows["message_bytes"], rows["expected_s"] / rows["time_s"] - 1, linewidth=1.0, markersize=2.5,
+                linestyle=series_style(formats.index(group.dtype)), color=wide_color(place),
+                marker=series_marker(place),
+            )  # fmt: skip
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_locator(LogLocator(base=2, numticks=5))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: binary_bytes(value)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+.0%}"))
+    axes.set_ylim(-0.7, 0.7)
+
+
+def _label(axes: Axes, title: str = "", *, x: str = "", y: str = "") -> None:
+    """Small labels, those that are given."""
+    for text, put in ((title, axes.set_title), (x, axes.set_xlabel), (y, axes.set_ylabel)):
+        if text:
+            put(text, fontsize=SMALL)
 
 
 def _distribution(rows: pd.DataFrame, side: str) -> tuple[FloatArray, FloatArray]:
@@ -412,18 +360,17 @@ def _distribution(rows: pd.DataFrame, side: str) -> tuple[FloatArray, FloatArray
     return np.maximum(np.quantile(errors, shares), _ERRORS_SHOWN[0]), shares
 
 
-def _formats(group: Group) -> str:
-    cache = f", {group.kv_dtype} cache" if group.kv_dtype not in (None, group.dtype) else ""
-    return f"{group.dtype}{cache}{', window' if group.window else ''}"
-
-
 def _is_pooled(groups: Sequence[Group]) -> bool:
     return groups[0].op in COLLECTIVES
 
 
+def _op_name(op: str) -> str:
+    return op.replace("_", " ")
+
+
 def _op_color(op: str) -> str:
-    return SERIES_COLORS[COLLECTIVES.index(op)]
+    return wide_color(COLLECTIVES.index(op))
 
 
 def _op_marker(op: str) -> str:
-    return SERIES_MARKERS[COLLECTIVES.index(op)]
+    return series_marker(COLLECTIVES.index(op))

@@ -1,4 +1,8 @@
-"""Expected time held against measured tables: calibrated from at most 16 rows of a group, judged on all the others.
+"""Holds expected time against measured tables: calibrated from at most 16 rows of a group, judged on all others.
+
+    python -m reports validate h100-sxm_gemm_vllm-0.24.0.parquet --gpu h100 --out runs/validation
+
+prints the errors of each group, and writes figures and the worst rows.
 
 A group is one kernel family: one table, op, format, cache format, window or none, and kernel source. Rows of one shape
 are merged by their median first.
@@ -17,7 +21,7 @@ from predict.expected.time_model import Calibration, Formats, Machine
 from predict.gpus import GPUS, resolve_all
 from predict.units import DTYPES, find_dtype, percent
 from predict.workloads import FloatArray
-from reports.accuracy.importers import Imported
+from reports.accuracy.importers import MeasuredTables
 from reports.calibration.errors import errors
 from reports.calibration.fit import LARGEST_HEAD_DIM, calibrate, choose_probes
 
@@ -79,11 +83,15 @@ class Group:
         return self.rows[~self.rows["is_probe"]]
 
     @property
+    def formats(self) -> str:
+        """What is multiplied, and of attention the cache's format and whether there is a window: bf16, fp8 cache."""
+        cache = f", {self.kv_dtype} cache" if self.kv_dtype not in (None, self.dtype) else ""
+        return f"{self.dtype}{cache}{', window' if self.window else ''}"
+
+    @property
     def title(self) -> str:
         """One line for a person."""
-        cache = f", {self.kv_dtype} cache" if self.kv_dtype not in (None, self.dtype) else ""
-        window = ", window" if self.window else ""
-        return f"{self.op} {self.dtype}{cache}{window} on {self.gpu}"
+        return f"{self.op} {self.formats} on {self.gpu}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +102,13 @@ class Validation:
     skipped: Mapping[tuple[str, str], int]
 
 
-def validate(imported: Imported, gpu: str | None = None) -> Validation:
+def validate(measured_tables: MeasuredTables, gpu: str | None = None) -> Validation:
     """Calibrate and predict every group. Raises BadRecord where the table's device is not `gpu`, or where no group is
     large enough; MissingCeiling where the GPU lacks a peak that a group needs is a reason to skip that group."""
-    frame = imported.frame
+    frame = measured_tables.frame
     _check_gpu(frame, gpu)
     frame = frame.assign(windowed=frame["window"] > 0)
-    skipped = dict(imported.dropped)
+    skipped = dict(measured_tables.dropped)
     groups: list[Group] = []
     for key, family in frame.groupby(list(FAMILY), observed=True, dropna=False):
         table = str(key[0])
@@ -155,7 +163,7 @@ def bar_of(group: Group) -> float | None:
 
 
 def over_the_bar(groups: Iterable[Group]) -> list[str]:
-    """One line for each group that misses its bar, or of whose rows too many are faster than the napkin."""
+    """One line for each group that misses its bar, or has too many rows that are faster than the napkin."""
     failures = []
     for group in groups:
         if (bar := bar_of(group)) is None:

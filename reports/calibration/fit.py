@@ -1,4 +1,4 @@
-"""From at most 16 measured rows to a Calibration: which rows to measure, and what they say.
+"""Fits a Calibration to at most 16 measured rows, and chooses which rows these are.
 
 Probes are chosen on the dimensions alone: no measured value, no order of rows and no name plays a part.
 """

@@ -1,4 +1,9 @@
-"""What a run's own probes say: a calibration for each op and format whose probes it measured, and how far it is off."""
+"""Calibrates expected time from a run's own probes: each op and format that has them all, and how far it is off.
+
+    python -m reports calibrate runs/h100
+
+writes runs/h100/calibration.json.
+"""
 
 import dataclasses
 from collections.abc import Iterable
@@ -21,7 +26,7 @@ from reports.calibration.errors import Errors, errors
 from reports.calibration.file import CALIBRATION, SCHEMA, Fitted, OwnCalibrations, to_text
 from reports.calibration.fit import calibrate
 from reports.files import write_file
-from reports.run.load import Loaded
+from reports.run.load import Run
 
 MEASURE_THEM = "measure them with `python -m bench run --suite calibration`"
 
@@ -31,36 +36,36 @@ Shapes = dict[str, Record]  # the fastest record of each workload
 
 @dataclass(frozen=True, slots=True)
 class RunFit:
-    """A calibration fitted to a run, and its errors on the shapes of that run that are no probes (None: no other)."""
+    """A calibration fitted to a run, and its errors on the run's other shapes; None where there are no others."""
 
     dtype: DType
     calibration: Calibration
     errors: Errors | None
 
 
-def fit_run(loaded: Loaded, *, implementation: str | None = None) -> tuple[RunFit, ...]:
+def fit_run(run: Run, *, implementation: str | None = None) -> tuple[RunFit, ...]:
     """Calibrate every op and format all of whose probes the run measured; `why_none` says why there is none.
 
     A shape's time is that of its fastest implementation, or of the one that is named.
     """
-    gpu = GPUS.get(loaded.environment.gpu or "")
+    gpu = GPUS.get(run.environment.gpu or "")
     if gpu is None:
         return ()
-    source = f"{gpu.name} on {loaded.environment.utc[:10]}, {implementation or 'the fastest implementation of each'}"
+    source = f"{gpu.name} on {run.environment.utc[:10]}, {implementation or 'the fastest implementation of each'}"
     return tuple(
         _fit(group, shapes, gpu, source)
-        for group, shapes in _groups(loaded.records, implementation).items()
+        for group, shapes in _groups(run.records, implementation).items()
         if not _missing(group, shapes) and _unknown_fact(gpu, group) is None
     )
 
 
-def why_none(loaded: Loaded, *, implementation: str | None = None) -> str:
+def why_none(run: Run, *, implementation: str | None = None) -> str:
     """Why `fit_run` finds nothing to calibrate, and what to do."""
-    gpu = GPUS.get(loaded.environment.gpu or "")
+    gpu = GPUS.get(run.environment.gpu or "")
     if gpu is None:
-        return f"expected times need the facts of a GPU that the table has; this run is of {loaded.environment.name}"
+        return f"expected times need the facts of a GPU that the table has; this run is of {run.environment.name}"
     by = f" by {implementation}" if implementation else ""
-    groups = _groups(loaded.records, implementation)
+    groups = _groups(run.records, implementation)
     complete = [group for group, shapes in groups.items() if not _missing(group, shapes)]
     if reasons := [why for group in complete if (why := _unknown_fact(gpu, group))]:
         return "; ".join(dict.fromkeys(reasons))
@@ -72,10 +77,10 @@ def why_none(loaded: Loaded, *, implementation: str | None = None) -> str:
     return f"{'; '.join(lacking) or f'this run measured no probes{by}'}; {MEASURE_THEM}"
 
 
-def write_calibration(loaded: Loaded, folder: Path, fits: tuple[RunFit, ...]) -> Path:
+def write_calibration(run: Run, folder: Path, fits: tuple[RunFit, ...]) -> Path:
     """Write folder/calibration.json in one step; return its path."""
     fitted = tuple(Fitted(fit.dtype, fit.calibration) for fit in fits)
-    own = OwnCalibrations(SCHEMA, HARNESS, str(loaded.environment.gpu), fitted)
+    own = OwnCalibrations(SCHEMA, HARNESS, str(run.environment.gpu), fitted)
     write_file(folder / CALIBRATION, to_text(own).encode())
     return folder / CALIBRATION
 

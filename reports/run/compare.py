@@ -8,11 +8,14 @@ import numpy as np
 import pandas as pd
 
 from predict.errors import BadRecord
-from reports.run.load import Loaded, to_frame
+from predict.units import duration, percent
+from reports.run.load import Run
+from reports.run.tables import by_op, times
+from reports.tables import TextTable
 
 
 class Verdict(StrEnum):
-    """What the confidence intervals of two medians allow to say of run B against run A."""
+    """Run B against run A, as far as the confidence intervals of their medians tell."""
 
     FASTER = "B faster"
     SLOWER = "B slower"
@@ -21,7 +24,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Rows that both runs measured, what only one of them has, and what makes the comparison doubtful.
+    """The rows that both runs measured, those that only one has, and what makes the comparison doubtful.
 
     `rows` has workload, op, implementation, roof_a and roof_b (which roof the fractions are of), of_roof_a, of_roof_b,
     time_s_a, time_s_b, ratio (B's time over A's) and verdict.
@@ -40,7 +43,7 @@ class Comparison:
         return self.rows.groupby("op", sort=True)["ratio"].agg(lambda ratios: math.exp(np.log(ratios).mean()))
 
 
-def compare(a: Loaded, b: Loaded) -> Comparison:
+def compare(a: Run, b: Run) -> Comparison:
     """Match the measured rows of two runs. Raises BadRecord where their times were not taken in the same way, or where
     they have no measured row in common."""
     if len(a.harnesses | b.harnesses) > 1:
@@ -72,10 +75,34 @@ def compare(a: Loaded, b: Loaded) -> Comparison:
     )
 
 
-def _measured(loaded: Loaded) -> pd.DataFrame:
+def comparison_tables(comparison: Comparison) -> list[TextTable]:
+    """One table per op; what all of its workloads share stands beside its name, so that a line fits."""
+    return [_comparison_table(op, rows) for op, rows in by_op(comparison.rows)]
+
+
+def _comparison_table(op: str, rows: pd.DataFrame) -> TextTable:
+    parts = [workload.split("-")[1:] for workload in rows["workload"]]
+    shared = [part for part in parts[0] if len(parts) > 1 and all(part in others for others in parts)]
+    lines = tuple(
+        (
+            " ".join(part for part in own if part not in shared),
+            row["implementation"],
+            duration(row["time_s_a"]),
+            duration(row["time_s_b"]),
+            "" if pd.isna(row["of_roof_a"]) else percent(row["of_roof_a"]),
+            "" if pd.isna(row["of_roof_b"]) else percent(row["of_roof_b"]),
+            times(row["ratio"]),
+            row["verdict"],
+        )
+        for row, own in zip(rows.to_dict(orient="records"), parts, strict=True)
+    )
+    titles = ("workload", "implementation", "A", "B", "% of roof\nA", "% of roof\nB", "B/A", "verdict")
+    return TextTable(op, titles, lines, ", ".join(shared))
+
+
+def _measured(run: Run) -> pd.DataFrame:
     """The columns to compare of each measured row; the roof is the datasheet's, or where there is none the measured."""
-    frame = to_frame(loaded.records)
-    frame = frame[frame["status"] == "measured"]
+    frame = run.frame[run.frame["status"] == "measured"]
     known = frame["of_datasheet"].notna()
     return pd.DataFrame(
         {
@@ -103,19 +130,17 @@ def _others(frame: pd.DataFrame, names: set[str]) -> tuple[str, ...]:
     return tuple(name for name in frame["workload"] + " " + frame["implementation"] if name not in names)
 
 
-def _warnings(a: Loaded, b: Loaded) -> tuple[str, ...]:
+def _warnings(a: Run, b: Run) -> tuple[str, ...]:
     """Circumstances other than the machine that differ, and marks that either run carries."""
     warnings = [
         f"{name} differs: {getattr(a.environment, name)} and {getattr(b.environment, name)}"
         for name in ("driver", "torch", "triton", "warm_cache", "power_limit_w", "threads")
         if getattr(a.environment, name) != getattr(b.environment, name)
     ]
-    for side, loaded in (("A", a), ("B", b)):
-        if loaded.environment.forced:
+    for side, run in (("A", a), ("B", b)):
+        if run.environment.forced:
             warnings.append(f"run {side} was forced: its roofs may be another card's")
-        warnings += [
-            f"run {side}: the driver contradicts the GPU table: {why}" for why in loaded.environment.mismatches
-        ]
+        warnings += [f"run {side}: the driver contradicts the GPU table: {why}" for why in run.environment.mismatches]
     if bool(a.roofs.datasheet) != bool(b.roofs.datasheet):
         warnings.append("one run is judged by the datasheet, the other by roofs it measured: % of roof mean two things")
     return tuple(warnings)

@@ -1,4 +1,4 @@
-"""What a measured call cost in joules: for each token where memory bounds it, for each TFLOP where arithmetic does."""
+"""The energy of a measured call: joules per token where memory bounds it, per TFLOP where arithmetic does."""
 
 import math
 

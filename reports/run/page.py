@@ -1,4 +1,10 @@
-"""The report of a run, report.md and figures/, from its records alone: the same records give the same bytes."""
+"""Writes the report of a run from its records alone; the same records give the same bytes.
+
+    python -m reports render runs/h100
+
+writes runs/h100/report.md (what the numbers say, figures, roofs, a table per op, the leaderboard, rules of thumb, what
+failed and what is doubtful) and runs/h100/figures/*.png.
+"""
 
 import math
 from collections import Counter
@@ -11,27 +17,13 @@ from bench.record import RoofSet
 from predict.units import duration, percent
 from reports.figures import NothingToDraw, to_png
 from reports.files import template, write_file
-from reports.run.load import Loaded, dims_text, groups_of, to_frame
+from reports.run.frame import dims_text, groups_of
+from reports.run.leaderboard import against_peers, leaderboard, leaderboard_table, peer_tables
+from reports.run.load import Run
+from reports.run.machine import clock_text, expected_lines, machine_lines, roof_table, warning_lines
 from reports.run.plots import DRAWINGS, cache_ratios, cache_rows, ridge_batch
-from reports.run.rules import RULES, SCORES, SCORES_SAY, Ratio, ratios
-from reports.run.standings import against_peers, standings
-from reports.run.tables import (
-    RULE_TITLES,
-    STANDING_TITLES,
-    clock_text,
-    expected_lines,
-    failures,
-    loud_lines,
-    machine_lines,
-    op_tables,
-    peer_tables,
-    roof_rows,
-    rule_rows,
-    signed_percent,
-    standing_rows,
-    times,
-    unstable,
-)
+from reports.run.rules import broken_table, ratios, rule_table, rules_say
+from reports.run.tables import failures, op_tables, times, unstable
 
 TEMPLATE = Path(__file__).with_name("report.md.jinja")
 AT_THE_ROOF = 0.9  # a result is called "at" its roof from here on
@@ -49,10 +41,9 @@ class Shown:
     reason: str | None
 
 
-def write_report(loaded: Loaded, out: Path) -> Path:
+def write_report(run: Run, out: Path) -> Path:
     """Write out/report.md and out/figures/*.png, each file in one step; return the report's path."""
-    frame = to_frame(loaded.records)
-    shown = draw_all(frame, loaded)
+    shown = draw_all(run)
     (out / "figures").mkdir(parents=True, exist_ok=True)
     for figure in shown:
         file = out / "figures" / f"{figure.name}.png"
@@ -61,42 +52,41 @@ def write_report(loaded: Loaded, out: Path) -> Path:
         else:
             file.unlink(missing_ok=True)  # drawn from other records
     report = out / "report.md"
-    write_file(report, render(loaded, frame, shown).encode())
+    write_file(report, render(run, shown).encode())
     return report
 
 
-def draw_all(frame: pd.DataFrame, loaded: Loaded) -> tuple[Shown, ...]:
+def draw_all(run: Run) -> tuple[Shown, ...]:
     """Every figure that the run has rows for, and for the others the reason."""
     shown = []
     for drawing in DRAWINGS:
         try:
-            png, reason = to_png(drawing.draw(frame, loaded.roofs, loaded.machine)), None
+            png, reason = to_png(drawing.draw(run)), None
         except NothingToDraw as error:
             png, reason = None, str(error)
         shown.append(Shown(drawing.name, drawing.alt, drawing.caption, png, reason))
     return tuple(shown)
 
 
-def render(loaded: Loaded, frame: pd.DataFrame, shown: tuple[Shown, ...]) -> str:
+def render(run: Run, shown: tuple[Shown, ...]) -> str:
     """The text of report.md."""
-    rows, rules = against_peers(frame), ratios(frame, loaded.roofs.primary)
+    frame, roofs = run.frame, run.roofs
+    rows, rules = against_peers(frame), ratios(frame, roofs.primary)
     return template(TEMPLATE).render(
-        loaded=loaded,
-        loud=loud_lines(loaded),
-        machine=machine_lines(loaded.environment),
+        run=run,
+        warnings=warning_lines(run),
+        machine=machine_lines(run.environment),
         clocks=clock_text(frame),
         counts=sorted(Counter(frame["status"]).items()),
-        story=story(frame, loaded.roofs),
-        roofs=roof_rows(loaded.roofs),
-        expected=expected_lines(loaded),
+        story=story(frame, roofs),
+        roofs=roof_table(roofs).without_empty_columns(),
+        expected=expected_lines(run),
         tables=op_tables(frame),
-        standing_titles=STANDING_TITLES,
-        standings=standing_rows(standings(rows)),
+        leaderboard=leaderboard_table(leaderboard(rows)),
         peer_tables=peer_tables(rows),
-        rule_titles=RULE_TITLES,
-        rules=rule_rows(rules),
+        rules=rule_table(rules),
         rules_say=rules_say(rules),
-        broken=broken_rules(rules),
+        broken=broken_table(rules),
         shown=shown,
         failures=failures(frame),
         methods=method_lines(frame),
@@ -105,7 +95,7 @@ def render(loaded: Loaded, frame: pd.DataFrame, shown: tuple[Shown, ...]) -> str
 
 
 def story(frame: pd.DataFrame, roofs: RoofSet) -> tuple[str, ...]:
-    """What the numbers say, a sentence for each of the families that the run holds."""
+    """What the numbers say: a sentence for each family of ops that the run holds."""
     measured = frame[frame["status"] == "measured"]
     sentences = [
         _matmul_story(measured, roofs),
@@ -117,30 +107,6 @@ def story(frame: pd.DataFrame, roofs: RoofSet) -> tuple[str, ...]:
     return tuple(sentence for sentence in sentences if sentence)
 
 
-def rules_say(found: tuple[Ratio, ...]) -> tuple[tuple[str, str], ...]:
-    """The rules that the run has rows for, each in words."""
-    words = {**{rule.name: rule.says for rule in RULES}, SCORES: SCORES_SAY}
-    return tuple((name, words[name]) for name in dict.fromkeys(each.rule for each in found))
-
-
-def broken_rules(found: tuple[Ratio, ...]) -> tuple[tuple[str, ...], ...]:
-    """Each ratio that is further off than its rule allows: rule, workload, implementation, what it was held against,
-    measured, predicted, off."""
-    return tuple(
-        (
-            f"{each.rule} ({each.of})",
-            each.workload,
-            each.implementation,
-            each.base,
-            times(each.measured),
-            times(each.predicted),
-            signed_percent(each.off),
-        )
-        for each in found
-        if not each.holds
-    )
-
-
 def method_lines(frame: pd.DataFrame) -> tuple[str, ...]:
     """How the times were taken, counted over the rows."""
     timed = frame[frame["time_s"].notna()]
@@ -148,7 +114,7 @@ def method_lines(frame: pd.DataFrame) -> tuple[str, ...]:
         return ("nothing was timed",)
     lines = [f"{count} rows by `{method}`" for method, count in sorted(Counter(timed["method"]).items())]
     samples = timed["samples"].astype(int)
-    lines.append(f"samples a row: median {samples.median():.0f}, from {samples.min()} to {samples.max()}")
+    lines.append(f"samples per row: median {samples.median():.0f}, from {samples.min()} to {samples.max()}")
     stops = Counter(timed["stop"])
     lines.append(f"{stops['converged']} rows stopped when their median was known, {stops['budget']} when time was up")
     cold = Counter("unknown" if pd.isna(each) else "cold" if each else "warm" for each in timed["cold_l2"])

@@ -1,4 +1,4 @@
-"""The figures of a run, each drawn from the frame and the roofs alone."""
+"""The figures of a run, each drawn from its frame and its roofs alone."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,37 +10,18 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter
 from matplotlib.typing import LineStyleType
 
-from bench.record import RoofSet
 from predict.errors import MissingCeiling
 from predict.resources import Resource, Roofs, find_ceiling, matmul_unit
 from predict.roofline import predict
 from predict.units import find_dtype, si
 from predict.workloads import OPS, FloatArray, sweep_amounts
-from reports.figures import (
-    BLACK,
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    PINK,
-    RED,
-    SERIES_MARKERS,
-    SKY,
-    STYLES,
-    NothingToDraw,
-    count_text,
-    house_style,
-    legend_line,
-    log_axis,
-    make_figure,
-    series_color,
-    tick_duration,
-)
+from reports import figures
+from reports.palette import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, series_color, series_marker, series_style
 from reports.run.compare import Comparison
-from reports.run.load import DIMS_OF_OP, dims_text, groups_of
+from reports.run.frame import DIMS_OF_OP, dims_text, groups_of
+from reports.run.load import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,172 +71,147 @@ _UNIT_COLORS = (BLUE, RED, GREEN, PINK, ORANGE, SKY)
 _MATMUL_PANELS = 6
 
 
-@dataclass(frozen=True, slots=True)
-class Drawing:
-    """A figure of the report: its file name without .png, what it shows and what to see in it."""
-
-    name: str
-    draw: Callable[[pd.DataFrame, RoofSet, str], Figure]
-    alt: str
-    caption: str
-
-
-@house_style()
-def draw_roofline(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
+@figures.house_style()
+def draw_roofline(run: Run) -> Figure:
     """Attainable FLOP/s against FLOP per byte: the roofs of each unit, and every measured row that does arithmetic."""
-    rows = _measured(frame)
+    rows = _measured(run)
     rows = rows[(rows["flop"] > 0) & (rows["bytes"] > 0)]
     if rows.empty:
-        raise NothingToDraw("no measured row does arithmetic on data from memory")
+        raise figures.NothingToDraw("no measured row does arithmetic on data from memory")
     units = [unit for unit in Resource if unit in set(rows["unit"])]
     colors = dict(zip(units, _UNIT_COLORS * 2, strict=False))
-    figure, (axes,) = make_figure(machine, "Memory (slope) and arithmetic (flat) limit what every kernel can reach")
+    figure, (axes,) = figures.make_figure(
+        run.machine, "Memory (slope) and arithmetic (flat) limit what every kernel can reach"
+    )
     intensity = rows["arithmetic_intensity"]
     span = (min(intensity.min(), 0.3) / 2, max(intensity.max(), 1000.0) * 3)
-    handles = _draw_roofs(axes, roofs.datasheet, "datasheet", span=span, colors=colors, style="-")
-    handles += _draw_roofs(axes, roofs.measured, "measured", span=span, colors=colors, style="--")
+    handles = _draw_roofs(axes, run.roofs.datasheet, "datasheet", span=span, colors=colors, style="-")
+    handles += _draw_roofs(axes, run.roofs.measured, "measured", span=span, colors=colors, style="--")
     for (unit, op), group in groups_of(rows, ["unit", "op"]):
-        axes.plot(
-            group["arithmetic_intensity"], group["flop"] / group["time_s"],
-            linestyle="none", marker=LOOKS[op].marker, color=colors[unit], alpha=0.75, markeredgewidth=0,
-        )  # fmt: skip
-    ops = [op for op in LOOKS if op in set(rows["op"])]
-    markers = [legend_line(_op_name(op), color=GREY, marker=LOOKS[op].marker, linestyle="none") for op in ops]
-    log_axis(axes, "x", lambda value: f"{value:g}")
-    log_axis(axes, "y", lambda value: si(value, "FLOP/s", digits=1))
+        performance = group["flop"] / group["time_s"]
+        _draw_points(axes, group["arithmetic_intensity"], performance, colors[unit], LOOKS[op].marker)
+    figures.log_panel(
+        axes, "", x=("arithmetic intensity (FLOP per byte of memory traffic)", lambda value: f"{value:g}"),
+        y=("performance (FLOP per second)", lambda value: si(value, "FLOP/s", digits=1)),
+    )  # fmt: skip
     axes.set_xlim(*span)
-    axes.set_xlabel("arithmetic intensity (FLOP per byte of memory traffic)")
-    axes.set_ylabel("performance (FLOP per second)")
     axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)
-    figure.legend(handles=markers, loc="outside lower center", ncols=min(6, len(markers)))
+    markers = [figures.legend_points(_op_name(op), color=GREY, marker=LOOKS[op].marker) for op in _ops_of(rows)]
+    figures.legend_below(figure, markers, columns=6)
     return figure
 
 
-@house_style()
-def draw_matmul(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
+@figures.house_style()
+def draw_matmul(run: Run) -> Figure:
     """Time against batch M, one panel for each weight matrix and dtype: memory line, compute line and their ridge."""
-    rows = _measured(frame)
-    rows = rows[rows["op"] == "matmul"]
-    rows = rows[rows["napkin_s"].notna()]  # without a roof there is nothing to compare with
+    rows = _measured(run)
+    rows = rows[(rows["op"] == "matmul") & rows["napkin_s"].notna()]  # without a roof there is nothing to compare with
     groups = [group for _, group in groups_of(rows, ["n", "k", "dtype"]) if group["m"].nunique() > 1]
     if not groups:
-        raise NothingToDraw("no weight matrix was multiplied at two batch sizes or more")
+        raise figures.NothingToDraw("no weight matrix was multiplied at two batch sizes or more")
     groups = sorted(groups, key=lambda group: -group["m"].nunique())[:_MATMUL_PANELS]
-    figure, panels = make_figure(
-        machine,
-        "Time against batch: the napkin is flat up to the ridge, and grows with M beyond it"
-        f" ({_primary_name(roofs)} roofs)",
-        panels=len(groups),
-    )
+    title = "Time against batch: the napkin is flat up to the ridge, and grows with M beyond it"
+    title = f"{title} ({_primary_name(run)} roofs)"
+    figure, panels = figures.make_figure(run.machine, title, panels=len(groups))
     implementations = sorted(set(rows["implementation"]))
     for axes, group in zip(panels, groups, strict=True):
-        _draw_matmul_panel(axes, group, roofs.primary, implementations)
+        _draw_matmul_panel(axes, group, run.roofs.primary, implementations)
     handles = [
-        legend_line("predicted: reading and writing memory", color=GREEN, linestyle="--"),
-        legend_line("predicted: arithmetic", color=RED, linestyle="-."),
-        legend_line("napkin: the larger of both", color="black", width=2.5, alpha=0.35),
-        legend_line("ridge: where both are equal", color=GREY, linestyle=":"),
-        *_series_handles(implementations, "measured: "),
+        figures.legend_line("predicted: reading and writing memory", color=GREEN, linestyle="--"),
+        figures.legend_line("predicted: arithmetic", color=RED, linestyle="-."),
+        figures.legend_line("napkin: the larger of both", color="black", width=2.5, alpha=0.35),
+        figures.legend_line("ridge: where both are equal", color=GREY, linestyle=":"),
+        *(
+            figures.legend_points(f"measured: {name}", color=series_color(index), marker=series_marker(index))
+            for index, name in enumerate(implementations)
+        ),
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
+    figures.legend_below(figure, handles)
     return figure
 
 
-@house_style()
-def draw_phases(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
+@figures.house_style()
+def draw_phases(run: Run) -> Figure:
     """How much of the compute roof and of the memory roof prefill and decode attention use, against tokens."""
-    rows = _measured(frame)
+    rows = _measured(run)
     rows = rows[rows["op"].isin(["attention_prefill", "attention_decode"])]
     if rows["op"].nunique() < 2:
         missing = {"attention_prefill", "attention_decode"} - set(rows["op"])
-        raise NothingToDraw(f"no measured row of {' and of '.join(sorted(missing))}: both phases are needed")
-    roof = _primary_name(roofs)
-    figure, panels = make_figure(
-        machine, "Which of the two roofs do prefill and decode attention use?", panels=2, share_y=True
-    )
-    titles = (
-        f"FLOP per second, in % of the {roof} compute roof",
-        f"bytes per second, in % of the {roof} memory roof",
+        raise figures.NothingToDraw(f"no measured row of {' and of '.join(sorted(missing))}: both phases are needed")
+    figure, panels = figures.make_figure(
+        run.machine, "Which of the two roofs do prefill and decode attention use?", panels=2, share_y=True
     )
     implementations = sorted(set(rows["implementation"]))
-    phases = []
+    handles = []
     for op, phase, size in (("attention_prefill", "prefill", "seq"), ("attention_decode", "decode", "context")):
         for index, (label, group) in enumerate(_configurations(rows[rows["op"] == op], op, size)):
-            style = STYLES[index % len(STYLES)]
-            phases.append(legend_line(f"{phase}{label}", color=LOOKS[op].color, linestyle=style))
-            _draw_phase(panels, group, size=size, look=LOOKS[op], style=style, implementations=implementations)
-    for axes, title in zip(panels, titles, strict=True):
+            handles.append(figures.legend_line(f"{phase}{label}", color=LOOKS[op].color, linestyle=series_style(index)))
+            _draw_phase(panels, group.assign(size=group[size]), LOOKS[op], series_style(index), implementations)
+    for axes, rate, side in zip(panels, ("FLOP", "bytes"), ("compute", "memory"), strict=True):
         axes.axhline(100, color="black", linewidth=1)
-        log_axis(axes, "x", count_text)
-        axes.set_title(title)
+        figures.log_axis(axes, "x", figures.count_text)
+        axes.set_title(f"{rate} per second, in % of the {_primary_name(run)} {side} roof")
         axes.set_xlabel("tokens: prompt length of prefill, context length of decode")
         axes.set_ylim(0, None)
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
-    markers = [
-        legend_line(name, color=GREY, marker=SERIES_MARKERS[index % 8], linestyle="none")
+        figures.percent_ticks(axes.yaxis)
+    handles.append(figures.legend_line("the roof", color="black"))
+    handles += [
+        figures.legend_points(name, color=GREY, marker=series_marker(index))
         for index, name in enumerate(implementations)
     ]
-    handles = [*phases, legend_line("the roof", color="black"), *markers]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
+    figures.legend_below(figure, handles)
     return figure
 
 
-@house_style()
-def draw_cache(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
+@figures.house_style()
+def draw_cache(run: Run) -> Figure:
     """Time to make token N with and without a KV cache, and how many times longer it takes without."""
-    group = cache_rows(_measured(frame))
+    group = cache_rows(_measured(run))
     dims = {name: int(group[name].iloc[0]) for name in DIMS_OF_OP["generate_cached"] if name != "context"}
-    figure, (time_axes, ratio_axes) = make_figure(
-        machine, "Without a KV cache every token pays for the whole past again", panels=2
+    dtype = group["dtype"].iloc[0]
+    figure, (time_axes, ratio_axes) = figures.make_figure(
+        run.machine, "Without a KV cache every token pays for the whole past again", panels=2
     )
     context = np.geomspace(float(group["context"].min()), float(group["context"].max()), 100).round()
-    predicted: dict[str, FloatArray] = {}
-    flop: dict[str, FloatArray] = {}
+    napkin_s: list[FloatArray] = []
+    flop: list[FloatArray] = []
     for op, name in (("generate_cached", "with cache"), ("generate_uncached", "without cache")):
-        amounts = sweep_amounts(op, {**dims, "context": context}, find_dtype(group["dtype"].iloc[0]))
-        predicted[op] = np.asarray(predict(amounts, roofs.primary).napkin_s)
-        flop[op] = np.asarray(amounts.flop)
-        rows = _fastest(group[group["op"] == op], "context")
-        look = LOOKS[op]
-        time_axes.plot(
-            rows["context"].astype(float), rows["time_s"], look.marker, color=look.color, label=f"{name}, measured"
-        )
-        time_axes.plot(
-            context, predicted[op], "--", color=look.color, label=f"{name}, napkin ({_primary_name(roofs)} roofs)"
-        )
+        amounts = sweep_amounts(op, {**dims, "context": context}, find_dtype(dtype))
+        napkin_s.append(np.asarray(predict(amounts, run.roofs.primary).napkin_s))
+        flop.append(np.asarray(amounts.flop))
+        rows, look = _fastest(group[group["op"] == op], "context"), LOOKS[op]
+        measured = rows["context"].astype(float), rows["time_s"]
+        time_axes.plot(*measured, look.marker, color=look.color, label=f"{name}, measured")
+        label = f"{name}, napkin ({_primary_name(run)} roofs)"
+        time_axes.plot(context, napkin_s[-1], "--", color=look.color, label=label)
     ratios = cache_ratios(group)
-    ratio_axes.plot(
-        context, flop["generate_uncached"] / flop["generate_cached"], ":", color=GREY, label="ratio of FLOP"
-    )
-    napkin_ratio = predicted["generate_uncached"] / predicted["generate_cached"]
-    ratio_axes.plot(context, napkin_ratio, "--", color=BLUE, label="ratio of napkin times")
+    ratio_axes.plot(context, flop[1] / flop[0], ":", color=GREY, label="ratio of FLOP")
+    ratio_axes.plot(context, napkin_s[1] / napkin_s[0], "--", color=BLUE, label="ratio of napkin times")
     ratio_axes.plot(ratios.index.astype(float), ratios, "o", color=BLUE, label="ratio of measured times")
-    time_axes.set_title(f"{dims_text(dims)}, {group['dtype'].iloc[0]}")
-    time_axes.set_ylabel("time for one token in one layer")
-    ratio_axes.set_title("How many times longer it takes without the cache")
-    ratio_axes.set_ylabel("without cache / with cache")
-    log_axis(time_axes, "y", tick_duration)
-    log_axis(ratio_axes, "y", lambda value: f"{value:g}x")
+    x = ("context: number of the token that is made", figures.count_text)
+    figures.log_panel(
+        time_axes, f"{dims_text(dims)}, {dtype}", x=x, y=("time for one token in one layer", figures.tick_duration)
+    )
+    title = "How many times longer it takes without the cache"
+    figures.log_panel(ratio_axes, title, x=x, y=("without cache / with cache", lambda value: f"{value:g}x"))
     for axes in (time_axes, ratio_axes):
-        log_axis(axes, "x", count_text)
-        axes.set_xlabel("context: number of the token that is made")
         axes.legend(loc="upper left")
         axes.set_ylim(top=axes.get_ylim()[1] * 8)  # room for the legend
     return figure
 
 
-@house_style()
-def draw_parity(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
+@figures.house_style()
+def draw_parity(run: Run) -> Figure:
     """Measured against predicted time for every row: the napkin, and beside it the expected time where there is one."""
-    rows = _measured(frame)
+    rows = _measured(run)
     rows = rows[rows["napkin_s"] > 0]
     if rows.empty:
-        raise NothingToDraw("no measured row has a predicted time above zero")
-    sides = [("napkin_s", f"napkin: lower bound ({_primary_name(roofs)} roofs)")]
+        raise figures.NothingToDraw("no measured row has a predicted time above zero")
+    sides = [("napkin_s", f"napkin: lower bound ({_primary_name(run)} roofs)")]
     if rows["expected_s"].notna().any():
         sides.append(("expected_s", "expected: best guess of the calibrated model"))
-    figure, panels = make_figure(
-        machine, "How far each case is above its napkin, the least time that its roofs allow", panels=len(sides)
+    figure, panels = figures.make_figure(
+        run.machine, "How far each case is above its napkin, the least time that its roofs allow", panels=len(sides)
     )
     for axes, (side, title) in zip(panels, sides, strict=True):
         times = pd.concat([rows[side], rows["time_s"]]).dropna()
@@ -263,27 +219,24 @@ def draw_parity(frame: pd.DataFrame, roofs: RoofSet, machine: str) -> Figure:
         axes.plot(span, span, color="black", linewidth=1)
         axes.fill_between(span, span * 0.7, span * 1.3, color="black", alpha=0.1, linewidth=0)
         for (op,), group in groups_of(rows, ["op"]):
-            look = LOOKS[op]
-            axes.plot(
-                group[side], group["time_s"],
-                linestyle="none", marker=look.marker, color=look.color, alpha=0.75, markeredgewidth=0,
-            )  # fmt: skip
-        for axis in ("x", "y"):
-            log_axis(axes, axis, tick_duration)
-        axes.set_xlim(*span)
-        axes.set_ylim(*span)
-        axes.set_aspect("equal")
-        axes.set_title(title)
-        axes.set_xlabel("predicted time")
-        axes.set_ylabel("measured time (median)")
-    handles = [_op_handle(op) for op in LOOKS if op in set(rows["op"])]
-    handles.append(legend_line("measured = predicted; band: within 30 %", color="black"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
+            _draw_points(axes, group[side], group["time_s"], LOOKS[op].color, LOOKS[op].marker)
+        figures.log_panel(
+            axes,
+            title,
+            x=("predicted time", figures.tick_duration),
+            y=("measured time (median)", figures.tick_duration),
+        )
+        axes.set(xlim=span, ylim=span, aspect="equal")
+    handles = [
+        figures.legend_points(_op_name(op), color=LOOKS[op].color, marker=LOOKS[op].marker) for op in _ops_of(rows)
+    ]
+    handles.append(figures.legend_line("measured = predicted; band: within 30 %", color="black"))
+    figures.legend_below(figure, handles)
     return figure
 
 
-DRAWINGS: tuple[Drawing, ...] = (
-    Drawing(
+DRAWINGS: tuple[figures.Drawing[Callable[[Run], Figure]], ...] = (
+    figures.Drawing(
         "roofline",
         draw_roofline,
         "Roofline: performance against arithmetic intensity",
@@ -291,28 +244,28 @@ DRAWINGS: tuple[Drawing, ...] = (
         "flat roof does. Solid lines are the datasheet, dashed lines what this machine reached in its own probes. Work "
         "without arithmetic (copy, write, launch) has no place here.",
     ),
-    Drawing(
+    figures.Drawing(
         "matmul",
         draw_matmul,
         "Time of a matrix multiplication against its batch size",
         "Left of the dotted ridge the napkin hardly moves, because the same weights are read whatever the batch; right "
         "of it every further row costs. Where the points follow it, batching up to the ridge is almost free.",
     ),
-    Drawing(
+    figures.Drawing(
         "phases",
         draw_phases,
         "Prefill and decode: share of the compute roof and of the memory roof",
         "The same attention in its two phases. What is bound by arithmetic stands high on the left, what is bound by "
         "memory on the right: decode reads the whole cache to make one token. Low on both sides means at neither roof.",
     ),
-    Drawing(
+    figures.Drawing(
         "cache",
         draw_cache,
         "Time to make one token with and without a KV cache",
         "The FLOP that a cache saves grow with the context, but the time saved is less than the FLOP saved: the work "
         "that is left is bound by memory (or by the launch), where FLOP do not count.",
     ),
-    Drawing(
+    figures.Drawing(
         "parity",
         draw_parity,
         "Measured time against predicted time",
@@ -322,15 +275,15 @@ DRAWINGS: tuple[Drawing, ...] = (
 )
 
 
-@house_style()
+@figures.house_style()
 def draw_comparison(comparison: Comparison) -> Figure:
     """Share of the roof that each common row reaches in both runs, one panel per op."""
     rows = comparison.rows.dropna(subset=["of_roof_a", "of_roof_b"])
-    ops = [op for op in LOOKS if op in set(rows["op"])]
+    ops = _ops_of(rows)
     if not ops:
-        raise NothingToDraw("no common row has a roof in both runs")
+        raise figures.NothingToDraw("no common row has a roof in both runs")
     title = f"Share of its roof that each row reaches: {comparison.machine_a} against {comparison.machine_b}"
-    figure, panels = make_figure("on the diagonal both machines are used equally well", title, panels=len(ops))
+    figure, panels = figures.make_figure("on the diagonal both machines are used equally well", title, panels=len(ops))
     for axes, op in zip(panels, ops, strict=True):
         group = rows[rows["op"] == op]
         top = max(1.05, group[["of_roof_a", "of_roof_b"]].max().max() * 1.05) * 100
@@ -338,7 +291,7 @@ def draw_comparison(comparison: Comparison) -> Figure:
         for index, ((name,), of_name) in enumerate(groups_of(group, ["implementation"])):
             axes.plot(
                 of_name["of_roof_a"] * 100, of_name["of_roof_b"] * 100, linestyle="none", alpha=0.8,
-                marker=SERIES_MARKERS[index % 8], color=series_color(index), label=name,
+                marker=series_marker(index), color=series_color(index), label=name,
             )  # fmt: skip
         axes.set_title(_op_name(op))
         axes.set_xlabel(f"A: {comparison.machine_a} (% of roof)")
@@ -367,7 +320,7 @@ def cache_rows(rows: pd.DataFrame) -> pd.DataFrame:
     shape = [name for name in DIMS_OF_OP["generate_cached"] if name != "context"]
     groups = [group for _, group in groups_of(both, [*shape, "dtype"]) if not cache_ratios(group).empty]
     if not groups:
-        raise NothingToDraw("no token was made both with and without a cache at the same size")
+        raise figures.NothingToDraw("no token was made both with and without a cache at the same size")
     return max(groups, key=len)
 
 
@@ -393,7 +346,7 @@ def _draw_roofs(
     memory = _best_memory(roofs)
     if memory is None:
         return []
-    handles, ridges = [legend_line(f"memory, {name}: {si(memory, 'B/s')}", color="black", linestyle=style)], []
+    handles, ridges = [figures.legend_line(f"memory, {name}: {si(memory, 'B/s')}", color="black", linestyle=style)], []
     for unit, color in colors.items():
         try:
             flop_per_s = find_ceiling(unit, roofs).per_s
@@ -404,7 +357,7 @@ def _draw_roofs(
         axes.plot([ridge, span[1]], [flop_per_s, flop_per_s], color=color, linestyle=style, linewidth=1.3)
         axes.plot([ridge], [flop_per_s], marker="o", markersize=8, markerfacecolor="none", color=color)
         label = f"{unit}, {name}: {si(flop_per_s, 'FLOP/s')}\n(ring: ridge at {ridge:.3g} FLOP per byte)"
-        handles.append(legend_line(label, color=color, linestyle=style))
+        handles.append(figures.legend_line(label, color=color, linestyle=style))
     top = max(ridges, default=span[1])
     axes.plot([span[0], top], [span[0] * memory, top * memory], color="black", linestyle=style, linewidth=1.3)
     return handles
@@ -418,7 +371,7 @@ def _best_memory(roofs: Roofs) -> float | None:
 
 
 def _draw_matmul_panel(axes: Axes, group: pd.DataFrame, roofs: Roofs, names: Sequence[str]) -> None:
-    """The rows of one weight matrix and dtype over both sides of its napkin."""
+    """One weight matrix and dtype: its measured rows over the two lines of its napkin."""
     n, k, dtype = int(group["n"].iloc[0]), int(group["k"].iloc[0]), str(group["dtype"].iloc[0])
     m = np.unique(np.geomspace(float(group["m"].min()), float(group["m"].max()), 200).round())
     napkin = predict(sweep_amounts("matmul", {"m": m, "n": n, "k": k}, find_dtype(dtype)), roofs)
@@ -428,29 +381,26 @@ def _draw_matmul_panel(axes: Axes, group: pd.DataFrame, roofs: Roofs, names: Seq
     axes.plot(m, np.asarray(napkin.napkin_s), color="black", linewidth=4, alpha=0.25)
     ridge = ridge_batch(roofs, n=n, k=k, dtype=dtype)
     if m[0] <= ridge <= m[-1]:
-        axes.axvline(ridge, color=GREY, linestyle=":")
-        axes.annotate(
-            f"ridge\nM = {ridge:.0f}", (ridge, 0), xycoords=("data", "axes fraction"),
-            xytext=(4, 4), textcoords="offset points", color=GREY, fontsize=8,
-        )  # fmt: skip
+        figures.annotate_ridge(axes, ridge, f"ridge\nM = {ridge:.0f}")
     for index, name in enumerate(names):
         rows = group[group["implementation"] == name].sort_values("m")
         axes.errorbar(
             rows["m"].astype(float), rows["time_s"],
             yerr=[rows["time_s"] - rows["low_s"], rows["high_s"] - rows["time_s"]],
-            fmt=SERIES_MARKERS[index % 8], color=series_color(index), markersize=5, linewidth=1,
+            fmt=series_marker(index), color=series_color(index), markersize=5, linewidth=1,
         )  # fmt: skip
-    log_axis(axes, "x", count_text)
-    log_axis(axes, "y", tick_duration)
+    figures.log_panel(
+        axes,
+        f"weights {k} x {n}, {dtype}",
+        x=("batch M (rows of activations)", figures.count_text),
+        y=("time", figures.tick_duration),
+    )
     # The arithmetic of a single row takes next to no time: without a floor it would squeeze everything else.
     axes.set_ylim(bottom=min(group["time_s"].min(), float(np.min(napkin.napkin_s))) / 5)
-    axes.set_title(f"weights {k} x {n}, {dtype}")
-    axes.set_xlabel("batch M (rows of activations)")
-    axes.set_ylabel("time")
 
 
-def _measured(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame[frame["status"] == "measured"]
+def _measured(run: Run) -> pd.DataFrame:
+    return run.frame[run.frame["status"] == "measured"]
 
 
 def _fastest(rows: pd.DataFrame, by: str) -> pd.DataFrame:
@@ -467,38 +417,30 @@ def _configurations(rows: pd.DataFrame, op: str, size: str) -> Iterator[tuple[st
 
 
 def _draw_phase(
-    panels: Sequence[Axes],
-    group: pd.DataFrame,
-    *,
-    size: str,
-    look: Look,
-    style: LineStyleType,
-    implementations: Sequence[str],
+    panels: Sequence[Axes], group: pd.DataFrame, look: Look, style: LineStyleType, implementations: Sequence[str]
 ) -> None:
-    """One configuration in both panels: its share of the compute roof, and of the memory roof."""
+    """One configuration in both panels, against `size`: its share of the compute roof, and of the memory roof."""
     for (name,), line in groups_of(group, ["implementation"]):
-        marker = SERIES_MARKERS[implementations.index(name) % 8]
+        marker = series_marker(implementations.index(name))
         for axes, side in zip(panels, ("compute_s", "memory_s"), strict=True):
             axes.plot(
-                line[size].astype(float), line[side] / line["time_s"] * 100,
+                line["size"].astype(float), line[side] / line["time_s"] * 100,
                 color=look.color, marker=marker, linestyle=style, linewidth=1, alpha=0.8,
             )  # fmt: skip
 
 
-def _primary_name(roofs: RoofSet) -> str:
-    return "datasheet" if roofs.datasheet else "measured"
+def _draw_points(axes: Axes, x: "pd.Series[float]", y: "pd.Series[float]", color: str, marker: str) -> None:
+    axes.plot(x, y, linestyle="none", marker=marker, color=color, alpha=0.75, markeredgewidth=0)
 
 
-def _series_handles(names: Sequence[str], prefix: str) -> list[Line2D]:
-    return [
-        legend_line(f"{prefix}{name}", color=series_color(index), marker=SERIES_MARKERS[index % 8], linestyle="none")
-        for index, name in enumerate(names)
-    ]
+def _primary_name(run: Run) -> str:
+    return "datasheet" if run.roofs.datasheet else "measured"
 
 
-def _op_handle(op: str) -> Line2D:
-    return legend_line(_op_name(op), color=LOOKS[op].color, marker=LOOKS[op].marker, linestyle="none")
+def _ops_of(rows: pd.DataFrame) -> list[str]:
+    """The ops that the rows hold, in the order of `LOOKS`."""
+    return [op for op in LOOKS if op in set(rows["op"])]
 
 
 def _op_name(op: str) -> str:
-    return op.replace("_", " ")
+    return op.replace("packed", "varlen").replace("_", " ")

@@ -1,9 +1,9 @@
-"""Rules of thumb that are ratios: what one row of a run takes over another of the same run, and what the napkin says.
+"""Rules of thumb as ratios of two rows of one run, each beside the same ratio of the napkin.
 
 A ratio of two times of one machine needs no roof to be right, which makes it the sharper test of a rule.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,11 @@ from predict.errors import MissingCeiling
 from predict.materialized import MATERIALIZED_OPS, materialized_amounts
 from predict.resources import Roofs
 from predict.roofline import predict
-from predict.units import find_dtype
+from predict.units import find_dtype, percent
 from predict.workloads import make_workload
-from reports.run.load import DIMS_OF_OP
+from reports.run.frame import DIMS_OF_OP
+from reports.run.tables import times
+from reports.tables import TextTable
 
 Dims = Mapping[str, int]
 Row = Mapping[Hashable, Any]
@@ -29,7 +31,7 @@ FUSED = ("triton", "sdpa_flash")  # ours, or where that does not run PyTorch's
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule in words, and how far from the napkin's ratio a measured one may be before the rule is called broken.
+    """A rule in words, and how far a measured ratio may be off the napkin's before the rule counts as broken.
 
     `base` says of a row of `op` which other row it is held against, by the same implementation; None where none.
     """
@@ -61,7 +63,7 @@ class Ratio:
 
     @property
     def holds(self) -> bool:
-        """Whether the rule does."""
+        """Whether the measured ratio is within the tolerance."""
         return abs(self.off) <= self.tolerance
 
 
@@ -98,13 +100,69 @@ def ratios(frame: pd.DataFrame, roofs: Roofs) -> tuple[Ratio, ...]:
     return (*found, *_of_scores(by_key, roofs))
 
 
+def rule_table(found: Iterable[Ratio]) -> TextTable:
+    """A line for each rule and implementation."""
+    groups: dict[tuple[str, str, str], list[Ratio]] = {}
+    for each in found:
+        groups.setdefault((each.rule, each.of, each.implementation), []).append(each)
+    rows = tuple(
+        (
+            *key,
+            str(len(group)),
+            _range([each.measured for each in group]),
+            _range([each.predicted for each in group]),
+            signed_percent(max((each.off for each in group), key=abs)),
+            f"{sum(each.holds for each in group)} of {len(group)} within {percent(group[0].tolerance)}",
+        )
+        for key, group in groups.items()
+    )
+    name = "rules of thumb: what one row takes over another of this run, beside the same ratio of the napkin"
+    titles = ("rule", "of", "implementation", "rows", "measured", "predicted", "off at most", "holds")
+    return TextTable(name, titles, rows)
+
+
+def broken_table(found: Iterable[Ratio]) -> TextTable:
+    """Each ratio that is further off than its rule allows."""
+    rows = tuple(
+        (
+            f"{each.rule} ({each.of})",
+            each.workload,
+            each.implementation,
+            each.base,
+            times(each.measured),
+            times(each.predicted),
+            signed_percent(each.off),
+        )
+        for each in found
+        if not each.holds
+    )
+    titles = ("rule", "workload", "implementation", "over", "measured", "predicted", "off")
+    return TextTable("broken rules", titles, rows)
+
+
+def rules_say(found: Iterable[Ratio]) -> tuple[tuple[str, str], ...]:
+    """The rules that the run has rows for, each in words."""
+    words = {**{rule.name: rule.says for rule in RULES}, SCORES: SCORES_SAY}
+    return tuple((name, words[name]) for name in dict.fromkeys(each.rule for each in found))
+
+
+def signed_percent(share: float) -> str:
+    """Format how far something is off: signed_percent(0.031) == "+3.1 %"."""
+    return f"{100 * share:+.3g} %"
+
+
+def _range(ratios: list[float]) -> str:
+    """The least and the most; one where they read the same."""
+    return " to ".join(dict.fromkeys((times(min(ratios)), times(max(ratios)))))
+
+
 def _of_rule(rule: Rule, by_key: Rows) -> Iterator[Ratio]:
     for (workload, implementation), row in by_key.items():
         base = rule.base(_dims(row)) if row["op"] == rule.op else None
         under = by_key.get((_id(*base, row["dtype"]), implementation)) if base else None
         if under:
-            times = row["time_s"] / under["time_s"], row["napkin_s"] / under["napkin_s"]
-            yield Ratio(rule.name, workload, implementation, under["workload"], "time", *times, rule.tolerance)
+            sides = row["time_s"] / under["time_s"], row["napkin_s"] / under["napkin_s"]
+            yield Ratio(rule.name, workload, implementation, under["workload"], "time", *sides, rule.tolerance)
 
 
 def _of_scores(by_key: Rows, roofs: Roofs) -> Iterator[Ratio]:

@@ -1,4 +1,9 @@
-"""Every batch and context of a model on each of some GPUs, as one frame: memory, prefill, decode, rate and price."""
+"""Predicts every batch and context of a model on several GPUs, as one frame: memory, prefill, decode, rate and price.
+
+    python -m reports sweep --model llama-3-8b --gpu h100,h200 --out runs/sweep
+
+writes runs/sweep/sweep.parquet and its figures.
+"""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,36 +1,26 @@
-"""A sweep as a table for the terminal."""
+"""A sweep as a table."""
 
 import pandas as pd
-from rich.table import Table
-from rich.text import Text
 
 from predict.units import duration, in_units
+from reports.tables import TextTable
+
+TITLES = (
+    *("GPU", "context\ntokens", "batch\nthat fits", "best\nbatch", "tokens/s", "tokens/s\nper GPU", "TPOT"),
+    *("TTFT of\nthe batch", "bound", "$ per 1M\ntokens"),
+)
 
 
-def sweep_table(best: pd.DataFrame, model: str) -> Table:
+def sweep_table(best: pd.DataFrame, model: str) -> TextTable:
     """The batch of the highest decode throughput that fits, for every GPU and a handful of contexts."""
-    table = Table(
-        title=Text(f"{model}: the batch of the highest decode throughput that fits", "bold"), title_justify="left",
-        box=None, padding=(0, 2, 0, 0),
-    )  # fmt: skip
-    for name in (
-        "GPU", "context\ntokens", "batch\nthat fits", "best\nbatch", "tokens/s", "tokens/s\nper GPU", "TPOT",
-        "TTFT of\nthe batch", "bound", "$ per 1M\ntokens",
-    ):  # fmt: skip
-        table.add_column(name, justify="left" if name in {"GPU", "bound"} else "right", no_wrap=True)
+    rows = []
     for row in best.to_dict(orient="records"):
         head = (str(row["gpu"]), str(row["context"]), str(row["max_batch"]))
         if pd.isna(row["batch"]):
-            table.add_row(*head, "none")
+            rows.append((*head, "none", *[""] * 6))
             continue
-        table.add_row(
-            *head,
-            str(row["batch"]),
-            in_units(row["decode_tokens_per_s"], 1),
-            in_units(row["tokens_per_s_per_gpu"], 1),
-            duration(row["tpot_s"]),
-            duration(row["ttft_s"]),
-            str(row["decode_bound"]),
-            in_units(row["usd_per_1m_tokens"], 1),
-        )
-    return table
+        rates = (in_units(row[name], 1) for name in ("decode_tokens_per_s", "tokens_per_s_per_gpu"))
+        times = (duration(row[name]) for name in ("tpot_s", "ttft_s"))
+        price = in_units(row["usd_per_1m_tokens"], 1)
+        rows.append((*head, str(row["batch"]), *rates, *times, str(row["decode_bound"]), price))
+    return TextTable(f"{model}: the batch of the highest decode throughput that fits", TITLES, tuple(rows))

@@ -14,7 +14,7 @@ from kernels.implementation import Implementation, Intermediate
 from kernels.peers import packages
 from predict.peak_memory import Scores, score_shape
 from predict.workloads import OPS
-from reports.run import load
+from reports.run import frame
 from tests.older import need_fp8_on_a_cpu
 from tests.tiny import OURS, tiny_workload
 
@@ -107,4 +107,4 @@ def test_reports_know_by_name_how_every_implementation_keeps_its_scores(monkeypa
     for row in catalog.list_implementations():
         if score_shape(tiny_workload(row.op)) is not None:
             (scores,) = {kept[each] for each in row.writes if each in kept} or {Scores.ON_CHIP}
-            assert load._SCORES.get(row.name, Scores.ON_CHIP) is scores, (row.op, row.name)
+            assert frame._SCORES.get(row.name, Scores.ON_CHIP) is scores, (row.op, row.name)

@@ -18,7 +18,7 @@ from bench.suites import GPT2_SMALL_BLOCK, LLAMA3_8B_BLOCK
 from predict.peak_memory import Scores, peak_bytes, saved_activation_bytes, score_bytes
 from predict.units import find_dtype
 from predict.workloads import OPS, dim_names, make_workload
-from reports.run.load import to_frame
+from reports.run.frame import to_frame
 from reports.run.tables import op_tables
 from tests.factories import make_record
 from tests.fakes import FakeTimer, cpu_environment

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -27,7 +27,7 @@ from reports.accuracy.compare import (
     napkin_s,
     op_tables,
 )
-from reports.accuracy.importers import DIMS, Imported
+from reports.accuracy.importers import DIMS, MeasuredTables
 from reports.figures import NothingToDraw, to_png
 from tests.factories import make_environment, make_record
 
@@ -37,7 +37,7 @@ HEADS = {"heads": 32, "kv_heads": 8, "head_dim": 128}
 
 
 def row(op="matmul", gpu=A100, dtype="bf16", time_s=1e-3, **fields):
-    """A row of `Imported.frame`; what is not given follows from the format computed with."""
+    """A row of `MeasuredTables.frame`; what is not given follows from the format computed with."""
     kv = {"kv_dtype": dtype if op.startswith("attention") else None}
     texts = {"table": gpu, "device": gpu, "weight_dtype": dtype, "dtype_text": dtype, "format": dtype, **kv}
     dims = dict.fromkeys(DIMS)
@@ -175,6 +175,7 @@ def test_a_window_never_adds_time_and_one_that_holds_all_keys_changes_nothing(op
         assert within == whole
 
 
+@settings(deadline=None)  # a busy machine takes long
 @given(st.permutations(range(5)))
 def test_bounds_keep_the_order_and_the_index_does_not_matter(order):
     rows = [
@@ -194,12 +195,12 @@ def test_repeated_shapes_become_their_median():
     assert merge_repeats(make_frame(*times, *others))["time_s"].tolist() == [3.0, 5.0, 7.0]
 
 
-def imported(*rows):
-    return Imported(make_frame(*rows), {})
+def measured_tables(*rows):
+    return MeasuredTables(make_frame(*rows), {})
 
 
 def rows_of(*rows):
-    return compare_tables(imported(*rows)).rows.to_dict(orient="records")
+    return compare_tables(measured_tables(*rows)).rows.to_dict(orient="records")
 
 
 def test_two_gpus_stand_side_by_side_by_share_of_their_own_roofline():
@@ -301,7 +302,7 @@ def test_a_format_of_one_side_only_has_nothing_in_common():
 def test_what_is_left_out_or_has_no_roof_or_beats_it_is_said():
     # 16.58 us at the least on the A100.
     frame = make_frame(row(time_s=16e-6, **THIN), row(gpu=H100, **THIN), row(dtype="fp8", **THIN))
-    comparison = compare_tables(Imported(frame, {("a100", "beam search"): 1234}))
+    comparison = compare_tables(MeasuredTables(frame, {("a100", "beam search"): 1234}))
     assert comparison.notes == (
         "a100: 1,234 rows left out: beam search",
         f"1 rows without a share of the roofline: {A100}: no tensor.fp8 roof is known for this machine",
@@ -311,31 +312,31 @@ def test_what_is_left_out_or_has_no_roof_or_beats_it_is_said():
 
 def test_one_side_or_too_many_are_refused():
     with pytest.raises(BadRecord, match="nothing to compare: all rows are of a100"):
-        compare_tables(imported(row(**THIN, table="a100")))
+        compare_tables(measured_tables(row(**THIN, table="a100")))
     with pytest.raises(BadRecord, match="the tables have no usable row"):
-        compare_tables(Imported(make_frame(row(**THIN)).iloc[:0], {}))
+        compare_tables(MeasuredTables(make_frame(row(**THIN)).iloc[:0], {}))
     with pytest.raises(BadRecord, match=f"7 tables side by side are too many: compare at most {MAX_SIDES}"):
-        compare_tables(imported(*(row(**THIN, table=f"table {number}") for number in range(7))))
+        compare_tables(measured_tables(*(row(**THIN, table=f"table {number}") for number in range(7))))
 
 
 def test_the_text_of_two_sides_has_all_and_of_more_only_shares_and_times():
     rows = [row(time_s=40e-6, **THIN), row(gpu=H100, time_s=20e-6, **THIN)]
-    (two,) = op_tables(compare_tables(imported(*rows)))
+    (two,) = op_tables(compare_tables(measured_tables(*rows)))
     # 33,816,576 bytes / 2.039 TB/s / 40 us and / 3.35 TB/s / 20 us.
     assert two.rows == (("bf16", "1-16", "41.5 %", "50.5 %", "1", "1", "1", "41.5 %", "50.5 %", "0.50x"),)
     assert len(two.titles) == len(two.rows[0])
     # 33,816,576 bytes / 7.7 TB/s / 10 us.
-    (three,) = op_tables(compare_tables(imported(*rows, row(gpu="b200", time_s=10e-6, **THIN))))
+    (three,) = op_tables(compare_tables(measured_tables(*rows, row(gpu="b200", time_s=10e-6, **THIN))))
     assert three.rows == (("bf16", "1-16", "41.5 %", "50.5 %", "43.9 %", "0.50x", "0.25x"),)
     assert len(three.titles) == len(three.rows[0])
 
 
 def test_the_figure_is_the_same_each_time_and_needs_a_roof():
     rows = [row(**THIN), row(gpu=H100, **THIN), row(gpu=H100, dtype="fp8", **WIDE)]
-    png = to_png(draw_table_comparison(compare_tables(imported(*rows))))
+    png = to_png(draw_table_comparison(compare_tables(measured_tables(*rows))))
     assert png.startswith(b"\x89PNG")
-    assert to_png(draw_table_comparison(compare_tables(imported(*rows)))) == png
-    without = imported(row(dtype="fp8", **THIN, table="a"), row(dtype="fp8", **THIN, table="b"))
+    assert to_png(draw_table_comparison(compare_tables(measured_tables(*rows)))) == png
+    without = measured_tables(row(dtype="fp8", **THIN, table="a"), row(dtype="fp8", **THIN, table="b"))
     with pytest.raises(NothingToDraw, match="no row has a roof"):
         draw_table_comparison(compare_tables(without))
 

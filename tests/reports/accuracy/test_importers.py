@@ -137,15 +137,15 @@ def test_formats_of_one_width_stay_apart_and_spellings_of_one_format_do_not(tmp_
 )
 def test_rows_that_cannot_be_used_are_counted_by_their_reason(tmp_path, row, reason):
     usable = next(each for each in (GEMM, PREFILL, NCCL) if each.keys() == row.keys())
-    imported = read_tables([write(tmp_path, usable, row, row, name="table.csv")])
-    assert len(imported.frame) == 1
-    assert imported.dropped == {("table", reason): 2}
+    measured_tables = read_tables([write(tmp_path, usable, row, row, name="table.csv")])
+    assert len(measured_tables.frame) == 1
+    assert measured_tables.dropped == {("table", reason): 2}
 
 
 def test_the_first_reason_counts(tmp_path):
-    imported = read(tmp_path, {**GEMM, "latency": -1.0, "gemm_dtype": "fp6", "m": 0})
-    assert imported.frame.empty
-    assert imported.dropped == {("table", "time is not a positive number"): 1}
+    measured_tables = read(tmp_path, {**GEMM, "latency": -1.0, "gemm_dtype": "fp6", "m": 0})
+    assert measured_tables.frame.empty
+    assert measured_tables.dropped == {("table", "time is not a positive number"): 1}
 
 
 def test_repeated_shapes_are_kept(tmp_path):
@@ -266,9 +266,9 @@ def test_a_run_and_a_table_make_one_frame(tmp_path):
 def test_records_that_are_no_measurement_of_such_an_op_are_counted(tmp_path):
     crashed = make_record(implementation="triton", status=Status.CRASHED)
     run = write_run(tmp_path / "run", make_record(), crashed, make_record("launch", {}, dtype="fp32"))
-    imported = read_tables([run])
-    assert len(imported.frame) == 1
-    assert imported.dropped == {("run", "status crashed"): 1, ("run", OTHER_OP): 1}
+    measured_tables = read_tables([run])
+    assert len(measured_tables.frame) == 1
+    assert measured_tables.dropped == {("run", "status crashed"): 1, ("run", OTHER_OP): 1}
 
 
 def test_broken_lines_of_a_run_are_refused_or_counted(tmp_path):
@@ -277,8 +277,8 @@ def test_broken_lines_of_a_run_are_refused_or_counted(tmp_path):
         lines.write("garbage\n")
     with pytest.raises(BadRecord, match=r"records.jsonl:2: not JSON"):
         read_tables([run])
-    imported = read_tables([run], skip_broken=True)
-    assert (len(imported.frame), imported.dropped) == (1, {("run", "a broken line"): 1})
+    measured_tables = read_tables([run], skip_broken=True)
+    assert (len(measured_tables.frame), measured_tables.dropped) == (1, {("run", "a broken line"): 1})
 
 
 def test_a_run_on_a_cpu_is_refused(tmp_path):
@@ -347,15 +347,15 @@ def test_weights_of_another_format_than_the_product(tmp_path):
     ],
 )
 def test_a_benchmark_that_does_not_say_enough_is_counted(tmp_path, said, reason):
-    imported = read_tables([write_benchmarks(tmp_path, benchmark(**said))])
-    assert imported.frame.empty
-    assert imported.dropped == {("benchmarks", reason): 1}
+    measured_tables = read_tables([write_benchmarks(tmp_path, benchmark(**said))])
+    assert measured_tables.frame.empty
+    assert measured_tables.dropped == {("benchmarks", reason): 1}
 
 
 def test_no_benchmark_is_no_row(tmp_path):
-    imported = read_tables([write_benchmarks(tmp_path)])
-    assert imported.frame.empty
-    assert imported.dropped == {}
+    measured_tables = read_tables([write_benchmarks(tmp_path)])
+    assert measured_tables.frame.empty
+    assert measured_tables.dropped == {}
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,10 @@ from reports.accuracy.plots import (
     draw_parity,
     draw_region,
     labels,
-    to_small_png,
     write_figures,
 )
 from reports.accuracy.validate import Group
-from reports.figures import to_png
+from reports.figures import to_png, to_small_png
 
 SIZES = {
     "matmul": {"m": [1, 64, 4096], "n": [512, 4096], "k": [512, 8192]},

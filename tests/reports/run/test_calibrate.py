@@ -20,7 +20,7 @@ from predict.workloads import dim_names, make_workload
 from reports.__main__ import app
 from reports.calibration.file import CALIBRATION, read_calibrations
 from reports.run.calibrate import explain_fit, fit_headline, fit_run, why_none, write_calibration
-from reports.run.load import Loaded, load_records, read_records, to_frame
+from reports.run.load import Run, load_records, read_records
 from tests.factories import make_environment, make_record
 
 RUNNER = CliRunner()
@@ -71,7 +71,7 @@ def records_of(workloads, calibration, *, implementation="torch", environment=BO
 def matmul_run(environment=BOX):
     """All probes and a dozen other shapes, by two implementations of which the second is always slower."""
     workloads = (*probe_workloads("matmul", BF16), *OTHERS)
-    return Loaded(
+    return Run(
         (
             *records_of(workloads, TRUE_MATMUL, environment=environment),
             *records_of(workloads, TRUE_MATMUL, environment=environment, implementation="triton", factor=1.5),
@@ -112,7 +112,7 @@ def test_the_other_shapes_are_judged_and_the_probes_are_not(matmul_fit):
 @pytest.mark.parametrize("op", ["attention_prefill", "attention_decode"])
 def test_attention_is_calibrated_from_its_probes_alone(op):
     true = true_of(op)
-    (fit,) = fit_run(Loaded(tuple(records_of(probe_workloads(op, BF16), true))))
+    (fit,) = fit_run(Run(tuple(records_of(probe_workloads(op, BF16), true))))
     assert fit.errors is None
     assert "no other shapes" in fit_headline(fit)
     others = [
@@ -133,18 +133,18 @@ def test_one_implementation_can_be_named(matmul_fit):
 def test_a_run_that_lacks_a_probe_is_not_calibrated_and_told_what_it_lacks():
     first, *rest = records_of(probe_workloads("matmul", BF16), TRUE_MATMUL)
     failed = make_record(dims=dict(first.workload.dims), status=Status.OUT_OF_MEMORY, environment=BOX)
-    loaded = Loaded((failed, *rest))
-    assert fit_run(loaded) == ()
-    reason = why_none(loaded)
+    run = Run((failed, *rest))
+    assert fit_run(run) == ()
+    reason = why_none(run)
     assert "matmul in bf16 lacks 1 of 16 probes, such as matmul-m16-n256-k128-bf16" in reason
     assert "--suite calibration" in reason
 
 
 def test_nothing_is_calibrated_on_a_cpu_or_an_unknown_card():
     for environment in (make_environment(gpu=None, name="Some CPU", device="cpu"), make_environment(gpu=None)):
-        loaded = matmul_run(environment)
-        assert fit_run(loaded) == ()
-        assert "need the facts of a GPU that the table has" in why_none(loaded)
+        run = matmul_run(environment)
+        assert fit_run(run) == ()
+        assert "need the facts of a GPU that the table has" in why_none(run)
 
 
 def test_a_card_of_which_a_fact_is_unknown_is_not_calibrated_and_told_which():
@@ -172,7 +172,7 @@ def test_a_run_is_read_with_its_own_calibration_rather_than_the_one_that_ships(f
     expected_s = [float(record.prediction.expected_s) for record in own.records if record.workload == probe]
     assert expected_s == pytest.approx(2 * times_of([probe], matmul_fit.calibration))  # of both implementations
     assert [float(r.prediction.expected_s) for r in shipped.records if r.workload == probe] != expected_s
-    frame = to_frame(own.records)
+    frame = own.frame
     assert np.abs(frame["expected_s"] / frame["time_s"] - 1)[frame["implementation"] == "torch"].mean() < 0.03
 
 
@@ -284,10 +284,10 @@ def test_records_keep_their_absent_expected_time_where_nothing_is_calibrated(tmp
         make_record("launch", {}, dtype="fp32", environment=make_environment(gpu=None, name="Some CPU")),
     ):
         store.append(tmp_path / store.RECORDS, record)
-    loaded = load_records(tmp_path)
-    assert loaded == read_records(tmp_path)
-    assert loaded.calibrations == {}
-    assert to_frame(loaded.records)["expected_s"].isna().all()
+    run = load_records(tmp_path)
+    assert run == read_records(tmp_path)
+    assert run.calibrations == {}
+    assert run.frame["expected_s"].isna().all()
 
 
 def test_a_record_without_a_prediction_gets_no_expected_time(tmp_path):

@@ -6,12 +6,12 @@ import pytest
 from bench.record import RoofSet, Status
 from predict.errors import BadRecord
 from reports.run.compare import Verdict, compare
-from reports.run.load import Loaded
+from reports.run.load import Run
 from tests.factories import MEASURED, make_environment, make_record
 
 
 def run(*records):
-    return Loaded(tuple(records))
+    return Run(tuple(records))
 
 
 def test_times_and_shares_of_the_roof_stand_side_by_side():
@@ -70,7 +70,7 @@ def test_times_of_different_harnesses_are_refused(mixed):
     """Also where both runs hold the same two: one row's may be one's, the other's the other's."""
     new = dataclasses.replace(make_record(), harness=8)
     old = dataclasses.replace(make_record(implementation="triton"), harness=7)
-    a, b = (Loaded((new, old)), Loaded((new, old))) if mixed else (Loaded((old,)), Loaded((new,)))
+    a, b = (Run((new, old)), Run((new, old))) if mixed else (Run((old,)), Run((new,)))
     with pytest.raises(BadRecord, match=r"harness 7.* and .*8, whose times are not comparable"):
         compare(a, b)
 

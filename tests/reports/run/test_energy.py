@@ -7,7 +7,7 @@ import pytest
 from predict.units import energy, find_dtype
 from predict.workloads import make_workload
 from reports.run.energy import tokens_of
-from reports.run.load import to_frame
+from reports.run.frame import to_frame
 from reports.run.tables import op_tables
 from tests.factories import make_record
 

@@ -7,7 +7,8 @@ from bench import store
 from bench.record import RoofSet, Status
 from predict.errors import BadRecord
 from predict.resources import Ceiling, Resource
-from reports.run.load import json_rows, load_records, to_frame
+from reports.run.frame import json_rows, to_frame
+from reports.run.load import load_records
 from tests.factories import MEASURED, ROOFS, make_environment, make_record
 
 
@@ -44,9 +45,9 @@ def test_broken_lines_can_be_read_past(tmp_path):
     write(tmp_path, make_record())
     with (tmp_path / store.RECORDS).open("a") as lines:
         lines.write('{"schema"\n')
-    loaded = load_records(tmp_path, skip_broken=True)
-    assert len(loaded.records) == 1
-    assert f"{store.RECORDS}:2" in loaded.broken[0]
+    run = load_records(tmp_path, skip_broken=True)
+    assert len(run.records) == 1
+    assert f"{store.RECORDS}:2" in run.broken[0]
 
 
 def test_a_time_of_twice_the_napkin_is_half_of_the_roof():

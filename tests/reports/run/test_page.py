@@ -17,8 +17,9 @@ from predict.units import find_dtype
 from predict.workloads import OPS, dim_names, make_workload
 from reports.figures import to_png
 from reports.run import page, plots
-from reports.run.load import load_records, to_frame
-from reports.run.tables import run_tables
+from reports.run.frame import to_frame
+from reports.run.load import load_records
+from reports.run.terminal import run_page
 from tests.factories import make_environment, make_record
 
 MEASURED = {
@@ -95,7 +96,7 @@ def test_a_run_gives_a_report_and_every_figure(gpu_run, tmp_path):
 
 @pytest.mark.parametrize("drawing", plots.DRAWINGS, ids=lambda drawing: drawing.name)
 def test_every_legend_lies_inside_its_figure(gpu_run, drawing):
-    figure = drawing.draw(to_frame(gpu_run.records), gpu_run.roofs, gpu_run.machine)
+    figure = drawing.draw(gpu_run)
     to_png(figure)
     legends = [*figure.legends, *(axes.get_legend() for axes in figure.axes if axes.get_legend())]
     assert legends
@@ -117,15 +118,15 @@ def test_two_renderings_are_the_same_bytes(gpu_run, tmp_path):
 
 
 def test_a_run_of_one_op_says_why_other_figures_are_missing(tmp_path):
-    loaded = write(tmp_path, made_up_run(ops=("stream_copy",)))
-    text = page.write_report(loaded, tmp_path).read_text()
+    run = write(tmp_path, made_up_run(ops=("stream_copy",)))
+    text = page.write_report(run, tmp_path).read_text()
     assert "Prefill and decode: share of the compute roof and of the memory roof: not drawn, " in text
     assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"parity"}
 
 
 def test_a_run_in_which_everything_failed_still_has_a_report(tmp_path):
-    loaded = write(tmp_path, [make_record(status=Status.CRASHED, reason="boom | <bang>")])
-    text = page.write_report(loaded, tmp_path).read_text()
+    run = write(tmp_path, [make_record(status=Status.CRASHED, reason="boom | <bang>")])
+    text = page.write_report(run, tmp_path).read_text()
     assert "1 crashed" in text
     assert "boom \\| &lt;bang>" in text
     assert "nothing was timed" in text
@@ -135,14 +136,14 @@ def test_failures_and_doubtful_rows_are_listed_with_reasons(tmp_path):
     noisy = make_record(implementation="naive")
     slow_tail = (1e-3,) * 30 + (9e-3,) * 10
     noisy = dataclasses.replace(noisy, measurement=dataclasses.replace(noisy.measurement, times_s=slow_tail))
-    loaded = write(tmp_path, [make_record(), make_record(implementation="triton", status=Status.INCORRECT), noisy])
-    text = page.write_report(loaded, tmp_path).read_text()
+    run = write(tmp_path, [make_record(), make_record(implementation="triton", status=Status.INCORRECT), noisy])
+    text = page.write_report(run, tmp_path).read_text()
     assert "made up: incorrect" in text
     assert "look for other processes on the device" in text
 
 
 @pytest.mark.parametrize(
-    ("changes", "loud"),
+    ("changes", "warning"),
     [
         ({"mismatches": ("16 SMs, the table has 132",)}, "the driver contradicts the GPU table: 16 SMs"),
         ({"forced": True}, "forced"),
@@ -150,22 +151,22 @@ def test_failures_and_doubtful_rows_are_listed_with_reasons(tmp_path):
         ({"mig": True}, "MIG is on"),
     ],
 )
-def test_what_makes_a_whole_run_doubtful_is_loud(tmp_path, changes, loud):
-    loaded = write(tmp_path, [make_record(environment=make_environment(**changes))])
-    assert loud in page.write_report(loaded, tmp_path).read_text().split("##")[0]
+def test_what_makes_a_whole_run_doubtful_is_a_warning(tmp_path, changes, warning):
+    run = write(tmp_path, [make_record(environment=make_environment(**changes))])
+    assert warning in page.write_report(run, tmp_path).read_text().split("##")[0]
 
 
-def test_records_of_two_harnesses_in_one_file_are_loud(tmp_path):
+def test_records_of_two_harnesses_in_one_file_are_a_warning(tmp_path):
     old = dataclasses.replace(make_record(implementation="triton"), harness=1)
-    loaded = write(tmp_path, [old, make_record()])
-    loud = page.write_report(loaded, tmp_path).read_text().split("##")[0]
-    assert f"taken by harness 1 and {HARNESS}, whose times are not comparable" in loud
+    run = write(tmp_path, [old, make_record()])
+    warnings = page.write_report(run, tmp_path).read_text().split("##")[0]
+    assert f"taken by harness 1 and {HARNESS}, whose times are not comparable" in warnings
 
 
 def test_a_cpu_says_that_its_roofs_were_measured(tmp_path):
     environment = make_environment(device="cpu", gpu=None, name="Some CPU")
-    loaded = write(tmp_path, made_up_run(CPU_ROOFS, environment))
-    text = page.write_report(loaded, tmp_path).read_text()
+    run = write(tmp_path, made_up_run(CPU_ROOFS, environment))
+    text = page.write_report(run, tmp_path).read_text()
     assert "no datasheet roof here" in text
     assert "% of datasheet" not in text
     assert "| datasheet |" not in text
@@ -173,8 +174,8 @@ def test_a_cpu_says_that_its_roofs_were_measured(tmp_path):
 
 def test_expected_times_stand_beside_the_predicted_ones_where_a_calibration_ships(tmp_path):
     h100 = RoofSet(GPUS["h100-sxm"].roofs, MEASURED)
-    loaded = write(tmp_path, made_up_run(h100, make_environment(gpu="h100-sxm")))
-    text = page.write_report(loaded, tmp_path).read_text()
+    run = write(tmp_path, made_up_run(h100, make_environment(gpu="h100-sxm")))
+    text = page.write_report(run, tmp_path).read_text()
     matmul = text.partition("### matmul")[2].partition("###")[0]
     title, _, first, *_ = [line for line in matmul.splitlines() if line.startswith("|")]
     row = dict(zip(title.split("|"), first.split("|"), strict=True))
@@ -186,7 +187,7 @@ def test_expected_times_stand_beside_the_predicted_ones_where_a_calibration_ship
     assert "- matmul in bf16: calibrated from 16 measured rows, h100-sxm_gemm" in text
     assert " expected |" not in text.partition("### stream_copy")[2].partition("###")[0]
     console = Console(width=140, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
-    console.print(run_tables(loaded, width=140))
+    console.print(run_page(run, width=140))
     shown = console.export_text()
     console.file.close()
     assert " ".join(expected) in shown
@@ -199,7 +200,7 @@ def test_a_report_without_calibrations_does_not_speak_of_expected_times(gpu_run,
 
 
 def test_the_story_is_told_from_the_numbers(gpu_run):
-    story = " ".join(page.story(to_frame(gpu_run.records), gpu_run.roofs))
+    story = " ".join(page.story(gpu_run.frame, gpu_run.roofs))
     # Decode reads: 1.25 times the napkin at 4.8 TB/s is 0.8 * 4.8/4.4 = 87.3 % of the measured 4.4 TB/s.
     assert (
         "Decode attention is bound by dram in 6 of 6 rows; at its best it reaches 87.3 % of its measured roof" in story
@@ -230,7 +231,7 @@ def test_the_ridge_batch_is_the_textbook_one():
 @pytest.mark.parametrize("width", [80, 100, 140])
 def test_the_terminal_table_fits_and_cuts_no_number(gpu_run, width):
     console = Console(width=width, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
-    console.print(run_tables(gpu_run, width=width))
+    console.print(run_page(gpu_run, width=width))
     text = console.export_text()
     console.file.close()
     assert max(len(line.rstrip()) for line in text.splitlines()) <= width
@@ -239,9 +240,9 @@ def test_the_terminal_table_fits_and_cuts_no_number(gpu_run, width):
 
 
 def test_the_terminal_table_shows_failures_with_reasons(tmp_path):
-    loaded = write(tmp_path, [make_record(status=Status.OUT_OF_MEMORY, reason="needs 99 GiB, 1 GiB are free")])
+    run = write(tmp_path, [make_record(status=Status.OUT_OF_MEMORY, reason="needs 99 GiB, 1 GiB are free")])
     console = Console(width=120, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
-    console.print(run_tables(loaded, width=120))
+    console.print(run_page(run, width=120))
     text = console.export_text()
     console.file.close()
     assert "out_of_memory" in text

@@ -8,7 +8,8 @@ from bench.record import RoofSet, Status
 from predict.units import find_dtype
 from predict.workloads import OPS, make_workload
 from reports.figures import NothingToDraw, to_png
-from reports.run.load import Loaded, to_frame
+from reports.run.frame import to_frame
+from reports.run.load import Run
 from reports.run.page import story, write_report
 from reports.run.plots import DRAWINGS, LOOKS, cache_ratios, cache_rows, ridge_batch
 from tests.factories import MEASURED, ROOFS, make_record
@@ -17,11 +18,10 @@ HEADS = {"heads": 4, "kv_heads": 4, "head_dim": 64}
 
 
 def test_figures_do_not_depend_on_the_users_matplotlibrc():
-    loaded = Loaded(tuple(make_record(dims={"m": m, "n": 8192, "k": 8192}) for m in (1, 1024)))
-    frame = to_frame(loaded.records)
+    run = Run(tuple(make_record(dims={"m": m, "n": 8192, "k": 8192}) for m in (1, 1024)))
 
     def roofline():
-        return to_png(DRAWINGS[0].draw(frame, loaded.roofs, loaded.machine))
+        return to_png(DRAWINGS[0].draw(run))
 
     plain = roofline()
     with mpl.rc_context({"font.size": 30, "axes.facecolor": "black", "savefig.dpi": 10}):
@@ -35,7 +35,7 @@ def test_each_op_has_a_marker_of_its_own():
 
 @pytest.mark.parametrize("status", [Status.IMPOSSIBLE, Status.THROTTLED])
 def test_a_doubtful_time_is_shown_with_its_status_but_not_drawn(tmp_path, status):
-    text = write_report(Loaded((make_record(time_s=1e-3, status=status),)), tmp_path).read_text()
+    text = write_report(Run((make_record(time_s=1e-3, status=status),)), tmp_path).read_text()
     assert "1.00 ms" in text
     assert status in text
     assert text.count("not drawn, ") == len(DRAWINGS)
@@ -89,13 +89,13 @@ def test_a_measured_row_without_a_roof_does_not_stop_the_report(tmp_path):
 
     records = [no_fp8_roof(m) for m in (1, 16, 64)]
     records += [make_record(dims={"m": m, "n": 128, "k": 128}, time_s=1e-3) for m in (1, 16, 64)]
-    text = write_report(Loaded(tuple(records)), tmp_path).read_text()
+    text = write_report(Run(tuple(records)), tmp_path).read_text()
     assert "(figures/matmul.png)" in text
     assert "with a 128 x 128 weight" in text
 
 
 def test_a_figure_of_other_records_does_not_outlive_them(tmp_path):
-    write_report(Loaded((make_record(),)), tmp_path)
+    write_report(Run((make_record(),)), tmp_path)
     assert (tmp_path / "figures" / "roofline.png").is_file()
-    write_report(Loaded((make_record("launch", {}),)), tmp_path)
+    write_report(Run((make_record("launch", {}),)), tmp_path)
     assert not (tmp_path / "figures" / "roofline.png").exists()

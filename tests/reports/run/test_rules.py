@@ -10,9 +10,10 @@ from bench.record import RoofSet, Status
 from predict.gpus import GPUS
 from predict.workloads import OPS
 from reports.run import page
-from reports.run.load import Loaded, to_frame
-from reports.run.rules import RULES, ratios
-from reports.run.tables import rule_rows, run_tables
+from reports.run.frame import to_frame
+from reports.run.load import Run
+from reports.run.rules import RULES, ratios, rule_table
+from reports.run.terminal import run_page
 from tests.factories import MEASURED, make_record
 
 ROOFS = RoofSet(GPUS["h200-sxm"].roofs, MEASURED)
@@ -114,20 +115,20 @@ def test_report_and_terminal_say_what_holds_and_what_does_not(tmp_path):
         record("attention_paged", {**CACHE, "page": 16}, 1.02e-3),
         record("attention_paged", {**CACHE, "page": 64}, 0.98e-3),
     )
-    paging, backward = rule_rows(found(*records))
+    paging, backward = rule_table(found(*records)).rows
     assert paging[:5] == ("paging", "time", "triton", "2", "0.98x to 1.02x")
     assert paging[-1] == "2 of 2 within 5.00 %"
     assert backward[4:] == ("2.50x", "2.00x", "+25 %", "0 of 1 within 10.0 %")
-    text = page.write_report(Loaded(records), tmp_path).read_text()
+    text = page.write_report(Run(records), tmp_path).read_text()
     assert "## Rules of thumb" in text
     assert "- **paging**: a cache in pages is read as fast as one piece" in text
     assert "| linear backward (time) | linear_backward-m8192-n8192-k8192-bf16 | triton | matmul-" in text
-    assert "Further off than the rule allows" in text
+    assert "further off than their rule allows" in text
     console = Console(width=110, file=io.StringIO())
-    console.print(run_tables(Loaded(records), width=110))
+    console.print(run_page(Run(records), width=110))
     assert "rules of thumb" in console.file.getvalue()
 
 
 def test_a_run_without_pairs_says_nothing_of_rules(tmp_path):
-    text = page.write_report(Loaded((record("matmul", LINEAR, 1e-3),)), tmp_path).read_text()
+    text = page.write_report(Run((record("matmul", LINEAR, 1e-3),)), tmp_path).read_text()
     assert "Rules of thumb" not in text

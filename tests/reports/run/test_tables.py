@@ -5,8 +5,10 @@ from rich.console import Console
 
 from bench.record import Status
 from reports.run.compare import compare
-from reports.run.load import Loaded, to_frame
-from reports.run.tables import comparison_tables, op_tables, run_tables
+from reports.run.frame import to_frame
+from reports.run.load import Run
+from reports.run.tables import op_tables
+from reports.run.terminal import comparison_page, run_page
 from tests.factories import make_record
 
 
@@ -21,7 +23,7 @@ def test_no_number_is_cut_however_narrow_the_terminal(width):
     sizes = [{"m": m, "n": n, "k": 8192} for m in (1, 1024, 65536) for n in (8192, 28672)]
     records = [make_record(dims=dims, implementation="torch_compiled", time_s=1e-2) for dims in sizes]
     records.append(make_record(dims=sizes[0], status=Status.THROTTLED))
-    shown = printed(run_tables(Loaded(tuple(records)), width=width), width)
+    shown = printed(run_page(Run(tuple(records)), width=width), width)
     assert "…" not in shown
     assert "65536" in shown
     assert "throttled" in shown
@@ -37,9 +39,9 @@ def test_a_status_has_a_column_of_its_own():
 
 def test_a_comparison_puts_into_its_title_what_all_rows_share():
     heads = {"heads": 32, "kv_heads": 8, "head_dim": 128}
-    run = Loaded(
+    run = Run(
         tuple(make_record("attention_prefill", {"batch": 1, "seq": seq, **heads}, time_s=1.0) for seq in (512, 16384))
     )
-    lines = printed(comparison_tables(compare(run, run)), 120).splitlines()
+    lines = printed(comparison_page(compare(run, run)), 120).splitlines()
     assert any("batch1, heads32, kv_heads8, head_dim128, bf16" in line for line in lines)
     assert any(line.startswith("seq16384 ") for line in lines)

@@ -9,9 +9,11 @@ from rich.console import Console
 from bench.record import RoofSet, Status
 from predict.gpus import GPUS
 from reports.run import page
-from reports.run.load import Loaded, to_frame
-from reports.run.standings import against_peers, standings
-from reports.run.tables import machine_lines, peer_tables, run_tables, standing_rows
+from reports.run.frame import to_frame
+from reports.run.leaderboard import against_peers, leaderboard, leaderboard_table, peer_tables
+from reports.run.load import Run
+from reports.run.machine import machine_lines
+from reports.run.terminal import run_page
 from tests.factories import MEASURED, make_environment, make_record
 
 ROOFS = RoofSet(GPUS["h200-sxm"].roofs, MEASURED)
@@ -71,7 +73,7 @@ def test_the_faster_of_ours_counts_and_is_no_peer_of_itself():
 
 
 def test_means_are_geometric_and_shares_count_what_is_as_fast():
-    matmuls, norms = standings(rows_of(*MATMULS, *NORMS))
+    matmuls, norms = leaderboard(rows_of(*MATMULS, *NORMS))
     assert (matmuls.op, matmuls.dtype, matmuls.shapes) == ("matmul", "bf16", 3)
     assert matmuls.ratio == pytest.approx(1)  # the cube root of 2 * 1/2 * 1
     assert matmuls.share == pytest.approx(2 / 3)
@@ -83,7 +85,7 @@ def test_means_are_geometric_and_shares_count_what_is_as_fast():
 
 
 def test_dtypes_stand_apart_and_ops_keep_their_order():
-    found = standings(
+    found = leaderboard(
         rows_of(
             *NORMS, *(matmul(1, name, 1e-3, dtype=dtype) for dtype in ("fp16", "bf16") for name in ("torch", "triton"))
         )
@@ -105,23 +107,22 @@ def test_dtypes_stand_apart_and_ops_keep_their_order():
     ],
 )
 def test_without_ours_or_without_a_peer_nothing_is_said(records):
-    loaded = Loaded(tuple(records))
-    frame = to_frame(loaded.records)
-    assert standings(against_peers(frame)) == ()
-    assert "best peer" not in page.render(loaded, frame, ())
-    assert "best peer" not in printed(loaded, 100)
+    run = Run(tuple(records))
+    assert leaderboard(against_peers(run.frame)) == ()
+    assert "best peer" not in page.render(run, ())
+    assert "best peer" not in printed(run, 100)
 
 
-def printed(loaded, width):
+def printed(run, width):
     text = io.StringIO()
-    Console(file=text, width=width).print(run_tables(loaded, width=width))
+    Console(file=text, width=width).print(run_page(run, width=width))
     return text.getvalue()
 
 
 def test_without_the_library_there_is_no_mean_against_it():
-    (found,) = standings(rows_of(matmul(1, "triton", 1e-3), matmul(1, "quack", 2e-3)))
+    (found,) = leaderboard(rows_of(matmul(1, "triton", 1e-3), matmul(1, "quack", 2e-3)))
     assert found.library_ratio is None
-    assert standing_rows([found]) == [("matmul", "bf16", "1", "0.50x", "100 %", "")]
+    assert leaderboard_table([found]).rows == (("matmul", "bf16", "1", "0.50x", "100 %", ""),)
 
 
 def test_what_all_shapes_share_is_said_once():
@@ -134,19 +135,19 @@ def test_what_all_shapes_share_is_said_once():
 
 
 def test_the_report_has_a_summary_and_every_shape():
-    loaded = Loaded(MATMULS + NORMS)
-    section = page.render(loaded, to_frame(loaded.records), ()).partition("## Ours against the best peer\n")[2]
+    run = Run(MATMULS + NORMS)
+    section = page.render(run, ()).partition("## Leaderboard: ours against the best peer\n")[2]
     section = section.partition("\n## ")[0]
     assert "| matmul | bf16 | 3 | 1.00x | 66.7 % | 0.79x |" in section  # the cube root of 1/2 is 0.794
     assert "| rmsnorm | bf16 | 2 | 0.71x | 50.0 % |  |" in section
-    assert "### matmul: ours and the best peer\n\nn 4096, k 4096, bf16\n\n| m | ours |" in section
+    assert "### matmul: ours vs the best peer\n\nn 4096, k 4096, bf16\n\n| m | ours |" in section
     assert "| 16 | 3.00 ms | 6.00 ms | quack | 0.50x |" in section
     assert "\n\n\n" not in section
 
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_terminal_shows_the_summary(width):
-    text = printed(Loaded(MATMULS + NORMS), width)
+    text = printed(Run(MATMULS + NORMS), width)
     assert "ours against the best peer" in text
     lines = [line.split() for line in text.partition("ours against the best peer")[2].splitlines()]
     assert ["matmul", "bf16", "3", "1.00x", "66.7", "%", "0.79x"] in lines
@@ -155,7 +156,7 @@ def test_the_terminal_shows_the_summary(width):
 
 
 def test_a_run_of_a_cpu_has_no_column_for_what_is_not_there():
-    text = printed(Loaded(NORMS), 100)
+    text = printed(Run(NORMS), 100)
     assert "best peer" in text
     assert "cuBLAS" not in text
 
@@ -169,4 +170,4 @@ def test_versions_of_optional_packages_stand_beside_the_others():
 def test_other_packages_make_another_environment():
     environments = [make_environment(packages=packages) for packages in ({}, {"liger-kernel": "0.8.5"}, {})]
     run = tuple(make_record(environment=each) for each in environments)
-    assert len(Loaded(run).environments) == 2
+    assert len(Run(run).environments) == 2

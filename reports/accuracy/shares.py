@@ -1,0 +1,92 @@
+"""Two GPUs side by side: the share of the roofline that each reaches on the shapes that both have."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from predict.expected.collective import COLLECTIVES
+from predict.expected.kernel import MODELS
+from predict.expected.time_model import Machine
+from predict.gpus import GPUS
+from predict.units import DTYPES, duration, percent
+from reports.accuracy.validate import Group
+from reports.calibration.fit import Positions
+from reports.tables import TextTable
+
+NAPKIN_ENDS_S = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The shapes that two GPUs have of one op and format; the columns of `common` end in _a and _b."""
+
+    a: Group
+    b: Group
+    common: pd.DataFrame
+
+    @property
+    def classes(self) -> Positions:
+        """The number of the class of each shape, by its napkin on the first GPU."""
+        return np.searchsorted(np.array(NAPKIN_ENDS_S), self.common["napkin_s_a"].to_numpy())
+
+
+def find_pairs(groups: Sequence[Group]) -> list[Pair]:
+    """The groups of two GPUs that share shapes of an op other than a collective; none where there are not two GPUs."""
+    if len(gpus := list(dict.fromkeys(group.gpu for group in groups))) != 2:
+        return []
+    pairs = []
+    first, second = ([group for group in groups if group.gpu == gpu] for gpu in gpus)
+    for a, b in ((a, b) for a in first for b in second if _kind(a) == _kind(b) and a.op not in COLLECTIVES):
+        common = a.rows.merge(b.rows, on=list(MODELS[a.op].dims), suffixes=("_a", "_b"))
+        if not common.empty:
+            pairs.append(Pair(a, b, common))
+    return pairs
+
+
+def share_table(pairs: Sequence[Pair]) -> TextTable:
+    """Median shares of the roofline, by what the napkin of the first GPU takes; at least one pair."""
+    a, b = pairs[0].a.gpu, pairs[0].b.gpu
+    rows = []
+    for pair in pairs:
+        shares = [pair.common[f"napkin_s_{side}"] / pair.common[f"time_s_{side}"] for side in "ab"]
+        times = pair.common["time_s_b"] / pair.common["time_s_a"]
+        for place in np.unique(pair.classes):
+            inside = pair.classes == place
+            reached = (percent(share[inside].median()) for share in shares)
+            size = (_napkin_class(int(place)), f"{inside.sum():,}")
+            rows.append((pair.a.op, pair.a.dtype, *size, *reached, f"{times[inside].median():.2f}"))
+    titles = ("op", "dtype", f"napkin on {a}", "common shapes", f"{a}, % of roofline", f"{b}, % of roofline", "time")
+    return TextTable(f"{a} against {b}", titles, tuple(rows))
+
+
+def matmul_sentence(pair: Pair) -> str:
+    """What the second GPU changes for matmuls: peak, bandwidth, launch, ridge and what is bound by arithmetic."""
+    a, b = (Machine.of(GPUS[group.gpu], DTYPES[group.dtype]) for group in (pair.a, pair.b))
+    floors = [duration(group.calibration.constants["launch_s"]) for group in (pair.a, pair.b)]
+    shortest = pair.common[pair.classes == pair.classes.min()]
+    time, napkin = ((shortest[f"{name}_b"] / shortest[f"{name}_a"]).median() for name in ("time_s", "napkin_s"))
+    flop = 2 * pair.common["m"] * pair.common["n"] * pair.common["k"]
+    bound = [
+        percent(float((flop / machine.flop_per_s >= 0.999 * pair.common[f"napkin_s_{side}"]).mean()))
+        for machine, side in ((a, "a"), (b, "b"))
+    ]
+    return (
+        f"**matmul {pair.a.dtype}**: the second GPU has {b.flop_per_s / a.flop_per_s:.1f}x the peak and"
+        f" {b.bytes_per_s / a.bytes_per_s:.1f}x the bandwidth, but an empty call takes {floors[0]} on the first and"
+        f" {floors[1]} on the second: the shortest products take {time:.2f}x the time where their bound is"
+        f" {napkin:.2f}x. The ridge moves from {a.flop_per_s / a.bytes_per_s:.0f} to"
+        f" {b.flop_per_s / b.bytes_per_s:.0f} FLOP a byte: {bound[0]} of these shapes are bound by arithmetic on the"
+        f" first, {bound[1]} on the second, and a batch must grow by as much to reach the peak."
+    )
+
+
+def _kind(group: Group) -> tuple[str, str, str | None, bool]:
+    return group.op, group.dtype, group.kv_dtype, group.window
+
+
+def _napkin_class(place: int) -> str:
+    if place == len(NAPKIN_ENDS_S):
+        return f"over {duration(NAPKIN_ENDS_S[-1], 1)}"
+    return f"up to {duration(NAPKIN_ENDS_S[place], 1)}"

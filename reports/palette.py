@@ -1,0 +1,31 @@
+"""The colors, markers and lines of every figure."""
+
+from matplotlib.typing import LineStyleType
+
+# Okabe and Ito's palette: distinct for the color-blind. Ops of a family share a color; every marker is of one
+# op, since the roofline has a color for each unit.
+BLUE, SKY, GREEN, ORANGE, RED, PINK, GREY, BLACK = (
+    "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#595959", "#000000",
+)  # fmt: skip
+SERIES_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+STYLES: tuple[LineStyleType, ...] = ("-", "--", ":", "-.")
+
+
+def series_color(index: int) -> str:
+    """The color of one of several series, for which the legend is needed."""
+    return (BLUE, ORANGE, PINK, SKY, GREY)[index % 5]
+
+
+def wide_color(index: int) -> str:
+    """The same of more series, where green and red mean nothing else in the figure."""
+    return (BLUE, ORANGE, GREEN, PINK, RED, SKY, GREY)[index % 7]
+
+
+def series_marker(index: int) -> str:
+    """The marker of one of several series."""
+    return SERIES_MARKERS[index % len(SERIES_MARKERS)]
+
+
+def series_style(index: int) -> LineStyleType:
+    """The line of one of several series."""
+    return STYLES[index % len(STYLES)]

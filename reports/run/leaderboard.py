@@ -1,0 +1,121 @@
+"""The leaderboard: the time of our Triton kernels over that of the fastest peer of the same run."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from predict.units import duration, percent
+from predict.workloads import OPS
+from reports.run.frame import DIMS, groups_of
+from reports.run.tables import by_op, split_keys, times
+from reports.tables import TextTable
+
+# The default configuration, launched one by one or as one graph. One tuned for a shape, `triton@...`, is neither ours
+# nor a peer.
+OURS = frozenset({"triton", "triton_graph"})
+# Where PyTorch calls the vendor's library, against which ours is held by itself as well.
+LIBRARY = "torch"
+LIBRARY_OPS = frozenset({"matmul"})
+
+
+@dataclass(frozen=True, slots=True)
+class VsPeer:
+    """Ours against the fastest peer of each shape, in one op and dtype.
+
+    `ratio`: geometric mean of our time over the peer's; `share`: of the shapes on which ours is at least as fast;
+    `library_ratio`: the same mean against the vendor's library alone, None where there is none.
+    """
+
+    op: str
+    dtype: str
+    shapes: int
+    ratio: float
+    share: float
+    library_ratio: float | None
+
+
+def against_peers(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row for each workload that ours (the faster of it counts) and at least one peer measured.
+
+    Columns: op, dtype, the dimensions, our_s, peer (the fastest), peer_s, ratio (our_s over peer_s) and library_ratio
+    (our_s over the vendor's library's; NaN where there is none).
+    """
+    measured = frame[frame["status"] == "measured"]
+    is_ours, is_tuned = measured["implementation"].isin(OURS), measured["implementation"].str.startswith("triton@")
+    ours = _fastest(measured.loc[is_ours, ["workload", "op", "dtype", *DIMS, "time_s"]])
+    others = measured.loc[~is_ours & ~is_tuned, ["workload", "implementation", "time_s"]]
+    best = _fastest(others)
+    library = others[others["implementation"] == LIBRARY].set_index("workload")["time_s"]
+    rows = ours.rename(columns={"time_s": "our_s"}).merge(
+        best.rename(columns={"implementation": "peer", "time_s": "peer_s"}), on="workload", validate="one_to_one"
+    )
+    rows["ratio"] = rows["our_s"] / rows["peer_s"]
+    rows["library_ratio"] = (rows["our_s"] / rows["workload"].map(library)).where(rows["op"].isin(LIBRARY_OPS))
+    return rows
+
+
+def leaderboard(rows: pd.DataFrame) -> tuple[VsPeer, ...]:
+    """The rows of `against_peers` summed up by op, in the order of `predict.workloads.OPS`, and dtype."""
+    found = [
+        VsPeer(
+            op=str(op),
+            dtype=str(dtype),
+            shapes=len(group),
+            ratio=_geometric_mean(group["ratio"]),
+            share=float((group["ratio"] <= 1).mean()),
+            library_ratio=_geometric_mean(known) if len(known := group["library_ratio"].dropna()) else None,
+        )
+        for (op, dtype), group in groups_of(rows, ["op", "dtype"])
+    ]
+    order = list(OPS)
+    return tuple(sorted(found, key=lambda each: order.index(each.op)))
+
+
+def leaderboard_table(found: Iterable[VsPeer]) -> TextTable:
+    """A line for each op and dtype."""
+    rows = tuple(
+        (
+            each.op,
+            each.dtype,
+            str(each.shapes),
+            times(each.ratio),
+            percent(each.share),
+            "" if each.library_ratio is None else times(each.library_ratio),
+        )
+        for each in found
+    )
+    name = "leaderboard: ours against the best peer, geometric mean over shapes; under 1.00x ours is faster"
+    titles = ("op", "dtype", "shapes", "ours / best peer", "as fast or faster", f"ours / {LIBRARY} (cuBLAS)")
+    return TextTable(name, titles, rows)
+
+
+def peer_tables(rows: pd.DataFrame) -> list[TextTable]:
+    """One table per op of the rows of `against_peers`: our time beside the fastest peer's."""
+    return [_peer_table(op, of_op) for op, of_op in by_op(rows)]
+
+
+def _peer_table(op: str, rows: pd.DataFrame) -> TextTable:
+    varying, shared = split_keys(op, rows)
+    lines = tuple(
+        (
+            *(str(row[key]) for key in varying),
+            duration(row["our_s"]),
+            duration(row["peer_s"]),
+            str(row["peer"]),
+            times(row["ratio"]),
+        )
+        for row in (rows.sort_values(varying, kind="stable") if varying else rows).to_dict(orient="records")
+    )
+    return TextTable(op, (*varying, "ours", "best peer", "peer", "ours / best peer"), lines, shared)
+
+
+def _fastest(rows: pd.DataFrame) -> pd.DataFrame:
+    """The row of the shortest time of each workload."""
+    return rows.loc[rows.groupby("workload", sort=False)["time_s"].idxmin()]
+
+
+def _geometric_mean(ratios: "pd.Series[float]") -> float:
+    return math.exp(np.log(ratios).mean())

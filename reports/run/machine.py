@@ -1,0 +1,106 @@
+"""What a run was measured on: machine, roofs and clocks, and what makes the whole run doubtful."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from bench.record import Environment, RoofSet
+from predict.resources import Resource, Roofs
+from predict.units import si
+from reports.run.load import Run
+from reports.tables import TextTable
+
+
+def machine_lines(environment: Environment) -> tuple[str, str]:
+    """Two lines: device and clocks, then versions."""
+    return ", ".join(_hardware(environment)), ", ".join(_software(environment))
+
+
+def warning_lines(run: Run) -> tuple[str, ...]:
+    """What makes the run doubtful as a whole: mismatches, --force, a warm cache, a slice of a card, several harnesses
+    or machines, broken lines."""
+    environment = run.environment
+    lines = [f"the driver contradicts the GPU table: {mismatch}" for mismatch in environment.mismatches]
+    if environment.forced:
+        lines.append("forced: this is not the machine that --gpu named, so the roofs may be another card's")
+    if environment.warm_cache:
+        lines.append("warm cache: operands may sit in the last-level cache, so a time may beat the DRAM roof")
+    if environment.mig:
+        judge = "the roofs of the whole card" if environment.gpu else "the roofs that it measured itself"
+        lines.append(f"MIG is on: this is a slice of a card, judged by {judge}")
+    if environment.unknown:
+        lines.append(f"the driver does not tell: {', '.join(environment.unknown)}")
+    if len(run.harnesses) > 1:
+        lines.append(f"the records were taken by harness {run.harnesses_text}, whose times are not comparable")
+    if len(run.environments) > 1:
+        lines.append(f"the records come from {len(run.environments)} different environments; the last one is shown")
+    if run.broken:
+        lines.append(f"{len(run.broken)} broken lines were skipped, the first: {run.broken[0]}")
+    return tuple(lines)
+
+
+def expected_lines(run: Run) -> tuple[str, ...]:
+    """Where the expected times come from: a line for each calibrated op and format."""
+    return tuple(
+        f"{op} in {dtype}: calibrated from {each.probes} measured rows, {each.source}"
+        for (op, dtype), each in sorted(run.calibrations.items())
+    )
+
+
+def clock_text(frame: pd.DataFrame) -> str:
+    """The SM clocks that were held during the measurements; empty where the machine cannot tell."""
+    clocks = frame["sm_hz"].dropna()
+    if clocks.empty:
+        return ""
+    low, middle, high = (si(hz, "Hz", 4) for hz in (clocks.min(), clocks.median(), clocks.max()))
+    return f"SM clock held: median {middle}, from {low} to {high}"
+
+
+def roof_table(roofs: RoofSet) -> TextTable:
+    """Every known roof: what the datasheet says, what was measured, and where the figures come from."""
+    rows = tuple(
+        (resource.value, _rate(resource, roofs.datasheet), _rate(resource, roofs.measured), _sources(resource, roofs))
+        for resource in Resource
+        if resource in roofs.datasheet or resource in roofs.measured
+    )
+    return TextTable("roofs", ("roof", "datasheet", "measured", "source"), rows)
+
+
+def _hardware(environment: Environment) -> Iterator[str]:
+    yield environment.name
+    if environment.gpu and environment.gpu != environment.name:
+        yield f"SKU {environment.gpu}"
+    if environment.sm_count:
+        yield f"{environment.sm_count} SMs"
+    if environment.threads:
+        yield f"{environment.threads} threads"
+    if environment.cpus is not None and environment.cpus < 1:
+        yield f"{environment.cpus:g} of a CPU"
+    if environment.max_sm_hz:
+        yield f"SM clock up to {si(environment.max_sm_hz, 'Hz', 4)}"
+    if environment.power_limit_w:
+        yield f"power limit {environment.power_limit_w:g} W"
+
+
+def _software(environment: Environment) -> Iterator[str]:
+    versions = {
+        "driver": environment.driver,
+        "CUDA": environment.cuda,
+        "torch": environment.torch,
+        "Triton": environment.triton,
+        "Python": environment.python,
+        **dict(sorted(environment.packages.items())),
+    }
+    yield from (f"{name} {version}" for name, version in versions.items() if version)
+    if environment.commit:
+        yield f"commit {environment.commit}{' with local changes' if environment.dirty else ''}"
+
+
+def _rate(resource: Resource, roofs: Roofs) -> str:
+    return si(roofs[resource].per_s, "FLOP/s" if resource.is_compute else "B/s") if resource in roofs else ""
+
+
+def _sources(resource: Resource, roofs: RoofSet) -> str:
+    kinds = (("datasheet", roofs.datasheet), ("measured", roofs.measured))
+    named = [(kind, known[resource].source) for kind, known in kinds if resource in known]
+    return "; ".join(source if source.startswith(kind) else f"{kind}: {source}" for kind, source in named)

@@ -51,6 +51,7 @@ class Machine:
     bytes_per_s: float  # DRAM
     l2_bytes: float
     link_bytes_per_s: float | None  # to the other GPUs, one direction
+    may_reduce_in_switch: bool = True  # False where the link is known to have no switch that reduces
 
     @classmethod
     def of(cls, gpu: Gpu, dtype: DType) -> "Machine":
@@ -59,8 +60,15 @@ class Machine:
             raise MissingCeiling(f"the size of L2 of {gpu.name} is not known")
         peak, dram = find_ceiling(matmul_unit(dtype), gpu.roofs), find_ceiling(Resource.DRAM, gpu.roofs)
         return cls(
-            gpu.architecture.sm, gpu.sm_count, gpu.boost_hz, peak.per_s, dram.per_s, gpu.l2_bytes, gpu.link_bytes_per_s
-        )  # fmt: skip
+            sm=gpu.architecture.sm,
+            sm_count=gpu.sm_count,
+            clock_hz=gpu.boost_hz,
+            flop_per_s=peak.per_s,
+            bytes_per_s=dram.per_s,
+            l2_bytes=gpu.l2_bytes,
+            link_bytes_per_s=gpu.link_bytes_per_s,
+            may_reduce_in_switch=gpu.may_reduce_in_switch,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,7 @@ FORMULAS: Mapping[str, Formula] = MappingProxyType(
                 speculation.tree_expected_tokens,
                 speculation.medusa_speedup,
                 parallel.all_reduce_s,
+                parallel.all_reduce_bytes,
                 parallel.all_gather_s,
                 parallel.reduce_scatter_s,
                 parallel.all_to_all_s,

@@ -109,12 +109,13 @@ class Replica:
         return roof if share is None else Ceiling(roof.per_s * share, f"{share:g} of {roof.source}")
 
     def _link_terms(self, tokens: Count) -> tuple[Term, ...]:
-        """Two all-reduces a layer (Megatron-LM, Shoeybi et al. 2019, section 3), each GPU sending 2(n-1)/n of it."""
+        """Two all-reduces a layer (Megatron-LM, Shoeybi et al. 2019, section 3)."""
         if self.gpus == 1:
             return ()
         if self.gpu.link_bytes_per_s is None:
             name = self.gpu.name
             raise MissingCeiling(f"{name}: the bandwidth between its GPUs is not known; use one GPU or another kind")
         message = parallel.tensor_parallel_message_bytes(tokens, self.model.hidden, self.numerics.activation_bytes)
-        sent = 2 * self.model.layers * message * (2 * (self.gpus - 1) / self.gpus)
+        sent = parallel.all_reduce_bytes(message, self.gpus, in_switch=self.gpu.may_reduce_in_switch)
+        sent = 2 * self.model.layers * sent
         return (Term(Resource.LINK, sent, self.gpu.link_bytes_per_s),)

@@ -9,7 +9,7 @@ sweep at once.
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -48,12 +48,12 @@ _LIMITS: Mapping[str, tuple[str, str]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Amounts:
-    """Compulsory work: FLOP by unit, bytes read from and written to DRAM, kernel launches. Amounts add."""
+    """Compulsory work. Amounts add."""
 
     flop_by_unit: Mapping[Resource, Number]
-    bytes_read: Number
-    bytes_written: Number
-    launches: int
+    bytes_read: Number  # from DRAM
+    bytes_written: Number  # to DRAM
+    launches: int | None = field(default=None, compare=False)  # in older records; no longer counted
 
     def __add__(self, other: "Amounts") -> "Amounts":
         units = self.flop_by_unit.keys() | other.flop_by_unit.keys()
@@ -61,7 +61,6 @@ class Amounts:
             {unit: self.flop_by_unit.get(unit, 0) + other.flop_by_unit.get(unit, 0) for unit in sorted(units)},
             self.bytes_read + other.bytes_read,
             self.bytes_written + other.bytes_written,
-            self.launches + other.launches,
         )
 
     @property
@@ -106,7 +105,6 @@ def matmul(m: Count, n: Count, k: Count, dtype: DType) -> Amounts:
         flop_by_unit={matmul_unit(dtype): 2 * m * n * k},
         bytes_read=(m * k + k * n) * dtype.bytes,
         bytes_written=m * n * dtype.bytes,
-        launches=1,
     )
 
 
@@ -117,7 +115,6 @@ def matmul_scaled(m: Count, n: Count, k: Count, dtype: DType) -> Amounts:
         flop_by_unit={matmul_unit(dtype): 2 * m * n * k},
         bytes_read=(m * k + k * n) * dtype.bytes + (m + n) * _FP32_BYTES,
         bytes_written=m * n * _BF16_BYTES,
-        launches=1,
     )
 
 
@@ -128,7 +125,6 @@ def matmul_w8a16(m: Count, n: Count, k: Count, dtype: DType) -> Amounts:
         flop_by_unit={matmul_unit(dtype): 2 * m * n * k},
         bytes_read=m * k * dtype.bytes + n * k + n * dtype.bytes,
         bytes_written=m * n * dtype.bytes,
-        launches=1,
     )
 
 
@@ -140,7 +136,6 @@ def matmul_w4a16(m: Count, n: Count, k: Count, dtype: DType) -> Amounts:
         flop_by_unit={matmul_unit(dtype): 2 * m * n * k},
         bytes_read=m * k * dtype.bytes + n * k // 2 + groups * dtype.bytes,
         bytes_written=m * n * dtype.bytes,
-        launches=1,
     )
 
 
@@ -206,7 +201,6 @@ def attention_backward(
         flop_by_unit={matmul_unit(dtype): 10 * pairs * head_dim},
         bytes_read=(3 * queries + 2 * keys) * dtype.bytes + batch * seq * heads * _FP32_BYTES,
         bytes_written=(queries + 2 * keys) * dtype.bytes,
-        launches=1,
     )
 
 
@@ -217,7 +211,6 @@ def linear_backward(m: Count, n: Count, k: Count, dtype: DType) -> Amounts:
         flop_by_unit={matmul_unit(dtype): 4 * m * n * k},
         bytes_read=(m * n + m * k + n * k) * dtype.bytes,
         bytes_written=(m * k + n * k) * dtype.bytes,
-        launches=2,
     )
 
 
@@ -230,7 +223,6 @@ def attention_decode(
         flop_by_unit={matmul_unit(dtype): 4 * batch * heads * context * head_dim},
         bytes_read=batch * (heads + 2 * context * kv_heads) * head_dim * dtype.bytes,
         bytes_written=batch * heads * head_dim * dtype.bytes,
-        launches=1,
     )
 
 
@@ -254,7 +246,6 @@ def attention_decode_fp8(
         flop_by_unit={matmul_unit(dtype): 4 * batch * heads * context * head_dim},
         bytes_read=batch * heads * head_dim * dtype.bytes + cache + 2 * kv_heads * _FP32_BYTES,
         bytes_written=batch * heads * head_dim * dtype.bytes,
-        launches=1,
     )
 
 
@@ -267,7 +258,6 @@ def attention_mla(batch: Count, context: Count, heads: Count, latent: Count, rop
         flop_by_unit={matmul_unit(dtype): 2 * batch * heads * context * (width + latent)},
         bytes_read=(batch * heads * width + batch * context * width) * dtype.bytes,
         bytes_written=batch * heads * latent * dtype.bytes,
-        launches=1,
     )
 
 
@@ -286,7 +276,6 @@ def generate_cached(
         flop_by_unit={matmul_unit(dtype): projection + attention},
         bytes_read=read * dtype.bytes,
         bytes_written=written * dtype.bytes,
-        launches=2,
     )
 
 
@@ -304,7 +293,6 @@ def generate_uncached(
         flop_by_unit={matmul_unit(dtype): projection + attention},
         bytes_read=read * dtype.bytes,
         bytes_written=batch * context * hidden * dtype.bytes,
-        launches=2,
     )
 
 
@@ -325,7 +313,6 @@ def block_forward(
         flop_by_unit={matmul_unit(dtype): 2 * tokens * matrices + 4 * pairs * head_dim},
         bytes_read=(matrices + 2 * hidden + tokens * (hidden + head_dim)) * dtype.bytes,
         bytes_written=tokens * hidden * dtype.bytes,
-        launches=10,
     )
 
 
@@ -342,7 +329,6 @@ def block_decode(
         flop_by_unit={matmul_unit(dtype): 2 * batch * matrices + 4 * batch * hidden * context},
         bytes_read=(matrices + 2 * hidden + batch * (hidden + head_dim) + cached) * dtype.bytes,
         bytes_written=(2 * batch * kv_dim + batch * hidden) * dtype.bytes,
-        launches=11,
     )
 
 
@@ -354,7 +340,7 @@ def block_train(
     `dtype` and their fp32 master, m and v are read once and written once: 28 bytes a parameter. x, the gradient of the
     output, cos and sin are read, the output and the gradient of x written. Gradients of weights and saved activations
     are intermediates and not counted (keeping the gradients moves 4 bytes a parameter more), nor is AdamW's arithmetic.
-    Launches: ten forward, two for each product and five others backward, one of AdamW."""
+    """
     tokens, hidden = batch * seq, heads * head_dim
     matrices = block_matrices(heads, kv_heads, head_dim, inner)
     parameters = matrices + 2 * hidden
@@ -364,7 +350,6 @@ def block_train(
         flop_by_unit={matmul_unit(dtype): 6 * tokens * matrices + 14 * pairs * head_dim},
         bytes_read=state + tokens * (2 * hidden + head_dim) * dtype.bytes,
         bytes_written=state + 2 * tokens * hidden * dtype.bytes,
-        launches=24,
     )
 
 
@@ -377,24 +362,22 @@ def block_matrices(heads: Count, kv_heads: Count, head_dim: Count, inner: Count)
 
 def stream_read(n: Count, dtype: DType) -> Amounts:
     """sum(x[n]): one add per element; x is read once, the result is too small to count."""
-    return Amounts({vector_unit(dtype): n}, bytes_read=n * dtype.bytes, bytes_written=0, launches=1)
+    return Amounts({vector_unit(dtype): n}, bytes_read=n * dtype.bytes, bytes_written=0)
 
 
 def stream_write(n: Count, dtype: DType) -> Amounts:
     """y[n] = constant: no arithmetic; y is written once."""
-    return Amounts({}, bytes_read=0, bytes_written=n * dtype.bytes, launches=1)
+    return Amounts({}, bytes_read=0, bytes_written=n * dtype.bytes)
 
 
 def stream_copy(n: Count, dtype: DType) -> Amounts:
     """y[n] = x[n]: no arithmetic; x is read once, y is written once."""
-    return Amounts({}, bytes_read=n * dtype.bytes, bytes_written=n * dtype.bytes, launches=1)
+    return Amounts({}, bytes_read=n * dtype.bytes, bytes_written=n * dtype.bytes)
 
 
 def stream_triad(n: Count, dtype: DType) -> Amounts:
     """y[n] = a[n] + s*b[n]: one multiply-add per element; a and b are read once, y is written once."""
-    return Amounts(
-        {vector_unit(dtype): 2 * n}, bytes_read=2 * n * dtype.bytes, bytes_written=n * dtype.bytes, launches=1
-    )
+    return Amounts({vector_unit(dtype): 2 * n}, bytes_read=2 * n * dtype.bytes, bytes_written=n * dtype.bytes)
 
 
 def rmsnorm(rows: Count, cols: Count, dtype: DType) -> Amounts:
@@ -404,7 +387,6 @@ def rmsnorm(rows: Count, cols: Count, dtype: DType) -> Amounts:
         {vector_unit(dtype): 4 * rows * cols},
         bytes_read=(rows * cols + cols) * dtype.bytes,
         bytes_written=rows * cols * dtype.bytes,
-        launches=1,
     )
 
 
@@ -415,7 +397,6 @@ def add_rmsnorm(rows: Count, cols: Count, dtype: DType) -> Amounts:
         {vector_unit(dtype): 5 * rows * cols},
         bytes_read=(2 * rows * cols + cols) * dtype.bytes,
         bytes_written=2 * rows * cols * dtype.bytes,
-        launches=1,
     )
 
 
@@ -426,7 +407,6 @@ def softmax(rows: Count, cols: Count, dtype: DType) -> Amounts:
         {vector_unit(dtype): 4 * rows * cols},
         bytes_read=rows * cols * dtype.bytes,
         bytes_written=rows * cols * dtype.bytes,
-        launches=1,
     )
 
 
@@ -437,7 +417,6 @@ def swiglu(rows: Count, cols: Count, dtype: DType) -> Amounts:
         {vector_unit(dtype): 4 * rows * cols},
         bytes_read=2 * rows * cols * dtype.bytes,
         bytes_written=rows * cols * dtype.bytes,
-        launches=1,
     )
 
 
@@ -449,13 +428,12 @@ def rope(tokens: Count, heads: Count, head_dim: Count, dtype: DType) -> Amounts:
         {vector_unit(dtype): 3 * size},
         bytes_read=(size + tokens * head_dim) * dtype.bytes,
         bytes_written=size * dtype.bytes,
-        launches=1,
     )
 
 
 def launch(dtype: DType) -> Amounts:  # noqa: ARG001 - every op takes a dtype
     """An empty kernel: no FLOP, no bytes. Its measured time is the launch floor that the napkin leaves out."""
-    return Amounts({}, bytes_read=0, bytes_written=0, launches=1)
+    return Amounts({}, bytes_read=0, bytes_written=0)
 
 
 def _attention(
@@ -467,7 +445,6 @@ def _attention(
         flop_by_unit={matmul_unit(dtype): 4 * pairs * head_dim},
         bytes_read=(queries * heads + 2 * keys * kv_heads) * head_dim * dtype.bytes,
         bytes_written=queries * heads * head_dim * dtype.bytes,
-        launches=1,
     )
 
 

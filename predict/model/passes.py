@@ -112,7 +112,6 @@ class Pass:
             {matmul_unit(self.compute): flop},
             bytes_read=weights + self.cache_bytes * share - written,
             bytes_written=written,
-            launches=len(self.parts),
         )
 
     def _sum(self, amount: Callable[[Part], Number]) -> Number:

@@ -18,7 +18,7 @@ from predict.estimate.batching import batch_rows
 from predict.estimate.lines import Answer, plain
 from predict.estimate.question import Question
 from predict.expected.kernel import calibration_of, expect, explain_expected, with_expected
-from predict.expected.time_model import Calibration, Formats, Machine
+from predict.expected.time_model import Calibration, Machine
 from predict.formulas.catalog import FORMULAS, evaluate, find_formula
 from predict.formulas.memory import OPTIMIZERS, WEIGHT_FORMATS, Recompute, find_optimizer, find_weight_format
 from predict.gpus import GPUS, Gpu, resolve
@@ -30,7 +30,7 @@ from predict.model.transformer import Model
 from predict.peak_memory import Scores, peak_bytes
 from predict.resources import find_ceiling
 from predict.roofline import Prediction, explain, predict
-from predict.units import DTYPES, binary_bytes, duration, find_dtype
+from predict.units import DTYPES, Formats, binary_bytes, duration, find_dtype
 from predict.workloads import OPS, Workload, dim_names, find_op, make_workload
 
 app = typer.Typer(

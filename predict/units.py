@@ -47,6 +47,33 @@ DTYPES: Mapping[str, DType] = MappingProxyType(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Formats:
+    """What weights and the KV cache are stored in, and what matrices are multiplied in."""
+
+    weight_bits: float = 16  # of a stored weight, its share of the scales included
+    kv_bits: float = 16  # of a cached element
+    compute: DType = DTYPES["bf16"]
+
+    @classmethod
+    def of(cls, compute: DType, weights: DType | None = None, kv: DType | None = None) -> "Formats":
+        """The formats of a product in `compute`; weights and cache are in `compute` too unless given."""
+        return cls((weights or compute).bits, (kv or compute).bits, compute)
+
+    @property
+    def activation(self) -> DType:
+        """The format of what flows between kernels: 16 bits even where matrices are multiplied in fewer."""
+        return self.compute if self.compute.bits >= 16 else DTYPES["bf16"]
+
+    @property
+    def narrows(self) -> bool:
+        """Whether activations must be narrowed before they are multiplied."""
+        return self.activation != self.compute
+
+
+ALL_BF16 = Formats()
+
+
 def find_dtype(name: str) -> DType:
     """Return the dtype called `name`; raises BadWorkload listing the known ones."""
     try:

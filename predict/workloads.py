@@ -25,6 +25,7 @@ Number = float | FloatArray
 
 INT4_GROUP = 128  # weights along k that share one scale
 _FP32_BYTES, _INT32_BYTES, _BF16_BYTES = 4, 4, 2
+_NO_DIMENSIONS = ("dtype", "weight_bits", "kv_bits")  # arguments of an op that are formats
 
 # The formats that an op is about, where it is not about all of them.
 _FORMATS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -99,11 +100,12 @@ class Workload:
         return "-".join([self.op, *(f"{name}{size}" for name, size in self.dims.items()), self.dtype.name])
 
 
-def matmul(m: Count, n: Count, k: Count, dtype: DType) -> Amounts:
-    """C[m,n] = A[m,k] @ B[k,n]: one multiply-add per (m,n,k); each operand crosses DRAM once."""
+def matmul(m: Count, n: Count, k: Count, dtype: DType, weight_bits: float | None = None) -> Amounts:
+    """C[m,n] = A[m,k] @ B[k,n]: one multiply-add per (m,n,k); each operand crosses DRAM once, B in `weight_bits` an
+    element where it is stored in another format."""
     return Amounts(
         flop_by_unit={matmul_unit(dtype): 2 * m * n * k},
-        bytes_read=(m * k + k * n) * dtype.bytes,
+        bytes_read=m * k * dtype.bytes + stored_bytes(k * n, weight_bits or dtype.bits),
         bytes_written=m * n * dtype.bytes,
     )
 
@@ -121,11 +123,8 @@ def matmul_scaled(m: Count, n: Count, k: Count, dtype: DType) -> Amounts:
 def matmul_w8a16(m: Count, n: Count, k: Count, dtype: DType) -> Amounts:
     """C[m,n] = A[m,k] @ (W[n,k] * scale[n])^T with int8 weights, one scale a row in A's format: the weights are half of
     bf16's bytes, the products still take the 16-bit unit."""
-    return Amounts(
-        flop_by_unit={matmul_unit(dtype): 2 * m * n * k},
-        bytes_read=m * k * dtype.bytes + n * k + n * dtype.bytes,
-        bytes_written=m * n * dtype.bytes,
-    )
+    plain = matmul(m, n, k, dtype, weight_bits=8)
+    return replace(plain, bytes_read=plain.bytes_read + n * dtype.bytes)
 
 
 def matmul_w4a16(m: Count, n: Count, k: Count, dtype: DType) -> Amounts:
@@ -156,14 +155,22 @@ def attention_full(batch: Count, seq: Count, heads: Count, kv_heads: Count, head
 
 
 def attention_window(
-    batch: Count, seq: Count, window: Count, heads: Count, kv_heads: Count, head_dim: Count, dtype: DType
+    batch: Count,
+    seq: Count,
+    window: Count,
+    heads: Count,
+    kv_heads: Count,
+    head_dim: Count,
+    dtype: DType,
+    kv_bits: float | None = None,
 ) -> Amounts:
     """Causal attention to the last `window` tokens, oneself among them: query i meets min(i, window) keys, so for a
-    window of w the pairs are w*seq - w*(w-1)/2, linear in seq."""
+    window of w the pairs are w*seq - w*(w-1)/2, linear in seq. K and V have `kv_bits` where they are stored in another
+    format."""
     scalar = isinstance(window, int) and isinstance(seq, int)
     width = min(window, seq) if scalar else np.minimum(window, seq)
     pairs = batch * heads * (width * seq - width * (width - 1) // 2)
-    return _attention(pairs, batch * seq, batch * seq, heads, kv_heads, head_dim, dtype)
+    return _attention(pairs, batch * seq, batch * seq, heads, kv_heads, head_dim, dtype, kv_bits)
 
 
 def attention_packed(
@@ -215,15 +222,18 @@ def linear_backward(m: Count, n: Count, k: Count, dtype: DType) -> Amounts:
 
 
 def attention_decode(
-    batch: Count, context: Count, heads: Count, kv_heads: Count, head_dim: Count, dtype: DType
+    batch: Count,
+    context: Count,
+    heads: Count,
+    kv_heads: Count,
+    head_dim: Count,
+    dtype: DType,
+    kv_bits: float | None = None,
 ) -> Amounts:
     """Attention of one query per sequence over a cache of `context` tokens: every key meets one query, and the cache is
-    read once for all heads of a GQA group, so the arithmetic intensity is heads/kv_heads multiply-adds per element."""
-    return Amounts(
-        flop_by_unit={matmul_unit(dtype): 4 * batch * heads * context * head_dim},
-        bytes_read=batch * (heads + 2 * context * kv_heads) * head_dim * dtype.bytes,
-        bytes_written=batch * heads * head_dim * dtype.bytes,
-    )
+    read once for all heads of a GQA group, so the arithmetic intensity is heads/kv_heads multiply-adds per element. The
+    cache has `kv_bits` an element where it is stored in another format."""
+    return _attention(batch * heads * context, batch, batch * context, heads, kv_heads, head_dim, dtype, kv_bits)
 
 
 def attention_paged(
@@ -241,12 +251,8 @@ def attention_decode_fp8(
 ) -> Amounts:
     """attention_decode over a cache in fp8 e4m3, with an fp32 scale for each K and V head: half the bytes of bf16, and
     so half the time; Q, O and the products stay in 16 bits."""
-    cache = 2 * batch * context * kv_heads * head_dim
-    return Amounts(
-        flop_by_unit={matmul_unit(dtype): 4 * batch * heads * context * head_dim},
-        bytes_read=batch * heads * head_dim * dtype.bytes + cache + 2 * kv_heads * _FP32_BYTES,
-        bytes_written=batch * heads * head_dim * dtype.bytes,
-    )
+    plain = attention_decode(batch, context, heads, kv_heads, head_dim, dtype, kv_bits=8)
+    return replace(plain, bytes_read=plain.bytes_read + 2 * kv_heads * _FP32_BYTES)
 
 
 def attention_mla(batch: Count, context: Count, heads: Count, latent: Count, rope: Count, dtype: DType) -> Amounts:
@@ -436,14 +442,27 @@ def launch(dtype: DType) -> Amounts:  # noqa: ARG001 - every op takes a dtype
     return Amounts({}, bytes_read=0, bytes_written=0)
 
 
+def stored_bytes(elements: Number, bits: float) -> Number:
+    """Bytes of `elements` at `bits` each; exact for whole bytes."""
+    return elements * int(bits // 8) if bits % 8 == 0 else elements * bits / 8
+
+
 def _attention(
-    pairs: Count, queries: Count, keys: Count, heads: Count, kv_heads: Count, head_dim: Count, dtype: DType
+    pairs: Count,
+    queries: Count,
+    keys: Count,
+    heads: Count,
+    kv_heads: Count,
+    head_dim: Count,
+    dtype: DType,
+    kv_bits: float | None = None,
 ) -> Amounts:
     """Two multiply-adds for each pair of a query and a key and element of head_dim; `queries` and `keys` are rows of
     all sequences: Q and O have `heads` vectors each, K and V have `kv_heads`."""
+    cache_bytes = stored_bytes(2 * keys * kv_heads * head_dim, kv_bits or dtype.bits)
     return Amounts(
         flop_by_unit={matmul_unit(dtype): 4 * pairs * head_dim},
-        bytes_read=(queries * heads + 2 * keys * kv_heads) * head_dim * dtype.bytes,
+        bytes_read=queries * heads * head_dim * dtype.bytes + cache_bytes,
         bytes_written=queries * heads * head_dim * dtype.bytes,
     )
 
@@ -498,7 +517,7 @@ def find_op(name: str) -> Callable[..., Amounts]:
 @functools.cache
 def dim_names(op: str) -> tuple[str, ...]:
     """The dimensions that `op` takes, in order; raises BadWorkload for an unknown op."""
-    return tuple(name for name in inspect.signature(find_op(op)).parameters if name != "dtype")
+    return tuple(name for name in inspect.signature(find_op(op)).parameters if name not in _NO_DIMENSIONS)
 
 
 def make_workload(op: str, dims: Mapping[str, int], dtype: DType) -> Workload:

@@ -7,11 +7,11 @@ from predict import checks
 from predict.errors import BadQuantity, MissingCeiling
 from predict.formulas.memory import OPTIMIZERS, WEIGHT_FORMATS, Optimizer, Recompute, WeightFormat
 from predict.gpus import Gpu
-from predict.model.passes import Logits, Mask, Numerics, Pass, forward
+from predict.model.passes import Logits, Mask, Pass, forward
 from predict.model.replica import Replica
 from predict.model.transformer import Model
 from predict.resources import Resource, find_ceiling, matmul_unit
-from predict.units import DTYPES, GB, GIB, DType
+from predict.units import DTYPES, GB, GIB, DType, Formats
 
 MAX_GPUS = 65_536  # no published run has used more
 
@@ -101,9 +101,9 @@ class Question:
         return find_ceiling(Resource.DRAM, self.gpu.roofs).per_s
 
     @property
-    def numerics(self) -> Numerics:
+    def formats(self) -> Formats:
         """Formats of weights, cache and arithmetic."""
-        return Numerics(self.weights.bits_per_weight, self.kv.bits, self.compute)
+        return Formats(self.weights.bits_per_weight, self.kv.bits, self.compute)
 
     @property
     def serves(self) -> bool:
@@ -116,7 +116,7 @@ class Question:
             model or self.model,
             self.gpu,
             self.gpus,
-            self.numerics,
+            self.formats,
             self.mfu,
             self.mbu,
             hbm_bytes or self.memory_bytes,
@@ -125,4 +125,4 @@ class Question:
 
     def forward(self) -> Pass:
         """The forward pass over the prompts."""
-        return forward(self.model, self.batch, self.seq, mask=self.mask, logits=self.logits, numerics=self.numerics)
+        return forward(self.model, self.batch, self.seq, mask=self.mask, logits=self.logits, formats=self.formats)

@@ -15,8 +15,9 @@ from types import MappingProxyType
 import numpy as np
 
 from predict.errors import MissingCeiling
-from predict.expected.time_model import Constant, Constants, Dims, Formats, Machine, Switch, Switches, Terms, TimeModel
+from predict.expected.time_model import Constant, Constants, Dims, Machine, Switch, Switches, Terms, TimeModel
 from predict.formulas import parallel
+from predict.units import Formats
 from predict.workloads import FloatArray
 
 COLLECTIVES = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all")

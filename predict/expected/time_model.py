@@ -8,8 +8,8 @@ import numpy as np
 from predict.errors import MissingCeiling
 from predict.gpus import Gpu
 from predict.resources import Resource, find_ceiling, matmul_unit
-from predict.units import DType
-from predict.workloads import FloatArray
+from predict.units import DType, Formats
+from predict.workloads import Amounts, FloatArray
 
 Dims = Mapping[str, FloatArray]
 Constants = Mapping[str, float]
@@ -70,29 +70,9 @@ class Machine:
             may_reduce_in_switch=gpu.may_reduce_in_switch,
         )
 
-
-@dataclass(frozen=True, slots=True)
-class Formats:
-    """Bytes of an element: of A as it is multiplied, of B as DRAM holds it, of the cache, of the result; `narrowed`:
-    activations come in 16 bits and are narrowed within the measured time."""
-
-    activation_bytes: float = 2
-    weight_bytes: float = 2
-    kv_bytes: float = 2
-    output_bytes: float = 2
-    narrowed: bool = False
-
-    @classmethod
-    def of(cls, dtype: DType, weight: DType | None = None, kv: DType | None = None) -> "Formats":
-        """Formats of a product in `dtype`, of weights stored as `weight` and a cache stored as `kv` (None: `dtype`)."""
-        wide = max(2, dtype.bytes)
-        return cls(
-            activation_bytes=dtype.bytes,
-            weight_bytes=(weight or dtype).bytes,
-            kv_bytes=(kv or dtype).bytes,
-            output_bytes=wide,
-            narrowed=dtype.bytes < wide,
-        )
+    def bound_s(self, amounts: Amounts) -> FloatArray:
+        """The napkin's bound: FLOP at the peak or bytes at the bandwidth, whichever takes longer."""
+        return np.maximum(amounts.flop / self.flop_per_s, amounts.bytes / self.bytes_per_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +112,7 @@ class TimeModel:
 
     def fitted(self, formats: Formats) -> tuple[str, ...]:
         """Names of the constants that matter for these formats."""
-        return tuple(
-            name for name, constant in self.constants.items() if formats.narrowed or not constant.only_narrowed
-        )
+        return tuple(name for name, constant in self.constants.items() if formats.narrows or not constant.only_narrowed)
 
     def priors(self) -> Constants:
         """Every constant at its prior."""

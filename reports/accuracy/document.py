@@ -15,7 +15,7 @@ import pandas as pd
 from predict.errors import BadRecord
 from predict.expected.calibrations import CALIBRATIONS
 from predict.expected.collective import COLLECTIVES
-from predict.expected.kernel import MODELS
+from predict.expected.kernel import TIME_MODELS
 from predict.expected.time_model import Machine
 from predict.gpus import GPUS
 from predict.resources import Resource, find_ceiling
@@ -306,7 +306,7 @@ def hardest_sizes(group: Group, count: int = 2) -> list[str]:
     rows = group.judged
     error = np.abs(rows["expected_s"] / rows["time_s"] - 1)
     found: list[tuple[float, str]] = []
-    for name in MODELS[group.op].dims:
+    for name in TIME_MODELS[group.op].dims:
         few = rows[name].nunique() <= FEW_VALUES
         classes = rows[name] if few else np.floor(np.log2(rows[name].clip(lower=1)))
         means = error.groupby(classes).agg(["mean", "size"])
@@ -318,7 +318,7 @@ def hardest_sizes(group: Group, count: int = 2) -> list[str]:
 
 
 def _in_order(groups: Sequence[Group]) -> list[Group]:
-    ops = list(MODELS)
+    ops = list(TIME_MODELS)
     return sorted(groups, key=lambda group: (ops.index(group.op), group.gpu))
 
 
@@ -365,7 +365,7 @@ def _errors_part(entries: Sequence[Entry]) -> Part:
 
 def _faster_part(entry: Entry) -> Part:
     """The rows of a group that beat its napkin, the furthest first."""
-    group, dims = entry.group, MODELS[entry.group.op].dims
+    group, dims = entry.group, TIME_MODELS[entry.group.op].dims
     under = group.judged[group.judged["time_s"] < group.judged["napkin_s"]]
     ratio = (under["time_s"] / under["napkin_s"]).sort_values(kind="stable")
     gpu = GPUS[group.gpu]
@@ -405,7 +405,7 @@ def _constant_parts(entries: Sequence[Entry]) -> Iterator[Part]:
         of_family = [entry for entry in entries if entry.group.op in ops]
         if not of_family:
             continue
-        model = MODELS[ops[0]]  # the ops of a family share one form
+        model = TIME_MODELS[ops[0]]  # the ops of a family share one form
         rows = [
             [
                 entry.group.gpu,
@@ -422,7 +422,7 @@ def _constant_parts(entries: Sequence[Entry]) -> Iterator[Part]:
 
 
 def _constant_text(group: Group, name: str) -> str:
-    constant, value = MODELS[group.op].constants[name], group.calibration.constants.get(name)
+    constant, value = TIME_MODELS[group.op].constants[name], group.calibration.constants.get(name)
     if value is None or (constant.only_narrowed and not group.rows["term_narrow"].any()):
         return ""
     if constant.unit == "s":
@@ -436,7 +436,7 @@ def _failure_parts(entries: Sequence[Entry]) -> Iterator[Part]:
         group, found = entry.group, entry.found
         count = min(WORST, math.ceil(WORST_SHARE * found.rows))
         worst = worst_rows(group, count)
-        dims = [name for name in MODELS[group.op].dims if name != "window" or group.window]
+        dims = [name for name in TIME_MODELS[group.op].dims if name != "window" or group.window]
         alone = worst["why"].str.startswith("this row alone")
         ratio = group.judged["time_s"] / group.judged["expected_s"]
         far = round((1 - found.within_30_percent) * found.rows)
@@ -494,7 +494,7 @@ def _pairs(groups: Sequence[Group]) -> list[Pair]:
         for b in (group for group in groups if group.gpu == gpus[1]):
             if (a.op, a.dtype, a.kv_dtype, a.window) != (b.op, b.dtype, b.kv_dtype, b.window):
                 continue
-            common = a.rows.merge(b.rows, on=list(MODELS[a.op].dims), suffixes=("_a", "_b"))
+            common = a.rows.merge(b.rows, on=list(TIME_MODELS[a.op].dims), suffixes=("_a", "_b"))
             if not common.empty:
                 pairs.append(Pair(a, b, common))
     return pairs
@@ -566,7 +566,7 @@ def _matmul_teaches(pair: Pair) -> str:
 
 def _shares_text(pair: Pair, name: str) -> str:
     ours, theirs = (percent(group.calibration.constants[name]) for group in (pair.a, pair.b))
-    constant = MODELS[pair.a.op].constants[name]
+    constant = TIME_MODELS[pair.a.op].constants[name]
     return f"Calibrated for {constant.meaning} (`{name}`): {ours} and {theirs} {constant.unit}."
 
 

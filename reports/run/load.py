@@ -16,12 +16,12 @@ from bench.stats import Summary, stability_warnings, summarize
 from predict.errors import BadRecord, MissingCeiling
 from predict.expected.calibrations import find_calibration
 from predict.expected.kernel import expect
-from predict.expected.time_model import Calibration, Formats, Machine
+from predict.expected.time_model import Calibration, Machine
 from predict.gpus import GPUS, held_clock_roofs
 from predict.peak_memory import Scores, peak_bytes
 from predict.resources import Resource, Roofs, find_ceiling
 from predict.roofline import predict
-from predict.units import DType
+from predict.units import DType, Formats
 from predict.workloads import OPS, Amounts, dim_names
 from reports.calibration.file import CALIBRATION, OwnCalibrations, read_calibrations
 from reports.run.energy import joules_per_tflop, joules_per_token

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from predict.errors import BadQuantity, MissingCeiling
 from predict.gpus import GPUS
-from predict.model.passes import Logits, Mask, Numerics, forward
+from predict.model.passes import Logits, Mask, forward
 from predict.model.presets import find_model
 from predict.model.replica import Replica
 from predict.resources import Resource
-from predict.units import DTYPES
+from predict.units import DTYPES, Formats
 
 H100 = GPUS["h100-sxm"]  # 989.4e12 bf16 FLOP/s, 3.35e12 bytes/s, 450e9 bytes/s of NVLink in one direction
 LLAMA_70B, LLAMA_8B, DEEPSEEK = (find_model(name) for name in ("llama-3-70b", "llama-3-8b", "deepseek-v3"))
@@ -157,7 +157,7 @@ def test_weights_that_do_not_fit_leave_room_for_nobody():
 
 
 def test_fp8_halves_weights_cache_and_flop_time_but_not_the_messages():
-    narrow = replace(PAIR, numerics=Numerics(8, 8, DTYPES["fp8"]))
+    narrow = replace(PAIR, formats=Formats(8, 8, DTYPES["fp8"]))
     wide, found = terms(PAIR.decode(4, 1000)), terms(narrow.decode(4, 1000))
     assert narrow.weight_bytes == PAIR.weight_bytes / 2
     assert found[Resource.DRAM].amount == pytest.approx(wide[Resource.DRAM].amount / 2, rel=1e-12)

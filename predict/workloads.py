@@ -25,7 +25,9 @@ Number = float | FloatArray
 
 INT4_GROUP = 128  # weights along k that share one scale
 _FP32_BYTES, _INT32_BYTES, _BF16_BYTES = 4, 4, 2
-_NO_DIMENSIONS = ("dtype", "weight_bits", "kv_bits")  # arguments of an op that are formats
+# Arguments of an op that are formats: what is computed with, and bits of an element of B or of K and V where these are
+# stored in another one.
+_NO_DIMENSIONS = ("dtype", "weight_bits", "kv_bits")
 
 # The formats that an op is about, where it is not about all of them.
 _FORMATS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -101,8 +103,7 @@ class Workload:
 
 
 def matmul(m: Count, n: Count, k: Count, dtype: DType, weight_bits: float | None = None) -> Amounts:
-    """C[m,n] = A[m,k] @ B[k,n]: one multiply-add per (m,n,k); each operand crosses DRAM once, B in `weight_bits` an
-    element where it is stored in another format."""
+    """C[m,n] = A[m,k] @ B[k,n]: one multiply-add per (m,n,k); each operand crosses DRAM once."""
     return Amounts(
         flop_by_unit={matmul_unit(dtype): 2 * m * n * k},
         bytes_read=m * k * dtype.bytes + stored_bytes(k * n, weight_bits or dtype.bits),
@@ -165,8 +166,7 @@ def attention_window(
     kv_bits: float | None = None,
 ) -> Amounts:
     """Causal attention to the last `window` tokens, oneself among them: query i meets min(i, window) keys, so for a
-    window of w the pairs are w*seq - w*(w-1)/2, linear in seq. K and V have `kv_bits` where they are stored in another
-    format."""
+    window of w the pairs are w*seq - w*(w-1)/2, linear in seq."""
     scalar = isinstance(window, int) and isinstance(seq, int)
     width = min(window, seq) if scalar else np.minimum(window, seq)
     pairs = batch * heads * (width * seq - width * (width - 1) // 2)
@@ -231,8 +231,7 @@ def attention_decode(
     kv_bits: float | None = None,
 ) -> Amounts:
     """Attention of one query per sequence over a cache of `context` tokens: every key meets one query, and the cache is
-    read once for all heads of a GQA group, so the arithmetic intensity is heads/kv_heads multiply-adds per element. The
-    cache has `kv_bits` an element where it is stored in another format."""
+    read once for all heads of a GQA group, so the arithmetic intensity is heads/kv_heads multiply-adds per element."""
     return _attention(batch * heads * context, batch, batch * context, heads, kv_heads, head_dim, dtype, kv_bits)
 
 
@@ -518,6 +517,11 @@ def find_op(name: str) -> Callable[..., Amounts]:
 def dim_names(op: str) -> tuple[str, ...]:
     """The dimensions that `op` takes, in order; raises BadWorkload for an unknown op."""
     return tuple(name for name in inspect.signature(find_op(op)).parameters if name not in _NO_DIMENSIONS)
+
+
+def signature(op: str) -> str:
+    """How an op is called: "matmul(m, n, k)"."""
+    return f"{op}({', '.join(dim_names(op))})"
 
 
 def make_workload(op: str, dims: Mapping[str, int], dtype: DType) -> Workload:

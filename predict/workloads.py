@@ -132,11 +132,8 @@ def matmul_w4a16(m: Count, n: Count, k: Count, dtype: DType) -> Amounts:
     """C[m,n] = A[m,k] @ W[n,k]^T with int4 weights, a scale in A's format for each 128 of a row: 0.5 + 2/128 bytes a
     weight, 3.88 times fewer than bf16's; the products still take the 16-bit unit."""
     groups = n * (k // INT4_GROUP)  # k is a multiple of it
-    return Amounts(
-        flop_by_unit={matmul_unit(dtype): 2 * m * n * k},
-        bytes_read=m * k * dtype.bytes + n * k // 2 + groups * dtype.bytes,
-        bytes_written=m * n * dtype.bytes,
-    )
+    plain = _amounts(matmul_unit(dtype), 2 * m * n * k, m * k + groups, m * n, dtype)
+    return replace(plain, bytes_read=plain.bytes_read + n * k // 2)
 
 
 def attention_prefill(
@@ -214,11 +211,7 @@ def attention_backward(
 def linear_backward(m: Count, n: Count, k: Count, dtype: DType) -> Amounts:
     """Gradients of Y[m,n] = X[m,k] @ W[n,k]^T: dX = dY @ W and dW = dY^T @ X, each as many FLOP as the forward pass,
     which is why training costs three forward passes. dY, X and W are read once, dX and dW written once."""
-    return Amounts(
-        flop_by_unit={matmul_unit(dtype): 4 * m * n * k},
-        bytes_read=(m * n + m * k + n * k) * dtype.bytes,
-        bytes_written=(m * k + n * k) * dtype.bytes,
-    )
+    return _amounts(matmul_unit(dtype), 4 * m * n * k, m * n + m * k + n * k, m * k + n * k, dtype)
 
 
 def attention_decode(
@@ -259,11 +252,9 @@ def attention_mla(batch: Count, context: Count, heads: Count, latent: Count, rop
     of latent + rope numbers a token, and weigh its first `latent` ones. In 16 bits nearly 2*heads FLOP for each byte
     (242 at DeepSeek-V3's 128 heads): the intensity of a matrix product. Source: DeepSeek-V2, section 2.1."""
     width = latent + rope
-    return Amounts(
-        flop_by_unit={matmul_unit(dtype): 2 * batch * heads * context * (width + latent)},
-        bytes_read=(batch * heads * width + batch * context * width) * dtype.bytes,
-        bytes_written=batch * heads * latent * dtype.bytes,
-    )
+    flop = 2 * batch * heads * context * (width + latent)
+    read = batch * (heads + context) * width
+    return _amounts(matmul_unit(dtype), flop, read, batch * heads * latent, dtype)
 
 
 def generate_cached(
@@ -277,11 +268,7 @@ def generate_cached(
     attention = 4 * batch * hidden * context
     read = hidden * (hidden + 2 * kv_dim) + batch * hidden + 2 * batch * (context - 1) * kv_dim
     written = 2 * batch * kv_dim + batch * hidden
-    return Amounts(
-        flop_by_unit={matmul_unit(dtype): projection + attention},
-        bytes_read=read * dtype.bytes,
-        bytes_written=written * dtype.bytes,
-    )
+    return _amounts(matmul_unit(dtype), projection + attention, read, written, dtype)
 
 
 def generate_uncached(
@@ -294,11 +281,7 @@ def generate_uncached(
     projection = 2 * batch * context * hidden * (hidden + 2 * kv_dim)
     attention = 4 * batch * hidden * (context * (context + 1) // 2)
     read = hidden * (hidden + 2 * kv_dim) + batch * context * hidden
-    return Amounts(
-        flop_by_unit={matmul_unit(dtype): projection + attention},
-        bytes_read=read * dtype.bytes,
-        bytes_written=batch * context * hidden * dtype.bytes,
-    )
+    return _amounts(matmul_unit(dtype), projection + attention, read, batch * context * hidden, dtype)
 
 
 def block_forward(
@@ -314,11 +297,9 @@ def block_forward(
     tokens, hidden = batch * seq, heads * head_dim
     matrices = block_matrices(heads, kv_heads, head_dim, inner)
     pairs = batch * heads * (seq * (seq + 1) // 2)
-    return Amounts(
-        flop_by_unit={matmul_unit(dtype): 2 * tokens * matrices + 4 * pairs * head_dim},
-        bytes_read=(matrices + 2 * hidden + tokens * (hidden + head_dim)) * dtype.bytes,
-        bytes_written=tokens * hidden * dtype.bytes,
-    )
+    flop = 2 * tokens * matrices + 4 * pairs * head_dim
+    read = matrices + 2 * hidden + tokens * (hidden + head_dim)
+    return _amounts(matmul_unit(dtype), flop, read, tokens * hidden, dtype)
 
 
 def block_decode(
@@ -330,11 +311,9 @@ def block_decode(
     hidden, kv_dim = heads * head_dim, kv_heads * head_dim
     matrices = block_matrices(heads, kv_heads, head_dim, inner)
     cached = 2 * batch * (context - 1) * kv_dim
-    return Amounts(
-        flop_by_unit={matmul_unit(dtype): 2 * batch * matrices + 4 * batch * hidden * context},
-        bytes_read=(matrices + 2 * hidden + batch * (hidden + head_dim) + cached) * dtype.bytes,
-        bytes_written=(2 * batch * kv_dim + batch * hidden) * dtype.bytes,
-    )
+    flop = 2 * batch * matrices + 4 * batch * hidden * context
+    read = matrices + 2 * hidden + batch * (hidden + head_dim) + cached
+    return _amounts(matmul_unit(dtype), flop, read, 2 * batch * kv_dim + batch * hidden, dtype)
 
 
 def block_train(
@@ -367,7 +346,7 @@ def block_matrices(heads: Count, kv_heads: Count, head_dim: Count, inner: Count)
 
 def stream_read(n: Count, dtype: DType) -> Amounts:
     """sum(x[n]): one add per element; x is read once, the result is too small to count."""
-    return Amounts({vector_unit(dtype): n}, bytes_read=n * dtype.bytes, bytes_written=0)
+    return _amounts(vector_unit(dtype), n, n, 0, dtype)
 
 
 def stream_write(n: Count, dtype: DType) -> Amounts:
@@ -388,57 +367,42 @@ def stream_triad(n: Count, dtype: DType) -> Amounts:
 def rmsnorm(rows: Count, cols: Count, dtype: DType) -> Amounts:
     """RMSNorm, y = x / sqrt(mean(x^2) + eps) * weight, row by row: square, add, scale and weigh, 4 FLOP an element. x
     is read once, the weight once, y is written once."""
-    return Amounts(
-        {vector_unit(dtype): 4 * rows * cols},
-        bytes_read=(rows * cols + cols) * dtype.bytes,
-        bytes_written=rows * cols * dtype.bytes,
-    )
+    return _amounts(vector_unit(dtype), 4 * rows * cols, rows * cols + cols, rows * cols, dtype)
 
 
 def add_rmsnorm(rows: Count, cols: Count, dtype: DType) -> Amounts:
     """Residual and norm fused, s = x + residual, y = rmsnorm(s) * weight, fused: 5 FLOP an element. x, residual and
     weight are read once, y and s are written once; as two kernels, s would cross DRAM once more."""
-    return Amounts(
-        {vector_unit(dtype): 5 * rows * cols},
-        bytes_read=(2 * rows * cols + cols) * dtype.bytes,
-        bytes_written=2 * rows * cols * dtype.bytes,
-    )
+    return _amounts(vector_unit(dtype), 5 * rows * cols, 2 * rows * cols + cols, 2 * rows * cols, dtype)
 
 
 def softmax(rows: Count, cols: Count, dtype: DType) -> Amounts:
     """Softmax, y = exp(x - max) / sum(exp(x - max)), row by row: subtract, exp, add and divide, 4 FLOP an element. x is
     read once, y is written once."""
-    return Amounts(
-        {vector_unit(dtype): 4 * rows * cols},
-        bytes_read=rows * cols * dtype.bytes,
-        bytes_written=rows * cols * dtype.bytes,
-    )
+    return _amounts(vector_unit(dtype), 4 * rows * cols, rows * cols, rows * cols, dtype)
 
 
 def swiglu(rows: Count, cols: Count, dtype: DType) -> Amounts:
     """SwiGLU, y = gate / (1 + exp(-gate)) * up: exp, add, divide and multiply, 4 FLOP an element. gate and up are read
     once, y is written once."""
-    return Amounts(
-        {vector_unit(dtype): 4 * rows * cols},
-        bytes_read=2 * rows * cols * dtype.bytes,
-        bytes_written=rows * cols * dtype.bytes,
-    )
+    return _amounts(vector_unit(dtype), 4 * rows * cols, 2 * rows * cols, rows * cols, dtype)
 
 
 def rope(tokens: Count, heads: Count, head_dim: Count, dtype: DType) -> Amounts:
     """Rotary embedding: each pair (x[i], x[i + head_dim/2]) is turned by its token's angle: two multiplies and an add,
     3 FLOP an element. x is read once, cos and sin (half a head each) once for all heads, y is written once."""
     size = tokens * heads * head_dim
-    return Amounts(
-        {vector_unit(dtype): 3 * size},
-        bytes_read=(size + tokens * head_dim) * dtype.bytes,
-        bytes_written=size * dtype.bytes,
-    )
+    return _amounts(vector_unit(dtype), 3 * size, size + tokens * head_dim, size, dtype)
 
 
 def launch(dtype: DType) -> Amounts:  # noqa: ARG001 - every op takes a dtype
     """An empty kernel: no FLOP, no bytes. Its measured time is the launch floor that the napkin leaves out."""
     return Amounts({}, bytes_read=0, bytes_written=0)
+
+
+def _amounts(unit: Resource, flop: Number, read: Number, written: Number, dtype: DType) -> Amounts:
+    """FLOP of one unit; `read` and `written` are elements in `dtype`."""
+    return Amounts({unit: flop}, bytes_read=read * dtype.bytes, bytes_written=written * dtype.bytes)
 
 
 def stored_bytes(elements: Number, bits: float) -> Number:

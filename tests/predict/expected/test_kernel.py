@@ -81,7 +81,7 @@ def test_narrowing_activations_costs_time_only_where_they_are_narrowed():
 
 def test_weights_alone_in_4_bits_move_a_quarter_of_the_bytes():
     narrow = Formats.of(BF16, find_dtype("int4"))
-    assert (narrow.weight_bytes, narrow.activation_bytes, narrow.narrowed) == (0.5, 2, False)
+    assert (narrow.weight_bits, narrow.compute.bits, narrow.narrows) == (4, 16, False)
     wide_s = expect({"m": 1, "n": 8192, "k": 8192}, TOY, Formats(), MATMUL).parts["dram"][0]
     assert expect({"m": 1, "n": 8192, "k": 8192}, TOY, narrow, MATMUL).parts["dram"][0] == pytest.approx(
         wide_s / 4, rel=0.01

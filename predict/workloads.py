@@ -22,6 +22,7 @@ from predict.units import DType
 FloatArray = NDArray[np.float64]
 Count = int | FloatArray
 Number = float | FloatArray
+Bits = float | None  # of an element as it is stored; None: those of what is computed with
 
 INT4_GROUP = 128  # weights along k that share one scale
 _FP32_BYTES, _INT32_BYTES, _BF16_BYTES = 4, 4, 2
@@ -102,7 +103,7 @@ class Workload:
         return "-".join([self.op, *(f"{name}{size}" for name, size in self.dims.items()), self.dtype.name])
 
 
-def matmul(m: Count, n: Count, k: Count, dtype: DType, weight_bits: float | None = None) -> Amounts:
+def matmul(m: Count, n: Count, k: Count, dtype: DType, weight_bits: Bits = None) -> Amounts:
     """C[m,n] = A[m,k] @ B[k,n]: one multiply-add per (m,n,k); each operand crosses DRAM once."""
     return Amounts(
         flop_by_unit={matmul_unit(dtype): 2 * m * n * k},
@@ -160,7 +161,7 @@ def attention_window(
     kv_heads: Count,
     head_dim: Count,
     dtype: DType,
-    kv_bits: float | None = None,
+    kv_bits: Bits = None,
 ) -> Amounts:
     """Causal attention to the last `window` tokens, oneself among them: query i meets min(i, window) keys, so for a
     window of w the pairs are w*seq - w*(w-1)/2, linear in seq."""
@@ -215,13 +216,7 @@ def linear_backward(m: Count, n: Count, k: Count, dtype: DType) -> Amounts:
 
 
 def attention_decode(
-    batch: Count,
-    context: Count,
-    heads: Count,
-    kv_heads: Count,
-    head_dim: Count,
-    dtype: DType,
-    kv_bits: float | None = None,
+    batch: Count, context: Count, heads: Count, kv_heads: Count, head_dim: Count, dtype: DType, kv_bits: Bits = None
 ) -> Amounts:
     """Attention of one query per sequence over a cache of `context` tokens: every key meets one query, and the cache is
     read once for all heads of a GQA group, so the arithmetic intensity is heads/kv_heads multiply-adds per element."""
@@ -418,7 +413,7 @@ def _attention(
     kv_heads: Count,
     head_dim: Count,
     dtype: DType,
-    kv_bits: float | None = None,
+    kv_bits: Bits = None,
 ) -> Amounts:
     """Two multiply-adds for each pair of a query and a key and element of head_dim; `queries` and `keys` are rows of
     all sequences: Q and O have `heads` vectors each, K and V have `kv_heads`."""

@@ -1,4 +1,4 @@
-"""Decode over the batch: how latency buys throughput, and the three times behind it, with the KV cache growing."""
+"""Decode at several batch sizes: a larger batch makes each step longer and the throughput higher."""
 
 from dataclasses import dataclass
 

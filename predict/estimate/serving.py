@@ -1,4 +1,4 @@
-"""What the napkin says of serving: prefill and decode, where a batch stops being free, speculation, a token's price."""
+"""Serving: prefill, decode, the batch that saturates a GPU, speculative decoding, the price of a token."""
 
 from collections.abc import Callable, Iterator
 
@@ -88,7 +88,7 @@ def decode(q: Question) -> Iterator[Line | Note]:
 
 
 def speculation(q: Question) -> Iterator[Line | Note]:
-    """Drafting with a smaller model: the best number of guesses, what it gains, the batch at which it stops paying."""
+    """A smaller model drafts: the best number of guesses, the speed-up, and the batch from which there is none."""
     if q.draft is None or not q.serves:
         return
     if q.gpus > q.draft.heads:

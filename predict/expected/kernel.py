@@ -1,4 +1,4 @@
-"""Expected time: the napkin with what kernels add to it, from constants that a few measured rows have calibrated."""
+"""Expected time of one kernel: the form of its op, with constants that a few measured rows have calibrated."""
 
 import textwrap
 from collections.abc import Mapping
@@ -51,7 +51,7 @@ def explain_expected(workload: Workload, gpu: Gpu, calibration: Calibration) -> 
     """The terms of the expected time, and the constants behind them with units and meaning, line by line."""
     formats = Formats.of(workload.dtype)
     terms = expect(workload.dims, Machine.of(gpu, workload.dtype), formats, calibration)
-    lines = [f"expected {duration(float(terms.time_s[0]))}: these terms added, less what one hides of another"]
+    lines = [f"expected {duration(float(terms.time_s[0]))}: the sum of these terms, less their overlap"]
     parts = {name: float(part[0]) for name, part in terms.parts.items()}
     lines += [f"    {name:<12} {duration(time_s, digits=4):>9}" for name, time_s in parts.items() if time_s]
     return "\n".join([*lines, explain_calibration(calibration, formats)])

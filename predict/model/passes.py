@@ -38,7 +38,7 @@ class Logits(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One kind of kernel, all layers together. `activation_bytes`: its inputs and outputs if nothing is fused."""
+    """One kind of kernel, all layers together."""
 
     name: str
     component: Component
@@ -46,7 +46,7 @@ class Part:
     weight_bytes: Number = 0
     cache_bytes_read: Number = 0
     cache_bytes_written: Number = 0
-    activation_bytes: Number = 0
+    activation_bytes: Number = 0  # its inputs and outputs, if nothing is fused
 
 
 @dataclass(frozen=True, slots=True)

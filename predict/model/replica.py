@@ -1,5 +1,7 @@
-"""How long a pass takes on a replica: one copy of a model spread over tensor-parallel GPUs. The roofline of `roofline`
-with three terms: FLOP, DRAM traffic, and what each GPU must send to the others."""
+"""How long a pass takes on a replica, one copy of a model on tensor-parallel GPUs.
+
+It is the roofline of `roofline` with three terms: FLOP, DRAM traffic, and what each GPU must send to the others.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass

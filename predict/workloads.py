@@ -491,16 +491,7 @@ def make_workload(op: str, dims: Mapping[str, int], dtype: DType) -> Workload:
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
             raise BadWorkload(f"{op}: {name} must be a positive whole number, not {size!r}")
     ordered = {name: dims[name] for name in names}
-    if "kv_heads" in ordered and ordered["heads"] % ordered["kv_heads"]:
-        raise BadWorkload(f"{op}: heads={ordered['heads']} is not a multiple of kv_heads={ordered['kv_heads']}")
-    if op in _DIVISORS:
-        name, divisor = _DIVISORS[op]
-        if ordered[name] % divisor:
-            raise BadWorkload(f"{op}: {name}={ordered[name]} is not a multiple of {divisor}")
-    if op in _LIMITS:
-        name, limit = _LIMITS[op]
-        if ordered[name] > ordered[limit]:
-            raise BadWorkload(f"{op}: {name}={ordered[name]} is more than {limit}={ordered[limit]}")
+    _check_sizes(op, ordered)
     return Workload(op, ordered, dtype, find_op(op)(**ordered, dtype=dtype))
 
 
@@ -512,17 +503,23 @@ def sweep_amounts(op: str, dims: Mapping[str, ArrayLike], dtype: DType) -> Amoun
         wrong = (sizes < 1) | (sizes != np.floor(sizes))
         if wrong.any():
             raise BadWorkload(f"{op}: {name} must be positive whole numbers, not {sizes[wrong].flat[0]:g}")
-    if "kv_heads" in arrays and np.any(arrays["heads"] % arrays["kv_heads"]):
-        raise BadWorkload(f"{op}: heads is not a multiple of kv_heads everywhere")
+    _check_sizes(op, arrays)
+    return find_op(op)(**arrays, dtype=dtype)
+
+
+def _check_sizes(op: str, dims: Mapping[str, Count]) -> None:
+    """Raise BadWorkload naming a dimension that is no multiple of what it must be, or larger than it may be."""
+    said = {name: f"{name}={size}" if isinstance(size, int) else name for name, size in dims.items()}
+    if "kv_heads" in dims and np.any(dims["heads"] % dims["kv_heads"]):
+        raise BadWorkload(f"{op}: {said['heads']} is not a multiple of {said['kv_heads']}")
     if op in _DIVISORS:
         name, divisor = _DIVISORS[op]
-        if np.any(arrays[name] % divisor):
-            raise BadWorkload(f"{op}: {name} is not a multiple of {divisor} everywhere")
+        if np.any(dims[name] % divisor):
+            raise BadWorkload(f"{op}: {said[name]} is not a multiple of {divisor}")
     if op in _LIMITS:
         name, limit = _LIMITS[op]
-        if np.any(arrays[name] > arrays[limit]):
-            raise BadWorkload(f"{op}: {name} is more than {limit} somewhere")
-    return find_op(op)(**arrays, dtype=dtype)
+        if np.any(np.greater(dims[name], dims[limit])):
+            raise BadWorkload(f"{op}: {said[name]} is more than {said[limit]}")
 
 
 def _check_request(op: str, dims: Mapping[str, object], dtype: DType) -> tuple[str, ...]:

@@ -257,17 +257,17 @@ def test_bad_dimensions_are_refused_by_name(op, dims, message):
 
 
 def test_bad_sweeps_are_refused_like_single_workloads():
-    with pytest.raises(BadWorkload, match="k is not a multiple of 128 everywhere"):
+    with pytest.raises(BadWorkload, match="k is not a multiple of 128"):
         sweep_amounts("matmul_w4a16", {"m": 1, "n": 1, "k": [128, 129]}, BF16)
     with pytest.raises(BadWorkload, match="m must be positive whole numbers, not -3"):
         sweep_amounts("matmul", {"m": [1, -3], "n": 1, "k": 1}, BF16)
     with pytest.raises(BadWorkload, match=r"needs k=\.\.\."):
         sweep_amounts("matmul", {"m": [1], "n": 1}, BF16)
-    with pytest.raises(BadWorkload, match="not a multiple of kv_heads everywhere"):
+    with pytest.raises(BadWorkload, match="heads is not a multiple of kv_heads"):
         sweep_amounts(
             "attention_decode", {"batch": 1, "context": 1, "heads": [8, 9], "kv_heads": 4, "head_dim": 64}, BF16
         )
-    with pytest.raises(BadWorkload, match="sequences is more than tokens somewhere"):
+    with pytest.raises(BadWorkload, match="sequences is more than tokens"):
         sweep_amounts(
             "attention_packed", {"sequences": [1, 3], "tokens": 2, "heads": 1, "kv_heads": 1, "head_dim": 1}, BF16
         )

@@ -46,11 +46,20 @@ class Gpu:
     memory: Memory
     l2_bytes: int | None = None
     link_bytes_per_s: float | None = None  # NVLink, or PCIe where there is none, one direction
+    # Whether a switch between the GPUs adds up an all-reduce, as NVLink SHARP does. It is in "third-generation NVSwitch
+    # systems (NVLink4) with Hopper and later" (NCCL documentation, NCCL_NVLS_ENABLE): A100's switches, bridges and PCIe
+    # have it not.
+    link_reduces: bool | None = None
     power_w: float | None = None
     roofs: Roofs
     # Why a printed roof is not SMs x FLOP/clock/SM x the boost clock (fp64 and vectors: that or the highest clock).
     not_from_clock: Mapping[Resource, str] = field(default_factory=dict)
     source: str  # for every number above that has no source of its own
+
+    @property
+    def may_reduce_in_switch(self) -> bool:
+        """Whether a bound must allow for a switch that reduces."""
+        return self.link_reduces is not False
 
 
 def printed(*figures: tuple[str, Mapping[Resource, float]]) -> Roofs:
@@ -117,6 +126,7 @@ _A100 = Gpu(
     memory=Memory(81920 * MIB, 5120, 2 * 1.593e9),
     l2_bytes=40 * MIB,
     link_bytes_per_s=300e9,  # of the PCIe cards with the NVLink bridge
+    link_reduces=False,
     power_w=400,
     roofs=printed(
         (A100_SHEET, {FP64: 19.5e12, VECTOR_FP64: 9.7e12, VECTOR_FP32: 19.5e12, DRAM: 2.039e12}),
@@ -136,6 +146,7 @@ _RTX_PRO_6000 = Gpu(
     memory=Memory(97887 * MIB, 512, 2 * 14.001e9),
     l2_bytes=128 * MIB,
     link_bytes_per_s=64e9,
+    link_reduces=False,
     power_w=600,
     roofs=printed(
         (PRO_PAPER, {TF32: 251.9e12, BF16: 503.8e12, FP16: 503.8e12, FP8: 1007.6e12, INT8: 1007.6e12, FP4: 2015.2e12}),
@@ -188,6 +199,7 @@ _TABLE = (
         memory=Memory(81559 * MIB, 5120, 2 * 2.619e9),
         l2_bytes=50 * MIB,
         link_bytes_per_s=450e9,
+        link_reduces=True,
         power_w=700,
         roofs=printed(
             (HOPPER_PAPER, {FP64: 66.9e12, VECTOR_FP64: 33.5e12, VECTOR_FP32: 66.9e12}),
@@ -207,6 +219,7 @@ _TABLE = (
         memory=Memory(81559 * MIB, 5120, 2 * 1.593e9),
         l2_bytes=50 * MIB,
         link_bytes_per_s=300e9,  # with the NVLink bridge
+        link_reduces=False,
         power_w=350,
         roofs=printed(
             # DRAM: the datasheet rounds to 2 TB/s, which a read kernel has been seen to beat by 1 %.
@@ -225,6 +238,7 @@ _TABLE = (
         max_hz=1.785e9,
         memory=Memory(95830 * MIB, 6016, 2 * 2.619e9),
         link_bytes_per_s=300e9,  # with the NVLink bridge
+        link_reduces=False,
         power_w=400,
         roofs=printed(
             (H100_SHEET, {FP64: 60e12, VECTOR_FP64: 30e12, VECTOR_FP32: 60e12, DRAM: 3.9e12}),
@@ -243,6 +257,7 @@ _TABLE = (
         memory=Memory(143771 * MIB, 6016, 2 * 3.201e9),  # 94 of 96 64-bit channels are enabled, hence 141 GB of 144
         l2_bytes=60 * MIB,
         link_bytes_per_s=450e9,
+        link_reduces=True,
         power_w=700,
         roofs=printed(
             (H200_SHEET, {FP64: 67e12, VECTOR_FP64: 34e12, VECTOR_FP32: 67e12, DRAM: 4.8e12}),
@@ -260,6 +275,7 @@ _TABLE = (
         max_hz=1.785e9,
         memory=Memory(143771 * MIB, 6016, 2 * 3.201e9),
         link_bytes_per_s=450e9,  # with the NVLink bridge
+        link_reduces=False,
         power_w=600,
         roofs=printed(
             (H200_SHEET, {FP64: 60e12, VECTOR_FP64: 30e12, VECTOR_FP32: 60e12, DRAM: 4.8e12}),
@@ -278,6 +294,7 @@ _TABLE = (
         memory=Memory(183359 * MIB, 7680, 2 * 3.996e9),
         l2_bytes=253 * MIB // 2,
         link_bytes_per_s=900e9,
+        link_reduces=True,
         power_w=1000,
         roofs=printed(
             (HGX_B200, {FP64: 37e12, VECTOR_FP64: 37e12, VECTOR_FP32: 75e12}),
@@ -297,6 +314,7 @@ _TABLE = (
         memory=Memory(275040 * MIB, 7680, 2 * 3.996e9),
         l2_bytes=126 * MIB,
         link_bytes_per_s=900e9,
+        link_reduces=True,
         power_w=1100,
         roofs=printed(
             (f"{HGX_B300}, {HALVED}", {TF32: 1125e12, BF16: 2250e12, FP16: 2250e12, FP8: 4500e12}),
@@ -321,6 +339,7 @@ _TABLE = (
         memory=Memory(189471 * MIB),
         l2_bytes=126 * MIB,
         link_bytes_per_s=900e9,
+        link_reduces=True,
         power_w=1200,
         roofs=printed(
             (NVL72, {FP64: 40e12, VECTOR_FP64: 40e12, VECTOR_FP32: 80e12, DRAM: 8.0e12}),
@@ -339,6 +358,7 @@ _TABLE = (
         memory=Memory(23034 * MIB, 192, 2 * 6.251e9),
         l2_bytes=48 * MIB,
         link_bytes_per_s=32e9,
+        link_reduces=False,
         power_w=72,
         roofs=printed(
             (f"{L4_SHEET}, {HALVED}", {TF32: 60e12, BF16: 121e12, FP16: 121e12, FP8: 242.5e12, INT8: 242.5e12}),
@@ -357,6 +377,7 @@ _TABLE = (
         memory=Memory(46068 * MIB, 384, 2 * 9.001e9),
         l2_bytes=96 * MIB,
         link_bytes_per_s=32e9,
+        link_reduces=False,
         power_w=350,
         roofs=printed(
             (L40S_SHEET, {TF32: 183e12, BF16: 362.05e12, FP16: 362.05e12, FP8: 733e12, INT8: 733e12}),
@@ -375,6 +396,7 @@ _TABLE = (
         memory=Memory(23028 * MIB, 384, 2 * 6.251e9),
         l2_bytes=6 * MIB,
         link_bytes_per_s=32e9,
+        link_reduces=False,
         power_w=150,
         roofs=printed(
             (A10_SHEET, {TF32: 62.5e12, BF16: 125e12, FP16: 125e12, INT8: 250e12, VECTOR_FP32: 31.2e12, DRAM: 600e9}),
@@ -393,6 +415,7 @@ _TABLE = (
         memory=Memory(24564 * MIB, 384, 2 * 10.501e9),
         l2_bytes=72 * MIB,
         link_bytes_per_s=32e9,
+        link_reduces=False,
         power_w=450,
         roofs=printed(
             (ADA_PAPER, {TF32: 82.6e12, BF16: 165.2e12, FP16: 165.2e12, FP8: 330.3e12, INT8: 660.6e12}),
@@ -412,6 +435,7 @@ _TABLE = (
         memory=Memory(32607 * MIB, 512, 2 * 14.001e9),
         l2_bytes=96 * MIB,
         link_bytes_per_s=64e9,
+        link_reduces=False,
         power_w=575,
         roofs=printed(
             (

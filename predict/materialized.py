@@ -32,5 +32,4 @@ def materialized_amounts(workload: Workload) -> Amounts:
         flop_by_unit={matmul_unit(workload.dtype): 4 * pairs * dims["head_dim"]},
         bytes_read=amounts.bytes_read + passed,
         bytes_written=amounts.bytes_written + passed,
-        launches=_WRITES[workload.op] + 1,
     )

@@ -29,13 +29,10 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The terms of one workload, or of a whole sweep if the amounts are arrays.
-
-    `expected_s` is the best guess of a calibrated model; None where nothing is calibrated.
-    """
+    """The times of one workload, or of a whole sweep if the amounts are arrays."""
 
     terms: tuple[Term, ...]
-    expected_s: Number | None = None
+    expected_s: Number | None = None  # of a calibrated model; None where nothing is calibrated
 
     @property
     def napkin_s(self) -> Number:

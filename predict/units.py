@@ -47,6 +47,33 @@ DTYPES: Mapping[str, DType] = MappingProxyType(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Formats:
+    """What weights and the KV cache are stored in, and what matrices are multiplied in."""
+
+    weight_bits: float = 16  # of a stored weight, its share of the scales included
+    kv_bits: float = 16  # of a cached element
+    compute: DType = DTYPES["bf16"]
+
+    @classmethod
+    def of(cls, compute: DType, weights: DType | None = None, kv: DType | None = None) -> "Formats":
+        """The formats of a product in `compute`; weights and cache are in `compute` too unless given."""
+        return cls((weights or compute).bits, (kv or compute).bits, compute)
+
+    @property
+    def activation(self) -> DType:
+        """The format of what flows between kernels: 16 bits even where matrices are multiplied in fewer."""
+        return self.compute if self.compute.bits >= 16 else DTYPES["bf16"]
+
+    @property
+    def narrows(self) -> bool:
+        """Whether activations must be narrowed before they are multiplied."""
+        return self.activation != self.compute
+
+
+ALL_BF16 = Formats()
+
+
 def find_dtype(name: str) -> DType:
     """Return the dtype called `name`; raises BadWorkload listing the known ones."""
     try:
@@ -83,18 +110,12 @@ def in_units(value: float, unit: float) -> str:
 
 def duration(time_s: float, digits: int = 3) -> str:
     """Format a time in the largest unit that leaves a figure before the point: duration(3.52e-5) == "35.2 us"."""
-    if time_s == 0 or not math.isfinite(time_s):
-        return f"{time_s:g} s"
-    scale, unit = next(((s, u) for s, u in _TIME_UNITS if abs(time_s) >= s), _TIME_UNITS[-1])
-    return f"{_significant(time_s / scale, digits)} {unit}"
+    return _in_largest(time_s, _TIME_UNITS, "s", digits)
 
 
 def energy(energy_j: float) -> str:
     """Format an energy in the largest unit that leaves a figure before the point: energy(0.00352) == "3.52 mJ"."""
-    if energy_j == 0 or not math.isfinite(energy_j):
-        return f"{energy_j:g} J"
-    scale, unit = next(((s, u) for s, u in _ENERGY_UNITS if abs(energy_j) >= s), _ENERGY_UNITS[-1])
-    return f"{_significant(energy_j / scale, 3)} {unit}"
+    return _in_largest(energy_j, _ENERGY_UNITS, "J", 3)
 
 
 def binary_bytes(size_bytes: float) -> str:
@@ -108,6 +129,14 @@ def binary_bytes(size_bytes: float) -> str:
 def percent(fraction: float) -> str:
     """Format a fraction as a percentage with three significant figures, none after the point from 100 % on."""
     return f"{_significant(fraction * 100, 3)} %"
+
+
+def _in_largest(value: float, units: tuple[tuple[float, str], ...], base: str, digits: int) -> str:
+    """In the largest of `units` that leaves a figure before the point, else in the smallest."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g} {base}"
+    scale, unit = next(((s, u) for s, u in units if abs(value) >= s), units[-1])
+    return f"{_significant(value / scale, digits)} {unit}"
 
 
 def _significant(value: float, digits: int) -> str:

@@ -9,7 +9,7 @@ sweep at once.
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -22,9 +22,13 @@ from predict.units import DType
 FloatArray = NDArray[np.float64]
 Count = int | FloatArray
 Number = float | FloatArray
+Bits = float | None  # of an element as it is stored; None: those of what is computed with
 
 INT4_GROUP = 128  # weights along k that share one scale
 _FP32_BYTES, _INT32_BYTES, _BF16_BYTES = 4, 4, 2
+# Arguments of an op that are formats: what is computed with, and bits of an element of B or of K and V where these are
+# stored in another one.
+_NO_DIMENSIONS = ("dtype", "weight_bits", "kv_bits")
 
 # The formats that an op is about, where it is not about all of them.
 _FORMATS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -48,12 +52,12 @@ _LIMITS: Mapping[str, tuple[str, str]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Amounts:
-    """Compulsory work: FLOP by unit, bytes read from and written to DRAM, kernel launches. Amounts add."""
+    """Compulsory work. Amounts add."""
 
     flop_by_unit: Mapping[Resource, Number]
-    bytes_read: Number
-    bytes_written: Number
-    launches: int
+    bytes_read: Number  # from DRAM
+    bytes_written: Number  # to DRAM
+    launches: int | None = field(default=None, compare=False)  # in older records; no longer counted
 
     def __add__(self, other: "Amounts") -> "Amounts":
         units = self.flop_by_unit.keys() | other.flop_by_unit.keys()
@@ -61,7 +65,6 @@ class Amounts:
             {unit: self.flop_by_unit.get(unit, 0) + other.flop_by_unit.get(unit, 0) for unit in sorted(units)},
             self.bytes_read + other.bytes_read,
             self.bytes_written + other.bytes_written,
-            self.launches + other.launches,
         )
 
     @property
@@ -100,13 +103,12 @@ class Workload:
         return "-".join([self.op, *(f"{name}{size}" for name, size in self.dims.items()), self.dtype.name])
 
 
-def matmul(m: Count, n: Count, k: Count, dtype: DType) -> Amounts:
+def matmul(m: Count, n: Count, k: Count, dtype: DType, weight_bits: Bits = None) -> Amounts:
     """C[m,n] = A[m,k] @ B[k,n]: one multiply-add per (m,n,k); each operand crosses DRAM once."""
     return Amounts(
         flop_by_unit={matmul_unit(dtype): 2 * m * n * k},
-        bytes_read=(m * k + k * n) * dtype.bytes,
+        bytes_read=m * k * dtype.bytes + stored_bytes(k * n, weight_bits or dtype.bits),
         bytes_written=m * n * dtype.bytes,
-        launches=1,
     )
 
 
@@ -117,31 +119,22 @@ def matmul_scaled(m: Count, n: Count, k: Count, dtype: DType) -> Amounts:
         flop_by_unit={matmul_unit(dtype): 2 * m * n * k},
         bytes_read=(m * k + k * n) * dtype.bytes + (m + n) * _FP32_BYTES,
         bytes_written=m * n * _BF16_BYTES,
-        launches=1,
     )
 
 
 def matmul_w8a16(m: Count, n: Count, k: Count, dtype: DType) -> Amounts:
     """C[m,n] = A[m,k] @ (W[n,k] * scale[n])^T with int8 weights, one scale a row in A's format: the weights are half of
     bf16's bytes, the products still take the 16-bit unit."""
-    return Amounts(
-        flop_by_unit={matmul_unit(dtype): 2 * m * n * k},
-        bytes_read=m * k * dtype.bytes + n * k + n * dtype.bytes,
-        bytes_written=m * n * dtype.bytes,
-        launches=1,
-    )
+    plain = matmul(m, n, k, dtype, weight_bits=8)
+    return replace(plain, bytes_read=plain.bytes_read + n * dtype.bytes)
 
 
 def matmul_w4a16(m: Count, n: Count, k: Count, dtype: DType) -> Amounts:
     """C[m,n] = A[m,k] @ W[n,k]^T with int4 weights, a scale in A's format for each 128 of a row: 0.5 + 2/128 bytes a
     weight, 3.88 times fewer than bf16's; the products still take the 16-bit unit."""
     groups = n * (k // INT4_GROUP)  # k is a multiple of it
-    return Amounts(
-        flop_by_unit={matmul_unit(dtype): 2 * m * n * k},
-        bytes_read=m * k * dtype.bytes + n * k // 2 + groups * dtype.bytes,
-        bytes_written=m * n * dtype.bytes,
-        launches=1,
-    )
+    plain = _amounts(matmul_unit(dtype), 2 * m * n * k, m * k + groups, m * n, dtype)
+    return replace(plain, bytes_read=plain.bytes_read + n * k // 2)
 
 
 def attention_prefill(
@@ -161,14 +154,21 @@ def attention_full(batch: Count, seq: Count, heads: Count, kv_heads: Count, head
 
 
 def attention_window(
-    batch: Count, seq: Count, window: Count, heads: Count, kv_heads: Count, head_dim: Count, dtype: DType
+    batch: Count,
+    seq: Count,
+    window: Count,
+    heads: Count,
+    kv_heads: Count,
+    head_dim: Count,
+    dtype: DType,
+    kv_bits: Bits = None,
 ) -> Amounts:
     """Causal attention to the last `window` tokens, oneself among them: query i meets min(i, window) keys, so for a
     window of w the pairs are w*seq - w*(w-1)/2, linear in seq."""
     scalar = isinstance(window, int) and isinstance(seq, int)
     width = min(window, seq) if scalar else np.minimum(window, seq)
     pairs = batch * heads * (width * seq - width * (width - 1) // 2)
-    return _attention(pairs, batch * seq, batch * seq, heads, kv_heads, head_dim, dtype)
+    return _attention(pairs, batch * seq, batch * seq, heads, kv_heads, head_dim, dtype, kv_bits)
 
 
 def attention_packed(
@@ -206,32 +206,21 @@ def attention_backward(
         flop_by_unit={matmul_unit(dtype): 10 * pairs * head_dim},
         bytes_read=(3 * queries + 2 * keys) * dtype.bytes + batch * seq * heads * _FP32_BYTES,
         bytes_written=(queries + 2 * keys) * dtype.bytes,
-        launches=1,
     )
 
 
 def linear_backward(m: Count, n: Count, k: Count, dtype: DType) -> Amounts:
     """Gradients of Y[m,n] = X[m,k] @ W[n,k]^T: dX = dY @ W and dW = dY^T @ X, each as many FLOP as the forward pass,
     which is why training costs three forward passes. dY, X and W are read once, dX and dW written once."""
-    return Amounts(
-        flop_by_unit={matmul_unit(dtype): 4 * m * n * k},
-        bytes_read=(m * n + m * k + n * k) * dtype.bytes,
-        bytes_written=(m * k + n * k) * dtype.bytes,
-        launches=2,
-    )
+    return _amounts(matmul_unit(dtype), 4 * m * n * k, m * n + m * k + n * k, m * k + n * k, dtype)
 
 
 def attention_decode(
-    batch: Count, context: Count, heads: Count, kv_heads: Count, head_dim: Count, dtype: DType
+    batch: Count, context: Count, heads: Count, kv_heads: Count, head_dim: Count, dtype: DType, kv_bits: Bits = None
 ) -> Amounts:
     """Attention of one query per sequence over a cache of `context` tokens: every key meets one query, and the cache is
     read once for all heads of a GQA group, so the arithmetic intensity is heads/kv_heads multiply-adds per element."""
-    return Amounts(
-        flop_by_unit={matmul_unit(dtype): 4 * batch * heads * context * head_dim},
-        bytes_read=batch * (heads + 2 * context * kv_heads) * head_dim * dtype.bytes,
-        bytes_written=batch * heads * head_dim * dtype.bytes,
-        launches=1,
-    )
+    return _attention(batch * heads * context, batch, batch * context, heads, kv_heads, head_dim, dtype, kv_bits)
 
 
 def attention_paged(
@@ -249,13 +238,8 @@ def attention_decode_fp8(
 ) -> Amounts:
     """attention_decode over a cache in fp8 e4m3, with an fp32 scale for each K and V head: half the bytes of bf16, and
     so half the time; Q, O and the products stay in 16 bits."""
-    cache = 2 * batch * context * kv_heads * head_dim
-    return Amounts(
-        flop_by_unit={matmul_unit(dtype): 4 * batch * heads * context * head_dim},
-        bytes_read=batch * heads * head_dim * dtype.bytes + cache + 2 * kv_heads * _FP32_BYTES,
-        bytes_written=batch * heads * head_dim * dtype.bytes,
-        launches=1,
-    )
+    plain = attention_decode(batch, context, heads, kv_heads, head_dim, dtype, kv_bits=8)
+    return replace(plain, bytes_read=plain.bytes_read + 2 * kv_heads * _FP32_BYTES)
 
 
 def attention_mla(batch: Count, context: Count, heads: Count, latent: Count, rope: Count, dtype: DType) -> Amounts:
@@ -263,12 +247,9 @@ def attention_mla(batch: Count, context: Count, heads: Count, latent: Count, rop
     of latent + rope numbers a token, and weigh its first `latent` ones. In 16 bits nearly 2*heads FLOP for each byte
     (242 at DeepSeek-V3's 128 heads): the intensity of a matrix product. Source: DeepSeek-V2, section 2.1."""
     width = latent + rope
-    return Amounts(
-        flop_by_unit={matmul_unit(dtype): 2 * batch * heads * context * (width + latent)},
-        bytes_read=(batch * heads * width + batch * context * width) * dtype.bytes,
-        bytes_written=batch * heads * latent * dtype.bytes,
-        launches=1,
-    )
+    flop = 2 * batch * heads * context * (width + latent)
+    read = batch * (heads + context) * width
+    return _amounts(matmul_unit(dtype), flop, read, batch * heads * latent, dtype)
 
 
 def generate_cached(
@@ -282,12 +263,7 @@ def generate_cached(
     attention = 4 * batch * hidden * context
     read = hidden * (hidden + 2 * kv_dim) + batch * hidden + 2 * batch * (context - 1) * kv_dim
     written = 2 * batch * kv_dim + batch * hidden
-    return Amounts(
-        flop_by_unit={matmul_unit(dtype): projection + attention},
-        bytes_read=read * dtype.bytes,
-        bytes_written=written * dtype.bytes,
-        launches=2,
-    )
+    return _amounts(matmul_unit(dtype), projection + attention, read, written, dtype)
 
 
 def generate_uncached(
@@ -300,12 +276,7 @@ def generate_uncached(
     projection = 2 * batch * context * hidden * (hidden + 2 * kv_dim)
     attention = 4 * batch * hidden * (context * (context + 1) // 2)
     read = hidden * (hidden + 2 * kv_dim) + batch * context * hidden
-    return Amounts(
-        flop_by_unit={matmul_unit(dtype): projection + attention},
-        bytes_read=read * dtype.bytes,
-        bytes_written=batch * context * hidden * dtype.bytes,
-        launches=2,
-    )
+    return _amounts(matmul_unit(dtype), projection + attention, read, batch * context * hidden, dtype)
 
 
 def block_forward(
@@ -321,12 +292,9 @@ def block_forward(
     tokens, hidden = batch * seq, heads * head_dim
     matrices = block_matrices(heads, kv_heads, head_dim, inner)
     pairs = batch * heads * (seq * (seq + 1) // 2)
-    return Amounts(
-        flop_by_unit={matmul_unit(dtype): 2 * tokens * matrices + 4 * pairs * head_dim},
-        bytes_read=(matrices + 2 * hidden + tokens * (hidden + head_dim)) * dtype.bytes,
-        bytes_written=tokens * hidden * dtype.bytes,
-        launches=10,
-    )
+    flop = 2 * tokens * matrices + 4 * pairs * head_dim
+    read = matrices + 2 * hidden + tokens * (hidden + head_dim)
+    return _amounts(matmul_unit(dtype), flop, read, tokens * hidden, dtype)
 
 
 def block_decode(
@@ -338,12 +306,9 @@ def block_decode(
     hidden, kv_dim = heads * head_dim, kv_heads * head_dim
     matrices = block_matrices(heads, kv_heads, head_dim, inner)
     cached = 2 * batch * (context - 1) * kv_dim
-    return Amounts(
-        flop_by_unit={matmul_unit(dtype): 2 * batch * matrices + 4 * batch * hidden * context},
-        bytes_read=(matrices + 2 * hidden + batch * (hidden + head_dim) + cached) * dtype.bytes,
-        bytes_written=(2 * batch * kv_dim + batch * hidden) * dtype.bytes,
-        launches=11,
-    )
+    flop = 2 * batch * matrices + 4 * batch * hidden * context
+    read = matrices + 2 * hidden + batch * (hidden + head_dim) + cached
+    return _amounts(matmul_unit(dtype), flop, read, 2 * batch * kv_dim + batch * hidden, dtype)
 
 
 def block_train(
@@ -354,7 +319,7 @@ def block_train(
     `dtype` and their fp32 master, m and v are read once and written once: 28 bytes a parameter. x, the gradient of the
     output, cos and sin are read, the output and the gradient of x written. Gradients of weights and saved activations
     are intermediates and not counted (keeping the gradients moves 4 bytes a parameter more), nor is AdamW's arithmetic.
-    Launches: ten forward, two for each product and five others backward, one of AdamW."""
+    """
     tokens, hidden = batch * seq, heads * head_dim
     matrices = block_matrices(heads, kv_heads, head_dim, inner)
     parameters = matrices + 2 * hidden
@@ -364,7 +329,6 @@ def block_train(
         flop_by_unit={matmul_unit(dtype): 6 * tokens * matrices + 14 * pairs * head_dim},
         bytes_read=state + tokens * (2 * hidden + head_dim) * dtype.bytes,
         bytes_written=state + 2 * tokens * hidden * dtype.bytes,
-        launches=24,
     )
 
 
@@ -377,97 +341,87 @@ def block_matrices(heads: Count, kv_heads: Count, head_dim: Count, inner: Count)
 
 def stream_read(n: Count, dtype: DType) -> Amounts:
     """sum(x[n]): one add per element; x is read once, the result is too small to count."""
-    return Amounts({vector_unit(dtype): n}, bytes_read=n * dtype.bytes, bytes_written=0, launches=1)
+    return _amounts(vector_unit(dtype), n, n, 0, dtype)
 
 
 def stream_write(n: Count, dtype: DType) -> Amounts:
     """y[n] = constant: no arithmetic; y is written once."""
-    return Amounts({}, bytes_read=0, bytes_written=n * dtype.bytes, launches=1)
+    return Amounts({}, bytes_read=0, bytes_written=n * dtype.bytes)
 
 
 def stream_copy(n: Count, dtype: DType) -> Amounts:
     """y[n] = x[n]: no arithmetic; x is read once, y is written once."""
-    return Amounts({}, bytes_read=n * dtype.bytes, bytes_written=n * dtype.bytes, launches=1)
+    return Amounts({}, bytes_read=n * dtype.bytes, bytes_written=n * dtype.bytes)
 
 
 def stream_triad(n: Count, dtype: DType) -> Amounts:
     """y[n] = a[n] + s*b[n]: one multiply-add per element; a and b are read once, y is written once."""
-    return Amounts(
-        {vector_unit(dtype): 2 * n}, bytes_read=2 * n * dtype.bytes, bytes_written=n * dtype.bytes, launches=1
-    )
+    return Amounts({vector_unit(dtype): 2 * n}, bytes_read=2 * n * dtype.bytes, bytes_written=n * dtype.bytes)
 
 
 def rmsnorm(rows: Count, cols: Count, dtype: DType) -> Amounts:
     """RMSNorm, y = x / sqrt(mean(x^2) + eps) * weight, row by row: square, add, scale and weigh, 4 FLOP an element. x
     is read once, the weight once, y is written once."""
-    return Amounts(
-        {vector_unit(dtype): 4 * rows * cols},
-        bytes_read=(rows * cols + cols) * dtype.bytes,
-        bytes_written=rows * cols * dtype.bytes,
-        launches=1,
-    )
+    return _amounts(vector_unit(dtype), 4 * rows * cols, rows * cols + cols, rows * cols, dtype)
 
 
 def add_rmsnorm(rows: Count, cols: Count, dtype: DType) -> Amounts:
     """Residual and norm fused, s = x + residual, y = rmsnorm(s) * weight, fused: 5 FLOP an element. x, residual and
     weight are read once, y and s are written once; as two kernels, s would cross DRAM once more."""
-    return Amounts(
-        {vector_unit(dtype): 5 * rows * cols},
-        bytes_read=(2 * rows * cols + cols) * dtype.bytes,
-        bytes_written=2 * rows * cols * dtype.bytes,
-        launches=1,
-    )
+    return _amounts(vector_unit(dtype), 5 * rows * cols, 2 * rows * cols + cols, 2 * rows * cols, dtype)
 
 
 def softmax(rows: Count, cols: Count, dtype: DType) -> Amounts:
     """Softmax, y = exp(x - max) / sum(exp(x - max)), row by row: subtract, exp, add and divide, 4 FLOP an element. x is
     read once, y is written once."""
-    return Amounts(
-        {vector_unit(dtype): 4 * rows * cols},
-        bytes_read=rows * cols * dtype.bytes,
-        bytes_written=rows * cols * dtype.bytes,
-        launches=1,
-    )
+    return _amounts(vector_unit(dtype), 4 * rows * cols, rows * cols, rows * cols, dtype)
 
 
 def swiglu(rows: Count, cols: Count, dtype: DType) -> Amounts:
     """SwiGLU, y = gate / (1 + exp(-gate)) * up: exp, add, divide and multiply, 4 FLOP an element. gate and up are read
     once, y is written once."""
-    return Amounts(
-        {vector_unit(dtype): 4 * rows * cols},
-        bytes_read=2 * rows * cols * dtype.bytes,
-        bytes_written=rows * cols * dtype.bytes,
-        launches=1,
-    )
+    return _amounts(vector_unit(dtype), 4 * rows * cols, 2 * rows * cols, rows * cols, dtype)
 
 
 def rope(tokens: Count, heads: Count, head_dim: Count, dtype: DType) -> Amounts:
     """Rotary embedding: each pair (x[i], x[i + head_dim/2]) is turned by its token's angle: two multiplies and an add,
     3 FLOP an element. x is read once, cos and sin (half a head each) once for all heads, y is written once."""
     size = tokens * heads * head_dim
-    return Amounts(
-        {vector_unit(dtype): 3 * size},
-        bytes_read=(size + tokens * head_dim) * dtype.bytes,
-        bytes_written=size * dtype.bytes,
-        launches=1,
-    )
+    return _amounts(vector_unit(dtype), 3 * size, size + tokens * head_dim, size, dtype)
 
 
 def launch(dtype: DType) -> Amounts:  # noqa: ARG001 - every op takes a dtype
     """An empty kernel: no FLOP, no bytes. Its measured time is the launch floor that the napkin leaves out."""
-    return Amounts({}, bytes_read=0, bytes_written=0, launches=1)
+    return Amounts({}, bytes_read=0, bytes_written=0)
+
+
+def _amounts(unit: Resource, flop: Number, read: Number, written: Number, dtype: DType) -> Amounts:
+    """FLOP of one unit; `read` and `written` are elements in `dtype`."""
+    return Amounts({unit: flop}, bytes_read=read * dtype.bytes, bytes_written=written * dtype.bytes)
+
+
+def stored_bytes(elements: Number, bits: float) -> Number:
+    """Bytes of `elements` at `bits` each; exact for whole bytes."""
+    return elements * int(bits // 8) if bits % 8 == 0 else elements * bits / 8
 
 
 def _attention(
-    pairs: Count, queries: Count, keys: Count, heads: Count, kv_heads: Count, head_dim: Count, dtype: DType
+    pairs: Count,
+    queries: Count,
+    keys: Count,
+    heads: Count,
+    kv_heads: Count,
+    head_dim: Count,
+    dtype: DType,
+    kv_bits: Bits = None,
 ) -> Amounts:
     """Two multiply-adds for each pair of a query and a key and element of head_dim; `queries` and `keys` are rows of
     all sequences: Q and O have `heads` vectors each, K and V have `kv_heads`."""
+    cache_bytes = stored_bytes(2 * keys * kv_heads * head_dim, kv_bits or dtype.bits)
     return Amounts(
         flop_by_unit={matmul_unit(dtype): 4 * pairs * head_dim},
-        bytes_read=(queries * heads + 2 * keys * kv_heads) * head_dim * dtype.bytes,
+        bytes_read=queries * heads * head_dim * dtype.bytes + cache_bytes,
         bytes_written=queries * heads * head_dim * dtype.bytes,
-        launches=1,
     )
 
 
@@ -521,7 +475,12 @@ def find_op(name: str) -> Callable[..., Amounts]:
 @functools.cache
 def dim_names(op: str) -> tuple[str, ...]:
     """The dimensions that `op` takes, in order; raises BadWorkload for an unknown op."""
-    return tuple(name for name in inspect.signature(find_op(op)).parameters if name != "dtype")
+    return tuple(name for name in inspect.signature(find_op(op)).parameters if name not in _NO_DIMENSIONS)
+
+
+def signature(op: str) -> str:
+    """How an op is called: "matmul(m, n, k)"."""
+    return f"{op}({', '.join(dim_names(op))})"
 
 
 def make_workload(op: str, dims: Mapping[str, int], dtype: DType) -> Workload:
@@ -532,16 +491,7 @@ def make_workload(op: str, dims: Mapping[str, int], dtype: DType) -> Workload:
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
             raise BadWorkload(f"{op}: {name} must be a positive whole number, not {size!r}")
     ordered = {name: dims[name] for name in names}
-    if "kv_heads" in ordered and ordered["heads"] % ordered["kv_heads"]:
-        raise BadWorkload(f"{op}: heads={ordered['heads']} is not a multiple of kv_heads={ordered['kv_heads']}")
-    if op in _DIVISORS:
-        name, divisor = _DIVISORS[op]
-        if ordered[name] % divisor:
-            raise BadWorkload(f"{op}: {name}={ordered[name]} is not a multiple of {divisor}")
-    if op in _LIMITS:
-        name, limit = _LIMITS[op]
-        if ordered[name] > ordered[limit]:
-            raise BadWorkload(f"{op}: {name}={ordered[name]} is more than {limit}={ordered[limit]}")
+    _check_sizes(op, ordered)
     return Workload(op, ordered, dtype, find_op(op)(**ordered, dtype=dtype))
 
 
@@ -553,17 +503,23 @@ def sweep_amounts(op: str, dims: Mapping[str, ArrayLike], dtype: DType) -> Amoun
         wrong = (sizes < 1) | (sizes != np.floor(sizes))
         if wrong.any():
             raise BadWorkload(f"{op}: {name} must be positive whole numbers, not {sizes[wrong].flat[0]:g}")
-    if "kv_heads" in arrays and np.any(arrays["heads"] % arrays["kv_heads"]):
-        raise BadWorkload(f"{op}: heads is not a multiple of kv_heads everywhere")
+    _check_sizes(op, arrays)
+    return find_op(op)(**arrays, dtype=dtype)
+
+
+def _check_sizes(op: str, dims: Mapping[str, Count]) -> None:
+    """Raise BadWorkload naming a dimension that is no multiple of what it must be, or larger than it may be."""
+    said = {name: f"{name}={size}" if isinstance(size, int) else name for name, size in dims.items()}
+    if "kv_heads" in dims and np.any(dims["heads"] % dims["kv_heads"]):
+        raise BadWorkload(f"{op}: {said['heads']} is not a multiple of {said['kv_heads']}")
     if op in _DIVISORS:
         name, divisor = _DIVISORS[op]
-        if np.any(arrays[name] % divisor):
-            raise BadWorkload(f"{op}: {name} is not a multiple of {divisor} everywhere")
+        if np.any(dims[name] % divisor):
+            raise BadWorkload(f"{op}: {said[name]} is not a multiple of {divisor}")
     if op in _LIMITS:
         name, limit = _LIMITS[op]
-        if np.any(arrays[name] > arrays[limit]):
-            raise BadWorkload(f"{op}: {name} is more than {limit} somewhere")
-    return find_op(op)(**arrays, dtype=dtype)
+        if np.any(np.greater(dims[name], dims[limit])):
+            raise BadWorkload(f"{op}: {said[name]} is more than {said[limit]}")
 
 
 def _check_request(op: str, dims: Mapping[str, object], dtype: DType) -> tuple[str, ...]:

@@ -17,11 +17,11 @@ from predict.errors import BadModel, BadRun
 from predict.formulas.memory import WEIGHT_FORMATS, find_weight_format
 from predict.gpus import resolve
 from predict.model.config import read_config
-from predict.model.passes import Logits, Numerics
+from predict.model.passes import Logits
 from predict.model.presets import find_model
 from predict.model.replica import Replica
 from predict.model.transformer import Model
-from predict.units import DTYPES, find_dtype
+from predict.units import DTYPES, Formats, find_dtype
 from reports.accuracy import document as accuracy
 from reports.accuracy import plots as validate_plots
 from reports.accuracy.compare import TableComparison, compare_tables, draw_table_comparison, op_tables, side_letter
@@ -193,10 +193,10 @@ def sweep_model(
     as_json: JsonOption = False,
 ) -> None:
     """Predict every batch and context of a model on each GPU; write sweep.parquet and its figures."""
-    numerics = Numerics(find_weight_format(weights).bits_per_weight, find_dtype(kv).bits, find_dtype(compute))
+    formats = Formats(find_weight_format(weights).bits_per_weight, find_dtype(kv).bits, find_dtype(compute))
     shape = _find_model(model, config)
     skus = {sku.name: sku for sku in map(resolve, gpu.split(","))}.values()
-    replicas = [Replica(shape, sku, gpus, numerics, mfu, mbu, hbm, overhead) for sku in skus]
+    replicas = [Replica(shape, sku, gpus, formats, mfu, mbu, hbm, overhead) for sku in skus]
     sizes = parse_sizes(batch, "--batch"), parse_sizes(context, "--context")
     frame = sweep(replicas, *sizes, logits=logits, usd_per_gpu_hour=price)
     _make_folder(out)

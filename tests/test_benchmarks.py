@@ -9,12 +9,12 @@ from bench.cases import bind, find_implementation, make_inputs
 from bench.record import from_line, to_line
 from predict.expected.calibrations import CALIBRATIONS
 from predict.expected.kernel import expect
-from predict.expected.time_model import Formats, Machine
+from predict.expected.time_model import Machine
 from predict.gpus import GPUS
 from predict.model.presets import find_model
 from predict.model.replica import Replica
 from predict.roofline import predict
-from predict.units import find_dtype
+from predict.units import Formats, find_dtype
 from predict.workloads import make_workload, sweep_amounts
 from reports.accuracy.importers import read_tables
 from reports.run import load, page, terminal

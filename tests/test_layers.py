@@ -24,6 +24,7 @@ PACKAGES = {
 MODULES = {
     "predict.__main__": COMMAND_LINE,
     "predict.command_line": {"typer"},
+    "predict.commands": {"typer"},
     "predict.estimate.page": {"typer"},
     "predict.tables": {"rich"},
     "kernels.__main__": COMMAND_LINE,
@@ -61,6 +62,7 @@ TOP = {
     "reports.__main__",
     "predict.__main__",
     "predict.command_line",
+    "predict.commands",
     "predict.tables",
 }
 # These must load without torch: reports are read where there is none.
@@ -89,7 +91,7 @@ def room_of(name):
 
 def is_behind_a_wall(module, name):
     """May this module not import that name, though both are of one package?"""
-    if module in TOP:
+    if any(is_in(module, top) for top in TOP):
         return False
     room, other = room_of(module), room_of(name)
     to_the_top = any(is_in(name, top) for top in TOP)

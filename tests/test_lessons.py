@@ -402,7 +402,7 @@ def test_int4_takes_more_than_n_over_2_for_its_scales(name, bits):
 
 def test_405b_needs_11_h100s_of_80e9_bytes_and_10_of_what_nvml_reports():
     # 811.7/80 = 10.15; 811.7/85.52 = 9.49, and 9.90 beside a runtime of 3.5 GB.
-    weights, card = memory.weight_bytes(LLAMA_405B.params), resolve("h100").memory_bytes
+    weights, card = memory.weight_bytes(LLAMA_405B.params), resolve("h100").memory.bytes
     assert memory.min_gpus(weights, 80e9) == 11
     assert memory.min_gpus(weights, card) == memory.min_gpus(weights, card, memory.RUNTIME_OVERHEAD_BYTES) == 10
 
@@ -515,7 +515,7 @@ def test_the_spec_sheet_rounds_what_the_data_sheets_say(gpu, flop_per_s, bytes_p
     # 80 GiB = 85.9e9 bytes, of which NVML reports 81,559 MiB on an H100; B200: 7.7 TB/s on the HGX board, 8.0 printed.
     found = resolve(gpu)
     assert (found.roofs[Resource.TENSOR_BF16].per_s, found.roofs[Resource.DRAM].per_s) == (flop_per_s, bytes_per_s)
-    assert found.memory_bytes == pytest.approx(memory_gb * GB, abs=0.05 * GB)
+    assert found.memory.bytes == pytest.approx(memory_gb * GB, abs=0.05 * GB)
     assert ridge_flop_per_byte(found.roofs, Resource.TENSOR_BF16) == pytest.approx(ridge, abs=0.05)
     assert ridge == pytest.approx(printed, rel=0.05)
 

@@ -1,7 +1,7 @@
-"""Everything the napkin says of one model on one kind of GPU: each number with its formula and its arithmetic.
+"""The answer to a question: every number with its formula and its arithmetic.
 
-`answer` is the one list behind the page of `python -m predict model` and its JSON. This module counts what the model
-is, holds and costs to train; `estimate_serving` has prefill, decode and what a token costs.
+The page of `python -m predict model` and its JSON both show what `answer` returns. This module has the model's size,
+memory and training; `serving` has prefill, decode and the price of a token.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,33 +1,27 @@
-"""Decode over the batch: how latency buys throughput, and the three times behind it, with the KV cache growing."""
+"""Decode at several batch sizes: a larger batch makes each step longer and the throughput higher."""
 
 from dataclasses import dataclass
 
 from predict.estimate.question import Question
 from predict.formulas import money
-from predict.model.passes import decode_step
-from predict.resources import Resource
+from predict.model.replica import PassPrediction
 
 BATCHES = (1, 4, 16, 64, 256, 1024)
 
 
 @dataclass(frozen=True, slots=True)
 class BatchRow:
-    """One batch size: times of a step if only FLOP, weights, cache or link counted; `step_s` is the largest, weights
-    and cache sharing the DRAM. `fits`: whether memory holds the batch."""
+    """One batch size."""
 
     batch: int
-    compute_s: float
-    weights_s: float
-    cache_s: float
-    link_s: float
-    step_s: float
+    step: PassPrediction  # weights and cache share the DRAM
     usd_per_1m_tokens: float
-    fits: bool
+    fits: bool  # whether memory holds the batch
 
     @property
     def tokens_per_s(self) -> float:
         """Tokens per second of all requests."""
-        return self.batch / self.step_s
+        return self.batch / float(self.step.napkin_s)
 
 
 def batch_rows(question: Question) -> list[BatchRow]:
@@ -40,19 +34,6 @@ def batch_rows(question: Question) -> list[BatchRow]:
 
 
 def _row(q: Question, batch: int, *, fits: bool) -> BatchRow:
-    replica, work = q.replica(), decode_step(q.model, batch, q.context, numerics=q.numerics)
-    prediction = replica.time(work, batch)
-    times = {term.resource: float(term.time_s) for term in prediction.terms}
-    weights = float(work.weight_bytes) / q.gpus
-    weights_s = times[Resource.DRAM] * weights / float(work.amounts(q.gpus, replica.cache_share).bytes)
-    step_s = float(prediction.napkin_s)
-    return BatchRow(
-        batch=batch,
-        compute_s=times[q.unit],
-        weights_s=weights_s,
-        cache_s=times[Resource.DRAM] - weights_s,
-        link_s=times.get(Resource.LINK, 0.0),
-        step_s=step_s,
-        usd_per_1m_tokens=float(money.usd_per_1m_tokens(q.usd_per_gpu_hour, batch / step_s, q.gpus)),
-        fits=fits,
-    )
+    step = q.replica().decode(batch, q.context)
+    rate = batch / float(step.napkin_s)
+    return BatchRow(batch, step, float(money.usd_per_1m_tokens(q.usd_per_gpu_hour, rate, q.gpus)), fits)

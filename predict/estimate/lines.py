@@ -1,4 +1,4 @@
-"""What an answer is made of: numbers with their formulas, in sections, and notes; and how a number is shown."""
+"""What an answer holds: numbers with their formulas, in sections, and notes; and how a number is shown."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -28,14 +28,14 @@ class Unit(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One number: its key in the JSON, what it is, its formula, and the formula with the numbers put in."""
+    """One number."""
 
-    key: str
+    key: str  # in the JSON
     label: str
     value: float | str
     unit: Unit
     formula: str
-    arithmetic: str = ""
+    arithmetic: str = ""  # the formula with the numbers put in
 
     @property
     def text(self) -> str:

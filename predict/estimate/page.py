@@ -63,10 +63,11 @@ def _batch_table(rows: list[BatchRow]) -> Iterator[str]:
 
 
 def _batch_cells(row: BatchRow) -> tuple[str, ...]:
-    times = (row.compute_s, row.weights_s, row.cache_s, row.link_s, row.step_s)
+    step = row.step
+    times = (step.compute_s, step.weights_s, step.dram_s - step.weights_s, step.link_s, step.napkin_s)
     return (
         f"{row.batch:,}",
-        *map(duration, times),
+        *(duration(float(time_s)) for time_s in times),
         f"{row.tokens_per_s:,.0f}",
         f"{row.tokens_per_s / row.batch:,.3g}",
         f"{row.usd_per_1m_tokens:,.3g}",

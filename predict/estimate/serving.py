@@ -1,4 +1,4 @@
-"""What the napkin says of serving: prefill and decode, where a batch stops being free, speculation, a token's price."""
+"""Serving: prefill, decode, the batch that saturates a GPU, speculative decoding, the price of a token."""
 
 from collections.abc import Callable, Iterator
 
@@ -12,9 +12,8 @@ from predict.expected.model_pass import expected_decode_s, expected_prefill_s
 from predict.formulas import memory, money, serving
 from predict.formulas import speculation as drafts
 from predict.gpus import ridge_flop_per_byte
-from predict.model.passes import Logits, decode_step, kv_bytes, uncached_step
-from predict.model.replica import Replica
-from predict.resources import Resource
+from predict.model.passes import Logits, kv_bytes, uncached_step
+from predict.model.replica import PassPrediction, Replica
 from predict.roofline import Prediction
 from predict.units import duration, si
 from predict.workloads import Count, FloatArray, Number
@@ -42,8 +41,7 @@ def prefill(q: Question) -> Iterator[Line | Note]:
     yield Line("prefill_bound", "bound by", str(prediction.bound), Unit.NAME, "the largest of them")
     yield Line("ttft_s", "TTFT", time_s, Unit.SECONDS, "prefill; no queue, no launch")
     yield Line("prefill_tokens_per_s", "prompts", tokens / time_s, Unit.TOKENS_PER_S, "batch x seq / time")
-    mfu = float(work.flop) / (time_s * q.gpus * q.peak_flop_per_s)
-    yield Line("mfu", "MFU", mfu, Unit.SHARE, "FLOP / (time x GPUs x peak)")
+    yield Line("mfu", "MFU", float(prediction.mfu), Unit.SHARE, "FLOP / (time x GPUs x peak)")
     if q.prefix:
         rest = replica.prefill(q.batch, q.seq - q.prefix, cached=q.prefix, mask=q.mask, logits=q.logits)
         label = f"TTFT, {q.prefix} cached"
@@ -63,27 +61,24 @@ def decode(q: Question) -> Iterator[Line | Note]:
     """One step for the batch, and where a larger batch stops being free."""
     if not q.serves:
         return
-    replica, work = q.replica(), decode_step(q.model, q.batch, q.context, numerics=q.numerics)
-    prediction = replica.time(work, q.batch)
-    time_s, weights = float(prediction.napkin_s), float(work.weight_bytes)
-    traffic = float(work.amounts(q.gpus, replica.cache_share).bytes) * q.gpus
-    yield Line("decode_flop", "FLOP of a step", plain(work.flop), Unit.FLOP, "2 x weights x batch + scores")
+    replica = q.replica()
+    step = replica.decode(q.batch, q.context)
+    time_s, weights, traffic = float(step.napkin_s), float(step.work.weight_bytes), float(step.bytes)
+    yield Line("decode_flop", "FLOP of a step", plain(step.work.flop), Unit.FLOP, "2 x weights x batch + scores")
     arithmetic = f"{si(weights, 'B', 4)} + {si(traffic - weights, 'B', 4)}"
     yield Line("decode_bytes", "bytes of a step", plain(traffic), Unit.BYTES, "weights + KV cache", arithmetic)
-    intensity = float(work.flop) / traffic
+    intensity = float(step.work.flop) / traffic
     yield Line("decode_intensity", "arithmetic intensity", intensity, Unit.FLOP_PER_BYTE, "FLOP / bytes")
-    yield Line("decode_step_s", "time of a step", time_s, Unit.SECONDS, _rule(q), _terms(prediction))
-    yield Line("decode_bound", "bound by", str(prediction.bound), Unit.NAME, "the largest of them")
+    yield Line("decode_step_s", "time of a step", time_s, Unit.SECONDS, _rule(q), _terms(step))
+    yield Line("decode_bound", "bound by", str(step.bound), Unit.NAME, "the largest of them")
     yield Line("tpot_s", "TPOT", time_s, Unit.SECONDS, "a step makes a token for each request")
     yield Line("decode_tokens_per_s", "all requests", q.batch / time_s, Unit.TOKENS_PER_S, "batch / time")
-    mbu = traffic / (time_s * q.gpus * q.bandwidth_bytes_per_s)
-    yield Line("mbu", "MBU", mbu, Unit.SHARE, "bytes / (time x GPUs x bandwidth)")
-    mfu = float(work.flop) / (time_s * q.gpus * q.peak_flop_per_s)
-    yield Line("decode_mfu", "MFU", mfu, Unit.SHARE, "FLOP / (time x GPUs x peak)")
+    yield Line("mbu", "MBU", float(step.mbu), Unit.SHARE, "bytes / (time x GPUs x bandwidth)")
+    yield Line("decode_mfu", "MFU", float(step.mfu), Unit.SHARE, "FLOP / (time x GPUs x peak)")
     yield from _expected(
         lambda: expected_decode_s(replica, q.batch, q.context), "decode_step_expected_s", "step, expected"
     )
-    again = replica.time(uncached_step(q.model, q.batch, q.context, numerics=q.numerics), q.batch * (q.context + 1))
+    again = replica.time(uncached_step(q.model, q.batch, q.context, formats=q.formats), q.batch * (q.context + 1))
     formula = "all tokens go through again for each new one"
     yield Line("uncached_step_s", "without a KV cache", float(again.napkin_s), Unit.SECONDS, formula, _terms(again))
     if not q.model.tied:
@@ -93,7 +88,7 @@ def decode(q: Question) -> Iterator[Line | Note]:
 
 
 def speculation(q: Question) -> Iterator[Line | Note]:
-    """Drafting with a smaller model: the best number of guesses, what it gains, the batch at which it stops paying."""
+    """A smaller model drafts: the best number of guesses, the speed-up, and the batch from which there is none."""
     if q.draft is None or not q.serves:
         return
     if q.gpus > q.draft.heads:
@@ -180,7 +175,7 @@ def _saturation(q: Question, replica: Replica) -> Iterator[Line | Note]:
         yield Note(f"no batch_to_saturate: a {hidden} x {hidden} matrix is memory-bound at every batch")
     if not q.context:
         return
-    saturated = _first(lambda batch: _is_saturated(q, replica.decode(batch, q.context)))
+    saturated = _first(lambda batch: _is_saturated(replica.decode(batch, q.context)))
     if saturated is not None:
         formula = f"a step's FLOP take as long as its bytes, at {q.context}"
         yield Line("batch_to_saturate_with_kv", "with the KV cache", saturated, Unit.REQUESTS, formula)
@@ -202,9 +197,8 @@ def _first(holds: Callable[[FloatArray], NDArray[np.bool_]]) -> int | None:
     return int(batches[np.flatnonzero(holds(batches))[0]])
 
 
-def _is_saturated(q: Question, prediction: Prediction) -> NDArray[np.bool_]:
-    times = {term.resource: term.time_s for term in prediction.terms}
-    return np.asarray(times[q.unit] >= times[Resource.DRAM])
+def _is_saturated(step: PassPrediction) -> NDArray[np.bool_]:
+    return np.asarray(step.compute_s >= step.dram_s)
 
 
 def _speedup(q: Question, k: int, batch: Count) -> Number:

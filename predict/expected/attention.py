@@ -10,19 +10,9 @@ from types import MappingProxyType
 
 import numpy as np
 
-from predict.expected.time_model import (
-    Constant,
-    Constants,
-    Dims,
-    Formats,
-    Machine,
-    Switch,
-    Switches,
-    Terms,
-    TimeModel,
-    p_norm,
-)
-from predict.workloads import FloatArray
+from predict.expected.time_model import Constant, Constants, Dims, Machine, Switch, Switches, Terms, TimeModel, p_norm
+from predict.units import DType, Formats
+from predict.workloads import Amounts, FloatArray, Number, attention_decode, attention_window
 
 KEY_TILE = 128  # keys that a block multiplies at once
 ROW_GROUP = 64  # query rows of one warpgroup: a block with fewer rows in use runs only the groups it needs
@@ -85,10 +75,10 @@ def prefill_terms(dims: Dims, machine: Machine, formats: Formats, constants: Con
     """Time and terms of each prompt: batch, seq, heads, kv_heads, head_dim, window (0: none)."""
     batch, seq, kv_heads, head_dim = dims["batch"], dims["seq"], dims["kv_heads"], dims["head_dim"]
     tiles_s, splits = _prefill_tiles(dims, machine, constants, on)
-    moved = _prefill_bytes(dims, formats, formats.output_bytes)
-    traffic_s = _traffic_s(moved, machine, constants)
+    amounts = _prefill_amounts(dims, formats.activation, formats)
+    traffic_s = _traffic_s(amounts.bytes, machine, constants)
     # The measured time holds the write of keys and values to the cache: read in 16 bits, written as they are kept.
-    copied = (formats.output_bytes + formats.kv_bytes) * 2 * batch * seq
+    copied = (formats.activation.bytes + formats.kv_bits / 8) * 2 * batch * seq
     per_token = kv_heads * head_dim
     written = np.minimum(per_token, WRITE_THREADS) if on["caps_write"] else per_token
     write_s = np.maximum(
@@ -97,7 +87,7 @@ def prefill_terms(dims: Dims, machine: Machine, formats: Formats, constants: Con
     combine_s = np.where(splits > 1, constants["combine_s"], 0)
     launch_s = np.full(batch.size, constants["launch_s"])
     hidden_s = p_norm(tiles_s, traffic_s, constants["overlap"])
-    roof_s = _roof_s(_prefill_flop_s(dims, machine), moved, machine)
+    roof_s = _roof_s(amounts, machine)
     time_s = np.maximum(launch_s + write_s + hidden_s + combine_s, roof_s)
     parts = {"launch": launch_s, "tiles": tiles_s, "dram": traffic_s, "write": write_s, "combine": combine_s}
     return Terms(time_s, parts)
@@ -115,20 +105,20 @@ def decode_terms(dims: Dims, machine: Machine, formats: Formats, constants: Cons
     splits = np.where(may_split, _splits(blocks, key_tiles, machine), 1)
     per_split = np.ceil(key_tiles / splits)
     splits = np.ceil(key_tiles / per_split)
-    query_bytes = 2 * formats.output_bytes * head_dim  # Q and O of one row
+    query_bytes = 2 * formats.activation.bytes * head_dim  # Q and O of one row
     # Masked keys of a tile cost as much as live ones.
-    block_bytes = 2 * per_split * KEY_TILE * head_dim * formats.kv_bytes + query_bytes * group / blocks_per_head
+    block_bytes = 2 * per_split * KEY_TILE * head_dim * (formats.kv_bits / 8) + query_bytes * group / blocks_per_head
     stream = constants["stream_bytes_per_s"]
     waves = np.ceil(blocks * splits / machine.sm_count)
     tiles_s = waves * (constants["tile_s"] + block_bytes / stream) - constants["tile_s"]
-    moved = _decode_bytes(dims, formats, formats.output_bytes)
-    traffic_s = _traffic_s(moved, machine, constants)
+    amounts = _decode_amounts(dims, formats.activation, formats)
+    traffic_s = _traffic_s(amounts.bytes, machine, constants)
     combine_s = np.where(splits > 1, constants["combine_s"] + splits * COMBINE_ROWS * 4 * head_dim / stream, 0)
     layout_s = np.where((group > 1) & (batch > 1) & (kv_heads > 1), constants["layout_s"], 0)
     launch_s = np.full(batch.size, constants["launch_s"])
     sequences_s = batch * constants["sequence_s"]
     hidden_s = p_norm(tiles_s, traffic_s, DECODE_OVERLAP)
-    roof_s = _roof_s(_decode_flop_s(dims, machine), moved, machine)
+    roof_s = _roof_s(amounts, machine)
     time_s = np.maximum(launch_s + sequences_s + hidden_s + combine_s + layout_s, roof_s)
     return Terms(
         time_s,
@@ -170,53 +160,33 @@ def _prefill_tiles(dims: Dims, machine: Machine, constants: Constants, on: Switc
 
 
 def prefill_napkin_s(dims: Dims, machine: Machine, formats: Formats) -> FloatArray:
-    """The bound: the pairs that causal attention needs at the peak, or Q, K, V and O across DRAM once."""
-    return np.maximum(
-        _prefill_flop_s(dims, machine), _prefill_bytes(dims, formats, formats.activation_bytes) / machine.bytes_per_s
-    )
+    """The bound, queries and outputs in the format that is multiplied."""
+    return machine.bound_s(_prefill_amounts(dims, formats.compute, formats))
 
 
 def decode_napkin_s(dims: Dims, machine: Machine, formats: Formats) -> FloatArray:
-    """The bound: every key that is seen at the peak, or the cache, queries and outputs across DRAM once."""
-    return np.maximum(
-        _decode_flop_s(dims, machine), _decode_bytes(dims, formats, formats.activation_bytes) / machine.bytes_per_s
-    )
+    """The bound, queries and outputs in the format that is multiplied."""
+    return machine.bound_s(_decode_amounts(dims, formats.compute, formats))
 
 
-def _prefill_flop_s(dims: Dims, machine: Machine) -> FloatArray:
-    seq, window = dims["seq"], dims["window"]
-    seen = np.where(window > 0, np.minimum(seq, window), seq)
-    pairs = seen * (seen + 1) / 2 + (seq - seen) * seen
-    return np.asarray(4 * dims["batch"] * dims["heads"] * dims["head_dim"] * pairs / machine.flop_per_s)
+def _prefill_amounts(dims: Dims, queries: DType, formats: Formats) -> Amounts:
+    """Causal attention with Q and O in the format `queries`; K and V as they are cached."""
+    whole = {**dims, "window": np.where(dims["window"] > 0, dims["window"], dims["seq"])}
+    return attention_window(**whole, dtype=queries, kv_bits=formats.kv_bits)
 
 
-def _prefill_bytes(dims: Dims, formats: Formats, query_bytes: float) -> FloatArray:
-    """Q and O in elements of `query_bytes`, K and V as they are cached."""
-    tokens, head_dim = dims["batch"] * dims["seq"], dims["head_dim"]
-    queries = 2 * query_bytes * tokens * dims["heads"] * head_dim
-    return queries + 2 * tokens * dims["kv_heads"] * head_dim * formats.kv_bytes
-
-
-def _decode_flop_s(dims: Dims, machine: Machine) -> FloatArray:
-    return 4 * dims["batch"] * dims["heads"] * dims["head_dim"] * _seen(dims) / machine.flop_per_s
-
-
-def _decode_bytes(dims: Dims, formats: Formats, query_bytes: float) -> FloatArray:
-    """Q and O in elements of `query_bytes`, the cached keys and values that are seen."""
-    batch, head_dim = dims["batch"], dims["head_dim"]
-    queries = 2 * query_bytes * batch * dims["heads"] * head_dim
-    return queries + 2 * batch * dims["kv_heads"] * _seen(dims) * head_dim * formats.kv_bytes
-
-
-def _seen(dims: Dims) -> FloatArray:
-    """Keys that the new token meets."""
+def _decode_amounts(dims: Dims, queries: DType, formats: Formats) -> Amounts:
+    """The new token meets the latest keys of a window; Q and O are in the format `queries`."""
     context, window = dims["context"], dims["window"]
-    return np.asarray(np.where(window > 0, np.minimum(context, window), context))
+    seen = np.where(window > 0, np.minimum(context, window), context)
+    others = {name: dims[name] for name in ("batch", "heads", "kv_heads", "head_dim")}
+    return attention_decode(context=seen, **others, dtype=queries, kv_bits=formats.kv_bits)
 
 
-def _roof_s(flop_s: FloatArray, moved: FloatArray, machine: Machine) -> FloatArray:
+def _roof_s(amounts: Amounts, machine: Machine) -> FloatArray:
     """What nothing beats: FLOP at the peak, or bytes that L2 cannot hold from call to call at the bandwidth."""
-    return np.maximum(flop_s, np.where(moved < machine.l2_bytes, 0, moved) / machine.bytes_per_s)
+    from_dram = np.where(np.less(amounts.bytes, machine.l2_bytes), 0, amounts.bytes)
+    return np.maximum(amounts.flop / machine.flop_per_s, from_dram / machine.bytes_per_s)
 
 
 def _within(key_tiles: FloatArray, window: FloatArray) -> FloatArray:
@@ -230,7 +200,7 @@ def _splits(blocks: FloatArray, most: FloatArray, machine: Machine) -> FloatArra
     return np.asarray(np.where(blocks >= FILLED * machine.sm_count, 1, fitting))
 
 
-def _traffic_s(moved: FloatArray, machine: Machine, constants: Constants) -> FloatArray:
+def _traffic_s(moved: Number, machine: Machine, constants: Constants) -> FloatArray:
     """DRAM time, less for what stays in L2: all of it up to a share of L2, none from twice that on."""
     resident = np.clip(2 - moved / (L2_SHARE * machine.l2_bytes), 0, 1)
     dram_s = moved / (constants["dram_share"] * machine.bytes_per_s)

@@ -15,7 +15,9 @@ from types import MappingProxyType
 import numpy as np
 
 from predict.errors import MissingCeiling
-from predict.expected.time_model import Constant, Constants, Dims, Formats, Machine, Switch, Switches, Terms, TimeModel
+from predict.expected.time_model import Constant, Constants, Dims, Machine, Switch, Switches, Terms, TimeModel
+from predict.formulas import parallel
+from predict.units import Formats
 from predict.workloads import FloatArray
 
 COLLECTIVES = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all")
@@ -33,39 +35,36 @@ CONSTANTS = MappingProxyType(
 SWITCHES = MappingProxyType({"tree": Switch("flags go down a tree, log2(n) steps, else a ring, n - 1", 0.85)})
 
 
-def wire_factor(op: str, gpus: FloatArray) -> FloatArray:
-    """Bytes that each GPU sends per byte of the buffer."""
-    return (2 if op == "all_reduce" else 1) * (gpus - 1) / gpus
-
-
-def least_factor(op: str, gpus: FloatArray) -> FloatArray:
-    """The same at the least: a switch that reduces sends 1 + 1/n for an all-reduce."""
-    factor = wire_factor(op, gpus)
-    return np.minimum(factor, 1 + 1 / gpus) if op == "all_reduce" else factor
-
-
-def terms(op: str, dims: Dims, machine: Machine, formats: Formats, constants: Constants, on: Switches) -> Terms:  # noqa: ARG001
-    """Time and terms of each message: gpus, message_bytes. Raises MissingCeiling where the link is not known."""
-    if machine.link_bytes_per_s is None:
-        raise MissingCeiling("a collective needs the rate of the link between the GPUs, which is not known")
+def sent_bytes(op: str, dims: Dims, *, in_switch: bool = False) -> FloatArray:
+    """Bytes that each GPU sends: around a ring, or what an all-reduce sends through a switch that reduces."""
     gpus, message_bytes = dims["gpus"], dims["message_bytes"]
-    link = machine.link_bytes_per_s
+    if op == "all_reduce":
+        return np.asarray(parallel.all_reduce_bytes(message_bytes, gpus, in_switch=in_switch))
+    return (gpus - 1) / gpus * message_bytes
+
+
+def terms(op: str, dims: Dims, machine: Machine, formats: Formats, constants: Constants, on: Switches) -> Terms:
+    """Time and terms of each message: gpus, message_bytes. Raises MissingCeiling where the link is not known."""
+    gpus, message_bytes, link = dims["gpus"], dims["message_bytes"], _link_bytes_per_s(machine)
     steps = np.log2(gpus) if on["tree"] else gpus - 1
     share = constants["link_share"] * constants["doubling_share"] ** np.log2(gpus / 2)
-    wire_s = wire_factor(op, gpus) * message_bytes / (share * link)
+    wire_s = sent_bytes(op, dims) / (share * link)
     shard_s = message_bytes / gpus / (constants["shard_share"] * machine.bytes_per_s)
     start_s = constants["start_s"] + steps * constants["step_s"]
     fill_s = 2 * np.sqrt(constants["fill_s"] * (wire_s + shard_s))
-    floor_s = least_factor(op, gpus) * message_bytes / link
-    time_s = np.maximum(start_s + wire_s + shard_s + fill_s, floor_s)
+    time_s = np.maximum(start_s + wire_s + shard_s + fill_s, napkin_s(op, dims, machine, formats))
     return Terms(time_s, {"start": start_s, "wire": wire_s, "shard": shard_s, "fill": fill_s})
 
 
 def napkin_s(op: str, dims: Dims, machine: Machine, formats: Formats) -> FloatArray:  # noqa: ARG001
-    """The bound: what each GPU sends at the least, over its link in one direction; raises MissingCeiling."""
+    """The bound: what each GPU must send, over its link in one direction. Raises MissingCeiling."""
+    return sent_bytes(op, dims, in_switch=machine.may_reduce_in_switch) / _link_bytes_per_s(machine)
+
+
+def _link_bytes_per_s(machine: Machine) -> float:
     if machine.link_bytes_per_s is None:
         raise MissingCeiling("a collective needs the rate of the link between the GPUs, which is not known")
-    return least_factor(op, dims["gpus"]) * dims["message_bytes"] / machine.link_bytes_per_s
+    return machine.link_bytes_per_s
 
 
 COLLECTIVE_MODELS = tuple(

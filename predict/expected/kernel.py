@@ -1,4 +1,4 @@
-"""Expected time: the napkin with what kernels add to it, from constants that a few measured rows have calibrated."""
+"""Expected time of one kernel: the form of its op, with constants that a few measured rows have calibrated."""
 
 import textwrap
 from collections.abc import Mapping
@@ -12,13 +12,13 @@ from predict.expected.attention import DECODE, PREFILL
 from predict.expected.calibrations import find_calibration
 from predict.expected.collective import COLLECTIVE_MODELS
 from predict.expected.matmul import MATMUL
-from predict.expected.time_model import Calibration, Formats, Machine, Terms, TimeModel
+from predict.expected.time_model import Calibration, Machine, Terms, TimeModel
 from predict.gpus import Gpu
 from predict.roofline import Prediction
-from predict.units import duration
+from predict.units import Formats, duration
 from predict.workloads import Workload
 
-MODELS: Mapping[str, TimeModel] = MappingProxyType(
+TIME_MODELS: Mapping[str, TimeModel] = MappingProxyType(
     {model.op: model for model in (MATMUL, PREFILL, DECODE, *COLLECTIVE_MODELS)}
 )
 
@@ -27,7 +27,7 @@ WIDTH = 100  # columns of an explanation
 
 def expect(dims: Mapping[str, ArrayLike], machine: Machine, formats: Formats, calibration: Calibration) -> Terms:
     """Expected time of each row, with its terms. `dims` holds numbers or arrays; a window that is not given is none."""
-    model = MODELS[calibration.op]
+    model = TIME_MODELS[calibration.op]
     given = {"window": 0, **dims}
     arrays = np.broadcast_arrays(*(np.atleast_1d(np.asarray(given[name], dtype=np.float64)) for name in model.dims))
     rows = dict(zip(model.dims, arrays, strict=True))
@@ -44,14 +44,14 @@ def with_expected(prediction: Prediction, workload: Workload, gpu: Gpu, calibrat
 
 def calibration_of(workload: Workload, gpu: Gpu) -> Calibration | None:
     """The calibration that ships for this workload on this GPU; None where there is none."""
-    return find_calibration(gpu.name, workload.op, workload.dtype) if workload.op in MODELS else None
+    return find_calibration(gpu.name, workload.op, workload.dtype) if workload.op in TIME_MODELS else None
 
 
 def explain_expected(workload: Workload, gpu: Gpu, calibration: Calibration) -> str:
     """The terms of the expected time, and the constants behind them with units and meaning, line by line."""
     formats = Formats.of(workload.dtype)
     terms = expect(workload.dims, Machine.of(gpu, workload.dtype), formats, calibration)
-    lines = [f"expected {duration(float(terms.time_s[0]))}: these terms added, less what one hides of another"]
+    lines = [f"expected {duration(float(terms.time_s[0]))}: the sum of these terms, less their overlap"]
     parts = {name: float(part[0]) for name, part in terms.parts.items()}
     lines += [f"    {name:<12} {duration(time_s, digits=4):>9}" for name, time_s in parts.items() if time_s]
     return "\n".join([*lines, explain_calibration(calibration, formats)])
@@ -59,7 +59,7 @@ def explain_expected(workload: Workload, gpu: Gpu, calibration: Calibration) -> 
 
 def explain_calibration(calibration: Calibration, formats: Formats) -> str:
     """The constants of a calibration that matter for `formats`, and its switches; each with unit and meaning."""
-    model = MODELS[calibration.op]
+    model = TIME_MODELS[calibration.op]
     lines = textwrap.wrap(f"calibrated from {calibration.probes} measured rows: {calibration.source}", WIDTH)
     for name in model.fitted(formats):
         constant = model.constants[name]

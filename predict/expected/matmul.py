@@ -12,19 +12,9 @@ from types import MappingProxyType
 
 import numpy as np
 
-from predict.expected.time_model import (
-    Constant,
-    Constants,
-    Dims,
-    Formats,
-    Machine,
-    Switch,
-    Switches,
-    Terms,
-    TimeModel,
-    p_norm,
-)
-from predict.workloads import FloatArray
+from predict.expected.time_model import Constant, Constants, Dims, Machine, Switch, Switches, Terms, TimeModel, p_norm
+from predict.units import Formats
+from predict.workloads import FloatArray, matmul
 
 TILES = ((256, 128), (128, 256), (128, 128), (64, 256), (256, 64), (128, 64), (64, 128), (64, 64))
 SPLITS = (1, 2, 3, 4, 6, 8, 16, 32)
@@ -74,7 +64,7 @@ def terms(dims: Dims, machine: Machine, formats: Formats, constants: Constants, 
     parts = _on_gpu((m, n, k), tile, machine, formats, constants, on)
     work = parts.pop("work")
     narrow = np.zeros(m.size)
-    if formats.narrowed:
+    if formats.narrows:
         dram = machine.bytes_per_s * constants["dram_share"]
         narrow = constants["token_s"] * m + constants["narrow_bytes"] * m * k / dram
     work = work + narrow
@@ -110,7 +100,7 @@ def _on_gpu(
 ) -> dict[str, FloatArray]:
     """The kernel itself for tiles of tile[0] x tile[1] and k cut into tile[2] parts."""
     (m, n, k), (height, width, splits) = shape, tile
-    element = formats.activation_bytes
+    element = formats.compute.bytes
     step = K_STEP_BYTES / element
     depth = np.ceil(k / splits / step) * step
     sm_flop_per_s = machine.flop_per_s / machine.sm_count
@@ -119,13 +109,13 @@ def _on_gpu(
     math = 2 * height * width * depth / (sm_flop_per_s * constants["math_share"])
     # Rows outside the matrix are computed, but neither loaded nor stored.
     rows, columns = np.minimum(height, m), np.minimum(width, n)
-    load = (rows + columns * (formats.weight_bytes / element)) * depth * load_s
+    load = (rows + columns * (formats.weight_bits / 8 / element)) * depth * load_s
     store = rows * columns * (EPILOGUE_BYTES / element) * load_s
     waves = np.ceil(m / height) * np.ceil(n / width) * splits / machine.sm_count
     waves = np.ceil(waves) if on["whole_waves"] else np.maximum(waves, 1)
     sms = waves * (np.maximum(math, load) + store)
 
-    a, b, c = m * k * element, n * k * formats.weight_bytes, m * n * formats.output_bytes
+    a, b, c = m * k * element, n * k * (formats.weight_bits / 8), m * n * formats.activation.bytes
     # A comes from the kernel before and is warm; B is not. A goes cold as the working set outgrows L2.
     cold = np.clip((a + b + c) / (RESIDENT * machine.l2_bytes) - 1, 0, 1)
     dram = (cold * a + b + c) / (machine.bytes_per_s * constants["dram_share"])
@@ -135,10 +125,8 @@ def _on_gpu(
 
 
 def napkin_s(dims: Dims, machine: Machine, formats: Formats) -> FloatArray:
-    """The bound: 2mnk at the peak, or each operand across DRAM once, the result in the format of A."""
-    m, n, k = dims["m"], dims["n"], dims["k"]
-    moved = m * (k + n) * formats.activation_bytes + n * k * formats.weight_bytes
-    return np.maximum(2 * m * n * k / machine.flop_per_s, moved / machine.bytes_per_s)
+    """The bound, the result in the format of A."""
+    return machine.bound_s(matmul(dims["m"], dims["n"], dims["k"], formats.compute, formats.weight_bits))
 
 
 MATMUL = TimeModel("matmul", ("m", "n", "k"), CONSTANTS, SWITCHES, default_switches, terms, napkin_s)

@@ -5,17 +5,17 @@ a launch and their bytes each; tensor parallelism adds two all-reduces a layer. 
 how experts are grouped and latents expanded differs from engine to engine, and is not calibrated.
 """
 
-from dataclasses import replace
+import itertools
 
 from predict.errors import MissingCeiling
 from predict.expected.calibrations import find_calibration
 from predict.expected.kernel import expect
-from predict.expected.time_model import Calibration, Formats, Machine
+from predict.expected.time_model import Calibration, Machine
 from predict.model.passes import Logits
 from predict.model.replica import Replica
-from predict.model.transformer import Attention, Block, Mlp
+from predict.model.transformer import Attention, Block, Component, Mlp
 from predict.resources import Resource, find_ceiling
-from predict.units import DTYPES
+from predict.units import DTYPES, Formats
 
 
 def expected_decode_s(replica: Replica, batch: int, context: int) -> float:
@@ -47,20 +47,17 @@ def _pass_s(replica: Replica, attention_op: str, dims: dict[str, int], *, tokens
 
 
 def _linears_s(replica: Replica, block: Block, tokens: int) -> float:
-    """Q, K and V together, out, gate and up together, down; each GPU has its share of the heads and of the width."""
-    attention, mlp, gpus = block.attention, block.mlp, replica.gpus
-    assert isinstance(attention, Attention)
-    assert isinstance(mlp, Mlp)
-    width = attention.heads * attention.head_dim / gpus
-    kv_width = max(attention.kv_heads / gpus, 1) * attention.head_dim
-    inner = mlp.intermediate / gpus
-    shapes = (
-        (width + 2 * kv_width, block.hidden),
-        (block.hidden, width),
-        ((2 if mlp.gated else 1) * inner, block.hidden),
-        (block.hidden, inner),
-    )
-    return sum(_matmul_s(replica, tokens, n, k) for n, k in shapes)
+    """The products of one layer on each GPU: of attention and of the MLP, the matrices that take the same input as one,
+    split over the GPUs by their outputs (no GPU has less than one KV head), and then the last, split by its inputs."""
+    assert isinstance(block.attention, Attention)
+    total = 0.0
+    for component, group in itertools.groupby(block.linears(), key=lambda linear: linear.component):
+        *first, last = group
+        least = block.attention.head_dim if component is Component.ATTENTION_PROJECTIONS else 0
+        outputs = sum(max(linear.outputs / replica.gpus, least) for linear in first)
+        total += _matmul_s(replica, tokens, outputs, first[0].inputs)
+        total += _matmul_s(replica, tokens, last.outputs, last.inputs / replica.gpus)
+    return total
 
 
 def _elementwise_s(replica: Replica, block: Block, tokens: int) -> float:
@@ -70,38 +67,36 @@ def _elementwise_s(replica: Replica, block: Block, tokens: int) -> float:
     assert isinstance(mlp, Mlp)
     rotated = 2 * (attention.heads + attention.kv_heads) * attention.head_dim / gpus
     activated = (3 if mlp.gated else 2) * mlp.intermediate / gpus
-    moved = (2 * 4 * block.hidden + rotated + activated) * tokens * replica.numerics.activation_bytes
+    moved = (2 * 4 * block.hidden + rotated + activated) * tokens * replica.formats.activation.bytes
     calibration = _calibration(replica, "matmul")
     dram = find_ceiling(Resource.DRAM, replica.gpu.roofs).per_s * calibration.constants["dram_share"]
     return 4 * calibration.constants["launch_s"] + moved / dram
 
 
 def _matmul_s(replica: Replica, m: float, n: float, k: float) -> float:
-    formats = Formats.of(replica.numerics.compute)
-    if not formats.narrowed:
-        formats = replace(formats, weight_bytes=replica.numerics.weight_bits / 8)
+    formats = Formats.of(replica.formats.compute) if replica.formats.narrows else replica.formats
     calibration = _calibration(replica, "matmul")
-    machine = Machine.of(replica.gpu, replica.numerics.compute)
+    machine = Machine.of(replica.gpu, replica.formats.compute)
     return float(expect({"m": m, "n": n, "k": k}, machine, formats, calibration).time_s[0])
 
 
 def _attention_s(replica: Replica, op: str, dims: dict[str, float]) -> float:
     """Attention multiplies in 16 bits even where the weights' products are narrower."""
     calibration = _calibration(replica, op, "bf16")
-    formats = Formats(kv_bytes=replica.numerics.kv_bits / 8)
+    formats = Formats(kv_bits=replica.formats.kv_bits)
     return float(expect(dims, Machine.of(replica.gpu, DTYPES["bf16"]), formats, calibration).time_s[0])
 
 
 def _all_reduce_s(replica: Replica, tokens: int) -> float:
     calibration = _calibration(replica, "all_reduce", "bf16")
-    message_bytes = tokens * replica.model.hidden * replica.numerics.activation_bytes
+    message_bytes = tokens * replica.model.hidden * replica.formats.activation.bytes
     machine = Machine.of(replica.gpu, DTYPES["bf16"])
     dims = {"gpus": replica.gpus, "message_bytes": message_bytes}
     return float(expect(dims, machine, Formats(), calibration).time_s[0])
 
 
 def _calibration(replica: Replica, op: str, dtype: str | None = None) -> Calibration:
-    name = dtype or replica.numerics.compute.name
+    name = dtype or replica.formats.compute.name
     found = find_calibration(replica.gpu.name, op, DTYPES[name])
     if found is None:
         raise MissingCeiling(f"no calibration of {op} in {name} on {replica.gpu.name} is known")

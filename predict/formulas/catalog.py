@@ -2,8 +2,7 @@
 
 import difflib
 import inspect
-import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from numpy.typing import ArrayLike
@@ -11,98 +10,22 @@ from numpy.typing import ArrayLike
 from predict.errors import BadQuantity
 from predict.formulas import memory, money, parallel, serving, speculation
 from predict.formulas.memory import Recompute
+from predict.workloads import Count, Number
 
 Formula = Callable[..., object]
+NUMBERS = (Number, Count, float, int)  # what a formula may give
 
-FORMULAS: Mapping[str, Formula] = MappingProxyType(
-    {
-        f"{formula.__module__.rpartition('.')[2]}.{formula.__name__}": formula
-        for formula in typing.cast(
-            "tuple[Formula, ...]",
-            (
-                memory.bits_per_weight,
-                memory.weight_bytes,
-                memory.activation_bytes_per_layer,
-                memory.attention_score_share,
-                memory.selective_memory_saving,
-                memory.selective_flop_overhead,
-                memory.megatron_activation_bytes_per_layer,
-                memory.logits_bytes,
-                memory.output_layer_bytes,
-                memory.kv_bytes_per_token,
-                memory.mla_kv_bytes_per_token,
-                memory.kv_share_per_gpu,
-                memory.paged_kv_bytes,
-                memory.page_waste_tokens,
-                memory.min_gpus,
-                memory.free_bytes,
-                memory.kv_capacity_tokens,
-                memory.max_requests,
-                memory.max_context,
-                serving.prefill_s,
-                serving.decode_step_s,
-                serving.mixed_step_s,
-                serving.latency_s,
-                serving.makespan_s,
-                serving.decode_ceiling_tokens_per_s,
-                serving.kv_crossover_batch,
-                serving.max_decode_batch,
-                serving.kv_slots,
-                serving.decode_intensity_limit,
-                serving.batch_to_saturate,
-                serving.gemm_intensity,
-                serving.gemm_tiles,
-                serving.gemm_waves,
-                serving.wave_efficiency,
-                serving.concurrency,
-                serving.bytes_in_flight,
-                serving.mfu,
-                serving.mbu,
-                serving.static_batch_utilization,
-                serving.static_utilization_exponential,
-                serving.static_utilization_uniform,
-                serving.continuous_batch_utilization,
-                serving.paged_kv_utilization,
-                serving.contiguous_kv_utilization,
-                serving.kv_slots_gain,
-                speculation.expected_tokens,
-                speculation.speedup,
-                speculation.flop_factor,
-                speculation.best_k,
-                speculation.batch_speedup,
-                speculation.implied_acceptance,
-                speculation.tree_expected_tokens,
-                speculation.medusa_speedup,
-                parallel.all_reduce_s,
-                parallel.all_gather_s,
-                parallel.reduce_scatter_s,
-                parallel.all_to_all_s,
-                parallel.bus_bandwidth_bytes_per_s,
-                parallel.hierarchical_all_reduce_s,
-                parallel.link_gap,
-                parallel.tensor_parallel_message_bytes,
-                parallel.tensor_parallel_comm_s,
-                parallel.tensor_parallel_tax,
-                parallel.pipeline_bubble,
-                parallel.pipeline_overhead,
-                parallel.pipeline_step_s,
-                parallel.pipeline_memory_factor,
-                parallel.data_parallel_min_tokens,
-                parallel.data_parallel_step_s,
-                parallel.fully_sharded_comm_s,
-                parallel.fully_sharded_step_s,
-                money.train_flop,
-                money.train_s,
-                money.gpu_hours,
-                money.train_usd,
-                money.usd_for_gpu_hours,
-                money.usd_per_1m_tokens,
-                money.break_even_tokens_per_s,
-                money.break_even_utilization,
-            ),
-        )
-    }
-)
+
+def _formulas() -> Iterator[tuple[str, Formula]]:
+    for module in (memory, serving, speculation, parallel, money):
+        for name, function in vars(module).items():
+            is_own = inspect.isfunction(function) and function.__module__ == module.__name__
+            if is_own and not name.startswith("_") and inspect.signature(function).return_annotation in NUMBERS:
+                yield f"{module.__name__.rpartition('.')[2]}.{name}", function
+
+
+# Every public function of these modules that gives a number.
+FORMULAS: Mapping[str, Formula] = MappingProxyType(dict(_formulas()))
 
 
 def find_formula(name: str) -> tuple[str, Formula]:

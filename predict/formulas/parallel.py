@@ -1,8 +1,9 @@
 """Several GPUs: what collectives cost, and what tensor, pipeline and data parallelism pay for them.
 
 Bandwidth is that of one GPU in one direction (H100 over NVLink: 450 GB/s, not the 900 GB/s of both directions).
-`latency_s` is the time of one step of a ring, from one GPU to the next; it is 0 unless given, which makes every result
-a lower bound that short messages do not come near. Scalars or arrays.
+`latency_s` is the time of one step, from one GPU to the next or to the switch and back; it is 0 unless given, which
+short messages do not come near. Collectives go around a ring. A switch that reduces (NVLink SHARP) makes an all-reduce
+faster than a ring can: `in_switch`. Scalars or arrays.
 """
 
 from dataclasses import dataclass
@@ -28,6 +29,18 @@ INFINIBAND_NDR = Link("InfiniBand NDR", 50e9, f"{_ROADMAP}: NDR, 4 lanes, 400 Gb
 INFINIBAND_XDR = Link("InfiniBand XDR", 100e9, f"{_ROADMAP}: XDR, 4 lanes, 800 Gbit/s")
 
 
+def all_reduce_bytes(message_bytes: Number, gpus: Number, *, in_switch: bool = False) -> Number:
+    """Bytes that each of n GPUs sends in an all-reduce of S = `message_bytes`: 2(n-1)/n * S around a ring. Through a
+    switch that reduces it is (1 + 1/n) * S, or the ring's where that is less (n < 3): a GPU sends its whole buffer for
+    the others to be summed, and its reduced 1/n once, which the switch copies to all. Source: Patarasuk and Yuan 2009;
+    NVIDIA nccl-tests, doc/PERFORMANCE.md."""
+    checks.not_negative(message_bytes=message_bytes)
+    checks.whole(gpus=gpus)
+    around_a_ring = 2 * (gpus - 1) / gpus
+    factor = np.minimum(around_a_ring, 1 + 1 / gpus) if in_switch else around_a_ring
+    return factor * message_bytes
+
+
 def all_gather_s(message_bytes: Number, gpus: Number, bytes_per_s: Number, latency_s: Number = 0.0) -> Number:
     """Time of a ring all-gather: (n-1)*latency + (n-1)/n * S/bandwidth seconds. S = `message_bytes` is the gathered
     buffer, of which every GPU brings 1/n. Source: Thakur et al. 2005."""
@@ -40,10 +53,17 @@ def reduce_scatter_s(message_bytes: Number, gpus: Number, bytes_per_s: Number, l
     return _ring_pass_s(message_bytes, gpus, bytes_per_s, latency_s)
 
 
-def all_reduce_s(message_bytes: Number, gpus: Number, bytes_per_s: Number, latency_s: Number = 0.0) -> Number:
-    """Time of a ring all-reduce, a reduce-scatter and an all-gather: 2(n-1)*latency + 2(n-1)/n * S/bandwidth seconds.
-    S = `message_bytes` is the buffer on each GPU. Source: Patarasuk and Yuan 2009."""
-    return 2 * _ring_pass_s(message_bytes, gpus, bytes_per_s, latency_s)
+def all_reduce_s(
+    message_bytes: Number, gpus: Number, bytes_per_s: Number, latency_s: Number = 0.0, *, in_switch: bool = False
+) -> Number:
+    """Time of an all-reduce: 2(n-1)*latency + `all_reduce_bytes` / bandwidth seconds, around a ring as a reduce-scatter
+    and an all-gather; two latencies through a switch that reduces, to it and back. S = `message_bytes` is the buffer on
+    each GPU. Source: as for `all_reduce_bytes`."""
+    checks.not_negative(latency_s=latency_s)
+    checks.positive(bytes_per_s=bytes_per_s)
+    sent_bytes = all_reduce_bytes(message_bytes, gpus, in_switch=in_switch)
+    steps = np.minimum(2 * (gpus - 1), 2) if in_switch else 2 * (gpus - 1)
+    return steps * latency_s + sent_bytes / bytes_per_s
 
 
 def all_to_all_s(message_bytes: Number, gpus: Number, bytes_per_s: Number, latency_s: Number = 0.0) -> Number:

@@ -5,7 +5,7 @@ is missing, that is an error naming it. The exception is Gemma 3, whose publishe
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -21,10 +21,12 @@ GEMMA_3_DEFAULTS = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """The fields of one configuration, read with checks; `origin` names it in messages."""
+    """The fields of one configuration, read with checks."""
 
     values: Mapping[str, object]
-    origin: str
+    origin: str  # the file, in messages
+    name: str  # of the model
+    architecture: str  # its `model_type`
 
     def size(self, name: str, default: int | None = None) -> int:
         """A positive whole number; null and absent mean `default`. Raises BadModel naming the field."""
@@ -107,32 +109,29 @@ def from_config(config: Mapping[str, object], name: str, origin: str | None = No
 
     Raises BadModel for an unknown `model_type`, a field that is missing, of the wrong kind, or that does not divide.
     """
-    fields = Fields(config, origin or name)
-    architecture = config.get("model_type")
+    origin, architecture = origin or name, config.get("model_type")
     if architecture is None:
-        raise BadModel(f"{fields.origin}: model_type is missing; known: {', '.join(READERS)}")
+        raise BadModel(f"{origin}: model_type is missing; known: {', '.join(READERS)}")
     if architecture == "gemma3" and isinstance(text := config.get("text_config"), dict):
-        return from_config({**text, "model_type": "gemma3_text"}, name, f"{fields.origin} (text_config)")
+        return from_config({**text, "model_type": "gemma3_text"}, name, f"{origin} (text_config)")
     if not isinstance(architecture, str) or architecture not in READERS:
-        raise BadModel(f"{fields.origin}: unknown model_type {architecture!r}; known: {', '.join(READERS)}")
-    return READERS[architecture](fields, name, architecture)
+        raise BadModel(f"{origin}: unknown model_type {architecture!r}; known: {', '.join(READERS)}")
+    return READERS[architecture](Fields(config, origin, name, architecture))
 
 
-def _gpt2(fields: Fields, name: str, architecture: str) -> Model:
+def _gpt2(fields: Fields) -> Model:
     hidden = fields.size("n_embd")
-    head_dim = fields.divided("n_embd", "n_head")
-    heads = fields.size("n_head")
     positions = fields.size("n_positions")
     block = Block(
         layers=fields.layers("n_layer"),
         hidden=hidden,
-        attention=Attention(heads, heads, head_dim, qkv_bias=True, output_bias=True),
+        attention=_mha(fields, "n_embd", "n_head", bias=True),
         mlp=Mlp(fields.size("n_inner", 4 * hidden), gated=False, bias=True),
         norm_params=4 * hidden,  # two LayerNorms, weight and bias
     )
     return Model(
-        name,
-        architecture,
+        fields.name,
+        fields.architecture,
         hidden,
         fields.size("vocab_size"),
         (block,),
@@ -143,10 +142,8 @@ def _gpt2(fields: Fields, name: str, architecture: str) -> Model:
     )
 
 
-def _opt(fields: Fields, name: str, architecture: str) -> Model:
+def _opt(fields: Fields) -> Model:
     hidden = fields.size("hidden_size")
-    head_dim = fields.divided("hidden_size", "num_attention_heads")
-    heads = fields.size("num_attention_heads")
     positions = fields.size("max_position_embeddings")
     bias = fields.flag("enable_bias", default=True)
     norm = 2 * hidden if fields.flag("layer_norm_elementwise_affine", default=True) else 0
@@ -156,13 +153,13 @@ def _opt(fields: Fields, name: str, architecture: str) -> Model:
     block = Block(
         layers=fields.layers("num_hidden_layers"),
         hidden=hidden,
-        attention=Attention(heads, heads, head_dim, qkv_bias=bias, output_bias=bias),
+        attention=_mha(fields, "hidden_size", "num_attention_heads", bias=bias),
         mlp=Mlp(fields.size("ffn_dim"), gated=False, bias=bias),
         norm_params=2 * norm,
     )
     return Model(
-        name,
-        architecture,
+        fields.name,
+        fields.architecture,
         hidden,
         fields.size("vocab_size"),
         (block,),
@@ -174,39 +171,39 @@ def _opt(fields: Fields, name: str, architecture: str) -> Model:
     )
 
 
-def _llama(fields: Fields, name: str, architecture: str) -> Model:
+def _llama(fields: Fields) -> Model:
     bias = fields.flag("attention_bias", default=False)
     attention = _attention(fields, qkv_bias=bias, output_bias=bias, mha_if_absent=True)
     mlp = Mlp(fields.size("intermediate_size"), gated=True, bias=fields.flag("mlp_bias", default=False))
-    return _rms_model(fields, name, architecture, attention, itertools.repeat(mlp))
+    return _rms_model(fields, attention, itertools.repeat(mlp))
 
 
-def _mistral(fields: Fields, name: str, architecture: str) -> Model:
+def _mistral(fields: Fields) -> Model:
     mlp = Mlp(fields.size("intermediate_size"), gated=True)
     window = fields.size_or_none("sliding_window") if "sliding_window" in fields.values else 4096
-    return _rms_model(fields, name, architecture, _attention(fields), itertools.repeat(mlp), itertools.repeat(window))
+    return _rms_model(fields, _attention(fields), itertools.repeat(mlp), itertools.repeat(window))
 
 
-def _mixtral(fields: Fields, name: str, architecture: str) -> Model:
+def _mixtral(fields: Fields) -> Model:
     experts = _experts(fields, "num_local_experts", fields.size("intermediate_size"))
     windows = itertools.repeat(fields.size_or_none("sliding_window"))
-    return _rms_model(fields, name, architecture, _attention(fields), itertools.repeat(experts), windows)
+    return _rms_model(fields, _attention(fields), itertools.repeat(experts), windows)
 
 
-def _qwen2(fields: Fields, name: str, architecture: str) -> Model:
+def _qwen2(fields: Fields) -> Model:
     mlp = Mlp(fields.size("intermediate_size"), gated=True)
     attention = _attention(fields, qkv_bias=True)
-    return _rms_model(fields, name, architecture, attention, itertools.repeat(mlp), _qwen_windows(fields))
+    return _rms_model(fields, attention, itertools.repeat(mlp), _qwen_windows(fields))
 
 
-def _qwen3(fields: Fields, name: str, architecture: str) -> Model:
+def _qwen3(fields: Fields) -> Model:
     bias = fields.flag("attention_bias", default=False)
     attention = _attention(fields, qkv_bias=bias, output_bias=bias, qk_norm=True, head_dim_default=128)
     mlp = Mlp(fields.size("intermediate_size"), gated=True)
-    return _rms_model(fields, name, architecture, attention, itertools.repeat(mlp), _qwen_windows(fields))
+    return _rms_model(fields, attention, itertools.repeat(mlp), _qwen_windows(fields))
 
 
-def _qwen3_moe(fields: Fields, name: str, architecture: str) -> Model:
+def _qwen3_moe(fields: Fields) -> Model:
     bias = fields.flag("attention_bias", default=False)
     attention = _attention(fields, qkv_bias=bias, output_bias=bias, qk_norm=True)
     dense = Mlp(fields.size("intermediate_size"), gated=True)
@@ -216,13 +213,13 @@ def _qwen3_moe(fields: Fields, name: str, architecture: str) -> Model:
     windows = itertools.repeat(
         fields.size_or_none("sliding_window") if fields.flag("use_sliding_window", default=False) else None
     )
-    return _rms_model(fields, name, architecture, attention, mlps, windows)
+    return _rms_model(fields, attention, mlps, windows)
 
 
-def _gemma(fields: Fields, name: str, architecture: str) -> Model:
-    generation = {"gemma": 1, "gemma2": 2, "gemma3_text": 3}[architecture]
+def _gemma(fields: Fields) -> Model:
+    generation = {"gemma": 1, "gemma2": 2, "gemma3_text": 3}[fields.architecture]
     if generation == 3:
-        fields = Fields({**GEMMA_3_DEFAULTS, **fields.values}, fields.origin)
+        fields = replace(fields, values={**GEMMA_3_DEFAULTS, **fields.values})
     bias = fields.flag("attention_bias", default=False)
     attention = _attention(fields, qkv_bias=bias, output_bias=bias, qk_norm=generation == 3, head_dim_default=256)
     mlp = Mlp(fields.size("intermediate_size"), gated=True)
@@ -232,10 +229,10 @@ def _gemma(fields: Fields, name: str, architecture: str) -> Model:
         window = fields.size("sliding_window", 4096)
         windows = (window if (i + 1) % period else None for i in itertools.count())
     norms = 2 if generation == 1 else 4
-    return _rms_model(fields, name, architecture, attention, itertools.repeat(mlp), windows, norms=norms, tied=True)
+    return _rms_model(fields, attention, itertools.repeat(mlp), windows, norms=norms, tied=True)
 
 
-def _deepseek(fields: Fields, name: str, architecture: str) -> Model:
+def _deepseek(fields: Fields) -> Model:
     if "q_lora_rank" not in fields.values:
         raise BadModel(f"{fields.origin}: q_lora_rank is missing (null where Q is projected directly)")
     attention = LatentAttention(
@@ -247,17 +244,17 @@ def _deepseek(fields: Fields, name: str, architecture: str) -> Model:
         value_dim=fields.size("v_head_dim"),
         bias=fields.flag("attention_bias", default=False),
     )
-    bias = architecture == "deepseek_v2" and fields.flag("mlp_bias", default=False)
+    bias = fields.architecture == "deepseek_v2" and fields.flag("mlp_bias", default=False)
     dense = Mlp(fields.size("intermediate_size"), gated=True, bias=bias)
     width, shared = fields.size("moe_intermediate_size"), fields.count("n_shared_experts")
     together = Mlp(shared * width, gated=True, bias=bias) if shared else None
     experts = _experts(fields, "n_routed_experts", width, together)
     first = fields.count("first_k_dense_replace")
     mlps = (dense if i < first else experts for i in itertools.count())
-    return _rms_model(fields, name, architecture, attention, mlps)
+    return _rms_model(fields, attention, mlps)
 
 
-READERS: Mapping[str, Callable[[Fields, str, str], Model]] = MappingProxyType(
+READERS: Mapping[str, Callable[[Fields], Model]] = MappingProxyType(
     {
         "gpt2": _gpt2,
         "opt": _opt,
@@ -274,6 +271,12 @@ READERS: Mapping[str, Callable[[Fields, str, str], Model]] = MappingProxyType(
         "deepseek_v3": _deepseek,
     }
 )
+
+
+def _mha(fields: Fields, hidden: str, heads: str, *, bias: bool) -> Attention:
+    """Attention without groups, from the names of the fields of width and heads."""
+    head_dim = fields.divided(hidden, heads)
+    return Attention(fields.size(heads), fields.size(heads), head_dim, qkv_bias=bias, output_bias=bias)
 
 
 def _attention(
@@ -314,8 +317,6 @@ def _qwen_windows(fields: Fields) -> Iterator[int | None]:
 
 def _rms_model(
     fields: Fields,
-    name: str,
-    architecture: str,
     attention: Attention | LatentAttention,
     mlps: Iterable[Mlp | Experts],
     windows: Iterator[int | None] | None = None,
@@ -331,8 +332,8 @@ def _rms_model(
     for mlp, window, _ in zip(mlps, windows or itertools.repeat(None), range(layers), strict=False):
         counts[mlp, window] = counts.get((mlp, window), 0) + 1
     return Model(
-        name,
-        architecture,
+        fields.name,
+        fields.architecture,
         hidden,
         fields.size("vocab_size"),
         tuple(Block(count, hidden, attention, mlp, norms * hidden, window) for (mlp, window), count in counts.items()),

@@ -18,8 +18,8 @@ from predict import checks
 from predict.formulas.memory import Recompute
 from predict.model.transformer import Attention, Block, Component, LatentAttention, Linear, Model
 from predict.resources import matmul_unit
-from predict.units import DTYPES, DType
-from predict.workloads import Amounts, Count, Number
+from predict.units import ALL_BF16, DType, Formats
+from predict.workloads import Amounts, Count, Number, stored_bytes
 
 
 class Mask(StrEnum):
@@ -37,25 +37,8 @@ class Logits(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Numerics:
-    """Bits of a stored weight (group scales included), of a cached element, and the format that is multiplied."""
-
-    weight_bits: float = 16
-    kv_bits: int = 16
-    compute: DType = DTYPES["bf16"]
-
-    @property
-    def activation_bytes(self) -> float:
-        """Bytes of an element between kernels: 16 bits even where matrices are multiplied in fewer."""
-        return max(2, self.compute.bytes)
-
-
-BF16 = Numerics()
-
-
-@dataclass(frozen=True, slots=True)
 class Part:
-    """One kind of kernel, all layers together. `activation_bytes`: its inputs and outputs if nothing is fused."""
+    """One kind of kernel, all layers together."""
 
     name: str
     component: Component
@@ -63,7 +46,7 @@ class Part:
     weight_bytes: Number = 0
     cache_bytes_read: Number = 0
     cache_bytes_written: Number = 0
-    activation_bytes: Number = 0
+    activation_bytes: Number = 0  # its inputs and outputs, if nothing is fused
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +95,6 @@ class Pass:
             {matmul_unit(self.compute): flop},
             bytes_read=weights + self.cache_bytes * share - written,
             bytes_written=written,
-            launches=len(self.parts),
         )
 
     def _sum(self, amount: Callable[[Part], Number]) -> Number:
@@ -127,7 +109,7 @@ def forward(
     cached: Count = 0,
     mask: Mask = Mask.CAUSAL,
     logits: Logits = Logits.ALL,
-    numerics: Numerics = BF16,
+    formats: Formats = ALL_BF16,
 ) -> Pass:
     """Forward pass over `seq` new tokens a sequence, after `cached` tokens whose K and V are in the cache.
 
@@ -137,25 +119,25 @@ def forward(
     checks.whole(batch=batch, seq=seq)
     checks.count(cached=cached)
     tokens = batch * seq
-    parts = _linear_parts(model, tokens, tokens if logits is Logits.ALL else batch, numerics)
-    parts += [_score_part(block, batch, seq, cached, mask, numerics) for block in model.blocks]
-    return Pass(tuple(parts), numerics.compute)
+    parts = _linear_parts(model, tokens, tokens if logits is Logits.ALL else batch, formats)
+    parts += [_score_part(block, batch, seq, cached, mask, formats) for block in model.blocks]
+    return Pass(tuple(parts), formats.compute)
 
 
-def decode_step(model: Model, batch: Count, context: Count, *, numerics: Numerics = BF16) -> Pass:
+def decode_step(model: Model, batch: Count, context: Count, *, formats: Formats = ALL_BF16) -> Pass:
     """One new token for each of `batch` sequences that have `context` tokens in the cache.
 
     2 FLOP per weight and token; all weights that the batch needs and the whole cache are read once. Raises BadQuantity.
     """
     checks.count(context=context)
-    return forward(model, batch, 1, cached=context, numerics=numerics)
+    return forward(model, batch, 1, cached=context, formats=formats)
 
 
-def uncached_step(model: Model, batch: Count, context: Count, *, numerics: Numerics = BF16) -> Pass:
+def uncached_step(model: Model, batch: Count, context: Count, *, formats: Formats = ALL_BF16) -> Pass:
     """The same token without a cache: all `context` + 1 tokens go through the model again, only the last one's logits
     are needed, and nothing is cached."""
     checks.count(context=context)
-    whole = forward(model, batch, context + 1, logits=Logits.LAST, numerics=numerics)
+    whole = forward(model, batch, context + 1, logits=Logits.LAST, formats=formats)
     return replace(whole, parts=tuple(replace(part, cache_bytes_written=0) for part in whole.parts))
 
 
@@ -195,7 +177,7 @@ def cache_tokens(context: Count, window: int | None) -> Count:
     return context if window is None else _smaller(context, window)
 
 
-def kv_bytes(model: Model, batch: Count, context: Count, kv_bits: int = 16) -> Number:
+def kv_bytes(model: Model, batch: Count, context: Count, kv_bits: float = 16) -> Number:
     """KV cache of `batch` sequences of `context` tokens: 2*layers*kv_heads*head_dim elements a token (MLA: the latent),
     in layers with a sliding window for no more than the window. Raises BadQuantity."""
     checks.whole(batch=batch)
@@ -204,13 +186,13 @@ def kv_bytes(model: Model, batch: Count, context: Count, kv_bits: int = 16) -> N
     total: Number = 0
     for block in model.blocks:
         elements = block.layers * block.attention.kv_elements_per_token
-        total = total + batch * cache_tokens(context, block.window) * _stored(elements, kv_bits)
+        total = total + batch * cache_tokens(context, block.window) * stored_bytes(elements, kv_bits)
     return total
 
 
-def kv_bytes_per_token(model: Model, kv_bits: int = 16) -> Number:
+def kv_bytes_per_token(model: Model, kv_bits: float = 16) -> Number:
     """KV cache that one token adds, all layers together (until a sliding window is full)."""
-    return _stored(model.kv_elements_per_token, kv_bits)
+    return stored_bytes(model.kv_elements_per_token, kv_bits)
 
 
 def touched_experts(copies: int, active: int, tokens: Count) -> Number:
@@ -218,17 +200,17 @@ def touched_experts(copies: int, active: int, tokens: Count) -> Number:
     return copies * (1 - (1 - active / copies) ** tokens)
 
 
-def _linear_parts(model: Model, tokens: Count, logit_tokens: Count, numerics: Numerics) -> list[Part]:
+def _linear_parts(model: Model, tokens: Count, logit_tokens: Count, formats: Formats) -> list[Part]:
     parts = [
-        _linear_part(linear, block.layers, tokens, numerics) for block in model.blocks for linear in block.linears()
+        _linear_part(linear, block.layers, tokens, formats) for block in model.blocks for linear in block.linears()
     ]
-    parts += [_linear_part(linear, 1, logit_tokens, numerics) for linear in model.outer_linears()]
+    parts += [_linear_part(linear, 1, logit_tokens, formats) for linear in model.outer_linears()]
     norms = model.final_norm_params + sum(block.layers * block.layer_norm_params for block in model.blocks)
-    parts.append(Part("norms", Component.NORMS, 0, weight_bytes=_stored(norms, numerics.weight_bits)))
+    parts.append(Part("norms", Component.NORMS, 0, weight_bytes=stored_bytes(norms, formats.weight_bits)))
     return parts
 
 
-def _linear_part(linear: Linear, layers: int, tokens: Count, numerics: Numerics) -> Part:
+def _linear_part(linear: Linear, layers: int, tokens: Count, formats: Formats) -> Part:
     read: Number = linear.params
     if linear.active < linear.copies:
         read = linear.params / linear.copies * touched_experts(linear.copies, linear.active, tokens)
@@ -237,12 +219,12 @@ def _linear_part(linear: Linear, layers: int, tokens: Count, numerics: Numerics)
         linear.name,
         linear.component,
         flop=2 * layers * tokens * linear.active * linear.inputs * linear.outputs,
-        weight_bytes=_stored(layers * read, numerics.weight_bits),
-        activation_bytes=elements * numerics.activation_bytes,
+        weight_bytes=stored_bytes(layers * read, formats.weight_bits),
+        activation_bytes=elements * formats.activation.bytes,
     )
 
 
-def _score_part(block: Block, batch: Count, new: Count, cached: Count, mask: Mask, numerics: Numerics) -> Part:
+def _score_part(block: Block, batch: Count, new: Count, cached: Count, mask: Mask, formats: Formats) -> Part:
     attention = block.attention
     elements = block.layers * attention.kv_elements_per_token
     seen = cache_tokens(cached, None if block.window is None else block.window - 1)  # the query itself fills the window
@@ -250,9 +232,9 @@ def _score_part(block: Block, batch: Count, new: Count, cached: Count, mask: Mas
         "attention.scores",
         Component.ATTENTION_SCORES,
         flop=block.layers * batch * _score_flop(attention, attended_pairs(new, cached, block.window, mask), seen),
-        cache_bytes_read=batch * seen * _stored(elements, numerics.kv_bits),
-        cache_bytes_written=batch * new * _stored(elements, numerics.kv_bits),
-        activation_bytes=block.layers * batch * new * attention.query_and_output * numerics.activation_bytes,
+        cache_bytes_read=batch * seen * stored_bytes(elements, formats.kv_bits),
+        cache_bytes_written=batch * new * stored_bytes(elements, formats.kv_bits),
+        activation_bytes=block.layers * batch * new * attention.query_and_output * formats.activation.bytes,
     )
 
 
@@ -265,11 +247,6 @@ def _score_flop(attention: Attention | LatentAttention, pairs: Count, cached: Co
     expanded = plain + 2 * attention.expansion.inputs * attention.expansion.outputs * cached
     cheaper = _smaller(expanded, attention.absorbed_flop_per_pair * pairs)
     return np.where(cached > 0, cheaper, plain) if isinstance(cached, np.ndarray) else cheaper
-
-
-def _stored(elements: Number, bits: float) -> Number:
-    """Bytes of `elements` at `bits` each; exact for whole bytes."""
-    return elements * int(bits // 8) if bits % 8 == 0 else elements * bits / 8
 
 
 def _capped_sum(count: Count, window: int) -> Count:

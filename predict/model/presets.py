@@ -25,6 +25,13 @@ class Preset:
     training_source: str = ""
 
 
+def _shape(hidden: int, intermediate: int, layers: int, heads: int, kv_heads: int | None = None) -> dict[str, object]:
+    """The fields of width and depth; without `kv_heads` the family has them, or every head has its own."""
+    sizes = {"hidden_size": hidden, "intermediate_size": intermediate}
+    counts = {"num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": kv_heads}
+    return {name: size for name, size in {**sizes, **counts}.items() if size is not None}
+
+
 GPT_2 = {"model_type": "gpt2", "vocab_size": 50257, "n_positions": 1024}
 LLAMA_2 = {"model_type": "llama", "vocab_size": 32000, "max_position_embeddings": 4096}
 LLAMA_3 = {
@@ -33,31 +40,16 @@ LLAMA_3 = {
     "num_key_value_heads": 8,
     "max_position_embeddings": 8192,
 }
-LLAMA_3_8B = {
-    **LLAMA_3,
-    "hidden_size": 4096,
-    "intermediate_size": 14336,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-}
-LLAMA_3_70B = {
-    **LLAMA_3,
-    "hidden_size": 8192,
-    "intermediate_size": 28672,
-    "num_hidden_layers": 80,
-    "num_attention_heads": 64,
-}
+LLAMA_3_8B = {**LLAMA_3, **_shape(4096, 14336, 32, 32)}
+LLAMA_3_70B = {**LLAMA_3, **_shape(8192, 28672, 80, 64)}
 MISTRAL_7B = {
     "model_type": "mistral",
     "vocab_size": 32000,
-    "hidden_size": 4096,
-    "intermediate_size": 14336,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
+    **_shape(4096, 14336, 32, 32, 8),
     "max_position_embeddings": 32768,
     "sliding_window": 4096,
 }
+QWEN_25 = {"model_type": "qwen2", "vocab_size": 152064, "max_position_embeddings": 131072}
 QWEN_3 = {"model_type": "qwen3", "vocab_size": 151936, "head_dim": 128, "max_position_embeddings": 40960}
 QWEN_3_MOE = {
     **QWEN_3,
@@ -114,46 +106,9 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             180e9,
             "Zhang et al. 2022, section 2.3",
         ),
-        "llama-2-7b": Preset(
-            {
-                **LLAMA_2,
-                "hidden_size": 4096,
-                "intermediate_size": 11008,
-                "num_hidden_layers": 32,
-                "num_attention_heads": 32,
-            },
-            LLAMA_2_PAPER,
-            (),
-            2e12,
-            LLAMA_2_PAPER,
-        ),
-        "llama-2-13b": Preset(
-            {
-                **LLAMA_2,
-                "hidden_size": 5120,
-                "intermediate_size": 13824,
-                "num_hidden_layers": 40,
-                "num_attention_heads": 40,
-            },
-            LLAMA_2_PAPER,
-            (),
-            2e12,
-            LLAMA_2_PAPER,
-        ),
-        "llama-2-70b": Preset(
-            {
-                **LLAMA_2,
-                "hidden_size": 8192,
-                "intermediate_size": 28672,
-                "num_hidden_layers": 80,
-                "num_attention_heads": 64,
-                "num_key_value_heads": 8,
-            },
-            LLAMA_2_PAPER,
-            (),
-            2e12,
-            LLAMA_2_PAPER,
-        ),
+        "llama-2-7b": Preset({**LLAMA_2, **_shape(4096, 11008, 32, 32)}, LLAMA_2_PAPER, (), 2e12, LLAMA_2_PAPER),
+        "llama-2-13b": Preset({**LLAMA_2, **_shape(5120, 13824, 40, 40)}, LLAMA_2_PAPER, (), 2e12, LLAMA_2_PAPER),
+        "llama-2-70b": Preset({**LLAMA_2, **_shape(8192, 28672, 80, 64, 8)}, LLAMA_2_PAPER, (), 2e12, LLAMA_2_PAPER),
         "llama-3-8b": Preset(LLAMA_3_8B, LLAMA_3_PAPER, (), 15e12, LLAMA_3_CARD),
         "llama-3-70b": Preset(LLAMA_3_70B, LLAMA_3_PAPER, (), 15e12, LLAMA_3_CARD),
         "llama-3.1-8b": Preset(
@@ -163,14 +118,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             {**LLAMA_3_70B, "max_position_embeddings": 131072}, LLAMA_3_PAPER, ("llama-3.3-70b",), 15e12, LLAMA_3_CARD
         ),
         "llama-3.1-405b": Preset(
-            {
-                **LLAMA_3,
-                "hidden_size": 16384,
-                "intermediate_size": 53248,
-                "num_hidden_layers": 126,
-                "num_attention_heads": 128,
-                "max_position_embeddings": 131072,
-            },
+            {**LLAMA_3, **_shape(16384, 53248, 126, 128), "max_position_embeddings": 131072},
             LLAMA_3_PAPER,
             ("llama-3-405b",),
             15.6e12,
@@ -188,190 +136,79 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             "Jiang et al. 2024, table 1; mistralai/Mixtral-8x7B-v0.1/config.json",
         ),
         "qwen2.5-7b": Preset(
-            {
-                "model_type": "qwen2",
-                "vocab_size": 152064,
-                "hidden_size": 3584,
-                "intermediate_size": 18944,
-                "num_hidden_layers": 28,
-                "num_attention_heads": 28,
-                "num_key_value_heads": 4,
-                "max_position_embeddings": 131072,
-            },
+            {**QWEN_25, **_shape(3584, 18944, 28, 28, 4)},
             "Qwen2.5 technical report 2024, table 1; Qwen/Qwen2.5-7B/config.json",
             (),
             18e12,
             QWEN_25_PAPER,
         ),
         "qwen2.5-72b": Preset(
-            {
-                "model_type": "qwen2",
-                "vocab_size": 152064,
-                "hidden_size": 8192,
-                "intermediate_size": 29568,
-                "num_hidden_layers": 80,
-                "num_attention_heads": 64,
-                "num_key_value_heads": 8,
-                "max_position_embeddings": 131072,
-            },
+            {**QWEN_25, **_shape(8192, 29568, 80, 64, 8)},
             "Qwen2.5 technical report 2024, table 1; Qwen/Qwen2.5-72B/config.json",
             (),
             18e12,
             QWEN_25_PAPER,
         ),
         "qwen3-0.6b": Preset(
-            {
-                **QWEN_3,
-                "hidden_size": 1024,
-                "intermediate_size": 3072,
-                "num_hidden_layers": 28,
-                "num_attention_heads": 16,
-                "num_key_value_heads": 8,
-                "tie_word_embeddings": True,
-            },
+            {**QWEN_3, **_shape(1024, 3072, 28, 16, 8), "tie_word_embeddings": True},
             "Qwen/Qwen3-0.6B/config.json",
             (),
             36e12,
             QWEN_3_PAPER,
         ),
         "qwen3-8b": Preset(
-            {
-                **QWEN_3,
-                "hidden_size": 4096,
-                "intermediate_size": 12288,
-                "num_hidden_layers": 36,
-                "num_attention_heads": 32,
-                "num_key_value_heads": 8,
-            },
-            "Qwen/Qwen3-8B/config.json",
-            (),
-            36e12,
-            QWEN_3_PAPER,
+            {**QWEN_3, **_shape(4096, 12288, 36, 32, 8)}, "Qwen/Qwen3-8B/config.json", (), 36e12, QWEN_3_PAPER
         ),
         "qwen3-14b": Preset(
-            {
-                **QWEN_3,
-                "hidden_size": 5120,
-                "intermediate_size": 17408,
-                "num_hidden_layers": 40,
-                "num_attention_heads": 40,
-                "num_key_value_heads": 8,
-            },
-            "Qwen/Qwen3-14B/config.json",
-            (),
-            36e12,
-            QWEN_3_PAPER,
+            {**QWEN_3, **_shape(5120, 17408, 40, 40, 8)}, "Qwen/Qwen3-14B/config.json", (), 36e12, QWEN_3_PAPER
         ),
         "qwen3-32b": Preset(
-            {
-                **QWEN_3,
-                "hidden_size": 5120,
-                "intermediate_size": 25600,
-                "num_hidden_layers": 64,
-                "num_attention_heads": 64,
-                "num_key_value_heads": 8,
-            },
-            "Qwen/Qwen3-32B/config.json",
-            (),
-            36e12,
-            QWEN_3_PAPER,
+            {**QWEN_3, **_shape(5120, 25600, 64, 64, 8)}, "Qwen/Qwen3-32B/config.json", (), 36e12, QWEN_3_PAPER
         ),
         "qwen3-30b-a3b": Preset(
-            {
-                **QWEN_3_MOE,
-                "hidden_size": 2048,
-                "intermediate_size": 6144,
-                "moe_intermediate_size": 768,
-                "num_hidden_layers": 48,
-                "num_attention_heads": 32,
-            },
+            {**QWEN_3_MOE, **_shape(2048, 6144, 48, 32), "moe_intermediate_size": 768},
             "Qwen/Qwen3-30B-A3B/config.json",
             ("qwen3-moe",),
             36e12,
             QWEN_3_PAPER,
         ),
         "qwen3-235b-a22b": Preset(
-            {
-                **QWEN_3_MOE,
-                "hidden_size": 4096,
-                "intermediate_size": 12288,
-                "moe_intermediate_size": 1536,
-                "num_hidden_layers": 94,
-                "num_attention_heads": 64,
-            },
+            {**QWEN_3_MOE, **_shape(4096, 12288, 94, 64), "moe_intermediate_size": 1536},
             "Qwen/Qwen3-235B-A22B/config.json",
             (),
             36e12,
             QWEN_3_PAPER,
         ),
         "gemma-2b": Preset(
-            {
-                **GEMMA,
-                "hidden_size": 2048,
-                "intermediate_size": 16384,
-                "num_hidden_layers": 18,
-                "num_attention_heads": 8,
-                "num_key_value_heads": 1,
-            },
+            {**GEMMA, **_shape(2048, 16384, 18, 8, 1)},
             "Gemma team 2024, table 1; google/gemma-2b/config.json",
             (),
             3e12,
             "Gemma model card: 3T tokens (the report says 2T)",
         ),
         "gemma-7b": Preset(
-            {
-                **GEMMA,
-                "hidden_size": 3072,
-                "intermediate_size": 24576,
-                "num_hidden_layers": 28,
-                "num_attention_heads": 16,
-                "num_key_value_heads": 16,
-            },
+            {**GEMMA, **_shape(3072, 24576, 28, 16, 16)},
             "Gemma team 2024, table 1; google/gemma-7b/config.json",
             ("gemma",),
             6e12,
             "Gemma team 2024, section 3",
         ),
         "gemma-2-9b": Preset(
-            {
-                **GEMMA_2,
-                "head_dim": 256,
-                "hidden_size": 3584,
-                "intermediate_size": 14336,
-                "num_hidden_layers": 42,
-                "num_attention_heads": 16,
-                "num_key_value_heads": 8,
-            },
+            {**GEMMA_2, "head_dim": 256, **_shape(3584, 14336, 42, 16, 8)},
             "Gemma 2 report 2024, table 1; google/gemma-2-9b/config.json",
             (),
             8e12,
             "Gemma 2 report 2024, section 3.1",
         ),
         "gemma-2-27b": Preset(
-            {
-                **GEMMA_2,
-                "head_dim": 128,
-                "hidden_size": 4608,
-                "intermediate_size": 36864,
-                "num_hidden_layers": 46,
-                "num_attention_heads": 32,
-                "num_key_value_heads": 16,
-            },
+            {**GEMMA_2, "head_dim": 128, **_shape(4608, 36864, 46, 32, 16)},
             "Gemma 2 report 2024, table 1; google/gemma-2-27b/config.json",
             (),
             13e12,
             "Gemma 2 report 2024, section 3.1",
         ),
         "gemma-3-27b": Preset(
-            {
-                **GEMMA_3,
-                "head_dim": 128,
-                "hidden_size": 5376,
-                "intermediate_size": 21504,
-                "num_hidden_layers": 62,
-                "num_attention_heads": 32,
-                "num_key_value_heads": 16,
-            },
+            {**GEMMA_3, "head_dim": 128, **_shape(5376, 21504, 62, 32, 16)},
             "Gemma 3 report 2025, table 1, the text decoder; google/gemma-3-27b-it/config.json",
             (),
             14e12,
@@ -381,12 +218,8 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             {
                 "model_type": "deepseek_v3",
                 "vocab_size": 129280,
-                "hidden_size": 7168,
-                "intermediate_size": 18432,
+                **_shape(7168, 18432, 61, 128, 128),
                 "moe_intermediate_size": 2048,
-                "num_hidden_layers": 61,
-                "num_attention_heads": 128,
-                "num_key_value_heads": 128,
                 "q_lora_rank": 1536,
                 "kv_lora_rank": 512,
                 "qk_nope_head_dim": 128,

@@ -1,35 +1,78 @@
-"""How long a pass takes on a replica: one copy of a model spread over tensor-parallel GPUs. The roofline of `roofline`
-with three terms: FLOP, DRAM traffic, and what each GPU must send to the others."""
+"""How long a pass takes on a replica, one copy of a model on tensor-parallel GPUs.
 
+It is the roofline of `roofline` with three terms: FLOP, DRAM traffic, and what each GPU must send to the others.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from predict import checks
 from predict.errors import BadQuantity, MissingCeiling
 from predict.formulas import memory, parallel
 from predict.gpus import Gpu
-from predict.model.passes import BF16, Logits, Mask, Numerics, Pass, decode_step, forward, kv_bytes
+from predict.model.passes import Logits, Mask, Pass, decode_step, forward, kv_bytes
 from predict.model.transformer import Model
-from predict.resources import Ceiling, Resource, Roofs
+from predict.resources import Ceiling, Resource, Roofs, find_ceiling, matmul_unit
 from predict.roofline import Prediction, Term, predict
+from predict.units import ALL_BF16, Formats
 from predict.workloads import Count, Number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassPrediction(Prediction):
+    """How long a pass takes on a replica, every GPU doing an even share of its work."""
+
+    work: Pass
+    bytes: Number  # that cross DRAM, all GPUs together, copied KV heads counted
+    peak_flop_per_s: float  # of all GPUs together
+    peak_bytes_per_s: float  # of their DRAM together
+
+    @property
+    def compute_s(self) -> Number:
+        """Time of its FLOP alone."""
+        return self._term_s(lambda resource: resource.is_compute)
+
+    @property
+    def dram_s(self) -> Number:
+        """Time of its DRAM traffic alone."""
+        return self._term_s(lambda resource: resource is Resource.DRAM)
+
+    @property
+    def weights_s(self) -> Number:
+        """The weights' part of `dram_s`; the rest is the KV cache's."""
+        return self.dram_s * (self.work.weight_bytes / self.bytes)
+
+    @property
+    def link_s(self) -> Number:
+        """Time of what each GPU sends to the others alone; 0 for one GPU."""
+        return self._term_s(lambda resource: resource is Resource.LINK)
+
+    @property
+    def mfu(self) -> Number:
+        """FLOP rate over the peak."""
+        return self.work.flop / (self.peak_flop_per_s * self.napkin_s)
+
+    @property
+    def mbu(self) -> Number:
+        """DRAM rate over the bandwidth."""
+        return self.bytes / (self.peak_bytes_per_s * self.napkin_s)
+
+    def _term_s(self, is_meant: Callable[[Resource], bool]) -> Number:
+        return next((term.time_s for term in self.terms if is_meant(term.resource)), 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """One copy of `model` on `gpus` GPUs that share every layer evenly.
-
-    `mfu` and `mbu`: the share of the compute and DRAM peaks that is reached; None means the napkin's bound, all of it.
-    `hbm_bytes`: memory of a GPU, of which the runtime takes `overhead_bytes`.
-    """
+    """One copy of `model` on `gpus` GPUs that share every layer evenly."""
 
     model: Model
     gpu: Gpu
     gpus: int = 1
-    numerics: Numerics = BF16
-    mfu: float | None = None
-    mbu: float | None = None
-    hbm_bytes: float | None = None  # None: what NVML reports
-    overhead_bytes: float = 0
+    formats: Formats = ALL_BF16
+    mfu: float | None = None  # share of the compute peak that is reached; None: all of it, the napkin's bound
+    mbu: float | None = None  # share of the DRAM bandwidth, likewise
+    hbm_bytes: float | None = None  # memory of a GPU; None: what NVML reports
+    overhead_bytes: float = 0  # of it, the runtime's
 
     def __post_init__(self) -> None:
         checks.whole(gpus=self.gpus)
@@ -66,7 +109,7 @@ class Replica:
     @property
     def weight_bytes(self) -> Number:
         """The weights, all GPUs together."""
-        return memory.weight_bytes(self.model.params, self.numerics.weight_bits)
+        return memory.weight_bytes(self.model.params, self.formats.weight_bits)
 
     @property
     def free_bytes(self) -> Number:
@@ -75,17 +118,23 @@ class Replica:
 
     def resident_kv_bytes(self, batch: Count, context: Count) -> Number:
         """KV cache of `batch` sequences of `context` tokens on all GPUs together, copied heads counted."""
-        return kv_bytes(self.model, batch, context, self.numerics.kv_bits) * self.cache_share * self.gpus
+        return kv_bytes(self.model, batch, context, self.formats.kv_bits) * self.cache_share * self.gpus
 
     def max_batch(self, context: Count) -> Count:
         """Sequences of `context` tokens whose cache fits beside the weights; 0 where the weights alone do not fit."""
         checks.whole(context=context)
         return memory.max_requests(self.free_bytes, self.resident_kv_bytes(1, context))
 
-    def time(self, work: Pass, tokens: Count) -> Prediction:
+    def time(self, work: Pass, tokens: Count) -> PassPrediction:
         """Time of a pass in which `tokens` tokens go through every layer."""
-        prediction = predict(work.amounts(self.gpus, self.cache_share), self.roofs)
-        return Prediction((*prediction.terms, *self._link_terms(tokens)))
+        amounts = work.amounts(self.gpus, self.cache_share)
+        return PassPrediction(
+            (*predict(amounts, self.roofs).terms, *self._link_terms(tokens)),
+            work=work,
+            bytes=amounts.bytes * self.gpus,
+            peak_flop_per_s=find_ceiling(matmul_unit(work.compute), self.gpu.roofs).per_s * self.gpus,
+            peak_bytes_per_s=find_ceiling(Resource.DRAM, self.gpu.roofs).per_s * self.gpus,
+        )
 
     def prefill(
         self,
@@ -95,26 +144,27 @@ class Replica:
         cached: Count = 0,
         mask: Mask = Mask.CAUSAL,
         logits: Logits = Logits.ALL,
-    ) -> Prediction:
+    ) -> PassPrediction:
         """Time of a forward pass over `seq` new tokens a sequence, after a cached prefix of `cached` tokens."""
-        work = forward(self.model, batch, seq, cached=cached, mask=mask, logits=logits, numerics=self.numerics)
+        work = forward(self.model, batch, seq, cached=cached, mask=mask, logits=logits, formats=self.formats)
         return self.time(work, batch * seq)
 
-    def decode(self, batch: Count, context: Count) -> Prediction:
+    def decode(self, batch: Count, context: Count) -> PassPrediction:
         """Time of one decode step for `batch` sequences with `context` cached tokens."""
-        return self.time(decode_step(self.model, batch, context, numerics=self.numerics), batch)
+        return self.time(decode_step(self.model, batch, context, formats=self.formats), batch)
 
     def _reached(self, resource: Resource, roof: Ceiling) -> Ceiling:
         share = self.mfu if resource.is_compute else self.mbu
         return roof if share is None else Ceiling(roof.per_s * share, f"{share:g} of {roof.source}")
 
     def _link_terms(self, tokens: Count) -> tuple[Term, ...]:
-        """Two all-reduces a layer (Megatron-LM, Shoeybi et al. 2019, section 3), each GPU sending 2(n-1)/n of it."""
+        """Two all-reduces a layer (Megatron-LM, Shoeybi et al. 2019, section 3)."""
         if self.gpus == 1:
             return ()
         if self.gpu.link_bytes_per_s is None:
             name = self.gpu.name
             raise MissingCeiling(f"{name}: the bandwidth between its GPUs is not known; use one GPU or another kind")
-        message = parallel.tensor_parallel_message_bytes(tokens, self.model.hidden, self.numerics.activation_bytes)
-        sent = 2 * self.model.layers * message * (2 * (self.gpus - 1) / self.gpus)
+        message = parallel.tensor_parallel_message_bytes(tokens, self.model.hidden, self.formats.activation.bytes)
+        sent = parallel.all_reduce_bytes(message, self.gpus, in_switch=self.gpu.may_reduce_in_switch)
+        sent = 2 * self.model.layers * sent
         return (Term(Resource.LINK, sent, self.gpu.link_bytes_per_s),)

@@ -22,15 +22,15 @@ class Component(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """A weight of shape (inputs, outputs): `copies` of it exist (experts), a token goes through `active` of them."""
+    """A weight matrix of shape (inputs, outputs), or several equal ones."""
 
     name: str
     component: Component
     inputs: int
     outputs: int
     bias: bool = False
-    copies: int = 1
-    active: int = 1
+    copies: int = 1  # as many as there are experts
+    active: int = 1  # copies that one token goes through
 
     @property
     def params(self) -> int:
@@ -102,16 +102,15 @@ class Attention:
 class LatentAttention:
     """Multi-head latent attention (DeepSeek-V2, 2024, section 2.1): K and V are expanded from one cached latent vector.
 
-    `query_rank` None means that Q is projected directly. A head's query and key have nope_dim + rope_dim elements, its
-    value has value_dim. Instead, the expansion may be multiplied into Q and the output ("absorbed").
+    Instead of expanding the latent, its expansion may be multiplied into Q and into the output ("absorbed").
     """
 
     heads: int
-    query_rank: int | None
-    kv_rank: int
-    nope_dim: int
-    rope_dim: int
-    value_dim: int
+    query_rank: int | None  # width of Q's own latent; None: Q is projected directly
+    kv_rank: int  # width of the cached latent
+    nope_dim: int  # elements of a head's query and key without a position
+    rope_dim: int  # elements with one
+    value_dim: int  # elements of a head's value
     bias: bool = False
 
     @property
@@ -171,10 +170,10 @@ class LatentAttention:
 
 @dataclass(frozen=True, slots=True)
 class Mlp:
-    """Feed-forward layer: up and down, and a gate beside up where `gated` (SwiGLU, GeGLU; Shazeer 2020)."""
+    """Feed-forward layer: up and down, and perhaps a gate beside up."""
 
     intermediate: int
-    gated: bool
+    gated: bool  # SwiGLU, GeGLU; Shazeer 2020
     bias: bool = False
 
     @property
@@ -191,12 +190,12 @@ class Mlp:
 
 @dataclass(frozen=True, slots=True)
 class Experts:
-    """Mixture of experts: a router sends each token to `active` of `copies` gated MLPs; `shared` takes every token."""
+    """Mixture of experts: a router sends each token to some of the gated MLPs."""
 
-    copies: int
-    active: int
-    intermediate: int
-    shared: Mlp | None = None
+    copies: int  # experts in all
+    active: int  # experts that one token goes to
+    intermediate: int  # width of one expert
+    shared: Mlp | None = None  # takes every token
 
     @property
     def text(self) -> str:
@@ -219,14 +218,14 @@ class Experts:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """`layers` equal layers. `window`: how many of the latest tokens a query sees, itself included; None for all."""
+    """Equal layers."""
 
     layers: int
-    hidden: int
+    hidden: int  # width of the residual stream
     attention: Attention | LatentAttention
     mlp: Mlp | Experts
     norm_params: int  # of one layer, without the norms inside attention
-    window: int | None = None
+    window: int | None = None  # latest tokens that a query sees, itself included; None: all
 
     def linears(self) -> Iterator[Linear]:
         """The matrices of one layer."""
@@ -251,17 +250,17 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A decoder-only transformer. Every block has the same `hidden`; `tied`: the output reuses the input embedding."""
+    """A decoder-only transformer."""
 
     name: str
-    architecture: str
-    hidden: int
+    architecture: str  # `model_type` of its config.json
+    hidden: int  # the same in every block
     vocab: int
     blocks: tuple[Block, ...]
-    tied: bool
+    tied: bool  # the output reuses the input embedding
     final_norm_params: int
-    context_limit: int | None
-    position_params: int = 0
+    context_limit: int | None  # positions that it was made for
+    position_params: int = 0  # of learned positions
     embedding_dim: int | None = None  # OPT-350m embeds narrower than `hidden` and projects in and out
 
     @property

@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 
 from predict.errors import BadRecord, MissingCeiling
 from predict.expected.collective import COLLECTIVES
-from predict.expected.kernel import MODELS
-from predict.expected.time_model import Formats, Machine
+from predict.expected.kernel import TIME_MODELS
+from predict.expected.time_model import Machine
 from predict.gpus import GPUS, Gpu
-from predict.units import DTYPES, DType, binary_bytes, find_dtype, percent
+from predict.units import DTYPES, DType, Formats, binary_bytes, find_dtype, percent
 from predict.workloads import FloatArray
 from reports import figures
 from reports.accuracy.importers import DIMS_OF_OP, MeasuredTables
@@ -156,8 +156,8 @@ def napkin_s(frame: pd.DataFrame) -> tuple[FloatArray, Mapping[str, int]]:
 
     matmul max(2 m n k / peak, (m k + m n) a + k n w over DRAM); attention 4 heads head_dim FLOP for each pair of a
     query and a key within its window, Q and O in 16 bits and the keys and values met in v bytes; a collective W S /
-    link, one direction, W = (n-1)/n, for all_reduce what a switch that reduces leaves, 1 + 1/n. a, w, v: bytes of the
-    format computed with (which decides the peak), of the weights, of the cache.
+    link, one direction, W = (n-1)/n, for all_reduce twice that, or 1 + 1/n where a switch may reduce. a, w, v: bytes of
+    the format computed with (which decides the peak), of the weights, of the cache.
     """
     bounds = np.full(len(frame), np.nan)
     missing: dict[str, int] = {}
@@ -178,7 +178,7 @@ def _bound_s(op: str, dims: Mapping[str, FloatArray], gpu: Gpu, dtype: DType, we
     """Least time of rows of one op on one GPU in one set of formats; raises MissingCeiling."""
     # A collective multiplies nothing: the peak of its format plays no part.
     machine = Machine.of(gpu, DTYPES["bf16"] if op in COLLECTIVES else dtype)
-    return MODELS[op].napkin_s(dims, machine, Formats.of(dtype, weight, kv))
+    return TIME_MODELS[op].napkin_s(dims, machine, Formats.of(dtype, weight, kv))
 
 
 def _within(keys: FloatArray, window: FloatArray) -> FloatArray:

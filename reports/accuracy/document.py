@@ -12,7 +12,7 @@ from pathlib import Path
 
 from predict.errors import BadRecord
 from predict.expected.calibrations import CALIBRATIONS
-from predict.expected.kernel import MODELS
+from predict.expected.kernel import TIME_MODELS
 from predict.gpus import GPUS
 from predict.resources import Resource, find_ceiling
 from predict.units import DTYPES, binary_bytes, duration, percent, si
@@ -94,7 +94,7 @@ def render(
 
 
 def _in_order(groups: Sequence[Group]) -> list[Group]:
-    ops = list(MODELS)
+    ops = list(TIME_MODELS)
     return sorted(groups, key=lambda group: (ops.index(group.op), group.gpu))
 
 
@@ -161,7 +161,7 @@ def _faster_sentence(entry: Entry) -> str:
 
 def _faster_table(entry: Entry) -> TextTable:
     """The rows that beat the napkin by most."""
-    dims = MODELS[entry.group.op].dims
+    dims = TIME_MODELS[entry.group.op].dims
     rows = entry.group.judged.assign(of_bound=lambda rows: rows["time_s"] / rows["napkin_s"])
     lines = (
         (
@@ -177,7 +177,7 @@ def _faster_table(entry: Entry) -> TextTable:
 def _constants(family: str, entries: Sequence[Entry]) -> tuple[TextTable, list[str]]:
     """The constants of a family of ops, which share one form, and what each means."""
     ops = FAMILIES[family]
-    model = MODELS[ops[0]]
+    model = TIME_MODELS[ops[0]]
     rows = tuple(
         (
             entry.group.gpu,
@@ -194,7 +194,7 @@ def _constants(family: str, entries: Sequence[Entry]) -> tuple[TextTable, list[s
 
 
 def _constant_text(group: Group, name: str) -> str:
-    constant, value = MODELS[group.op].constants[name], group.calibration.constants.get(name)
+    constant, value = TIME_MODELS[group.op].constants[name], group.calibration.constants.get(name)
     if value is None or (constant.only_narrowed and not group.rows["term_narrow"].any()):
         return ""
     if constant.unit == "s":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from predict.expected.kernel import MODELS
+from predict.expected.kernel import TIME_MODELS
 from predict.units import duration, percent
 from reports.accuracy.plots import FAMILIES, TITLES
 from reports.accuracy.validate import Group, worst_rows
@@ -100,7 +100,7 @@ def hardest_sizes(group: Group, count: int = 2) -> list[str]:
     rows = group.judged
     error = np.abs(rows["expected_s"] / rows["time_s"] - 1)
     found: list[tuple[float, str]] = []
-    for name in MODELS[group.op].dims:
+    for name in TIME_MODELS[group.op].dims:
         few = rows[name].nunique() <= FEW_VALUES
         classes = rows[name] if few else np.floor(np.log2(rows[name].clip(lower=1)))
         for low, (mean, size) in error.groupby(classes).agg(["mean", "size"]).iterrows():
@@ -113,7 +113,7 @@ def hardest_sizes(group: Group, count: int = 2) -> list[str]:
 
 def _worst_table(groups: Sequence[tuple[Group, str]]) -> TextTable:
     """The worst rows of each group of one family."""
-    dims = MODELS[groups[0][0].op].dims
+    dims = TIME_MODELS[groups[0][0].op].dims
     rows = tuple(
         (
             name,

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from predict.expected.collective import COLLECTIVES
-from predict.expected.kernel import MODELS
+from predict.expected.kernel import TIME_MODELS
 from predict.expected.time_model import Machine
 from predict.gpus import GPUS
 from predict.units import DTYPES, duration, percent
@@ -39,7 +39,7 @@ def find_pairs(groups: Sequence[Group]) -> list[Pair]:
     pairs = []
     first, second = ([group for group in groups if group.gpu == gpu] for gpu in gpus)
     for a, b in ((a, b) for a in first for b in second if _kind(a) == _kind(b) and a.op not in COLLECTIVES):
-        common = a.rows.merge(b.rows, on=list(MODELS[a.op].dims), suffixes=("_a", "_b"))
+        common = a.rows.merge(b.rows, on=list(TIME_MODELS[a.op].dims), suffixes=("_a", "_b"))
         if not common.empty:
             pairs.append(Pair(a, b, common))
     return pairs

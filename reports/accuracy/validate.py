@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 
 from predict.errors import BadRecord, MissingCeiling
-from predict.expected.kernel import MODELS, expect
-from predict.expected.time_model import Calibration, Formats, Machine
+from predict.expected.kernel import TIME_MODELS, expect
+from predict.expected.time_model import Calibration, Machine
 from predict.gpus import GPUS, resolve_all
-from predict.units import DTYPES, find_dtype, percent
+from predict.units import DTYPES, Formats, find_dtype, percent
 from predict.workloads import FloatArray
 from reports.accuracy.importers import MeasuredTables
 from reports.calibration.errors import errors
@@ -178,7 +178,7 @@ def over_the_bar(groups: Iterable[Group]) -> list[str]:
 
 def _group(table: str, op: str, measured: pd.DataFrame, shapes: pd.DataFrame) -> Group:
     first = shapes.iloc[0]
-    dims = MODELS[op].dims
+    dims = TIME_MODELS[op].dims
     dtype, weight = find_dtype(str(first["dtype"])), find_dtype(str(first["weight_dtype"]))
     kv = None if pd.isna(first["kv_dtype"]) else find_dtype(str(first["kv_dtype"]))
     # A collective multiplies nothing: its peak plays no part, and an 8-bit one may not exist.
@@ -195,7 +195,7 @@ def _group(table: str, op: str, measured: pd.DataFrame, shapes: pd.DataFrame) ->
         {
             **columns,
             "time_s": time_s,
-            "napkin_s": MODELS[op].napkin_s(columns, machine, formats),
+            "napkin_s": TIME_MODELS[op].napkin_s(columns, machine, formats),
             "expected_s": terms.time_s,
             "is_probe": np.isin(np.arange(len(shapes)), probes),
             **{f"term_{name}": part for name, part in terms.parts.items()},
@@ -219,7 +219,7 @@ def _group(table: str, op: str, measured: pd.DataFrame, shapes: pd.DataFrame) ->
 
 def _merge(family: pd.DataFrame) -> pd.DataFrame:
     """One row for each op and shape, with the median of its times."""
-    dims = sorted({name for op in family["op"].unique() for name in MODELS[str(op)].dims})
+    dims = sorted({name for op in family["op"].unique() for name in TIME_MODELS[str(op)].dims})
     keys = ["op", *dims]
     others = [name for name in FAMILY if name in family]
     medians = family.groupby(keys, observed=True, dropna=False, as_index=False, sort=True)["time_s"].median()
@@ -242,7 +242,7 @@ def _check_gpu(frame: pd.DataFrame, gpu: str | None) -> None:
 
 
 def _calibration_json(group: Group) -> dict[str, object]:
-    model = MODELS[group.op]
+    model = TIME_MODELS[group.op]
     constants = {
         name: {"value": value, "unit": model.constants[name].unit, "rows": group.calibration.probes}
         for name, value in group.calibration.constants.items()
@@ -254,7 +254,7 @@ def _faster(group: Group, most: int = 20) -> list[dict[str, float]]:
     """The rows under the napkin's bound, the furthest first."""
     under = group.judged[group.judged["time_s"] < group.judged["napkin_s"]]
     under = under.assign(of_bound=under["time_s"] / under["napkin_s"]).nsmallest(most, "of_bound")
-    columns = [*MODELS[group.op].dims, "time_s", "napkin_s"]
+    columns = [*TIME_MODELS[group.op].dims, "time_s", "napkin_s"]
     return [{str(name): float(value) for name, value in row.items()} for row in under[columns].to_dict("records")]
 
 
@@ -273,7 +273,7 @@ def worst_rows(group: Group, count: int = 20) -> pd.DataFrame:
     worst = rows.loc[far.nlargest(count).index].copy()
     terms = [str(name) for name in rows if str(name).startswith("term_")]
     worst["largest_term"] = [name.removeprefix("term_") for name in worst[terms].idxmax(axis=1)]
-    dims = list(MODELS[group.op].dims)
+    dims = list(TIME_MODELS[group.op].dims)
     points = np.log2(rows[dims].to_numpy() + 1)
     worst["neighbors"] = [
         _neighbors(points, rows["ratio"].to_numpy(), np.log2(row + 1)) for row in worst[dims].to_numpy()

@@ -7,10 +7,10 @@ from pathlib import Path
 from bench.record import HARNESS, Environment, decode, encode
 from predict.errors import BadRecord
 from predict.expected.calibrations import same_rates
-from predict.expected.kernel import MODELS
-from predict.expected.time_model import Calibration, Formats
+from predict.expected.kernel import TIME_MODELS
+from predict.expected.time_model import Calibration
 from predict.gpus import GPUS
-from predict.units import DType
+from predict.units import DType, Formats
 
 CALIBRATION = "calibration.json"
 # Version of the file's layout. 1: first.
@@ -86,9 +86,9 @@ def _check(own: OwnCalibrations, environment: Environment) -> None:
 
 
 def _check_calibration(calibration: Calibration, formats: Formats) -> None:
-    model = MODELS.get(calibration.op)
+    model = TIME_MODELS.get(calibration.op)
     if model is None:
-        raise BadRecord(f"no op {calibration.op!r} has an expected time; known: {', '.join(MODELS)}")
+        raise BadRecord(f"no op {calibration.op!r} has an expected time; known: {', '.join(TIME_MODELS)}")
     needed = set(model.fitted(formats))
     for what, names, known, must in (
         ("constant", calibration.constants, model.constants, needed),

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from predict.expected.kernel import MODELS
+from predict.expected.kernel import TIME_MODELS
 from predict.expected.probes import MATMUL_PROBES
-from predict.expected.time_model import Calibration, Constants, Formats, Machine, Switches, TimeModel
+from predict.expected.time_model import Calibration, Constants, Machine, Switches, TimeModel
+from predict.units import Formats
 from predict.workloads import FloatArray
 
 Positions = NDArray[np.intp]
@@ -39,7 +40,7 @@ def choose_probes(op: str, columns: Columns, machine: Machine, formats: Formats)
     if op == "matmul":
         return _nearest(columns)
     if op.startswith("attention"):
-        return _most_telling(MODELS[op], columns, machine, formats)
+        return _most_telling(TIME_MODELS[op], columns, machine, formats)
     return _evenly_apart(columns)
 
 
@@ -51,7 +52,7 @@ def calibrate(
     Another setting than the default must be better by what each of its switches demands. The loss is a soft L1 of
     log(predicted / measured), so that one bad row cannot decide; priors pull by their spreads.
     """
-    model = MODELS[op]
+    model = TIME_MODELS[op]
     default = model.default_switches(machine)
     best: tuple[float, Fit] | None = None
     for setting in itertools.product((False, True), repeat=len(model.switches)):

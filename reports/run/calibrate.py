@@ -16,11 +16,11 @@ import pandas as pd
 from bench.record import HARNESS, Record, Status
 from bench.stats import summarize
 from predict.errors import MissingCeiling
-from predict.expected.kernel import MODELS, expect, explain_calibration
+from predict.expected.kernel import TIME_MODELS, expect, explain_calibration
 from predict.expected.probes import PROBES, probe_workloads
-from predict.expected.time_model import Calibration, Formats, Machine
+from predict.expected.time_model import Calibration, Machine
 from predict.gpus import GPUS, Gpu
-from predict.units import DType, percent
+from predict.units import DType, Formats, percent
 from predict.workloads import FloatArray, dim_names
 from reports.calibration.errors import Errors, errors
 from reports.calibration.file import CALIBRATION, SCHEMA, Fitted, OwnCalibrations, to_text
@@ -141,7 +141,7 @@ def _fit(group: Group, shapes: Shapes, gpu: Gpu, source: str) -> RunFit:
     times_s = np.array([_time_s(record) for record in probes])
     found = calibrate(op, _columns(probes), times_s, machine, formats, source)
     calibration = dataclasses.replace(
-        found, constants={name: found.constants[name] for name in MODELS[op].fitted(formats)}
+        found, constants={name: found.constants[name] for name in TIME_MODELS[op].fitted(formats)}
     )
     others = [record for name, record in shapes.items() if name not in set(names) and record.prediction is not None]
     if not others:

@@ -12,9 +12,9 @@ from bench.record import Environment, Record, RoofSet
 from predict.errors import BadRecord
 from predict.expected.calibrations import find_calibration
 from predict.expected.kernel import expect
-from predict.expected.time_model import Calibration, Formats, Machine
+from predict.expected.time_model import Calibration, Machine
 from predict.gpus import GPUS
-from predict.units import DType
+from predict.units import DType, Formats
 from reports.calibration.file import CALIBRATION, OwnCalibrations, read_calibrations
 from reports.run.frame import DIMS_OF_OP, machine_name, to_frame
 

@@ -17,11 +17,10 @@ from numpy.typing import ArrayLike, NDArray
 from predict import checks
 from predict.errors import BadQuantity, MissingCeiling
 from predict.formulas import money
-from predict.model.passes import Logits, decode_step, forward
+from predict.model.passes import Logits
 from predict.model.replica import Replica
 from predict.resources import Resource, find_ceiling, matmul_unit
 from predict.roofline import Prediction
-from predict.workloads import Number
 
 MAX_POINTS = 20_000_000  # 4 GB of columns
 LARGEST_SIZE = 2**40  # keeps every count of tokens exact
@@ -193,7 +192,7 @@ def _check_gpu(replica: Replica) -> None:
     """Raise MissingCeiling naming the GPU where a rate that the sweep needs is not known."""
     gpu = replica.gpu
     try:
-        for resource in (matmul_unit(replica.numerics.compute), Resource.DRAM):
+        for resource in (matmul_unit(replica.formats.compute), Resource.DRAM):
             find_ceiling(resource, gpu.roofs)
     except MissingCeiling as error:
         raise MissingCeiling(f"{gpu.name}: {error}") from None
@@ -213,15 +212,9 @@ def _block(
     """The numbers of one GPU over batches x contexts, flat, context running fastest."""
     shape = (batches.size, contexts.size)
     batch, context = batches.astype(np.float64)[:, np.newaxis], contexts.astype(np.float64)[np.newaxis, :]
-    prompts = forward(replica.model, batch, context, logits=logits, numerics=replica.numerics)
-    prefill_s = replica.time(prompts, batch * context).napkin_s
-    step = decode_step(replica.model, batch, context, numerics=replica.numerics)
-    decode = replica.time(step, batch)
-    step_s, step_bytes = decode.napkin_s, step.amounts(replica.gpus, replica.cache_share).bytes * replica.gpus
-    times_s = {side: _side_s(decode, side) for side in ("compute", "dram", "link")}
+    prefill, decode = replica.prefill(batch, context, logits=logits), replica.decode(batch, context)
+    prefill_s, step_s, step_flop = prefill.napkin_s, decode.napkin_s, decode.work.flop
     max_batch = np.minimum(replica.max_batch(context), 2**53)  # a float that counts no further
-    compute_peak = find_ceiling(matmul_unit(replica.numerics.compute), replica.gpu.roofs).per_s * replica.gpus
-    dram_peak = find_ceiling(Resource.DRAM, replica.gpu.roofs).per_s * replica.gpus
     columns: dict[str, ArrayLike] = {
         "gpus": np.int64(replica.gpus),
         "batch": batches[:, np.newaxis],
@@ -230,31 +223,25 @@ def _block(
         "kv_bytes": replica.resident_kv_bytes(batch, context),
         "fits": batch <= max_batch,
         "max_batch": np.asarray(max_batch).astype(np.int64),
-        "prefill_flop": prompts.flop,
+        "prefill_flop": prefill.work.flop,
         "prefill_s": prefill_s,
         "ttft_s": prefill_s,
-        "decode_flop": step.flop,
-        "decode_bytes": step_bytes,
-        "decode_intensity": step.flop / step_bytes,
+        "decode_flop": step_flop,
+        "decode_bytes": decode.bytes,
+        "decode_intensity": step_flop / decode.bytes,
         "decode_step_s": step_s,
-        **{f"decode_{side}_s": time_s for side, time_s in times_s.items()},
+        "decode_compute_s": decode.compute_s,
+        "decode_dram_s": decode.dram_s,
+        "decode_link_s": decode.link_s,
         "decode_bound": _bound(decode, shape),
         "tpot_s": step_s,
         "decode_tokens_per_s": batch / step_s,
         "tokens_per_s_per_gpu": batch / step_s / replica.gpus,
-        "mfu": step.flop / (compute_peak * step_s),
-        "mbu": step_bytes / (dram_peak * step_s),
+        "mfu": decode.mfu,
+        "mbu": decode.mbu,
         "usd_per_1m_tokens": money.usd_per_1m_tokens(usd_per_gpu_hour, batch / step_s, replica.gpus),
     }
     return {name: np.broadcast_to(values, shape).ravel() for name, values in columns.items()}
-
-
-def _side_s(prediction: Prediction, side: str) -> Number:
-    """Time of one term: that of the compute unit, of DRAM or of the link; 0 where there is none."""
-    for term in prediction.terms:
-        if side == ("compute" if term.resource.is_compute else term.resource.value):
-            return term.time_s
-    return 0.0
 
 
 def _bound(prediction: Prediction, shape: tuple[int, int]) -> NDArray[np.int8]:
@@ -284,14 +271,14 @@ def _assumptions(replicas: Sequence[Replica], logits: Logits, usd_per_gpu_hour: 
 
 
 def _replica_assumptions(replica: Replica) -> dict[str, object]:
-    used = (matmul_unit(replica.numerics.compute), Resource.DRAM)
+    used = (matmul_unit(replica.formats.compute), Resource.DRAM)
     roofs = {resource: find_ceiling(resource, replica.roofs) for resource in used}
     return {
         "gpu": replica.gpu.name,
         "gpus": replica.gpus,
-        "weight_bits": replica.numerics.weight_bits,
-        "kv_bits": replica.numerics.kv_bits,
-        "compute": replica.numerics.compute.name,
+        "weight_bits": replica.formats.weight_bits,
+        "kv_bits": replica.formats.kv_bits,
+        "compute": replica.formats.compute.name,
         "mfu": replica.mfu,
         "mbu": replica.mbu,
         "hbm_bytes": replica.memory_bytes,

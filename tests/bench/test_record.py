@@ -48,6 +48,13 @@ def test_versions_of_optional_packages_survive_and_older_lines_have_none():
     assert from_line(changed(environment__packages=None)) == make_record()
 
 
+def test_launches_of_older_lines_are_read_and_no_longer_counted():
+    assert json.loads(LINE)["workload"]["amounts"]["launches"] is None
+    older = from_line(changed(workload__amounts__launches=3))
+    assert older.workload.amounts.launches == 3
+    assert older == make_record()
+
+
 def test_committed_records_of_older_versions_are_read():
     older = sorted((Path(__file__).parents[2] / "reports" / "data").glob("*/*/records.jsonl"))
     assert older

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from predict.__main__ import app
 from predict.errors import MissingCeiling
 from predict.expected.calibrations import CALIBRATIONS
-from predict.expected.kernel import MODELS
+from predict.expected.kernel import TIME_MODELS
 from predict.gpus import GPUS
 from predict.model.presets import PRESETS
 from predict.resources import Resource
@@ -62,7 +62,7 @@ def test_kernel_puts_the_expected_time_beside_the_napkin_and_explains_it():
     for name, value in calibration.constants.items():
         (row,) = [text for text in explained if text.split()[:1] == [name]]
         assert float(row.split()[1]) == pytest.approx(value, rel=1e-3)
-        assert MODELS["matmul"].constants[name].unit in row
+        assert TIME_MODELS["matmul"].constants[name].unit in row
     for name in calibration.switches:
         assert any(text.split()[:2] == [name, "no"] for text in explained)
     assert "calibrated from 16 measured rows: h100-sxm_gemm" in page

@@ -23,14 +23,12 @@ def test_a_causal_prompt_by_hand():
     # Q: 2*8*4*64, K and V half as much each, so 2 * 4096 numbers in; O: 4096 out. Scores pass four times either way.
     assert amounts.bytes_read == 2 * (2 * 4096 + 4 * 512)
     assert amounts.bytes_written == 2 * (4096 + 4 * 512)
-    assert amounts.launches == 5  # product, scale, mask, softmax, product
 
 
 def test_without_a_mask_a_pass_less():
     masked, full = (materialized_amounts(prompt(op, 8)) for op in ("attention_prefill", "attention_full"))
     assert full.flop == masked.flop
     assert masked.bytes - full.bytes == 2 * 512 * 2
-    assert full.launches == 4
 
 
 def test_what_fusion_saves_grows_with_the_prompt_until_both_are_quadratic():

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 from predict.errors import MissingCeiling
 from predict.expected.calibrations import CALIBRATIONS, find_calibration
-from predict.expected.kernel import MODELS, calibration_of, expect, explain_expected, with_expected
-from predict.expected.time_model import Calibration, Formats, Machine
+from predict.expected.kernel import TIME_MODELS, calibration_of, expect, explain_expected, with_expected
+from predict.expected.time_model import Calibration, Machine
 from predict.gpus import GPUS
 from predict.roofline import predict
-from predict.units import find_dtype
+from predict.units import Formats, find_dtype
 from predict.workloads import make_workload
 
 BF16 = find_dtype("bf16")
@@ -20,7 +20,7 @@ TOY = Machine(sm=80, sm_count=100, clock_hz=1e9, flop_per_s=1e14, bytes_per_s=1e
 
 
 def calibrated(op, switches=(), **constants):
-    model = MODELS[op]
+    model = TIME_MODELS[op]
     on = {name: name in switches for name in model.switches}
     return Calibration(op, {**model.priors(), **constants}, on, 16, "made up")
 
@@ -71,7 +71,8 @@ def test_a_launch_that_the_cpu_needs_hides_the_work():
 
 def test_narrowing_activations_costs_time_only_where_they_are_narrowed():
     fp8 = Formats.of(find_dtype("fp8"))
-    assert fp8 == Formats(activation_bytes=1, weight_bytes=1, kv_bytes=1, output_bytes=2, narrowed=True)
+    assert fp8 == Formats(weight_bits=8, kv_bits=8, compute=find_dtype("fp8"))
+    assert (fp8.activation, fp8.narrows, Formats().narrows) == (BF16, True, False)
     calibration = calibrated("matmul", token_s=1e-8, narrow_bytes=3.0, dram_share=1.0)
     terms = expect({"m": 1000, "n": 512, "k": 1000}, TOY, fp8, calibration)
     assert terms.parts["narrow"][0] == pytest.approx(1000 * 1e-8 + 3e6 / 1e12)
@@ -80,7 +81,7 @@ def test_narrowing_activations_costs_time_only_where_they_are_narrowed():
 
 def test_weights_alone_in_4_bits_move_a_quarter_of_the_bytes():
     narrow = Formats.of(BF16, find_dtype("int4"))
-    assert (narrow.weight_bytes, narrow.activation_bytes, narrow.narrowed) == (0.5, 2, False)
+    assert (narrow.weight_bits, narrow.compute.bits, narrow.narrows) == (4, 16, False)
     wide_s = expect({"m": 1, "n": 8192, "k": 8192}, TOY, Formats(), MATMUL).parts["dram"][0]
     assert expect({"m": 1, "n": 8192, "k": 8192}, TOY, narrow, MATMUL).parts["dram"][0] == pytest.approx(
         wide_s / 4, rel=0.01
@@ -158,7 +159,7 @@ def test_attention_never_beats_its_flop(batch, tokens, kv_heads, head_dim):
     assert prefill > 4 * batch * 32 * head_dim * seq * (seq + 1) / 2 / machine.flop_per_s
 
 
-@pytest.mark.parametrize("op", MODELS)
+@pytest.mark.parametrize("op", TIME_MODELS)
 def test_arrays_are_what_single_rows_are(op):
     dims = {
         "matmul": {"m": [1, 128, 5000], "n": 4096, "k": [64, 512, 100]},
@@ -186,7 +187,7 @@ def test_arrays_are_what_single_rows_are(op):
 
 @pytest.mark.parametrize("key", CALIBRATIONS, ids="-".join)
 def test_what_ships_is_within_its_ranges_and_names_its_source(key):
-    model, calibration = MODELS[key[1]], CALIBRATIONS[key]
+    model, calibration = TIME_MODELS[key[1]], CALIBRATIONS[key]
     for name, value in calibration.constants.items():
         assert model.constants[name].low <= value <= model.constants[name].high
     assert len(calibration.constants) <= 8

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from predict.errors import BadQuantity
 from predict.model.passes import (
     Logits,
-    Numerics,
     cache_tokens,
     decode_step,
     forward,
@@ -23,9 +22,9 @@ from predict.model.passes import (
 from predict.model.presets import find_model
 from predict.model.transformer import Attention, Block, Mlp, Model
 from predict.resources import Resource
-from predict.units import DTYPES
+from predict.units import DTYPES, Formats
 
-FP8 = Numerics(weight_bits=8, kv_bits=8, compute=DTYPES["fp8"])
+FP8 = Formats(weight_bits=8, kv_bits=8, compute=DTYPES["fp8"])
 tiny = Model(
     "tiny",
     "llama",
@@ -84,7 +83,7 @@ def test_a_decode_step_reads_the_cache_and_appends_a_token():
     assert amounts.bytes_read == step.weight_bytes + 8 * 4096 * 327_680
     # A window of 4096 tokens that the new one belongs to: 4095 are read.
     assert decode_step(find_model("mistral-7b"), 1, 10_000).cache_bytes == 131_072 * (4095 + 1)
-    assert decode_step(find_model("llama-3-70b"), 8, 4096, numerics=FP8).cache_bytes == 8 * 4097 * 163_840
+    assert decode_step(find_model("llama-3-70b"), 8, 4096, formats=FP8).cache_bytes == 8 * 4097 * 163_840
 
 
 @pytest.mark.parametrize(
@@ -100,7 +99,7 @@ def test_a_decode_step_reads_the_cache_and_appends_a_token():
 @pytest.mark.parametrize(("bits", "bytes_each"), [(16, 2), (8, 1), (4.5, 4.5 / 8)])
 def test_a_decode_step_reads_every_weight_once_whatever_the_batch(name, read, bits, bytes_each):
     for batch in (1, 64):
-        assert decode_step(find_model(name), batch, 100, numerics=Numerics(bits)).weight_bytes == read * bytes_each
+        assert decode_step(find_model(name), batch, 100, formats=Formats(bits)).weight_bytes == read * bytes_each
 
 
 def test_a_mixture_reads_the_active_experts_for_one_token_and_all_for_many():
@@ -130,9 +129,9 @@ def test_activations_between_kernels_are_inputs_and_outputs():
     # 2*16 + 2*12 + 2*28 + 16 = 128 elements of 2 bytes; the vocabulary 8+100 once.
     assert forward(tiny, 5, 7).activation_bytes == 2 * 35 * (3 * 128 + 108)
     assert forward(tiny, 5, 7, logits=Logits.LAST).activation_bytes == 2 * (35 * 3 * 128 + 5 * 108)
-    assert forward(tiny, 5, 7, numerics=FP8).activation_bytes == 2 * 35 * (3 * 128 + 108)  # 16 bits between kernels
-    fp32 = Numerics(32, 32, DTYPES["fp32"])
-    assert forward(tiny, 5, 7, numerics=fp32).activation_bytes == 4 * 35 * (3 * 128 + 108)
+    assert forward(tiny, 5, 7, formats=FP8).activation_bytes == 2 * 35 * (3 * 128 + 108)  # 16 bits between kernels
+    fp32 = Formats(32, 32, DTYPES["fp32"])
+    assert forward(tiny, 5, 7, formats=fp32).activation_bytes == 4 * 35 * (3 * 128 + 108)
 
 
 def test_the_last_logits_cost_one_position_a_sequence():
@@ -142,7 +141,7 @@ def test_the_last_logits_cost_one_position_a_sequence():
 
 
 def test_amounts_of_one_gpu_are_a_share_of_the_whole():
-    step = decode_step(find_model("llama-3-70b"), 4, 1000, numerics=FP8)
+    step = decode_step(find_model("llama-3-70b"), 4, 1000, formats=FP8)
     share = step.amounts(gpus=4)
     assert share.flop_by_unit == {Resource.TENSOR_FP8: step.flop / 4}
     assert share.bytes == pytest.approx(step.bytes / 4, rel=1e-12)

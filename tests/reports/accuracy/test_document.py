@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from predict.expected.kernel import MODELS, expect
-from predict.expected.time_model import Calibration, Formats, Machine
+from predict.expected.kernel import TIME_MODELS, expect
+from predict.expected.time_model import Calibration, Machine
 from predict.gpus import GPUS
-from predict.units import DTYPES
+from predict.units import DTYPES, Formats
 from reports.__main__ import app
 from reports.accuracy.document import write_accuracy
 from reports.accuracy.importers import MeasuredTables, read_tables
@@ -27,7 +27,7 @@ def products(gpu, *, factor=1.0):
     """216 products in aiconfigurator's columns that take `factor` times what the form says with KNOWN."""
     shapes = np.array(list(itertools.product(2 ** np.arange(0, 12, 2), 2 ** np.arange(8, 14), 2 ** np.arange(8, 14))))
     dims = dict(zip(("m", "n", "k"), shapes.T, strict=True))
-    model = MODELS["matmul"]
+    model = TIME_MODELS["matmul"]
     machine = Machine.of(GPUS[gpu], DTYPES["bf16"])
     known = Calibration("matmul", {**model.priors(), **KNOWN}, model.default_switches(machine), 0, "")
     time_s = expect(dims, machine, Formats(), known).time_s * factor

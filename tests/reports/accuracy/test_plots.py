@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from predict.expected.collective import COLLECTIVES
-from predict.expected.kernel import MODELS
+from predict.expected.kernel import TIME_MODELS
 from predict.expected.time_model import Calibration
 from reports.accuracy.plots import (
     DRAWINGS,
@@ -36,7 +36,7 @@ def make_group(op="matmul", **changes):
     shapes = pd.MultiIndex.from_product(SIZES[op].values(), names=SIZES[op].keys()).to_frame(index=False).astype(float)
     shapes = shapes.assign(window=0.0) if "attention" in op else shapes
     rows = shapes.assign(time_s=1e-5, napkin_s=4e-6, expected_s=9e-6, is_probe=False, term_launch=1e-6, term_narrow=0.0)
-    model = MODELS[op]
+    model = TIME_MODELS[op]
     calibration = Calibration(op, model.priors(), dict.fromkeys(model.switches, False), 16, "16 probes")
     values = {
         "table": "a_table",

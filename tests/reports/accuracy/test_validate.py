@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 from predict.errors import BadRecord, NapkinError
 from predict.expected.calibrations import CALIBRATIONS
 from predict.expected.kernel import expect
-from predict.expected.time_model import Formats, Machine
+from predict.expected.time_model import Machine
 from predict.gpus import GPUS
-from predict.units import find_dtype
+from predict.units import Formats, find_dtype
 from reports.__main__ import app
 from reports.accuracy.importers import read_tables
 from reports.accuracy.validate import group_json, over_the_bar, usual_heads, validate, worst_rows

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from predict.expected.calibrations import CALIBRATIONS
-from predict.expected.kernel import MODELS, expect
-from predict.expected.time_model import Calibration, Formats, Machine
+from predict.expected.kernel import TIME_MODELS, expect
+from predict.expected.time_model import Calibration, Machine
 from predict.gpus import GPUS
-from predict.units import find_dtype
+from predict.units import Formats, find_dtype
 from reports.calibration.fit import PROBES, calibrate, choose_probes
 
 H100 = Machine.of(GPUS["h100-sxm"], find_dtype("bf16"))
@@ -96,7 +96,7 @@ def test_times_made_with_known_constants_are_predicted_from_the_probes(op, gpu):
     assert error.mean() < 0.06
     assert found.probes == 16
     for name, value in found.constants.items():
-        constant = MODELS[op].constants[name]
+        constant = TIME_MODELS[op].constants[name]
         assert constant.low <= value <= constant.high
 
 
@@ -129,4 +129,4 @@ def test_a_constant_that_no_probe_touches_stays_at_its_prior():
     columns = {"m": np.full(16, 16.0), "n": 2.0 ** np.arange(10, 26) // 64 * 64, "k": np.full(16, 64.0)}
     measured = times("matmul", CALIBRATIONS["h100-sxm", "matmul", "bf16"], columns)
     found = calibrate("matmul", columns, measured, H100, FORMATS, "x")
-    assert found.constants["join_s"] == pytest.approx(MODELS["matmul"].constants["join_s"].prior, rel=0.02)
+    assert found.constants["join_s"] == pytest.approx(TIME_MODELS["matmul"].constants["join_s"].prior, rel=0.02)

@@ -10,12 +10,12 @@ from typer.testing import CliRunner
 from bench import store
 from bench.record import RoofSet, Status
 from predict.errors import BadRecord
-from predict.expected.kernel import MODELS, expect
+from predict.expected.kernel import TIME_MODELS, expect
 from predict.expected.matmul import MATMUL
 from predict.expected.probes import PROBES, probe_workloads
-from predict.expected.time_model import Calibration, Formats, Machine
+from predict.expected.time_model import Calibration, Machine
 from predict.gpus import GPUS
-from predict.units import find_dtype
+from predict.units import Formats, find_dtype
 from predict.workloads import dim_names, make_workload
 from reports.__main__ import app
 from reports.calibration.file import CALIBRATION, read_calibrations
@@ -45,7 +45,7 @@ OTHERS = tuple(
 
 def true_of(op):
     """A calibration of `op` with every constant 10 % over its prior, where its range allows it."""
-    model = MODELS[op]
+    model = TIME_MODELS[op]
     constants = {
         name: min(1.1 * constant.prior, constant.high) for name, constant in model.constants.items()
         if name in model.fitted(Formats())
@@ -297,4 +297,4 @@ def test_a_record_without_a_prediction_gets_no_expected_time(tmp_path):
 
 
 def test_every_op_with_probes_has_a_form():
-    assert PROBES.keys() <= MODELS.keys()
+    assert PROBES.keys() <= TIME_MODELS.keys()

@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 from predict.errors import BadQuantity, MissingCeiling
 from predict.formulas.money import usd_per_1m_tokens
 from predict.gpus import GPUS, resolve
-from predict.model.passes import Logits, Numerics, decode_step, forward
+from predict.model.passes import Logits, decode_step, forward
 from predict.model.presets import find_model
 from predict.model.replica import Replica
 from predict.resources import Resource
-from predict.units import find_dtype
+from predict.units import Formats, find_dtype
 from reports.__main__ import app
 from reports.figures import to_png
 from reports.sweep import grid as sweep_module
@@ -101,14 +101,14 @@ def test_copied_kv_heads_are_counted():
 @pytest.mark.parametrize("name", ["llama-3-70b", "mistral-7b", "mixtral-8x7b", "gemma-3-27b", "deepseek-v3"])
 @pytest.mark.parametrize("logits", Logits)
 def test_every_row_is_what_the_replica_says_of_it_alone(name, logits):
-    numerics = Numerics(4.25, 8, find_dtype("fp8"))
-    replica = Replica(find_model(name), resolve("h200"), 4, numerics, mfu=0.5, mbu=0.75, overhead_bytes=1e9)
+    formats = Formats(4.25, 8, find_dtype("fp8"))
+    replica = Replica(find_model(name), resolve("h200"), 4, formats, mfu=0.5, mbu=0.75, overhead_bytes=1e9)
     batches, contexts = (1, 7, 300), (1, 1000, 4097, 70_000)
     frame = sweep([replica], batches, contexts, logits=logits)
     assert list(zip(frame["batch"], frame["context"], strict=True)) == [(b, c) for b in batches for c in contexts]
     for row in frame.to_dict(orient="records"):
         batch, context = row["batch"], row["context"]
-        step, decode = decode_step(replica.model, batch, context, numerics=numerics), replica.decode(batch, context)
+        step, decode = decode_step(replica.model, batch, context, formats=formats), replica.decode(batch, context)
         terms = {term.resource: term for term in decode.terms}
         moved = 4 * terms[Resource.DRAM].amount
         step_s = decode.napkin_s
@@ -122,7 +122,7 @@ def test_every_row_is_what_the_replica_says_of_it_alone(name, logits):
             "kv_bytes": replica.resident_kv_bytes(batch, context),
             "fits": batch <= replica.max_batch(context),
             "max_batch": replica.max_batch(context),
-            "prefill_flop": forward(replica.model, batch, context, logits=logits, numerics=numerics).flop,
+            "prefill_flop": forward(replica.model, batch, context, logits=logits, formats=formats).flop,
             "prefill_s": replica.prefill(batch, context, logits=logits).napkin_s,
             "ttft_s": replica.prefill(batch, context, logits=logits).napkin_s,
             "decode_flop": step.flop,
@@ -261,7 +261,7 @@ def test_a_negative_price_is_refused():
 
 
 def test_a_gpu_that_lacks_a_number_is_named():
-    fp8 = Numerics(compute=find_dtype("fp8"))
+    fp8 = Formats(compute=find_dtype("fp8"))
     with pytest.raises(MissingCeiling, match=r"^a100-sxm-80gb: no tensor\.fp8 roof"):
         sweep([Replica(LLAMA, GPUS["h100-sxm"], 1, fp8), Replica(LLAMA, GPUS["a100-sxm-80gb"], 1, fp8)], [1], [1])
     alone = dataclasses.replace(GPUS["h100-sxm"], link_bytes_per_s=None)

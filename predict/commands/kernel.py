@@ -1,0 +1,128 @@
+"""`python -m predict kernel`: one op at one size, as a line, with its arithmetic, or as JSON."""
+
+import inspect
+import json
+from typing import Annotated
+
+import typer
+
+from predict.commands.pairs import read_pairs
+from predict.errors import BadWorkload
+from predict.expected.kernel import calibration_of, expect, explain_expected, with_expected
+from predict.expected.time_model import Calibration, Machine
+from predict.gpus import Gpu, resolve
+from predict.materialized import MATERIALIZED_OPS, materialized_amounts
+from predict.peak_memory import Scores, peak_bytes
+from predict.resources import find_ceiling
+from predict.roofline import Prediction, explain, predict
+from predict.units import DTYPES, Formats, binary_bytes, duration, find_dtype
+from predict.workloads import OPS, Workload, find_op, make_workload, signature
+
+EXAMPLES = """Examples:
+
+python -m predict kernel matmul m=16 n=8192 k=8192 --dtype bf16 --gpu h100 --explain
+
+python -m predict kernel attention_decode batch=64 context=4096 heads=32 kv_heads=8 head_dim=128 --gpu h200 --json
+"""
+
+
+def kernel(
+    op: Annotated[str, typer.Argument(help=f"One of: {', '.join(OPS)}.")],
+    dims: Annotated[list[str] | None, typer.Argument(help="Dimensions as name=size: m=16 n=8192 k=8192.")] = None,
+    *,
+    gpu: Annotated[str, typer.Option(help="GPU name or alias: see `python -m predict gpus`.")],
+    dtype: Annotated[str, typer.Option(help=f"One of: {', '.join(DTYPES)}.")] = "bf16",
+    show_arithmetic: Annotated[bool, typer.Option("--explain", help="Print the arithmetic, line by line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, in SI units.")] = False,
+) -> None:
+    """Predict one kernel: the napkin bound, what limits it, what it is expected to take, and the arithmetic."""
+    machine = resolve(gpu)
+    workload = make_workload(op, _read_dims(dims or []), find_dtype(dtype))
+    calibration = calibration_of(workload, machine)
+    prediction = with_expected(predict(workload.amounts, machine.roofs), workload, machine, calibration)
+    if as_json:
+        typer.echo(json.dumps(_kernel_json(workload, machine, prediction, calibration), indent=2))
+        return
+    text = explain(workload, machine.name, prediction)
+    if not show_arithmetic:
+        typer.echo(text.splitlines()[0])
+        return
+    typer.echo(text)
+    typer.echo(
+        explain_expected(workload, machine, calibration)
+        if calibration is not None
+        else f"expected: not known, no calibration of {op} in {dtype} on {machine.name} ships"
+    )
+    typer.echo(_memory_lines(workload, machine))
+    typer.echo(f"\n{signature(op)}\n{inspect.getdoc(find_op(op))}")
+    for resource in (term.resource for term in prediction.terms):
+        typer.echo(f"{resource}: {find_ceiling(resource, machine.roofs).source}")
+
+
+def _read_dims(arguments: list[str]) -> dict[str, int]:
+    """Read ["m=16", "n=8192"]; raises BadWorkload naming what is not name=size or stands twice."""
+    dims: dict[str, int] = {}
+    for name, size in read_pairs(arguments).items():
+        try:
+            dims[name] = int(size)
+        except ValueError:
+            raise BadWorkload(f"{name} must be a positive whole number, not {size!r}") from None
+    return dims
+
+
+def _memory_lines(workload: Workload, machine: Gpu) -> str:
+    """The most memory that a call needs, and for a prompt's attention what it costs to store its scores."""
+    lines = [f"peak memory: {binary_bytes(peak_bytes(workload))} of inputs, outputs and what lies between kernels"]
+    if workload.op in MATERIALIZED_OPS:
+        stored_s = float(predict(materialized_amounts(workload), machine.roofs).napkin_s)
+        stored_bytes = peak_bytes(workload, Scores.STORED)
+        lines.append(f"with its scores in memory: napkin {duration(stored_s)}, peak {binary_bytes(stored_bytes)}")
+    return "\n".join(lines)
+
+
+def _kernel_json(
+    workload: Workload, machine: Gpu, prediction: Prediction, calibration: Calibration | None
+) -> dict[str, object]:
+    return {
+        "workload": workload.id,
+        "op": workload.op,
+        "dims": dict(workload.dims),
+        "dtype": workload.dtype.name,
+        "gpu": machine.name,
+        "flop": workload.amounts.flop,
+        "bytes_read": workload.amounts.bytes_read,
+        "bytes_written": workload.amounts.bytes_written,
+        "arithmetic_intensity": workload.amounts.arithmetic_intensity if workload.amounts.bytes else None,
+        "terms": [
+            {
+                "resource": term.resource,
+                "amount": term.amount,
+                "per_s": term.per_s,
+                "time_s": term.time_s,
+                "source": find_ceiling(term.resource, machine.roofs).source,
+            }
+            for term in prediction.terms
+        ],
+        "napkin_s": prediction.napkin_s,
+        "serial_s": prediction.serial_s,
+        "expected_s": prediction.expected_s,
+        "bound": prediction.bound,
+        "peak_bytes": peak_bytes(workload),
+        **_expected_json(workload, machine, calibration),
+    }
+
+
+def _expected_json(workload: Workload, machine: Gpu, calibration: Calibration | None) -> dict[str, object]:
+    """The terms of the expected time in seconds, and the calibration behind it; null where there is none."""
+    if calibration is None:
+        return {"expected_terms": None, "calibration": None}
+    terms = expect(workload.dims, Machine.of(machine, workload.dtype), Formats.of(workload.dtype), calibration)
+    return {
+        "expected_terms": {name: float(part[0]) for name, part in terms.parts.items()},
+        "calibration": {
+            "source": calibration.source,
+            "probes": calibration.probes,
+            "constants": dict(calibration.constants),
+            "switches": dict(calibration.switches),
+        },
+    }

@@ -1,0 +1,119 @@
+"""The commands that list what is known: GPUs, models, ops and formulas; and `formula`, which works one out."""
+
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from typing import Annotated
+
+import typer
+
+from predict.commands.pairs import read_pairs
+from predict.estimate.lines import plain
+from predict.formulas.catalog import FORMULAS, evaluate, find_formula
+from predict.gpus import GPUS, Gpu
+from predict.model.presets import PRESETS, find_model
+from predict.workloads import OPS, dim_names, signature
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def models(
+    *, as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with config fields and sources.")] = False
+) -> None:
+    """List the model presets: size, shape, KV cache per token, source."""
+    if as_json:
+        typer.echo(json.dumps({name: _preset_json(name) for name in PRESETS}, indent=2))
+        return
+    from predict import tables  # noqa: PLC0415 - rich takes a tenth of a second, which the other commands need not pay
+
+    tables.show(tables.model_table())
+
+
+def formula(
+    name: Annotated[str, typer.Argument(help="A formula of `python -m predict formulas`, its module may be left out.")],
+    values: Annotated[list[str] | None, typer.Argument(help="Its arguments as name=value.")] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Work out one formula: batching, paging, speculation, collectives, pipelines, activations, money."""
+    arguments = read_pairs(values or [])
+    full, function = find_formula(name)
+    result = plain(evaluate(name, arguments))
+    if as_json:
+        typer.echo(json.dumps({"formula": full, "arguments": arguments, "value": result}, indent=2, allow_nan=False))
+        return
+    typer.echo(f"{full} = {result:.10g}\n\n{inspect.getdoc(function)}")
+
+
+def formulas(*, as_json: AsJson = False) -> None:
+    """List the formulas: arguments, meaning and source."""
+    arguments = {name: tuple(inspect.signature(function).parameters) for name, function in FORMULAS.items()}
+    if as_json:
+        listing = {
+            name: {"arguments": arguments[name], "meaning": inspect.getdoc(function)}
+            for name, function in FORMULAS.items()
+        }
+        typer.echo(json.dumps(listing, indent=2))
+        return
+    _list({f"{name}({', '.join(arguments[name])})": function for name, function in FORMULAS.items()})
+
+
+def gpus(
+    *, as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the source of each number.")] = False
+) -> None:
+    """List the GPUs of the table: dense peaks, bandwidth, ridge."""
+    if as_json:
+        typer.echo(json.dumps({name: _gpu_json(gpu) for name, gpu in GPUS.items()}, indent=2))
+        return
+    from predict import tables  # noqa: PLC0415 - as above
+
+    tables.show(tables.gpu_table())
+
+
+def ops(*, as_json: AsJson = False) -> None:
+    """List the ops: their dimensions and the napkin of each."""
+    if as_json:
+        listing = {name: {"dims": dim_names(name), "napkin": inspect.getdoc(op)} for name, op in OPS.items()}
+        typer.echo(json.dumps(listing, indent=2))
+        return
+    _list({signature(name): op for name, op in OPS.items()})
+
+
+def _list(functions: Mapping[str, Callable[..., object]]) -> None:
+    """Print what each function is called with, and its docstring indented below."""
+    for called, function in functions.items():
+        typer.echo(f"{called}\n    {(inspect.getdoc(function) or '').replace(chr(10), chr(10) + '    ')}\n")
+
+
+def _preset_json(name: str) -> dict[str, object]:
+    preset, shape = PRESETS[name], find_model(name)
+    return {
+        "params": shape.params,
+        "active_params": shape.active_params,
+        "kv_elements_per_token": shape.kv_elements_per_token,
+        "aliases": preset.aliases,
+        "source": preset.source,
+        "training_tokens": preset.training_tokens,
+        "training_source": preset.training_source,
+        "config": preset.config,
+    }
+
+
+def _gpu_json(gpu: Gpu) -> dict[str, object]:
+    return {
+        "nvml_names": gpu.nvml_names,
+        "aliases": gpu.aliases,
+        "sm": gpu.architecture.sm,
+        "sm_count": gpu.sm_count,
+        "boost_hz": gpu.boost_hz,
+        "max_hz": gpu.max_hz,
+        "memory_bytes": gpu.memory.bytes,
+        "memory_bus_bits": gpu.memory.bus_bits,
+        "memory_pin_bits_per_s": gpu.memory.pin_bits_per_s,
+        "l2_bytes": gpu.l2_bytes,
+        "link_bytes_per_s": gpu.link_bytes_per_s,
+        "link_reduces": gpu.link_reduces,
+        "power_w": gpu.power_w,
+        "roofs": {resource: {"per_s": roof.per_s, "source": roof.source} for resource, roof in gpu.roofs.items()},
+        "source": gpu.source,
+    }

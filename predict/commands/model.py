@@ -1,0 +1,131 @@
+"""`python -m predict model`: the whole napkin of a model as a page, or as flat JSON.
+
+The options are the fields of `Question`; only the prompt's length and the training tokens depend on others.
+"""
+
+import inspect
+import json
+import shutil
+import sys
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, fields
+from enum import StrEnum
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any
+
+import typer
+
+from predict.errors import BadModel, BadQuantity
+from predict.estimate.answer import answer
+from predict.estimate.batching import batch_rows
+from predict.estimate.page import page
+from predict.estimate.question import ASKED, USUAL_SEQ, Question, in_json
+from predict.formulas.memory import Optimizer, WeightFormat, find_optimizer, find_weight_format
+from predict.gpus import Gpu, resolve
+from predict.model.config import read_config
+from predict.model.presets import find_model, find_preset
+from predict.model.transformer import Model
+from predict.units import DType, find_dtype
+
+EXAMPLES = """Examples:
+
+python -m predict model llama-3-70b --gpu h100 --gpus 2 --batch 8 --seq 8192
+
+python -m predict model --config path/to/config.json --gpu h200 --weights int4 --kv fp8 --context 4096 --json
+"""
+PAGE_WIDTH = 100
+CHINCHILLA_TOKENS_PER_PARAM = 20  # Hoffmann et al. 2022
+
+# What is typed as text, by the type that it stands for; a number is typed as such, a choice by its value.
+FIND: Mapping[object, Callable[[str], object]] = MappingProxyType(
+    {Gpu: resolve, Model: find_model, WeightFormat: find_weight_format, DType: find_dtype, Optimizer: find_optimizer}
+)
+
+
+def model(
+    preset: Annotated[str | None, typer.Argument(help="A model of `python -m predict models`.")] = None,
+    *,
+    config: Annotated[Path | None, typer.Option(help="A Hugging Face config.json instead of a preset.")] = None,
+    show_arithmetic: Annotated[bool, typer.Option("--explain", help="Print the arithmetic, line by line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print flat JSON, in SI units.")] = False,
+    **typed: object,
+) -> None:
+    """The whole napkin of a model: FLOP, memory, prefill, decode, training, money; each line with its formula."""
+    question = _question(preset, config, typed)
+    found = answer(question)
+    if as_json:
+        lines = {line.key: line.value for section in found.sections for line in section.lines}
+        flat = {**question.assumptions(), **lines, "notes": found.notes}
+        typer.echo(json.dumps(flat, indent=2, allow_nan=False))
+        return
+    width = min(shutil.get_terminal_size((PAGE_WIDTH, 0)).columns, PAGE_WIDTH) if sys.stdout.isatty() else PAGE_WIDTH
+    typer.echo(page(question, found, batch_rows(question), explain=show_arithmetic, width=width))
+
+
+def _options() -> Iterator[inspect.Parameter]:
+    """An option for each field of `Question` that is asked for."""
+    defaults = {field.name: field.default for field in fields(Question)}
+    for name, (kind, asked) in ASKED.items():
+        if asked.help:
+            default = None if asked.optional else ... if defaults[name] is MISSING else in_json(defaults[name])
+            option = typer.Option(default, f"--{asked.option or name}", help=asked.help)
+            plain = next((number for number in (int, float) if number in _types(kind)), str)
+            annotation = plain if default is not None else plain | None
+            yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=annotation)
+
+
+def _types(kind: object) -> tuple[object, ...]:
+    """The types of a union; of anything else, itself."""
+    return typing.get_args(kind) or (kind,)
+
+
+def _with_options(command: Callable[..., None]) -> None:
+    """Put the options of `Question` where `command` has `**typed`, after --config."""
+    *first, explain, as_json, _ = inspect.signature(command).parameters.values()
+    vars(command)["__signature__"] = inspect.Signature([*first, *_options(), explain, as_json])
+
+
+_with_options(model)
+
+
+def _question(preset: str | None, config: Path | None, typed: Mapping[str, object]) -> Question:
+    """The question of a command line; raises BadModel, BadQuantity and what finding a name raises."""
+    shape = _find_model(preset, config)
+    asked: dict[str, Any] = {name: _read(name, value) for name, value in typed.items() if value is not None}
+    usual = min(USUAL_SEQ, shape.context_limit or USUAL_SEQ)
+    asked.setdefault("seq", asked["context"] if asked.get("context", 0) > 0 else usual)
+    asked.setdefault("context", asked["seq"])
+    if "tokens" not in asked:
+        asked["tokens"], asked["tokens_source"] = _training_tokens(preset, shape)
+    return Question(shape, **asked)
+
+
+def _read(name: str, typed: object) -> object:
+    """The value of a field of `Question` from what was typed for it."""
+    kind, asked = ASKED[name]
+    if not isinstance(typed, str):
+        return typed
+    (kind,) = (each for each in _types(kind) if each is not type(None))
+    if kind in FIND:
+        return FIND[kind](typed)
+    assert isinstance(kind, type)
+    assert issubclass(kind, StrEnum)
+    if typed not in list(kind):
+        raise BadQuantity(f"{asked.option or name} must be one of {', '.join(kind)}, not {typed!r}")
+    return kind(typed)
+
+
+def _find_model(preset: str | None, config: Path | None) -> Model:
+    if (preset is None) == (config is None):
+        raise BadModel("give either the name of a preset (see `python -m predict models`) or --config config.json")
+    return read_config(config) if config is not None else find_model(preset or "")
+
+
+def _training_tokens(preset: str | None, shape: Model) -> tuple[float, str]:
+    """How many tokens the model was trained on, and who says so."""
+    known = None if preset is None else find_preset(preset)[1]
+    if known is None or known.training_tokens is None:
+        return CHINCHILLA_TOKENS_PER_PARAM * shape.params, "20 per parameter, Hoffmann et al. 2022"
+    return known.training_tokens, known.training_source

@@ -1,6 +1,6 @@
-"""Tables of kernel times side by side: the share of the roofline that each GPU or table reaches, by op and size.
+"""Compares tables of kernel times: the share of the roofline that each GPU or table reaches, by op and size.
 
-Shares compare machines of any speed. Where two sides measured the same shapes, their times are compared as well.
+Shares compare machines of any speed. Times are compared only over shapes that both sides measured.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,24 +28,24 @@ from reports.tables import TextTable
 
 MAX_SIDES = 6
 
-# What the napkin of all rows is computed with at once.
+# Rows with equal values in these columns get their napkin in one call.
 _MACHINE = ("op", "gpu", "dtype", "weight_dtype", "kv_dtype")
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """What counts as the size of an op, and where its classes end (inclusively); the last class has no end."""
+    """The size of an op, in classes."""
 
-    title: str
-    ends: tuple[int, ...]
+    title: str  # what is sized
+    ends: tuple[int, ...]  # the largest size of each class; one more class, without an end, follows
     is_bytes: bool = False
 
     def class_of(self, sizes: FloatArray) -> "np.ndarray[tuple[int], np.dtype[np.intp]]":
-        """The number of the class of each size."""
+        """The index of each size's class."""
         return np.searchsorted(np.array(self.ends), sizes, side="left")
 
     def text(self, place: int) -> str:
-        """A class in words: 17-64, over 4096; to 64 KiB."""
+        """A class as text: 17-64, over 4096 or to 64 KiB."""
         if place == len(self.ends):
             return f"over {self.number_text(self.ends[-1])}"
         if self.is_bytes:
@@ -53,7 +53,7 @@ class Scale:
         return f"{self.ends[place - 1] + 1 if place else 1}-{self.ends[place]}"
 
     def number_text(self, size: int) -> str:
-        """A size as the classes say it: 4096; 64 KiB."""
+        """A size as text: 4096 or 64 KiB."""
         return binary_bytes(size) if self.is_bytes else str(size)
 
 
@@ -70,13 +70,13 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class TableComparison:
-    """What each side reaches, by op, format and size.
+    """The share of the roofline that each side reaches, by op, format and size.
 
-    `sides` are GPUs where the tables hold several, else the tables themselves. Each shape counts once, by the fastest
-    kernel of its side. `rows` has one row per op, format, size class and side: op, format, size_of (what is sized),
-    size (the class), side, of_roofline (median share; NaN where no roof is known) and shapes, over all shapes of the
-    side; common_of_roofline, common_shapes and time_ratio (median of time over the first side's), over the shapes that
-    every side with this op and format has.
+    `sides` are GPUs where the tables hold several, else the tables themselves. A shape counts once on each side, with
+    its fastest kernel there. `rows` has one row per op, format, size class and side. Columns: op, format, size_of (what
+    is sized), size (the class), side; over all shapes of the side: of_roofline (median share; NaN where no roof is
+    known), shapes; over the shapes that every side with this op and format has: common_of_roofline, common_shapes,
+    time_ratio (median of this side's time over the first side's).
     """
 
     sides: tuple[str, ...]
@@ -85,15 +85,15 @@ class TableComparison:
 
 
 def merge_repeats(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row for each shape, table and kernel: repeated measurements become their median, in order of first sight."""
+    """One row for each shape, table and kernel, in order of first appearance: repeats become their median."""
     keys = [name for name in frame.columns if name != "time_s"]
     return frame.groupby(keys, observed=True, dropna=False, sort=False)["time_s"].median().reset_index()
 
 
 def compare_tables(measured_tables: MeasuredTables) -> TableComparison:
-    """Put the GPUs of the tables side by side, or the tables where all are of one GPU.
+    """Compare the GPUs of the tables, or the tables where all are of one GPU.
 
-    Raises BadRecord where there is only one side, or more than `MAX_SIDES`.
+    Raises BadRecord for fewer than two sides or more than `MAX_SIDES`.
     """
     frame = merge_repeats(measured_tables.frame)
     by = "gpu" if frame["gpu"].nunique() > 1 else "table"
@@ -114,12 +114,12 @@ def compare_tables(measured_tables: MeasuredTables) -> TableComparison:
 
 
 def side_letter(place: int) -> str:
-    """What a side is called in tables: A, B, C."""
+    """A side's letter in tables: A, B, C."""
     return "ABCDEF"[place]
 
 
 def op_tables(comparison: TableComparison) -> list[TextTable]:
-    """One table per op as text; of more than two sides only shares and times, to fit a terminal."""
+    """One text table per op; more than two sides show only shares and times, to fit a terminal."""
     rows = comparison.rows
     return [_op_table(op, rows[rows["op"] == op], comparison.sides) for op in rows["op"].unique()]
 
@@ -151,13 +151,14 @@ def draw_table_comparison(comparison: TableComparison) -> Figure:
 
 
 def napkin_s(frame: pd.DataFrame) -> tuple[FloatArray, Mapping[str, int]]:
-    """Least time of each row of `MeasuredTables.frame` by its GPU's datasheet, NaN where that has no such roof; then
-    how many rows have none, by reason.
+    """The napkin of each row of `MeasuredTables.frame` by its GPU's datasheet, NaN where that lacks a roof; and the
+    number of rows without one, by reason.
 
-    matmul max(2 m n k / peak, (m k + m n) a + k n w over DRAM); attention 4 heads head_dim FLOP for each pair of a
-    query and a key within its window, Q and O in 16 bits and the keys and values met in v bytes; a collective W S /
-    link, one direction, W = (n-1)/n, for all_reduce twice that, or 1 + 1/n where a switch may reduce. a, w, v: bytes of
-    the format computed with (which decides the peak), of the weights, of the cache.
+    matmul: max(2 m n k / peak, ((m k + m n) a + k n w) / DRAM bandwidth). Attention: 4 heads head_dim FLOP for each
+    query and each key within its window; Q and O move in 16 bits, the keys and values of these pairs in v bytes. A
+    collective: W S / bandwidth of a link in one direction, with W = (n-1)/n; all_reduce has twice that, or 1 + 1/n
+    where a switch may reduce. a, w and v are the bytes of an element in computation (this format decides the peak), in
+    the weights and in the cache.
     """
     bounds = np.full(len(frame), np.nan)
     missing: dict[str, int] = {}
@@ -176,26 +177,26 @@ def napkin_s(frame: pd.DataFrame) -> tuple[FloatArray, Mapping[str, int]]:
 
 def _bound_s(op: str, dims: Mapping[str, FloatArray], gpu: Gpu, dtype: DType, weight: DType, kv: DType) -> FloatArray:
     """Least time of rows of one op on one GPU in one set of formats; raises MissingCeiling."""
-    # A collective multiplies nothing: the peak of its format plays no part.
+    # A collective multiplies nothing, so any format's peak will do.
     machine = Machine.of(gpu, DTYPES["bf16"] if op in COLLECTIVES else dtype)
     return TIME_MODELS[op].napkin_s(dims, machine, Formats.of(dtype, weight, kv))
 
 
 def _within(keys: FloatArray, window: FloatArray) -> FloatArray:
-    """How many of `keys` a query meets at most; a window of 0 is none."""
+    """The most keys that a query attends to; a window of 0 means no window."""
     return np.asarray(np.where(window > 0, np.minimum(keys, window), keys))
 
 
 def _format_text(frame: pd.DataFrame) -> "pd.Series[str]":
-    """The format of each row, with that of the weights or the cache where it is another: bf16, fp8 KV."""
+    """The format of each row; it names the format of weights or cache too where that differs: bf16, fp8 KV."""
     text, dtype, weight, kv = (frame[name].astype(object) for name in ("format", "dtype", "weight_dtype", "kv_dtype"))
-    # A kernel of its own says in its name what its weights are.
+    # The name of a special kernel, such as int8_wo, already tells the format of its weights.
     text = text.where((text != dtype) | (weight == dtype), text + ", " + weight + " weights")
     return text.where(kv.isna() | (kv == dtype), text + ", " + kv + " KV")
 
 
 def _fastest(op: str, frame: pd.DataFrame) -> pd.DataFrame:
-    """The fastest kernel of each shape on each side, and the size of the shape."""
+    """The fastest row of each shape on each side, with the shape's size class in `place`."""
     shape = [*DIMS_OF_OP[op], "window"]
     rows = frame.sort_values("time_s", kind="stable").drop_duplicates(["side", *shape])
     rows = rows[["side", *shape, "time_s", "napkin_s", "kv_dtype"]]
@@ -203,7 +204,7 @@ def _fastest(op: str, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _sizes(op: str, rows: pd.DataFrame) -> FloatArray:
-    """What `SCALES` says the size of each row is."""
+    """The size of each row, as `SCALES` defines it for the op."""
     if op in COLLECTIVES:
         return _floats(rows, "message_bytes")
     if op == "matmul":
@@ -269,7 +270,7 @@ def _op_table(op: str, rows: pd.DataFrame, sides: Sequence[str]) -> TextTable:
 
 
 def _text(number: float, text: Callable[[float], str]) -> str:
-    return text(number) if number > 0 else ""  # NaN is not
+    return text(number) if number > 0 else ""  # also for NaN
 
 
 def _count(number: float) -> str:
@@ -277,13 +278,13 @@ def _count(number: float) -> str:
 
 
 def _notes(measured_tables: MeasuredTables, frame: pd.DataFrame, missing: Mapping[str, int]) -> Iterator[str]:
-    """What was left out or has no roof, and what is faster than its roofline."""
+    """Notes on rows that were left out, have no roof or beat the roofline."""
     for (table, reason), rows in measured_tables.dropped.items():
         yield f"{table}: {rows:,} rows left out: {reason}"
     for reason, rows in missing.items():
         yield f"{rows:,} rows without a share of the roofline: {reason}"
     if over := int((frame["napkin_s"] > frame["time_s"]).sum()):
-        yield f"{over:,} rows beat the roofline: operands that stayed in L2, or a clock above the datasheet's"
+        yield f"{over:,} rows beat the roofline: operands stayed in L2, or the clock exceeded the datasheet's"
 
 
 def _draw_op(axes: Axes, op: str, rows: pd.DataFrame, sides: Sequence[str], formats: Sequence[str]) -> None:

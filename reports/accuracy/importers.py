@@ -1,8 +1,8 @@
-"""Tables of kernel times as one tidy frame: measured by others (aiconfigurator's parquet, CSV or .txt, JSON of
-pytest-benchmark) or by ourselves (the records of a run).
+"""Reads tables of kernel times into one tidy frame.
 
-A table of theirs says in its columns what it holds: products, attention of a prompt or of one token, or collectives.
-Times are in milliseconds there and in seconds here; a collective's `message_size` counts elements there and bytes here.
+It reads aiconfigurator's tables (.parquet, .csv, .txt), pytest-benchmark's JSON and the records of our own runs. The
+columns of an aiconfigurator table tell what it holds: matmuls, prefill or decode attention, or collectives. It gives
+times in milliseconds and `message_size` in elements; the frame has seconds and bytes.
 """
 
 import json
@@ -31,7 +31,7 @@ Mask = npt.NDArray[np.bool_]
 _ATTENTION = {"batch": "batch_size", "heads": "num_heads", "kv_heads": "num_key_value_heads", "head_dim": "head_dim"}
 _COLLECTIVE = {"gpus": "num_gpus", "message_bytes": "message_size"}
 
-# Our op -> our dimension -> their column.
+# Our op -> our dimension -> aiconfigurator's column.
 DIMS_OF_OP: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "matmul": {"m": "m", "n": "n", "k": "k"},
@@ -56,7 +56,7 @@ OPS: Mapping[str, str] = MappingProxyType(
     }
 )
 
-# How formats are spelled -> our name.
+# A format's spelling in a file -> our name.
 _SPELLINGS: Mapping[str, str] = MappingProxyType(
     {
         **dict.fromkeys(("fp64", "float64"), "fp64"),
@@ -70,7 +70,7 @@ _SPELLINGS: Mapping[str, str] = MappingProxyType(
         "int4": "int4",
     }
 )
-# Kernels of their own for one format -> what they multiply in, how the weights are stored.
+# A name that means a special kernel -> the format it multiplies in, the format of its stored weights.
 _VARIANTS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         **dict.fromkeys(("fp8_static", "fp8_ootb", "fp8_block"), ("fp8", "fp8")),
@@ -84,7 +84,7 @@ _STORED = {**_SPELLINGS, **{text: stored for text, (_, stored) in _VARIANTS.item
 _FORMATS = {**_SPELLINGS, **{text: text for text in _VARIANTS}}
 _STORED_BYTES = {text: find_dtype(stored).bytes for text, stored in _STORED.items()}
 
-# Names of whole systems that are neither one of our names nor an alias.
+# A system's name in a file -> our GPU, for names that are neither ours nor an alias.
 _SYSTEMS: Mapping[str, str] = MappingProxyType(
     {
         "b200-sxm": "b200",
@@ -98,7 +98,7 @@ _SYSTEMS: Mapping[str, str] = MappingProxyType(
 
 _COMMON = ("device", "op_name", "kernel_source", "latency")
 _ATTENTION_COLUMNS = (*_ATTENTION.values(), "isl", "step", "attn_dtype")
-# A table is of the kind whose first column it has; each kind with every column that it must have besides.
+# Each kind of table: its first column identifies the kind, the other columns are required too.
 _KINDS: tuple[tuple[str, ...], ...] = (
     ("gemm_dtype", *DIMS_OF_OP["matmul"].values(), *_COMMON),
     ("kv_cache_dtype", *_ATTENTION_COLUMNS, *_COMMON),
@@ -111,12 +111,12 @@ _DTYPE_COLUMNS = ("gemm_dtype", "attn_dtype", "nccl_dtype", "allreduce_dtype")
 
 @dataclass(frozen=True, slots=True)
 class MeasuredTables:
-    """The rows that can be used, and how many of each table were left out for which reason.
+    """The usable rows, and the number of rows that were left out, by table and reason.
 
-    `frame` has one row per measurement, repeated shapes included: table, op, device (as the file says it), gpu (a name
-    in `predict.gpus.GPUS`), dtype (computed with), weight_dtype, kv_dtype (missing but for attention), dtype_text (as
-    the file says it), format (the same in our spelling; kernels of their own, such as fp8_block, stay apart), window (0
-    = none), kernel_source, `DIMS` (NA where an op has no such dimension), time_s.
+    `frame` has one row per measurement; repeated shapes stay repeated. Its columns: table, op, device (the file's
+    text), gpu (a name in `predict.gpus.GPUS`), dtype (of the computation), weight_dtype, kv_dtype (attention only),
+    dtype_text (the file's text), format (dtype_text in our spelling; special kernels such as fp8_block keep their
+    name), window (0 = none), kernel_source, `DIMS` (NA where the op lacks the dimension), time_s.
     """
 
     frame: pd.DataFrame
@@ -126,9 +126,9 @@ class MeasuredTables:
 def read_tables(paths: Iterable[Path], *, skip_broken: bool = False) -> MeasuredTables:
     """Read the files, in order: tables (.parquet, .csv, .txt), pytest-benchmark's .json, a run's folder or .jsonl.
 
-    A table is called by its file's name without suffix, a run by its folder's; where two are called the same, by their
-    paths. With `skip_broken`, the broken lines of a run count as left out. Raises BadRecord for a file that cannot be
-    read, lacks a column or was measured on a CPU, UnknownGpu for a device that is not in the table of GPUs.
+    A table takes its file's name without the suffix, a run its folder's name; two equal names become paths. With
+    `skip_broken`, the broken lines of a run count as left out. Raises BadRecord for a file that cannot be read, lacks
+    a column or was measured on a CPU, UnknownGpu for a device that is not in the GPU table.
     """
     files = list(paths)
     if not files:
@@ -145,7 +145,7 @@ def read_tables(paths: Iterable[Path], *, skip_broken: bool = False) -> Measured
 
 
 def find_device(text: str) -> str:
-    """Our name of a device given as NVML, `--gpu` or a system's folder calls it; raises UnknownGpu naming it."""
+    """Our name of a device; `text` is its NVML name, a value of `--gpu` or a system's name. Raises UnknownGpu."""
     try:
         return find_gpu(text).name
     except UnknownGpu:
@@ -157,14 +157,14 @@ def find_device(text: str) -> str:
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """What each table is called, no two alike but for a file that is given twice."""
+    """The name of each table; two names are equal only where one file is given twice."""
     whole = [path.resolve() for path in paths]
     names = [path.parent.name if path.name == RECORDS else path.name if path.is_dir() else path.stem for path in whole]
     return [str(path) if names.count(name) > 1 else name for path, name in zip(paths, names, strict=True)]
 
 
 def _concatenate(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """One frame of all, whose categories are the categories of all."""
+    """All frames as one; each categorical column unites the categories of all frames."""
     columns: dict[str, object] = {}
     for name, kind in frames[0].dtypes.items():
         parts = [frame[name] for frame in frames]
@@ -173,9 +173,9 @@ def _concatenate(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _read(path: Path, *, skip_broken: bool) -> pd.DataFrame:
-    """What a file holds, under our names and in our units, text as it stands there: op, device, dtype, weight_dtype,
-    kv_dtype, kernel_source, `DIMS`, window, time_s, and reason: why a row cannot be used, as far as only this kind of
-    file can tell, else ""."""
+    """The rows of a file in our columns and units, with the file's own text: op, device, dtype, weight_dtype, kv_dtype,
+    kernel_source, `DIMS`, window, time_s and reason. A reason says why a row cannot be used, where only this kind of
+    file can tell; else it is ""."""
     if path.is_dir() or path.suffix == ".jsonl":
         return _read_records(path, skip_broken=skip_broken)
     if not path.is_file():
@@ -185,27 +185,27 @@ def _read(path: Path, *, skip_broken: bool) -> pd.DataFrame:
     if path.suffix in (".parquet", ".csv", ".txt"):
         return _read_table(path)
     raise BadRecord(
-        f"{path}: not a kind of file that is read: .parquet, .csv or .txt (tables), .json (pytest-benchmark),"
+        f"{path}: unknown kind of file; give .parquet, .csv or .txt (tables), .json (pytest-benchmark),"
         " .jsonl or a folder (a run)"
     )
 
 
 def _read_table(path: Path) -> pd.DataFrame:
-    """Latencies in aiconfigurator's columns."""
+    """The rows of an aiconfigurator table."""
     try:
         table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-    except (ValueError, OSError) as error:  # pandas' and pyarrow's own errors are of these kinds
+    except (ValueError, OSError) as error:  # the errors of pandas and pyarrow derive from these
         raise BadRecord(f"{path}: not a table ({str(error).splitlines()[0]})") from None
     kind = next((kind for kind in _KINDS if kind[0] in table), None)
     if kind is None:
-        raise BadRecord(f"{path}: not a table of a known kind: no column {', '.join(kind[0] for kind in _KINDS)}")
+        raise BadRecord(f"{path}: unknown kind of table: no column {', '.join(kind[0] for kind in _KINDS)}")
     if missing := [name for name in kind if name not in table]:
         raise BadRecord(f"{path}: missing column {', '.join(missing)}")
     dtype = table[next(name for name in _DTYPE_COLUMNS if name in table)]
     op = table["op_name"].map(OPS)
     numbers = {name: _table_dimension(name, table, op) for name in DIMS}
     numbers["message_bytes"] *= dtype.map(_STORED_BYTES).to_numpy(dtype=float)
-    numbers["context"] += _column(table, "isl", 0)  # the new token meets itself besides the `step` cached ones
+    numbers["context"] += _column(table, "isl", 0)  # the new token attends to itself and to `step` cached ones
     return pd.DataFrame(
         {
             "op": table["op_name"],
@@ -215,7 +215,7 @@ def _read_table(path: Path) -> pd.DataFrame:
             "kv_dtype": table.get("kv_cache_dtype", np.nan),
             "kernel_source": table["kernel_source"],
             **numbers,
-            "window": np.fmax(_column(table, "window_size", 0), 0),  # below 0 means all, as 0 does
+            "window": np.fmax(_column(table, "window_size", 0), 0),  # a negative window means none, like 0
             "time_s": pd.to_numeric(table["latency"], errors="coerce").to_numpy(dtype=float) * 1e-3,
             "reason": _first_reason(
                 {
@@ -230,7 +230,7 @@ def _read_table(path: Path) -> pd.DataFrame:
 
 
 def _table_dimension(name: str, table: pd.DataFrame, op: "pd.Series[str]") -> FloatArray:
-    """One of `DIMS`, NaN for the rows whose op has none such."""
+    """One of `DIMS`; NaN in rows whose op lacks it."""
     values = np.full(len(table), np.nan)
     for each, dims in DIMS_OF_OP.items():
         column = dims.get(name)
@@ -240,20 +240,20 @@ def _table_dimension(name: str, table: pd.DataFrame, op: "pd.Series[str]") -> Fl
 
 
 def _read_benchmarks(path: Path) -> pd.DataFrame:
-    """Benchmarks of pytest-benchmark whose parameters or extra_info say what was measured, and on which GPU."""
+    """The rows of a pytest-benchmark file; params or extra_info give op, dimensions, dtype and GPU."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise BadRecord(f"{path}: not JSON ({error})") from None
     benchmarks = data.get("benchmarks") if isinstance(data, dict) else None
     if not isinstance(benchmarks, list) or not all(isinstance(benchmark, dict) for benchmark in benchmarks):
-        raise BadRecord(f"{path}: not of pytest-benchmark: no list 'benchmarks'")
+        raise BadRecord(f"{path}: not a pytest-benchmark file: it has no list 'benchmarks'")
     rows = [_benchmark_row(benchmark) for benchmark in benchmarks]
     return pd.DataFrame(rows, columns=[*_TEXTS, *DIMS, "window", "time_s", "reason"])
 
 
 def _benchmark_row(benchmark: Mapping[str, Any]) -> dict[str, object]:
-    """One row of `_read`; pytest-benchmark writes seconds."""
+    """One row of `_read`; pytest-benchmark's times are in seconds."""
     said = {**(benchmark.get("params") or {}), **(benchmark.get("extra_info") or {})}
     op, dtype, device = str(said.get("op")), said.get("dtype"), said.get("gpu") or said.get("device")
     dims = DIMS_OF_OP.get(OPS.get(op, ""), {})
@@ -274,16 +274,16 @@ def _benchmark_row(benchmark: Mapping[str, Any]) -> dict[str, object]:
 
 
 def _number(value: object) -> float:
-    """A number of JSON; NaN for anything else."""
+    """A JSON number; NaN for anything else."""
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else np.nan
 
 
 def _read_records(path: Path, *, skip_broken: bool) -> pd.DataFrame:
-    """Our own records, of a GPU that the table has."""
+    """The rows of our own records; raises BadRecord for a run on a CPU."""
     run = load_records(path, skip_broken=skip_broken)
     for environment in run.environments:
         if environment.device == "cpu":
-            raise BadRecord(f"{path}: measured on a CPU ({environment.name}); tables are for GPUs in our table")
+            raise BadRecord(f"{path}: measured on a CPU ({environment.name}); only GPUs of the GPU table are read")
     frame = run.frame
     is_attention = frame["op"].isin(["attention_prefill", "attention_decode"])
     columns: dict[str, object] = {
@@ -304,7 +304,7 @@ def _read_records(path: Path, *, skip_broken: bool) -> pd.DataFrame:
 
 
 def _tidy(rows: pd.DataFrame, table: str) -> tuple[pd.DataFrame, npt.NDArray[np.object_]]:
-    """The usable rows as `MeasuredTables.frame` has them, and for every row why it is left out ("" where it is not)."""
+    """The usable rows in the columns of `MeasuredTables.frame`, and for every row why it is left out ("" if usable)."""
     devices = {text: find_device(str(text)) for text in rows.loc[rows["reason"] == "", "device"].dropna().unique()}
     texts = {
         "table": pd.Categorical.from_codes(np.zeros(len(rows), dtype=np.intp), categories=_categories([table])),
@@ -333,13 +333,13 @@ def _tidy(rows: pd.DataFrame, table: str) -> tuple[pd.DataFrame, npt.NDArray[np.
 def _reasons(
     known: "pd.Series[str]", texts: Mapping[str, pd.Categorical], numbers: Mapping[str, FloatArray], time_s: FloatArray
 ) -> npt.NDArray[np.object_]:
-    """Why each row cannot be used; "" where it can. What is known already goes before, then the first reason counts."""
+    """Why each row cannot be used; "" for a usable row. A known reason wins, then the first test that the row meets."""
     op = texts["op"]
     complete = np.zeros(len(known), dtype=bool)
     for each in op.categories:
         complete |= (op == each) & np.logical_and.reduce([numbers[name] > 0 for name in DIMS_OF_OP[each]])
     is_attention = np.isfinite(numbers["head_dim"])
-    kv_heads = np.fmax(numbers["kv_heads"], 1)  # 0 is refused by the test before
+    kv_heads = np.fmax(numbers["kv_heads"], 1)  # avoids a division by 0; `complete` refuses such rows
     found = _first_reason(
         {
             "time is not a positive number": ~(np.isfinite(time_s) & (time_s > 0)),
@@ -359,7 +359,7 @@ def _reasons(
 
 
 def _first_reason(tests: "Mapping[str, Mask | pd.Series[bool]]", rows: int) -> npt.NDArray[np.object_]:
-    """For each row the first test that it meets; "" where it meets none."""
+    """The first test that each row meets; "" where it meets none."""
     reasons = np.full(rows, "", dtype=object)
     for reason in reversed(list(tests)):
         reasons[np.asarray(tests[reason])] = reason
@@ -367,29 +367,29 @@ def _first_reason(tests: "Mapping[str, Mask | pd.Series[bool]]", rows: int) -> n
 
 
 def _column(table: pd.DataFrame, name: str, default: float) -> FloatArray:
-    """A column that not every table has, or not in every row."""
+    """A column as numbers; `default` where the table or a row lacks it."""
     return _numbers(table[name].fillna(default)) if name in table else np.full(len(table), float(default))
 
 
 def _numbers(values: "pd.Series[Any]") -> FloatArray:
-    """Numbers; NaN for what is none."""
+    """The values as numbers; NaN for anything else."""
     return pd.to_numeric(values, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
 
 
 def _whole(values: "pd.Series[float]") -> FloatArray:
-    """Whole numbers; NaN for what is none."""
+    """The whole numbers among the values; NaN for anything else."""
     numbers = values.to_numpy(dtype=float)
     return np.where(np.isfinite(numbers) & (numbers == np.floor(numbers)), numbers, np.nan)
 
 
 def _integers(values: FloatArray) -> pd.arrays.IntegerArray:
-    """Whole numbers in floats as Int64, NaN as NA."""
+    """Whole floats as Int64; NaN becomes NA."""
     missing = np.isnan(values)
     return pd.arrays.IntegerArray(np.where(missing, 0, values).astype(np.int64), missing)
 
 
 def _translate(values: "pd.Series[Any]", names: Mapping[str, str] | None = None) -> pd.Categorical:
-    """Each value looked up in `names` (as it is, where there are none); missing where it is not listed."""
+    """The name of each value in `names`, missing where it is not listed; without `names`, the value itself."""
     codes, found = pd.factorize(values)
     ours = [str(text) if names is None else names.get(str(text)) for text in found]
     categories = list(dict.fromkeys(text for text in ours if text is not None))
@@ -399,5 +399,5 @@ def _translate(values: "pd.Series[Any]", names: Mapping[str, str] | None = None)
 
 
 def _categories(names: Sequence[str]) -> "pd.Index[Any]":
-    """Names as categories that are of one kind also where there is none."""
+    """The names as categories; the index has dtype object even if it is empty."""
     return pd.Index(names, dtype=object)

@@ -1,11 +1,11 @@
-"""Holds expected time against measured tables: calibrated from at most 16 rows of a group, judged on all others.
+"""Compares expected time with measured tables: calibrates from at most 16 rows of a group, judges on all others.
 
     python -m reports validate h100-sxm_gemm_vllm-0.24.0.parquet --gpu h100 --out runs/validation
 
 prints the errors of each group, and writes figures and the worst rows.
 
-A group is one kernel family: one table, op, format, cache format, window or none, and kernel source. Rows of one shape
-are merged by their median first.
+A group is one kernel family: one table, op, format, cache format, kernel source, and with or without a window. Rows of
+one shape are merged by their median first.
 """
 
 from collections.abc import Iterable, Mapping
@@ -25,14 +25,15 @@ from reports.accuracy.importers import MeasuredTables
 from reports.calibration.errors import errors
 from reports.calibration.fit import LARGEST_HEAD_DIM, calibrate, choose_probes
 
-MIN_SHAPES = 200  # of one table, format, cache format, window and kernel source; of a collective's table all ops count
+MIN_SHAPES = 200  # a `FAMILY` with fewer shapes, over all its ops, is left out
 GROUP = ("table", "gpu", "op", "dtype", "weight_dtype", "dtype_text", "kv_dtype", "windowed", "kernel_source")
 FAMILY = tuple(name for name in GROUP if name != "op")
 NAMES = ("table", "gpu", "op", "dtype", "kv_dtype", "window", "kernel_source")
-# Table spellings that mean one of our formats and nothing more.
+# Spellings in tables that mean exactly one of our formats.
 PLAIN = MappingProxyType({"bfloat16": "bf16", "float16": "fp16", "half": "fp16", "float32": "fp32", "float": "fp32"})
 
-# Largest mean error of expected time that passes, by op and format; and the tighter one where the forms were designed.
+# Largest mean error of expected time that passes, by op and format. DESIGNED_BARS holds tighter ones, for the GPUs on
+# which the time models were designed.
 BARS: Mapping[tuple[str, str], float] = MappingProxyType(
     {
         ("matmul", "bf16"): 0.10,
@@ -56,14 +57,15 @@ DESIGNED_BARS: Mapping[tuple[str, str, str], float] = MappingProxyType(
         **{(gpu, "all_reduce", dtype): 0.09 for gpu in ("a100-sxm-80gb", "h100-sxm") for dtype in ("fp16", "int8")},
     }
 )
-MAX_FASTER_THAN_BOUND = 0.005  # share of rows: operands that stayed in L2
+MAX_FASTER_THAN_BOUND = 0.005  # share of rows; operands that stay in L2 beat the bound
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One group: what it is, its calibration, and its shapes.
+    """One group: its identity, its calibration and its shapes.
 
-    `rows`: the op's dimensions, time_s, napkin_s, expected_s, is_probe and the terms (`term_...`), one row a shape.
+    `rows` has one row per shape: the op's dimensions, time_s, napkin_s, expected_s, is_probe and the terms of expected
+    time (`term_...`).
     """
 
     table: str
@@ -79,32 +81,32 @@ class Group:
 
     @property
     def judged(self) -> pd.DataFrame:
-        """The shapes that were predicted: all but the probes."""
+        """The predicted shapes: all but the probes."""
         return self.rows[~self.rows["is_probe"]]
 
     @property
     def formats(self) -> str:
-        """What is multiplied, and of attention the cache's format and whether there is a window: bf16, fp8 cache."""
+        """The format, then the cache's where it differs, then "window" where there is one: bf16, fp8 cache, window."""
         cache = f", {self.kv_dtype} cache" if self.kv_dtype not in (None, self.dtype) else ""
         return f"{self.dtype}{cache}{', window' if self.window else ''}"
 
     @property
     def title(self) -> str:
-        """One line for a person."""
+        """Op, formats and GPU in one line."""
         return f"{self.op} {self.formats} on {self.gpu}"
 
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """The groups that were large enough, and what was left out: (table, reason) -> rows."""
+    """The validated groups, and the rows that were left out."""
 
     groups: tuple[Group, ...]
-    skipped: Mapping[tuple[str, str], int]
+    skipped: Mapping[tuple[str, str], int]  # (table, reason) -> rows
 
 
 def validate(measured_tables: MeasuredTables, gpu: str | None = None) -> Validation:
-    """Calibrate and predict every group. Raises BadRecord where the table's device is not `gpu`, or where no group is
-    large enough; MissingCeiling where the GPU lacks a peak that a group needs is a reason to skip that group."""
+    """Calibrate and predict every group; skip a group whose GPU lacks a peak that it needs. Raises BadRecord if a
+    table's device is not `gpu`, or if every group was skipped or has fewer than `MIN_SHAPES` shapes."""
     frame = measured_tables.frame
     _check_gpu(frame, gpu)
     frame = frame.assign(windowed=frame["window"] > 0)
@@ -128,7 +130,7 @@ def validate(measured_tables: MeasuredTables, gpu: str | None = None) -> Validat
 
 
 def usual_heads(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with heads of up to LARGEST_HEAD_DIM; all where an op has no heads."""
+    """The rows with head_dim up to LARGEST_HEAD_DIM; all rows of an op without heads."""
     return rows[rows["head_dim"] <= LARGEST_HEAD_DIM] if "head_dim" in rows else rows
 
 
@@ -155,15 +157,15 @@ def group_json(group: Group, skipped: Mapping[tuple[str, str], int]) -> dict[str
 
 
 def bar_of(group: Group) -> float | None:
-    """The largest mean error that passes for this group, over heads of usual size; None where it is held to none: a
-    window, a cache in another format, larger heads only, an op or format without a bar."""
+    """The largest mean error over `usual_heads` with which this group passes. None where no bar applies: a window, a
+    cache in another format, larger heads only, an op or format without a bar."""
     if group.window or group.kv_dtype not in (None, group.dtype) or usual_heads(group.judged).empty:
         return None
     return DESIGNED_BARS.get((group.gpu, group.op, group.dtype), BARS.get((group.op, group.dtype)))
 
 
 def over_the_bar(groups: Iterable[Group]) -> list[str]:
-    """One line for each group that misses its bar, or has too many rows that are faster than the napkin."""
+    """One line for each group that misses its bar, and one for each with too many rows faster than the napkin."""
     failures = []
     for group in groups:
         if (bar := bar_of(group)) is None:
@@ -181,7 +183,7 @@ def _group(table: str, op: str, measured: pd.DataFrame, shapes: pd.DataFrame) ->
     dims = TIME_MODELS[op].dims
     dtype, weight = find_dtype(str(first["dtype"])), find_dtype(str(first["weight_dtype"]))
     kv = None if pd.isna(first["kv_dtype"]) else find_dtype(str(first["kv_dtype"]))
-    # A collective multiplies nothing: its peak plays no part, and an 8-bit one may not exist.
+    # A collective multiplies nothing, so any peak will do; the GPU may lack one in the collective's format.
     machine = Machine.of(GPUS[str(first["gpu"])], dtype if op in ("matmul",) or kv else DTYPES["bf16"])
     formats = Formats.of(dtype, weight, kv)
     columns = {name: shapes[name].to_numpy(dtype=np.float64) for name in dims}
@@ -218,7 +220,7 @@ def _group(table: str, op: str, measured: pd.DataFrame, shapes: pd.DataFrame) ->
 
 
 def _merge(family: pd.DataFrame) -> pd.DataFrame:
-    """One row for each op and shape, with the median of its times."""
+    """One row for each op and shape, with its median time."""
     dims = sorted({name for op in family["op"].unique() for name in TIME_MODELS[str(op)].dims})
     keys = ["op", *dims]
     others = [name for name in FAMILY if name in family]
@@ -228,7 +230,7 @@ def _merge(family: pd.DataFrame) -> pd.DataFrame:
 
 
 def _label(dtype_text: str) -> str:
-    """Our name of a format that is one of ours; otherwise as the table says it: fp8_block, int8_wo."""
+    """Our name of a plain format; the table's own name of any other, such as fp8_block or int8_wo."""
     return PLAIN.get(dtype_text, dtype_text)
 
 
@@ -251,7 +253,7 @@ def _calibration_json(group: Group) -> dict[str, object]:
 
 
 def _faster(group: Group, most: int = 20) -> list[dict[str, float]]:
-    """The rows under the napkin's bound, the furthest first."""
+    """The rows faster than the napkin, the furthest below it first."""
     under = group.judged[group.judged["time_s"] < group.judged["napkin_s"]]
     under = under.assign(of_bound=under["time_s"] / under["napkin_s"]).nsmallest(most, "of_bound")
     columns = [*TIME_MODELS[group.op].dims, "time_s", "napkin_s"]
@@ -263,10 +265,10 @@ def _count(skipped: dict[tuple[str, str], int], table: str, reason: str, rows: i
 
 
 def worst_rows(group: Group, count: int = 20) -> pd.DataFrame:
-    """The rows furthest off, each with the largest term of its expected time and what its neighbors say.
+    """The rows with the largest error, each with the largest term of its expected time and its neighbors' ratio.
 
-    `neighbors`: median of measured over expected among the nearest shapes. Near the row's own ratio, the form misses
-    this region; near 1, this row stands apart from its neighbors and is a matter of the measurement or of one kernel.
+    `neighbors` is the median of measured over expected among the nearest shapes. If it is near the row's own ratio, the
+    model misses this region. If it is near 1, only this row is off: a disturbed measurement, or a kernel of its own.
     """
     rows = group.judged.assign(ratio=group.judged["time_s"] / group.judged["expected_s"])
     far = np.abs(np.log(rows["ratio"]))
@@ -295,8 +297,8 @@ def _neighbors(points: FloatArray, ratios: FloatArray, point: FloatArray, count:
 
 
 def _why(ratio: float, around: float, term: str) -> str:
-    """Say whether the row or its region is off."""
+    """Whether the row or its region is off."""
     if abs(np.log(around)) < abs(np.log(ratio)) / 3:
         return "this row alone: its neighbors are as expected"
     direction = "slower" if ratio > 1 else "faster"
-    return f"its region is {direction} than the form has it; {term} is its largest term"
+    return f"its region is {direction} than the model predicts; {term} is its largest term"

@@ -157,7 +157,7 @@ def test_probes_play_no_part_in_what_is_said(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("m,n\n1,2\n", "not a table of a known kind"), (None, "no such file"), ("", "not a table")],
+    [("m,n\n1,2\n", "unknown kind of table"), (None, "no such file"), ("", "not a table")],
 )
 def test_bad_input_is_one_line_and_status_2(content, message, tmp_path, refusal):
     path = tmp_path / "table.csv"

@@ -171,13 +171,13 @@ def test_power_columns_do_not_matter(tmp_path):
 
 
 def test_what_is_no_table_of_ours_is_refused(tmp_path):
-    with pytest.raises(BadRecord, match=r"table.parquet: not a table of a known kind: no column gemm_dtype"):
+    with pytest.raises(BadRecord, match=r"table.parquet: unknown kind of table: no column gemm_dtype"):
         read(tmp_path, {"device": "NVIDIA H200", "m": 1})
     with pytest.raises(BadRecord, match=r"table.parquet: missing column n, device, latency"):
         read(tmp_path, {name: value for name, value in GEMM.items() if name not in ("n", "device", "latency")})
     with pytest.raises(BadRecord, match=r"nowhere.csv: no such file"):
         read_tables([tmp_path / "nowhere.csv"])
-    with pytest.raises(BadRecord, match=r"table.xlsx: not a kind of file that is read: .parquet, .csv or .txt"):
+    with pytest.raises(BadRecord, match=r"table.xlsx: unknown kind of file; give .parquet, .csv or .txt"):
         read_tables([write(tmp_path, GEMM, name="table.csv").rename(tmp_path / "table.xlsx")])
     with pytest.raises(BadRecord, match="no table given"):
         read_tables([])
@@ -284,7 +284,7 @@ def test_broken_lines_of_a_run_are_refused_or_counted(tmp_path):
 def test_a_run_on_a_cpu_is_refused(tmp_path):
     cpu = make_environment(device="cpu", gpu=None, name="Some CPU")
     run = write_run(tmp_path / "run", make_record(environment=cpu))
-    with pytest.raises(BadRecord, match=r"run: measured on a CPU \(Some CPU\); tables are for GPUs in our table"):
+    with pytest.raises(BadRecord, match=r"run: measured on a CPU \(Some CPU\); only GPUs of the GPU table are read"):
         read_tables([run])
 
 
@@ -362,9 +362,9 @@ def test_no_benchmark_is_no_row(tmp_path):
     ("text", "message"),
     [
         ("{", "not JSON"),
-        ("[]", "not of pytest-benchmark: no list 'benchmarks'"),
-        ('{"benchmarks": 1}', "not of pytest-benchmark: no list 'benchmarks'"),
-        ('{"benchmarks": [1]}', "not of pytest-benchmark: no list 'benchmarks'"),
+        ("[]", "not a pytest-benchmark file: it has no list 'benchmarks'"),
+        ('{"benchmarks": 1}', "not a pytest-benchmark file: it has no list 'benchmarks'"),
+        ('{"benchmarks": [1]}', "not a pytest-benchmark file: it has no list 'benchmarks'"),
     ],
 )
 def test_other_json_is_refused(tmp_path, text, message):

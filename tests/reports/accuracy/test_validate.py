@@ -176,7 +176,7 @@ def test_the_worst_rows_say_whether_the_row_or_its_region_is_off(tmp_path):
     assert len(worst) == 20
     assert worst.loc[(256, 1024, 256), "why"] == "this row alone: its neighbors are as expected"
     slow = worst[worst.index.get_level_values("n") == 16]
-    assert slow["why"].str.startswith("its region is slower than the form has it").any()
+    assert slow["why"].str.startswith("its region is slower than the model predicts").any()
 
 
 def test_a_collective_table_counts_all_its_ops_towards_its_size(tmp_path):

@@ -1,9 +1,9 @@
-"""docs/accuracy.md: how far expected time is off, where and why, from measured tables: the same tables, the same bytes.
+"""Writes docs/accuracy.md from measured tables: how far expected time is off, where and why.
 
     python -m reports accuracy tables/*.parquet --out docs
 
-writes docs/accuracy.md and docs/accuracy/*.png. The numbers are computed here, the prose stands in accuracy.md.jinja
-and weaknesses.toml.
+writes docs/accuracy.md and docs/accuracy/*.png; the same tables give the same bytes. This module computes the numbers;
+accuracy.md.jinja and weaknesses.toml hold the prose.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,22 +29,22 @@ from reports.tables import TextTable
 
 TEMPLATE = Path(__file__).with_name("accuracy.md.jinja")
 FOLDER = "accuracy"  # of the figures, beside accuracy.md
-FASTEST = 3  # rows shown of those that beat the bound
+FASTEST = 3  # how many of the rows that beat the bound are shown
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One group as the document shows it; `usual` are the errors that its bar is held to: heads of usual size."""
+    """One group as the document shows it."""
 
     group: Group
     label: str
-    found: Errors
-    bar: float | None
-    usual: Errors
+    found: Errors  # over all judged rows
+    bar: float | None  # the largest mean error that passes
+    usual: Errors  # over `usual_heads`; the bar applies to these
 
     @property
     def is_met(self) -> bool:
-        """Whether expected time is within the bar; true where there is none."""
+        """Whether expected time is within the bar; true without a bar."""
         return self.bar is None or self.usual.mape_expected <= self.bar
 
 
@@ -67,7 +67,7 @@ def render(
     drawn: Sequence[DrawnFile],
     notes: Sequence[str] | None,
 ) -> str:
-    """The text of accuracy.md; `notes` of the comparison figure, None where there is none."""
+    """The text of accuracy.md. `notes` belong to the comparison figure; None where it was not drawn."""
     entries = _entries(groups)
     pairs = find_pairs(groups)
     plain_matmuls = (pair for pair in pairs if pair.a.op == "matmul" and pair.a.dtype in DTYPES)
@@ -113,7 +113,7 @@ def _families(entries: Sequence[Entry]) -> list[str]:
 
 
 def _source(table: str) -> str:
-    """Who measured a table, where it is one that the calibrations which ship come from."""
+    """Who measured a table; "" for a table that no shipped calibration comes from."""
     sources = (each.source for each in CALIBRATIONS.values())
     return next((source.partition("; ")[2] for source in sources if source.startswith(f"{table},")), "")
 
@@ -146,21 +146,21 @@ def _faster_sentence(entry: Entry) -> str:
     under = group.judged[group.judged["time_s"] < group.judged["napkin_s"]]
     furthest = (under["time_s"] / under["napkin_s"]).min()
     sentence = (
-        f"{group.title}, {group.kernel_source}: {len(under):,} of {entry.found.rows:,} rows beat the bound, the"
-        f" furthest by taking {furthest:.2f} of it."
+        f"{group.title}, {group.kernel_source}: {len(under):,} of {entry.found.rows:,} rows beat the bound; the"
+        f" furthest takes {furthest:.2f} of its bound."
     )
     gpu = GPUS[group.gpu]
     most_bytes = float(under["napkin_s"].max()) * find_ceiling(Resource.DRAM, gpu.roofs).per_s
     if group.op != "matmul" or gpu.l2_bytes is None or most_bytes > gpu.l2_bytes:
         return sentence
     return (
-        f"{sentence} None of them moves more than {binary_bytes(round(most_bytes))}, and L2 holds"
-        f" {binary_bytes(gpu.l2_bytes)}: operands were still there from the call before."
+        f"{sentence} Each of them moves at most {binary_bytes(round(most_bytes))}, and L2 holds"
+        f" {binary_bytes(gpu.l2_bytes)}: the operands were still in L2 from the previous call."
     )
 
 
 def _faster_table(entry: Entry) -> TextTable:
-    """The rows that beat the napkin by most."""
+    """The `FASTEST` rows below the napkin, relative to it."""
     dims = TIME_MODELS[entry.group.op].dims
     rows = entry.group.judged.assign(of_bound=lambda rows: rows["time_s"] / rows["napkin_s"])
     lines = (
@@ -175,7 +175,7 @@ def _faster_table(entry: Entry) -> TextTable:
 
 
 def _constants(family: str, entries: Sequence[Entry]) -> tuple[TextTable, list[str]]:
-    """The constants of a family of ops, which share one form, and what each means."""
+    """The constants of a family of ops, and the meaning of each; the ops of a family share one model."""
     ops = FAMILIES[family]
     model = TIME_MODELS[ops[0]]
     rows = tuple(
@@ -203,11 +203,11 @@ def _constant_text(group: Group, name: str) -> str:
 
 
 def _draw_comparison(measured_tables: MeasuredTables, path: Path) -> list[str] | None:
-    """Draw the GPUs side by side; returns what was left out, or None where there is nothing to compare."""
+    """Draw the GPUs side by side; return the notes, or None where there is nothing to compare."""
     try:
         comparison = compare_tables(measured_tables)
         write_file(path, to_small_png(draw_table_comparison(comparison)))
     except (BadRecord, NothingToDraw):
-        path.unlink(missing_ok=True)  # drawn from other tables
+        path.unlink(missing_ok=True)  # an old figure, drawn from other tables
         return None
     return list(comparison.notes)

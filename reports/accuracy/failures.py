@@ -1,4 +1,4 @@
-"""Where expected time fails, and why: the known weaknesses that the numbers bear out, and the worst rows."""
+"""Where expected time fails, and why: the known weaknesses that the numbers confirm, and the worst rows."""
 
 import math
 import tomllib
@@ -15,34 +15,30 @@ from reports.accuracy.validate import Group, worst_rows
 from reports.calibration.errors import errors
 from reports.tables import TextTable
 
-WORST = 3
-WORST_SHARE = 0.02  # of the rows of a small group at most
-BEARS_OUT = 1.15  # a region is a weakness from this many times the error elsewhere on
-HARDER = 1.2  # a size is hard from this many times the mean error on
-FEW_VALUES = 8  # up to so many sizes are shown one by one, more by octaves
+WORST = 3  # rows shown of each group
+WORST_SHARE = 0.02  # of a small group at most this share of the rows is shown
+BEARS_OUT = 1.15  # the numbers confirm a weakness if its error is at least this many times the error elsewhere
+HARDER = 1.2  # a size is hard if its error is over this many times the mean error
+FEW_VALUES = 8  # a dimension with at most this many sizes is read size by size, else by octave
 
 
 @dataclass(frozen=True, slots=True)
 class Weakness:
-    """A region where expected time is off, and what that is put down to.
-
-    `groups`: titles of groups of `table`; `where`: a condition on their columns; `kernel`: part of a kernel's name, for
-    a title that several share.
-    """
+    """A region where expected time is off, and the reason."""
 
     table: str
-    groups: tuple[str, ...]
-    where: str
+    groups: tuple[str, ...]  # titles of groups of the table
+    where: str  # a condition on their columns
     because: str
-    kernel: str = ""
+    kernel: str = ""  # part of a kernel's name, to tell apart groups that share a title
 
     def is_of(self, group: Group) -> bool:
-        """Whether this was written about that group."""
+        """Whether this weakness is about the group."""
         return self.table == group.table and group.title in self.groups and self.kernel in group.kernel_source
 
 
 def read_weaknesses(file: Path) -> tuple[Weakness, ...]:
-    """What was written about public tables, in order."""
+    """The weaknesses of the file, in order."""
     entries = tomllib.loads(file.read_text(encoding="utf-8"))["weakness"]
     return tuple(Weakness(**{**entry, "groups": tuple(entry["groups"])}) for entry in entries)
 
@@ -52,15 +48,15 @@ WEAKNESSES = read_weaknesses(Path(__file__).with_name("weaknesses.toml"))
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """The failures of one family of ops: by group what can be said of them; and the worst rows of all groups."""
+    """The failures of one family of ops."""
 
     title: str
-    said: tuple[tuple[str, tuple[str, ...]], ...]
-    worst: TextTable
+    said: tuple[tuple[str, tuple[str, ...]], ...]  # for each group its name, and sentences about its failures
+    worst: TextTable  # the worst rows of all groups
 
 
 def find_failures(groups: Sequence[tuple[Group, str]]) -> Iterator[Failures]:
-    """The failures of each family that the groups, each with its label, hold."""
+    """The failures of each family of the groups; `groups` has each group with its label."""
     for family, ops in FAMILIES.items():
         named = [
             (group, f"{group.gpu}, {f'{group.op}, ' if len(ops) > 1 else ''}{label}")
@@ -74,7 +70,7 @@ def find_failures(groups: Sequence[tuple[Group, str]]) -> Iterator[Failures]:
 
 
 def find_weaknesses(group: Group, weaknesses: Sequence[Weakness] = WEAKNESSES) -> Iterator[str]:
-    """A sentence for each weakness of this group that its numbers bear out."""
+    """A sentence for each weakness of this group that its numbers confirm."""
     rows = group.judged
     for weakness in (each for each in weaknesses if each.is_of(group)):
         inside = np.asarray(rows.eval(weakness.where), dtype=bool)
@@ -89,14 +85,14 @@ def find_weaknesses(group: Group, weaknesses: Sequence[Weakness] = WEAKNESSES) -
             against = f", {percent(other)} elsewhere"
         ratio = (there["time_s"] / there["expected_s"]).median()
         yield (
-            f"`{weakness.where}` ({_shapes(len(there))}): off by {percent(error)}{against}; measured is"
-            f" {ratio:.2f}x expected in the median. {weakness.because}"
+            f"`{weakness.where}` ({_shapes(len(there))}): off by {percent(error)}{against}; the median of measured over"
+            f" expected is {ratio:.2f}x. {weakness.because}"
         )
 
 
 def hardest_sizes(group: Group, count: int = 2) -> list[str]:
-    """One sentence on the sizes of a dimension, one by one or by octave, with the largest errors: at most `count` of
-    them, each of at least 1 % of the shapes; none where no size stands out."""
+    """One sentence that names up to `count` sizes, or octaves of sizes, with the largest errors; no sentence where none
+    stands out. A size counts if it has at least 1 % of the shapes, and at least 5."""
     rows = group.judged
     error = np.abs(rows["expected_s"] / rows["time_s"] - 1)
     found: list[tuple[float, str]] = []

@@ -25,14 +25,14 @@ from reports.calibration.errors import NEAR
 from reports.files import write_file
 from reports.palette import BLUE, GREY, ORANGE, series_marker, series_style, wide_color
 
-MANY = 2000  # rows from which on a panel shows their density instead of points
-SMALL = 6.5  # points, of labels
-_WIDTH = 7.4  # inches: about as wide as a page shows it
+MANY = 2000  # a panel of more rows shows their density instead of points
+SMALL = 6.5  # font size of labels, in points
+_WIDTH = 7.4  # inches: about the width of a page
 _DENSITY = LinearSegmentedColormap.from_list("density", ["#c6dbef", BLUE, "#08244f"])
 _OF_ERROR = BoundaryNorm(np.linspace(-NEAR, NEAR, 13), ncolors=256, extend="both")
 _ERRORS_SHOWN = (0.001, 2.0)
 
-# What is drawn together: name of the files, ops.
+# Name of a figure's file -> the ops drawn in it.
 FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "matmul": ("matmul",),
@@ -92,7 +92,7 @@ def write_figures(groups: Sequence[Group], out: Path) -> list[Path]:
 
 
 def draw_files(groups: Sequence[Group], out: Path) -> list[DrawnFile]:
-    """The same, with what each file shows. A figure of a family that the groups lack is removed."""
+    """Write every figure, and return what each file shows. Remove old figures of families that the groups lack."""
     drawn = []
     for family, ops in FAMILIES.items():
         of_family = [group for group in groups if group.op in ops]
@@ -102,12 +102,12 @@ def draw_files(groups: Sequence[Group], out: Path) -> list[DrawnFile]:
                 write_file(path, figures.to_small_png(drawing.draw(family, of_family)))
                 drawn.append(DrawnFile(path, family, drawing))
             else:
-                path.unlink(missing_ok=True)  # drawn from other tables
+                path.unlink(missing_ok=True)  # an old figure, drawn from other tables
     return drawn
 
 
 def labels(groups: Sequence[Group]) -> list[str]:
-    """What sets each group apart from others of its op and GPU: formats, window, then kernel, then table."""
+    """A label that tells each group from others of its op and GPU: formats and window, then if needed kernel, table."""
     texts = [group.formats for group in groups]
     for more in ("kernel_source", "table"):
         keys = [(group.gpu, group.op, text) for group, text in zip(groups, texts, strict=True)]
@@ -120,7 +120,7 @@ def labels(groups: Sequence[Group]) -> list[str]:
 
 @figures.house_style()
 def draw_parity(family: str, groups: Sequence[Group]) -> Figure:
-    """Measured against predicted time: the napkin, and beside it expected time, for each group."""
+    """Measured against predicted time, for each group: one panel for the napkin, one for expected time."""
     panels = list(_parity_panels(family, groups))
     figure, axes = _grid(
         f"{TITLES[family]}: measured time against the napkin (left of each pair) and expected time (right)",
@@ -133,7 +133,7 @@ def draw_parity(family: str, groups: Sequence[Group]) -> Figure:
         _draw_parity_panel(left, members, "napkin_s")
         _draw_parity_panel(right, members, "expected_s")
         right.set_ylim(left.get_ylim())
-        left.set_title(title, fontsize=SMALL, loc="left")  # over both
+        left.set_title(title, fontsize=SMALL, loc="left")  # the title of both panels
         _label(left, x="napkin", y="measured")
         _label(right, x="expected time")
     if any(_is_pooled(members) for _, members in panels):
@@ -148,7 +148,7 @@ def draw_parity(family: str, groups: Sequence[Group]) -> Figure:
 
 @figures.house_style()
 def draw_region(family: str, groups: Sequence[Group]) -> Figure:
-    """Mean error of expected time by size: a map for each group; for collectives lines over the message."""
+    """Mean error of expected time by size: a map for each group; collectives have lines over the message size."""
     if family == "collectives":
         return _draw_messages(groups)
     region = REGIONS[groups[0].op]
@@ -198,20 +198,20 @@ DRAWINGS: tuple[ValidationDrawing, ...] = (
         "parity",
         draw_parity,
         "measured against predicted time",
-        "The napkin is a bound: its points lie left of the line, far left where a call is short and its launch counts.",
+        "The napkin is a bound: its points lie left of the line, and far left where the launch dominates a short call.",
     ),
     figures.Drawing(
         "region",
         draw_region,
         "error of expected time by size",
-        "Where a patch is evenly colored, the form misses something about that region; single dark cells are single "
-        "kernels, or measurements that were disturbed.",
+        "An evenly colored patch is a region where the model misses something; a single dark cell is a kernel of its "
+        "own or a disturbed measurement.",
     ),
     figures.Drawing(
         "distribution",
         draw_distribution,
         "distribution of the error",
-        "Read upwards at the dotted line: the share of shapes within 30 %, for expected time and for the napkin.",
+        "The dotted line shows the share of shapes within 30 %, for expected time and for the napkin.",
     ),
 )
 
@@ -231,7 +231,7 @@ def _grid(title: str, subtitle: str, *, panels: int, in_line: int) -> tuple[Figu
 
 
 def _parity_panels(family: str, groups: Sequence[Group]) -> Iterator[tuple[str, list[Group]]]:
-    """What shares a panel: the collectives of one table and format; any other group stands alone."""
+    """The panels: collectives of one GPU, table, format and kernel share one; any other group has its own."""
     if family != "collectives":
         for group, label in zip(groups, labels(groups), strict=True):
             yield f"{group.gpu}: {label}", [group]
@@ -270,7 +270,7 @@ def _draw_parity_panel(axes: Axes, groups: Sequence[Group], side: str) -> None:
 
 
 def _draw_map(axes: Axes, rows: pd.DataFrame, region: Region) -> None:
-    """A cell for each octave of both sizes: its mean error, with the sign of most of it."""
+    """A cell for each octave of both sizes: its mean absolute error, with the sign of its mean error."""
     x, y = (np.rint(np.log2(sizes(rows).to_numpy(dtype=float))) for sizes in (region.x, region.y))
     error = (rows["expected_s"] / rows["time_s"] - 1).to_numpy()
     cells = pd.DataFrame({"x": x, "y": y, "error": error, "size": np.abs(error)}).groupby(["y", "x"])
@@ -302,7 +302,7 @@ def _draw_distribution_panel(axes: Axes, members: Sequence[tuple[Group, str]]) -
 
 
 def _draw_messages(groups: Sequence[Group]) -> Figure:
-    """Error of collectives against the message, a line for each number of GPUs and format."""
+    """Error of collectives against message size, a line for each number of GPUs and format."""
     ops = [op for op in COLLECTIVES if op in {group.op for group in groups}]
     gpus = list(dict.fromkeys(group.gpu for group in groups))
     formats = list(dict.fromkeys(group.dtype for group in groups))
@@ -347,7 +347,7 @@ def _draw_message_panel(axes: Axes, groups: Sequence[Group], numbers: Sequence[i
 
 
 def _label(axes: Axes, title: str = "", *, x: str = "", y: str = "") -> None:
-    """Small labels, those that are given."""
+    """Set the given labels in a small font."""
     for text, put in ((title, axes.set_title), (x, axes.set_xlabel), (y, axes.set_ylabel)):
         if text:
             put(text, fontsize=SMALL)

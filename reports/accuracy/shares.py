@@ -1,4 +1,4 @@
-"""Two GPUs side by side: the share of the roofline that each reaches on the shapes that both have."""
+"""Compares two GPUs: the share of the roofline that each reaches on the shapes measured on both."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,20 +20,20 @@ NAPKIN_ENDS_S = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """The shapes that two GPUs have of one op and format; the columns of `common` end in _a and _b."""
+    """Two groups of one op and format, on two GPUs, and the shapes that both have."""
 
     a: Group
     b: Group
-    common: pd.DataFrame
+    common: pd.DataFrame  # columns of a end in _a, of b in _b
 
     @property
     def classes(self) -> Positions:
-        """The number of the class of each shape, by its napkin on the first GPU."""
+        """The index of each shape's class, by its napkin on the first GPU."""
         return np.searchsorted(np.array(NAPKIN_ENDS_S), self.common["napkin_s_a"].to_numpy())
 
 
 def find_pairs(groups: Sequence[Group]) -> list[Pair]:
-    """The groups of two GPUs that share shapes of an op other than a collective; none where there are not two GPUs."""
+    """The pairs of groups that share shapes, collectives left out; none unless there are exactly two GPUs."""
     if len(gpus := list(dict.fromkeys(group.gpu for group in groups))) != 2:
         return []
     pairs = []
@@ -46,7 +46,7 @@ def find_pairs(groups: Sequence[Group]) -> list[Pair]:
 
 
 def share_table(pairs: Sequence[Pair]) -> TextTable:
-    """Median shares of the roofline, by what the napkin of the first GPU takes; at least one pair."""
+    """Median shares of the roofline, by the napkin time on the first GPU; `pairs` is not empty."""
     a, b = pairs[0].a.gpu, pairs[0].b.gpu
     rows = []
     for pair in pairs:
@@ -62,7 +62,7 @@ def share_table(pairs: Sequence[Pair]) -> TextTable:
 
 
 def matmul_sentence(pair: Pair) -> str:
-    """What the second GPU changes for matmuls: peak, bandwidth, launch, ridge and what is bound by arithmetic."""
+    """What the second GPU changes for matmuls: peak, bandwidth, launch, ridge, and the share that is compute-bound."""
     a, b = (Machine.of(GPUS[group.gpu], DTYPES[group.dtype]) for group in (pair.a, pair.b))
     floors = [duration(group.calibration.constants["launch_s"]) for group in (pair.a, pair.b)]
     shortest = pair.common[pair.classes == pair.classes.min()]
@@ -75,10 +75,10 @@ def matmul_sentence(pair: Pair) -> str:
     return (
         f"**matmul {pair.a.dtype}**: the second GPU has {b.flop_per_s / a.flop_per_s:.1f}x the peak and"
         f" {b.bytes_per_s / a.bytes_per_s:.1f}x the bandwidth, but an empty call takes {floors[0]} on the first and"
-        f" {floors[1]} on the second: the shortest products take {time:.2f}x the time where their bound is"
+        f" {floors[1]} on the second: the shortest products take {time:.2f}x the time, although their bound is"
         f" {napkin:.2f}x. The ridge moves from {a.flop_per_s / a.bytes_per_s:.0f} to"
-        f" {b.flop_per_s / b.bytes_per_s:.0f} FLOP a byte: {bound[0]} of these shapes are bound by arithmetic on the"
-        f" first, {bound[1]} on the second, and a batch must grow by as much to reach the peak."
+        f" {b.flop_per_s / b.bytes_per_s:.0f} FLOP a byte, so a batch must grow by the same factor to reach the peak:"
+        f" {bound[0]} of these shapes are compute-bound on the first GPU, {bound[1]} on the second."
     )
 
 

@@ -11,8 +11,8 @@ from reports.calibration.errors import errors
 
 
 def validation_table(groups: Iterable[Group]) -> Table:
-    """One line for each validated group: how far the napkin and expected time are off, and the worst of it."""
-    title = "expected time, calibrated from up to 16 rows of each group, against all its other rows"
+    """One line for each validated group: the errors of the napkin and of expected time."""
+    title = "expected time: calibrated from up to 16 rows of each group, judged on all its other rows"
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
     shares = ("napkin\nMAPE", "expected\nMAPE", "median\nerror", "90 % are\nwithin", "within\n30 %", "beat the\nbound")
     for number, heading in enumerate(("what", "kernel", "rows", *shares)):

@@ -141,7 +141,7 @@ def test_rows_that_beat_the_bound_are_listed_the_furthest_first(tmp_path):
     rows = make_group().rows
     rows.loc[0, "napkin_s"], rows.loc[1, "napkin_s"] = 12e-6, 20e-6
     text = document_of([make_group(rows=rows)], tmp_path)
-    assert "2 of 12 rows beat the bound, the furthest by taking 0.50 of it." in text
+    assert "2 of 12 rows beat the bound; the furthest takes 0.50 of its bound." in text
     assert "L2 holds" not in text
     assert text.index("| 10.0 us | 20.0 us | 0.50 |") < text.index("| 10.0 us | 12.0 us | 0.83 |")
     rows.loc[1, "napkin_s"] = 4e-6  # 12 us are 38 MiB

@@ -14,7 +14,7 @@ def test_a_weakness_is_said_only_where_the_numbers_bear_it_out():
     group = make_group(rows=rows)
     there = Weakness("a_table", (group.title,), "m == 1", "A reason.")
     assert list(find_weaknesses(group, [there])) == [
-        "`m == 1` (4 shapes): off by 50.0 %, 10.0 % elsewhere; measured is 2.00x expected in the median. A reason."
+        "`m == 1` (4 shapes): off by 50.0 %, 10.0 % elsewhere; the median of measured over expected is 2.00x. A reason."
     ]
     elsewhere = Weakness("a_table", (group.title,), "m == 64", "A reason.")
     of_others = Weakness("another_table", (group.title,), "m == 1", "A reason.")

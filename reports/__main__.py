@@ -1,4 +1,4 @@
-"""`python -m reports`: read a run's records, sweep a model; needs no GPU and measures nothing."""
+"""`python -m reports`: reads a run's records and sweeps a model; needs no GPU and measures nothing."""
 
 import json
 import sys
@@ -43,13 +43,13 @@ from reports.sweep.tables import sweep_table
 from reports.terminal import rich_table
 
 app = typer.Typer(
-    help="Read the records of a run: report, tables, comparison of two runs. Sweep a model over batches and contexts.",
+    help="Report, show and compare measured runs; sweep a model over batches and contexts.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or its records.jsonl.")]
-SkipOption = Annotated[bool, typer.Option("--skip-broken", help="Read past lines that are not understood.")]
+SkipOption = Annotated[bool, typer.Option("--skip-broken", help="Skip broken lines instead of stopping at the first.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, in SI units.")]
 
 COMPARE_EXAMPLES = """Examples:
@@ -72,7 +72,7 @@ python -m reports validate tables/*.parquet --out runs/validation
 """
 RANGES = "8; 1,4,16; 1:512 doubles up to 512; 10:90:10 takes steps; k is 1024, m is 1024^2."
 
-PLAIN_WIDTH = 120  # columns, where the output is not a terminal
+PLAIN_WIDTH = 120  # columns of output that is not a terminal
 
 
 @app.command(epilog="Example: python -m reports render runs/h100")
@@ -97,12 +97,12 @@ def calibrate_run(
     path: RunArgument,
     *,
     implementation: Annotated[
-        str | None, typer.Option(help="Whose times count. Default: of each shape the fastest.")
+        str | None, typer.Option(help="The implementation to calibrate. Default: the fastest for each shape.")
     ] = None,
     as_json: JsonOption = False,
     skip_broken: SkipOption = False,
 ) -> None:
-    """Fit the constants of expected time to the run's own probes; write calibration.json beside its records."""
+    """Fit the constants of expected time to the run's own probes; write calibration.json beside the records."""
     run = _tell_broken(read_records(path, skip_broken=skip_broken))
     fits = fit_run(run, implementation=implementation)
     if not fits:
@@ -126,7 +126,7 @@ def compare_runs(
     as_json: JsonOption = False,
     skip_broken: SkipOption = False,
 ) -> None:
-    """Put two runs side by side on % of roof: two machines, or one before and after. Or tables of kernel times."""
+    """Compare two runs by % of roof (two machines, or one before and after a change), or tables of kernel times."""
     if as_tables:
         by_table = compare_tables(read_tables(paths, skip_broken=skip_broken))
         if as_json:
@@ -149,12 +149,12 @@ def compare_runs(
 def validate_tables(
     measured: Annotated[list[Path], typer.Argument(metavar="TABLE...", help="Measured tables: parquet, CSV, runs.")],
     *,
-    gpu: Annotated[str | None, typer.Option(help="The GPU they must be of; an error if they say otherwise.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for figures and the worst rows, explained.")] = None,
-    gate: Annotated[bool, typer.Option("--gate", help="Exit status 1 where expected time misses its bar.")] = False,
+    gpu: Annotated[str | None, typer.Option(help="Stop if a table is of another GPU than this.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for figures and the explained worst rows.")] = None,
+    gate: Annotated[bool, typer.Option("--gate", help="Exit with status 1 if expected time misses a bar.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Calibrate expected time from 16 rows of each group of measured tables, predict all others, print the errors."""
+    """Calibrate expected time from up to 16 rows of each group of measured tables, predict the rest, print errors."""
     validation = validate(read_tables(measured), gpu)
     if as_json:
         entries = [group_json(group, validation.skipped) for group in validation.groups]
@@ -176,7 +176,7 @@ def sweep_model(
     *,
     model: Annotated[str | None, typer.Option(help="A model of `python -m predict models`.")] = None,
     config: Annotated[Path | None, typer.Option(help="A Hugging Face config.json instead of --model.")] = None,
-    gpu: Annotated[str, typer.Option(help="GPU names or aliases, with commas: see `python -m predict gpus`.")],
+    gpu: Annotated[str, typer.Option(help="GPU names or aliases, comma-separated: see `python -m predict gpus`.")],
     batch: Annotated[str, typer.Option(help=f"Requests decoded together: {RANGES}")] = "1:512",
     context: Annotated[str, typer.Option(help=f"Tokens of a request, cached or as prompt: {RANGES}")] = "1k:128k",
     out: Annotated[Path, typer.Option(help="Folder for sweep.parquet and the figures.")],
@@ -184,12 +184,12 @@ def sweep_model(
     logits: Annotated[Logits, typer.Option(help="Positions of a prompt projected to the vocabulary.")] = Logits.ALL,
     weights: Annotated[str, typer.Option(help=f"Stored weights: {', '.join(WEIGHT_FORMATS)}.")] = "bf16",
     kv: Annotated[str, typer.Option(help=f"KV cache: {', '.join(DTYPES)}.")] = "bf16",
-    compute: Annotated[str, typer.Option(help="What matrices are multiplied in.")] = "bf16",
+    compute: Annotated[str, typer.Option(help="Format that matrices are multiplied in.")] = "bf16",
     price: Annotated[float, typer.Option(help="$ per GPU-hour.")] = 2.0,
     hbm: Annotated[float | None, typer.Option(help="Bytes of memory per GPU. Default: what NVML reports.")] = None,
     overhead: Annotated[float, typer.Option(help="Bytes per GPU that the runtime keeps.")] = 0.0,
-    mfu: Annotated[float | None, typer.Option(help="Share of peak FLOP/s reached. Default: none, the bound.")] = None,
-    mbu: Annotated[float | None, typer.Option(help="Share of bandwidth reached. Default: none, the bound.")] = None,
+    mfu: Annotated[float | None, typer.Option(help="Share of peak FLOP/s reached. Default: the full peak.")] = None,
+    mbu: Annotated[float | None, typer.Option(help="Share of bandwidth reached. Default: all of it.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Predict every batch and context of a model on each GPU; write sweep.parquet and its figures."""
@@ -215,7 +215,7 @@ def write_accuracy(
     *,
     out: Annotated[Path, typer.Option(help="Folder for accuracy.md and accuracy/*.png.")] = Path("docs"),
 ) -> None:
-    """Write how far expected time is off, where and why; the same tables give the same bytes."""
+    """Write accuracy.md: how far expected time is off, where and why; the same tables give the same bytes."""
     measured_tables = read_tables(measured)
     validation = validate(measured_tables)
     _make_folder(out / accuracy.FOLDER)
@@ -229,7 +229,7 @@ def print_run(run: Run) -> None:
 
 
 def console() -> Console:
-    """Standard output, of a fixed width where it is not a terminal."""
+    """Standard output; its width is `PLAIN_WIDTH` if it is not a terminal."""
     return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 
 
@@ -254,7 +254,7 @@ def _find_model(name: str | None, config: Path | None) -> Model:
 
 
 def _write_validation(validation: Validation, out: Path) -> list[Path]:
-    """Figures, and for each group a CSV of its worst rows."""
+    """Write the figures and, for each group, a CSV of its worst rows; return the paths."""
     _make_folder(out)
     files = validate_plots.write_figures(validation.groups, out)
     for number, group in enumerate(validation.groups, start=1):
@@ -286,7 +286,7 @@ def _sweep_json(frame: pd.DataFrame, files: list[Path]) -> str:
 
 
 def _write_comparison(out: Path | None, draw: Callable[[], Figure], *, as_json: bool) -> None:
-    """Write comparison.png where it is asked for, and say where it is."""
+    """Write comparison.png to `out`, if given, and print its path."""
     if out is not None:
         _make_folder(out)
         write_file(out / "comparison.png", to_png(draw()))
@@ -294,11 +294,11 @@ def _write_comparison(out: Path | None, draw: Callable[[], Figure], *, as_json: 
 
 
 def _table_comparison(comparison: TableComparison) -> Group:
-    """Who is who, a table for each op, and what was left out."""
+    """The sides and their letters, a table for each op, and the notes."""
     parts: list[RenderableType] = [
         Text(f"{side_letter(place)}: {side}", "bold") for place, side in enumerate(comparison.sides)
     ]
-    parts.append(Text("medians over shapes, each by its fastest kernel; times over the shapes that all have\n"))
+    parts.append(Text("medians over shapes, each with its fastest kernel; times over shapes that all sides have\n"))
     parts += [rich_table(table) for table in op_tables(comparison)]
     parts += [Text(note, "yellow") for note in comparison.notes]
     return Group(*parts)

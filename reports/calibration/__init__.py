@@ -1,1 +1,1 @@
-"""The constants of expected time from measured rows, and the file that holds them."""
+"""Fits the constants of expected time to measured rows; reads and writes the file that holds them."""

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-NEAR = 0.3  # the error within which an estimate is usable
+NEAR = 0.3  # the largest error of a usable estimate
 
 
 @dataclass(frozen=True, slots=True)
 class Errors:
-    """How far predictions are from what was measured: shares, not percentages."""
+    """How far predictions are from measured times; all errors are fractions, not percentages."""
 
     rows: int
     mape_napkin: float
@@ -22,7 +22,7 @@ class Errors:
 
 
 def errors(rows: pd.DataFrame) -> Errors:
-    """Errors of judged rows, relative to the measured time."""
+    """Errors of the rows, relative to the measured time."""
     measured = rows["time_s"].to_numpy()
     expected = np.abs(rows["expected_s"].to_numpy() / measured - 1)
     napkin = rows["napkin_s"].to_numpy()

@@ -1,4 +1,4 @@
-"""A run's own calibrations: RUN/calibration.json, written by `python -m reports calibrate`, read strictly."""
+"""A run's own calibrations, RUN/calibration.json: `python -m reports calibrate` writes it; reading it is strict."""
 
 import json
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from predict.gpus import GPUS
 from predict.units import DType, Formats
 
 CALIBRATION = "calibration.json"
-# Version of the file's layout. 1: first.
+# Version of the file's layout.
 SCHEMA = 1
-ROUNDING = 1e-9  # a constant at the end of its range passes
+ROUNDING = 1e-9  # relative; lets a constant at the end of its range pass
 REMEDY = "fit it again with `python -m reports calibrate RUN`, or remove it"
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A calibration, and the format in which its rows were multiplied."""
+    """A calibration, and the format in which its rows multiply."""
 
     dtype: DType
     calibration: Calibration
@@ -29,15 +29,15 @@ class Fitted:
 
 @dataclass(frozen=True, slots=True)
 class OwnCalibrations:
-    """What the probes of one run say of one GPU: at most one calibration of an op in a format."""
+    """The calibrations that one run's probes give for its GPU: at most one for each op and format."""
 
     schema: int
-    harness: int  # that took the times
+    harness: int  # version of the harness that took the times
     gpu: str
     fitted: tuple[Fitted, ...]
 
     def find(self, op: str, dtype: DType) -> Calibration | None:
-        """The calibration of `op` in `dtype`, else in a format of the same rates; None where there is neither."""
+        """The calibration of `op` in `dtype`, else in a format with the same rates, else None."""
         known = {(each.calibration.op, each.dtype.name): each.calibration for each in self.fitted}
         return known.get((op, dtype.name)) or known.get((op, same_rates(dtype)))
 
@@ -48,9 +48,10 @@ def to_text(own: OwnCalibrations) -> str:
 
 
 def read_calibrations(file: Path, environment: Environment) -> OwnCalibrations:
-    """Read what `to_text` wrote, for records of `environment`.
+    """Read a file that `to_text` wrote, for records of `environment`.
 
-    Raises BadRecord naming the file and what is missing, unknown, mistyped, out of range or another GPU's.
+    Raises BadRecord that names the file and its fault: something is missing, unknown, of the wrong type or out of
+    range, or belongs to another GPU or harness.
     """
     try:
         own = _decode(file)
@@ -66,16 +67,16 @@ def _decode(file: Path) -> OwnCalibrations:
     except (OSError, ValueError) as error:
         raise BadRecord(f"cannot be read ({error})") from None
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-        raise BadRecord(f"not a file of calibrations of schema {SCHEMA}")
+        raise BadRecord(f"not a calibration file of schema {SCHEMA}")
     return decode(OwnCalibrations, data)
 
 
 def _check(own: OwnCalibrations, environment: Environment) -> None:
-    """Refuse what has the right types and makes no sense here."""
+    """Raise BadRecord for values of the right type that make no sense here."""
     if own.gpu not in GPUS or own.gpu != environment.gpu:
         raise BadRecord(f"calibrates {own.gpu!r}, but the records are of {environment.gpu or environment.name}")
     if own.harness != HARNESS:
-        raise BadRecord(f"comes from times of harness {own.harness}, this is {HARNESS}")
+        raise BadRecord(f"its times were taken by harness {own.harness}, but this is harness {HARNESS}")
     seen: set[tuple[str, str]] = set()
     for each in own.fitted:
         key = (each.calibration.op, each.dtype.name)
@@ -88,7 +89,7 @@ def _check(own: OwnCalibrations, environment: Environment) -> None:
 def _check_calibration(calibration: Calibration, formats: Formats) -> None:
     model = TIME_MODELS.get(calibration.op)
     if model is None:
-        raise BadRecord(f"no op {calibration.op!r} has an expected time; known: {', '.join(TIME_MODELS)}")
+        raise BadRecord(f"op {calibration.op!r} has no expected time; known: {', '.join(TIME_MODELS)}")
     needed = set(model.fitted(formats))
     for what, names, known, must in (
         ("constant", calibration.constants, model.constants, needed),

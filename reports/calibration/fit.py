@@ -1,6 +1,6 @@
-"""Fits a Calibration to at most 16 measured rows, and chooses which rows these are.
+"""Fits a Calibration to at most 16 measured rows, the probes, and chooses them.
 
-Probes are chosen on the dimensions alone: no measured value, no order of rows and no name plays a part.
+The choice depends only on the dimensions: measured times, the order of rows and names play no part.
 """
 
 import itertools
@@ -21,22 +21,22 @@ Positions = NDArray[np.intp]
 Columns = Mapping[str, FloatArray]
 
 PROBES = 16
-NOISE = 0.1  # how far, in log(time), a row is expected from the form: weighs the rows against the priors
-LARGEST_HEAD_DIM = 256  # larger heads have kernels of their own: never probed where a group has smaller ones
-SLOPE_STEP = 0.2  # of log(constant), for the slopes that choose the probes
-SWITCH_SPREAD = 1.0  # a switch counts as one more constant, between its two settings
+NOISE = 0.1  # expected deviation of a row from the model, in log(time): weighs the rows against the priors
+LARGEST_HEAD_DIM = 256  # larger heads have their own kernels: a group with smaller heads never probes them
+SLOPE_STEP = 0.2  # step in log(constant) for the slopes that choose the probes
+SWITCH_SPREAD = 1.0  # spread of a switch, which counts as one more constant between its two settings
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A calibration and how well it meets its probes: half the sum of squared residuals, priors included."""
+    """A calibration and how well it fits its probes."""
 
     calibration: Calibration
-    cost: float
+    cost: float  # half the sum of squared residuals, priors included
 
 
 def choose_probes(op: str, columns: Columns, machine: Machine, formats: Formats) -> Positions:
-    """Positions of the rows to measure, at most `PROBES`. `columns` has the dimensions of distinct shapes."""
+    """Positions of the rows to measure, at most `PROBES`. `columns` holds the dimensions of distinct shapes."""
     if op == "matmul":
         return _nearest(columns)
     if op.startswith("attention"):
@@ -47,10 +47,11 @@ def choose_probes(op: str, columns: Columns, machine: Machine, formats: Formats)
 def calibrate(
     op: str, columns: Columns, time_s: FloatArray, machine: Machine, formats: Formats, source: str
 ) -> Calibration:
-    """Fit constants to measured rows, once for each setting of the switches, and take the setting that fits best.
+    """Fit constants to measured rows, once for each setting of the switches, and return the best fit.
 
-    Another setting than the default must be better by what each of its switches demands. The loss is a soft L1 of
-    log(predicted / measured), so that one bad row cannot decide; priors pull by their spreads.
+    Each switch away from its default must pay: it adds `must_gain` to the cost and divides the cost by `must_reach`.
+    The loss is a soft L1 of log(predicted / measured), so that one bad row cannot decide. Each prior pulls with the
+    inverse of its spread.
     """
     model = TIME_MODELS[op]
     default = model.default_switches(machine)
@@ -92,7 +93,7 @@ def _fit(
         soft = np.sign(error) * np.sqrt(2 * (np.sqrt(1 + error**2) - 1))
         return np.concatenate([soft, (logs - prior) / spread])
 
-    # An empty call takes no longer than the shortest row: a second place to start from.
+    # Three starts: the priors, and two with another launch time, since an empty call takes at most the shortest time.
     quick = prior.copy()
     quick[0] = np.log(0.8 * time_s.min())
     slow = prior.copy()
@@ -107,7 +108,7 @@ def _fit(
 
 
 def _nearest(columns: Columns) -> Positions:
-    """For each of MATMUL_PROBES the nearest shape that is not taken yet."""
+    """The nearest shape to each of MATMUL_PROBES that no earlier one took."""
     shapes = np.log2(np.stack([columns[name] for name in ("m", "n", "k")], axis=1))
     order = np.lexsort((columns["k"], columns["n"], columns["m"]))
     free = np.ones(len(order), dtype=bool)
@@ -121,15 +122,15 @@ def _nearest(columns: Columns) -> Positions:
 
 
 def _evenly_apart(columns: Columns) -> Positions:
-    """Rows evenly apart once sorted by number of GPUs, then bytes: with every number of GPUs the sizes are covered from
-    end to end, and shifted from one number to the next."""
+    """Rows at even distances, in order of number of GPUs, then of bytes. So each number of GPUs covers the sizes from
+    end to end, and the sizes shift from one number to the next."""
     order = np.lexsort((columns["message_bytes"], columns["gpus"]))
     apart = np.linspace(0, len(order) - 1, min(PROBES, len(order)))
     return order[np.rint(apart).astype(np.intp)]
 
 
 def _most_telling(model: TimeModel, columns: Columns, machine: Machine, formats: Formats) -> Positions:
-    """One row after another, the one that takes most off the mean variance of all predictions.
+    """Rows chosen one at a time: each reduces the mean variance of all predictions the most.
 
     Bayesian I-optimal design with the model linear in log(constants) at the priors (Chaloner and Verdinelli 1995).
     """
@@ -154,7 +155,7 @@ def _most_telling(model: TimeModel, columns: Columns, machine: Machine, formats:
 
 
 def _slopes(model: TimeModel, columns: Columns, machine: Machine, formats: Formats) -> FloatArray:
-    """D log(time) / d log(constant) at the priors, and log(time on / time off) of each switch."""
+    """The slopes d log(time) / d log(constant) at the priors, and log(time on / time off) of each switch."""
     at, on = dict(model.priors()), dict(model.default_switches(machine))
 
     def logs(constants: Constants, switches: Switches) -> FloatArray:

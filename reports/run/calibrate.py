@@ -1,8 +1,8 @@
-"""Calibrates expected time from a run's own probes: each op and format that has them all, and how far it is off.
+"""Calibrates expected time from a run's own probes, for each op and format with a complete set.
 
     python -m reports calibrate runs/h100
 
-writes runs/h100/calibration.json.
+prints constants and errors, and writes runs/h100/calibration.json.
 """
 
 import dataclasses
@@ -30,23 +30,23 @@ from reports.run.load import Run
 
 MEASURE_THEM = "measure them with `python -m bench run --suite calibration`"
 
-Group = tuple[str, DType]  # op, and the format that it multiplies
+Group = tuple[str, DType]  # op, and the format that it multiplies in
 Shapes = dict[str, Record]  # the fastest record of each workload
 
 
 @dataclass(frozen=True, slots=True)
 class RunFit:
-    """A calibration fitted to a run, and its errors on the run's other shapes; None where there are no others."""
+    """A calibration fitted to a run."""
 
     dtype: DType
     calibration: Calibration
-    errors: Errors | None
+    errors: Errors | None  # on the run's other shapes; None where there are none
 
 
 def fit_run(run: Run, *, implementation: str | None = None) -> tuple[RunFit, ...]:
-    """Calibrate every op and format all of whose probes the run measured; `why_none` says why there is none.
+    """Calibrate every op and format with a complete set of measured probes; `why_none` explains an empty result.
 
-    A shape's time is that of its fastest implementation, or of the one that is named.
+    A shape's time is its fastest implementation's, or the named implementation's.
     """
     gpu = GPUS.get(run.environment.gpu or "")
     if gpu is None:
@@ -60,10 +60,10 @@ def fit_run(run: Run, *, implementation: str | None = None) -> tuple[RunFit, ...
 
 
 def why_none(run: Run, *, implementation: str | None = None) -> str:
-    """Why `fit_run` finds nothing to calibrate, and what to do."""
+    """Why `fit_run` has nothing to calibrate, and what to do about it."""
     gpu = GPUS.get(run.environment.gpu or "")
     if gpu is None:
-        return f"expected times need the facts of a GPU that the table has; this run is of {run.environment.name}"
+        return f"expected times need a GPU of the GPU table; this run is of {run.environment.name}"
     by = f" by {implementation}" if implementation else ""
     groups = _groups(run.records, implementation)
     complete = [group for group, shapes in groups.items() if not _missing(group, shapes)]
@@ -86,7 +86,7 @@ def write_calibration(run: Run, folder: Path, fits: tuple[RunFit, ...]) -> Path:
 
 
 def fit_headline(fit: RunFit) -> str:
-    """What was calibrated, and how far the napkin and expected time are off on the run's other shapes."""
+    """What was calibrated, and the errors of the napkin and of expected time on the run's other shapes."""
     named = f"{fit.calibration.op} in {fit.dtype.name}: calibrated from {fit.calibration.probes} probes"
     if fit.errors is None:
         return f"{named}; this run has no other shapes to judge it by"
@@ -95,7 +95,7 @@ def fit_headline(fit: RunFit) -> str:
 
 
 def explain_fit(fit: RunFit) -> str:
-    """The headline, and the constants with units and meaning."""
+    """The headline, and the constants with their units and meanings."""
     return f"{fit_headline(fit)}\n{explain_calibration(fit.calibration, Formats.of(fit.dtype))}"
 
 
@@ -125,7 +125,7 @@ def _missing(group: Group, shapes: Shapes) -> list[str]:
 
 
 def _unknown_fact(gpu: Gpu, group: Group) -> str | None:
-    """What the table does not say of `gpu` and a calibration needs, in one line; None where it says all."""
+    """One line on a fact that a calibration needs and the GPU table lacks; None if the table has all of them."""
     try:
         Machine.of(gpu, group[1])
     except MissingCeiling as error:
@@ -157,7 +157,7 @@ def _fit(group: Group, shapes: Shapes, gpu: Gpu, source: str) -> RunFit:
 
 
 def _columns(records: list[Record]) -> dict[str, FloatArray]:
-    """The dimensions of records of one op; no attention of ours has a window."""
+    """The dimensions of records of one op; `window` is 0, since no calibrated op of ours has a window."""
     names = dim_names(records[0].workload.op)
     columns = {name: np.array([record.workload.dims[name] for record in records], dtype=np.float64) for name in names}
     return {**columns, "window": np.zeros(len(records))}

@@ -1,4 +1,4 @@
-"""Two runs side by side: the same machine before and after, or two machines on % of roof."""
+"""Compares two runs: one machine before and after a change, or two machines by % of roof."""
 
 import math
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from reports.tables import TextTable
 
 
 class Verdict(StrEnum):
-    """Run B against run A, as far as the confidence intervals of their medians tell."""
+    """Whether run B is faster than run A, by the confidence intervals of their medians."""
 
     FASTER = "B faster"
     SLOWER = "B slower"
@@ -24,18 +24,19 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The rows that both runs measured, those that only one has, and what makes the comparison doubtful.
+    """Two runs compared.
 
-    `rows` has workload, op, implementation, roof_a and roof_b (which roof the fractions are of), of_roof_a, of_roof_b,
-    time_s_a, time_s_b, ratio (B's time over A's) and verdict.
+    `rows` has the rows that both runs measured: workload, op, implementation, roof_a and roof_b ("datasheet" or
+    "measured"), of_roof_a and of_roof_b (fractions of that roof), time_s_a, time_s_b, ratio (B's time over A's) and
+    verdict.
     """
 
     machine_a: str
     machine_b: str
     rows: pd.DataFrame
-    only_a: tuple[str, ...]
+    only_a: tuple[str, ...]  # "workload implementation" of the rows that only A measured
     only_b: tuple[str, ...]
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...]  # what makes the comparison doubtful
 
     @property
     def by_op(self) -> "pd.Series[float]":
@@ -44,12 +45,12 @@ class Comparison:
 
 
 def compare(a: Run, b: Run) -> Comparison:
-    """Match the measured rows of two runs. Raises BadRecord where their times were not taken in the same way, or where
-    they have no measured row in common."""
+    """Match the measured rows of two runs. Raises BadRecord if different harnesses took their times, or if they have no
+    measured row in common."""
     if len(a.harnesses | b.harnesses) > 1:
         raise BadRecord(
             f"the runs were taken by harness {a.harnesses_text} and {b.harnesses_text}, whose times are not comparable;"
-            " measure both again with one version"
+            " measure both again with one harness"
         )
     left, right = _measured(a), _measured(b)
     rows = left.merge(right, on=["workload", "op", "implementation"], suffixes=("_a", "_b"), validate="one_to_one")
@@ -76,7 +77,7 @@ def compare(a: Run, b: Run) -> Comparison:
 
 
 def comparison_tables(comparison: Comparison) -> list[TextTable]:
-    """One table per op; what all of its workloads share stands beside its name, so that a line fits."""
+    """One table per op; the dimensions that all its workloads share stand beside its name, to keep lines short."""
     return [_comparison_table(op, rows) for op, rows in by_op(comparison.rows)]
 
 
@@ -101,7 +102,7 @@ def _comparison_table(op: str, rows: pd.DataFrame) -> TextTable:
 
 
 def _measured(run: Run) -> pd.DataFrame:
-    """The columns to compare of each measured row; the roof is the datasheet's, or where there is none the measured."""
+    """The measured rows with the columns to compare; the roof is the datasheet's, else the measured one."""
     frame = run.frame[run.frame["status"] == "measured"]
     known = frame["of_datasheet"].notna()
     return pd.DataFrame(
@@ -131,7 +132,7 @@ def _others(frame: pd.DataFrame, names: set[str]) -> tuple[str, ...]:
 
 
 def _warnings(a: Run, b: Run) -> tuple[str, ...]:
-    """Circumstances other than the machine that differ, and marks that either run carries."""
+    """Differences between the runs other than the machine, and faults of either run."""
     warnings = [
         f"{name} differs: {getattr(a.environment, name)} and {getattr(b.environment, name)}"
         for name in ("driver", "torch", "triton", "warm_cache", "power_limit_w", "threads")
@@ -142,5 +143,5 @@ def _warnings(a: Run, b: Run) -> tuple[str, ...]:
             warnings.append(f"run {side} was forced: its roofs may be another card's")
         warnings += [f"run {side}: the driver contradicts the GPU table: {why}" for why in run.environment.mismatches]
     if bool(a.roofs.datasheet) != bool(b.roofs.datasheet):
-        warnings.append("one run is judged by the datasheet, the other by roofs it measured: % of roof mean two things")
+        warnings.append("one run has datasheet roofs, the other measured ones: their % of roof are not comparable")
     return tuple(warnings)

@@ -1,4 +1,4 @@
-"""A run as it is read from its folder. Broken lines are refused by file and line."""
+"""Reads a run from its folder; refuses broken lines, naming file and line."""
 
 import functools
 from collections.abc import Mapping
@@ -21,16 +21,15 @@ from reports.run.frame import DIMS_OF_OP, machine_name, to_frame
 
 @dataclass(frozen=True)
 class Run:
-    """The records of one run (at least one; a later line of the same key has replaced the earlier), and one
-    `file:line: reason` for each broken line that was skipped."""
+    """The records of one run."""
 
-    records: tuple[Record, ...]
-    broken: tuple[str, ...] = ()
-    calibrations: Mapping[tuple[str, str], Calibration] = field(default_factory=dict)  # behind expected_s: op, dtype
+    records: tuple[Record, ...]  # at least one; of lines with the same key the last
+    broken: tuple[str, ...] = ()  # `file:line: reason` of each broken line that was skipped
+    calibrations: Mapping[tuple[str, str], Calibration] = field(default_factory=dict)  # of expected_s, by op and dtype
 
     @functools.cached_property
     def frame(self) -> pd.DataFrame:
-        """The records as `to_frame` has them; built once, to be read and not changed."""
+        """The records as `to_frame` returns them; built once, so do not change it."""
         return to_frame(self.records)
 
     @property
@@ -40,7 +39,7 @@ class Run:
 
     @property
     def environments(self) -> tuple[Environment, ...]:
-        """Every distinct environment, its start time aside: several where a run was resumed elsewhere."""
+        """Every distinct environment, apart from the start time; a run resumed elsewhere has several."""
         return tuple({_without_time(record.environment): record.environment for record in self.records}.values())
 
     @property
@@ -50,7 +49,7 @@ class Run:
 
     @property
     def machine(self) -> str:
-        """How this machine is called in titles: its SKU, or the name that it reports."""
+        """The machine's name in titles: its SKU, else the name that it reports."""
         return machine_name(self.environment)
 
     @property
@@ -60,27 +59,27 @@ class Run:
 
     @property
     def harnesses_text(self) -> str:
-        """These versions, in words: `1 and 2`."""
+        """The versions of the harness as text: `1 and 2`."""
         return " and ".join(str(version) for version in sorted(self.harnesses))
 
 
 def load_records(path: Path, *, skip_broken: bool = False) -> Run:
-    """Read a run as `read_records` does, and give its records their expected times: by calibration.json beside them,
-    else by the calibration that ships for the GPU; none where there is neither. Raises BadRecord for either file."""
+    """Read a run as `read_records` does, and add expected times: from calibration.json beside the records, else from
+    the calibration shipped for the GPU, else none. Raises BadRecord for a fault in either file."""
     run = read_records(path, skip_broken=skip_broken)
     file = (path if path.is_dir() else path.parent) / CALIBRATION
     return with_expected_times(run, read_calibrations(file, run.environment) if file.exists() else None)
 
 
 def read_records(path: Path, *, skip_broken: bool = False) -> Run:
-    """Read DIR/records.jsonl (`path` is the folder or the file), and nothing else.
+    """Read only records.jsonl; `path` is this file or its folder.
 
-    Raises BadRecord where there is no record, and for the first line that is truncated or foreign; with `skip_broken`
-    such lines are listed in `broken` instead.
+    Raises BadRecord if there is no record, and for the first broken line; with `skip_broken`, `broken` lists broken
+    lines instead.
     """
     file = path / store.RECORDS if path.is_dir() else path
     if not file.is_file():
-        raise BadRecord(f"{file}: no such file; give the folder of a run, as `python -m bench run` writes it")
+        raise BadRecord(f"{file}: no such file; give the folder of a run that `python -m bench run` wrote")
     stored = store.read(file, skip_broken=skip_broken)
     if not stored.records:
         broken = stored.broken
@@ -90,7 +89,7 @@ def read_records(path: Path, *, skip_broken: bool = False) -> Run:
 
 
 def with_expected_times(run: Run, own: OwnCalibrations | None) -> Run:
-    """The same run with `expected_s` wherever a calibration is known: the run's own, else the one that ships."""
+    """The run with `expected_s` in every record that has a calibration: the run's own, else the shipped one."""
     gpu = GPUS.get(run.environment.gpu or "")
     if gpu is None:
         return run

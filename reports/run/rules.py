@@ -1,6 +1,6 @@
-"""Rules of thumb as ratios of two rows of one run, each beside the same ratio of the napkin.
+"""Tests rules of thumb: each compares a ratio of two rows of one run with the napkin's ratio.
 
-A ratio of two times of one machine needs no roof to be right, which makes it the sharper test of a rule.
+A ratio of two times on one machine does not depend on its roofs, so it tests a rule more sharply than a time does.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
@@ -22,43 +22,40 @@ from reports.tables import TextTable
 Dims = Mapping[str, int]
 Row = Mapping[Hashable, Any]
 Rows = Mapping[tuple[str, str], Row]  # by workload and implementation
-Base = tuple[str, dict[str, int]]  # the op and the dimensions that a row is held against
+Base = tuple[str, dict[str, int]]  # op and dimensions of the row that another is compared with
 
-MOST_GUESSES = 16  # queries a sequence that still count as verification
+MOST_GUESSES = 16  # a chunk of more queries does not count as verification
 MATERIALIZED = "naive"
-FUSED = ("triton", "sdpa_flash")  # ours, or where that does not run PyTorch's
+FUSED = ("triton", "sdpa_flash")  # our kernel, or PyTorch's where ours does not run
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule in words, and how far a measured ratio may be off the napkin's before the rule counts as broken.
-
-    `base` says of a row of `op` which other row it is held against, by the same implementation; None where none.
-    """
+    """A rule of thumb that compares a row of `op` with another row of the same implementation."""
 
     name: str
-    says: str
+    says: str  # the rule in words
     op: str
-    base: Callable[[Dims], Base | None]
-    tolerance: float
+    base: Callable[[Dims], Base | None]  # which row to compare with; None where the rule does not apply
+    tolerance: float  # the rule is broken if the measured ratio is further off the napkin's; 0.1 is 10 %
 
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """One row held against another: measured over measured, predicted over predicted; `of` is "time" or "memory"."""
+    """One row of a run compared with another."""
 
     rule: str
     workload: str
     implementation: str
-    base: str
-    of: str
-    measured: float
-    predicted: float
+    base: str  # the row compared with: its workload, or in the rule `SCORES` its implementation
+    of: str  # "time" or "memory"
+    measured: float  # measured over measured
+    predicted: float  # predicted over predicted
     tolerance: float
 
     @property
     def off(self) -> float:
-        """How far the measured ratio is from the predicted one: 0.1 is 10 % more."""
+        """How far the measured ratio is off the predicted one; 0.1 means 10 % more."""
         return self.measured / self.predicted - 1
 
     @property
@@ -72,23 +69,23 @@ def _one_query(dims: Dims) -> Base | None:
 
 
 def _same(op: str) -> Callable[[Dims], Base]:
-    """Another op, with those of the dimensions that it has."""
+    """The row of another op with the same dimensions; those that the other op lacks are dropped."""
     return lambda dims: (op, {name: dims[name] for name in DIMS_OF_OP[op]})
 
 
-# The napkin itself is good for 30 %; the tighter tolerances are those of rules between two kernels of one kind.
+# The napkin itself is good to 30 %; rules that compare two kernels of one kind have tighter tolerances.
 RULES: tuple[Rule, ...] = (
     Rule("verification", "several guesses cost what one token costs", "attention_chunk", _one_query, 0.15),
     Rule("paging", "a cache in pages is read as fast as one piece", "attention_paged", _same("attention_decode"), 0.05),
     Rule("fp8 cache", "half the bytes, half the time", "attention_decode_fp8", _same("attention_decode"), 0.15),
-    Rule("sliding window", "time follows the pairs left", "attention_window", _same("attention_prefill"), 0.30),
+    Rule("sliding window", "time follows the pairs kept", "attention_window", _same("attention_prefill"), 0.30),
     Rule("linear backward", "two products for one", "linear_backward", _same("matmul"), 0.10),
     Rule("attention backward", "five products for two", "attention_backward", _same("attention_prefill"), 0.30),
     Rule("training step", "three forward passes", "block_train", _same("block_forward"), 0.30),
     Rule("KV cache", "one token's work, not all tokens'", "generate_uncached", _same("generate_cached"), 0.30),
 )
 SCORES = "scores in memory"  # the rule that compares two implementations
-SCORES_SAY = "what a fused kernel saves in time, and in memory, grows with the prompt"
+SCORES_SAY = "the time and memory that a fused kernel saves grow with the prompt"
 SCORES_TOLERANCE = 0.30
 
 
@@ -116,13 +113,13 @@ def rule_table(found: Iterable[Ratio]) -> TextTable:
         )
         for key, group in groups.items()
     )
-    name = "rules of thumb: what one row takes over another of this run, beside the same ratio of the napkin"
+    name = "rules of thumb: one row of this run over another, measured and by the napkin"
     titles = ("rule", "of", "implementation", "rows", "measured", "predicted", "off at most", "holds")
     return TextTable(name, titles, rows)
 
 
 def broken_table(found: Iterable[Ratio]) -> TextTable:
-    """Each ratio that is further off than its rule allows."""
+    """One line for each ratio that breaks its rule."""
     rows = tuple(
         (
             f"{each.rule} ({each.of})",
@@ -141,18 +138,18 @@ def broken_table(found: Iterable[Ratio]) -> TextTable:
 
 
 def rules_say(found: Iterable[Ratio]) -> tuple[tuple[str, str], ...]:
-    """The rules that the run has rows for, each in words."""
+    """Name and words of each rule that the run has rows for."""
     words = {**{rule.name: rule.says for rule in RULES}, SCORES: SCORES_SAY}
     return tuple((name, words[name]) for name in dict.fromkeys(each.rule for each in found))
 
 
 def signed_percent(share: float) -> str:
-    """Format how far something is off: signed_percent(0.031) == "+3.1 %"."""
+    """A fraction as signed percent: signed_percent(0.031) == "+3.1 %"."""
     return f"{100 * share:+.3g} %"
 
 
 def _range(ratios: list[float]) -> str:
-    """The least and the most; one where they read the same."""
+    """The least and the largest ratio as text; one of them where both read the same."""
     return " to ".join(dict.fromkeys((times(min(ratios)), times(max(ratios)))))
 
 

@@ -1,4 +1,4 @@
-"""Predicts every batch and context of a model on several GPUs, as one frame: memory, prefill, decode, rate and price.
+"""Predicts every batch and context of a model on several GPUs, as one frame: memory, prefill, decode, rate, price.
 
     python -m reports sweep --model llama-3-8b --gpu h100,h200 --out runs/sweep
 
@@ -24,9 +24,9 @@ from predict.roofline import Prediction
 
 MAX_POINTS = 20_000_000  # 4 GB of columns
 LARGEST_SIZE = 2**40  # keeps every count of tokens exact
-BLOCK_POINTS = 1_000_000  # evaluated at once: the terms of a pass take several times the memory of its rows
+BLOCK_POINTS = 1_000_000  # evaluated at a time, since the terms of a pass take several times the memory of its rows
 CONTEXTS_SHOWN = 4
-_ROUNDING = 1e-9  # relative: throughputs closer than this are equal
+_ROUNDING = 1e-9  # relative; throughputs that differ by less count as equal
 
 COLUMNS: Mapping[str, str] = MappingProxyType(
     {
@@ -73,10 +73,10 @@ def sweep(
     logits: Logits = Logits.ALL,
     usd_per_gpu_hour: float = 2.0,
 ) -> pd.DataFrame:
-    """One row per GPU, batch and context, in this order; `COLUMNS` says what the columns hold, `attrs` what is assumed.
+    """One row per GPU, batch and context, in this order; `COLUMNS` explains the columns, `attrs` hold the assumptions.
 
     Raises BadQuantity for sizes that are not whole numbers, more than `MAX_POINTS` rows, several models or a GPU given
-    twice; MissingCeiling naming the GPU that lacks a roof.
+    twice, and MissingCeiling for a GPU that lacks a roof, naming it.
     """
     checks.whole(batch=batches, context=contexts)
     checks.not_negative(usd_per_gpu_hour=usd_per_gpu_hour)
@@ -109,17 +109,17 @@ def sweep(
 def parse_sizes(text: str, option: str) -> Sizes:
     """Read sizes: "8", "1,4,16", "1:512" (doubling, the end always included), "10:100:10" (steps); k is 1024, m 1024^2.
 
-    They come sorted, each once. Raises BadQuantity naming the option.
+    Returns them sorted, without duplicates. Raises BadQuantity, naming the option.
     """
     ranges = [_parse_range(part.strip(), option) for part in text.split(",")]
     count = sum(map(len, ranges))
     if count > MAX_POINTS:
-        raise BadQuantity(f"{option} {text!r} holds {count:,} sizes; at most {MAX_POINTS:,} points in all")
+        raise BadQuantity(f"{option} {text!r} holds {count:,} sizes; a sweep has at most {MAX_POINTS:,} points")
     return np.unique(np.concatenate([np.array(each, dtype=np.int64) for each in ranges]))
 
 
 def pick_sizes(sizes: ArrayLike, count: int) -> list[int]:
-    """At most `count` of the sizes, the first and the last among them, the rest spread evenly on a logarithmic axis."""
+    """At most `count` of the sizes: the first, the last and others spread evenly on a logarithmic axis."""
     known = np.unique(np.asarray(sizes))
     wanted = np.geomspace(known[0], known[-1], count)
     nearest = np.abs(np.log(known)[:, np.newaxis] - np.log(wanted)).argmin(axis=0)
@@ -127,8 +127,8 @@ def pick_sizes(sizes: ArrayLike, count: int) -> list[int]:
 
 
 def best_rows(frame: pd.DataFrame) -> pd.DataFrame:
-    """For every GPU and a handful of contexts the row of the highest decode throughput that fits, the smallest batch of
-    equals; where none fits only GPU, context and max_batch are there."""
+    """The row with the highest decode throughput that fits, for each GPU and up to `CONTEXTS_SHOWN` contexts; the
+    smallest batch wins a tie. Where no batch fits, the row has only gpu, context and max_batch."""
     shown = frame[frame["context"].isin(pick_sizes(frame["context"], CONTEXTS_SHOWN))]
     keys = ["gpu", "context"]
     fitting = shown[shown["fits"]]
@@ -140,7 +140,7 @@ def best_rows(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def setting(frame: pd.DataFrame) -> str:
-    """One line: what was swept, in which formats, at which efficiency."""
+    """One line on the sweep: model, GPUs, formats and efficiency."""
     replica = frame.attrs["replicas"][0]
     shares = [f"{name.upper()} {replica[name]:g}" for name in ("mfu", "mbu") if replica[name] is not None]
     return "; ".join(
@@ -154,19 +154,19 @@ def setting(frame: pd.DataFrame) -> str:
 
 
 def remarks(frame: pd.DataFrame) -> list[str]:
-    """What a reader must know about the numbers, a line each."""
+    """Lines that a reader of the numbers must know."""
     lines = [setting(frame)]
     at_peak = [f"--{name}" for name in ("mfu", "mbu") if frame.attrs["replicas"][0][name] is None]
     if at_peak:
-        lines.append(f"no {' and no '.join(at_peak)}: the napkin's bound, at the whole peak; real times are longer")
+        lines.append(f"no {' and no '.join(at_peak)}: times are the napkin's bound at full peak; real times are longer")
     limit, longest = frame.attrs["context_limit"], int(frame["context"].max())
     if limit is not None and longest > limit:
-        lines.append(f"contexts over {limit} are more than {frame.attrs['model']} was made for; computed all the same")
+        lines.append(f"contexts over {limit} exceed what {frame.attrs['model']} was made for; they are computed anyway")
     return lines
 
 
 def write_parquet(frame: pd.DataFrame, file: Path) -> None:
-    """Replace a file by the frame in one step, its `attrs` in the metadata."""
+    """Replace a file by the frame in one step; its `attrs` go into the metadata."""
     part = file.with_name(f".{file.name}.part")
     try:
         frame.to_parquet(part, engine="pyarrow", compression="zstd", index=False)
@@ -182,14 +182,14 @@ def _check_grid(replicas: Sequence[Replica], batches: int, contexts: int) -> Non
     if points > MAX_POINTS:
         raise BadQuantity(
             f"{len(replicas)} GPUs, {batches:,} of --batch and {contexts:,} of --context make {points:,} points;"
-            f" at most {MAX_POINTS:,}"
+            f" a sweep has at most {MAX_POINTS:,}"
         )
     if len({replica.model for replica in replicas}) > 1 or len({each.gpu.name for each in replicas}) < len(replicas):
         raise BadQuantity("a sweep takes one model, and every GPU once")
 
 
 def _check_gpu(replica: Replica) -> None:
-    """Raise MissingCeiling naming the GPU where a rate that the sweep needs is not known."""
+    """Raise MissingCeiling, naming the GPU, if it lacks a rate that the sweep needs."""
     gpu = replica.gpu
     try:
         for resource in (matmul_unit(replica.formats.compute), Resource.DRAM):
@@ -199,7 +199,8 @@ def _check_gpu(replica: Replica) -> None:
 
 
 def _split(batch: Sizes, context: Sizes) -> Iterator[tuple[Sizes, Sizes]]:
-    """The grid in blocks of about `BLOCK_POINTS`, in the order of the rows: several batches, or parts of one."""
+    """The grid in blocks of about `BLOCK_POINTS`, in the order of the rows: a block has several batches or part of
+    one."""
     parts = -(-batch.size * context.size // BLOCK_POINTS)
     for some_batches in np.array_split(batch, min(parts, batch.size)):
         for some_contexts in np.array_split(context, -(-parts // batch.size)):
@@ -209,12 +210,12 @@ def _split(batch: Sizes, context: Sizes) -> Iterator[tuple[Sizes, Sizes]]:
 def _block(
     replica: Replica, batches: Sizes, contexts: Sizes, logits: Logits, usd_per_gpu_hour: float
 ) -> dict[str, NDArray[np.generic]]:
-    """The numbers of one GPU over batches x contexts, flat, context running fastest."""
+    """The columns of one GPU over batches x contexts, flat; context varies fastest."""
     shape = (batches.size, contexts.size)
     batch, context = batches.astype(np.float64)[:, np.newaxis], contexts.astype(np.float64)[np.newaxis, :]
     prefill, decode = replica.prefill(batch, context, logits=logits), replica.decode(batch, context)
     prefill_s, step_s, step_flop = prefill.napkin_s, decode.napkin_s, decode.work.flop
-    max_batch = np.minimum(replica.max_batch(context), 2**53)  # a float that counts no further
+    max_batch = np.minimum(replica.max_batch(context), 2**53)  # the largest whole number that a float counts to
     columns: dict[str, ArrayLike] = {
         "gpus": np.int64(replica.gpus),
         "batch": batches[:, np.newaxis],
@@ -245,7 +246,7 @@ def _block(
 
 
 def _bound(prediction: Prediction, shape: tuple[int, int]) -> NDArray[np.int8]:
-    """The resource of the largest term of every point, as its place among all resources; the first of equals."""
+    """The resource of each point's largest term, as its index in `Resource`; the first term wins a tie."""
     largest = np.argmax([np.broadcast_to(term.time_s, shape) for term in prediction.terms], axis=0)
     places = np.array([list(Resource).index(term.resource) for term in prediction.terms], dtype=np.int8)
     bound: NDArray[np.int8] = places[largest]
@@ -257,7 +258,7 @@ def _categorical(codes: NDArray[np.int8], names: Sequence[str]) -> "pd.Categoric
 
 
 def _assumptions(replicas: Sequence[Replica], logits: Logits, usd_per_gpu_hour: float) -> dict[str, object]:
-    """Everything that the numbers rest on, as JSON can hold it."""
+    """All assumptions behind the numbers, ready for JSON."""
     model = replicas[0].model
     return {
         "model": model.name,
@@ -293,18 +294,18 @@ def _parse_range(text: str, option: str) -> Sequence[int]:
         case [only]:
             return (only,)
         case [first, last, *_] if first > last:
-            raise BadQuantity(f"{option}: {text!r} is empty, since {first} is above {last}")
+            raise BadQuantity(f"{option}: {text!r} is empty: {first} is above {last}")
         case [first, last]:
             return [*(first << power for power in range((last // first).bit_length())), last]
         case [first, last, step]:
             return range(first, last + 1, step)
         case _:
-            raise BadQuantity(f"{option}: {text!r} is no range; write a, a:b (doubling) or a:b:step")
+            raise BadQuantity(f"{option}: {text!r} is not a range; write a, a:b (doubling) or a:b:step")
 
 
 def _parse_size(text: str, option: str) -> int:
     match = _SIZE.fullmatch(text.strip().lower())
     size = int(match[1]) * _FACTORS[match[2]] if match else 0
     if not 1 <= size <= LARGEST_SIZE:
-        raise BadQuantity(f"{option}: {text!r} is no whole number from 1 to {LARGEST_SIZE}, such as 512, 4k or 1m")
+        raise BadQuantity(f"{option}: {text!r} is not a whole number from 1 to {LARGEST_SIZE}, such as 512, 4k or 1m")
     return size

@@ -1,4 +1,4 @@
-"""The figures of a sweep, drawn from its frame alone: the same frame gives the same bytes."""
+"""Draws the figures of a sweep from its frame alone; the same frame gives the same bytes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -31,14 +31,14 @@ from reports.sweep.grid import pick_sizes, setting
 BATCH = ("batch (sequences decoded together)", figures.count_text)
 GPU_COLORS = (BLUE, ORANGE, PINK, SKY, GREY, GREEN)
 GPUS_DRAWN = len(GPU_COLORS)
-_BAND, _FAINT = 5, 0.25  # width and opacity of what lies under the lines
-_FEW_DECADES = 10**2.5
-_MARKED_POINTS = 24  # a line of more points than this is drawn without their markers
+_BAND, _FAINT = 5, 0.25  # width and opacity of the bands under the lines
+_FEW_DECADES = 10**2.5  # an axis whose ends have a smaller ratio gets finer ticks
+_MARKED_POINTS = 24  # a line of more points has no markers
 
 
 @figures.house_style()
 def draw_throughput(frame: pd.DataFrame) -> Figure:
-    """Decode throughput against batch, a panel for each GPU and a line for each context."""
+    """Decode throughput against batch: a panel for each GPU, a line for each context."""
     gpus, contexts = _gpus(frame), pick_sizes(frame["context"], 5)
     title = "Decode throughput: batching pays until the KV cache or the arithmetic takes over"
     figure, panels = figures.make_figure(_subtitle(frame), title, panels=len(gpus), share_y=True)
@@ -69,7 +69,7 @@ def draw_throughput(frame: pd.DataFrame) -> Figure:
 
 @figures.house_style()
 def draw_step(frame: pd.DataFrame) -> Figure:
-    """Time of a decode step against batch: the memory line, which grows with the KV cache, and the compute line."""
+    """Memory, arithmetic and link time of a decode step against batch, at the shortest and longest context."""
     gpus, contexts = _gpus(frame), pick_sizes(frame["context"], 2)
     title = "Time of a decode step: the weights are read once, every sequence adds its KV cache"
     figure, panels = figures.make_figure(_subtitle(frame), title, panels=len(gpus), share_y=True)
@@ -93,7 +93,7 @@ def draw_step(frame: pd.DataFrame) -> Figure:
 
 @figures.house_style()
 def draw_latency(frame: pd.DataFrame) -> Figure:
-    """Time per output token against throughput as the batch grows, a panel for each context and a line for each GPU."""
+    """Time per output token against throughput as the batch grows: a panel for each context, a line for each GPU."""
     gpus, contexts = _gpus(frame), pick_sizes(frame["context"], 3)
     title = "Throughput costs latency: each curve runs through the batches, from left to right"
     figure, panels = figures.make_figure(_subtitle(frame), title, panels=len(contexts), share_y=True)
@@ -107,7 +107,7 @@ def draw_latency(frame: pd.DataFrame) -> Figure:
     _share_x(panels)
     _fine_ticks(panels, "x")
     if frame["fits"].any():
-        panels[0].set_ylim(top=frame.loc[frame["fits"], "tpot_s"].max() * 2)  # what fits no machine needs no room
+        panels[0].set_ylim(top=frame.loc[frame["fits"], "tpot_s"].max() * 2)  # no room for batches that do not fit
     _fine_ticks(panels, "y")
     panels[0].set_ylabel("time per output token (TPOT)")
     handles = [
@@ -120,7 +120,7 @@ def draw_latency(frame: pd.DataFrame) -> Figure:
 
 @figures.house_style()
 def draw_context(frame: pd.DataFrame) -> Figure:
-    """What a longer context costs: the largest batch that fits, and the time to the first token, by GPU."""
+    """The largest batch that fits and the time to the first token against context, for each GPU."""
     title = "What a longer context costs: room in memory, and time to the first token"
     figure, (batch_axes, ttft_axes) = figures.make_figure(_subtitle(frame), title, panels=2)
     smallest = frame["batch"].min()
@@ -130,7 +130,7 @@ def draw_context(frame: pd.DataFrame) -> Figure:
         color, style = GPU_COLORS[index], series_style(index)
         marker = _marker(series_marker(index), rows["context"])
         for axes, values in ((batch_axes, rows["max_batch"].where(rows["max_batch"] > 0)), (ttft_axes, rows["ttft_s"])):
-            axes.plot(  # equal curves: the later lies over the earlier, broken and with smaller markers
+            axes.plot(  # dashes and smaller markers keep an equal curve underneath visible
                 rows["context"], values, color=color, linestyle=style, marker=marker, markersize=9 - index,
                 linewidth=1.3,
             )  # fmt: skip
@@ -153,7 +153,7 @@ def draw_context(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-# By the name of the file.
+# Name of the file -> what draws it.
 SWEEP_DRAWINGS: Mapping[str, Callable[[pd.DataFrame], Figure]] = MappingProxyType(
     {"throughput": draw_throughput, "step": draw_step, "latency": draw_latency, "context": draw_context}
 )
@@ -167,7 +167,7 @@ def write_figures(frame: pd.DataFrame, out: Path) -> list[Path]:
 
 
 def _gpus(frame: pd.DataFrame) -> list[str]:
-    """The GPUs that are drawn, in the order in which they were asked for."""
+    """The GPUs that are drawn, in the order given."""
     return list(frame["gpu"].cat.categories[:GPUS_DRAWN])
 
 
@@ -178,12 +178,12 @@ def _subtitle(frame: pd.DataFrame) -> str:
 
 
 def _line_rows(frame: pd.DataFrame, gpu: str, context: int) -> pd.DataFrame:
-    """All batches of one GPU and context, in order."""
+    """The rows of one GPU and context, in order of batch."""
     return frame[(frame["gpu"] == gpu) & (frame["context"] == context)]
 
 
 def _fine_ticks(panels: Sequence[Axes], axis: str) -> None:
-    """Ticks at 1, 2 and 5 of every decade where an axis spans few of them."""
+    """Set ticks at 1, 2 and 5 of every decade on an axis that spans few decades."""
     for axes in panels:
         low, high = axes.get_xlim() if axis == "x" else axes.get_ylim()
         if high / low < _FEW_DECADES:
@@ -192,12 +192,13 @@ def _fine_ticks(panels: Sequence[Axes], axis: str) -> None:
 
 
 def _marker(marker: str, sizes: "pd.Series[int]") -> str:
-    """The marker of a line over `sizes`: none where its points would touch."""
+    """The marker of a line over `sizes`; none where its points would touch."""
     return marker if sizes.nunique() <= _MARKED_POINTS else "None"
 
 
 def _draw_fitting(axes: Axes, rows: pd.DataFrame, names: tuple[str, str], *, color: str, marker: str) -> None:
-    """A line over the batches: solid where they fit in memory, faint and dashed beyond, and a ring at the limit."""
+    """Draw a line over the batches: solid where they fit in memory, faint and dashed beyond, with a ring at the last
+    that fits."""
     x, y = rows[names[0]], rows[names[1]]
     fits = rows["fits"]
     axes.plot(x, y, color=color, linestyle="--", marker=marker, markersize=3, linewidth=1, alpha=0.45)
@@ -211,14 +212,14 @@ def _draw_fitting(axes: Axes, rows: pd.DataFrame, names: tuple[str, str], *, col
 
 
 def _draw_roofs(axes: Axes, rows: pd.DataFrame) -> None:
-    """The throughput that arithmetic alone, and memory alone, would allow."""
+    """Draw the throughput that arithmetic alone would allow, and that memory alone would."""
     for side, color in (("compute", RED), ("dram", GREEN)):
         rate = rows["batch"] / rows[f"decode_{side}_s"]
         axes.plot(rows["batch"], rate, color=color, linewidth=_BAND, alpha=_FAINT)
 
 
 def _draw_sides(axes: Axes, by_context: Sequence[pd.DataFrame], marker: str) -> None:
-    """Memory, arithmetic and link of a decode step, at each context, over the napkin where the batch fits."""
+    """Draw memory, arithmetic and link time of a decode step at each context, over the napkin where the batch fits."""
     for style, rows in zip(STYLES, by_context, strict=False):
         fitting = rows["decode_step_s"].where(rows["fits"])
         axes.plot(rows["batch"], fitting, color="black", linewidth=_BAND, alpha=_FAINT)
@@ -232,9 +233,9 @@ def _draw_sides(axes: Axes, by_context: Sequence[pd.DataFrame], marker: str) -> 
 
 
 def _mark_ridge(axes: Axes, rows: pd.DataFrame) -> None:
-    """A line at the batch from which on arithmetic takes longest, if that is within the sweep.
+    """Draw a line at the batch from which on arithmetic takes longest, if the sweep reaches it.
 
-    Between two batches the times are taken as straight lines, which they are but for a mixture of experts.
+    It interpolates linearly between two batches, which is exact except for a mixture of experts.
     """
     batch = rows["batch"].to_numpy(dtype=float)
     excess_s = (rows["decode_compute_s"] - rows[["decode_dram_s", "decode_link_s"]].max(axis=1)).to_numpy()
@@ -256,7 +257,7 @@ def _fitting_handles(frame: pd.DataFrame) -> list[Line2D]:
 
 
 def _share_x(panels: Sequence[Axes]) -> None:
-    """One span of x for all panels, with a margin."""
+    """Give all panels one span of x, with a margin."""
     spans = [axes.get_xlim() for axes in panels]
     for axes in panels:
         axes.set_xlim(min(span[0] for span in spans) / 1.2, max(span[1] for span in spans) * 1.2)

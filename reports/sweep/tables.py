@@ -12,7 +12,7 @@ TITLES = (
 
 
 def sweep_table(best: pd.DataFrame, model: str) -> TextTable:
-    """The batch of the highest decode throughput that fits, for every GPU and a handful of contexts."""
+    """One line for each row of `best_rows`."""
     rows = []
     for row in best.to_dict(orient="records"):
         head = (str(row["gpu"]), str(row["context"]), str(row["max_batch"]))
@@ -23,4 +23,4 @@ def sweep_table(best: pd.DataFrame, model: str) -> TextTable:
         times = (duration(row[name]) for name in ("tpot_s", "ttft_s"))
         price = in_units(row["usd_per_1m_tokens"], 1)
         rows.append((*head, str(row["batch"]), *rates, *times, str(row["decode_bound"]), price))
-    return TextTable(f"{model}: the batch of the highest decode throughput that fits", TITLES, tuple(rows))
+    return TextTable(f"{model}: the fitting batch with the highest decode throughput", TITLES, tuple(rows))

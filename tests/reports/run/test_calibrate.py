@@ -144,7 +144,7 @@ def test_nothing_is_calibrated_on_a_cpu_or_an_unknown_card():
     for environment in (make_environment(gpu=None, name="Some CPU", device="cpu"), make_environment(gpu=None)):
         run = matmul_run(environment)
         assert fit_run(run) == ()
-        assert "need the facts of a GPU that the table has" in why_none(run)
+        assert "need a GPU of the GPU table" in why_none(run)
 
 
 def test_a_card_of_which_a_fact_is_unknown_is_not_calibrated_and_told_which():
@@ -229,14 +229,14 @@ CONSTANTS = ("fitted", 0, "calibration", "constants")
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (change(["schema"], 2), "not a file of calibrations of schema 1"),
+        (change(["schema"], 2), "not a calibration file of schema 1"),
         (change(["gpu"], "a100-sxm-80gb"), "calibrates 'a100-sxm-80gb', but the records are of h100-sxm"),
         (change(["gpu"], "h1000"), "calibrates 'h1000'"),
         (change(["harness"], 99), "harness 99"),
         (change(["fitted"], None), "missing field fitted"),
         (change(["note"], "x"), "unknown field note"),
         (change(["fitted", 0, "dtype"], "bf17"), "unknown value 'bf17'"),
-        (change(["fitted", 0, "calibration", "op"], "conv"), "no op 'conv' has an expected time"),
+        (change(["fitted", 0, "calibration", "op"], "conv"), "op 'conv' has no expected time"),
         (change(["fitted", 0, "calibration", "probes"], "16"), "probes should be int"),
         (change(["fitted", 0, "calibration", "switches", "whole_waves"], 1), "whole_waves should be bool"),
         (change(["fitted", 0, "calibration", "switches", "whole_waves"], None), "missing matmul switch 'whole_waves'"),

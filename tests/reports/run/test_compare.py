@@ -62,7 +62,7 @@ def test_two_machines_are_compared_on_their_own_roofs():
     assert (comparison.machine_a, comparison.machine_b) == ("h200-sxm", "Some CPU")
     (row,) = comparison.rows.to_dict(orient="records")
     assert (row["roof_a"], row["roof_b"]) == ("datasheet", "measured")
-    assert any("% of roof mean two things" in warning for warning in comparison.warnings)
+    assert any("their % of roof are not comparable" in warning for warning in comparison.warnings)
 
 
 @pytest.mark.parametrize("mixed", [True, False])

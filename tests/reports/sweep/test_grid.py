@@ -220,7 +220,7 @@ BAD_SIZES = {
     f"{2**40 + 1}": "no whole number",
     "512:1": "is empty, since 512 is above 1",
     "512:1:1": "is empty",
-    "1:2:3:4": "is no range",
+    "1:2:3:4": "is not a range",
     "1:20000001:1": "at most 20,000,000",
     "1:1048576m:1": "at most 20,000,000",
 }
@@ -423,7 +423,7 @@ def test_where_nothing_fits_the_table_says_none(tmp_path):
     ("arguments", "message"),
     [
         ("--model llama-3-8b --gpu h100 --batch 8:1", "--batch: '8:1' is empty"),
-        ("--model llama-3-8b --gpu h100 --context 1:2:3:4", "--context: '1:2:3:4' is no range"),
+        ("--model llama-3-8b --gpu h100 --context 1:2:3:4", "--context: '1:2:3:4' is not a range"),
         ("--model llama-3-8b --gpu h100 --batch 1:10k:1 --context 1:10k:1", "at most 20,000,000"),
         ("--model llama-9 --gpu h100", "unknown model 'llama-9'"),
         ("--gpu h100", "either --model"),
@@ -455,4 +455,4 @@ def test_bad_input_ends_the_program_in_the_same_way(tmp_path):
     command = "-m reports sweep --model llama-3-8b --gpu h100 --batch 0 --out".split()
     result = subprocess.run([sys.executable, *command, tmp_path / "out"], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr == "error: --batch: '0' is no whole number from 1 to 1099511627776, such as 512, 4k or 1m\n"
+    assert result.stderr == "error: --batch: '0' is not a whole number from 1 to 1099511627776, such as 512, 4k or 1m\n"

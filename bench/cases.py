@@ -1,4 +1,4 @@
-"""What an op needs to be measured: inputs and implementations. The only place where predict and kernels meet."""
+"""Inputs and implementations of each op to measure. Only here do predict and kernels meet."""
 
 import functools
 import itertools
@@ -29,71 +29,73 @@ Run = Callable[..., Result]
 
 IMPLEMENTATIONS: tuple[Implementation, ...] = list_implementations()
 
-REFERENCE_SCRATCH_BYTES = 1 * GIB  # kernels.reference works in blocks and promises to stay under it
-# Of ops whose reference makes nothing but a block of each operand and of the result in fp64, 128 MiB each.
+REFERENCE_SCRATCH_BYTES = 1 * GIB  # kernels.reference works in blocks, whose memory stays under this
+# The same for PLAIN_OPS: their references hold one fp64 block of each operand and of the result, of 128 MiB each.
 PLAIN_SCRATCH_BYTES = GIB // 2
 PLAIN_OPS = frozenset({"launch", "matmul", "stream_read", "stream_write", "stream_copy", "stream_triad"})
 ROPE_BASE = 500_000.0  # Llama-3's
 _MANY = 1000
-CONFIGURED = "@"  # between an implementation and a configuration of it: triton@128x64-w8-s3
+CONFIGURED = "@"  # separates an implementation and its configuration: triton@128x64-w8-s3
 
 
 @dataclass(frozen=True, slots=True)
 class Maker:
-    """Makes random normal tensors of a workload's dtype; the same seed makes the same numbers on the same device."""
+    """Makes random tensors of a workload's dtype; on one device the same seed makes the same numbers."""
 
     dtype: torch.dtype
     device: torch.device
     generator: torch.Generator
 
     def normal(self, *shape: int, scale: float = 1.0) -> Tensor:
-        """Normal with standard deviation `scale`. Never zeros: they hide errors and draw less power."""
+        """Normal numbers with standard deviation `scale`; zeros would hide errors and draw less power."""
         return torch.randn(shape, dtype=self.dtype, device=self.device, generator=self.generator).mul_(scale)
 
     def quantized(self, *shape: int) -> Tensor:
-        """Normal numbers rounded to the 8-bit dtype: as they are to fp8, of standard deviation 32 to int8."""
+        """Normal numbers rounded to the 8-bit dtype, with standard deviation 1 for fp8 and 32 for int8."""
         if self.dtype != torch.int8:
             wide = torch.randn(shape, dtype=torch.float16, device=self.device, generator=self.generator)
             return wide.to(self.dtype)
         return self.int8(*shape)
 
     def int8(self, *shape: int) -> Tensor:
-        """Normal whole numbers of standard deviation 32, cut off at 127."""
+        """Normal whole numbers with standard deviation 32, clamped to -127..127."""
         wide = torch.randn(shape, dtype=torch.float16, device=self.device, generator=self.generator)
         return wide.mul_(32).round_().clamp_(-127, 127).to(torch.int8)
 
     def words(self, *shape: int) -> Tensor:
-        """int32 whose bits are all random."""
+        """int32 numbers with all bits random."""
         return torch.randint(-(2**31), 2**31, shape, dtype=torch.int32, device=self.device, generator=self.generator)
 
     def scales(self, *shape: int, mean: float, dtype: torch.dtype | None = None) -> Tensor:
-        """Positive numbers, uniform from half of `mean` to one and a half."""
+        """Positive numbers, uniform from 0.5 to 1.5 times `mean`."""
         uniform = torch.rand(shape, dtype=torch.float32, device=self.device, generator=self.generator)
         return uniform.add_(0.5).mul_(mean).to(dtype or self.dtype)
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """How an op is called: its input tensors, which of them is the output (None where it is returned), which
-    dimensions its functions take by keyword because they cannot be read off the shapes, and the format of its result
-    (None where it is the workload's; the widest where a result is in several). `as_issued`: what the host costs is part
-    of the op, so a GPU is timed as work is issued to it. `appended`: the parts of its inputs that a call writes to."""
+    """How an op is called."""
 
     make_inputs: Callable[[Workload, Maker], Inputs]
+    # Position of the input that the op writes its result to; None where it returns the result.
     output: int | None = None
+    # Dimensions that the op's functions take by keyword, because the shapes of the inputs do not tell them.
     keywords: tuple[str, ...] = ()
+    # The result's format, the widest if it has several; None means the workload's.
     result_format: str | None = None
+    # Whether the host's time is part of the op: a GPU is then timed while work is issued to it.
     as_issued: bool = False
+    # The parts of the inputs that a call writes to, besides `output`.
     appended: Callable[[Inputs], Inputs] | None = None
 
 
 def implementation_names(op: str, device: str) -> tuple[str, ...]:
-    """The implementations of `op` that are measured on `device`, each once."""
+    """Names of the implementations of `op` that are measured on `device`, without duplicates."""
     return tuple(dict.fromkeys(row.name for row in IMPLEMENTATIONS if row.op == op and device in row.devices))
 
 
 def compiles(op: str, name: str) -> bool:
-    """Whether this implementation of `op` compiles each shape when it first comes, which takes seconds."""
+    """Whether this implementation of `op` compiles each new shape, which takes seconds."""
     return any(row.compiles for row in IMPLEMENTATIONS if row.op == op and row.name == name)
 
 
@@ -104,9 +106,10 @@ def stores_scores(op: str, name: str) -> bool:
 
 
 def find_implementation(workload: Workload, name: str, device: str) -> Implementation:
-    """The implementation called `name` for this workload; `triton@128x64-w8-s3` is `triton` held to that configuration.
+    """The implementation `name` of this workload; `triton@128x64-w8-s3` is `triton` with that configuration fixed.
 
-    Raises BadWorkload listing the known ones, and Unsupported where it does not take the dtype or the device.
+    Raises BadWorkload for an unknown name, listing the known ones, and Unsupported if the implementation does not take
+    the dtype or the device.
     """
     name, at, config = name.partition(CONFIGURED)
     row = _find_row(workload, name, device)
@@ -120,9 +123,9 @@ def find_implementation(workload: Workload, name: str, device: str) -> Implement
 
 
 def _held_to(row: Implementation, config: str) -> Run:
-    """The launcher with one of its configurations. One that needs more than this device has is Unsupported; were it the
-    launcher's own choice, that would be a crash."""
-    from triton.runtime.errors import OutOfResources  # noqa: PLC0415 - exists on Linux only, as what raises it does
+    """The launcher with one fixed configuration. Raises Unsupported where the device has too little for it; the same
+    error is a crash where the launcher itself chose the configuration."""
+    from triton.runtime.errors import OutOfResources  # noqa: PLC0415 - Triton exists only on Linux
 
     def run(*inputs: Tensor) -> Result:
         try:
@@ -149,39 +152,40 @@ def _find_row(workload: Workload, name: str, device: str) -> Implementation:
 
 
 def bind(run: Run, workload: Workload) -> Run:
-    """`run`, of an implementation or a reference, with the dimensions that it takes by keyword."""
+    """`run` of an implementation or a reference, with its keyword dimensions bound."""
     return functools.partial(run, **{name: workload.dims[name] for name in CASES[workload.op].keywords})
 
 
 def result_format(workload: Workload) -> DType:
-    """The format whose rounding the result of a workload shows."""
+    """The format to which a workload's result is rounded."""
     name = CASES[workload.op].result_format
     return workload.dtype if name is None else find_dtype(name)
 
 
 def make_inputs(workload: Workload, device: torch.device, *, index: int) -> Inputs:
-    """The `index`-th input set of a workload: reproducible, and different for each index."""
+    """The `index`-th input set of a workload: reproducible, and another one for each index."""
     generator = torch.Generator(device).manual_seed(zlib.crc32(workload.id.encode()) + index)
     maker = Maker(TORCH_DTYPES[workload.dtype.name], device, generator)
     return CASES[workload.op].make_inputs(workload, maker)
 
 
 def needed_bytes(workload: Workload, implementation: Implementation) -> float:
-    """Device memory that a case needs: inputs, the output, what checking it takes, and working memory."""
+    """Device memory in bytes that a case needs: inputs, output, the check and working memory."""
     amounts = workload.amounts
     outputs = float(amounts.bytes_written) / result_format(workload).bytes
-    checking = outputs * 8 * 5  # fp64 reference, baseline, and what comparing them with the output makes
+    checking = outputs * 8 * 5  # fp64 reference, baseline, and intermediates of comparing them with the output
     needed = float(amounts.bytes) + checking + _scratch_bytes(workload)
     if implementation.prepare:
-        needed += float(amounts.bytes_read)  # prepared inputs stand beside those that they are made of
+        needed += float(amounts.bytes_read)  # the original inputs stay in memory beside the prepared ones
     trains = workload.op == "block_train"
     between = saved_activation_bytes(workload) if trains else peak_bytes(workload) - float(amounts.bytes)
-    needed += 5 * between  # what lies between kernels, in 16 bits, and in fp64 by the reference
+    needed += 5 * between  # intermediates between kernels: in 16 bits, and by the reference in fp64
     return needed + working_bytes(workload, implementation.writes)
 
 
 def _scratch_bytes(workload: Workload) -> float:
-    """What the reference sets aside. The probes are plain: they shall run where memory is short, too."""
+    """Bytes that the reference allocates. Plain ops get a tighter bound, so that the roof probes, which are plain, run
+    where memory is short too."""
     if workload.op not in PLAIN_OPS:
         return REFERENCE_SCRATCH_BYTES
     elements = float(workload.amounts.bytes) / workload.dtype.bytes
@@ -189,13 +193,13 @@ def _scratch_bytes(workload: Workload) -> float:
 
 
 def _matmul_inputs(workload: Workload, maker: Maker) -> Inputs:
-    """Activations (m, k), and a weight stored (n, k) as linear layers do, passed as its (k, n) view."""
+    """Activations (m, k), and the (k, n) view of a weight stored as (n, k), as in linear layers."""
     m, n, k = (workload.dims[name] for name in "mnk")
     return maker.normal(m, k), maker.normal(n, k).t()
 
 
 def _scaled_inputs(workload: Workload, maker: Maker) -> Inputs:
-    """8-bit activations and weight, and a scale for each of their rows that keeps the products near 1."""
+    """8-bit activations and weight, and a scale for each of their rows, which keeps results near 1."""
     m, n, k = (workload.dims[name] for name in "mnk")
     a, weight = maker.quantized(m, k), maker.quantized(n, k)
     mean = k**-0.25 / (32 if maker.dtype == torch.int8 else 1)
@@ -213,8 +217,8 @@ def _w4a16_inputs(workload: Workload, maker: Maker) -> Inputs:
 
 
 def _row_inputs(workload: Workload, maker: Maker) -> Inputs:
-    """As many tensors (rows, cols) as the amounts read, then as many weights (cols,) around 1: rows of one number, and
-    so many of them that the weights are fewer, tell how many there are of each."""
+    """Tensors (rows, cols), then weights (cols,) around 1: as many of each as the op's amounts read. The bytes read at
+    cols = 1 and `_MANY` rows tell both numbers: a tensor reads `_MANY` elements, a weight one."""
     read = make_workload(workload.op, {"rows": _MANY, "cols": 1}, workload.dtype).amounts.bytes_read
     tensors, weights = divmod(int(read / workload.dtype.bytes), _MANY)
     rows, cols = workload.dims["rows"], workload.dims["cols"]
@@ -222,14 +226,14 @@ def _row_inputs(workload: Workload, maker: Maker) -> Inputs:
 
 
 def _rope_inputs(workload: Workload, maker: Maker) -> Inputs:
-    """Vectors, and the cosines and sines of random angles."""
+    """Vectors, then the cosines and sines of random angles."""
     tokens, heads, head_dim = (workload.dims[name] for name in ("tokens", "heads", "head_dim"))
     angles = maker.scales(tokens, head_dim // 2, mean=2 * math.pi, dtype=torch.float32)
     return maker.normal(tokens, heads, head_dim), angles.cos().to(maker.dtype), angles.sin().to(maker.dtype)
 
 
 def _normals(*shapes: str) -> Callable[[Workload, Maker], Inputs]:
-    """Normal tensors, each of the dimensions that its shape names: "batch heads head_dim"."""
+    """Makes normal tensors; each shape names its dimensions: "batch heads head_dim"."""
     return lambda workload, maker: tuple(
         maker.normal(*(workload.dims[name] for name in shape.split())) for shape in shapes
     )
@@ -242,7 +246,7 @@ _QUERY = _normals("batch heads head_dim", *_CACHE)
 
 
 def _packed_inputs(workload: Workload, maker: Maker) -> Inputs:
-    """Prompts end to end, their lengths as equal as whole numbers allow, and where each begins."""
+    """Q, K and V of prompts end to end, with lengths that differ by at most 1, and the offset of each prompt."""
     dims = workload.dims
     length, longer = divmod(dims["tokens"], dims["sequences"])
     lengths = [length + (index < longer) for index in range(dims["sequences"])]
@@ -252,21 +256,21 @@ def _packed_inputs(workload: Workload, maker: Maker) -> Inputs:
 
 
 def _backward_inputs(workload: Workload, maker: Maker) -> Inputs:
-    """Q, K and V, what the forward pass makes of them, and the gradient that comes back."""
+    """Q, K and V, the output of the forward pass, the gradient of the output, and the log-sum-exp."""
     q, k, v = _PROMPT(workload, maker)
     out, lse = forward_with_lse(q, k, v)
     return q, k, v, out, maker.normal(*q.shape), lse
 
 
 def _fp8_cache_inputs(workload: Workload, maker: Maker) -> Inputs:
-    """One query per sequence, and a cache in fp8 whose scales bring it back to a standard deviation near 1."""
+    """One query per sequence, an fp8 cache, and scales that bring it to a standard deviation near 1."""
     q, k, v = _QUERY(workload, maker)
     scales = (maker.scales(workload.dims["kv_heads"], mean=1 / 16, dtype=torch.float32) for _ in range(2))
     return q, *(cache.mul_(16).to(torch.float8_e4m3fn) for cache in (k, v)), *scales
 
 
 def _paged_inputs(workload: Workload, maker: Maker) -> Inputs:
-    """One query per sequence, pages in random order, the table that finds them, and equal lengths."""
+    """One query per sequence, pages in random order, the page table, and equal lengths."""
     dims = workload.dims
     each = -(-dims["context"] // dims["page"])
     pages = dims["batch"] * each
@@ -284,7 +288,7 @@ def _mla_inputs(workload: Workload, maker: Maker) -> Inputs:
 
 
 def _projection(workload: Workload, maker: Maker) -> Tensor:
-    """The weight that makes Q, K and V, scaled so that they are as large as the hidden states."""
+    """The weight that makes Q, K and V, scaled so that they are about as large as the hidden states."""
     dims = workload.dims
     hidden = dims["heads"] * dims["head_dim"]
     rows = (dims["heads"] + 2 * dims["kv_heads"]) * dims["head_dim"]
@@ -292,7 +296,7 @@ def _projection(workload: Workload, maker: Maker) -> Tensor:
 
 
 def _cached_inputs(workload: Workload, maker: Maker) -> Inputs:
-    """The new token's hidden state, the weight, and caches whose last position is the new token's."""
+    """The new token's hidden state, the weight, and caches with the new token in the last position."""
     x = maker.normal(workload.dims["batch"], workload.dims["heads"] * workload.dims["head_dim"])
     return x, _projection(workload, maker), *_normals(*_CACHE)(workload, maker)
 
@@ -311,7 +315,7 @@ def _block_shape(workload: Workload) -> BlockSizes:
 
 
 def _rotary(sizes: BlockSizes, maker: Maker) -> Inputs:
-    """Cosines and sines of the positions of all tokens, which are the last of each sequence."""
+    """Cosines and sines of all tokens' positions; the tokens are the last ones of each sequence."""
     positions = torch.arange(sizes.keys - sizes.queries, sizes.keys, dtype=torch.float64, device=maker.device)
     pairs = torch.arange(0, sizes.head_dim, 2, dtype=torch.float64, device=maker.device)
     angles = torch.outer(positions.repeat(sizes.batch), ROPE_BASE ** (-pairs / sizes.head_dim))
@@ -319,7 +323,7 @@ def _rotary(sizes: BlockSizes, maker: Maker) -> Inputs:
 
 
 def _block_weights(sizes: BlockSizes, maker: Maker) -> Inputs:
-    """Norms around 1, and matrices that leave the size of what they multiply as it is."""
+    """Norm weights around 1, and matrices scaled so that products are about as large as their inputs."""
     return tuple(
         maker.scales(*shape, mean=1.0) if len(shape) == 1 else maker.normal(*shape, scale=shape[1] ** -0.5)
         for shape in sizes.weight_shapes
@@ -327,8 +331,8 @@ def _block_weights(sizes: BlockSizes, maker: Maker) -> Inputs:
 
 
 def _hidden_states(sizes: BlockSizes, maker: Maker, *shape: int) -> Tensor:
-    """As small as the mean of as many values as are attended to: beside larger ones a wrong attention would not show.
-    Norms undo it."""
+    """Hidden states as small as attention's output, a mean over `keys` values: larger ones would hide a wrong attention
+    in the residual sum. The norms undo this scale."""
     return maker.normal(*shape, sizes.hidden, scale=sizes.keys**-0.5)
 
 
@@ -339,21 +343,22 @@ def _block_forward_inputs(workload: Workload, maker: Maker) -> Inputs:
 
 
 def _block_decode_inputs(workload: Workload, maker: Maker) -> Inputs:
-    """The new tokens' hidden states, and caches whose last position is the new token's."""
+    """The new tokens' hidden states, angles, weights, and caches with the new token in the last position."""
     sizes = _block_shape(workload)
     x = _hidden_states(sizes, maker, sizes.batch)
     return x, *_rotary(sizes, maker), *_block_weights(sizes, maker), *_normals(*_CACHE)(workload, maker)
 
 
 def _last_positions(inputs: Inputs) -> Inputs:
-    """Of the caches, which are the last two inputs: where the new token's K and V belong."""
+    """The last position of both caches, where the new token's K and V belong; the caches are the last two inputs."""
     k_cache, v_cache = inputs[-2:]
     return k_cache[:, :, -1], v_cache[:, :, -1]
 
 
 def _block_train_inputs(workload: Workload, maker: Maker) -> Inputs:
-    """Hidden states, a gradient that makes those of the weights near 1, and what earlier steps of such gradients leave:
-    m as large as the mean of independent ones, v near their square."""
+    """Hidden states, gradient, angles, weights and AdamW's state. The gradient is scaled so that weight gradients are
+    near 1. m and v are as large as earlier steps with such gradients leave them: m like a mean of independent
+    gradients, v near their square."""
     sizes, full = _block_shape(workload), replace(maker, dtype=torch.float32)
     x = _hidden_states(sizes, maker, sizes.batch, sizes.queries)
     grad = maker.normal(*x.shape, scale=(sizes.batch * sizes.queries) ** -0.5)
@@ -365,7 +370,7 @@ def _block_train_inputs(workload: Workload, maker: Maker) -> Inputs:
 
 
 def _read_inputs(workload: Workload, maker: Maker) -> Inputs:
-    """Positive numbers: a sum that cancels to nearly nothing could not be checked."""
+    """Positive numbers, because a sum that cancels to almost 0 cannot be checked."""
     return (maker.normal(workload.dims["n"]).abs_(),)
 
 
@@ -373,7 +378,7 @@ def _launch_inputs(_: Workload, maker: Maker) -> Inputs:
     return (torch.full((1,), FILL_VALUE, dtype=maker.dtype, device=maker.device),)
 
 
-# Every op on rows, and those whose inputs are of other shapes, or which are called in another way.
+# Ops on (rows, cols) need no row of their own; every other op has one.
 CASES: Mapping[str, Case] = MappingProxyType(
     {
         **{op: Case(_row_inputs) for op in OPS if dim_names(op) == ("rows", "cols")},

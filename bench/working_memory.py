@@ -1,15 +1,15 @@
-"""How much memory attention takes for what it writes beside its result: scores, masks, a cache in another form."""
+"""Memory of what attention writes beside its result: scores, masks, a converted cache."""
 
 from kernels.implementation import Intermediate
 from predict.peak_memory import score_shape
 from predict.workloads import Workload
 
-_FORWARD_COPIES, _BACKWARD_COPIES = 3, 6  # scores, weights, what masks or scales them; and the gradients of each
+_FORWARD_COPIES, _BACKWARD_COPIES = 3, 6  # scores, weights, masked or scaled scores; backward also their gradients
 _FP32_BYTES = 4
 
 
 def working_bytes(workload: Workload, writes: tuple[Intermediate, ...]) -> float:
-    """Bytes of all that an implementation writes (`Implementation.writes`); 0 for what is no attention."""
+    """Bytes of all intermediates in `writes` (see `Implementation.writes`); 0 for an op that is not attention."""
     shape = score_shape(workload)
     if shape is None:
         return 0.0

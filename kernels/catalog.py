@@ -1,4 +1,4 @@
-"""Which implementations there are of each op: a literal of those that each module ends with."""
+"""Lists the implementations of all ops, from the lists at the end of the modules."""
 
 import importlib.util
 import inspect
@@ -28,7 +28,7 @@ _PYTORCH = (
     *attention.VARLEN,
 )
 
-# What torch.compile makes, which needs Triton.
+# Compiled by torch.compile, which needs Triton.
 _COMPILED = (
     *compiled.IMPLEMENTATIONS,
     *compiled_attention.IMPLEMENTATIONS,
@@ -36,7 +36,7 @@ _COMPILED = (
     block_train.COMPILED,
 )
 
-# By the package that they come with.
+# Optional package -> its implementations.
 _OPTIONAL = {
     "liger-kernel": liger.IMPLEMENTATIONS,
     "quack-kernels": quack.IMPLEMENTATIONS,
@@ -47,8 +47,8 @@ _OPTIONAL = {
 
 
 def list_implementations() -> tuple[Implementation, ...]:
-    """All implementations that can be imported here: PyTorch's everywhere; where Triton is installed, ours and what
-    torch.compile makes; those of optional packages that are installed."""
+    """All implementations that can be imported here: PyTorch's; where Triton is installed, ours and those compiled by
+    torch.compile; and those of installed optional packages."""
     return (
         *_PYTORCH,
         *((*_COMPILED, *_list_triton()) if HAS_TRITON else ()),
@@ -97,7 +97,8 @@ def _list_triton() -> tuple[Implementation, ...]:
 def _triton(
     run: Any, dtypes: tuple[str, ...] | None = None, *, op: str | None = None, name: str = "triton"
 ) -> Implementation:
-    """A row for a Triton kernel called as its op, with the dtypes, architectures and configurations of its module."""
+    """A row for a Triton kernel with the dtypes, architectures and configurations of its module; the op defaults to the
+    kernel's name."""
     module = sys.modules[run.__module__]
     takes_config = "config" in inspect.signature(run).parameters
     return Implementation(

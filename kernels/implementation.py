@@ -1,4 +1,4 @@
-"""What an implementation of an op is: a function, where and in which dtypes it runs, and what says that it is right."""
+"""An implementation of an op: a function, the devices and dtypes it runs with, and the reference it must match."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,61 +13,58 @@ EVERYWHERE = ("cuda", "cpu")
 CUDA = ("cuda",)
 CPU = ("cpu",)
 Result = Tensor | tuple[Tensor, ...]
-Prepare = Callable[..., tuple[Any, ...]]  # tensors, or what holds some and knows their nbytes
+Prepare = Callable[..., tuple[Any, ...]]  # returns tensors, or objects that hold tensors and have `nbytes`
 FLOATS = ("fp64", "fp32", "bf16", "fp16")
-TO_FP32 = ("fp32", "bf16", "fp16")  # fused backends; which of them a device really takes, PyTorch says when asked
+TO_FP32 = ("fp32", "bf16", "fp16")  # of fused back ends; only a call tells which of them a device takes
 HALF = ("bf16", "fp16")
 
 
 def always(config: Any, dims: Mapping[str, int]) -> bool:  # noqa: ARG001
-    """What `contends` is where every configuration need be tried."""
+    """The default of `Implementation.contends`: a tuner tries every configuration."""
     return True
 
 
 class Intermediate(Enum):
-    """What an implementation of attention writes to memory beside its result."""
+    """An intermediate that an implementation of attention writes to memory, beside its result."""
 
-    SCORES = auto()  # in the op's format, and their softmax
-    WIDE_SCORES = auto()  # in fp32 at least, beside K and V for each query head, as PyTorch's math back end does
-    POSSIBLE_SCORES = auto()  # as SCORES, unless the compiler keeps them on chip
-    MASK = auto()  # a number for each pair of a query and a key, made of two truth values
-    TRUTH_VALUES = auto()  # three for each pair, of which FlexAttention makes its blocks
-    CACHE = auto()  # K and V once more, in 16 bits or in another order
+    SCORES = auto()  # the scores and their softmax, in the op's format
+    WIDE_SCORES = auto()  # SCORES in at least fp32, and K and V copied for each query head: PyTorch's math back end
+    POSSIBLE_SCORES = auto()  # SCORES, unless the compiler keeps them on chip
+    MASK = auto()  # a number for each pair of a query and a key, made from two booleans
+    TRUTH_VALUES = auto()  # three booleans for each pair, from which FlexAttention makes its block mask
+    CACHE = auto()  # a copy of K and V, in 16 bits or in another order
 
 
 @dataclass(frozen=True, slots=True)
 class Implementation:
-    """One way to compute `op` in any of `dtypes`.
-
-    `devices` are those it is measured on: Triton's interpreter runs on a CPU too, for tests. `architectures` is empty
-    where PyTorch decides. `configs` are what a Triton launcher takes as `config`, by name; without one it chooses by
-    itself. `contends` says of a configuration and dimensions whether a tuner need try it.
-
-    `prepare` turns the op's inputs into what `run` takes, where that is another format: a weight packed otherwise, a
-    step that is checked, compiled or captured. It is called once for each set of inputs, before checking and timing,
-    and is never timed; it takes dimensions by keyword where `run` does. It leaves its arguments alone, which other
-    implementations are given too, and keeps a given output in its place. `package` is what is installed to have this
-    implementation, as package indices name it. `compiles` says that each shape is compiled when it first comes, which
-    takes seconds. `captures` says that a call can be captured in a CUDA graph, as one can that neither waits for the
-    GPU nor works on a stream of its own. `writes` is what it writes to memory that a fused kernel would not.
-
-    `own_reference` says what is right where `kernels.reference` has no function called as the op, or where the result
-    has another form. Raises ValueError where there is neither.
-    """
+    """One way to compute `op`. Raises ValueError if it has no reference."""
 
     op: str
     name: str
     run: Callable[..., Result]
     dtypes: tuple[str, ...] = FLOATS
+    # The devices it is measured on; Triton's interpreter also runs on a CPU, but only for tests.
     devices: tuple[str, ...] = EVERYWHERE
+    # The architectures it supports; empty where PyTorch decides.
     architectures: tuple[int, ...] = ()
+    # The values that a Triton launcher takes as `config`, by name; without `config` it chooses itself.
     configs: Mapping[str, Any] = field(default_factory=dict)
+    # Whether a tuner need try a configuration at these dimensions.
     contends: Callable[[Any, Mapping[str, int]], bool] = always
+    # Turns the op's inputs into those of `run`, where these differ: a repacked weight; a checked, compiled or captured
+    # step. It is called once for each set of inputs, before checking and timing, and never timed. It takes dimensions
+    # by keyword where `run` does. It must not change its arguments, which other implementations get too, and must keep
+    # an output argument at its position.
     prepare: Prepare | None = None
+    # The package that provides it, by its name in package indices.
     package: str = "torch"
+    # Whether it compiles each new shape, which takes seconds.
     compiles: bool = False
+    # Whether a CUDA graph can capture a call: it must neither wait for the GPU nor use a stream of its own.
     captures: bool = True
+    # What it writes to memory that a fused kernel would not.
     writes: tuple[Intermediate, ...] = ()
+    # The reference, where `kernels.reference` has no function named after the op or its result has another form.
     own_reference: Callable[..., Result] | None = None
 
     def __post_init__(self) -> None:
@@ -76,6 +73,6 @@ class Implementation:
 
     @property
     def reference(self) -> Callable[..., Result]:
-        """What the result is held against: takes the inputs, the dimensions that `run` takes, and `precision`."""
+        """The function whose result `run` must match: takes the op's inputs, `run`'s keywords, and `precision`."""
         found: Callable[..., Result] = self.own_reference or getattr(reference, self.op)
         return found

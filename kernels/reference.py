@@ -1,10 +1,10 @@
-"""The meaning of each op, written out step by step and independently of the implementations.
+"""Defines each op step by step, independently of the implementations.
 
-`precision="fp64"` is the truth: inputs are upcast and everything is computed in float64. A lower precision is what a
-plain computation in that format gives, which tells how much error to allow a kernel: inputs, scores and probabilities
-are rounded to the format. Row-wise ops round their result alone. ("fp32" sums in chunks, so as not to agree with a
-library bit by bit; "tf32" rounds what enters a product to 10 bits of mantissa and computes in fp32.) Work is done in
-blocks: beyond inputs and output, memory stays under about 1 GiB at any size.
+`precision="fp64"` is the truth: inputs are upcast and everything is computed in float64. A lower precision is a plain
+computation in that format, which rounds inputs, scores and probabilities to it; its error tells how much error to allow
+a kernel. Row-wise ops round only their result. "fp32" sums in chunks, so that it does not match a library bit by bit;
+"tf32" rounds the operands of products to 10 bits of mantissa and computes in fp32. All work is done in blocks: beyond
+inputs and output, memory stays under about 1 GiB at any size.
 """
 
 import itertools
@@ -57,13 +57,13 @@ from kernels.shapes import (
     w8a16_sizes,
 )
 
-_BLOCK_BYTES = 128 * 2**20  # of one intermediate; several are alive at once
-_FP32_CHUNK = 512  # elements of a reduction summed at a time in "fp32"
+_BLOCK_BYTES = 128 * 2**20  # of one intermediate; several exist at once
+_FP32_CHUNK = 512  # elements of a reduction that "fp32" sums at a time
 
 
 def by_rows(formula: Callable[..., Tensor | tuple[Tensor, ...]]) -> Callable[..., Tensor | tuple[Tensor, ...]]:
-    """The reference of an op on each row by itself, made of its formula: a function of tensors (rows, cols) or (cols,)
-    in fp64, or in fp32 for every precision but that, to which the results are rounded."""
+    """The reference of an op that works on each row by itself. `formula` takes tensors (rows, cols) or (cols,), in fp64
+    for `precision="fp64"` and in fp32 for any other; its results are rounded to `precision`."""
 
     def reference(*inputs: Tensor, precision: str = "fp64") -> Tensor | tuple[Tensor, ...]:
         results = _row_by_row(formula, *inputs, precision=precision)
@@ -80,7 +80,7 @@ def matmul(a: Tensor, b: Tensor, precision: str = "fp64") -> Tensor:
 
 def matmul_scaled(a: Tensor, b: Tensor, a_scale: Tensor, b_scale: Tensor, precision: str = "fp64") -> Tensor:
     """a: (m, k), b: (k, n), fp8 or int8, a_scale: (m,), b_scale: (n,), fp32. Returns (a @ b) * a_scale * b_scale: (m,
-    n) in fp64; in every other precision the product is summed in fp32 and the result rounded to bf16."""
+    n) in fp64; any other precision sums the product in fp32 and rounds the result to bf16."""
     sizes = scaled_sizes(a, b, a_scale, b_scale)
     inner = "fp64" if precision == "fp64" else "fp32"
     out = torch.empty(sizes.m, sizes.n, dtype=_dtype("fp64" if precision == "fp64" else "bf16"), device=a.device)
@@ -91,8 +91,8 @@ def matmul_scaled(a: Tensor, b: Tensor, a_scale: Tensor, b_scale: Tensor, precis
 
 
 def matmul_w8a16(x: Tensor, weight: Tensor, scale: Tensor, precision: str = "fp64") -> Tensor:
-    """x: (m, k), weight: (n, k) int8, scale: (n,). Returns x @ (weight * scale)^T: (m, n) in `precision`, to which the
-    weights are rounded once they are scaled."""
+    """x: (m, k), weight: (n, k) int8, scale: (n,). Returns x @ (weight * scale)^T: (m, n) in `precision`; the scaled
+    weights are rounded to it too."""
     sizes = w8a16_sizes(x, weight, scale)
     out = torch.empty(sizes.m, sizes.n, dtype=_dtype(precision), device=x.device)
     for rows in _blocks(sizes.n, _rows_per_block(sizes.k)):
@@ -102,8 +102,8 @@ def matmul_w8a16(x: Tensor, weight: Tensor, scale: Tensor, precision: str = "fp6
 
 
 def matmul_w4a16(x: Tensor, packed: Tensor, scales: Tensor, precision: str = "fp64") -> Tensor:
-    """x: (m, k), packed: (n, k/8) int32, scales: (n, k/128). Returns x @ W^T: (m, n) in `precision`, to which the
-    weights are rounded once they are scaled; `unpack_int4` says what W is."""
+    """x: (m, k), packed: (n, k/8) int32, scales: (n, k/128). Returns x @ W^T: (m, n) in `precision`. W is
+    `unpack_int4(packed)` times the scale of each group, rounded to `precision`."""
     sizes = w4a16_sizes(x, packed, scales)
     out = torch.empty(sizes.m, sizes.n, dtype=_dtype(precision), device=x.device)
     for rows in _blocks(sizes.n, _rows_per_block(sizes.k)):
@@ -115,8 +115,8 @@ def matmul_w4a16(x: Tensor, packed: Tensor, scales: Tensor, precision: str = "fp
 def unpack_int4(packed: Tensor) -> Tensor:
     """packed: (n, k/8) int32. Returns (n, k) int8 in -8..7.
 
-    A group of 128 weights of a row is 16 words; bits 4i to 4i+3 of word j hold weight 16i + j of the group, plus 8: one
-    shift and mask of a block of words gives 16 weights that are neighbors.
+    A group of 128 weights of a row is 16 words. Bits 4i to 4i+3 of word j hold weight 16i + j of the group, plus 8, so
+    one shift and mask of the 16 words gives 16 neighboring weights.
     """
     n, words = packed.shape
     words_per_group = INT4_GROUP // INT4_PER_WORD
@@ -132,7 +132,7 @@ def rmsnorm(x: Tensor, weight: Tensor, precision: str = "fp64") -> Tensor:
 
 
 def add_rmsnorm(x: Tensor, residual: Tensor, weight: Tensor, precision: str = "fp64") -> tuple[Tensor, Tensor]:
-    """x, residual: (rows, cols), weight: (cols,). Returns the rmsnorm of their sum, and the sum. The norm is that of
+    """x, residual: (rows, cols), weight: (cols,). Returns the rmsnorm of x + residual, and x + residual. The norm uses
     the unrounded sum."""
     row_sizes("add_rmsnorm", x, residual, weight=weight)
 
@@ -162,7 +162,7 @@ def swiglu(gate: Tensor, up: Tensor, precision: str = "fp64") -> Tensor:
 
 def rope(x: Tensor, cos: Tensor, sin: Tensor, precision: str = "fp64") -> Tensor:
     """x: (tokens, heads, head_dim), cos, sin: (tokens, head_dim/2). Returns x with each pair (x[i], x[i + head_dim/2])
-    turned: (a*cos - b*sin, b*cos + a*sin)."""
+    rotated: (a*cos - b*sin, b*cos + a*sin)."""
     rope_sizes(x, cos, sin)
     return _row_by_row(_turn, x, cos, sin, precision=precision)[0]
 
@@ -190,7 +190,7 @@ def attention_window(q: Tensor, k: Tensor, v: Tensor, *, window: int, precision:
 
 def attention_chunk(q: Tensor, k: Tensor, v: Tensor, precision: str = "fp64") -> Tensor:
     """q: (batch, heads, queries, head_dim), k, v: (batch, kv_heads, context, head_dim). Query j is token context -
-    queries + j, and attends over all keys up to its own. Returns q's shape in `precision`."""
+    queries + j and attends over all keys up to that token. Returns q's shape in `precision`."""
     sizes = chunk_sizes("attention_chunk", q, k, v)
     before = sizes.keys - sizes.queries
     return _attend_all(q, k, v, lambda rows, keys: keys <= rows + before, precision)
@@ -198,7 +198,7 @@ def attention_chunk(q: Tensor, k: Tensor, v: Tensor, precision: str = "fp64") ->
 
 def attention_packed(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, precision: str = "fp64") -> Tensor:
     """q: (tokens, heads, head_dim), k, v: (tokens, kv_heads, head_dim), offsets: (sequences + 1,). Causal attention of
-    each sequence by itself; one may be empty. Returns q's shape in `precision`."""
+    each sequence by itself; a sequence may be empty. Returns q's shape in `precision`."""
     packed_sizes(q, k, v, offsets)
     out = torch.empty(q.shape, dtype=_dtype(precision), device=q.device)
     for first, last in itertools.pairwise(offsets.tolist()):
@@ -212,9 +212,9 @@ def attention_backward(
     q: Tensor, k: Tensor, v: Tensor, out: Tensor, grad: Tensor, lse: Tensor, precision: str = "fp64"
 ) -> tuple[Tensor, Tensor, Tensor]:
     """q, grad: (batch, heads, seq, head_dim), k, v: (batch, kv_heads, seq, head_dim). Returns the gradients of causal
-    attention with respect to q, k and v, in `precision`; `out` and `lse` are not used: what they hold is computed anew.
+    attention with respect to q, k and v, in `precision`. It recomputes the forward pass and ignores `out` and `lse`.
 
-    Memory is seq^2 numbers of 8 bytes for one head at a time.
+    An intermediate has seq^2 numbers of 8 bytes, for one head at a time.
     """
     sizes = backward_sizes(q, k, v, out, grad, lse)
     dtype = _dtype(precision)
@@ -242,7 +242,7 @@ def attention_backward(
 
 def forward_with_lse(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """q: (batch, heads, seq, head_dim), k, v: (batch, kv_heads, seq, head_dim). Returns what a causal forward pass
-    leaves for the backward one: the output, computed in fp32 and rounded to q's dtype, and the natural log-sum-exp of
+    saves for the backward pass: the output, computed in fp32 and rounded to q's dtype, and the natural log-sum-exp of
     each query's scores: (batch, heads, seq) in fp32."""
     sizes = prefill_sizes(q, k, v)
     out, lse = torch.empty_like(q), torch.empty(q.shape[:3], device=q.device)
@@ -275,8 +275,8 @@ def attention_decode_fp8(
     q: Tensor, k: Tensor, v: Tensor, k_scale: Tensor, v_scale: Tensor, precision: str = "fp64"
 ) -> Tensor:
     """q: (batch, heads, head_dim), k, v: (batch, kv_heads, context, head_dim) fp8, scales: (kv_heads,).
-    attention_decode over k * k_scale and v * v_scale. Returns q's shape in `precision`, to which the scaled cache is
-    rounded."""
+    attention_decode over k * k_scale and v * v_scale. Returns q's shape in `precision`; the scaled cache is rounded to
+    it too."""
     fp8_cache_sizes(q, k, v, k_scale, v_scale)
 
     def scaled(batch: int, kv_head: int) -> tuple[Tensor, ...]:
@@ -289,7 +289,7 @@ def attention_decode_fp8(
 
 def attention_paged(q: Tensor, k: Tensor, v: Tensor, table: Tensor, lengths: Tensor, precision: str = "fp64") -> Tensor:
     """q: (batch, heads, head_dim), k, v: (pages, kv_heads, page, head_dim), table: (batch, most), lengths: (batch,).
-    attention_decode over the first `lengths` tokens of each sequence's pages in turn; zeros for an empty sequence.
+    attention_decode over the first `lengths` tokens in the pages of each sequence; an empty sequence gives zeros.
     Returns q's shape in `precision`."""
     sizes = paged_sizes(q, k, v, table, lengths)
     out = torch.zeros(q.shape, dtype=_dtype(precision), device=q.device)
@@ -306,8 +306,8 @@ def attention_paged(q: Tensor, k: Tensor, v: Tensor, table: Tensor, lengths: Ten
 
 
 def attention_mla(q: Tensor, cache: Tensor, *, latent: int, precision: str = "fp64") -> Tensor:
-    """q: (batch, heads, latent + rope), cache: (batch, context, latent + rope). Every head attends over all tokens'
-    vectors with scale MLA_SCALE and weighs their first `latent` numbers. Returns (batch, heads, latent) in
+    """q: (batch, heads, latent + rope), cache: (batch, context, latent + rope). The keys of every head are the vectors
+    of all tokens, with scale MLA_SCALE; the values are their first `latent` numbers. Returns (batch, heads, latent) in
     `precision`."""
     sizes = mla_sizes(q, cache, latent)
     out = torch.empty(sizes.batch, sizes.heads, latent, dtype=_dtype(precision), device=q.device)
@@ -332,12 +332,12 @@ def generate_cached(x: Tensor, w_qkv: Tensor, k_cache: Tensor, v_cache: Tensor, 
 def generate_uncached(x: Tensor, w_qkv: Tensor, *, kv_heads: int, head_dim: int, precision: str = "fp64") -> Tensor:
     """x: (batch, context, hidden), w_qkv: ((heads + 2*kv_heads)*head_dim, hidden).
 
-    Q, K and V of every token, then causal attention for all of them. Returns (batch, context, hidden) in `precision`.
+    Computes Q, K and V of every token, then causal attention. Returns (batch, context, hidden) in `precision`.
     """
     sizes = generate_uncached_sizes(x, w_qkv, kv_heads, head_dim)
     out = torch.empty(x.shape, dtype=_dtype(precision), device=x.device)
     for batch in range(sizes.batch):
-        # One sequence at a time: Q, K and V of all of them in float64 would be the largest tensor here.
+        # One sequence at a time: Q, K and V of all sequences in float64 would be the largest tensor here.
         heads = matmul(x[batch], w_qkv.T, precision).view(1, sizes.keys, -1, head_dim).transpose(1, 2)
         q, k, v = heads.split((sizes.heads, kv_heads, kv_heads), dim=1)
         out[batch] = attention_prefill(q, k, v, precision)[0].transpose(0, 1).reshape(sizes.keys, -1)
@@ -346,8 +346,8 @@ def generate_uncached(x: Tensor, w_qkv: Tensor, *, kv_heads: int, head_dim: int,
 
 def block_forward(x: Tensor, cos: Tensor, sin: Tensor, *weights: Tensor, precision: str = "fp64") -> Tensor:
     """x: (batch, seq, hidden), cos, sin: (batch*seq, head_dim/2), weights: those of `BlockWeights`. A pre-norm block:
-    x + attention(norm(x)), then that + swiglu(norm(that)). Returns x's shape in `precision`; what lies between two
-    steps, of one sequence at a time, is in memory too."""
+    y = x + attention(norm(x)), then y + swiglu(norm(y)). Returns x's shape in `precision`. The intermediates of one
+    sequence at a time are in memory too."""
     held = BlockWeights(*weights)
     sizes = block_forward_sizes(x, cos, sin, held)
     out = torch.empty(x.shape, dtype=_dtype(precision), device=x.device)
@@ -367,9 +367,9 @@ def block_decode(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """x: (batch, hidden), cos, sin: (batch, head_dim/2), others: those of `BlockWeights` and the caches: (batch,
     kv_heads, context, head_dim). The block of `block_forward` for one token a sequence, whose query attends over the
-    first context-1 cached positions and over its own K and V. Leaves the caches alone, so their last position is never
-    read. Returns (batch, hidden), and what belongs there, (batch, kv_heads, head_dim) each, in `precision`: among many
-    tokens the output would hide a wrong one."""
+    first context-1 cached positions and over its own K and V. Leaves the caches alone and never reads their last
+    position. Returns (batch, hidden), and the new token's K and V, (batch, kv_heads, head_dim) each, in `precision`:
+    among many tokens, the output alone would hide a wrong K or V."""
     *weights, k_cache, v_cache = others
     held = BlockWeights(*weights)
     sizes = block_decode_sizes(x, cos, sin, held, k_cache, v_cache)
@@ -397,11 +397,11 @@ def block_train(
     precision: str = "fp64",
 ) -> tuple[Tensor, ...]:
     """x, grad: (batch, seq, hidden), cos, sin: (batch*seq, head_dim/2), weights: (parameters,), master, m, v:
-    (parameters,) in fp32. The block of `block_forward`, the gradients of sum(out * grad) by autograd in `precision`,
-    and step ADAMW_STEP of AdamW on the master weights, in fp64 or fp32.
+    (parameters,) in fp32. Runs `block_forward`, computes the gradients of sum(out * grad) by autograd in `precision`,
+    and does step ADAMW_STEP of AdamW on the master weights, in fp64 or fp32.
 
-    Returns the output and the gradient of x, the new weights, which are the new master rounded to `precision`, and the
-    new master, m and v. (The master alone would hide a wrong gradient behind the learning rate.)"""
+    Returns the output, the gradient of x, the new weights (the new master rounded to `precision`), and the new master,
+    m and v. The master alone would hide a wrong gradient, because the learning rate is small."""
     sizes = block_train_sizes(x, grad, cos, sin, weights, master, m, v, kv_heads=kv_heads)
     dtype = _dtype(precision)
     held = BlockWeights(*(each.to(dtype).requires_grad_() for each in split_block_weights(weights.detach(), sizes)))
@@ -420,7 +420,7 @@ def block_train(
 
 
 def adamw(gradient: Tensor, master: Tensor, m: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """All of shape (parameters,), the last three in one format. Returns master, m and v after step ADAMW_STEP.
+    """All tensors: (parameters,); master, m and v share a dtype. Returns master, m and v after step ADAMW_STEP.
     Source: Loshchilov and Hutter 2019 (arXiv 1711.05101), algorithm 2, with the decay scaled by the rate."""
     beta_m, beta_v = ADAMW_BETAS
     gradient = gradient.to(master.dtype)
@@ -432,7 +432,7 @@ def adamw(gradient: Tensor, master: Tensor, m: Tensor, v: Tensor) -> tuple[Tenso
 
 
 def stream_read(x: Tensor, precision: str = "fp64") -> Tensor:
-    """x: (n,). Returns its sum, a scalar: summed in float64, or in fp32 for every other precision."""
+    """x: (n,). Returns its sum, a scalar, in float64; in fp32 for any other precision."""
     n = stream_size("stream_read", x)
     if precision == "fp64":
         return x.sum(dtype=torch.float64)
@@ -451,19 +451,19 @@ def stream_read_dot(x: Tensor, precision: str = "fp64") -> Tensor:
 
 
 def stream_write(out: Tensor, precision: str = "fp64") -> Tensor:
-    """out: (n,), left alone. Returns n times FILL_VALUE in `precision`."""
+    """out: (n,), left alone. Returns (n,) filled with FILL_VALUE, in `precision`."""
     stream_size("stream_write", out)
     return torch.full(out.shape, FILL_VALUE, dtype=_dtype(precision), device=out.device)
 
 
 def stream_copy(x: Tensor, out: Tensor, precision: str = "fp64") -> Tensor:
-    """x, out: (n,), out is left alone. Returns the numbers of x in `precision`."""
+    """x, out: (n,), out is left alone. Returns x in `precision`."""
     stream_size("stream_copy", x, out)
     return x.to(_dtype(precision), copy=True)
 
 
 def stream_triad(a: Tensor, b: Tensor, out: Tensor, precision: str = "fp64") -> Tensor:
-    """a, b, out: (n,), out is left alone. Returns a + TRIAD_SCALE*b in `precision`, product and sum each rounded."""
+    """a, b, out: (n,), out is left alone. Returns a + TRIAD_SCALE*b in `precision`, which rounds product and sum."""
     n = stream_size("stream_triad", a, b, out)
     total = torch.empty(n, dtype=_dtype(precision), device=a.device)
     for block in _blocks(n, _block_elements(total.element_size())):
@@ -472,13 +472,13 @@ def stream_triad(a: Tensor, b: Tensor, out: Tensor, precision: str = "fp64") -> 
 
 
 def launch(x: Tensor, precision: str = "fp64") -> Tensor:
-    """x: (1,), holding FILL_VALUE. Returns FILL_VALUE: an op that only starts leaves what it was given."""
+    """x: (1,), holding FILL_VALUE. Returns FILL_VALUE: an op that only launches changes nothing."""
     check_launch(x)
     return torch.full((1,), FILL_VALUE, dtype=_dtype(precision), device=x.device)
 
 
 def _matmul_blocks(a: Tensor, b: Tensor, precision: str) -> Tensor:
-    """Product of a (m, k) and b (k, n) in `precision`, a block of each at a time."""
+    """Product of a (m, k) and b (k, n) in `precision`, block by block."""
     (m, k), n = a.shape, b.shape[1]
     out = torch.empty(m, n, dtype=_dtype(precision), device=a.device)
     step = _rows_per_block(k)
@@ -492,8 +492,8 @@ def _matmul_blocks(a: Tensor, b: Tensor, precision: str) -> Tensor:
 def _row_by_row(
     formula: Callable[..., Tensor | tuple[Tensor, ...]], *inputs: Tensor, precision: str
 ) -> tuple[Tensor, ...]:
-    """What `formula` makes of a block of rows at a time, in fp64 or fp32, rounded to `precision`. The first input has
-    rows; others too, but those of one dimension, which every row meets."""
+    """The results of `formula` in fp64 or fp32, one block of rows at a time, rounded to `precision`. An input with one
+    dimension applies to every row; every other input has rows, the first one always."""
     rows, results = len(inputs[0]), tuple[Tensor, ...]()
     for block in _blocks(rows, _rows_per_block(inputs[0][0].numel())):
         parts = formula(*(_wide(each if each.dim() == 1 else each[block], precision) for each in inputs))
@@ -507,7 +507,7 @@ def _row_by_row(
 
 
 def _wide(x: Tensor, precision: str) -> Tensor:
-    """X in the format that a row-wise op computes in: fp64, or fp32 for every other precision."""
+    """Convert x to the format that a row-wise op computes in: fp64, or fp32 for any precision but "fp64"."""
     return x.double() if precision == "fp64" else x.float()
 
 
@@ -525,8 +525,8 @@ def _block(
     attend: Callable[[Tensor, Tensor, Tensor], Tensor],
     precision: str,
 ) -> Tensor:
-    """x: (tokens, hidden), cos, sin: (tokens, head_dim/2). `attend` makes (tokens, heads, head_dim) of Q, K and V, each
-    of as many tokens. Returns x's shape in `precision`, to which the result of each step is rounded."""
+    """x: (tokens, hidden), cos, sin: (tokens, head_dim/2). `attend` takes Q, K and V of these tokens and returns
+    (tokens, heads, head_dim). Returns x's shape in `precision`; the result of each step is rounded to it."""
     dtype, wide = _dtype(precision), _wide(x, precision)
     normed = _normalize(wide, weights.attention_norm).to(dtype)
     heads = _linear(normed, weights.qkv, precision).view(len(x), -1, sizes.head_dim)
@@ -540,13 +540,13 @@ def _block(
 
 
 def _linear(x: Tensor, weight: Tensor, precision: str) -> Tensor:
-    """x: (rows, inputs), weight: (outputs, inputs). Returns x @ weight^T in `precision`; autograd may pass through."""
+    """x: (rows, inputs), weight: (outputs, inputs). Returns x @ weight^T in `precision`; autograd works on it."""
     return _product(_enter(x, precision), _enter(weight, precision).T, precision)
 
 
 def _attend_heads(q: Tensor, k: Tensor, v: Tensor, sizes: BlockSizes, precision: str) -> Tensor:
-    """q: (tokens, heads, head_dim), k, v: (tokens, kv_heads, head_dim). Causal attention that autograd may pass
-    through; scores are computed again for each head in turn, so that those of one alone are in memory."""
+    """q: (tokens, heads, head_dim), k, v: (tokens, kv_heads, head_dim). Causal attention on which autograd works; the
+    backward pass recomputes the scores head by head, so that only one head's are in memory."""
     group = sizes.heads // sizes.kv_heads
     future = torch.ones(len(q), len(q), dtype=torch.bool, device=q.device).triu_(1)
 
@@ -565,8 +565,8 @@ def _attend_heads(q: Tensor, k: Tensor, v: Tensor, sizes: BlockSizes, precision:
 
 
 def _attend_cached(q: Tensor, k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, precision: str) -> Tensor:
-    """q: (batch, heads, head_dim), k, v: (batch, kv_heads, head_dim) in `precision`, of the new token, whose place in
-    the caches is the last and is not read. Returns q's shape."""
+    """q: (batch, heads, head_dim), k, v: (batch, kv_heads, head_dim), all of the new token, in `precision`. Its
+    position, the last in the caches, is not read. Returns q's shape."""
 
     def appended(batch: int, kv_head: int) -> tuple[Tensor, ...]:
         return tuple(
@@ -578,8 +578,8 @@ def _attend_cached(q: Tensor, k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Te
 
 
 def _attend_one(q: Tensor, cached: Callable[[int, int], tuple[Tensor, ...]], kv_heads: int, precision: str) -> Tensor:
-    """q: (batch, heads, head_dim). `cached` gives K and V of a sequence and one of `kv_heads`: (keys, head_dim) each,
-    all of which every query meets. Returns q's shape in `precision`."""
+    """q: (batch, heads, head_dim). `cached` returns K and V of a sequence and KV head: (keys, head_dim) each. Every
+    query attends over all of them. Returns q's shape in `precision`."""
     group_size = q.shape[1] // kv_heads
     out = torch.empty(q.shape, dtype=_dtype(precision), device=q.device)
     for batch, kv_head in itertools.product(range(len(q)), range(kv_heads)):
@@ -590,7 +590,7 @@ def _attend_one(q: Tensor, cached: Callable[[int, int], tuple[Tensor, ...]], kv_
 
 
 def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """x: (tokens, heads, head_dim), fp32 or fp64, cos, sin: (tokens, head_dim/2). Returns x turned by these angles."""
+    """x: (tokens, heads, head_dim), fp32 or fp64, cos, sin: (tokens, head_dim/2). Returns x rotated by these angles."""
     lower, upper = x.chunk(2, dim=-1)
     cosine, sine = cos[:, None].to(x.dtype), sin[:, None].to(x.dtype)
     return torch.cat((lower * cosine - upper * sine, upper * cosine + lower * sine), dim=-1)
@@ -602,8 +602,8 @@ def _gate(gate: Tensor, up: Tensor) -> Tensor:
 
 
 def _attend_all(q: Tensor, k: Tensor, v: Tensor, seen: Callable[[Tensor, Tensor], Tensor], precision: str) -> Tensor:
-    """q: (batch, heads, queries, head_dim), k, v: (batch, kv_heads, keys, head_dim); `seen` says of the numbers of a
-    query (a column) and of keys (a row) which meet."""
+    """q: (batch, heads, queries, head_dim), k, v: (batch, kv_heads, keys, head_dim). `seen` takes indices of queries (a
+    column) and of keys (a row), and returns which query attends to which key. Returns q's shape in `precision`."""
     out = torch.empty(q.shape, dtype=_dtype(precision), device=q.device)
     group, keys = q.shape[1] // k.shape[1], k.shape[2]
     step = _rows_per_block(keys)
@@ -622,8 +622,8 @@ def _attend_all(q: Tensor, k: Tensor, v: Tensor, seen: Callable[[Tensor, Tensor]
 def _attend(
     q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None, precision: str, *, scale: float | None = None
 ) -> Tensor:
-    """q: (rows, head_dim), k: (keys, head_dim), v: (keys, any), seen: (rows, keys) or None for all. Weighted mean of v
-    per row, scores times `scale` (1/sqrt(head_dim))."""
+    """q: (rows, head_dim), k: (keys, head_dim), v: (keys, any), seen: (rows, keys) or None for all. Returns the
+    weighted mean of v for each row: (rows, any). `scale` of the scores defaults to 1/sqrt(head_dim)."""
     scores = _product(q, k.T, precision) * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)
     if seen is not None:
         scores.masked_fill_(~seen, -math.inf)
@@ -634,7 +634,7 @@ def _attend(
 
 
 def _product(a: Tensor, b: Tensor, precision: str) -> Tensor:
-    """Product of operands that are already in `precision`."""
+    """The product of operands that are already in `precision`."""
     with fp32_matmul_precision("ieee"):
         if precision != "fp32":
             return a @ b
@@ -645,7 +645,7 @@ def _product(a: Tensor, b: Tensor, precision: str) -> Tensor:
 
 
 def _enter(x: Tensor, precision: str) -> Tensor:
-    """Round x to an operand of a product in `precision`."""
+    """Round x to `precision`, as an operand of a product."""
     operand = x.to(_dtype(precision))
     return round_to_tf32(operand) if precision == "tf32" else operand
 

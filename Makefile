@@ -1,5 +1,5 @@
-# One line per target; `make help` lists them. ARGS="..." is passed on to the command behind each target.
-# PYTHON=python3 runs everything with an interpreter that has the packages already, and installs nothing.
+# One line per target; `make help` lists them. ARGS="..." goes to the command of the target.
+# PYTHON=python3 uses an interpreter that already has the packages, and installs nothing.
 PYTHON ?= .venv/bin/python
 BASE_PYTHON ?= python3
 SUITE ?= quick
@@ -14,42 +14,42 @@ help: ## list the targets
 setup: .venv/installed ## create .venv and install the pinned dependencies
 bench: $(READY) ## measure this machine: GPU=h100 SUITE=smoke|quick|standard|full|kernels|calibration OUT=dir
 	@$(PYTHON) -m bench run $(if $(GPU),--gpu $(GPU)) --suite $(SUITE) $(if $(OUT),--out $(OUT)) $(ARGS)
-predict: $(READY) ## the napkin, no GPU needed: ARGS="model llama-3-70b --gpu h100 --gpus 2"
+predict: $(READY) ## compute a napkin, no GPU needed: ARGS="model llama-3-70b --gpu h100 --gpus 2"
 	@$(PYTHON) -m predict $(ARGS)
-list: $(READY) ## what a suite would run on this machine, in which order, and about how long: SUITE=quick
+list: $(READY) ## list the cases a suite runs on this machine, in order, and about how long they take: SUITE=quick
 	@$(PYTHON) -m bench list $(if $(GPU),--gpu $(GPU)) --suite $(SUITE) $(ARGS)
-doctor: $(READY) ## what this machine is, and what would spoil a measurement
+doctor: $(READY) ## describe this machine and whatever would spoil a measurement
 	@$(PYTHON) -m bench doctor $(if $(GPU),--gpu $(GPU)) $(ARGS)
 report: $(READY) ## render a run again from its records: RUN=dir
 	@$(PYTHON) -m reports render $(RUN) $(ARGS)
-compare: $(READY) ## two runs side by side on % of roof: A=dir B=dir
+compare: $(READY) ## compare two runs by % of roof: A=dir B=dir
 	@$(PYTHON) -m reports compare $(A) $(B) $(ARGS)
-sweep: $(READY) ## every batch and context of a model as parquet and plots: ARGS="--model llama-3-8b --gpu h100 --out runs/sweep"
+sweep: $(READY) ## predict every batch and context of a model, as parquet and plots: ARGS="--model llama-3-8b --gpu h100 --out runs/sweep"
 	@$(PYTHON) -m reports sweep $(ARGS)
-validate: $(READY) ## expected time against measured tables, held to its bars: DATA="a.parquet b.parquet" GPU=h100
+validate: $(READY) ## compare expected time with measured tables; fail if it misses a bar: DATA="a.parquet b.parquet" GPU=h100
 	@$(PYTHON) -m reports validate $(DATA) $(if $(GPU),--gpu $(GPU)) $(if $(OUT),--out $(OUT)) --gate $(ARGS)
-accuracy: $(READY) ## docs/accuracy.md again from measured tables: DATA="a.parquet b.parquet"
+accuracy: $(READY) ## write docs/accuracy.md again from measured tables: DATA="a.parquet b.parquet"
 	@$(PYTHON) -m reports accuracy $(DATA) $(if $(OUT),--out $(OUT)) $(ARGS)
 compile: $(READY) ## compile every Triton kernel for sm80, sm90, sm100, sm120; no GPU needed: ARGS="--every --json"
 	@$(PYTHON) -m kernels compile $(ARGS)
-evidence: $(READY) ## on a GPU in under 9 minutes: smoke tests, doctor, standard suite, report, then longer tests: OUT=dir
+evidence: $(READY) ## run in under 9 minutes on a GPU: smoke tests, doctor, standard suite, report, then longer tests: OUT=dir
 	@$(PYTHON) -m bench evidence $(if $(GPU),--gpu $(GPU)) --out $(OUT) $(ARGS)
-tune: $(READY) ## on a GPU: every configuration of a Triton kernel on its shapes, fastest first: OP=matmul GPU=h200 OUT=dir
+tune: $(READY) ## time every configuration of a Triton kernel on a GPU and rank them by shape: OP=matmul GPU=h200 OUT=dir
 	@$(PYTHON) -m bench tune --op $(OP) $(if $(GPU),--gpu $(GPU)) $(if $(OUT),--out $(OUT)) $(ARGS)
-test: $(READY) ## run the tests; those that need a GPU are skipped and counted where there is none
+test: $(READY) ## run the tests; without a GPU, the tests that need one are skipped and counted
 	@$(PYTHON) -m pytest $(ARGS)
-benchmark: $(READY) ## time the host side: predicting, loading, rendering, launching
+benchmark: $(READY) ## time what runs on the host: predicting, loading, rendering, launching
 	@$(PYTHON) -m pytest --benchmark-enable --benchmark-only $(ARGS)
-check: lint test compile-gate accuracy-gate ## what CI runs: lint, types, tests, every kernel compiled as docs/kernels.md says, expected time against tables/*.parquet if there
-older: .venv-older/installed ## tests and compile gate with the oldest torch and Triton that are supported; CI runs it at night
+check: lint test compile-gate accuracy-gate ## run all that CI runs: lint, types, tests, a check that kernels compile as in docs/kernels.md, and validation against tables/*.parquet if there are any
+older: .venv-older/installed ## run tests and compile gate with the oldest supported torch and Triton; CI runs it at night
 	@.venv-older/bin/python -m pytest $(ARGS) && .venv-older/bin/python -m kernels compile --check-docs docs/kernels.md
 compile-gate: $(READY)
 	@$(PYTHON) -m kernels compile --check-docs docs/kernels.md
 accuracy-gate: $(READY)
 	@$(if $(TABLES),$(PYTHON) -m reports validate $(TABLES) --gate,echo "no measured tables in tables/: expected time was not validated against any")
-lint: $(READY) ## lint and types; changes nothing
+lint: $(READY) ## check lint and types; changes nothing
 	@$(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check . && $(PYTHON) -m mypy
-fmt: $(READY) ## rewrite the files as the linter wants them
+fmt: $(READY) ## fix lint and format the files
 	@$(PYTHON) -m ruff check --fix . ; $(PYTHON) -m ruff format .
 clean: ## remove .venv and caches; runs/ is kept
 	rm -rf .venv .venv-older .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks build *.egg-info

@@ -1,1 +1,1 @@
-"""The reading of records: tables, plots, report, comparison. Never touches a GPU."""
+"""Reads records: tables, plots, report, comparison. Never touches a GPU."""

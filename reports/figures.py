@@ -1,7 +1,7 @@
-"""How every figure is made: the style, the axes, the legends and the file.
+"""The style, axes, legends and file format of every figure.
 
-Drawing is deterministic: matplotlib's own defaults rather than the user's, no canvas state, no metadata in the file, so
-that two renderings of the same records are the same bytes.
+Drawing is deterministic: the same records give the same bytes. It uses matplotlib's defaults instead of the user's, no
+canvas state, and no metadata in the file.
 """
 
 import contextlib
@@ -27,11 +27,11 @@ from reports.palette import GREY
 
 DPI = 150
 SMALL_COLORS = 160
-LogAxis = tuple[str, Callable[[float], str]]  # its label, and the text of its ticks
+LogAxis = tuple[str, Callable[[float], str]]  # label, and a function for the text of ticks
 
 
 class NothingToDraw(NapkinError):
-    """The run has no rows for this figure; the message says which."""
+    """The run has no rows for this figure; the message says which rows are missing."""
 
 
 Draws = TypeVar("Draws", bound=Callable[..., Figure])
@@ -39,17 +39,17 @@ Draws = TypeVar("Draws", bound=Callable[..., Figure])
 
 @dataclass(frozen=True, slots=True)
 class Drawing(Generic[Draws]):
-    """A figure of a report: its name in the file's name, how to draw it, what it shows and what to see in it."""
+    """A figure of a report."""
 
-    name: str
+    name: str  # part of the file's name
     draw: Draws
-    alt: str
-    caption: str
+    alt: str  # what it shows
+    caption: str  # how to read it
 
 
 @contextlib.contextmanager
 def house_style() -> Iterator[None]:
-    """Matplotlib's defaults and ours, whatever the user's matplotlibrc says."""
+    """Set matplotlib's defaults and our changes, whatever the user's matplotlibrc says."""
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(
@@ -71,7 +71,7 @@ def house_style() -> Iterator[None]:
 
 
 def to_png(figure: Figure) -> bytes:
-    """The figure as a PNG without time or software in it: equal figures give equal bytes."""
+    """The figure as a PNG without time or software metadata: equal figures give equal bytes."""
     buffer = io.BytesIO()
     with house_style():
         figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
@@ -79,7 +79,7 @@ def to_png(figure: Figure) -> bytes:
 
 
 def to_small_png(figure: Figure) -> bytes:
-    """The same in `SMALL_COLORS` colors: a third of the bytes, and no difference that an eye sees."""
+    """The figure as a PNG of `SMALL_COLORS` colors: a third of the bytes, without a visible difference."""
     every_shade = Image.open(io.BytesIO(to_png(figure))).convert("RGB")
     buffer = io.BytesIO()
     every_shade.quantize(SMALL_COLORS, dither=Image.Dither.NONE).save(buffer, format="png", optimize=True)
@@ -87,7 +87,7 @@ def to_small_png(figure: Figure) -> bytes:
 
 
 def make_figure(machine: str, title: str, *, panels: int = 1, share_y: bool = False) -> tuple[Figure, list[Axes]]:
-    """An empty figure with a title that names the machine, and its panels, at most three in a row."""
+    """An empty figure with a title that names the machine, and its panels, up to three in a row."""
     columns = min(panels, 3)
     lines = math.ceil(panels / columns)
     size = (9.0, 5.4) if panels == 1 else (4.6 * columns if columns > 2 else 11.0, 1.0 + 3.9 * lines)
@@ -101,7 +101,7 @@ def make_figure(machine: str, title: str, *, panels: int = 1, share_y: bool = Fa
 
 
 def log_axis(axes: Axes, axis: str, text: Callable[[float], str]) -> None:
-    """A logarithmic axis whose tick labels are text with units."""
+    """Make an axis logarithmic; `text` formats its tick labels."""
     each = axes.xaxis if axis == "x" else axes.yaxis
     (axes.set_xscale if axis == "x" else axes.set_yscale)("log", base=2 if text is count_text else 10)
     each.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
@@ -124,7 +124,7 @@ def tick_duration(value: float) -> str:
 
 
 def log_panel(axes: Axes, title: str, *, x: LogAxis, y: LogAxis) -> None:
-    """Two logarithmic axes, each with its label and the text of its ticks, under a title."""
+    """Make both axes logarithmic and set their labels, tick texts and the title."""
     for axis, (label, text) in (("x", x), ("y", y)):
         log_axis(axes, axis, text)
         axes.set(**{f"{axis}label": label})
@@ -132,12 +132,12 @@ def log_panel(axes: Axes, title: str, *, x: LogAxis, y: LogAxis) -> None:
 
 
 def percent_ticks(axis: Axis) -> None:
-    """Ticks of an axis that counts in percent."""
+    """Format the ticks of an axis in percent."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
 
 
 def annotate_ridge(axes: Axes, x: float, text: str, *, left: bool = False) -> None:
-    """A dotted line at a ridge, its name at the foot: right of the line, or left."""
+    """Draw a dotted line at a ridge, with `text` at its foot, right or left of the line."""
     axes.axvline(x, color=GREY, linestyle=":")
     axes.annotate(
         text, (x, 0), xycoords=("data", "axes fraction"), xytext=(-4 if left else 4, 4), textcoords="offset points",
@@ -166,5 +166,5 @@ def legend_points(label: str, *, color: str, marker: str) -> Line2D:
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist], *, columns: int = 4) -> None:
-    """The legend of the whole figure, under its panels."""
+    """Draw the legend of the whole figure, below its panels."""
     figure.legend(handles=handles, loc="outside lower center", ncols=min(columns, len(handles)))

@@ -1,4 +1,4 @@
-"""Generated files: made from a template, and replaced as a whole or not at all."""
+"""Generated files: templates, and writing a file as a whole or not at all."""
 
 from pathlib import Path
 
@@ -8,9 +8,9 @@ from reports.tables import cell, markdown
 
 
 def template(file: Path) -> jinja2.Template:
-    """A template for Markdown, in which an undefined name is an error.
+    """A template for Markdown; an undefined name in it is an error.
 
-    The filter `table` draws a `TextTable`; `cell` keeps a text within its cell.
+    The filter `table` formats a `TextTable`; `cell` escapes a text for a cell.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(file.parent),
@@ -25,7 +25,7 @@ def template(file: Path) -> jinja2.Template:
 
 
 def write_file(file: Path, content: bytes) -> None:
-    """Replace a file in one step: a reader sees the old one or the new one."""
+    """Replace a file in one step: a reader sees either the old file or the new one."""
     part = file.with_name(f".{file.name}.part")
     part.write_bytes(content)
     part.replace(file)

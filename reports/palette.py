@@ -2,8 +2,8 @@
 
 from matplotlib.typing import LineStyleType
 
-# Okabe and Ito's palette: distinct for the color-blind. Ops of a family share a color; every marker is of one
-# op, since the roofline has a color for each unit.
+# Okabe and Ito's palette: distinct for the color-blind. Ops of a family share a color. Each op has its own marker,
+# because in the roofline the color tells the unit.
 BLUE, SKY, GREEN, ORANGE, RED, PINK, GREY, BLACK = (
     "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#595959", "#000000",
 )  # fmt: skip
@@ -12,12 +12,12 @@ STYLES: tuple[LineStyleType, ...] = ("-", "--", ":", "-.")
 
 
 def series_color(index: int) -> str:
-    """The color of one of several series, for which the legend is needed."""
+    """The color of one of several series; without green and red, which mean memory and arithmetic."""
     return (BLUE, ORANGE, PINK, SKY, GREY)[index % 5]
 
 
 def wide_color(index: int) -> str:
-    """The same of more series, where green and red mean nothing else in the figure."""
+    """The color of one of up to seven series, for figures where green and red mean nothing else."""
     return (BLUE, ORANGE, GREEN, PINK, RED, SKY, GREY)[index % 7]
 
 

@@ -1,8 +1,8 @@
-"""A table as text, drawn from one description for Markdown (here) and for the terminal (`reports.terminal`)."""
+"""A table as text; this module draws it as Markdown, `reports.terminal` in the terminal."""
 
 from dataclasses import dataclass
 
-# Columns of words stand left, all others hold numbers and stand right.
+# Columns of words are aligned left; all others hold numbers and are aligned right.
 WORDS = frozenset(
     {
         *("GPU", "KV cache", "bound", "dtype", "format", "group", "implementation", "kernel", "largest term", "of"),
@@ -14,21 +14,20 @@ WORDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class TextTable:
-    """Titles and cells as text; `shared` says what all rows have in common. A line break in a title is for the terminal
-    only."""
+    """A table as text."""
 
     name: str
-    titles: tuple[str, ...]
+    titles: tuple[str, ...]  # only the terminal keeps a line break in a title
     rows: tuple[tuple[str, ...], ...]
-    shared: str = ""
+    shared: str = ""  # what all rows have in common
 
     def without_empty_columns(self) -> "TextTable":
-        """The same without columns that no row fills."""
+        """The table without columns that are empty in every row."""
         kept = [place for place in range(len(self.titles)) if any(row[place] for row in self.rows)]
         return self.keep(kept)
 
     def keep(self, places: list[int]) -> "TextTable":
-        """The same with the columns at these places only."""
+        """The table with only the columns at these positions."""
         titles, *rows = (tuple(line[place] for place in places) for line in (self.titles, *self.rows))
         return TextTable(self.name, titles, tuple(rows), self.shared)
 
@@ -41,5 +40,5 @@ def markdown(table: TextTable) -> str:
 
 
 def cell(text: str) -> str:
-    """A cell of a Markdown table: nothing in it ends the cell or opens a tag."""
+    """Escape a text for a cell of a Markdown table, so that it neither ends the cell nor opens a tag."""
     return text.replace("<", "&lt;").replace("|", "\\|").replace("\n", " ")

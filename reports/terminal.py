@@ -1,4 +1,4 @@
-"""Tables in the terminal."""
+"""Draws tables in the terminal."""
 
 from rich.console import RenderableType
 from rich.padding import Padding
@@ -8,7 +8,7 @@ from reports.tables import WORDS, TextTable
 
 
 def rich_table(table: TextTable, *, fold: tuple[str, ...] = ()) -> RenderableType:
-    """The table under its name, an empty line below; only the columns named in `fold` may break a cell."""
+    """The table under its name, with an empty line below it; only cells of the columns in `fold` may wrap."""
     name = f"{table.name}  ({table.shared})" if table.shared else table.name
     drawn = Table(title=name, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
     for title in table.titles:
@@ -24,7 +24,7 @@ def rich_table(table: TextTable, *, fold: tuple[str, ...] = ()) -> RenderableTyp
 
 
 def two_lines(title: str) -> str:
-    """A title of two words, broken at the space; numbers never are."""
+    """A title broken into two lines, if it has a place to break."""
     if "\n" in title:
         return title
     for before, after in (("% of ", "% of\n"), (" memory", "\nmemory"), (" per ", "\nper "), (" / ", "\n/ ")):

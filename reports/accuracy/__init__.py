@@ -1,1 +1,1 @@
-"""Expected time against measured tables: reading them, errors, figures, docs/accuracy.md."""
+"""Compares expected time with measured tables: reads them, judges errors, draws figures, writes docs/accuracy.md."""

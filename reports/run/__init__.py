@@ -1,1 +1,1 @@
-"""One run: its records as a frame, its tables, figures and page; two of them side by side."""
+"""One run: its records as a frame, its tables, figures and report; comparison of two runs."""

@@ -9,9 +9,9 @@ TFLOP = 1e12
 
 
 def tokens_of(workload: Workload) -> int | None:
-    """Tokens that a call works on, by its dimensions; None for an op that has none, such as a stream.
+    """Tokens that a call works on, by its dimensions; None for an op without tokens, such as a stream.
 
-    A row of a matrix is a token. Decoding makes one for each sequence, whatever its context; a chunk has its queries.
+    A row of a matrix is a token. Decoding makes one token for each sequence; the tokens of a chunk are its queries.
     """
     dims = workload.dims
     for name in ("tokens", "m", "rows"):
@@ -23,13 +23,13 @@ def tokens_of(workload: Workload) -> int | None:
 
 
 def joules_per_token(record: Record) -> float:
-    """Joules for each token of a call that memory bounds; NaN for any other, and where power is not known."""
+    """Joules per token of a memory-bound call; NaN for any other call, and if power is unknown."""
     energy_j, tokens = _energy_j(record), tokens_of(record.workload)
     return math.nan if _is_compute_bound(record) or tokens is None else energy_j / tokens
 
 
 def joules_per_tflop(record: Record) -> float:
-    """Joules for each 10^12 FLOP of a call that arithmetic bounds; NaN for any other, and where power is not known."""
+    """Joules per 10^12 FLOP of a compute-bound call; NaN for any other call, and if power is unknown."""
     flop = float(record.workload.amounts.flop)
     return _energy_j(record) / (flop / TFLOP) if _is_compute_bound(record) and flop else math.nan
 

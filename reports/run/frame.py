@@ -18,11 +18,11 @@ from predict.roofline import predict
 from predict.workloads import OPS, Amounts, dim_names
 from reports.run.energy import joules_per_tflop, joules_per_token
 
-# Dimensions of each op, and each once: the frame has a column for every one, whichever ops a run holds.
+# The dimensions of each op. The frame has a column for each of `DIMS`, whichever ops a run has.
 DIMS_OF_OP: Mapping[str, tuple[str, ...]] = MappingProxyType({op: dim_names(op) for op in OPS})
 DIMS: tuple[str, ...] = tuple(dict.fromkeys(name for names in DIMS_OF_OP.values() for name in names))
 
-# A record knows its implementation by name alone; tests hold this against `Implementation.writes`.
+# A record has only the name of its implementation; tests check this table against `Implementation.writes`.
 _SCORES: Mapping[str, Scores] = MappingProxyType(
     {
         **dict.fromkeys(("naive", "torch"), Scores.STORED),
@@ -30,14 +30,15 @@ _SCORES: Mapping[str, Scores] = MappingProxyType(
     }
 )
 
-# Possible, unlike what is over the physical line: the card clocked above its printed boost, or writes stayed in L2.
-OVER_DATASHEET = "over 100 % of the datasheet roof: see the SM clock that was held, and whether the output fits in L2"
+# Such a time is possible, unlike one below the physical line: the card ran above its printed boost clock, or writes
+# stayed in L2.
+OVER_DATASHEET = "over 100 % of the datasheet roof: check the SM clock that was held, and whether the output fits in L2"
 
 
 def to_frame(records: Sequence[Record]) -> pd.DataFrame:
     """One row per record, in order; NaN, NA or None where something is absent, never 0.
 
-    Seconds, FLOP, bytes, Hz, W and J; dimensions are Int64, `of_*` are fractions of the roof that the name says.
+    Units are seconds, FLOP, bytes, Hz, W and J. Dimensions are Int64; `of_*` are fractions of the roof in the name.
     """
     columns: dict[str, pd.Series] = {}
     for name, values in _identity(records).items():
@@ -66,18 +67,18 @@ def to_frame(records: Sequence[Record]) -> pd.DataFrame:
 
 
 def groups_of(frame: pd.DataFrame, columns: Sequence[str]) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
-    """The values of `columns` and the rows that share them, sorted by those values."""
+    """Each combination of values in `columns` and its rows, sorted by these values."""
     for values, group in frame.groupby(list(columns), sort=True):
         yield (values if isinstance(values, tuple) else (values,)), group
 
 
 def machine_name(environment: Environment) -> str:
-    """The SKU, or where the table has none the name that the machine reports."""
+    """The SKU, or for a machine outside the GPU table the name that it reports."""
     return environment.gpu or environment.name
 
 
 def dims_text(dims: Mapping[str, object]) -> str:
-    """`heads 32, head_dim 128`: how dimensions are written in titles and messages."""
+    """Dimensions as text for titles and messages: `heads 32, head_dim 128`."""
     return ", ".join(f"{name} {size}" for name, size in dims.items())
 
 
@@ -164,17 +165,17 @@ def _circumstances(records: Sequence[Record], summaries: Sequence[Summary | None
 
 
 def _timing_warnings(measurement: Measurement) -> tuple[str, ...]:
-    """Why these times hold more than the device's, or were not taken as those of other rows."""
+    """Why these times include the host's, or were taken in another way than those of other rows."""
     warnings = []
     if measurement.held is False:
-        warnings.append("the host needed longer than the stream can be held: its time is in the samples")
+        warnings.append("the host took longer than the stream can be held: the samples include host time")
     if measurement.not_captured:
         warnings.append(f"timed one launch at a time: {measurement.not_captured}")
     return tuple(warnings)
 
 
 def _unit(amounts: Amounts) -> Resource | None:
-    """The unit that does most of the FLOP; None where there is none."""
+    """The unit that does most of the FLOP; None without FLOP."""
     flop_by_unit = {unit: float(flop) for unit, flop in amounts.flop_by_unit.items() if flop}
     return max(flop_by_unit, key=flop_by_unit.__getitem__) if flop_by_unit else None
 

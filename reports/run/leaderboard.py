@@ -1,4 +1,4 @@
-"""The leaderboard: the time of our Triton kernels over that of the fastest peer of the same run."""
+"""The leaderboard: the time of our Triton kernels over the fastest peer's time in the same run."""
 
 import math
 from collections.abc import Iterable
@@ -13,35 +13,31 @@ from reports.run.frame import DIMS, groups_of
 from reports.run.tables import by_op, split_keys, times
 from reports.tables import TextTable
 
-# The default configuration, launched one by one or as one graph. One tuned for a shape, `triton@...`, is neither ours
-# nor a peer.
+# Ours in the default configuration, launched one by one or as one graph. A configuration tuned for a shape,
+# `triton@...`, counts neither as ours nor as a peer.
 OURS = frozenset({"triton", "triton_graph"})
-# Where PyTorch calls the vendor's library, against which ours is held by itself as well.
+# In these ops PyTorch calls the vendor's library; ours is also compared with that alone.
 LIBRARY = "torch"
 LIBRARY_OPS = frozenset({"matmul"})
 
 
 @dataclass(frozen=True, slots=True)
 class VsPeer:
-    """Ours against the fastest peer of each shape, in one op and dtype.
-
-    `ratio`: geometric mean of our time over the peer's; `share`: of the shapes on which ours is at least as fast;
-    `library_ratio`: the same mean against the vendor's library alone, None where there is none.
-    """
+    """Ours against the fastest peer of each shape, in one op and dtype."""
 
     op: str
     dtype: str
     shapes: int
-    ratio: float
-    share: float
-    library_ratio: float | None
+    ratio: float  # geometric mean of our time over the peer's
+    share: float  # of the shapes: those on which ours is at least as fast
+    library_ratio: float | None  # `ratio` against the vendor's library alone; None if it was not measured
 
 
 def against_peers(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row for each workload that ours (the faster of it counts) and at least one peer measured.
+    """One row for each workload measured with ours and at least one peer; the faster of `OURS` counts.
 
     Columns: op, dtype, the dimensions, our_s, peer (the fastest), peer_s, ratio (our_s over peer_s) and library_ratio
-    (our_s over the vendor's library's; NaN where there is none).
+    (our_s over the time of the vendor's library; NaN without it).
     """
     measured = frame[frame["status"] == "measured"]
     is_ours, is_tuned = measured["implementation"].isin(OURS), measured["implementation"].str.startswith("triton@")
@@ -58,7 +54,7 @@ def against_peers(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def leaderboard(rows: pd.DataFrame) -> tuple[VsPeer, ...]:
-    """The rows of `against_peers` summed up by op, in the order of `predict.workloads.OPS`, and dtype."""
+    """The rows of `against_peers` summarized by op and dtype; ops in the order of `predict.workloads.OPS`."""
     found = [
         VsPeer(
             op=str(op),
@@ -113,7 +109,7 @@ def _peer_table(op: str, rows: pd.DataFrame) -> TextTable:
 
 
 def _fastest(rows: pd.DataFrame) -> pd.DataFrame:
-    """The row of the shortest time of each workload."""
+    """The row with the shortest time of each workload."""
     return rows.loc[rows.groupby("workload", sort=False)["time_s"].idxmin()]
 
 

@@ -1,4 +1,4 @@
-"""What a run was measured on: machine, roofs and clocks, and what makes the whole run doubtful."""
+"""The machine of a run: versions, roofs and clocks, and warnings about the whole run."""
 
 from collections.abc import Iterator
 
@@ -12,13 +12,13 @@ from reports.tables import TextTable
 
 
 def machine_lines(environment: Environment) -> tuple[str, str]:
-    """Two lines: device and clocks, then versions."""
+    """One line on device and clocks, one on versions."""
     return ", ".join(_hardware(environment)), ", ".join(_software(environment))
 
 
 def warning_lines(run: Run) -> tuple[str, ...]:
-    """What makes the run doubtful as a whole: mismatches, --force, a warm cache, a slice of a card, several harnesses
-    or machines, broken lines."""
+    """Warnings about the whole run: mismatches, --force, a warm cache, a slice of a card, facts unknown to the driver,
+    several harnesses or environments, broken lines."""
     environment = run.environment
     lines = [f"the driver contradicts the GPU table: {mismatch}" for mismatch in environment.mismatches]
     if environment.forced:
@@ -26,7 +26,7 @@ def warning_lines(run: Run) -> tuple[str, ...]:
     if environment.warm_cache:
         lines.append("warm cache: operands may sit in the last-level cache, so a time may beat the DRAM roof")
     if environment.mig:
-        judge = "the roofs of the whole card" if environment.gpu else "the roofs that it measured itself"
+        judge = "the roofs of the whole card" if environment.gpu else "roofs measured on it"
         lines.append(f"MIG is on: this is a slice of a card, judged by {judge}")
     if environment.unknown:
         lines.append(f"the driver does not tell: {', '.join(environment.unknown)}")
@@ -40,7 +40,7 @@ def warning_lines(run: Run) -> tuple[str, ...]:
 
 
 def expected_lines(run: Run) -> tuple[str, ...]:
-    """Where the expected times come from: a line for each calibrated op and format."""
+    """The source of the expected times: a line for each calibrated op and format."""
     return tuple(
         f"{op} in {dtype}: calibrated from {each.probes} measured rows, {each.source}"
         for (op, dtype), each in sorted(run.calibrations.items())
@@ -48,7 +48,7 @@ def expected_lines(run: Run) -> tuple[str, ...]:
 
 
 def clock_text(frame: pd.DataFrame) -> str:
-    """The SM clocks that were held during the measurements; empty where the machine cannot tell."""
+    """The SM clocks held during the measurements; "" if the machine does not tell them."""
     clocks = frame["sm_hz"].dropna()
     if clocks.empty:
         return ""
@@ -57,7 +57,7 @@ def clock_text(frame: pd.DataFrame) -> str:
 
 
 def roof_table(roofs: RoofSet) -> TextTable:
-    """Every known roof: what the datasheet says, what was measured, and where the figures come from."""
+    """Every known roof: the datasheet's and the measured rate, and their sources."""
     rows = tuple(
         (resource.value, _rate(resource, roofs.datasheet), _rate(resource, roofs.measured), _sources(resource, roofs))
         for resource in Resource

@@ -26,13 +26,13 @@ from reports.run.rules import broken_table, ratios, rule_table, rules_say
 from reports.run.tables import failures, op_tables, times, unstable
 
 TEMPLATE = Path(__file__).with_name("report.md.jinja")
-AT_THE_ROOF = 0.9  # a result is called "at" its roof from here on
-FLAT = 1.25  # a time is called flat while it is at most this many times the shortest
+AT_THE_ROOF = 0.9  # a result that reaches at least this share is "at" its roof
+FLAT = 1.25  # times are flat while they are at most this many times that of the smallest M
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A figure of the report, or why it is not there."""
+    """A figure of the report, or the reason why it is missing."""
 
     name: str
     alt: str
@@ -50,14 +50,14 @@ def write_report(run: Run, out: Path) -> Path:
         if figure.png is not None:
             write_file(file, figure.png)
         else:
-            file.unlink(missing_ok=True)  # drawn from other records
+            file.unlink(missing_ok=True)  # an old figure, drawn from other records
     report = out / "report.md"
     write_file(report, render(run, shown).encode())
     return report
 
 
 def draw_all(run: Run) -> tuple[Shown, ...]:
-    """Every figure that the run has rows for, and for the others the reason."""
+    """Every figure; one that the run has no rows for has a reason instead of a PNG."""
     shown = []
     for drawing in DRAWINGS:
         try:
@@ -95,7 +95,7 @@ def render(run: Run, shown: tuple[Shown, ...]) -> str:
 
 
 def story(frame: pd.DataFrame, roofs: RoofSet) -> tuple[str, ...]:
-    """What the numbers say: a sentence for each family of ops that the run holds."""
+    """Sentences on what the numbers say: at most one on each subject."""
     measured = frame[frame["status"] == "measured"]
     sentences = [
         _matmul_story(measured, roofs),

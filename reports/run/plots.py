@@ -1,4 +1,4 @@
-"""The figures of a run, each drawn from its frame and its roofs alone."""
+"""Draws the figures of a run, from its frame and its roofs alone."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -73,7 +73,7 @@ _MATMUL_PANELS = 6
 
 @figures.house_style()
 def draw_roofline(run: Run) -> Figure:
-    """Attainable FLOP/s against FLOP per byte: the roofs of each unit, and every measured row that does arithmetic."""
+    """FLOP/s against FLOP per byte: the roofs of each unit, and every measured row that does arithmetic."""
     rows = _measured(run)
     rows = rows[(rows["flop"] > 0) & (rows["bytes"] > 0)]
     if rows.empty:
@@ -103,7 +103,7 @@ def draw_roofline(run: Run) -> Figure:
 
 @figures.house_style()
 def draw_matmul(run: Run) -> Figure:
-    """Time against batch M, one panel for each weight matrix and dtype: memory line, compute line and their ridge."""
+    """Time against batch M: a panel for each weight matrix and dtype, with memory line, compute line and their ridge."""
     rows = _measured(run)
     rows = rows[(rows["op"] == "matmul") & rows["napkin_s"].notna()]  # without a roof there is nothing to compare with
     groups = [group for _, group in groups_of(rows, ["n", "k", "dtype"]) if group["m"].nunique() > 1]
@@ -132,7 +132,7 @@ def draw_matmul(run: Run) -> Figure:
 
 @figures.house_style()
 def draw_phases(run: Run) -> Figure:
-    """How much of the compute roof and of the memory roof prefill and decode attention use, against tokens."""
+    """The share of the compute roof and of the memory roof that prefill and decode attention use, against tokens."""
     rows = _measured(run)
     rows = rows[rows["op"].isin(["attention_prefill", "attention_decode"])]
     if rows["op"].nunique() < 2:
@@ -165,7 +165,7 @@ def draw_phases(run: Run) -> Figure:
 
 @figures.house_style()
 def draw_cache(run: Run) -> Figure:
-    """Time to make token N with and without a KV cache, and how many times longer it takes without."""
+    """Time to make token N with and without a KV cache, and the ratio of both."""
     group = cache_rows(_measured(run))
     dims = {name: int(group[name].iloc[0]) for name in DIMS_OF_OP["generate_cached"] if name != "context"}
     dtype = group["dtype"].iloc[0]
@@ -202,7 +202,7 @@ def draw_cache(run: Run) -> Figure:
 
 @figures.house_style()
 def draw_parity(run: Run) -> Figure:
-    """Measured against predicted time for every row: the napkin, and beside it the expected time where there is one."""
+    """Measured against predicted time for every row: one panel for the napkin, one for any expected times."""
     rows = _measured(run)
     rows = rows[rows["napkin_s"] > 0]
     if rows.empty:
@@ -240,37 +240,37 @@ DRAWINGS: tuple[figures.Drawing[Callable[[Run], Figure]], ...] = (
         "roofline",
         draw_roofline,
         "Roofline: performance against arithmetic intensity",
-        "Left of a ridge (ring) the slope decides: work that does few FLOP per byte waits for memory. Right of it the "
-        "flat roof does. Solid lines are the datasheet, dashed lines what this machine reached in its own probes. Work "
-        "without arithmetic (copy, write, launch) has no place here.",
+        "Left of a ridge (ring) the slope is the limit: work with few FLOP per byte waits for memory. Right of it the "
+        "flat roof is the limit. Solid lines are the datasheet's roofs, dashed lines those of this machine's roof "
+        "probes. Work without arithmetic (copy, write, launch) is not shown.",
     ),
     figures.Drawing(
         "matmul",
         draw_matmul,
         "Time of a matrix multiplication against its batch size",
-        "Left of the dotted ridge the napkin hardly moves, because the same weights are read whatever the batch; right "
-        "of it every further row costs. Where the points follow it, batching up to the ridge is almost free.",
+        "Left of the dotted ridge the napkin hardly grows, because every batch reads the same weights; right of it each "
+        "row adds time. If the points follow the napkin, batching up to the ridge is almost free.",
     ),
     figures.Drawing(
         "phases",
         draw_phases,
         "Prefill and decode: share of the compute roof and of the memory roof",
-        "The same attention in its two phases. What is bound by arithmetic stands high on the left, what is bound by "
-        "memory on the right: decode reads the whole cache to make one token. Low on both sides means at neither roof.",
+        "The two phases of attention. Compute-bound rows are high on the left, memory-bound rows on the right: decode "
+        "reads the whole cache to make one token. A row that is low on both sides reaches neither roof.",
     ),
     figures.Drawing(
         "cache",
         draw_cache,
         "Time to make one token with and without a KV cache",
-        "The FLOP that a cache saves grow with the context, but the time saved is less than the FLOP saved: the work "
-        "that is left is bound by memory (or by the launch), where FLOP do not count.",
+        "The FLOP that a cache saves grow with the context, but it saves less time than FLOP: memory (or the launch) "
+        "bounds the work that is left, and FLOP do not count there.",
     ),
     figures.Drawing(
         "parity",
         draw_parity,
         "Measured time against predicted time",
-        "On the line the measurement equals the prediction; how far a point stands above it is what the napkin leaves "
-        "out (launch, tiles, waves, latency). Below it would be faster than the roof allows.",
+        "On the line the measurement equals the prediction. The distance of a point above it is what the napkin leaves "
+        "out (launch, tiles, waves, latency). A point below it would be faster than the roof allows.",
     ),
 )
 
@@ -315,7 +315,7 @@ def ridge_batch(roofs: Roofs, *, n: int, k: int, dtype: str) -> float:
 
 
 def cache_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of both generation ops at the one model shape and batch that has most; raises NothingToDraw."""
+    """The rows of both generation ops at the model shape and batch with the most contexts; raises NothingToDraw."""
     both = rows[rows["op"].isin(["generate_cached", "generate_uncached"]) & rows["napkin_s"].notna()]
     shape = [name for name in DIMS_OF_OP["generate_cached"] if name != "context"]
     groups = [group for _, group in groups_of(both, [*shape, "dtype"]) if not cache_ratios(group).empty]
@@ -325,7 +325,7 @@ def cache_rows(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def cache_ratios(group: pd.DataFrame) -> "pd.Series[float]":
-    """Uncached over cached median time by context, the fastest implementation of each; contexts with both only."""
+    """Uncached over cached median time, by context with both; the fastest implementation of each counts."""
     cached, uncached = (
         _fastest(group[group["op"] == op], "context").set_index("context")["time_s"]
         for op in ("generate_cached", "generate_uncached")
@@ -342,7 +342,7 @@ def _draw_roofs(
     colors: Mapping[Resource, str],
     style: LineStyleType,
 ) -> list[Line2D]:
-    """The memory slope and the flat roof of each unit from its ridge on; returns what the legend says of them."""
+    """Draw the memory slope, and the flat roof of each unit from its ridge on; return their legend entries."""
     memory = _best_memory(roofs)
     if memory is None:
         return []
@@ -371,7 +371,7 @@ def _best_memory(roofs: Roofs) -> float | None:
 
 
 def _draw_matmul_panel(axes: Axes, group: pd.DataFrame, roofs: Roofs, names: Sequence[str]) -> None:
-    """One weight matrix and dtype: its measured rows over the two lines of its napkin."""
+    """Draw one weight matrix and dtype: its measured rows over the two lines of its napkin."""
     n, k, dtype = int(group["n"].iloc[0]), int(group["k"].iloc[0]), str(group["dtype"].iloc[0])
     m = np.unique(np.geomspace(float(group["m"].min()), float(group["m"].max()), 200).round())
     napkin = predict(sweep_amounts("matmul", {"m": m, "n": n, "k": k}, find_dtype(dtype)), roofs)
@@ -395,7 +395,7 @@ def _draw_matmul_panel(axes: Axes, group: pd.DataFrame, roofs: Roofs, names: Seq
         x=("batch M (rows of activations)", figures.count_text),
         y=("time", figures.tick_duration),
     )
-    # The arithmetic of a single row takes next to no time: without a floor it would squeeze everything else.
+    # The arithmetic of one row takes almost no time; without a floor it would squeeze the other lines.
     axes.set_ylim(bottom=min(group["time_s"].min(), float(np.min(napkin.napkin_s))) / 5)
 
 
@@ -409,7 +409,7 @@ def _fastest(rows: pd.DataFrame, by: str) -> pd.DataFrame:
 
 
 def _configurations(rows: pd.DataFrame, op: str, size: str) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Rows that differ in `size` and implementation only, each with the dimensions that set it apart from the rest."""
+    """Groups of rows that differ only in `size` and implementation, each with the dimensions that tell it apart."""
     keys = [*(name for name in DIMS_OF_OP[op] if name != size), "dtype"]
     varying = [key for key in keys if rows[key].nunique() > 1]
     for _, group in groups_of(rows, keys):
@@ -419,7 +419,7 @@ def _configurations(rows: pd.DataFrame, op: str, size: str) -> Iterator[tuple[st
 def _draw_phase(
     panels: Sequence[Axes], group: pd.DataFrame, look: Look, style: LineStyleType, implementations: Sequence[str]
 ) -> None:
-    """One configuration in both panels, against `size`: its share of the compute roof, and of the memory roof."""
+    """Draw one configuration in both panels, against `size`: its share of the compute roof and of the memory roof."""
     for (name,), line in groups_of(group, ["implementation"]):
         marker = series_marker(implementations.index(name))
         for axes, side in zip(panels, ("compute_s", "memory_s"), strict=True):
@@ -438,7 +438,7 @@ def _primary_name(run: Run) -> str:
 
 
 def _ops_of(rows: pd.DataFrame) -> list[str]:
-    """The ops that the rows hold, in the order of `LOOKS`."""
+    """The ops of the rows, in the order of `LOOKS`."""
     return [op for op in LOOKS if op in set(rows["op"])]
 
 

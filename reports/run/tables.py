@@ -1,4 +1,4 @@
-"""The tables of a run as text: one per op, predicted beside measured; the rows that failed or are doubtful."""
+"""The tables of a run as text: one per op, with predicted beside measured; failed rows; doubtful rows."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,15 +13,12 @@ from reports.tables import TextTable
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of an op's table, the column of the frame that it shows, and how a number becomes text.
-
-    It is left out where its source is empty, or the source that it stands `beside`.
-    """
+    """A column of an op's table."""
 
     title: str
-    source: str
-    text: Callable[[float], str]
-    beside: str | None = None
+    source: str  # the column of the frame that it shows; if that is empty, the table leaves the column out
+    text: Callable[[float], str]  # formats a number
+    beside: str | None = None  # another column of the frame that decides instead whether the table has this one
 
 
 def times(ratio: float) -> str:
@@ -47,31 +44,31 @@ COLUMNS: tuple[Column, ...] = (
 
 
 def op_tables(frame: pd.DataFrame) -> list[TextTable]:
-    """One table per op that the frame holds, in the order of `predict.workloads.OPS`."""
+    """One table per op of the frame, in the order of `predict.workloads.OPS`."""
     return [_op_table(op, rows) for op, rows in by_op(frame)]
 
 
 def failures(frame: pd.DataFrame) -> TextTable:
-    """Each row that is not a plain measurement, with its status and the reason."""
+    """The rows that were not measured normally, with status and reason."""
     failed = frame[frame["status"] != "measured"].fillna({"reason": ""})
     return _selection("failures", failed, ("workload", "implementation", "status", "reason"))
 
 
 def unstable(frame: pd.DataFrame) -> TextTable:
-    """Each row that has stability warnings, with the warnings."""
+    """The rows with warnings, and their warnings."""
     doubtful = frame[frame["warnings"].fillna("") != ""].rename(columns={"warnings": "why, and what to do"})
     return _selection("doubtful rows", doubtful, ("workload", "implementation", "why, and what to do"))
 
 
 def by_op(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """Each op that the frame holds and its rows, in the order of `predict.workloads.OPS`."""
+    """Each op of the frame with its rows, in the order of `predict.workloads.OPS`."""
     return [(op, frame[frame["op"] == op]) for op in OPS if (frame["op"] == op).any()]
 
 
 def split_keys(op: str, rows: pd.DataFrame) -> tuple[list[str], str]:
     """The dimensions (and dtype) that vary, and as text those that all rows share.
 
-    What varies least stands left, so that a sweep reads down the table.
+    Those with the fewest values come first, so that a sweep reads down the table.
     """
     keys = [*DIMS_OF_OP[op], "dtype"]
     varying = sorted((key for key in keys if rows[key].nunique() > 1), key=lambda key: rows[key].nunique())

@@ -1,4 +1,4 @@
-"""A run, and two of them side by side, in the terminal."""
+"""Shows a run, or the comparison of two runs, in the terminal."""
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -14,7 +14,7 @@ from reports.tables import TextTable
 from reports.terminal import rich_table, two_lines
 
 NO_DATASHEET = "no datasheet roof: roofs were measured on this machine"
-# The columns that a narrow terminal goes without, first to last: better one column less than a number cut in two.
+# The columns that a narrow terminal leaves out, in this order, rather than break a number.
 DISPENSABLE = (
     "energy per TFLOP",
     "energy per token",
@@ -30,13 +30,12 @@ DISPENSABLE = (
 
 
 def run_page(run: Run, *, width: int) -> RenderableType:
-    """Everything about a run that fits a terminal of `width` columns: machine, a table per op, ours against peers,
-    rules of thumb, failures."""
+    """A run in a terminal of `width` columns: machine, a table per op, leaderboard, rules of thumb, failures."""
     whole = op_tables(run.frame)
     fitting = [table.keep(_fitting(table, width)) for table in whole]
     parts = [_header(run), *map(rich_table, fitting)]
     if any(len(kept.titles) < len(table.titles) for kept, table in zip(fitting, whole, strict=True)):
-        parts.append(Text("some columns are left out: this terminal is too narrow for them\n", "dim"))
+        parts.append(Text("this terminal is too narrow for some columns, which are left out\n", "dim"))
     if found := leaderboard(against_peers(run.frame)):
         parts.append(rich_table(leaderboard_table(found).without_empty_columns()))
     if rules := ratios(run.frame, run.roofs.primary):
@@ -49,7 +48,7 @@ def run_page(run: Run, *, width: int) -> RenderableType:
 
 
 def comparison_page(comparison: Comparison) -> RenderableType:
-    """Two runs side by side: a table per op, then geometric means and what could not be compared."""
+    """The comparison of two runs: a table per op, geometric means, and the rows that only one run has."""
     parts: list[RenderableType] = [
         Text(f"A: {comparison.machine_a}    B: {comparison.machine_b}", "bold"),
         *(Text(warning, "yellow") for warning in comparison.warnings),
@@ -81,7 +80,7 @@ def _header(run: Run) -> RenderableType:
 
 
 def _fitting(table: TextTable, width: int) -> list[int]:
-    """Places of the columns that fit `width` without cutting a number, given up in the order of `DISPENSABLE`."""
+    """Positions of the columns to keep so that the table fits `width`; drops columns in the order of `DISPENSABLE`."""
     kept = list(range(len(table.titles)))
     widths = [
         max(len(part) for part in (*two_lines(table.titles[place]).split("\n"), *cells)) + 2
@@ -97,7 +96,7 @@ def _fitting(table: TextTable, width: int) -> list[int]:
 def _failures(failed: TextTable) -> list[RenderableType]:
     if not failed.rows:
         return []
-    lines: list[RenderableType] = [Text(f"{len(failed.rows)} rows are not plain measurements", "bold")]
+    lines: list[RenderableType] = [Text(f"{len(failed.rows)} rows were not measured normally", "bold")]
     for workload, implementation, status, reason in failed.rows:
         lines.append(Text(f"{workload} {implementation}: {status}"))
         lines.append(Padding(Text(reason, "dim"), (0, 0, 0, 4)))

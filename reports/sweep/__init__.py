@@ -1,1 +1,1 @@
-"""Every batch and context of a model as one frame, and its figures."""
+"""Predictions for every batch and context of a model: one frame, and its figures."""

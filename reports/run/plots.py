@@ -103,7 +103,7 @@ def draw_roofline(run: Run) -> Figure:
 
 @figures.house_style()
 def draw_matmul(run: Run) -> Figure:
-    """Time against batch M: a panel for each weight matrix and dtype, with memory line, compute line and their ridge."""
+    """Time against batch M: a panel for each weight matrix and dtype, with memory line, compute line and ridge."""
     rows = _measured(run)
     rows = rows[(rows["op"] == "matmul") & rows["napkin_s"].notna()]  # without a roof there is nothing to compare with
     groups = [group for _, group in groups_of(rows, ["n", "k", "dtype"]) if group["m"].nunique() > 1]
@@ -248,8 +248,8 @@ DRAWINGS: tuple[figures.Drawing[Callable[[Run], Figure]], ...] = (
         "matmul",
         draw_matmul,
         "Time of a matrix multiplication against its batch size",
-        "Left of the dotted ridge the napkin hardly grows, because every batch reads the same weights; right of it each "
-        "row adds time. If the points follow the napkin, batching up to the ridge is almost free.",
+        "Left of the dotted ridge the napkin hardly grows, because every batch reads the same weights; right of it "
+        "each row adds time. If the points follow the napkin, batching up to the ridge is almost free.",
     ),
     figures.Drawing(
         "phases",
@@ -315,7 +315,7 @@ def ridge_batch(roofs: Roofs, *, n: int, k: int, dtype: str) -> float:
 
 
 def cache_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of both generation ops at the model shape and batch with the most contexts; raises NothingToDraw."""
+    """The rows of both generation ops at the model shape and batch with the most rows; raises NothingToDraw."""
     both = rows[rows["op"].isin(["generate_cached", "generate_uncached"]) & rows["napkin_s"].notna()]
     shape = [name for name in DIMS_OF_OP["generate_cached"] if name != "context"]
     groups = [group for _, group in groups_of(both, [*shape, "dtype"]) if not cache_ratios(group).empty]

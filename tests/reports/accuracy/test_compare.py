@@ -312,7 +312,7 @@ def test_what_is_left_out_or_has_no_roof_or_beats_it_is_said():
     assert comparison.notes == (
         "a100: 1,234 rows left out: beam search",
         f"1 rows without a share of the roofline: {A100}: no tensor.fp8 roof is known for this machine",
-        "1 rows beat the roofline: operands that stayed in L2, or a clock above the datasheet's",
+        "1 rows beat the roofline: operands stayed in L2, or the clock exceeded the datasheet's",
     )
 
 

@@ -9,8 +9,8 @@ SECONDS_PER_DAY = 86400
 
 def train_flop(params: Number, tokens: Number, flop_per_param_token: Number = 6) -> Number:
     """FLOP of a training run: 6*params*tokens, 2 for the forward and 4 for the backward pass. Recomputing every
-    activation makes the factor 8. Attention scores are not counted. Source: Kaplan et al. 2020, section 2.1; Narayanan et al.
-    2021, eq. 4 for 8."""
+    activation makes the factor 8. Attention scores are not counted. Source: Kaplan et al. 2020, section 2.1; Narayanan
+    et al. 2021, eq. 4 for 8."""
     checks.positive(params=params, tokens=tokens, flop_per_param_token=flop_per_param_token)
     return flop_per_param_token * params * tokens
 

@@ -1,4 +1,4 @@
-"""Errors that a user can fix. Each message is one line that says what is wrong.
+"""Errors that a user can fix. Each message is one line that says what is wrong and how to fix it.
 
 NapkinError
 |- UnknownGpu        the GPU is not in the table

@@ -75,7 +75,7 @@ def implied_acceptance(measured_speedup: float, k: int, c: float) -> float:
     checks.not_negative(c=c)
     tokens = measured_speedup * (k * c + 1)
     if not 1 - _ROUNDING <= tokens <= (k + 1) * (1 + _ROUNDING):
-        raise BadQuantity(f"measured_speedup means {tokens:g} tokens a step; with k = {k:g} it is from 1 to {k + 1:g}")
+        raise BadQuantity(f"measured_speedup means {tokens:g} tokens per step, but k = {k:g} yields 1 to {k + 1:g}")
     low, high = 0.0, 1.0
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2

@@ -92,7 +92,7 @@ def test_gpt_fast_s_speedup_on_70b_means_an_acceptance_near_73_percent():
 
 
 def test_a_speedup_that_no_acceptance_explains_is_refused():
-    with pytest.raises(BadQuantity, match="measured_speedup means 6 tokens a step; with k = 4 it is from 1 to 5"):
+    with pytest.raises(BadQuantity, match="measured_speedup means 6 tokens per step, but k = 4 yields 1 to 5"):
         speculation.implied_acceptance(6, 4, 0)
     with pytest.raises(BadQuantity, match=r"measured_speedup means 0\.9 tokens"):
         speculation.implied_acceptance(0.9, 4, 0)

@@ -1,1 +1,1 @@
-"""The napkin: FLOP and bytes of a workload over a machine's roofs. Standard library and NumPy only."""
+"""The napkin: predicts times from a workload's FLOP and bytes and a machine's roofs. Needs no GPU and no PyTorch."""

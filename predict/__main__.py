@@ -1,10 +1,10 @@
-"""The napkin on the command line; needs no GPU.
+"""The napkin on the command line. It needs no GPU.
 
     python -m predict kernel matmul m=16 n=8192 k=8192 --gpu h100
     matmul-m16-n8192-k8192-bf16 on h100-sxm    napkin 40.2 us    bound: dram    expected 48.5 us
 
-`kernel` predicts one op at one size, `model` answers everything about a model on GPUs, `formula` works out one formula;
-`gpus`, `models`, `ops` and `formulas` list what is known. `--explain` shows the arithmetic, `--json` prints SI units.
+`kernel` predicts one op at one size, `model` estimates a whole model on GPUs, `formula` evaluates one formula. `gpus`,
+`models`, `ops` and `formulas` list what is known. `--explain` shows the arithmetic, `--json` prints SI units.
 """
 
 import typer
@@ -13,7 +13,7 @@ from predict.command_line import run_command_line
 from predict.commands import kernel, listings, model
 
 app = typer.Typer(
-    help="Predict how long work must take from its FLOP, its bytes and a GPU's roofs. Needs no GPU.",
+    help="Predict the least time of work from its FLOP, its bytes and a GPU's roofs. Needs no GPU.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )

@@ -1,5 +1,5 @@
-"""Ranges that quantities must keep. Each check takes numbers or arrays by name and raises BadQuantity naming the first
-that is out of range: `positive(gpus=0)` says "gpus must be positive, not 0"."""
+"""Range checks. Each check takes numbers or arrays by name and raises BadQuantity for the first one out of range:
+`positive(gpus=0)` raises "gpus must be positive, not 0"."""
 
 from collections.abc import Callable, Mapping
 
@@ -23,7 +23,7 @@ def not_negative(**quantities: ArrayLike) -> None:
 
 
 def count(**quantities: ArrayLike) -> None:
-    """Raise BadQuantity unless every quantity is a whole number, 0 or more."""
+    """Raise BadQuantity unless every quantity is a whole number of at least 0."""
     _check(quantities, "must be a whole number, 0 or more", lambda numbers: (numbers >= 0) & _is_whole(numbers))
 
 
@@ -33,7 +33,7 @@ def whole(**quantities: ArrayLike) -> None:
 
 
 def efficiency(**quantities: ArrayLike) -> None:
-    """Raise BadQuantity unless every quantity is above 0 and at most 1: an MFU, an MBU, a utilization."""
+    """Raise BadQuantity unless every quantity is above 0 and at most 1, such as an MFU or MBU."""
     _check(quantities, "must be above 0 and at most 1", lambda numbers: (numbers > 0) & (numbers <= 1))
 
 
@@ -47,11 +47,11 @@ def _is_whole(numbers: FloatArray) -> Truths:
 
 
 def _check(quantities: Mapping[str, ArrayLike], rule: str, keeps: Callable[[FloatArray], Truths]) -> None:
-    """Raise BadQuantity naming the first quantity that does not keep the rule."""
+    """Raise BadQuantity naming the first quantity for which `keeps` is false."""
     for name, value in quantities.items():
         try:
             numbers = np.asarray(value, dtype=np.float64)
-        except OverflowError:  # a Python int may be larger than NumPy's
+        except OverflowError:  # a Python int may not fit into float64
             raise BadQuantity(f"{name} is too large a number") from None
         bad = np.logical_not(keeps(numbers))
         if np.any(bad):

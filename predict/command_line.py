@@ -1,4 +1,4 @@
-"""Runs a Typer app: bad input becomes one line on stderr and exit status 2; a bug keeps its traceback."""
+"""Runs a Typer app. Bad input prints one line on stderr and exits with status 2; a bug keeps its traceback."""
 
 import sys
 
@@ -6,7 +6,7 @@ import typer
 
 from predict.errors import NapkinError
 
-# What Typer raises for a command line that it cannot read: click's class in older versions, its own in newer ones.
+# Typer raises this for a command line that it cannot read: click's class in older versions, its own in newer ones.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 
@@ -18,7 +18,7 @@ def run_command_line(app: typer.Typer, prog_name: str) -> None:
         _refuse(str(error))
     except UsageError as error:
         context = getattr(error, "ctx", None)
-        if type(error).__name__ == "NoArgsIsHelpError":  # the help stands on the terminal already
+        if type(error).__name__ == "NoArgsIsHelpError":  # Typer has already printed the help
             sys.exit(2)
         command = context.command_path if context else prog_name
         _refuse(f"{error.format_message().rstrip('.')} (see {command} --help)")  # type: ignore[attr-defined]

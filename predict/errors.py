@@ -1,15 +1,16 @@
-"""Errors a user can act on. Each message is one line that says what to do; none is a bug in this project.
+"""Errors that a user can fix. Each message is one line that says what is wrong and how to fix it.
 
 NapkinError
-|- UnknownGpu        no such GPU in the table
-|- MissingCeiling    the machine has no such roof, or nobody published it
-|- BadWorkload       an op, a dimension or a dtype that does not exist or makes no sense
-|- BadModel          a model that is not known, or a config.json that cannot be understood
+|- UnknownGpu        the GPU is not in the table
+|- MissingCeiling    the machine has no such roof, or no public source gives it
+|- BadWorkload       an unknown op or dtype, or a wrong dimension
+|- BadModel          an unknown model, or a config.json that cannot be read
 |- BadQuantity       a size, a rate, a price or a share outside its range
-|- BadRecord         a results file that cannot be understood
+|- BadRecord         a results file that cannot be read
 `- BadRun            a run that cannot start: wrong machine, folder or suite
 
-`python -m ...` prints the message on stderr and exits with status 2; any other exception is a bug with a traceback.
+`python -m ...` prints the message on stderr and exits with status 2. Any other exception is a bug and keeps its
+traceback.
 """
 
 
@@ -22,7 +23,7 @@ class UnknownGpu(NapkinError):
 
 
 class MissingCeiling(NapkinError):
-    """A roof that the prediction needs is not known. Raised rather than guessed: an invented peak is a wrong answer."""
+    """A roof that the prediction needs is not known. The code never guesses one, because the answer would be wrong."""
 
 
 class BadWorkload(NapkinError):
@@ -30,15 +31,15 @@ class BadWorkload(NapkinError):
 
 
 class BadModel(NapkinError):
-    """An unknown preset or architecture, or a model's configuration that lacks a field or contradicts itself."""
+    """An unknown preset or architecture, or a configuration that lacks a field or contradicts itself."""
 
 
 class BadQuantity(NapkinError):
-    """A quantity outside the range in which its formula means anything; the message names it."""
+    """A quantity outside the valid range of its formula. The message names the quantity."""
 
 
 class BadRecord(NapkinError):
-    """A results file holds something that is not a record of this schema."""
+    """A results file holds data that are not a record of this schema."""
 
 
 class BadRun(NapkinError):

@@ -1,7 +1,7 @@
-"""The GPU table: one literal per SKU, dense peaks, a public source beside every number.
+"""The GPU table: one literal per SKU. Every number has a public source; a number without one is absent.
 
-A number without a public source is absent. Tensor peaks are dense and count fp32 accumulation (GeForce cards halve
-it). The rates of the architecture guard the table: SMs x FLOP/clock/SM x boost clock must give the printed peak.
+Tensor peaks are dense, with fp32 accumulation (GeForce cards run it at half rate). The tests check the table against
+the architecture's rates: SMs x FLOP/clock/SM x boost clock must give the printed peak.
 """
 
 import difflib
@@ -16,10 +16,10 @@ from predict.units import MIB
 
 
 class Architecture(NamedTuple):
-    """What all SMs of a kind can do."""
+    """Compute capability and rates of an SM."""
 
     sm: int  # compute capability x 10: 90 for 9.0
-    # Dense FLOP (operations for integers), a multiply-add being 2. Vector rates: CUDA C++ programming guide, table
+    # Dense FLOP (operations for int formats); a multiply-add counts 2. Vector rates: CUDA C++ programming guide, table
     # "throughput of native arithmetic instructions"; tensor rates: the whitepaper of each architecture.
     flop_per_clock_per_sm: Mapping[Resource, int]
 
@@ -34,59 +34,59 @@ class Memory(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
-    """One SKU. None, or no key, where no public source gives the number."""
+    """One SKU. A number without a public source is None or has no key."""
 
     name: str  # the key everywhere: "h100-sxm"
     nvml_names: tuple[str, ...]  # exactly as NVML reports the product
-    aliases: tuple[str, ...] = ()  # `--gpu` takes these too; of SKUs that share one, the first in the table is meant
+    aliases: tuple[str, ...] = ()  # `--gpu` takes these too; a shared alias means the first SKU in the table
     architecture: Architecture
     sm_count: int
     boost_hz: float  # the clock behind the printed tensor peaks
     max_hz: float  # the highest SM clock that the driver offers
     memory: Memory
     l2_bytes: int | None = None
-    link_bytes_per_s: float | None = None  # NVLink, or PCIe where there is none, one direction
-    # Whether a switch between the GPUs adds up an all-reduce, as NVLink SHARP does. It is in "third-generation NVSwitch
-    # systems (NVLink4) with Hopper and later" (NCCL documentation, NCCL_NVLS_ENABLE): A100's switches, bridges and PCIe
-    # have it not.
+    link_bytes_per_s: float | None = None  # one direction; NVLink, or PCIe for GPUs without NVLink
+    # Whether a switch between the GPUs reduces an all-reduce, as NVLink SHARP does. "Third-generation NVSwitch systems
+    # (NVLink4) with Hopper and later" can (NCCL documentation, NCCL_NVLS_ENABLE); A100's switches, bridges and PCIe
+    # cannot.
     link_reduces: bool | None = None
     power_w: float | None = None
     roofs: Roofs
-    # Why a printed roof is not SMs x FLOP/clock/SM x the boost clock (fp64 and vectors: that or the highest clock).
+    # Reason why a printed roof is not SMs x FLOP/clock/SM x boost clock (fp64 and vectors: boost or highest clock).
     not_from_clock: Mapping[Resource, str] = field(default_factory=dict)
-    source: str  # for every number above that has no source of its own
+    source: str  # of every number above that has no source of its own
 
     @property
     def may_reduce_in_switch(self) -> bool:
-        """Whether a bound must allow for a switch that reduces."""
+        """Whether a bound must assume a switch that reduces: True unless `link_reduces` is False."""
         return self.link_reduces is not False
 
 
 def printed(*figures: tuple[str, Mapping[Resource, float]]) -> Roofs:
-    """The roofs that each source prints, in the order of `Resource`."""
+    """The roofs that the sources print, in the order of `Resource`."""
     roofs = {unit: Ceiling(per_s, source) for source, rates in figures for unit, per_s in rates.items()}
     return {unit: roofs[unit] for unit in Resource if unit in roofs}
 
 
-# The names of `Resource`, short enough for a table; a format alone is the tensor cores'.
+# Short names of `Resource` for the table. A bare format means the tensor cores.
 FP64, TF32, BF16, FP16 = Resource.TENSOR_FP64, Resource.TENSOR_TF32, Resource.TENSOR_BF16, Resource.TENSOR_FP16
 FP8, INT8, FP4, INT4 = Resource.TENSOR_FP8, Resource.TENSOR_INT8, Resource.TENSOR_FP4, Resource.TENSOR_INT4
 VECTOR_FP64, VECTOR_FP32, DRAM = Resource.VECTOR_FP64, Resource.VECTOR_FP32, Resource.DRAM
 
-# The last of the data center line that multiplies int4.
+# The last data center architecture that multiplies int4.
 AMPERE = Architecture(
     80, {FP64: 128, TF32: 1024, BF16: 2048, FP16: 2048, INT8: 4096, INT4: 8192, VECTOR_FP64: 64, VECTOR_FP32: 128}
 )
 AMPERE_GA10X = Architecture(86, {TF32: 512, BF16: 1024, FP16: 1024, INT8: 2048, VECTOR_FP64: 4, VECTOR_FP32: 256})
 ADA = Architecture(89, {**AMPERE_GA10X.flop_per_clock_per_sm, FP8: 2048})
-# fp32 accumulation runs at half rate on GeForce; int8 accumulates in int32 and does not.
+# On GeForce, fp32 accumulation runs at half rate. int8 accumulates in int32 at full rate.
 ADA_GEFORCE = Architecture(89, {**ADA.flop_per_clock_per_sm, TF32: 256, BF16: 512, FP16: 512, FP8: 1024})
 HOPPER = Architecture(
     90, {FP64: 256, TF32: 2048, BF16: 4096, FP16: 4096, FP8: 8192, INT8: 8192, VECTOR_FP64: 128, VECTOR_FP32: 256}
 )
 _DATACENTER_BLACKWELL = {TF32: 4096, BF16: 8192, FP16: 8192, FP8: 16384, VECTOR_FP32: 256}
 BLACKWELL = Architecture(100, {**_DATACENTER_BLACKWELL, FP64: 128, INT8: 16384, FP4: 32768, VECTOR_FP64: 128})
-# Blackwell Ultra trades int8 and fp64 for 1.5 times the fp4.
+# Blackwell Ultra has 1.5 times the fp4 rate, but much lower int8 and fp64 rates.
 BLACKWELL_ULTRA = Architecture(103, {**_DATACENTER_BLACKWELL, INT8: 512, FP4: 49152, VECTOR_FP64: 4})
 BLACKWELL_RTX = Architecture(120, {**ADA.flop_per_clock_per_sm, FP4: 4096})
 BLACKWELL_GEFORCE = Architecture(120, {**ADA_GEFORCE.flop_per_clock_per_sm, FP4: 4096})
@@ -111,10 +111,10 @@ ADA_PAPER = "NVIDIA Ada whitepaper, dense, fp32 accumulation"
 BLACKWELL_PAPER = "NVIDIA RTX Blackwell whitepaper, dense, fp32 accumulation"
 PRO_PAPER = "NVIDIA RTX PRO Blackwell whitepaper, dense, fp32 accumulation"
 AT_2430_MHZ = "aiconfigurator rtx_pro_6000_server.yaml: the architecture's rates at 2430 MHz"
-# The vendor prints nothing; the guide's throughput table says 2 fp64 multiply-adds per clock and SM.
+# The vendor prints no fp64 peak. The guide's throughput table gives 2 fp64 multiply-adds per clock and SM.
 FP64_GUIDE = "CUDA C++ programming guide: 4 fp64 FLOP/clock/SM, at the boost clock"
 
-# All A100 print one column of compute; memory and power differ.
+# The datasheet lists the same compute peaks for every A100; memory and power differ.
 _A100 = Gpu(
     name="a100-sxm-80gb",
     nvml_names=("NVIDIA A100-SXM4-80GB",),
@@ -222,7 +222,7 @@ _TABLE = (
         link_reduces=False,
         power_w=350,
         roofs=printed(
-            # DRAM: the datasheet rounds to 2 TB/s, which a read kernel has been seen to beat by 1 %.
+            # DRAM: the datasheet rounds to 2 TB/s, and a read kernel has measured 1 % more than that.
             (HOPPER_PAPER, {FP64: 51.2e12, VECTOR_FP64: 25.6e12, VECTOR_FP32: 51.2e12, DRAM: 2.039e12}),
             (HOPPER_PAPER, {TF32: 378e12, BF16: 756e12, FP16: 756e12, FP8: 1513e12, INT8: 1513e12}),
         ),
@@ -234,7 +234,7 @@ _TABLE = (
         aliases=("h100",),
         architecture=HOPPER,
         sm_count=132,
-        boost_hz=1.545e9,  # not published: what makes 835.5 TFLOP/s
+        boost_hz=1.545e9,  # not published; derived from 835.5 TFLOP/s
         max_hz=1.785e9,
         memory=Memory(95830 * MIB, 6016, 2 * 2.619e9),
         link_bytes_per_s=300e9,  # with the NVLink bridge
@@ -254,7 +254,7 @@ _TABLE = (
         sm_count=132,
         boost_hz=1.83e9,
         max_hz=1.98e9,
-        memory=Memory(143771 * MIB, 6016, 2 * 3.201e9),  # 94 of 96 64-bit channels are enabled, hence 141 GB of 144
+        memory=Memory(143771 * MIB, 6016, 2 * 3.201e9),  # 94 of 96 64-bit channels: 141 of 144 GB
         l2_bytes=60 * MIB,
         link_bytes_per_s=450e9,
         link_reduces=True,
@@ -271,7 +271,7 @@ _TABLE = (
         aliases=("h200",),
         architecture=HOPPER,
         sm_count=132,
-        boost_hz=1.545e9,  # not published: what makes 835.5 TFLOP/s
+        boost_hz=1.545e9,  # not published; derived from 835.5 TFLOP/s
         max_hz=1.785e9,
         memory=Memory(143771 * MIB, 6016, 2 * 3.201e9),
         link_bytes_per_s=450e9,  # with the NVLink bridge
@@ -289,7 +289,7 @@ _TABLE = (
         nvml_names=("NVIDIA B200",),
         architecture=BLACKWELL,
         sm_count=148,
-        boost_hz=1.855e9,  # not published: what makes 2.25 PFLOP/s
+        boost_hz=1.855e9,  # not published; derived from 2.25 PFLOP/s
         max_hz=1.965e9,
         memory=Memory(183359 * MIB, 7680, 2 * 3.996e9),
         l2_bytes=253 * MIB // 2,
@@ -299,7 +299,7 @@ _TABLE = (
         roofs=printed(
             (HGX_B200, {FP64: 37e12, VECTOR_FP64: 37e12, VECTOR_FP32: 75e12}),
             (HGX_B200_DENSE, {TF32: 1125e12, BF16: 2250e12, FP16: 2250e12, FP8: 4500e12, INT8: 4500e12, FP4: 9000e12}),
-            # Not the 8 TB/s of the DGX datasheet: 180 GB cards enable 7680 of 8192 bits, which carry 7.67 TB/s.
+            # Not the DGX datasheet's 8 TB/s: 180 GB cards enable 7680 of 8192 bits, which gives 7.67 TB/s.
             ("NVIDIA Blackwell datasheet via aiconfigurator b200_sxm.yaml", {DRAM: 7.7e12}),
         ),
         source="CUDA driver attributes via pytorch/ao PR 4002; NVML total, highest clock: public nvidia-smi output",
@@ -309,7 +309,7 @@ _TABLE = (
         nvml_names=("NVIDIA B300 SXM6 AC",),
         architecture=BLACKWELL_ULTRA,
         sm_count=148,
-        boost_hz=1.855e9,  # not published: what makes 2.25 PFLOP/s
+        boost_hz=1.855e9,  # not published; derived from 2.25 PFLOP/s
         max_hz=2.032e9,
         memory=Memory(275040 * MIB, 7680, 2 * 3.996e9),
         l2_bytes=126 * MIB,
@@ -333,7 +333,7 @@ _TABLE = (
         nvml_names=("NVIDIA GB200",),
         architecture=BLACKWELL,
         sm_count=152,
-        boost_hz=2.008e9,  # not published: what makes 2.5 PFLOP/s
+        boost_hz=2.008e9,  # not published; derived from 2.5 PFLOP/s
         max_hz=2.062e9,
         # Drivers have reported 7936 and 8064 bits of bus.
         memory=Memory(189471 * MIB),
@@ -448,7 +448,7 @@ _TABLE = (
         source="NVIDIA RTX Blackwell whitepaper; NVML total, highest clocks: public nvidia-smi output",
     ),
     _RTX_PRO_6000,
-    # Its own SKU: lower clocks and slower memory than the workstation edition.
+    # The server edition has lower clocks and slower memory than the workstation edition.
     replace(
         _RTX_PRO_6000,
         name="rtx-pro-6000-blackwell-server",
@@ -459,7 +459,7 @@ _TABLE = (
         roofs=printed(
             (AT_2430_MHZ, {BF16: 467.8e12, FP16: 467.8e12, FP8: 935.6e12, INT8: 935.6e12, FP4: 1871.2e12}),
             (FP64_GUIDE, {VECTOR_FP64: 1.827e12}),
-            # The datasheet says 120, which needs a clock that the driver does not offer.
+            # The datasheet says 120 TFLOP/s, but the driver does not offer the clock that this needs.
             ("public CUDA driver attributes: 188 SMs at 2430 MHz", {VECTOR_FP32: 117e12}),
             ("NVIDIA RTX PRO 6000 Blackwell Server Edition datasheet", {DRAM: 1.597e12}),
         ),
@@ -472,7 +472,7 @@ _BY_NVML_NAME = MappingProxyType({name: gpu for gpu in _TABLE for name in gpu.nv
 
 
 def resolve(name: str) -> Gpu:
-    """Return the GPU that `name` or an alias means: `a100`, `h100` and `h200` mean the SXM part (of the A100, 80 GB).
+    """Return the GPU with this name or alias. `a100` means the 80 GB SXM part, `h100` and `h200` the SXM parts.
 
     Raises UnknownGpu listing the known names.
     """
@@ -480,9 +480,9 @@ def resolve(name: str) -> Gpu:
 
 
 def resolve_all(name: str) -> tuple[Gpu, ...]:
-    """Return every SKU that `name` covers, the one it means first: an H100 PCIe is one of `resolve_all("h100")`.
+    """Return every SKU with this name or alias, the default first: `resolve_all("h100")` includes the H100 PCIe.
 
-    Case does not matter, and '_' and ' ' stand for '-'. Raises UnknownGpu listing the known names.
+    Case does not matter; '_' and ' ' count as '-'. Raises UnknownGpu listing the known names.
     """
     key = name.strip().lower().replace("_", "-").replace(" ", "-")
     if key in GPUS:
@@ -503,7 +503,7 @@ def find_gpu(nvml_name: str) -> Gpu:
 
 
 def held_clock_roofs(gpu: Gpu, sm_hz: float) -> Roofs:
-    """What the compute units of `gpu` can do at an SM clock of `sm_hz`."""
+    """The compute roofs of `gpu` at an SM clock of `sm_hz`."""
     return {
         unit: Ceiling(gpu.sm_count * flop * sm_hz, f"{gpu.sm_count} SMs x {flop} FLOP/clock/SM x {sm_hz / 1e6:.0f} MHz")
         for unit, flop in gpu.architecture.flop_per_clock_per_sm.items()
@@ -511,7 +511,7 @@ def held_clock_roofs(gpu: Gpu, sm_hz: float) -> Roofs:
 
 
 def physical_roofs(gpu: Gpu) -> Roofs:
-    """The line that nothing crosses: compute at the highest SM clock, DRAM at the larger of pin rate and datasheet."""
+    """Roofs that no kernel exceeds: compute at the highest SM clock; DRAM at the larger of pin rate and datasheet."""
     roofs = dict(held_clock_roofs(gpu, gpu.max_hz))
     dram = gpu.roofs.get(Resource.DRAM)
     _, bits, rate = gpu.memory
@@ -524,7 +524,7 @@ def physical_roofs(gpu: Gpu) -> Roofs:
 
 
 def ridge_flop_per_byte(roofs: Roofs, resource: Resource) -> float:
-    """The arithmetic intensity above which `resource` and no longer DRAM is the limit; raises MissingCeiling."""
+    """The arithmetic intensity above which `resource`, not DRAM, is the limit. Raises MissingCeiling."""
     return find_ceiling(resource, roofs).per_s / find_ceiling(Resource.DRAM, roofs).per_s
 
 

@@ -1,9 +1,8 @@
-"""The most device memory that one call needs at a time, as arithmetic: what must be alive at once, and nothing else.
+"""Peak device memory of one call, computed: the most bytes that must be alive at the same time.
 
-Convention: bytes of inputs, outputs and of what a kernel leaves for another one; no fragmentation, no library's own
-buffers, nothing computed again but what a fused kernel makes anew on chip: scores, and the gate of SwiGLU. Attention
-keeps its scores on chip unless `Scores` says otherwise: the memory of a fused kernel grows with the tokens, that of one
-that stores its scores with their square.
+Convention: inputs, outputs and intermediates between kernels count. Fragmentation and a library's own buffers do not.
+Only fused kernels recompute on chip: scores, and the gate of SwiGLU. Attention keeps its scores on chip unless `Scores`
+says otherwise. Memory grows linearly with the tokens if scores stay on chip, quadratically if they are stored.
 """
 
 import math
@@ -21,7 +20,7 @@ class Scores(Enum):
 
     ON_CHIP = "on chip"
     STORED = "in memory, in the op's format"
-    WIDE = "in memory, in fp32 at least"  # PyTorch's math back end (ATen/native/transformers/attention.cpp)
+    WIDE = "in memory, in fp32 or wider"  # PyTorch's math backend (ATen/native/transformers/attention.cpp)
 
 
 # The dimensions of a score matrix, by op.
@@ -39,9 +38,9 @@ _SCORES: Mapping[str, tuple[str | None, str]] = MappingProxyType(
 
 
 def peak_bytes(workload: Workload, scores: Scores = Scores.ON_CHIP) -> float:
-    """Inputs and outputs of a call, and what is between its kernels: nothing where one kernel does it all, the scores
-    of attention where they are stored; for the rest, see `generate_peak_bytes`, `block_forward_peak_bytes` (and decode,
-    whose operands hold the cache) and `block_train_peak_bytes`."""
+    """Inputs and outputs of a call, plus the most that lies between its kernels: nothing for a single kernel, the
+    scores for attention that stores them. See `generate_peak_bytes`, `block_forward_peak_bytes` (also for block_decode,
+    whose inputs include the cache) and `block_train_peak_bytes` for ops of several kernels."""
     match workload.op:
         case "generate_cached" | "generate_uncached":
             return generate_peak_bytes(workload)
@@ -53,8 +52,8 @@ def peak_bytes(workload: Workload, scores: Scores = Scores.ON_CHIP) -> float:
 
 
 def stored_bytes(workload: Workload, scores: Scores) -> float:
-    """What is held beside inputs and outputs: scores and their softmax, both `score_bytes`, twice that where they are
-    wider. Backward these are weights and their gradients; before there are outputs, also the product of both."""
+    """Bytes held besides inputs and outputs: scores and their softmax take `score_bytes` each, for WIDE in the wider
+    format. The backward pass holds softmax and gradient, and their product too as long as no output exists."""
     if scores is Scores.ON_CHIP:
         return 0.0
     element = workload.dtype.bytes
@@ -66,9 +65,9 @@ def stored_bytes(workload: Workload, scores: Scores) -> float:
 
 
 def score_shape(workload: Workload) -> tuple[int, int, int] | None:
-    """(heads, queries, keys) of the scores that exist at once: seq^2 of them for each head of a prompt, the heads of
-    all sequences together; of the longest sequence alone where prompts are packed, which go one after the other. None
-    for what is no attention."""
+    """(heads, queries, keys) of the scores that exist at the same time, or None for an op that is not attention. The
+    heads of all sequences count together. Varlen attention runs one sequence after the other, so only the longest one
+    counts."""
     dims = workload.dims
     if workload.op == "attention_packed":
         longest = -(-dims["tokens"] // dims["sequences"])
@@ -80,13 +79,13 @@ def score_shape(workload: Workload) -> tuple[int, int, int] | None:
 
 
 def score_bytes(workload: Workload) -> float:
-    """The scores of `score_shape`, 0 where there are none. Their softmax is as large again."""
+    """Bytes of the scores of `score_shape`; 0 without scores. The softmax is not included and takes as much again."""
     shape = score_shape(workload)
     return 0 if shape is None else math.prod(shape) * workload.dtype.bytes
 
 
 def generate_peak_bytes(workload: Workload) -> float:
-    """Inputs and outputs, and Q, K and V of every token that is projected, which lie between two kernels."""
+    """Inputs, outputs, and Q, K and V of every projected token."""
     dims = workload.dims
     width = (dims["heads"] + 2 * dims["kv_heads"]) * dims["head_dim"]
     tokens = dims["batch"] * (dims["context"] if workload.op == "generate_uncached" else 1)
@@ -94,23 +93,24 @@ def generate_peak_bytes(workload: Workload) -> float:
 
 
 def block_forward_peak_bytes(workload: Workload) -> float:
-    """Inputs, and for each token the most that lies between two kernels. h is hidden, k the width of K, I inner:
-    attention has Q, K and V (h + 2k) and its output (h); the product before SwiGLU the residual (h), its operand (h),
-    gate and up (2I); SwiGLU the residual (h), gate and up (2I) and their product (I), which is the most where I is
-    larger than h and k."""
+    """Inputs, plus the most that one kernel needs between kernels. h is hidden, k the width of K, I inner.
+
+    Elements per token: attention has Q, K and V (h + 2k) and its output (h). The product before SwiGLU has the residual
+    (h), its input (h), gate and up (2I). SwiGLU has the residual (h), gate and up (2I) and its output (I), which is the
+    most if I is larger than h and k."""
     dims = workload.dims
     hidden, kv_dim, inner = dims["heads"] * dims["head_dim"], dims["kv_heads"] * dims["head_dim"], dims["inner"]
     tokens = dims["batch"] * dims.get("seq", 1)
     between = tokens * max(2 * hidden + 2 * kv_dim, 2 * hidden + 2 * inner, hidden + 3 * inner)
-    inputs = workload.amounts.bytes - tokens * hidden * workload.dtype.bytes  # appended K and V lie in the cache
+    inputs = workload.amounts.bytes - tokens * hidden * workload.dtype.bytes  # the cache holds the appended K and V
     return float(inputs + between * workload.dtype.bytes)
 
 
 def block_train_peak_bytes(workload: Workload) -> float:
-    """Inputs, of which the state is updated in place, and the larger of what is held when the backward pass begins (the
-    output and saved activations) and when it is over (the output, the gradient of x and those of all weights).
+    """Inputs, plus the larger of two sums: output and saved activations (when the backward pass begins), or output,
+    gradient of x and gradients of all weights (when it ends). The optimizer updates its state in place.
 
-    That is 16 bytes a parameter: 2 of weights and 2 of gradients in 16 bits, 4 each of fp32 master, m and v.
+    A parameter takes 16 bytes: 2 for the weight and 2 for the gradient in 16 bits, 4 each for fp32 master, m and v.
     """
     dims, size = workload.dims, workload.dtype.bytes
     hidden = dims["heads"] * dims["head_dim"]
@@ -122,12 +122,12 @@ def block_train_peak_bytes(workload: Workload) -> float:
 
 
 def saved_activation_bytes(workload: Workload) -> float:
-    """What block_train keeps of its forward pass for each token, its input apart: both norms' results, the output of
-    attention and the sum with the residual (4h), Q, K and V (h + 2k), gate, up and their product (3*inner) in `dtype`;
-    in fp32 the log-sum-exp of each head and the scale of each norm. For Llama-3-8B 128 KiB and 136 bytes.
+    """Bytes that block_train keeps of its forward pass, without its input. Per token in `dtype`: both norms' outputs,
+    the output of attention and the sum with the residual (4h); Q, K and V (h + 2k); gate, up and their product
+    (3*inner). Per token in fp32: the log-sum-exp of each head and the scale of each norm. Llama-3-8B keeps 128 KiB and
+    136 bytes per token.
 
-    Kernels that are not fused keep more: silu(gate), which is made again here (inner), and Q and K as they were before
-    they were turned (h + k)."""
+    Unfused kernels keep more: silu(gate) (inner), which is recomputed here, and Q and K before rotation (h + k)."""
     dims = workload.dims
     hidden, kv_dim = dims["heads"] * dims["head_dim"], dims["kv_heads"] * dims["head_dim"]
     each = (5 * hidden + 2 * kv_dim + 3 * dims["inner"]) * workload.dtype.bytes + (dims["heads"] + 2) * _FP32_BYTES

@@ -1,4 +1,4 @@
-"""What a machine can run out of, and how fast it offers it."""
+"""The resources that limit a machine, and their ceilings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,11 +10,7 @@ from predict.units import DType
 
 
 class Resource(StrEnum):
-    """A unit that does FLOP or a path that moves bytes; the value is its name in records, tables and plots.
-
-    `dram` is the vendor's one figure; `dram.read` to `dram.write` are what a machine reaches for that mix of traffic.
-    `link` is what a GPU sends to the others, one direction.
-    """
+    """A unit that does FLOP or a path that moves bytes. The value is its name in records, tables and plots."""
 
     TENSOR_FP64 = "tensor.fp64"
     TENSOR_TF32 = "tensor.tf32"
@@ -26,21 +22,21 @@ class Resource(StrEnum):
     TENSOR_INT4 = "tensor.int4"
     VECTOR_FP64 = "vector.fp64"
     VECTOR_FP32 = "vector.fp32"
-    DRAM = "dram"
+    DRAM = "dram"  # the vendor's single figure; the four below are measured per mix of reads and writes
     DRAM_READ = "dram.read"
     DRAM_TRIAD = "dram.triad"
     DRAM_COPY = "dram.copy"
     DRAM_WRITE = "dram.write"
     L2 = "l2"
-    LINK = "link"
+    LINK = "link"  # from one GPU to the others, one direction
 
     @property
     def is_compute(self) -> bool:
-        """True where the amount is FLOP (integer operations for int8), False where it is bytes."""
+        """True if the amount is FLOP (integer operations for int8), False if it is bytes."""
         return self.value.startswith(("tensor.", "vector."))
 
 
-# Share of the traffic that is written, for each access mix whose roof can be measured on its own.
+# Written share of the traffic, for each mix of reads and writes that has its own measured roof.
 WRITTEN_SHARE: Mapping[Resource, float] = MappingProxyType(
     {Resource.DRAM_READ: 0.0, Resource.DRAM_TRIAD: 1 / 3, Resource.DRAM_COPY: 1 / 2, Resource.DRAM_WRITE: 1.0}
 )
@@ -61,21 +57,21 @@ _MATMUL_UNIT = MappingProxyType(
 
 
 def matmul_unit(dtype: DType) -> Resource:
-    """The unit that multiplies matrices of `dtype`; fp32 proper has no tensor cores anywhere."""
+    """The unit that multiplies matrices of `dtype`. No GPU has tensor cores for full fp32."""
     return _MATMUL_UNIT[dtype.name]
 
 
 def vector_unit(dtype: DType) -> Resource:
-    """The unit that does element-wise work on `dtype`; everything narrower than fp64 is computed in fp32."""
+    """The unit that does element-wise work on `dtype`. All formats narrower than fp64 are computed in fp32."""
     return Resource.VECTOR_FP64 if dtype.name == "fp64" else Resource.VECTOR_FP32
 
 
 @dataclass(frozen=True, slots=True)
 class Ceiling:
-    """A rate that cannot be exceeded, in FLOP or bytes per second, with where the figure comes from."""
+    """A rate that cannot be exceeded."""
 
-    per_s: float
-    source: str
+    per_s: float  # FLOP or bytes per second
+    source: str  # of the figure
 
     def __post_init__(self) -> None:
         if not self.per_s > 0:
@@ -86,9 +82,9 @@ Roofs = Mapping[Resource, Ceiling]
 
 
 def find_ceiling(resource: Resource, roofs: Roofs) -> Ceiling:
-    """Return the ceiling of `resource`; raises MissingCeiling naming the roofs that are known.
+    """Return the ceiling of `resource`. Raises MissingCeiling listing the known roofs.
 
-    One substitution: fp64 matrices run on the vector units of machines without fp64 tensor cores.
+    On machines without fp64 tensor cores, fp64 matrices take the ceiling of the fp64 vector units.
     """
     if resource in roofs:
         return roofs[resource]

@@ -1,4 +1,4 @@
-"""The napkin bound: each amount over its ceiling is a term, the largest term is the least time the work can take.
+"""The napkin bound. A term is an amount divided by its ceiling; the largest term is the lower bound of the time.
 
 Source: Williams, Waterman, Patterson, "Roofline: an insightful visual performance model", CACM 52(4), 2009.
 """
@@ -15,28 +15,28 @@ from predict.workloads import Amounts, Number, Workload
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One line of the napkin: an amount (FLOP or bytes) over the ceiling it runs against."""
+    """One line of the napkin: an amount over its ceiling."""
 
     resource: Resource
-    amount: Number
-    per_s: Number
+    amount: Number  # FLOP or bytes
+    per_s: Number  # ceiling
 
     @property
     def time_s(self) -> Number:
-        """Seconds if this resource were the only limit."""
+        """Time in seconds if this resource were the only limit."""
         return self.amount / self.per_s
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The times of one workload, or of a whole sweep if the amounts are arrays."""
+    """The predicted times of one workload, or of a whole sweep if the amounts are arrays."""
 
     terms: tuple[Term, ...]
-    expected_s: Number | None = None  # of a calibrated model; None where nothing is calibrated
+    expected_s: Number | None = None  # time of the calibrated model; None without a calibration
 
     @property
     def napkin_s(self) -> Number:
-        """Lower bound: compute and memory overlap perfectly. Zero only for work without FLOP and bytes (`launch`)."""
+        """Lower bound: compute and memory overlap fully. 0 only for work without FLOP and bytes (`launch`)."""
         return _reduce(np.maximum, self.terms)
 
     @property
@@ -46,15 +46,15 @@ class Prediction:
 
     @property
     def bound(self) -> Resource | None:
-        """The resource of the largest term of one workload; None where there is no term."""
+        """The resource of one workload's largest term; None without terms."""
         return max(self.terms, key=lambda term: float(term.time_s)).resource if self.terms else None
 
 
 def predict(amounts: Amounts, roofs: Roofs) -> Prediction:
     """Predict the time of `amounts` under `roofs`.
 
-    All DRAM traffic is one term, over the roof of its own mix of reads and writes where such a roof was measured.
-    Raises MissingCeiling where a needed roof is absent.
+    All DRAM traffic is one term, over the `dram` roof or else over the measured roof with the nearest mix of reads and
+    writes. Raises MissingCeiling if a needed roof is absent.
     """
     terms = [
         Term(unit, flop, find_ceiling(unit, roofs).per_s) for unit, flop in amounts.flop_by_unit.items() if np.any(flop)
@@ -65,7 +65,7 @@ def predict(amounts: Amounts, roofs: Roofs) -> Prediction:
 
 
 def explain(workload: Workload, machine: str, prediction: Prediction) -> str:
-    """The arithmetic of one prediction, line by line, as a person would write it on a napkin."""
+    """The arithmetic of one prediction, line by line."""
     head = f"{workload.id} on {machine}    napkin {duration(float(prediction.napkin_s))}"
     if prediction.bound is not None:
         head += f"    bound: {prediction.bound}"
@@ -83,7 +83,7 @@ def _explain_term(term: Term) -> str:
 
 
 def _dram_term(amounts: Amounts, roofs: Roofs) -> Term:
-    """DRAM traffic over `dram`, or over the measured mix whose written share is nearest."""
+    """DRAM traffic over the `dram` roof, or else over the measured roof with the nearest written share."""
     if Resource.DRAM in roofs:
         return Term(Resource.DRAM, amounts.bytes, roofs[Resource.DRAM].per_s)
     mixes = [mix for mix in WRITTEN_SHARE if mix in roofs]

@@ -1,4 +1,4 @@
-"""The tables of GPUs and models for the terminal."""
+"""Tables of GPUs and models for the terminal."""
 
 import sys
 
@@ -12,11 +12,11 @@ from predict.model.transformer import Model
 from predict.resources import Resource
 from predict.units import GIB, KIB, TB, count, in_units
 
-PLAIN_WIDTH = 120  # columns, where the output is not a terminal
+PLAIN_WIDTH = 120  # columns if the output is not a terminal
 
 
 def show(table: Table) -> None:
-    """Print a table, fitted to the terminal."""
+    """Print a table in the terminal's width."""
     Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(table)
 
 

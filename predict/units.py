@@ -1,4 +1,4 @@
-"""Number formats, and the only place where a quantity becomes text. Everything else holds SI base units."""
+"""Number formats, and the conversion of quantities to text. All other code holds SI base units."""
 
 import math
 from collections.abc import Mapping
@@ -18,14 +18,14 @@ _ENERGY_UNITS = ((1e3, "kJ"), (1.0, "J"), (1e-3, "mJ"), (1e-6, "uJ"))
 
 @dataclass(frozen=True, slots=True)
 class DType:
-    """A number format: `bits` in memory; `name` also says which unit computes with it (tf32 is stored in 32 bits)."""
+    """A number format."""
 
-    name: str
-    bits: int
+    name: str  # also determines the unit that computes with it
+    bits: int  # in memory: 32 for tf32
 
     @property
     def bytes(self) -> float:
-        """Size of one element in memory; a fraction below 8 bits."""
+        """Size of one element in memory, a fraction for less than 8 bits."""
         return self.bits / 8 if self.bits % 8 else self.bits // 8
 
 
@@ -49,25 +49,25 @@ DTYPES: Mapping[str, DType] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Formats:
-    """What weights and the KV cache are stored in, and what matrices are multiplied in."""
+    """Storage formats of weights and KV cache, and the format of the matrix products."""
 
-    weight_bits: float = 16  # of a stored weight, its share of the scales included
+    weight_bits: float = 16  # of a stored weight, including its share of the scales
     kv_bits: float = 16  # of a cached element
-    compute: DType = DTYPES["bf16"]
+    compute: DType = DTYPES["bf16"]  # the matrices are multiplied in this format
 
     @classmethod
     def of(cls, compute: DType, weights: DType | None = None, kv: DType | None = None) -> "Formats":
-        """The formats of a product in `compute`; weights and cache are in `compute` too unless given."""
+        """Formats with products in `compute`. Weights and cache are in `compute` too unless given."""
         return cls((weights or compute).bits, (kv or compute).bits, compute)
 
     @property
     def activation(self) -> DType:
-        """The format of what flows between kernels: 16 bits even where matrices are multiplied in fewer."""
+        """The format of activations between kernels: `compute`, or bf16 if `compute` has fewer than 16 bits."""
         return self.compute if self.compute.bits >= 16 else DTYPES["bf16"]
 
     @property
     def narrows(self) -> bool:
-        """Whether activations must be narrowed before they are multiplied."""
+        """Whether activations must be narrowed before the matrix products."""
         return self.activation != self.compute
 
 
@@ -104,17 +104,17 @@ def both_bytes(size_bytes: float) -> str:
 
 
 def in_units(value: float, unit: float) -> str:
-    """Format `value` as a multiple of `unit`, for a column whose heading names it: in_units(3.35e12, TB) == "3.35"."""
+    """Format `value` as a multiple of `unit`, for a column that names the unit: in_units(3.35e12, TB) == "3.35"."""
     return _significant(value / unit, 3)
 
 
 def duration(time_s: float, digits: int = 3) -> str:
-    """Format a time in the largest unit that leaves a figure before the point: duration(3.52e-5) == "35.2 us"."""
+    """Format a time in the largest unit that gives at least 1: duration(3.52e-5) == "35.2 us"."""
     return _in_largest(time_s, _TIME_UNITS, "s", digits)
 
 
 def energy(energy_j: float) -> str:
-    """Format an energy in the largest unit that leaves a figure before the point: energy(0.00352) == "3.52 mJ"."""
+    """Format an energy in the largest unit that gives at least 1: energy(0.00352) == "3.52 mJ"."""
     return _in_largest(energy_j, _ENERGY_UNITS, "J", 3)
 
 
@@ -127,12 +127,12 @@ def binary_bytes(size_bytes: float) -> str:
 
 
 def percent(fraction: float) -> str:
-    """Format a fraction as a percentage with three significant figures, none after the point from 100 % on."""
+    """Format a fraction as a percentage with three significant figures, without decimals from 100 % on."""
     return f"{_significant(fraction * 100, 3)} %"
 
 
 def _in_largest(value: float, units: tuple[tuple[float, str], ...], base: str, digits: int) -> str:
-    """In the largest of `units` that leaves a figure before the point, else in the smallest."""
+    """Format `value` in the largest of `units` that gives at least 1, else in the smallest."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g} {base}"
     scale, unit = next(((s, u) for s, u in units if abs(value) >= s), units[-1])
@@ -140,7 +140,7 @@ def _in_largest(value: float, units: tuple[tuple[float, str], ...], base: str, d
 
 
 def _significant(value: float, digits: int) -> str:
-    """`digits` significant figures without an exponent (12.30, 123, 1230)."""
+    """Format with `digits` significant figures and no exponent (12.30, 123, 1230)."""
     if value == 0:
         return "0"
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))

@@ -1,9 +1,9 @@
-"""FLOP and bytes of each op. One function per op, and its docstring is the napkin.
+"""FLOP and bytes of each op. Each op is one function; its docstring explains the count.
 
-Convention: a multiply-add is 2 FLOP; only compulsory traffic counts (each input read once, each output written once,
-intermediates stay on chip); causal attention counts the half that is computed; softmax and norms inside another op
-and address arithmetic are not counted. Dimensions are whole numbers, or float64 arrays (exact up to 2**53) for a whole
-sweep at once.
+Convention: a multiply-add is 2 FLOP. Only compulsory traffic counts: each input is read once, each output is written
+once, and intermediates stay on chip. Causal attention counts only the half that is computed. Softmax and norms inside
+another op and address arithmetic are not counted. Dimensions are whole numbers, or float64 arrays (exact up to 2**53)
+for a whole sweep.
 """
 
 import functools
@@ -22,29 +22,29 @@ from predict.units import DType
 FloatArray = NDArray[np.float64]
 Count = int | FloatArray
 Number = float | FloatArray
-Bits = float | None  # of an element as it is stored; None: those of what is computed with
+Bits = float | None  # of a stored element; None: those of the compute format
 
 INT4_GROUP = 128  # weights along k that share one scale
 _FP32_BYTES, _INT32_BYTES, _BF16_BYTES = 4, 4, 2
-# Arguments of an op that are formats: what is computed with, and bits of an element of B or of K and V where these are
-# stored in another one.
+# Arguments of an op that are formats, not dimensions: the compute format, and the bits of a stored element of B or of K
+# and V.
 _NO_DIMENSIONS = ("dtype", "weight_bits", "kv_bits")
 
-# The formats that an op is about, where it is not about all of them.
+# The formats that an op accepts. An op without an entry accepts all formats.
 _FORMATS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "matmul_scaled": ("fp8", "int8"),
         **dict.fromkeys(("matmul_w8a16", "matmul_w4a16", "attention_decode_fp8", "block_train"), ("bf16", "fp16")),
     }
 )
-# (dimension, divisor): what a dimension must be a multiple of.
+# (dimension, divisor): the dimension must be a multiple of the divisor.
 _DIVISORS: Mapping[str, tuple[str, int]] = MappingProxyType(
     {
         "matmul_w4a16": ("k", INT4_GROUP),
         **dict.fromkeys(("rope", "block_forward", "block_decode", "block_train"), ("head_dim", 2)),
     }
 )
-# (dimension, limit): a dimension that must not exceed another.
+# (dimension, limit): the dimension must not exceed the other dimension.
 _LIMITS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {"attention_chunk": ("queries", "context"), "attention_packed": ("sequences", "tokens")}
 )
@@ -69,7 +69,7 @@ class Amounts:
 
     @property
     def flop(self) -> Number:
-        """FLOP of all units together."""
+        """FLOP of all units."""
         total: Number = 0
         for flop in self.flop_by_unit.values():
             total = total + flop
@@ -77,12 +77,12 @@ class Amounts:
 
     @property
     def bytes(self) -> Number:
-        """Bytes read and written together."""
+        """Bytes read plus bytes written."""
         return self.bytes_read + self.bytes_written
 
     @property
     def arithmetic_intensity(self) -> Number:
-        """FLOP per byte of DRAM traffic; raises BadWorkload for work that moves nothing."""
+        """FLOP per byte of DRAM traffic. Raises BadWorkload for work that moves no bytes."""
         if not np.all(np.asarray(self.bytes) > 0):
             raise BadWorkload("work that moves no bytes has no arithmetic intensity")
         return self.flop / self.bytes
@@ -90,7 +90,7 @@ class Amounts:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """One op at one size: what is computed, not how. Build it with `make_workload`, which checks it."""
+    """One op at one size, independent of its implementation. Build it with `make_workload`, which checks it."""
 
     op: str
     dims: Mapping[str, int]
@@ -113,8 +113,9 @@ def matmul(m: Count, n: Count, k: Count, dtype: DType, weight_bits: Bits = None)
 
 
 def matmul_scaled(m: Count, n: Count, k: Count, dtype: DType) -> Amounts:
-    """C[m,n] = (A[m,k] @ B[k,n]) * a_scale[m] * b_scale[n] with 8-bit operands (W8A8: fp8 e4m3 or int8): half of bf16's
-    bytes and twice its rate. One fp32 scale for each row of A and column of B; the result is bf16."""
+    """C[m,n] = (A[m,k] @ B[k,n]) * a_scale[m] * b_scale[n] with 8-bit operands (W8A8: fp8 e4m3 or int8). The operands
+    take half the bytes of bf16 and multiply at twice its rate. Each row of A and each column of B has one fp32 scale;
+    the result is bf16."""
     return Amounts(
         flop_by_unit={matmul_unit(dtype): 2 * m * n * k},
         bytes_read=(m * k + k * n) * dtype.bytes + (m + n) * _FP32_BYTES,
@@ -123,16 +124,16 @@ def matmul_scaled(m: Count, n: Count, k: Count, dtype: DType) -> Amounts:
 
 
 def matmul_w8a16(m: Count, n: Count, k: Count, dtype: DType) -> Amounts:
-    """C[m,n] = A[m,k] @ (W[n,k] * scale[n])^T with int8 weights, one scale a row in A's format: the weights are half of
-    bf16's bytes, the products still take the 16-bit unit."""
+    """C[m,n] = A[m,k] @ (W[n,k] * scale[n])^T with int8 weights and one scale per row in A's format. The weights take
+    half the bytes of bf16; the products still use the 16-bit unit."""
     plain = matmul(m, n, k, dtype, weight_bits=8)
     return replace(plain, bytes_read=plain.bytes_read + n * dtype.bytes)
 
 
 def matmul_w4a16(m: Count, n: Count, k: Count, dtype: DType) -> Amounts:
-    """C[m,n] = A[m,k] @ W[n,k]^T with int4 weights, a scale in A's format for each 128 of a row: 0.5 + 2/128 bytes a
-    weight, 3.88 times fewer than bf16's; the products still take the 16-bit unit."""
-    groups = n * (k // INT4_GROUP)  # k is a multiple of it
+    """C[m,n] = A[m,k] @ W[n,k]^T with int4 weights and one scale in A's format per 128 weights of a row. A weight takes
+    0.5 + 2/128 bytes, 3.88 times fewer than in bf16; the products still use the 16-bit unit."""
+    groups = n * (k // INT4_GROUP)  # k is a multiple of INT4_GROUP
     plain = _amounts(matmul_unit(dtype), 2 * m * n * k, m * k + groups, m * n, dtype)
     return replace(plain, bytes_read=plain.bytes_read + n * k // 2)
 
@@ -140,15 +141,16 @@ def matmul_w4a16(m: Count, n: Count, k: Count, dtype: DType) -> Amounts:
 def attention_prefill(
     batch: Count, seq: Count, heads: Count, kv_heads: Count, head_dim: Count, dtype: DType
 ) -> Amounts:
-    """Causal attention over a prompt: query i meets keys 1..i, so seq*(seq+1)/2 pairs per head, each one multiply-add
-    per head_dim for Q.K and one for P.V; Q, K and V are read once, O is written once, scores never leave the chip."""
+    """Causal attention over a prompt. Query i sees keys 1..i, which gives seq*(seq+1)/2 query-key pairs per head. Each
+    pair takes head_dim multiply-adds for Q.K and as many for P.V. Q, K and V are read once, O is written once, and the
+    scores never leave the chip."""
     pairs = batch * heads * (seq * (seq + 1) // 2)
     return _attention(pairs, batch * seq, batch * seq, heads, kv_heads, head_dim, dtype)
 
 
 def attention_full(batch: Count, seq: Count, heads: Count, kv_heads: Count, head_dim: Count, dtype: DType) -> Amounts:
-    """Attention without a mask: every query meets every key, seq^2 pairs per head and twice the FLOP of a causal
-    prompt; Q, K and V are read once, O is written once."""
+    """Attention without a mask. Every query sees every key: seq^2 pairs per head, about twice the FLOP of causal
+    attention. Q, K and V are read once, O is written once."""
     pairs = batch * heads * seq * seq
     return _attention(pairs, batch * seq, batch * seq, heads, kv_heads, head_dim, dtype)
 
@@ -163,8 +165,8 @@ def attention_window(
     dtype: DType,
     kv_bits: Bits = None,
 ) -> Amounts:
-    """Causal attention to the last `window` tokens, oneself among them: query i meets min(i, window) keys, so for a
-    window of w the pairs are w*seq - w*(w-1)/2, linear in seq."""
+    """Causal attention to the last `window` tokens, the query's own included. Query i sees min(i, window) keys, so a
+    window of w gives w*seq - w*(w-1)/2 pairs per head, linear in seq."""
     scalar = isinstance(window, int) and isinstance(seq, int)
     width = min(window, seq) if scalar else np.minimum(window, seq)
     pairs = batch * heads * (width * seq - width * (width - 1) // 2)
@@ -174,9 +176,9 @@ def attention_window(
 def attention_packed(
     sequences: Count, tokens: Count, heads: Count, kv_heads: Count, head_dim: Count, dtype: DType
 ) -> Amounts:
-    """Causal attention over `sequences` prompts packed end to end into `tokens`: no padding is computed. The lengths
-    are as equal as whole numbers allow, and a token meets its own sequence alone: about tokens^2 / (2*sequences)
-    pairs. Beside Q, K and V, a 4-byte offset is read for each sequence and for the end."""
+    """Causal varlen attention: `sequences` prompts lie end to end in `tokens` rows, without padding. The lengths are as
+    equal as whole numbers allow. A token sees only its own sequence, which gives about tokens^2 / (2*sequences) pairs
+    per head. Besides Q, K and V, a 4-byte offset is read for each sequence and for the end."""
     length, longer = tokens // sequences, tokens % sequences  # `longer` sequences have one token more
     triangle = length * (length + 1) // 2
     pairs = heads * (sequences * triangle + longer * (length + 1))
@@ -187,9 +189,9 @@ def attention_packed(
 def attention_chunk(
     batch: Count, queries: Count, context: Count, heads: Count, kv_heads: Count, head_dim: Count, dtype: DType
 ) -> Amounts:
-    """The last `queries` of `context` tokens attend causally over a cache that holds all of them: a chunk of a prefill,
-    or the verification of guessed tokens. Query j of q meets context - q + j keys; the cache is read once whatever q
-    is, which is why verifying a few tokens costs as much as making one."""
+    """The last `queries` of `context` tokens attend causally to a cache of all `context` tokens: a chunk of a prefill,
+    or the check of guessed tokens. Query j of q sees context - q + j keys. The cache is read once for any q, so
+    checking a few tokens takes about as long as making one."""
     pairs = batch * heads * (queries * context - queries * (queries - 1) // 2)
     return _attention(pairs, batch * queries, batch * context, heads, kv_heads, head_dim, dtype)
 
@@ -197,9 +199,9 @@ def attention_chunk(
 def attention_backward(
     batch: Count, seq: Count, heads: Count, kv_heads: Count, head_dim: Count, dtype: DType
 ) -> Amounts:
-    """Gradients of causal attention: five products for each pair (the scores again, dV, dP, dQ, dK) where the forward
-    pass has two, so 2.5 times its FLOP. Q, K, V, O, dO and the fp32 log-sum-exp of each row are read once; dQ, dK and
-    dV are written once. Source: Dao, FlashAttention-2, section 3.1.2."""
+    """Gradients of causal attention. Each pair takes five products (recomputed scores, dV, dP, dQ, dK) instead of two,
+    2.5 times the FLOP of the forward pass. Q, K, V, O, dO and the fp32 log-sum-exp of each row are read once; dQ, dK
+    and dV are written once. Source: Dao, FlashAttention-2, section 3.1.2."""
     pairs = batch * heads * (seq * (seq + 1) // 2)
     queries, keys = batch * seq * heads * head_dim, batch * seq * kv_heads * head_dim
     return Amounts(
@@ -210,24 +212,25 @@ def attention_backward(
 
 
 def linear_backward(m: Count, n: Count, k: Count, dtype: DType) -> Amounts:
-    """Gradients of Y[m,n] = X[m,k] @ W[n,k]^T: dX = dY @ W and dW = dY^T @ X, each as many FLOP as the forward pass,
-    which is why training costs three forward passes. dY, X and W are read once, dX and dW written once."""
+    """Gradients of Y[m,n] = X[m,k] @ W[n,k]^T: dX = dY @ W and dW = dY^T @ X. Each takes as many FLOP as the forward
+    pass, so training takes three times the FLOP of a forward pass. dY, X and W are read once; dX and dW are written
+    once."""
     return _amounts(matmul_unit(dtype), 4 * m * n * k, m * n + m * k + n * k, m * k + n * k, dtype)
 
 
 def attention_decode(
     batch: Count, context: Count, heads: Count, kv_heads: Count, head_dim: Count, dtype: DType, kv_bits: Bits = None
 ) -> Amounts:
-    """Attention of one query per sequence over a cache of `context` tokens: every key meets one query, and the cache is
-    read once for all heads of a GQA group, so the arithmetic intensity is heads/kv_heads multiply-adds per element."""
+    """Attention of one query per sequence to a cache of `context` tokens. The cache is read once for all heads of a GQA
+    group, so the arithmetic intensity is about heads/kv_heads multiply-adds per cached element."""
     return _attention(batch * heads * context, batch, batch * context, heads, kv_heads, head_dim, dtype, kv_bits)
 
 
 def attention_paged(
     batch: Count, context: Count, page: Count, heads: Count, kv_heads: Count, head_dim: Count, dtype: DType
 ) -> Amounts:
-    """attention_decode over a cache in pages of `page` tokens that lie anywhere: the same FLOP and bytes, and 4 bytes
-    for each page in the block table and for each sequence's length."""
+    """attention_decode with a cache in pages of `page` tokens anywhere in memory. FLOP and bytes are the same, plus 4
+    bytes per page for the block table and 4 per sequence for its length."""
     plain = attention_decode(batch, context, heads, kv_heads, head_dim, dtype)
     entries = batch * (-(-context // page) + 1)
     return replace(plain, bytes_read=plain.bytes_read + entries * _INT32_BYTES)
@@ -236,16 +239,17 @@ def attention_paged(
 def attention_decode_fp8(
     batch: Count, context: Count, heads: Count, kv_heads: Count, head_dim: Count, dtype: DType
 ) -> Amounts:
-    """attention_decode over a cache in fp8 e4m3, with an fp32 scale for each K and V head: half the bytes of bf16, and
-    so half the time; Q, O and the products stay in 16 bits."""
+    """attention_decode with a cache in fp8 e4m3 and an fp32 scale per K head and per V head. The cache takes half the
+    bytes of bf16, so about half the time. Q, O and the products stay in 16 bits."""
     plain = attention_decode(batch, context, heads, kv_heads, head_dim, dtype, kv_bits=8)
     return replace(plain, bytes_read=plain.bytes_read + 2 * kv_heads * _FP32_BYTES)
 
 
 def attention_mla(batch: Count, context: Count, heads: Count, latent: Count, rope: Count, dtype: DType) -> Amounts:
-    """Multi-head latent attention with absorbed projections, one query per sequence: all heads meet one cached vector
-    of latent + rope numbers a token, and weigh its first `latent` ones. In 16 bits nearly 2*heads FLOP for each byte
-    (242 at DeepSeek-V3's 128 heads): the intensity of a matrix product. Source: DeepSeek-V2, section 2.1."""
+    """Multi-head latent attention with absorbed projections, one query per sequence. All heads share one cached vector
+    of latent + rope elements per token: Q.K uses all of them, P.V the first `latent`. In 16 bits the intensity is
+    nearly 2*heads FLOP per byte (242 for DeepSeek-V3's 128 heads), like that of a matmul. Source: DeepSeek-V2, section
+    2.1."""
     width = latent + rope
     flop = 2 * batch * heads * context * (width + latent)
     read = batch * (heads + context) * width
@@ -255,9 +259,9 @@ def attention_mla(batch: Count, context: Count, heads: Count, latent: Count, rop
 def generate_cached(
     batch: Count, context: Count, heads: Count, kv_heads: Count, head_dim: Count, dtype: DType
 ) -> Amounts:
-    """One attention layer makes token number `context` with a KV cache: project Q, K and V of the new token only
-    (6d^2 FLOP for heads = kv_heads, d = heads*head_dim), append its K and V, attend over all `context` tokens.
-    Weights and the context-1 cached tokens are read once."""
+    """One attention layer makes token number `context` with a KV cache: it projects Q, K and V of the new token only
+    (6d^2 FLOP for heads = kv_heads, d = heads*head_dim), appends K and V, and attends to all `context` tokens. Weights
+    and the context-1 cached tokens are read once."""
     hidden, kv_dim = heads * head_dim, kv_heads * head_dim
     projection = 2 * batch * hidden * (hidden + 2 * kv_dim)
     attention = 4 * batch * hidden * context
@@ -269,9 +273,10 @@ def generate_cached(
 def generate_uncached(
     batch: Count, context: Count, heads: Count, kv_heads: Count, head_dim: Count, dtype: DType
 ) -> Amounts:
-    """The same layer and token without a cache: re-project Q, K and V of all `context` tokens (6Nd^2 FLOP for heads =
-    kv_heads) and attend causally for all of them, since the next layer needs every position. The hidden states and the
-    weights are read once, all outputs written once; Q, K and V are intermediates and not counted."""
+    """The layer of generate_cached makes the same token without a cache. It projects Q, K and V of all N = `context`
+    tokens again (6Nd^2 FLOP for heads = kv_heads) and attends causally for all of them, because the next layer needs
+    every position. Hidden states and weights are read once, all outputs are written once. Q, K and V are intermediates
+    and not counted."""
     hidden, kv_dim = heads * head_dim, kv_heads * head_dim
     projection = 2 * batch * context * hidden * (hidden + 2 * kv_dim)
     attention = 4 * batch * hidden * (context * (context + 1) // 2)
@@ -283,12 +288,12 @@ def block_forward(
     batch: Count, seq: Count, heads: Count, kv_heads: Count, head_dim: Count, inner: Count, dtype: DType
 ) -> Amounts:
     """A Llama-style block over a prompt: rmsnorm, QKV, rotary embedding, causal attention, output projection, residual;
-    rmsnorm, gate and up (SwiGLU), down, residual. 2 FLOP for each token and element of its matrices, 4*head_dim for
-    each pair of attention. Weights, hidden states, cos and sin are read once, hidden states written once; what flows
-    between its ten kernels (nine where the last residual joins its product) may stay on chip.
+    rmsnorm, gate and up (SwiGLU), down, residual. It takes 2 FLOP per token and matrix element and 4*head_dim per
+    query-key pair. Weights, hidden states, cos and sin are read once; hidden states are written once. Intermediates
+    between its ten kernels (nine if the last residual is fused into the matmul) may stay on chip.
 
-    A token made without a KV cache costs this with seq = context: every position goes through the block again. GPT-2's
-    own MLP has no gate, and so two matrices where this has three."""
+    Making a token without a KV cache costs this with seq = context: every position goes through the block again. The
+    MLP has three matrices; GPT-2's has no gate and only two."""
     tokens, hidden = batch * seq, heads * head_dim
     matrices = block_matrices(heads, kv_heads, head_dim, inner)
     pairs = batch * heads * (seq * (seq + 1) // 2)
@@ -300,9 +305,9 @@ def block_forward(
 def block_decode(
     batch: Count, context: Count, heads: Count, kv_heads: Count, head_dim: Count, inner: Count, dtype: DType
 ) -> Amounts:
-    """The same block makes token number `context` of each sequence with a KV cache: all matrices are read for one token
-    a sequence, K and V of the new token are appended, and it attends over `context` tokens, of which context-1 are read
-    from the cache."""
+    """The block of block_forward makes token number `context` of each sequence with a KV cache. It reads all matrices
+    for one token per sequence, appends the token's K and V, and attends to `context` tokens: context-1 from the cache
+    and the new one."""
     hidden, kv_dim = heads * head_dim, kv_heads * head_dim
     matrices = block_matrices(heads, kv_heads, head_dim, inner)
     cached = 2 * batch * (context - 1) * kv_dim
@@ -314,12 +319,13 @@ def block_decode(
 def block_train(
     batch: Count, seq: Count, heads: Count, kv_heads: Count, head_dim: Count, inner: Count, dtype: DType
 ) -> Amounts:
-    """Forward, backward and a mixed-precision AdamW step of the same block: 6 FLOP for each token and parameter of its
-    matrices, 14*head_dim for each pair of attention (4 forward, 10 backward, which makes the scores again). Weights in
-    `dtype` and their fp32 master, m and v are read once and written once: 28 bytes a parameter. x, the gradient of the
-    output, cos and sin are read, the output and the gradient of x written. Gradients of weights and saved activations
-    are intermediates and not counted (keeping the gradients moves 4 bytes a parameter more), nor is AdamW's arithmetic.
-    """
+    """Forward pass, backward pass and mixed-precision AdamW step of the block of block_forward. It takes 6 FLOP per
+    token and matrix element and 14*head_dim per query-key pair (4 forward; 10 backward, which recomputes the scores).
+    Weights in `dtype` and their fp32 master, m and v are read once and written once: 28 bytes per parameter. x, the
+    output's gradient, cos and sin are read; the output and the gradient of x are written.
+
+    Weight gradients and saved activations are intermediates and not counted; storing the gradients would move 4 more
+    bytes per parameter. AdamW's arithmetic is not counted either."""
     tokens, hidden = batch * seq, heads * head_dim
     matrices = block_matrices(heads, kv_heads, head_dim, inner)
     parameters = matrices + 2 * hidden
@@ -333,14 +339,14 @@ def block_train(
 
 
 def block_matrices(heads: Count, kv_heads: Count, head_dim: Count, inner: Count) -> Count:
-    """Elements of a block's matrices: Q, K, V and the output projection; gate, up and down. Its two norms add 2*hidden
-    parameters, which are not multiplied."""
+    """Elements of a block's matrices: Q, K, V, output projection, gate, up and down. Not counted: the 2*hidden
+    parameters of the two norms."""
     hidden = heads * head_dim
     return hidden * (2 * hidden + 2 * kv_heads * head_dim) + 3 * hidden * inner
 
 
 def stream_read(n: Count, dtype: DType) -> Amounts:
-    """sum(x[n]): one add per element; x is read once, the result is too small to count."""
+    """sum(x[n]): one add per element; x is read once. The result is too small to count."""
     return _amounts(vector_unit(dtype), n, n, 0, dtype)
 
 
@@ -360,32 +366,32 @@ def stream_triad(n: Count, dtype: DType) -> Amounts:
 
 
 def rmsnorm(rows: Count, cols: Count, dtype: DType) -> Amounts:
-    """RMSNorm, y = x / sqrt(mean(x^2) + eps) * weight, row by row: square, add, scale and weigh, 4 FLOP an element. x
-    is read once, the weight once, y is written once."""
+    """RMSNorm, y = x / sqrt(mean(x^2) + eps) * weight per row: square, add, scale, multiply by the weight, 4 FLOP per
+    element. x and the weight are read once, y is written once."""
     return _amounts(vector_unit(dtype), 4 * rows * cols, rows * cols + cols, rows * cols, dtype)
 
 
 def add_rmsnorm(rows: Count, cols: Count, dtype: DType) -> Amounts:
-    """Residual and norm fused, s = x + residual, y = rmsnorm(s) * weight, fused: 5 FLOP an element. x, residual and
-    weight are read once, y and s are written once; as two kernels, s would cross DRAM once more."""
+    """Residual and norm fused: s = x + residual, y = rmsnorm(s) * weight, 5 FLOP per element. x, residual and weight
+    are read once, y and s are written once. Two separate kernels would also read s once."""
     return _amounts(vector_unit(dtype), 5 * rows * cols, 2 * rows * cols + cols, 2 * rows * cols, dtype)
 
 
 def softmax(rows: Count, cols: Count, dtype: DType) -> Amounts:
-    """Softmax, y = exp(x - max) / sum(exp(x - max)), row by row: subtract, exp, add and divide, 4 FLOP an element. x is
-    read once, y is written once."""
+    """Softmax, y = exp(x - max) / sum(exp(x - max)) per row: subtract, exp, add, divide, 4 FLOP per element. x is read
+    once, y is written once."""
     return _amounts(vector_unit(dtype), 4 * rows * cols, rows * cols, rows * cols, dtype)
 
 
 def swiglu(rows: Count, cols: Count, dtype: DType) -> Amounts:
-    """SwiGLU, y = gate / (1 + exp(-gate)) * up: exp, add, divide and multiply, 4 FLOP an element. gate and up are read
+    """SwiGLU, y = gate / (1 + exp(-gate)) * up: exp, add, divide, multiply, 4 FLOP per element. gate and up are read
     once, y is written once."""
     return _amounts(vector_unit(dtype), 4 * rows * cols, 2 * rows * cols, rows * cols, dtype)
 
 
 def rope(tokens: Count, heads: Count, head_dim: Count, dtype: DType) -> Amounts:
-    """Rotary embedding: each pair (x[i], x[i + head_dim/2]) is turned by its token's angle: two multiplies and an add,
-    3 FLOP an element. x is read once, cos and sin (half a head each) once for all heads, y is written once."""
+    """Rotary embedding: each pair (x[i], x[i + head_dim/2]) is rotated by its token's angle. Two multiplies and an add
+    make 3 FLOP per element. x is read once, cos and sin (head_dim/2 each) once for all heads, y is written once."""
     size = tokens * heads * head_dim
     return _amounts(vector_unit(dtype), 3 * size, size + tokens * head_dim, size, dtype)
 
@@ -396,7 +402,7 @@ def launch(dtype: DType) -> Amounts:  # noqa: ARG001 - every op takes a dtype
 
 
 def _amounts(unit: Resource, flop: Number, read: Number, written: Number, dtype: DType) -> Amounts:
-    """FLOP of one unit; `read` and `written` are elements in `dtype`."""
+    """Amounts with FLOP of one unit. `read` and `written` count elements of `dtype`."""
     return Amounts({unit: flop}, bytes_read=read * dtype.bytes, bytes_written=written * dtype.bytes)
 
 
@@ -415,8 +421,8 @@ def _attention(
     dtype: DType,
     kv_bits: Bits = None,
 ) -> Amounts:
-    """Two multiply-adds for each pair of a query and a key and element of head_dim; `queries` and `keys` are rows of
-    all sequences: Q and O have `heads` vectors each, K and V have `kv_heads`."""
+    """Amounts of attention: 4*head_dim FLOP per query-key pair. `pairs` counts all heads. `queries` and `keys` count
+    the tokens of all sequences: Q and O have `heads` vectors per query, K and V have `kv_heads` per key."""
     cache_bytes = stored_bytes(2 * keys * kv_heads * head_dim, kv_bits or dtype.bits)
     return Amounts(
         flop_by_unit={matmul_unit(dtype): 4 * pairs * head_dim},
@@ -474,17 +480,17 @@ def find_op(name: str) -> Callable[..., Amounts]:
 
 @functools.cache
 def dim_names(op: str) -> tuple[str, ...]:
-    """The dimensions that `op` takes, in order; raises BadWorkload for an unknown op."""
+    """The dimensions of `op`, in order. Raises BadWorkload for an unknown op."""
     return tuple(name for name in inspect.signature(find_op(op)).parameters if name not in _NO_DIMENSIONS)
 
 
 def signature(op: str) -> str:
-    """How an op is called: "matmul(m, n, k)"."""
+    """The op with its dimensions: "matmul(m, n, k)"."""
     return f"{op}({', '.join(dim_names(op))})"
 
 
 def make_workload(op: str, dims: Mapping[str, int], dtype: DType) -> Workload:
-    """Check the dimensions and count the amounts. Raises BadWorkload naming what is missing, unknown or too small."""
+    """Check the dimensions and count the amounts. Raises BadWorkload naming the dimension or dtype that is wrong."""
     names = _check_request(op, dims, dtype)
     for name in names:
         size = dims[name]
@@ -496,7 +502,7 @@ def make_workload(op: str, dims: Mapping[str, int], dtype: DType) -> Workload:
 
 
 def sweep_amounts(op: str, dims: Mapping[str, ArrayLike], dtype: DType) -> Amounts:
-    """Amounts of a whole sweep: `dims` hold arrays that broadcast. Raises BadWorkload as `make_workload` does."""
+    """Amounts of a whole sweep. `dims` holds arrays that broadcast. Raises BadWorkload as `make_workload` does."""
     names = _check_request(op, dims, dtype)
     arrays = {name: np.asarray(dims[name], dtype=np.float64) for name in names}
     for name, sizes in arrays.items():
@@ -508,7 +514,7 @@ def sweep_amounts(op: str, dims: Mapping[str, ArrayLike], dtype: DType) -> Amoun
 
 
 def _check_sizes(op: str, dims: Mapping[str, Count]) -> None:
-    """Raise BadWorkload naming a dimension that is no multiple of what it must be, or larger than it may be."""
+    """Raise BadWorkload naming a dimension that is not the required multiple, or that exceeds its limit."""
     said = {name: f"{name}={size}" if isinstance(size, int) else name for name, size in dims.items()}
     if "kv_heads" in dims and np.any(dims["heads"] % dims["kv_heads"]):
         raise BadWorkload(f"{op}: {said['heads']} is not a multiple of {said['kv_heads']}")
@@ -523,7 +529,7 @@ def _check_sizes(op: str, dims: Mapping[str, Count]) -> None:
 
 
 def _check_request(op: str, dims: Mapping[str, object], dtype: DType) -> tuple[str, ...]:
-    """Return the names that `op` takes; raises BadWorkload where `dims` has others, or `dtype` is not one of its."""
+    """Return the dimensions of `op`. Raises BadWorkload if `dims` has other names or `op` does not accept `dtype`."""
     names = dim_names(op)
     takes = f"it takes {', '.join(names)}" if names else "it takes no dimension"
     if unknown := [name for name in dims if name not in names]:
@@ -531,5 +537,5 @@ def _check_request(op: str, dims: Mapping[str, object], dtype: DType) -> tuple[s
     if missing := [name for name in names if name not in dims]:
         raise BadWorkload(f"{op} needs {', '.join(f'{name}=...' for name in missing)}; {takes}")
     if dtype.name not in _FORMATS.get(op, (dtype.name,)):
-        raise BadWorkload(f"{op} is about {' and '.join(_FORMATS[op])}, not {dtype.name}")
+        raise BadWorkload(f"{op} takes dtype {' or '.join(_FORMATS[op])}, not {dtype.name}")
     return names

@@ -1,1 +1,1 @@
-"""The commands of `python -m predict`: what each asks, works out and prints."""
+"""The commands of `python -m predict`: their arguments and output."""

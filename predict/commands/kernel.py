@@ -1,4 +1,4 @@
-"""`python -m predict kernel`: one op at one size, as a line, with its arithmetic, or as JSON."""
+"""`python -m predict kernel`: predicts one op at one size, as one line, with its arithmetic, or as JSON."""
 
 import inspect
 import json
@@ -35,7 +35,7 @@ def kernel(
     show_arithmetic: Annotated[bool, typer.Option("--explain", help="Print the arithmetic, line by line.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, in SI units.")] = False,
 ) -> None:
-    """Predict one kernel: the napkin bound, what limits it, what it is expected to take, and the arithmetic."""
+    """Predict one kernel: the napkin bound, the limiting resource, the expected time, and the arithmetic."""
     machine = resolve(gpu)
     workload = make_workload(op, _read_dims(dims or []), find_dtype(dtype))
     calibration = calibration_of(workload, machine)
@@ -60,7 +60,7 @@ def kernel(
 
 
 def _read_dims(arguments: list[str]) -> dict[str, int]:
-    """Read ["m=16", "n=8192"]; raises BadWorkload naming what is not name=size or stands twice."""
+    """Read ["m=16", "n=8192"]. Raises BadWorkload for an argument that is not name=size or is repeated."""
     dims: dict[str, int] = {}
     for name, size in read_pairs(arguments).items():
         try:
@@ -71,8 +71,8 @@ def _read_dims(arguments: list[str]) -> dict[str, int]:
 
 
 def _memory_lines(workload: Workload, machine: Gpu) -> str:
-    """The most memory that a call needs, and for a prompt's attention what it costs to store its scores."""
-    lines = [f"peak memory: {binary_bytes(peak_bytes(workload))} of inputs, outputs and what lies between kernels"]
+    """The peak memory of a call. For attention over a prompt, also the time and memory with stored scores."""
+    lines = [f"peak memory: {binary_bytes(peak_bytes(workload))} of inputs, outputs and intermediates between kernels"]
     if workload.op in MATERIALIZED_OPS:
         stored_s = float(predict(materialized_amounts(workload), machine.roofs).napkin_s)
         stored_bytes = peak_bytes(workload, Scores.STORED)
@@ -113,7 +113,7 @@ def _kernel_json(
 
 
 def _expected_json(workload: Workload, machine: Gpu, calibration: Calibration | None) -> dict[str, object]:
-    """The terms of the expected time in seconds, and the calibration behind it; null where there is none."""
+    """The terms of the expected time in seconds, and their calibration; null without one."""
     if calibration is None:
         return {"expected_terms": None, "calibration": None}
     terms = expect(workload.dims, Machine.of(machine, workload.dtype), Formats.of(workload.dtype), calibration)

@@ -1,4 +1,4 @@
-"""The commands that list what is known: GPUs, models, ops and formulas; and `formula`, which works one out."""
+"""The commands that list GPUs, models, ops and formulas, and `formula`, which evaluates one."""
 
 import inspect
 import json
@@ -24,18 +24,18 @@ def models(
     if as_json:
         typer.echo(json.dumps({name: _preset_json(name) for name in PRESETS}, indent=2))
         return
-    from predict import tables  # noqa: PLC0415 - rich takes a tenth of a second, which the other commands need not pay
+    from predict import tables  # noqa: PLC0415 - importing rich takes a tenth of a second, and only tables need it
 
     tables.show(tables.model_table())
 
 
 def formula(
-    name: Annotated[str, typer.Argument(help="A formula of `python -m predict formulas`, its module may be left out.")],
+    name: Annotated[str, typer.Argument(help="A formula of `python -m predict formulas`, with or without its module.")],
     values: Annotated[list[str] | None, typer.Argument(help="Its arguments as name=value.")] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Work out one formula: batching, paging, speculation, collectives, pipelines, activations, money."""
+    """Evaluate one formula: batching, paging, speculation, collectives, pipelines, activations, money."""
     arguments = read_pairs(values or [])
     full, function = find_formula(name)
     result = plain(evaluate(name, arguments))
@@ -46,7 +46,7 @@ def formula(
 
 
 def formulas(*, as_json: AsJson = False) -> None:
-    """List the formulas: arguments, meaning and source."""
+    """List the formulas with their arguments, meaning and source."""
     arguments = {name: tuple(inspect.signature(function).parameters) for name, function in FORMULAS.items()}
     if as_json:
         listing = {
@@ -61,7 +61,7 @@ def formulas(*, as_json: AsJson = False) -> None:
 def gpus(
     *, as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the source of each number.")] = False
 ) -> None:
-    """List the GPUs of the table: dense peaks, bandwidth, ridge."""
+    """List the GPUs: dense peaks, bandwidth, ridge point."""
     if as_json:
         typer.echo(json.dumps({name: _gpu_json(gpu) for name, gpu in GPUS.items()}, indent=2))
         return
@@ -71,7 +71,7 @@ def gpus(
 
 
 def ops(*, as_json: AsJson = False) -> None:
-    """List the ops: their dimensions and the napkin of each."""
+    """List the ops with their dimensions, FLOP and bytes."""
     if as_json:
         listing = {name: {"dims": dim_names(name), "napkin": inspect.getdoc(op)} for name, op in OPS.items()}
         typer.echo(json.dumps(listing, indent=2))
@@ -80,7 +80,7 @@ def ops(*, as_json: AsJson = False) -> None:
 
 
 def _list(functions: Mapping[str, Callable[..., object]]) -> None:
-    """Print what each function is called with, and its docstring indented below."""
+    """Print each call and, indented below it, the function's docstring."""
     for called, function in functions.items():
         typer.echo(f"{called}\n    {(inspect.getdoc(function) or '').replace(chr(10), chr(10) + '    ')}\n")
 

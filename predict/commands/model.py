@@ -1,6 +1,7 @@
-"""`python -m predict model`: the whole napkin of a model as a page, or as flat JSON.
+"""`python -m predict model`: estimates a whole model, as a page or as flat JSON.
 
-The options are the fields of `Question`; only the prompt's length and the training tokens depend on others.
+The options are the fields of `Question`. Only the defaults of the prompt length, the context and the training tokens
+depend on other options.
 """
 
 import inspect
@@ -38,7 +39,7 @@ python -m predict model --config path/to/config.json --gpu h200 --weights int4 -
 PAGE_WIDTH = 100
 CHINCHILLA_TOKENS_PER_PARAM = 20  # Hoffmann et al. 2022
 
-# What is typed as text, by the type that it stands for; a number is typed as such, a choice by its value.
+# Type of a field -> function that finds its value by name. Numbers and choices need no function.
 FIND: Mapping[object, Callable[[str], object]] = MappingProxyType(
     {Gpu: resolve, Model: find_model, WeightFormat: find_weight_format, DType: find_dtype, Optimizer: find_optimizer}
 )
@@ -52,7 +53,7 @@ def model(
     as_json: Annotated[bool, typer.Option("--json", help="Print flat JSON, in SI units.")] = False,
     **typed: object,
 ) -> None:
-    """The whole napkin of a model: FLOP, memory, prefill, decode, training, money; each line with its formula."""
+    """Estimate a whole model: FLOP, memory, prefill, decode, training and money. Each line shows its formula."""
     question = _question(preset, config, typed)
     found = answer(question)
     if as_json:
@@ -65,7 +66,7 @@ def model(
 
 
 def _options() -> Iterator[inspect.Parameter]:
-    """An option for each field of `Question` that is asked for."""
+    """An option for each field of `Question` that has a help text."""
     defaults = {field.name: field.default for field in fields(Question)}
     for name, (kind, asked) in ASKED.items():
         if asked.help:
@@ -77,12 +78,12 @@ def _options() -> Iterator[inspect.Parameter]:
 
 
 def _types(kind: object) -> tuple[object, ...]:
-    """The types of a union; of anything else, itself."""
+    """The types of a union. For any other type, the type itself."""
     return typing.get_args(kind) or (kind,)
 
 
 def _with_options(command: Callable[..., None]) -> None:
-    """Put the options of `Question` where `command` has `**typed`, after --config."""
+    """Replace `**typed` of `command` by the options of `Question`, placed after --config."""
     *first, explain, as_json, _ = inspect.signature(command).parameters.values()
     vars(command)["__signature__"] = inspect.Signature([*first, *_options(), explain, as_json])
 
@@ -91,7 +92,7 @@ _with_options(model)
 
 
 def _question(preset: str | None, config: Path | None, typed: Mapping[str, object]) -> Question:
-    """The question of a command line; raises BadModel, BadQuantity and what finding a name raises."""
+    """The question that a command line asks. Raises BadModel, BadQuantity, and the errors of finding a name."""
     shape = _find_model(preset, config)
     asked: dict[str, Any] = {name: _read(name, value) for name, value in typed.items() if value is not None}
     usual = min(USUAL_SEQ, shape.context_limit or USUAL_SEQ)
@@ -103,7 +104,7 @@ def _question(preset: str | None, config: Path | None, typed: Mapping[str, objec
 
 
 def _read(name: str, typed: object) -> object:
-    """The value of a field of `Question` from what was typed for it."""
+    """Convert the typed text or number to the value of a field of `Question`."""
     kind, asked = ASKED[name]
     if not isinstance(typed, str):
         return typed
@@ -124,7 +125,7 @@ def _find_model(preset: str | None, config: Path | None) -> Model:
 
 
 def _training_tokens(preset: str | None, shape: Model) -> tuple[float, str]:
-    """How many tokens the model was trained on, and who says so."""
+    """The number of tokens that the model was trained on, and its source."""
     known = None if preset is None else find_preset(preset)[1]
     if known is None or known.training_tokens is None:
         return CHINCHILLA_TOKENS_PER_PARAM * shape.params, "20 per parameter, Hoffmann et al. 2022"

@@ -1,7 +1,7 @@
 """The answer to a question: every number with its formula and its arithmetic.
 
-The page of `python -m predict model` and its JSON both show what `answer` returns. This module has the model's size,
-memory and training; `serving` has prefill, decode and the price of a token.
+The page and the JSON of `python -m predict model` show what `answer` returns. This module covers the model's size,
+memory and training; `serving` covers prefill, decode and the price of a token.
 """
 
 from collections.abc import Callable, Iterator
@@ -31,11 +31,11 @@ ACTIVATION_FORMULAS = {
     Recompute.FLASH: "34sbh",
     Recompute.FULL: "2sbh",
 }
-KORTHIKANTI = "Korthikanti 2022: 16 bits, a 4h GELU MLP with dropout; a gated MLP and GQA differ by up to a third"
+KORTHIKANTI = "Korthikanti 2022, for 16 bits, a 4h GELU MLP, dropout; a gated MLP or GQA changes them by up to a third"
 
 
 def answer(question: Question) -> Answer:
-    """Answer everything that can be known; raises MissingCeiling where the GPU has no roof for the arithmetic."""
+    """Answer everything that is known. Raises MissingCeiling if the GPU has no roof for the compute format."""
     q = question
     tokens = f"{q.batch} x {q.seq} tokens"
     parts = (
@@ -62,14 +62,14 @@ def answer(question: Question) -> Answer:
 
 def _model(q: Question) -> Iterator[Line | Note]:
     model, active = q.model, q.model.active_params
-    formula = "without the experts not chosen" if model.is_mixture else "all of them: no experts"
+    formula = "all except the experts not chosen" if model.is_mixture else "all: no experts"
     yield Line("params", "parameters", model.params, Unit.PARAMS, "embeddings + layers + norms", f"{model.params:,}")
     yield Line("active_params", "active for a token", active, Unit.PARAMS, formula, f"{active:,}")
     if model.context_limit:
-        yield Line("context_limit", "context limit", model.context_limit, Unit.TOKENS, "positions it was made for")
+        yield Line("context_limit", "context limit", model.context_limit, Unit.TOKENS, "longest supported sequence")
         for name, length in (("seq", q.seq), ("context", q.context)):
             if length > model.context_limit:
-                yield Note(f"{name}={length} is over the {model.context_limit} tokens that {model.name} was made for")
+                yield Note(f"{name}={length} is over the {model.context_limit} tokens that {model.name} supports")
 
 
 def _flop(q: Question) -> Iterator[Line | Note]:
@@ -84,7 +84,7 @@ def _flop(q: Question) -> Iterator[Line | Note]:
     arithmetic = f"2 x {active:.4g} x {tokens}; exact / napkin = {total / (2 * active * tokens):.3f}"
     yield Line("forward_flop_napkin", "napkin", 2 * active * tokens, Unit.FLOP, "2PT", arithmetic)
     if q.logits is Logits.ALL:
-        yield Note("logits are counted for every position, as in training; servers need the last one: --logits last")
+        yield Note("logits count for every position, as in training; serving needs only the last one: --logits last")
 
 
 def _memory(q: Question) -> Iterator[Line | Note]:
@@ -113,7 +113,7 @@ def _memory(q: Question) -> Iterator[Line | Note]:
         more = float(memory.weight_bytes(outside) - memory.weight_bytes(outside, bits))
         yield Note(f"checkpoints often keep embeddings and head in 16 bits: {si(more, 'B')} more than weight_bytes")
         if q.weights.name in DTYPES and matmul_unit(DTYPES[q.weights.name]) not in q.gpu.roofs:
-            yield Note(f"{q.gpu.name} multiplies no {q.weights.name}: they are widened to {q.compute.name}")
+            yield Note(f"{q.gpu.name} multiplies no {q.weights.name}: the weights are widened to {q.compute.name}")
     if q.serves:
         yield from _capacity(q, q.replica())
     else:
@@ -131,7 +131,7 @@ def _capacity(q: Question, replica: Replica) -> Iterator[Line | Note]:
         largest = plain(replica.max_batch(q.context))
         request = plain(replica.resident_kv_bytes(1, q.context))
         arithmetic = f"{max(free, 0):.4g} / {request:.4g}, rounded down"
-        formula = "free memory / KV of a request: memory limits it"
+        formula = "free memory / KV of a request"
         yield Line("max_batch", f"largest batch at {q.context}", largest, Unit.REQUESTS, formula, arithmetic)
         yield from _nominal(q, "max_batch", lambda hbm: q.replica(hbm_bytes=hbm).max_batch(q.context))
     if q.model.window is None:
@@ -139,22 +139,22 @@ def _capacity(q: Question, replica: Replica) -> Iterator[Line | Note]:
         formula = "tokens that fit / batch"
         yield Line("max_context", f"longest context at {q.batch}", longest, Unit.TOKENS, formula)
     else:
-        yield Note("windowed layers cache no more than their window: max_batch counts it, kv_capacity_tokens not")
+        yield Note("windowed layers cache at most their window: max_batch includes this, kv_capacity_tokens does not")
     needed = plain(replica.weight_bytes) + plain(replica.resident_kv_bytes(q.batch, q.context))
     formula = f"of {both_bytes(replica.usable_bytes)}"
     yield Line("serving_bytes", "weights + KV of the batch", needed, Unit.BYTES, formula)
     if free < 0:
-        yield Note(f"the weights do not fit into {both_bytes(replica.usable_bytes)}: times are as if they did")
+        yield Note(f"the weights do not fit into {both_bytes(replica.usable_bytes)}: times assume that they do")
     elif needed > replica.usable_bytes:
-        sizes = f"{both_bytes(needed)} of {both_bytes(replica.usable_bytes)}"
-        yield Note(f"batch {q.batch} at {q.context} does not fit, {sizes}: times are as if it did")
+        sizes = f"needs {both_bytes(needed)} of {both_bytes(replica.usable_bytes)}"
+        yield Note(f"batch {q.batch} at {q.context} does not fit ({sizes}): times assume that it does")
     if not q.overhead_bytes:
         kept = f"{memory.RUNTIME_OVERHEAD_BYTES:.2g}"
-        yield Note(f"CUDA context, NCCL, workspaces are not counted: engines take about --overhead {kept} a GPU")
+        yield Note(f"CUDA context, NCCL and workspaces are not counted: engines take about --overhead {kept} per GPU")
     if copies > 1:
-        yield Note(f"{q.gpus} GPUs share fewer KV heads: the cache is held {copies:g} times; kv_bytes counts it once")
+        yield Note(f"more GPUs ({q.gpus}) than KV heads: the cache is held {copies:g} times; kv_bytes counts it once")
     if q.model.heads % q.gpus:
-        yield Note(f"{q.model.heads} heads do not divide by {q.gpus} GPUs: engines refuse or pad; split evenly here")
+        yield Note(f"{q.model.heads} heads do not divide by {q.gpus} GPUs: engines refuse or pad; this splits evenly")
 
 
 def _training(q: Question) -> Iterator[Line | Note]:
@@ -164,7 +164,7 @@ def _training(q: Question) -> Iterator[Line | Note]:
     yield Line("train_flop", "FLOP of a step", plain(step), Unit.FLOP, "3 x forward", f"{step / tokens:.4g} a token")
     yield Line("train_flop_napkin", "napkin", 6 * active * tokens, Unit.FLOP, "6PT", f"6 x {active:.4g} x {tokens}")
     if done != step:
-        formula = "what is multiplied: counts in HFU, not in MFU"
+        formula = "with recomputed FLOP: counts in HFU, not in MFU"
         yield Line("train_hardware_flop", f"recompute {q.recompute}", plain(done), Unit.FLOP, formula)
     yield from _training_state(q)
     yield from _activations(q)
@@ -178,7 +178,7 @@ def _training(q: Question) -> Iterator[Line | Note]:
     formula, days = "6PT / (GPUs x peak x MFU)", plain(napkin_s) / money.SECONDS_PER_DAY
     yield Line("train_days_napkin", "napkin", days, Unit.DAYS, formula)
     if q.compute != DTYPES["bf16"]:
-        yield Note(f"training is timed at the {q.compute.name} peak, as --compute says")
+        yield Note(f"training times use the {q.compute.name} peak, as --compute says")
 
 
 def _training_state(q: Question) -> Iterator[Line | Note]:
@@ -193,13 +193,13 @@ def _training_state(q: Question) -> Iterator[Line | Note]:
     yield Line("training_state_bytes", "training state", total, Unit.BYTES, formula)
     for stage in (1, 2, 3) if q.gpus > 1 else ():
         share = plain(memory.sharded_state(params, stage, q.gpus, kind).total_bytes)
-        yield Line(f"zero_{stage}_bytes_per_gpu", f"a GPU's, ZeRO-{stage}", share, Unit.BYTES, ZERO_FORMULAS[stage])
+        yield Line(f"zero_{stage}_bytes_per_gpu", f"per GPU, ZeRO-{stage}", share, Unit.BYTES, ZERO_FORMULAS[stage])
     fewest = plain(memory.min_gpus(total, q.memory_bytes, q.overhead_bytes))
-    formula = "state / memory of a GPU; no activations yet"
+    formula = "state / memory of a GPU; without activations"
     yield Line("min_gpus_training", "GPUs for the state", fewest, Unit.GPUS, formula)
     yield from _nominal(q, "min_gpus_training", lambda hbm: memory.min_gpus(total, hbm, q.overhead_bytes))
     if fewest > q.gpus:
-        yield Note(f"{q.gpus} GPUs do not hold the training state: training is timed as if they did")
+        yield Note(f"{q.gpus} GPUs do not hold the training state: training times assume that they do")
 
 
 def _activations(q: Question) -> Iterator[Line | Note]:
@@ -214,7 +214,7 @@ def _activations(q: Question) -> Iterator[Line | Note]:
         label = f"all, recompute {policy}"
         yield Line(f"activation_bytes{suffix}", label, layer * model.layers, Unit.BYTES, f"L x {formula}")
     logits = plain(memory.logits_bytes(q.batch, q.seq, model.vocab))
-    yield Line("logits_bytes", "logits", logits, Unit.BYTES, "6BSV: 16 bits, and fp32 for the loss")
+    yield Line("logits_bytes", "logits", logits, Unit.BYTES, "6BSV: 16 bits, plus fp32 for the loss")
     yield Note(f"activations: {KORTHIKANTI}")
 
 
@@ -227,14 +227,14 @@ def _money(q: Question) -> Iterator[Line | Note]:
 
 
 def _train_flop(q: Question) -> tuple[float, float]:
-    """FLOP of a step: the model's own, and with what is computed twice."""
+    """FLOP of a step: the model's own, and those including recomputation."""
     step = training_step(q.model, q.batch, q.seq, mask=q.mask)
     done = training_step(q.model, q.batch, q.seq, mask=q.mask, recompute=q.recompute)
     return float(step.flop), float(done.flop)
 
 
 def _timed_flop(q: Question) -> float:
-    """MFU counts the model's own FLOP; the bound must do what is computed twice as well."""
+    """FLOP that the time is computed from. MFU counts the model's own FLOP; the bound includes recomputed FLOP."""
     step, done = _train_flop(q)
     return done if q.mfu is None else step
 
@@ -245,9 +245,9 @@ def _train_days(q: Question) -> float:
 
 
 def _nominal(q: Question, key: str, at: Callable[[float], object]) -> Iterator[Note]:
-    """Say where the card's name taken as decimal gigabytes gives another answer than the memory that NVML reports."""
+    """Note if the card's nominal gigabytes give another answer than the memory that NVML reports."""
     if q.hbm_bytes is not None or q.nominal_bytes <= q.overhead_bytes:
         return
     if (nominal := plain(at(q.nominal_bytes))) != plain(at(q.memory_bytes)):
         hbm = f"--hbm {q.nominal_bytes / 1e9:g}e9"
-        yield Note(f"{key} would be {nominal:,} with {hbm}; NVML reports {q.memory_bytes:.4g} bytes a GPU")
+        yield Note(f"{key} would be {nominal:,} with {hbm}; NVML reports {q.memory_bytes:.4g} bytes per GPU")

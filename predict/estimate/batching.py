@@ -1,4 +1,4 @@
-"""Decode at several batch sizes: a larger batch makes each step longer and the throughput higher."""
+"""Decode at several batch sizes. A larger batch makes a step longer but raises the throughput."""
 
 from dataclasses import dataclass
 
@@ -11,21 +11,21 @@ BATCHES = (1, 4, 16, 64, 256, 1024)
 
 @dataclass(frozen=True, slots=True)
 class BatchRow:
-    """One batch size."""
+    """Decode at one batch size."""
 
     batch: int
-    step: PassPrediction  # weights and cache share the DRAM
+    step: PassPrediction
     usd_per_1m_tokens: float
-    fits: bool  # whether memory holds the batch
+    fits: bool  # whether the batch fits into memory
 
     @property
     def tokens_per_s(self) -> float:
-        """Tokens per second of all requests."""
+        """Tokens per second of all requests together."""
         return self.batch / float(self.step.napkin_s)
 
 
 def batch_rows(question: Question) -> list[BatchRow]:
-    """The rows for a few batches, the one asked for, and the largest that fits; none where no replica can serve."""
+    """Rows for a few batch sizes, the requested one, and the largest that fits; empty if no replica can serve."""
     if not question.serves:
         return []
     largest = int(question.replica().max_batch(max(question.context, 1)))

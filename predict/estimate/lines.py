@@ -1,4 +1,4 @@
-"""What an answer holds: numbers with their formulas, in sections, and notes; and how a number is shown."""
+"""The parts of an answer (lines with numbers and formulas, sections, notes), and how a number is shown."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,7 +7,7 @@ from predict.units import both_bytes, count, duration, percent, si
 
 
 class Unit(StrEnum):
-    """What a number counts; says how it is shown."""
+    """The unit of a number. It decides how the number is shown."""
 
     FLOP = "FLOP"
     BYTES = "B"
@@ -28,7 +28,7 @@ class Unit(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One number."""
+    """One number of an answer."""
 
     key: str  # in the JSON
     label: str
@@ -39,20 +39,20 @@ class Line:
 
     @property
     def text(self) -> str:
-        """The value for a person."""
+        """The value as shown on the page."""
         return show(self.value, self.unit)
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A remark: what an answer rests on, or why a number is absent."""
+    """A remark: an assumption, or the reason why a number is absent."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Lines that belong together."""
+    """Lines under one title."""
 
     title: str
     lines: tuple[Line, ...]
@@ -67,7 +67,7 @@ class Answer:
 
 
 def show(value: float | str, unit: Unit) -> str:
-    """Format a value for a person."""
+    """Format a value for the page."""
     if isinstance(value, str):
         return value
     match unit:
@@ -94,7 +94,7 @@ def show(value: float | str, unit: Unit) -> str:
 
 
 def plain(value: object) -> float:
-    """Turn a number of any kind into a Python number for JSON: an int where it is whole."""
+    """Convert any number to a Python number for JSON; whole numbers become ints."""
     number = float(value)  # type: ignore[arg-type]
     if isinstance(value, int):
         return value

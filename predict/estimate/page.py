@@ -1,6 +1,6 @@
-"""The answer as a page for a terminal: sections of number and formula, decode over the batch, and the notes.
+"""The answer as a page for a terminal: sections of numbers and formulas, decode by batch size, and notes.
 
-Laid out by hand: a table library would take a fifth of the time that the whole answer may.
+The layout uses no table library, because importing one would take a fifth of the time allowed for the whole answer.
 """
 
 import textwrap
@@ -15,11 +15,11 @@ from predict.units import duration
 
 LABEL_WIDTH, VALUE_WIDTH = 25, 25
 INDENT = "  "
-BATCH_HEADINGS = ("batch", "FLOP", "weights", "KV cache", "link", "step", "tokens/s", "a user", "$ / 1M", "fits")
+BATCH_HEADINGS = ("batch", "FLOP", "weights", "KV cache", "link", "step", "tokens/s", "per user", "$ / 1M", "fits")
 
 
 def page(question: Question, answer: Answer, batches: list[BatchRow], *, explain: bool, width: int) -> str:
-    """Lay out the whole page, `width` columns wide; with `explain` each line is followed by its arithmetic."""
+    """Lay out the whole page, `width` columns wide. With `explain`, the arithmetic follows each line."""
     lines = [*_head(question, width)]
     for section in answer.sections:
         lines += ["", _bold(section.title)]
@@ -42,7 +42,7 @@ def _head(q: Question, width: int) -> Iterator[str]:
         f"assumed: weights {q.weights.name}, KV {q.kv.name}, multiplied in {q.compute.name}; {q.mask} attention; "
         f"{reached or 'no MFU or MBU: times are lower bounds'}; ${q.usd_per_gpu_hour:g} per GPU-hour; "
         f"{q.tokens:.4g} training tokens ({q.tokens_source}); recompute {q.recompute}; {q.optimizer.name}; "
-        f"{q.memory_bytes:.5g} bytes a GPU, {q.overhead_bytes:g} of them the runtime's"
+        f"{q.memory_bytes:.5g} bytes per GPU, of which the runtime takes {q.overhead_bytes:g}"
     )
     yield from textwrap.wrap(assumed, width)
 
@@ -76,5 +76,5 @@ def _batch_cells(row: BatchRow) -> tuple[str, ...]:
 
 
 def _bold(text: str) -> str:
-    """For a terminal; `typer.echo` takes it out of what is piped on."""
+    """Bold on a terminal. `typer.echo` removes it if the output is piped."""
     return typer.style(text, bold=True)

@@ -1,7 +1,7 @@
-"""What is asked of the napkin: a model, a machine, and everything that is assumed.
+"""The input of an estimate: a model, a machine, and all assumptions.
 
-Each assumption is said once, as a field of `Question`: its default, and in `Asked` what the command line and the JSON
-say of it. `commands/model.py` makes the options of `python -m predict model` from them.
+Each assumption is one field of `Question`: its default, and an `Asked` with its texts for the command line and the
+JSON. `commands/model.py` makes the options of `python -m predict model` from these fields.
 """
 
 import math
@@ -22,66 +22,71 @@ from predict.resources import Resource, find_ceiling, matmul_unit
 from predict.units import DTYPES, GB, GIB, DType, Formats
 
 MAX_GPUS = 65_536  # no published run has used more
-USUAL_SEQ = 2048  # tokens of a prompt where nothing is said
+USUAL_SEQ = 2048  # default prompt length in tokens
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the command line and the JSON say of a field of `Question`."""
+    """How a field of `Question` appears on the command line and in the JSON."""
 
-    help: str  # of its option; "" where it has none
-    key: str = ""  # in the JSON; "" where it is not there
-    option: str = ""  # name of the option, if not the field's
-    optional: bool = False  # the command line works it out where it is not given
+    help: str  # help text of the option; "": no option
+    key: str = ""  # key in the JSON; "": not in the JSON
+    option: str = ""  # name of the option; "": the field's name
+    optional: bool = False  # the command line works out a default
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A model, a machine, and everything that is assumed. Raises BadQuantity."""
+    """A model, a machine, and all assumptions.
+
+    Raises BadQuantity for a value out of range, MissingCeiling if the GPU has no peak for the compute format.
+    """
 
     model: Annotated[Model, Asked("", "model")]
     gpu: Annotated[Gpu, Asked("GPU name or alias: see `python -m predict gpus`.", "gpu")]
-    gpus: Annotated[int, Asked("GPUs: they share every layer of a replica; and they train.", "gpus")] = 1
-    batch: Annotated[int, Asked("Requests decoded together; sequences of a training step.", "batch")] = 1
+    gpus: Annotated[int, Asked("Number of GPUs. They share every layer of a replica, and train together.", "gpus")] = 1
+    batch: Annotated[int, Asked("Requests decoded together, and sequences per training step.", "batch")] = 1
     seq: Annotated[
         int,
-        Asked(f"Tokens of a prompt. Default: --context, or {USUAL_SEQ} within the limit.", "seq", optional=True),
+        Asked(f"Tokens per prompt. Default: --context, else {USUAL_SEQ} or the context limit.", "seq", optional=True),
     ] = USUAL_SEQ
-    context: Annotated[
-        int, Asked("Cached tokens of a request in decode. Default: --seq.", "context", optional=True)
-    ] = USUAL_SEQ
+    context: Annotated[int, Asked("Cached tokens per request in decode. Default: --seq.", "context", optional=True)] = (
+        USUAL_SEQ
+    )
     mask: Annotated[Mask, Asked("causal counts the needed half, full the square.", "attention", "attention")] = (
         Mask.CAUSAL
     )
     logits: Annotated[Logits, Asked("Positions projected to the vocabulary: all or last.", "logits")] = Logits.ALL
-    weights: Annotated[WeightFormat, Asked(f"Stored weights: {', '.join(WEIGHT_FORMATS)}.", "weights")] = (
+    weights: Annotated[WeightFormat, Asked(f"Format of the weights: {', '.join(WEIGHT_FORMATS)}.", "weights")] = (
         WEIGHT_FORMATS["bf16"]
     )
-    kv: Annotated[DType, Asked(f"KV cache: {', '.join(DTYPES)}.", "kv")] = DTYPES["bf16"]
-    compute: Annotated[
-        DType, Asked("What matrices are multiplied in; fp8 weights alone do not change it.", "compute")
-    ] = DTYPES["bf16"]
-    recompute: Annotated[Recompute, Asked(f"Activations: {', '.join(Recompute)}.", "recompute")] = Recompute.NONE
+    kv: Annotated[DType, Asked(f"Format of the KV cache: {', '.join(DTYPES)}.", "kv")] = DTYPES["bf16"]
+    compute: Annotated[DType, Asked("Format of the matrix products. --weights does not change it.", "compute")] = (
+        DTYPES["bf16"]
+    )
+    recompute: Annotated[Recompute, Asked(f"Recomputation: {', '.join(Recompute)}.", "recompute")] = Recompute.NONE
     optimizer: Annotated[Optimizer, Asked(f"One of: {', '.join(OPTIMIZERS)}.", "optimizer")] = OPTIMIZERS["adam"]
     tokens: Annotated[
         float,
-        Asked("Training tokens. Default: what was published, else 20 per parameter.", "training_tokens", optional=True),
+        Asked(
+            "Training tokens. Default: the published number, else 20 per parameter.", "training_tokens", optional=True
+        ),
     ] = 1e12
-    tokens_source: str = "as given"  # who says how many tokens
+    tokens_source: str = "as given"  # source of `tokens`
     usd_per_gpu_hour: Annotated[float, Asked("$ per GPU-hour.", "usd_per_gpu_hour", "price")] = 2.0
     token_price_usd_per_1m: Annotated[
-        float | None, Asked("$ per 1M tokens sold, for the break-even.", option="token-price")
+        float | None, Asked("Price in $ of 1M tokens, for the break-even.", option="token-price")
     ] = None
     hbm_bytes: Annotated[
         float | None, Asked("Bytes of memory per GPU. Default: what NVML reports.", "hbm_bytes", "hbm")
     ] = None
     overhead_bytes: Annotated[float, Asked("Bytes per GPU that the runtime keeps.", "overhead_bytes", "overhead")] = 0.0
-    mfu: Annotated[float | None, Asked("Share of peak FLOP/s reached. Default: none, the bound.", "assumed_mfu")] = None
-    mbu: Annotated[float | None, Asked("Share of bandwidth reached. Default: none, the bound.", "assumed_mbu")] = None
-    draft: Annotated[Model | None, Asked("A preset that drafts for speculative decoding.")] = None
+    mfu: Annotated[float | None, Asked("Share of peak FLOP/s reached. Default: the bound.", "assumed_mfu")] = None
+    mbu: Annotated[float | None, Asked("Share of bandwidth reached. Default: the bound.", "assumed_mbu")] = None
+    draft: Annotated[Model | None, Asked("Draft model (a preset) for speculative decoding.")] = None
     acceptance: Annotated[float, Asked("Chance that a drafted token is accepted.", option="accept")] = 0.8
-    prefix: Annotated[int, Asked("Tokens of the prompt that are cached already.")] = 0
-    chunk: Annotated[int | None, Asked("Prefill in chunks of so many tokens.")] = None
+    prefix: Annotated[int, Asked("Prompt tokens that are already cached.")] = 0
+    chunk: Annotated[int | None, Asked("Tokens per chunk of a chunked prefill.")] = None
 
     def __post_init__(self) -> None:
         checks.whole(gpus=self.gpus, batch=self.batch, seq=self.seq)
@@ -113,7 +118,7 @@ class Question:
 
     @property
     def nominal_bytes(self) -> float:
-        """The card's name taken as decimal gigabytes: 80e9 for an "80 GB" card that has 81,559 MiB."""
+        """The card's nominal decimal gigabytes: 80e9 for an "80 GB" card that has 81,559 MiB."""
         return math.ceil(self.gpu.memory.bytes / GIB) * GB
 
     @property
@@ -123,7 +128,7 @@ class Question:
 
     @property
     def peak_flop_per_s(self) -> float:
-        """Peak of one GPU in the format that is multiplied."""
+        """Peak of one GPU in the compute format."""
         return find_ceiling(self.unit, self.gpu.roofs).per_s
 
     @property
@@ -133,16 +138,16 @@ class Question:
 
     @property
     def formats(self) -> Formats:
-        """Formats of weights, cache and arithmetic."""
+        """Formats of weights, cache and products."""
         return Formats(self.weights.bits_per_weight, self.kv.bits, self.compute)
 
     @property
     def serves(self) -> bool:
-        """Whether one replica can be spread over the GPUs: every GPU needs a head."""
+        """Whether one replica can be split over the GPUs. Every GPU needs at least one head."""
         return self.gpus <= self.model.heads
 
     def replica(self, *, model: Model | None = None, hbm_bytes: float | None = None) -> Replica:
-        """The model, or another one, on the GPUs; raises BadQuantity where there are more GPUs than heads."""
+        """The question's model, or `model`, on the GPUs. Raises BadQuantity for more GPUs than heads."""
         return Replica(
             model or self.model,
             self.gpu,
@@ -159,17 +164,17 @@ class Question:
         return forward(self.model, self.batch, self.seq, mask=self.mask, logits=self.logits, formats=self.formats)
 
     def assumptions(self) -> dict[str, object]:
-        """What is asked and assumed, by its key in the JSON; formats, models and GPUs by name."""
+        """The inputs and assumptions by their keys in the JSON. Formats, models and GPUs appear by name."""
         asked = {each.key: in_json(getattr(self, name)) for name, (_, each) in ASKED.items() if each.key}
         return {**asked, "hbm_bytes": self.memory_bytes}
 
 
 def in_json(value: object) -> object:
-    """A number, a text or nothing as it is; anything else by its name."""
+    """Numbers, texts and None stay as they are; anything else becomes its name."""
     return value if value is None or isinstance(value, int | float | str) else value.name  # type: ignore[attr-defined]
 
 
-# The type of each field that is asked for, and what is said of it.
+# Name of each field with an `Asked` -> (its type, its `Asked`).
 ASKED: Mapping[str, tuple[object, Asked]] = MappingProxyType(
     {
         name: (hint.__origin__, hint.__metadata__[0])

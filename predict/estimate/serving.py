@@ -1,4 +1,4 @@
-"""Serving: prefill, decode, the batch that saturates a GPU, speculative decoding, the price of a token."""
+"""Serving: prefill, decode, the batch that saturates a GPU, speculative decoding, and the price of a token."""
 
 from collections.abc import Callable, Iterator
 
@@ -18,18 +18,18 @@ from predict.roofline import Prediction
 from predict.units import duration, si
 from predict.workloads import Count, FloatArray, Number
 
-LARGEST_BATCH = 65_536  # up to where the batch that saturates is looked for
+LARGEST_BATCH = 65_536  # upper end of the search for a batch
 LONGEST_DRAFT = 16
 
 
 def prefill(q: Question) -> Iterator[Line | Note]:
-    """The prompts in one pass; in chunks, and after a cached prefix, where that is asked."""
+    """The prompts in one pass and, if asked, in chunks or after a cached prefix."""
     ridge = ridge_flop_per_byte(q.gpu.roofs, q.unit)
     arithmetic = f"{q.peak_flop_per_s:.4g} / {q.bandwidth_bytes_per_s:.4g}"
     formula = f"peak {q.unit} / DRAM bandwidth"
     yield Line("ridge_flop_per_byte", "ridge", ridge, Unit.FLOP_PER_BYTE, formula, arithmetic)
     if not q.serves:
-        yield Note(too_many(q, "prefill_s, decode_step_s and all that follows from them"))
+        yield Note(too_many(q, "prefill_s, decode_step_s and numbers derived from them"))
         return
     work, tokens, replica = q.forward(), q.batch * q.seq, q.replica()
     prediction = replica.time(work, tokens)
@@ -38,7 +38,7 @@ def prefill(q: Question) -> Iterator[Line | Note]:
     formula = "FLOP / (weights + KV cache)"
     yield Line("prefill_intensity", "arithmetic intensity", intensity, Unit.FLOP_PER_BYTE, formula)
     yield Line("prefill_s", "time", time_s, Unit.SECONDS, _rule(q), _terms(prediction))
-    yield Line("prefill_bound", "bound by", str(prediction.bound), Unit.NAME, "the largest of them")
+    yield Line("prefill_bound", "bound by", str(prediction.bound), Unit.NAME, "the largest term")
     yield Line("ttft_s", "TTFT", time_s, Unit.SECONDS, "prefill; no queue, no launch")
     yield Line("prefill_tokens_per_s", "prompts", tokens / time_s, Unit.TOKENS_PER_S, "batch x seq / time")
     yield Line("mfu", "MFU", float(prediction.mfu), Unit.SHARE, "FLOP / (time x GPUs x peak)")
@@ -50,7 +50,7 @@ def prefill(q: Question) -> Iterator[Line | Note]:
         yield from _chunks(q, replica, q.chunk)
     if q.mfu is None and q.mbu is None:
         yield Note(
-            "times are the napkin's bound, all of every peak: nothing is faster; --mfu and --mbu lower the roofs"
+            "times are the napkin's bound at full peak rates: nothing is faster; --mfu and --mbu lower the roofs"
         )
     yield from _expected(
         lambda: expected_prefill_s(replica, q.batch, q.seq, q.logits), "prefill_expected_s", "prefill, expected"
@@ -58,7 +58,7 @@ def prefill(q: Question) -> Iterator[Line | Note]:
 
 
 def decode(q: Question) -> Iterator[Line | Note]:
-    """One step for the batch, and where a larger batch stops being free."""
+    """One step of the batch, and the batch at which decode stops being memory-bound."""
     if not q.serves:
         return
     replica = q.replica()
@@ -70,8 +70,8 @@ def decode(q: Question) -> Iterator[Line | Note]:
     intensity = float(step.work.flop) / traffic
     yield Line("decode_intensity", "arithmetic intensity", intensity, Unit.FLOP_PER_BYTE, "FLOP / bytes")
     yield Line("decode_step_s", "time of a step", time_s, Unit.SECONDS, _rule(q), _terms(step))
-    yield Line("decode_bound", "bound by", str(step.bound), Unit.NAME, "the largest of them")
-    yield Line("tpot_s", "TPOT", time_s, Unit.SECONDS, "a step makes a token for each request")
+    yield Line("decode_bound", "bound by", str(step.bound), Unit.NAME, "the largest term")
+    yield Line("tpot_s", "TPOT", time_s, Unit.SECONDS, "a step makes one token per request")
     yield Line("decode_tokens_per_s", "all requests", q.batch / time_s, Unit.TOKENS_PER_S, "batch / time")
     yield Line("mbu", "MBU", float(step.mbu), Unit.SHARE, "bytes / (time x GPUs x bandwidth)")
     yield Line("decode_mfu", "MFU", float(step.mfu), Unit.SHARE, "FLOP / (time x GPUs x peak)")
@@ -79,7 +79,7 @@ def decode(q: Question) -> Iterator[Line | Note]:
         lambda: expected_decode_s(replica, q.batch, q.context), "decode_step_expected_s", "step, expected"
     )
     again = replica.time(uncached_step(q.model, q.batch, q.context, formats=q.formats), q.batch * (q.context + 1))
-    formula = "all tokens go through again for each new one"
+    formula = "every new token recomputes all tokens"
     yield Line("uncached_step_s", "without a KV cache", float(again.napkin_s), Unit.SECONDS, formula, _terms(again))
     if not q.model.tied:
         unread = float(memory.weight_bytes(q.model.embedding_params, q.weights.bits_per_weight))
@@ -88,7 +88,7 @@ def decode(q: Question) -> Iterator[Line | Note]:
 
 
 def speculation(q: Question) -> Iterator[Line | Note]:
-    """A smaller model drafts: the best number of guesses, the speed-up, and the batch from which there is none."""
+    """Speculative decoding: the best number of drafted tokens, the speed-up, and the batch at which it stops paying."""
     if q.draft is None or not q.serves:
         return
     if q.gpus > q.draft.heads:
@@ -112,7 +112,7 @@ def speculation(q: Question) -> Iterator[Line | Note]:
 
 
 def serving_money(q: Question) -> Iterator[Line | Note]:
-    """What tokens cost, out and in, and what must be sold."""
+    """Cost of generated and of prompt tokens, and the break-even."""
     if not q.serves:
         return
     replica = q.replica()
@@ -136,16 +136,16 @@ def serving_money(q: Question) -> Iterator[Line | Note]:
 
 
 def too_many(q: Question, keys: str) -> str:
-    """Why numbers of serving are absent."""
+    """The reason why `keys` are absent: more GPUs than heads."""
     return f"no {keys}: {q.gpus} GPUs cannot share the {q.model.heads} heads of one replica; serve with fewer"
 
 
 def _expected(time_s: Callable[[], float], key: str, label: str) -> Iterator[Line | Note]:
-    """The calibrated time of a pass; why there is none, where there is none."""
+    """The calibrated time of a pass, or a note that says why there is none."""
     try:
         found = time_s()
     except MissingCeiling as error:
-        yield Note(f"no expected time beside the bound: {error}")
+        yield Note(f"no expected time, only the bound: {error}")
     else:
         yield Line(key, label, found, Unit.SECONDS, "sum of its kernels, calibrated")
 
@@ -158,7 +158,7 @@ def _chunks(q: Question, replica: Replica, chunk: int) -> Iterator[Line | Note]:
     ]
     label = f"in {len(times)} chunks of {chunk}"
     yield Line("chunked_prefill_s", label, sum(times), Unit.SECONDS, "each chunk reads weights and cache again")
-    formula = "the longest chunk: what a decode step waits"
+    formula = "the longest chunk: decode waits this long"
     yield Line("chunk_stall_s", "a chunk", max(times), Unit.SECONDS, formula)
 
 
@@ -177,18 +177,18 @@ def _saturation(q: Question, replica: Replica) -> Iterator[Line | Note]:
         return
     saturated = _first(lambda batch: _is_saturated(replica.decode(batch, q.context)))
     if saturated is not None:
-        formula = f"a step's FLOP take as long as its bytes, at {q.context}"
+        formula = f"FLOP take as long as bytes, at {q.context} cached tokens"
         yield Line("batch_to_saturate_with_kv", "with the KV cache", saturated, Unit.REQUESTS, formula)
     else:
         yield Note(f"no batch_to_saturate_with_kv: at {q.context} cached tokens decode is memory-bound at every batch")
     weights, cache = float(replica.weight_bytes), float(kv_bytes(q.model, 1, q.context, q.kv.bits))
     formula, arithmetic = "weights / KV of a request", f"{weights:.4g} / {cache:.4g}"
-    yield Line("kv_crossover_batch", "KV weighs as weights", weights / cache, Unit.REQUESTS, formula, arithmetic)
+    yield Line("kv_crossover_batch", "KV as large as weights", weights / cache, Unit.REQUESTS, formula, arithmetic)
 
 
 def _first(holds: Callable[[FloatArray], NDArray[np.bool_]]) -> int | None:
-    """The smallest batch up to LARGEST_BATCH for which `holds`, which stays true from there on; None if there is none.
-    Looks at powers of two, then at every batch between the two around the change."""
+    """The smallest batch up to LARGEST_BATCH for which `holds` is true, or None. `holds` must stay true for larger
+    batches: the search tries powers of two, then every batch between the two powers around the change."""
     powers = np.array([float(2**power) for power in range(LARGEST_BATCH.bit_length())])
     found = np.flatnonzero(holds(powers))
     if not found.size:
@@ -202,7 +202,7 @@ def _is_saturated(step: PassPrediction) -> NDArray[np.bool_]:
 
 
 def _speedup(q: Question, k: int, batch: Count) -> Number:
-    """Gain of drafting k tokens: both models hold the same context, and the target checks k + 1 tokens a request."""
+    """Speed-up of drafting k tokens. Both models hold the same context; the target checks k + 1 tokens per request."""
     assert q.draft is not None
     target = q.replica()
     target_s = target.decode(batch, q.context).napkin_s

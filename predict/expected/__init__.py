@@ -1,1 +1,1 @@
-"""Expected time: forms with a few calibrated constants, for kernels and for a whole pass."""
+"""Expected time of a kernel and of a whole pass: time models with a few calibrated constants."""

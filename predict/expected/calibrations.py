@@ -1,7 +1,8 @@
-"""Calibrations that ship: constants of expected time for GPUs whose kernels others have measured and published.
+"""Shipped calibrations: constants of expected time for GPUs whose kernels others have measured and published.
 
-Each comes from at most 16 rows of a public table, chosen on the dimensions alone (`python -m reports validate` does it
-again, and says how far the rest of the table is off). Elsewhere expected time is absent.
+Each calibration comes from at most 16 rows of a public table. The rows are chosen by their dimensions alone.
+`python -m reports validate` repeats the fit and reports the error on the rest of the table. Without a calibration there
+is no expected time.
 """
 
 from collections.abc import Mapping
@@ -12,9 +13,9 @@ from predict.units import DType
 
 AICONFIGURATOR = "measured by NVIDIA, ai-dynamo/aiconfigurator 095f58a, Apache-2.0"
 
-PROBES = 16  # measured rows behind each
+PROBES = 16  # measured rows per calibration
 
-# By GPU, op and the format that is multiplied (or sent): the table, constants and switches.
+# (GPU, op, compute or message format) -> (table, constants, switches).
 _FITTED: Mapping[tuple[str, str, str], tuple[str, Constants, Switches]] = {
     ("a100-sxm-80gb", "matmul", "bf16"): (
         "a100-sxm_gemm_vllm-0.14.0, vllm_default",
@@ -130,10 +131,10 @@ CALIBRATIONS: Mapping[tuple[str, str, str], Calibration] = MappingProxyType(
 
 
 def find_calibration(gpu: str, op: str, dtype: DType) -> Calibration | None:
-    """Return the calibration of `op` in `dtype` on the GPU of that name; None where there is none."""
+    """Return the calibration of `op` in `dtype` on the GPU called `gpu`, or None."""
     return CALIBRATIONS.get((gpu, op, same_rates(dtype)))
 
 
 def same_rates(dtype: DType) -> str:
-    """The format whose calibration counts for `dtype`: fp16 runs at the rates of bf16."""
+    """Name of the format whose calibration applies to `dtype`: fp16 runs at the rates of bf16."""
     return "bf16" if dtype.name == "fp16" else dtype.name

@@ -1,11 +1,11 @@
-"""Expected time of a collective over the links of one machine: start-up, steps, wire, own shard and pipeline fill.
+"""Expected time of a collective over the links of one machine: start, steps, wire, own shard and pipeline fill.
 
     t = start + steps(n) * step + x + 2 sqrt(fill * x)
     x = W(n, S) / (link * link_share * doubling_share^log2(n / 2)) + S / n / (DRAM * shard_share)
 
-S is the whole buffer in bytes (of all_gather the output, of reduce_scatter the input), n the GPUs, W the bytes that
-each GPU sends: S (n - 1) / n, twice that for all_reduce. The square root is what is left of a pipeline cut at its best:
-a message in c chunks takes (c + k) (x / c + d) for k more hops and a cost of d a chunk; the best c gives
+S is the whole buffer in bytes (the output of all_gather, the input of reduce_scatter), n the number of GPUs, W the
+bytes that each GPU sends: S (n - 1) / n, twice that for all_reduce. The square root is the cost of a pipeline with the
+best number of chunks: c chunks over k more hops, each chunk costing d, take (c + k) (x / c + d). The best c gives
 x + k d + 2 sqrt(k d x), so `fill` is k d.
 """
 
@@ -24,19 +24,19 @@ COLLECTIVES = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all")
 
 CONSTANTS = MappingProxyType(
     {
-        "start_s": Constant("s", 5.5e-6, 5e-7, 2e-4, 0.7, "launch, first flag and last barrier; no data"),
-        "step_s": Constant("s", 1e-6, 1e-8, 3e-5, 1.0, "each further GPU that the flags pass through"),
-        "link_share": Constant("of the link", 0.82, 0.05, 1.5, 0.25, "its one-way rate; over 1 if the switch reduces"),
-        "shard_share": Constant("of DRAM", 0.3, 0.02, 2.0, 0.5, "the rate at which a GPU moves its own shard"),
-        "doubling_share": Constant("1", 1.0, 0.3, 1.3, 0.15, "link rate left when the GPUs double: 1 behind a switch"),
-        "fill_s": Constant("s", 2.7e-6, 5e-8, 1e-4, 0.7, "hops times the cost of a chunk: fill and drain of the pipe"),
+        "start_s": Constant("s", 5.5e-6, 5e-7, 2e-4, 0.7, "launch, first flag and last barrier, without data"),
+        "step_s": Constant("s", 1e-6, 1e-8, 3e-5, 1.0, "flags: time per further GPU"),
+        "link_share": Constant("of the link", 0.82, 0.05, 1.5, 0.25, "one-way rate; over 1 if the switch reduces"),
+        "shard_share": Constant("of DRAM", 0.3, 0.02, 2.0, 0.5, "rate at which a GPU moves its own shard"),
+        "doubling_share": Constant("1", 1.0, 0.3, 1.3, 0.15, "link rate left per doubling of GPUs; 1 with a switch"),
+        "fill_s": Constant("s", 2.7e-6, 5e-8, 1e-4, 0.7, "hops times cost per chunk: pipeline fill and drain"),
     }
 )
-SWITCHES = MappingProxyType({"tree": Switch("flags go down a tree, log2(n) steps, else a ring, n - 1", 0.85)})
+SWITCHES = MappingProxyType({"tree": Switch("flags follow a tree (log2(n) steps), else a ring (n - 1 steps)", 0.85)})
 
 
 def sent_bytes(op: str, dims: Dims, *, in_switch: bool = False) -> FloatArray:
-    """Bytes that each GPU sends: around a ring, or what an all-reduce sends through a switch that reduces."""
+    """Bytes that each GPU sends around a ring; with `in_switch`, an all-reduce goes through a switch that reduces."""
     gpus, message_bytes = dims["gpus"], dims["message_bytes"]
     if op == "all_reduce":
         return np.asarray(parallel.all_reduce_bytes(message_bytes, gpus, in_switch=in_switch))
@@ -44,7 +44,7 @@ def sent_bytes(op: str, dims: Dims, *, in_switch: bool = False) -> FloatArray:
 
 
 def terms(op: str, dims: Dims, machine: Machine, formats: Formats, constants: Constants, on: Switches) -> Terms:
-    """Time and terms of each message: gpus, message_bytes. Raises MissingCeiling where the link is not known."""
+    """Time and terms of each row. Dims: gpus, message_bytes. Raises MissingCeiling if the link rate is not known."""
     gpus, message_bytes, link = dims["gpus"], dims["message_bytes"], _link_bytes_per_s(machine)
     steps = np.log2(gpus) if on["tree"] else gpus - 1
     share = constants["link_share"] * constants["doubling_share"] ** np.log2(gpus / 2)
@@ -57,13 +57,13 @@ def terms(op: str, dims: Dims, machine: Machine, formats: Formats, constants: Co
 
 
 def napkin_s(op: str, dims: Dims, machine: Machine, formats: Formats) -> FloatArray:  # noqa: ARG001
-    """The bound: what each GPU must send, over its link in one direction. Raises MissingCeiling."""
+    """The bound: bytes that each GPU must send at the link's one-way rate. Raises MissingCeiling if it is not known."""
     return sent_bytes(op, dims, in_switch=machine.may_reduce_in_switch) / _link_bytes_per_s(machine)
 
 
 def _link_bytes_per_s(machine: Machine) -> float:
     if machine.link_bytes_per_s is None:
-        raise MissingCeiling("a collective needs the rate of the link between the GPUs, which is not known")
+        raise MissingCeiling("the rate of the link between the GPUs is not known, and a collective needs it")
     return machine.link_bytes_per_s
 
 

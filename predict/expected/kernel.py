@@ -1,4 +1,4 @@
-"""Expected time of one kernel: the form of its op, with constants that a few measured rows have calibrated."""
+"""Expected time of one kernel: the time model of its op, with constants calibrated on a few measured rows."""
 
 import textwrap
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ WIDTH = 100  # columns of an explanation
 
 
 def expect(dims: Mapping[str, ArrayLike], machine: Machine, formats: Formats, calibration: Calibration) -> Terms:
-    """Expected time of each row, with its terms. `dims` holds numbers or arrays; a window that is not given is none."""
+    """Expected time and terms of each row. `dims` holds numbers or arrays; without `window` there is no window."""
     model = TIME_MODELS[calibration.op]
     given = {"window": 0, **dims}
     arrays = np.broadcast_arrays(*(np.atleast_1d(np.asarray(given[name], dtype=np.float64)) for name in model.dims))
@@ -35,7 +35,7 @@ def expect(dims: Mapping[str, ArrayLike], machine: Machine, formats: Formats, ca
 
 
 def with_expected(prediction: Prediction, workload: Workload, gpu: Gpu, calibration: Calibration | None) -> Prediction:
-    """The prediction of `workload` with its expected time; unchanged where nothing is calibrated."""
+    """Add the expected time to the prediction of `workload`. Without a calibration the prediction stays the same."""
     if calibration is None:
         return prediction
     terms = expect(workload.dims, Machine.of(gpu, workload.dtype), Formats.of(workload.dtype), calibration)
@@ -43,12 +43,12 @@ def with_expected(prediction: Prediction, workload: Workload, gpu: Gpu, calibrat
 
 
 def calibration_of(workload: Workload, gpu: Gpu) -> Calibration | None:
-    """The calibration that ships for this workload on this GPU; None where there is none."""
+    """The shipped calibration of this workload on this GPU, or None."""
     return find_calibration(gpu.name, workload.op, workload.dtype) if workload.op in TIME_MODELS else None
 
 
 def explain_expected(workload: Workload, gpu: Gpu, calibration: Calibration) -> str:
-    """The terms of the expected time, and the constants behind them with units and meaning, line by line."""
+    """The terms of the expected time and their constants with units and meanings, line by line."""
     formats = Formats.of(workload.dtype)
     terms = expect(workload.dims, Machine.of(gpu, workload.dtype), formats, calibration)
     lines = [f"expected {duration(float(terms.time_s[0]))}: the sum of these terms, less their overlap"]
@@ -58,7 +58,7 @@ def explain_expected(workload: Workload, gpu: Gpu, calibration: Calibration) -> 
 
 
 def explain_calibration(calibration: Calibration, formats: Formats) -> str:
-    """The constants of a calibration that matter for `formats`, and its switches; each with unit and meaning."""
+    """The constants of a calibration that `formats` use, with units and meanings, and its switches."""
     model = TIME_MODELS[calibration.op]
     lines = textwrap.wrap(f"calibrated from {calibration.probes} measured rows: {calibration.source}", WIDTH)
     for name in model.fitted(formats):
@@ -70,6 +70,6 @@ def explain_calibration(calibration: Calibration, formats: Formats) -> str:
 
 
 def _row(name: str, value: str, unit: str, meaning: str) -> list[str]:
-    """Four columns; a meaning that is too long goes on below itself."""
+    """One row of four columns. A long meaning wraps within its column."""
     head = f"    {name:<18} {value:>9} {unit:<16} "
     return textwrap.wrap(meaning, WIDTH, initial_indent=head, subsequent_indent=" " * len(head))

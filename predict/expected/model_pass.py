@@ -1,8 +1,8 @@
-"""Expected time of a whole pass: the sum of its kernels, each by its calibrated form, as engines launch them.
+"""Expected time of a whole pass: the sum of the calibrated times of its kernels, as serving engines launch them.
 
-Q, K and V are one matmul, gate and up another; element-wise kernels (two norms, rotary positions, the activation) take
-a launch and their bytes each; tensor parallelism adds two all-reduces a layer. Dense models with plain attention only:
-how experts are grouped and latents expanded differs from engine to engine, and is not calibrated.
+Q, K and V form one matmul, gate and up another. Each element-wise kernel (two norms, rotary positions, activation)
+takes a launch and its bytes. Tensor parallelism adds two all-reduces per layer. Only dense models with plain attention:
+engines differ in how they group experts and expand latents, and neither is calibrated.
 """
 
 import itertools
@@ -19,13 +19,13 @@ from predict.units import DTYPES, Formats
 
 
 def expected_decode_s(replica: Replica, batch: int, context: int) -> float:
-    """Expected time of a decode step after `context` cached tokens; raises MissingCeiling where not calibrated."""
+    """Expected time of a decode step after `context` cached tokens. Raises MissingCeiling without a calibration."""
     dims = {"batch": batch, "context": context + 1}
     return _pass_s(replica, "attention_decode", dims, tokens=batch, logits=batch)
 
 
 def expected_prefill_s(replica: Replica, batch: int, seq: int, logits: Logits = Logits.ALL) -> float:
-    """Expected time of a causal forward pass over prompts; raises MissingCeiling where not calibrated."""
+    """Expected time of a causal forward pass over prompts. Raises MissingCeiling without a calibration."""
     positions = batch * seq if logits is Logits.ALL else batch
     return _pass_s(replica, "attention_prefill", {"batch": batch, "seq": seq}, tokens=batch * seq, logits=positions)
 
@@ -47,8 +47,8 @@ def _pass_s(replica: Replica, attention_op: str, dims: dict[str, int], *, tokens
 
 
 def _linears_s(replica: Replica, block: Block, tokens: int) -> float:
-    """The products of one layer on each GPU: of attention and of the MLP, the matrices that take the same input as one,
-    split over the GPUs by their outputs (no GPU has less than one KV head), and then the last, split by its inputs."""
+    """Time of one layer's matmuls on each GPU. Attention and MLP take two each: all matrices with the same input as one
+    matmul, split over the GPUs by outputs (at least one KV head each), then the last matrix, split by inputs."""
     assert isinstance(block.attention, Attention)
     total = 0.0
     for component, group in itertools.groupby(block.linears(), key=lambda linear: linear.component):
@@ -61,7 +61,8 @@ def _linears_s(replica: Replica, block: Block, tokens: int) -> float:
 
 
 def _elementwise_s(replica: Replica, block: Block, tokens: int) -> float:
-    """Two norms that add the residual (4 of hidden each), rotary positions (Q and K there and back), the activation."""
+    """Time of the element-wise kernels of one layer: two norms with residual (each moves 4 hidden), rotary positions (Q
+    and K read and written), and the activation."""
     attention, mlp, gpus = block.attention, block.mlp, replica.gpus
     assert isinstance(attention, Attention)
     assert isinstance(mlp, Mlp)
@@ -81,7 +82,7 @@ def _matmul_s(replica: Replica, m: float, n: float, k: float) -> float:
 
 
 def _attention_s(replica: Replica, op: str, dims: dict[str, float]) -> float:
-    """Attention multiplies in 16 bits even where the weights' products are narrower."""
+    """Attention multiplies in 16 bits, even if the matmuls use a narrower format."""
     calibration = _calibration(replica, op, "bf16")
     formats = Formats(kv_bits=replica.formats.kv_bits)
     return float(expect(dims, Machine.of(replica.gpu, DTYPES["bf16"]), formats, calibration).time_s[0])

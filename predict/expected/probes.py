@@ -1,6 +1,6 @@
-"""Shapes whose measured times calibrate an op: what a live machine measures, and what others' tables are searched for.
+"""Shapes whose measured times calibrate an op. A live run measures them; published tables are searched for them.
 
-They are chosen on the dimensions alone, before anything is measured.
+They were chosen by their dimensions alone, before any measurement.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from types import MappingProxyType
 from predict.units import DType
 from predict.workloads import Workload, dim_names, make_workload
 
-# m, n, k, and what each pins down. Where they cannot be measured, the unused shape nearest in log2 of each is taken.
+# m, n, k, and what each row determines. If a table lacks a shape, the unused shape nearest in log2 of m, n, k counts.
 MATMUL_PROBES = (
     (16, 256, 128), (128, 256, 512),  # launch
     (16, 8192, 4096), (32, 16384, 2048), (64, 4096, 12288),  # DRAM
@@ -19,9 +19,8 @@ MATMUL_PROBES = (
     (8192, 256, 2048), (4096, 512, 8192),  # narrowing; A beyond L2
 )  # fmt: skip
 
-# What `reports.calibration.fit.choose_probes` takes, in its order, in bf16 with the facts of an h100-sxm. Heads, KV
-# heads and head_dim are Llama-3-8B's, Llama-3-70B's, its eighth under tensor parallelism, Llama-2-7B's and
-# GPT-2-small's.
+# Selected by `reports.calibration.fit.choose_probes`, in its order, for bf16 on an h100-sxm. Heads, KV heads and
+# head_dim are those of Llama-3-8B, Llama-3-70B, an eighth of Llama-3-70B (tensor parallelism), Llama-2-7B, GPT-2-small.
 # Prefill, of 191 shapes: batch 1 to 32, seq 64 to 16384 in powers of two, at most 16384 tokens and 2^32 scores.
 PREFILL_PROBES = (  # batch, seq, heads, kv_heads, head_dim
     (4, 256, 32, 8, 128), (4, 128, 8, 1, 128), (32, 128, 32, 32, 128), (8, 2048, 8, 1, 128),
@@ -43,6 +42,6 @@ PROBES: Mapping[str, tuple[tuple[int, ...], ...]] = MappingProxyType(
 
 
 def probe_workloads(op: str, dtype: DType) -> tuple[Workload, ...]:
-    """The probes of `op` in `dtype`; none where the op has no calibration of its own."""
+    """The probes of `op` in `dtype`; empty for an op that is not calibrated."""
     names = dim_names(op)
     return tuple(make_workload(op, dict(zip(names, shape, strict=True)), dtype) for shape in PROBES.get(op, ()))

@@ -1,4 +1,4 @@
-"""What every form of expected time has: constants with a meaning and a range, switches, and the facts of a GPU."""
+"""The parts of a model of expected time: constants with meaning and range, switches, and the facts of a GPU."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Switches = Mapping[str, bool]
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """One calibrated number. A constant that no probe touches stays at its prior."""
+    """One calibrated number. A constant that no probe depends on keeps its prior."""
 
     unit: str
     prior: float  # before anything is measured
@@ -26,34 +26,34 @@ class Constant:
     high: float
     spread: float  # standard deviation of log(value / prior) before anything is measured
     meaning: str
-    only_narrowed: bool = False  # only where activations are narrowed from 16 bits within the measured time
+    only_narrowed: bool = False  # used only if the measured time includes narrowing activations from 16 bits
 
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """A yes or no about how a kernel works."""
+    """A yes-or-no property of a kernel. The fit changes the default only if that lowers the cost enough."""
 
     meaning: str
-    must_reach: float = 1.0  # the setting that is not the default must lower the cost of the fit to this share,
-    must_gain: float = 0.0  # and by this much
+    must_reach: float = 1.0  # the cost must fall to this share of the default's
+    must_gain: float = 0.0  # and fall by this amount
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What is known of a GPU without measuring, for matrices multiplied in one format."""
+    """Facts of a GPU that need no measurement, for one compute format."""
 
     sm: int  # compute capability x 10
     sm_count: int
-    clock_hz: float  # behind flop_per_s
+    clock_hz: float  # the clock of flop_per_s
     flop_per_s: float
     bytes_per_s: float  # DRAM
     l2_bytes: float
     link_bytes_per_s: float | None  # to the other GPUs, one direction
-    may_reduce_in_switch: bool = True  # False where the link is known to have no switch that reduces
+    may_reduce_in_switch: bool = True  # False if it is known that no switch on the link reduces
 
     @classmethod
     def of(cls, gpu: Gpu, dtype: DType) -> "Machine":
-        """The facts of `gpu` for `dtype`; raises MissingCeiling where one has no public source."""
+        """The facts of `gpu` for `dtype`. Raises MissingCeiling if one has no public source."""
         if gpu.l2_bytes is None:
             raise MissingCeiling(f"the size of L2 of {gpu.name} is not known")
         peak, dram = find_ceiling(matmul_unit(dtype), gpu.roofs), find_ceiling(Resource.DRAM, gpu.roofs)
@@ -69,43 +69,43 @@ class Machine:
         )
 
     def bound_s(self, amounts: Amounts) -> FloatArray:
-        """The napkin's bound: FLOP at the peak or bytes at the bandwidth, whichever takes longer."""
+        """The napkin's bound: FLOP at the peak rate or bytes at the DRAM bandwidth, whichever takes longer."""
         return np.maximum(amounts.flop / self.flop_per_s, amounts.bytes / self.bytes_per_s)
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What is known of an op in one set of formats on one GPU, as one implementation computes it."""
+    """The fitted time model of one implementation of an op on one GPU, in one set of formats."""
 
     op: str
     constants: Constants  # by name, in the units of the op's `TimeModel`
     switches: Switches
-    probes: int  # measured rows that they come from
-    source: str  # who measured them
+    probes: int  # measured rows that the fit used
+    source: str  # who measured the rows
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
     """The time of each row and its terms, in seconds."""
 
-    time_s: FloatArray  # less than the sum of the terms where they overlap
-    parts: Mapping[str, FloatArray]
+    time_s: FloatArray  # less than the sum of the terms if they overlap
+    parts: Mapping[str, FloatArray]  # by name of the term
 
 
 @dataclass(frozen=True, slots=True)
 class TimeModel:
-    """A form for the time of one op."""
+    """A formula for the time of one op, with constants and switches to calibrate."""
 
     op: str
     dims: tuple[str, ...]
-    constants: Mapping[str, Constant]  # what must be calibrated
+    constants: Mapping[str, Constant]
     switches: Mapping[str, Switch]
     default_switches: Callable[[Machine], Switches]
     terms: Callable[[Dims, Machine, Formats, Constants, Switches], Terms]
     napkin_s: Callable[[Dims, Machine, Formats], FloatArray]  # the bound
 
     def fitted(self, formats: Formats) -> tuple[str, ...]:
-        """Names of the constants that matter for these formats."""
+        """Names of the constants that these formats use."""
         return tuple(name for name, constant in self.constants.items() if formats.narrows or not constant.only_narrowed)
 
     def priors(self) -> Constants:
@@ -114,6 +114,6 @@ class TimeModel:
 
 
 def p_norm(a: FloatArray, b: FloatArray, p: float) -> FloatArray:
-    """(a^p + b^p)^(1/p): the sum for p = 1, the larger of the two for a large p; so p says how far they overlap."""
+    """(a^p + b^p)^(1/p): the sum for p = 1 (no overlap), close to the larger of the two for large p (full overlap)."""
     longer, shorter = np.maximum(a, b), np.minimum(a, b)
     return longer * (1 + (shorter / np.maximum(longer, 1e-15)) ** p) ** (1 / p)

@@ -1,1 +1,1 @@
-"""The napkin without a model: plain functions of numbers or arrays, and the same by name."""
+"""Formulas that need no model: plain functions of numbers or arrays, and a catalog that finds them by name."""

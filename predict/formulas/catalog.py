@@ -1,4 +1,4 @@
-"""The napkin's formulas by name, for the command line: `serving.batch_to_saturate`, `speculation.speedup`, ..."""
+"""Finds and evaluates formulas by name for the command line: `serving.batch_to_saturate`, `speculation.speedup`, ..."""
 
 import difflib
 import inspect
@@ -13,7 +13,7 @@ from predict.formulas.memory import Recompute
 from predict.workloads import Count, Number
 
 Formula = Callable[..., object]
-NUMBERS = (Number, Count, float, int)  # what a formula may give
+NUMBERS = (Number, Count, float, int)  # what a formula may return
 
 
 def _formulas() -> Iterator[tuple[str, Formula]]:
@@ -24,12 +24,12 @@ def _formulas() -> Iterator[tuple[str, Formula]]:
                 yield f"{module.__name__.rpartition('.')[2]}.{name}", function
 
 
-# Every public function of these modules that gives a number.
+# Every public function of these modules that returns a number.
 FORMULAS: Mapping[str, Formula] = MappingProxyType(dict(_formulas()))
 
 
 def find_formula(name: str) -> tuple[str, Formula]:
-    """Return the formula called `name`, with or without its module, and its full name; raises BadQuantity."""
+    """Return the full name of a formula and its function. `name` may leave out the module. Raises BadQuantity."""
     found = [full for full in FORMULAS if name in (full, full.partition(".")[2])]
     if len(found) == 1:
         return found[0], FORMULAS[found[0]]
@@ -39,7 +39,7 @@ def find_formula(name: str) -> tuple[str, Formula]:
 
 
 def evaluate(name: str, arguments: Mapping[str, str]) -> object:
-    """Work out a formula for arguments as text. Raises BadQuantity naming what is missing, unknown or unreadable."""
+    """Evaluate a formula. `arguments` holds text. Raises BadQuantity for a missing, unknown or unreadable argument."""
     full, formula = find_formula(name)
     parameters = inspect.signature(formula).parameters
     takes = f"it takes {', '.join(parameters)}"
@@ -52,8 +52,8 @@ def evaluate(name: str, arguments: Mapping[str, str]) -> object:
 
 
 def _read(name: str, text: str, annotation: object) -> object:
-    """A number; a list where lengths are wanted, lists between semicolons for a tree; true or false; the name of a
-    recomputation."""
+    """Convert text by the parameter's type: a number, a list ("1,2"), a list of lists ("1,2;3"), true or false, or a
+    `Recompute` value."""
     if annotation is ArrayLike:
         return [_number(name, item) for item in text.split(",")]
     if annotation in (Sequence[Sequence[float]], Iterable[Sequence[int]]):

@@ -1,7 +1,7 @@
-"""Bytes: weights, training state, activations, KV cache, and how many GPUs, tokens or requests they leave room for.
+"""Bytes of weights, training state, activations and KV cache, and how many GPUs, tokens or requests fit.
 
-Convention: sizes are bytes (80 GB is 80e9, 80 GiB is 80 * 2**30), a 16-bit element is 2 bytes, an activation is what
-one layer keeps for its backward pass. Ints give exact ints wherever the formula is whole; arrays give whole sweeps.
+Convention: sizes are bytes (80 GB is 80e9, 80 GiB is 80 * 2**30). A 16-bit element is 2 bytes. An activation is what
+one layer keeps for its backward pass. Int arguments give an exact int if the result is whole; arrays give sweeps.
 """
 
 from collections.abc import Mapping
@@ -15,31 +15,28 @@ from predict import checks
 from predict.errors import BadQuantity
 from predict.workloads import Count, Number
 
-# What a serving process holds beside weights and KV cache: CUDA context, NCCL buffers, workspaces. Nothing here adds it
-# unasked. A round figure: aiconfigurator (commit 095f58a) reserves 3.5 GiB as `other_mem`, and up to 392 MiB for NCCL.
+# What a serving process holds besides weights and KV cache: CUDA context, NCCL buffers, workspaces. No formula adds it
+# by default. A round figure: aiconfigurator (commit 095f58a) reserves 3.5 GiB as `other_mem`, up to 392 MiB for NCCL.
 RUNTIME_OVERHEAD_BYTES = 3_500_000_000
 
-# Relative: a few dozen roundings of float64, and less than a byte in 100 TB.
+# Relative tolerance: a few dozen float64 roundings, less than one byte in 100 TB.
 _ROUNDING = 1e-14
 
 
 @dataclass(frozen=True, slots=True)
 class WeightFormat:
-    """How weights are stored: `bits` each, and one scale (and zero point) for every `group` of them.
-
-    Where `group` is None the scales are too few to count: one per tensor or per output channel, under 0.1 %.
-    """
+    """How weights are stored."""
 
     name: str
-    bits: int
-    group: int | None = None
-    scale_bits: int = 0
-    zero_bits: int = 0
+    bits: int  # of one weight, without its share of the scale
+    group: int | None = None  # weights that share one scale; None: one per tensor or output channel, under 0.1 %
+    scale_bits: int = 0  # of one scale
+    zero_bits: int = 0  # of one zero point
     source: str = field(kw_only=True)
 
     @property
     def bits_per_weight(self) -> float:
-        """What a weight costs with its share of the scales, in bits."""
+        """Bits of a weight, including its share of the scale and zero point."""
         return float(bits_per_weight(self.bits, self.group, self.scale_bits, self.zero_bits))
 
 
@@ -87,8 +84,8 @@ def find_weight_format(name: str) -> WeightFormat:
 
 
 def bits_per_weight(bits: Number, group: Number | None = None, scale_bits: Number = 0, zero_bits: Number = 0) -> Number:
-    """A weight costs bits + (scale_bits + zero_bits)/group: itself and its share of the scale. Without a group there is
-    nothing to share, and a scale or a zero point raises BadQuantity."""
+    """Bits of a weight: bits + (scale_bits + zero_bits)/group, its own plus its share of the scale. Raises BadQuantity
+    for a scale or a zero point without a group."""
     checks.positive(bits=bits)
     checks.not_negative(scale_bits=scale_bits, zero_bits=zero_bits)
     if group is None:
@@ -100,21 +97,20 @@ def bits_per_weight(bits: Number, group: Number | None = None, scale_bits: Numbe
 
 
 def weight_bytes(params: Number, bits_per_weight: Number = 16) -> Number:
-    """The weights take params * bits/8 bytes: 2 bytes per parameter in 16 bits."""
+    """Bytes of the weights: params * bits/8, or 2 per parameter in 16 bits."""
     checks.positive(params=params, bits_per_weight=bits_per_weight)
     return _quotient(params * bits_per_weight, 8)
 
 
 @dataclass(frozen=True, slots=True)
 class Optimizer:
-    """Bytes per parameter that training keeps: weights and gradients as the passes use them, the fp32 master copy that
-    the optimizer updates (0 where the weights are fp32 themselves), and its moments together."""
+    """Bytes per parameter that training keeps."""
 
     name: str
-    weight_bytes: float
+    weight_bytes: float  # weights that the passes use
     gradient_bytes: float
-    master_bytes: float
-    moment_bytes: float
+    master_bytes: float  # fp32 copy that the optimizer updates; 0 if the weights are fp32 themselves
+    moment_bytes: float  # all moments together
     source: str
 
     @property
@@ -134,7 +130,7 @@ OPTIMIZERS: Mapping[str, Optimizer] = MappingProxyType(
         for optimizer in (
             Optimizer("adam", 2, 2, 4, 8, "Rajbhandari et al. 2020, ZeRO (arXiv 1910.02054) section 3.1"),
             Optimizer("adam-fp32-gradients", 2, 4, 4, 8, "Megatron-LM: gradients accumulate in fp32"),
-            # The fp32 maximum of each block of moments, 0.4 % of them at 1 per 2048, is not counted.
+            # Not counted: the fp32 maximum of each block of 2048 moments, 0.4 % of the moments.
             Optimizer("adam-8bit", 2, 2, 4, 2, "Dettmers et al. 2022, 8-bit optimizers (arXiv 2110.02861)"),
             Optimizer("adam-fp32", 4, 4, 0, 8, "Kingma and Ba 2015, Adam (arXiv 1412.6980), all in fp32"),
         )
@@ -152,7 +148,7 @@ def find_optimizer(name: str) -> Optimizer:
 
 @dataclass(frozen=True, slots=True)
 class TrainingState:
-    """Bytes that outlive a training step; activations come on top."""
+    """Bytes that stay in memory between training steps. Activations are not included."""
 
     weight_bytes: Number
     gradient_bytes: Number
@@ -165,7 +161,7 @@ class TrainingState:
 
 
 def training_state(params: Number, optimizer: Optimizer = OPTIMIZERS["adam"]) -> TrainingState:
-    """The whole model holds 2N + 2N + 12N = 16N bytes with mixed-precision Adam (ZeRO section 3.1)."""
+    """Training state of the whole model: 2N + 2N + 12N = 16N bytes with mixed-precision Adam (ZeRO section 3.1)."""
     checks.positive(params=params)
     return TrainingState(
         weight_bytes=params * optimizer.weight_bytes,
@@ -177,10 +173,9 @@ def training_state(params: Number, optimizer: Optimizer = OPTIMIZERS["adam"]) ->
 def sharded_state(
     params: Number, zero_stage: int, data_parallel: Number, optimizer: Optimizer = OPTIMIZERS["adam"]
 ) -> TrainingState:
-    """Each GPU holds its ZeRO shard: stage 1 divides the optimizer state by the data-parallel GPUs, stage 2 the
-    gradients too, stage 3 (FSDP) the weights too; stage 0 nothing. Adam's 16N bytes become 16N, 4N + 12N/dp,
-    2N + 14N/dp, 16N/dp. Raises BadQuantity for another stage. Source: Rajbhandari et al. 2020, ZeRO (arXiv 1910.02054)
-    section 5."""
+    """Training state on each GPU under ZeRO. Stage 0 shards nothing, stage 1 the optimizer state, stage 2 also the
+    gradients, stage 3 (FSDP) also the weights. For stages 0 to 3 Adam takes 16N, 4N + 12N/dp, 2N + 14N/dp and 16N/dp
+    bytes. Raises BadQuantity for another stage. Source: Rajbhandari et al. 2020, ZeRO (arXiv 1910.02054) section 5."""
     if zero_stage not in (0, 1, 2, 3):
         raise BadQuantity(f"zero_stage must be 0, 1, 2 or 3, not {zero_stage}")
     checks.whole(data_parallel=data_parallel)
@@ -193,11 +188,11 @@ def sharded_state(
 
 
 class Recompute(StrEnum):
-    """What the backward pass computes again instead of keeping."""
+    """What the backward pass recomputes instead of keeping."""
 
     NONE = "none"
     SELECTIVE = "selective"  # the attention scores
-    FLASH = "flash"  # the scores too, inside the backward kernel of FlashAttention: as many bytes, fewer FLOP
+    FLASH = "flash"  # the scores, inside FlashAttention's backward kernel: same bytes as SELECTIVE, fewer FLOP
     FULL = "full"  # the whole layer, from its input
 
 
@@ -212,20 +207,21 @@ def activation_bytes_per_layer(
     sequence_parallel: bool = False,
     dropout: bool = True,
 ) -> Number:
-    """One GELU layer keeps these bytes on each GPU, with 16-bit elements, s = seq, b = batch, h = hidden, a = heads and
-    t = tensor_parallel; sequence_parallel divides all of the t = 1 form by t.
+    """Bytes that one GELU layer keeps on each GPU. Elements have 16 bits; s = seq, b = batch, h = hidden, a = heads,
+    t = tensor_parallel. With sequence_parallel the bytes are the t = 1 form divided by t.
 
-        NONE       sbh(34 + 5as/h)    t > 1: sbh(10 + 24/t + 5as/(ht))
-        SELECTIVE  34sbh              t > 1: sbh(10 + 24/t); FLASH likewise
-        FULL       2sbh, the input    t > 1: 2sbh
+        NONE              sbh(34 + 5as/h)    t > 1: sbh(10 + 24/t + 5as/(ht))
+        SELECTIVE, FLASH  34sbh              t > 1: sbh(10 + 24/t)
+        FULL              2sbh, the input    t > 1: 2sbh
 
-    34 is 11 of attention, 19 of the MLP and 4 of the norms; 5as/h is the softmax (2), its dropout mask (1) and what
-    leaves the dropout (2). Source: Korthikanti et al. 2022, Reducing activation recomputation (arXiv 2205.05198),
+    34 is 11 for attention, 19 for the MLP and 4 for the norms. 5as/h is the softmax (2), its dropout mask (1) and the
+    dropout's output (2). Source: Korthikanti et al. 2022, Reducing activation recomputation (arXiv 2205.05198),
     table 2.
 
-    Without dropout a layer keeps 32sbh + 2as^2b + 8sb, or 32sbh + 4asb + 8sb where the scores are not kept: no masks;
-    8sb is mean and deviation of two norms in 16 bits, 4asb the fp32 log-sum-exp. Source: what torch's autograd saves
-    for a GPT-2 layer with exact GELU. How that splits over t GPUs is not known and raises BadQuantity.
+    Without dropout there are no masks: a layer keeps 32sbh + 2as^2b + 8sb bytes, or 32sbh + 4asb + 8sb if it does not
+    keep the scores. 8sb is the mean and deviation of two norms in 16 bits; 4asb is the fp32 log-sum-exp. Source: what
+    torch's autograd saves for a GPT-2 layer with exact GELU. Raises BadQuantity for t > 1 without dropout, because it
+    is not known how this form splits.
     """
     checks.whole(batch=batch, seq=seq, hidden=hidden, heads=heads, tensor_parallel=tensor_parallel)
     tokens = seq * batch
@@ -248,22 +244,22 @@ def activation_bytes_per_layer(
 
 
 def attention_score_share(seq: Number, hidden: Number, heads: Number) -> Number:
-    """The attention scores take 5as/h bytes per element of sbh, where the rest of a layer takes 34.
+    """Bytes of attention scores per element of sbh: 5as/h. The rest of a layer takes 34 bytes per element.
     Source: Korthikanti et al. 2022, section 5."""
     checks.whole(seq=seq, hidden=hidden, heads=heads)
     return 5 * heads * seq / hidden
 
 
 def selective_memory_saving(seq: Number, hidden: Number, heads: Number) -> Number:
-    """Selective recomputation frees (5as/h)/(34 + 5as/h) of the activations.
+    """Share of the activations that selective recomputation frees: (5as/h)/(34 + 5as/h).
     Source: Korthikanti et al. 2022, section 5."""
     scores = attention_score_share(seq, hidden, heads)
     return scores / (34 + scores)
 
 
 def selective_flop_overhead(seq: Number, hidden: Number, layers: Number, vocab: Number) -> Number:
-    """Selective recomputation adds (1 + s/3h + v/12hL)/(1 + s/6h + v/12hL) - 1 of a training step's FLOP. Kept as
-    published: by the count of 4bs^2h FLOP per layer, one more forward pass of the scores is a third of it.
+    """Share of a training step's FLOP that selective recomputation adds: (1 + s/3h + v/12hL)/(1 + s/6h + v/12hL) - 1.
+    This is the published form. Counted as 4bs^2h FLOP per layer, one more forward pass of the scores is a third of it.
     Source: Korthikanti et al. 2022, appendix A."""
     checks.whole(seq=seq, hidden=hidden, layers=layers, vocab=vocab)
     logits = vocab / (12 * hidden * layers)
@@ -271,51 +267,51 @@ def selective_flop_overhead(seq: Number, hidden: Number, layers: Number, vocab: 
 
 
 def megatron_activation_bytes_per_layer(batch: Number, seq: Number, hidden: Number, intermediate: Number) -> Number:
-    """A layer that keeps no scores, with an MLP I = intermediate wide, keeps sbh(18 + 4I/h) bytes: 34sbh where I = 4h.
-    The 4I are input and output of the activation; of SwiGLU, which has two inputs, it counts one.
+    """Bytes that a layer keeps without its scores: sbh(18 + 4I/h), with I = intermediate; 34sbh if I = 4h. The 4I are
+    the input and output of the activation function. SwiGLU has two inputs, but the formula counts one.
     Source: Megatron-LM, theoretical_memory_usage.py, for tensor parallelism of 1."""
     checks.whole(batch=batch, seq=seq, hidden=hidden, intermediate=intermediate)
     return seq * batch * (18 * hidden + 4 * intermediate)
 
 
 def logits_bytes(batch: Number, seq: Number, vocab: Number) -> Number:
-    """The logits take 6bsV bytes: 2 in 16 bits, and 4 of the fp32 copy that the loss is computed from."""
+    """Bytes of the logits: 6bsV, 2 for the 16-bit logits and 4 for the fp32 copy that the loss uses."""
     checks.whole(batch=batch, seq=seq, vocab=vocab)
     return 6 * batch * seq * vocab
 
 
 def output_layer_bytes(batch: Number, seq: Number, hidden: Number, vocab: Number) -> Number:
-    """The output layer keeps 4sbh(1 + V/h) bytes: the inputs of the last norm and of itself, 2 each, and fp32 logits.
+    """Bytes that the output layer keeps: 4sbh(1 + V/h), for the last norm's input (2), its own input (2), fp32 logits.
     Source: Korthikanti et al. 2022 section 4.3; Megatron-LM, theoretical_memory_usage.py."""
     checks.whole(batch=batch, seq=seq, hidden=hidden, vocab=vocab)
     return 4 * seq * batch * (hidden + vocab)
 
 
 def kv_bytes_per_token(layers: Number, kv_heads: Number, head_dim: Number, bytes_per_element: Number = 2) -> Number:
-    """A token caches 2 * layers * kv_heads * head_dim * bytes: a key and a value per layer and KV head. kv_heads is
-    heads for MHA (4Ld bytes in 16 bits), fewer for GQA, 1 for MQA."""
+    """Bytes that a token caches: 2 * layers * kv_heads * head_dim * bytes, a key and a value per layer and KV head.
+    kv_heads equals heads for MHA (4Ld bytes in 16 bits), is fewer for GQA and 1 for MQA."""
     checks.whole(layers=layers, kv_heads=kv_heads, head_dim=head_dim)
     checks.positive(bytes_per_element=bytes_per_element)
     return 2 * layers * kv_heads * head_dim * bytes_per_element
 
 
 def mla_kv_bytes_per_token(layers: Number, kv_rank: Number, rope_dim: Number, bytes_per_element: Number = 2) -> Number:
-    """A token caches layers * (kv_rank + rope_dim) * bytes under multi-head latent attention: one latent for keys and
-    values of all heads, and one key part with the position. Source: DeepSeek-V3 (arXiv 2412.19437) section 2.1."""
+    """Bytes that a token caches under multi-head latent attention: layers * (kv_rank + rope_dim) * bytes. All heads
+    share one latent vector and one rotary key. Source: DeepSeek-V3 (arXiv 2412.19437) section 2.1."""
     checks.whole(layers=layers, kv_rank=kv_rank, rope_dim=rope_dim)
     checks.positive(bytes_per_element=bytes_per_element)
     return layers * (kv_rank + rope_dim) * bytes_per_element
 
 
 def kv_share_per_gpu(kv_heads: Number, gpus: Number) -> Number:
-    """Each GPU holds max(1/gpus, 1/kv_heads) of a KV cache: tensor parallelism splits by KV heads, and beyond that
-    every GPU keeps a whole one."""
+    """Share of the KV cache on each GPU: max(1/gpus, 1/kv_heads). Tensor parallelism splits the cache by KV heads; each
+    GPU holds at least one head."""
     checks.whole(kv_heads=kv_heads, gpus=gpus)
     return np.maximum(1 / gpus, 1 / kv_heads)
 
 
 def paged_kv_bytes(tokens: Number, block: Number, kv_bytes_per_token: Number) -> Number:
-    """A request holds whole blocks of `block` tokens: ceil(tokens/block) * block * kv_bytes_per_token.
+    """Bytes that a request holds in whole blocks of `block` tokens: ceil(tokens/block) * block * kv_bytes_per_token.
     Source: Kwon et al. 2023, PagedAttention (arXiv 2309.06180) section 4."""
     checks.not_negative(tokens=tokens)
     checks.whole(block=block)
@@ -324,40 +320,40 @@ def paged_kv_bytes(tokens: Number, block: Number, kv_bytes_per_token: Number) ->
 
 
 def page_waste_tokens(block: Number) -> Number:
-    """A request leaves (block - 1)/2 tokens of its last block empty on average, every length being as likely."""
+    """Mean empty tokens in a request's last block: (block - 1)/2 if all lengths are equally likely."""
     checks.whole(block=block)
     return (block - 1) / 2
 
 
 def min_gpus(total_bytes: Number, hbm_bytes: Number, overhead_bytes: Number = 0) -> Count:
-    """It takes ceil(total/(hbm - overhead)) GPUs to hold `total_bytes` split evenly, `overhead_bytes` of each being
-    taken. Raises BadQuantity where the overhead leaves nothing."""
+    """GPUs that hold `total_bytes` split evenly: ceil(total/(hbm - overhead)). The runtime takes `overhead_bytes` of
+    each GPU. Raises BadQuantity if the overhead leaves nothing."""
     checks.positive(total_bytes=total_bytes)
     return _ceil_quotient(total_bytes, _usable_bytes(hbm_bytes, overhead_bytes))
 
 
 def free_bytes(gpus: Number, hbm_bytes: Number, resident_bytes: Number, overhead_bytes: Number = 0) -> Number:
-    """All GPUs together have gpus * (hbm - overhead) - resident left for a KV cache, `resident_bytes` being held once
-    over all of them. Negative where they do not fit."""
+    """Bytes left for the KV cache on all GPUs together: gpus * (hbm - overhead) - resident. The GPUs together hold
+    `resident_bytes` once. Negative if these do not fit."""
     checks.whole(gpus=gpus)
     checks.not_negative(resident_bytes=resident_bytes)
     return gpus * _usable_bytes(hbm_bytes, overhead_bytes) - resident_bytes
 
 
 def kv_capacity_tokens(free_bytes: Number, kv_bytes_per_token: Number) -> Count:
-    """All requests together cache at most floor(free/kv_bytes_per_token) tokens; 0 where `free_bytes` is negative."""
+    """Most tokens that all requests can cache: floor(free/kv_bytes_per_token); 0 if `free_bytes` is negative."""
     checks.positive(kv_bytes_per_token=kv_bytes_per_token)
     return _floor_quotient(_spare(free_bytes), kv_bytes_per_token)
 
 
 def max_requests(free_bytes: Number, kv_bytes_per_request: Number) -> Count:
-    """At most floor(free/kv_bytes_per_request) requests fit at once; 0 where `free_bytes` is negative."""
+    """Most requests that fit at once: floor(free/kv_bytes_per_request); 0 if `free_bytes` is negative."""
     checks.positive(kv_bytes_per_request=kv_bytes_per_request)
     return _floor_quotient(_spare(free_bytes), kv_bytes_per_request)
 
 
 def max_context(free_bytes: Number, kv_bytes_per_token: Number, batch: Number) -> Count:
-    """Of `batch` requests each has a context of at most floor(free/(batch * kv_bytes_per_token)) tokens; 0 where
+    """Longest context that each of `batch` requests can have: floor(free/(batch * kv_bytes_per_token)) tokens; 0 if
     `free_bytes` is negative."""
     checks.positive(kv_bytes_per_token=kv_bytes_per_token)
     checks.whole(batch=batch)
@@ -365,7 +361,7 @@ def max_context(free_bytes: Number, kv_bytes_per_token: Number, batch: Number) -
 
 
 def _usable_bytes(hbm_bytes: Number, overhead_bytes: Number) -> Number:
-    """What one GPU offers, hbm - overhead; raises BadQuantity where that is nothing."""
+    """Memory of one GPU that is free for data: hbm - overhead. Raises BadQuantity if there is none."""
     checks.positive(hbm_bytes=hbm_bytes)
     checks.not_negative(overhead_bytes=overhead_bytes)
     if np.any(np.greater_equal(overhead_bytes, hbm_bytes)):
@@ -374,22 +370,21 @@ def _usable_bytes(hbm_bytes: Number, overhead_bytes: Number) -> Number:
 
 
 def _spare(free_bytes: Number) -> Number:
-    """The free bytes, 0 where negative; raises BadQuantity where they are not a finite number."""
+    """The free bytes, or 0 if they are negative. Raises BadQuantity if they are not finite."""
     spare = np.maximum(free_bytes, 0) if isinstance(free_bytes, np.ndarray) else max(free_bytes, 0)
     checks.not_negative(free_bytes=spare)
     return spare
 
 
 def _quotient(size: Number, parts: Number) -> Number:
-    """The ratio size/parts; an int where both are ints and nothing is left over."""
+    """size/parts; an int if both are ints and there is no remainder."""
     if isinstance(size, int) and isinstance(parts, int) and size % parts == 0:
         return size // parts
     return size / parts
 
 
 def _floor_quotient(total: Number, each: Number) -> Count:
-    """The ratio total/each rounded down: exactly for ints; for floats, what is within rounding of a whole number is
-    that number."""
+    """total/each rounded down. Exact for ints. A float within `_ROUNDING` of a whole number counts as that number."""
     if isinstance(total, int) and isinstance(each, int):
         return total // each
     quotient = np.divide(total, each)
@@ -400,5 +395,5 @@ def _floor_quotient(total: Number, each: Number) -> Count:
 
 
 def _ceil_quotient(total: Number, each: Number) -> Count:
-    """The ratio total/each rounded up, with the same care."""
+    """total/each rounded up, with the same tolerance."""
     return -_floor_quotient(-total, each)

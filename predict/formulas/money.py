@@ -1,4 +1,4 @@
-"""GPU-hours and dollars of training and serving. Prices are arguments: they change faster than any table of them."""
+"""GPU-hours and dollars of training and serving. Prices are arguments because a table of prices would soon be wrong."""
 
 from predict import checks
 from predict.workloads import Number
@@ -8,9 +8,9 @@ SECONDS_PER_DAY = 86400
 
 
 def train_flop(params: Number, tokens: Number, flop_per_param_token: Number = 6) -> Number:
-    """FLOP of a training run: 6*params*tokens, 2 for the forward and 4 for the backward pass; 8 where every activation
-    is recomputed. Attention scores are left out. Source: Kaplan et al. 2020, section 2.1; Narayanan et al. 2021, eq. 4
-    for 8."""
+    """FLOP of a training run: 6*params*tokens, 2 for the forward and 4 for the backward pass. Recomputing every
+    activation makes the factor 8. Attention scores are not counted. Source: Kaplan et al. 2020, section 2.1; Narayanan
+    et al. 2021, eq. 4 for 8."""
     checks.positive(params=params, tokens=tokens, flop_per_param_token=flop_per_param_token)
     return flop_per_param_token * params * tokens
 
@@ -23,14 +23,14 @@ def train_s(flop: Number, gpus: Number, peak_flop_per_s: Number, mfu: Number) ->
 
 
 def gpu_hours(flop: Number, peak_flop_per_s: Number, mfu: Number) -> Number:
-    """GPU-hours of a training run: flop / (peak*mfu*3600), on however many GPUs."""
+    """GPU-hours of a training run: flop / (peak*mfu*3600), for any number of GPUs."""
     _check_run(flop, peak_flop_per_s, mfu)
     return flop / (peak_flop_per_s * mfu * SECONDS_PER_HOUR)
 
 
 def train_usd(flop: Number, peak_flop_per_s: Number, mfu: Number, usd_per_gpu_hour: Number) -> Number:
-    """Price of a training run: flop * price / (3600*peak*mfu) dollars. Source: the napkin-math lesson, section 7, whose
-    formula lacks the 3600 that its number has."""
+    """Price of a training run: flop * price / (3600*peak*mfu) dollars. Source: the napkin-math lesson, section 7; its
+    number includes the 3600, its formula does not."""
     return usd_for_gpu_hours(gpu_hours(flop, peak_flop_per_s, mfu), usd_per_gpu_hour)
 
 
@@ -41,8 +41,8 @@ def usd_for_gpu_hours(gpu_hours: Number, usd_per_gpu_hour: Number) -> Number:
 
 
 def usd_per_1m_tokens(usd_per_gpu_hour: Number, tokens_per_s: Number, gpus: Number = 1) -> Number:
-    """Cost of a million tokens: gpus*price / (3600*tokens_per_s) * 1e6 dollars, for `gpus` that together make
-    `tokens_per_s` all the time. Source: the napkin-math lesson, section 7."""
+    """Cost of a million tokens: gpus*price / (3600*tokens_per_s) * 1e6 dollars. The GPUs together make `tokens_per_s`
+    all the time. Source: the napkin-math lesson, section 7."""
     checks.not_negative(usd_per_gpu_hour=usd_per_gpu_hour)
     checks.positive(tokens_per_s=tokens_per_s)
     checks.whole(gpus=gpus)
@@ -50,8 +50,7 @@ def usd_per_1m_tokens(usd_per_gpu_hour: Number, tokens_per_s: Number, gpus: Numb
 
 
 def break_even_tokens_per_s(usd_per_gpu_hour: Number, usd_per_1m_tokens: Number, gpus: Number = 1) -> Number:
-    """Rate at which tokens sold at that price pay for `gpus`: gpus*price / (3600*usd_per_1m_tokens) * 1e6 tokens per
-    second."""
+    """Token rate at which sales pay for the GPUs: gpus*price / (3600*usd_per_1m_tokens) * 1e6 tokens per second."""
     checks.not_negative(usd_per_gpu_hour=usd_per_gpu_hour)
     checks.positive(usd_per_1m_tokens=usd_per_1m_tokens)
     checks.whole(gpus=gpus)
@@ -59,8 +58,8 @@ def break_even_tokens_per_s(usd_per_gpu_hour: Number, usd_per_1m_tokens: Number,
 
 
 def break_even_utilization(cost_usd_per_1m_tokens: Number, price_usd_per_1m_tokens: Number) -> Number:
-    """Share of the time that GPUs must be fully used to pay for themselves: cost / price, where the cost is that of a
-    token on GPUs in full use. Above 1 they never do."""
+    """Share of the time that GPUs must be fully used to pay for themselves: cost / price. The cost is that of tokens
+    made on fully used GPUs. Above 1 the GPUs never pay."""
     checks.not_negative(cost_usd_per_1m_tokens=cost_usd_per_1m_tokens)
     checks.positive(price_usd_per_1m_tokens=price_usd_per_1m_tokens)
     return cost_usd_per_1m_tokens / price_usd_per_1m_tokens

@@ -1,9 +1,9 @@
-"""Several GPUs: what collectives cost, and what tensor, pipeline and data parallelism pay for them.
+"""Several GPUs: the time of collectives, and their cost under tensor, pipeline and data parallelism.
 
 Bandwidth is that of one GPU in one direction (H100 over NVLink: 450 GB/s, not the 900 GB/s of both directions).
-`latency_s` is the time of one step, from one GPU to the next or to the switch and back; it is 0 unless given, which
-short messages do not come near. Collectives go around a ring. A switch that reduces (NVLink SHARP) makes an all-reduce
-faster than a ring can: `in_switch`. Scalars or arrays.
+`latency_s` is the time of one step: from one GPU to the next, or to the switch and back. The default is 0, which is far
+too low for short messages. Collectives run around a ring. A switch that reduces (NVLink SHARP, `in_switch`) can make an
+all-reduce faster than a ring. Arguments are scalars or arrays.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from predict.workloads import Number
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What ties one GPU to those of other nodes, given an adapter of its own; its latency depends on the network."""
+    """The link from one GPU to other nodes, if every GPU has its own adapter. Its latency depends on the network."""
 
     name: str
     bytes_per_s: float  # per GPU, one direction
@@ -31,8 +31,8 @@ INFINIBAND_XDR = Link("InfiniBand XDR", 100e9, f"{_ROADMAP}: XDR, 4 lanes, 800 G
 
 def all_reduce_bytes(message_bytes: Number, gpus: Number, *, in_switch: bool = False) -> Number:
     """Bytes that each of n GPUs sends in an all-reduce of S = `message_bytes`: 2(n-1)/n * S around a ring. Through a
-    switch that reduces it is (1 + 1/n) * S, or the ring's where that is less (n < 3): a GPU sends its whole buffer for
-    the others to be summed, and its reduced 1/n once, which the switch copies to all. Source: Patarasuk and Yuan 2009;
+    switch that reduces: (1 + 1/n) * S, or the ring's bytes if those are fewer (n < 3). There a GPU sends its whole
+    buffer for the switch to sum, then its reduced 1/n for the switch to copy to all. Source: Patarasuk and Yuan 2009;
     NVIDIA nccl-tests, doc/PERFORMANCE.md."""
     checks.not_negative(message_bytes=message_bytes)
     checks.whole(gpus=gpus)
@@ -43,22 +43,22 @@ def all_reduce_bytes(message_bytes: Number, gpus: Number, *, in_switch: bool = F
 
 def all_gather_s(message_bytes: Number, gpus: Number, bytes_per_s: Number, latency_s: Number = 0.0) -> Number:
     """Time of a ring all-gather: (n-1)*latency + (n-1)/n * S/bandwidth seconds. S = `message_bytes` is the gathered
-    buffer, of which every GPU brings 1/n. Source: Thakur et al. 2005."""
+    buffer; every GPU contributes 1/n of it. Source: Thakur et al. 2005."""
     return _ring_pass_s(message_bytes, gpus, bytes_per_s, latency_s)
 
 
 def reduce_scatter_s(message_bytes: Number, gpus: Number, bytes_per_s: Number, latency_s: Number = 0.0) -> Number:
     """Time of a ring reduce-scatter: (n-1)*latency + (n-1)/n * S/bandwidth seconds. S = `message_bytes` is the buffer
-    that each GPU brings and of which it keeps 1/n, reduced. Source: Thakur et al. 2005."""
+    on each GPU; the GPU ends with a reduced 1/n of it. Source: Thakur et al. 2005."""
     return _ring_pass_s(message_bytes, gpus, bytes_per_s, latency_s)
 
 
 def all_reduce_s(
     message_bytes: Number, gpus: Number, bytes_per_s: Number, latency_s: Number = 0.0, *, in_switch: bool = False
 ) -> Number:
-    """Time of an all-reduce: 2(n-1)*latency + `all_reduce_bytes` / bandwidth seconds, around a ring as a reduce-scatter
-    and an all-gather; two latencies through a switch that reduces, to it and back. S = `message_bytes` is the buffer on
-    each GPU. Source: as for `all_reduce_bytes`."""
+    """Time of an all-reduce: 2(n-1)*latency + `all_reduce_bytes` / bandwidth seconds for a ring, which does a
+    reduce-scatter and an all-gather. A switch that reduces takes two latencies instead of 2(n-1). `message_bytes` is
+    the buffer on each GPU. Source: as for `all_reduce_bytes`."""
     checks.not_negative(latency_s=latency_s)
     checks.positive(bytes_per_s=bytes_per_s)
     sent_bytes = all_reduce_bytes(message_bytes, gpus, in_switch=in_switch)
@@ -68,13 +68,13 @@ def all_reduce_s(
 
 def all_to_all_s(message_bytes: Number, gpus: Number, bytes_per_s: Number, latency_s: Number = 0.0) -> Number:
     """Time of a pairwise all-to-all: (n-1)*latency + (n-1)/n * S/bandwidth seconds. S = `message_bytes` is the buffer
-    that each GPU brings: it keeps 1/n and sends as much to every other GPU, one after the other. Source: Thakur et al.
-    2005, for long messages."""
+    on each GPU: the GPU keeps 1/n of it and sends 1/n to each other GPU in turn. Source: Thakur et al. 2005, for long
+    messages."""
     return _ring_pass_s(message_bytes, gpus, bytes_per_s, latency_s)
 
 
 def bus_bandwidth_bytes_per_s(message_bytes: Number, gpus: Number, time_s: Number) -> Number:
-    """Rate at which a measured all-reduce used each GPU's link: 2(n-1)/n * S/time bytes per second, comparable with the
+    """Rate at which a measured all-reduce used each GPU's link: 2(n-1)/n * S/time bytes per second. Compare it with the
     link's bandwidth in one direction. Source: NVIDIA nccl-tests, doc/PERFORMANCE.md."""
     checks.not_negative(message_bytes=message_bytes)
     checks.whole(gpus=gpus)
@@ -90,9 +90,9 @@ def hierarchical_all_reduce_s(
     inter_bytes_per_s: Number,
     latency_s: Number = 0.0,
 ) -> Number:
-    """Time of an all-reduce over nodes of g GPUs: reduce-scatter of S inside, all-reduce of S/g between nodes over each
-    GPU's own link, all-gather of S inside, in seconds. S = `message_bytes` is the buffer on each GPU; `latency_s` is
-    that of a step on either network."""
+    """Time of an all-reduce over nodes of g GPUs, in seconds: a reduce-scatter of S inside each node, an all-reduce of
+    S/g between nodes over each GPU's own link, and an all-gather of S inside each node. S = `message_bytes` is the
+    buffer on each GPU. Both networks take `latency_s` per step."""
     checks.whole(nodes=nodes, gpus_per_node=gpus_per_node)
     checks.positive(intra_bytes_per_s=intra_bytes_per_s, inter_bytes_per_s=inter_bytes_per_s)
     inside = reduce_scatter_s(message_bytes, gpus_per_node, intra_bytes_per_s, latency_s)
@@ -101,14 +101,14 @@ def hierarchical_all_reduce_s(
 
 
 def link_gap(intra_bytes_per_s: Number, inter_bytes_per_s: Number) -> Number:
-    """How many times faster a GPU reaches its node than other nodes: intra / inter, both of one direction. The
-    napkin-math lesson's 18x divides NVLink's two directions by InfiniBand's one; it is 9x."""
+    """Bandwidth inside a node over bandwidth between nodes: intra / inter, both in one direction. The napkin-math
+    lesson's 18x divides both directions of NVLink by one of InfiniBand; the like-for-like ratio is 9x."""
     checks.positive(intra_bytes_per_s=intra_bytes_per_s, inter_bytes_per_s=inter_bytes_per_s)
     return intra_bytes_per_s / inter_bytes_per_s
 
 
 def tensor_parallel_message_bytes(tokens: Number, hidden: Number, bytes_per_element: Number = 2) -> Number:
-    """Bytes that one all-reduce of tensor parallelism sums up: tokens * hidden * bytes_per_element."""
+    """Bytes that one all-reduce of tensor parallelism sums: tokens * hidden * bytes_per_element."""
     checks.whole(tokens=tokens, hidden=hidden)
     checks.positive(bytes_per_element=bytes_per_element)
     return tokens * hidden * bytes_per_element
@@ -123,8 +123,8 @@ def tensor_parallel_comm_s(
     latency_s: Number = 0.0,
     bytes_per_element: Number = 2,
 ) -> Number:
-    """Time of a forward pass's communication: 2 all-reduces a layer, after attention and after the MLP, in seconds; a
-    backward pass takes as long again. Source: Shoeybi et al. 2019 (Megatron-LM), section 3."""
+    """Time of a forward pass's communication in seconds: 2 all-reduces per layer, after attention and after the MLP.
+    The backward pass takes the same time again. Source: Shoeybi et al. 2019 (Megatron-LM), section 3."""
     checks.whole(layers=layers)
     message_bytes = tensor_parallel_message_bytes(tokens, hidden, bytes_per_element)
     return 2 * layers * all_reduce_s(message_bytes, gpus, bytes_per_s, latency_s)
@@ -133,11 +133,11 @@ def tensor_parallel_comm_s(
 def tensor_parallel_tax(
     peak_flop_per_s: Number, bytes_per_s: Number, hidden: Number, gpus: Number, mfu: Number = 1.0
 ) -> Number:
-    """Communication over compute of a layer of 24*tokens*hidden^2 FLOP, 16-bit activations, no latency:
-    peak*mfu*(t-1) / (3*bandwidth*hidden) for t GPUs.
+    """Communication time over compute time of a layer on t GPUs: peak*mfu*(t-1) / (3*bandwidth*hidden). The layer has
+    24*tokens*hidden^2 FLOP and 16-bit activations; latency is not counted.
 
     Each GPU does 1/t of the compute, in 24*T*h^2 / (t*peak*mfu) seconds; the two all-reduces of 2*T*h bytes take
-    8*T*h*(t-1) / (t*bandwidth). The companion lesson 07a forgets that t, and prints peak/(3*bandwidth*h).
+    8*T*h*(t-1) / (t*bandwidth) seconds. The companion lesson 07a omits that t and prints peak/(3*bandwidth*h).
     """
     checks.positive(peak_flop_per_s=peak_flop_per_s, bytes_per_s=bytes_per_s)
     checks.whole(hidden=hidden, gpus=gpus)
@@ -153,32 +153,33 @@ def pipeline_bubble(stages: Number, microbatches: Number, interleave: Number = 1
 
 
 def pipeline_overhead(stages: Number, microbatches: Number, interleave: Number = 1) -> Number:
-    """Idle time over the time without a bubble: (p-1) / (v*m). Source: Narayanan et al. 2021, section 2.2."""
+    """Idle time over the time without a bubble: (p-1) / (v*m), with p, m and v as in `pipeline_bubble`.
+    Source: Narayanan et al. 2021, section 2.2."""
     checks.whole(stages=stages, microbatches=microbatches, interleave=interleave)
     return (stages - 1) / (interleave * microbatches)
 
 
 def pipeline_step_s(ideal_s: Number, stages: Number, microbatches: Number, interleave: Number = 1) -> Number:
-    """Time of a step with its bubble: ideal * (1 + (p-1)/(v*m)) seconds; `ideal_s` is the step without one."""
+    """Time of a step with its bubble: ideal * (1 + (p-1)/(v*m)) seconds. `ideal_s` is the time without a bubble."""
     checks.not_negative(ideal_s=ideal_s)
     return ideal_s * (1 + pipeline_overhead(stages, microbatches, interleave))
 
 
 def pipeline_memory_factor(stages: Number, interleave: Number) -> Number:
     """Activations that the first stage holds, over those of all layers for one microbatch: 1 + (p-1)/(p*v) for v > 1
-    chunks per stage. Without interleaving, v = 1, the 1F1B schedule starts fewer microbatches before the first backward
-    pass, and it is 1. Source: Korthikanti et al. 2022, section on pipelines."""
+    chunks per stage. For v = 1 (no interleaving) it is 1, because the 1F1B schedule starts fewer microbatches before
+    the first backward pass. Source: Korthikanti et al. 2022, section on pipelines."""
     checks.whole(stages=stages, interleave=interleave)
     factor: Number = np.where(np.greater(interleave, 1), 1 + (stages - 1) / (stages * interleave), 1.0)[()]
     return factor
 
 
 def data_parallel_min_tokens(peak_flop_per_s: Number, bytes_per_s: Number, mfu: Number = 1.0) -> Number:
-    """Tokens per GPU and step from which the all-reduce of 16-bit gradients hides behind the backward pass: peak*mfu /
-    bandwidth, whatever the model and the number of GPUs.
+    """Tokens per GPU and step above which the all-reduce of 16-bit gradients hides behind the backward pass: peak*mfu /
+    bandwidth, for any model and any number of GPUs.
 
     The backward pass of N parameters over t tokens takes 4*N*t / (peak*mfu) seconds; the all-reduce of 2*N bytes takes
-    at most 2 * 2*N / bandwidth. It is the same for the forward and for the backward pass of `fully_sharded_step_s`.
+    at most 2 * 2*N / bandwidth. The same limit holds for both passes of `fully_sharded_step_s`.
     Source: companion lesson 07a; Austin et al. 2025, "How to Scale Your Model", chapter on training.
     """
     checks.positive(peak_flop_per_s=peak_flop_per_s, bytes_per_s=bytes_per_s)
@@ -196,8 +197,8 @@ def data_parallel_step_s(
     *,
     overlap: bool = True,
 ) -> Number:
-    """Time of a training step with replicated parameters: forward + max(backward, all-reduce of the gradients) seconds,
-    the sum of the three without overlap. Source: Li et al. 2020 (PyTorch DDP), section 3.2."""
+    """Time of a training step with replicated parameters: forward + max(backward, all-reduce of the gradients) seconds;
+    without overlap the sum of the three. Source: Li et al. 2020 (PyTorch DDP), section 3.2."""
     checks.not_negative(forward_s=forward_s, backward_s=backward_s, gradient_bytes=gradient_bytes)
     return forward_s + _together_s(
         backward_s, all_reduce_s(gradient_bytes, gpus, bytes_per_s, latency_s), overlap=overlap
@@ -205,9 +206,9 @@ def data_parallel_step_s(
 
 
 def fully_sharded_comm_s(parameter_bytes: Number, gpus: Number, bytes_per_s: Number, latency_s: Number = 0.0) -> Number:
-    """Time of a step's communication with sharded parameters: an all-gather for each pass and a reduce-scatter of the
-    gradients, 3(n-1)/n * S/bandwidth seconds and 3(n-1) latencies: 1.5 times an all-reduce. Source: Rajbhandari et al.
-    2020 (ZeRO), section 7."""
+    """Time of a step's communication with sharded parameters: 3(n-1)*latency + 3(n-1)/n * S/bandwidth seconds, with
+    S = `parameter_bytes`. That is an all-gather for each pass and a reduce-scatter of gradients: 1.5 all-reduces.
+    Source: Rajbhandari et al. 2020 (ZeRO), section 7."""
     checks.not_negative(parameter_bytes=parameter_bytes)
     gather = all_gather_s(parameter_bytes, gpus, bytes_per_s, latency_s)
     return 2 * gather + reduce_scatter_s(parameter_bytes, gpus, bytes_per_s, latency_s)
@@ -224,8 +225,8 @@ def fully_sharded_step_s(
     overlap: bool = True,
 ) -> Number:
     """Time of a training step with sharded parameters: max(forward, all-gather) + max(backward, all-gather +
-    reduce-scatter) seconds, sums without overlap; gradients weigh as much as parameters. Source: Zhao et al. 2023
-    (PyTorch FSDP), section 3.3."""
+    reduce-scatter) seconds; without overlap each maximum is a sum. Gradients take as many bytes as parameters. Source:
+    Zhao et al. 2023 (PyTorch FSDP), section 3.3."""
     checks.not_negative(forward_s=forward_s, backward_s=backward_s, parameter_bytes=parameter_bytes)
     gather = all_gather_s(parameter_bytes, gpus, bytes_per_s, latency_s)
     scatter = reduce_scatter_s(parameter_bytes, gpus, bytes_per_s, latency_s)
@@ -233,7 +234,7 @@ def fully_sharded_step_s(
 
 
 def _ring_pass_s(message_bytes: Number, gpus: Number, bytes_per_s: Number, latency_s: Number) -> Number:
-    """n-1 steps, in each of which every GPU sends 1/n of the buffer to the next."""
+    """Time of n-1 steps. In each step every GPU sends 1/n of the buffer to the next GPU."""
     checks.not_negative(message_bytes=message_bytes, latency_s=latency_s)
     checks.whole(gpus=gpus)
     checks.positive(bytes_per_s=bytes_per_s)

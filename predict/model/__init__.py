@@ -1,1 +1,1 @@
-"""A transformer as matrices, its passes, and the time of a pass on tensor-parallel GPUs."""
+"""A transformer as a list of matrices, its passes, and their times on tensor-parallel GPUs."""

@@ -1,6 +1,9 @@
-"""Hugging Face `config.json` -> Model. Field names and rules are those of the `transformers` library; nothing is
-downloaded. Widths and depths are never filled from some other model of the family, as `transformers` does: where one
-is missing, that is an error naming it. The exception is Gemma 3, whose published files leave them out."""
+"""Hugging Face `config.json` -> Model. Nothing is downloaded.
+
+Field names and rules are those of the `transformers` library, with one difference: `transformers` fills a missing width
+or depth from another model of the family, while this reader raises an error that names the field. The exception is
+Gemma 3, whose published files leave such fields out.
+"""
 
 import itertools
 import json
@@ -12,7 +15,7 @@ from types import MappingProxyType
 from predict.errors import BadModel
 from predict.model.transformer import Attention, Block, Experts, LatentAttention, Mlp, Model
 
-MAX_CONFIG_BYTES = 10_000_000  # a config.json has a few kilobytes; weights given by mistake have gigabytes
+MAX_CONFIG_BYTES = 10_000_000  # a config.json has a few kilobytes; a file of weights has gigabytes
 MAX_LAYERS, MAX_SIZE = 10_000, 10**12
 GEMMA_3_DEFAULTS = MappingProxyType(
     {"vocab_size": 262208, "num_attention_heads": 8, "num_key_value_heads": 4, "max_position_embeddings": 131072}
@@ -21,15 +24,15 @@ GEMMA_3_DEFAULTS = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """The fields of one configuration, read with checks."""
+    """Reads the fields of one configuration and checks them."""
 
     values: Mapping[str, object]
-    origin: str  # the file, in messages
+    origin: str  # names the file in messages
     name: str  # of the model
     architecture: str  # its `model_type`
 
     def size(self, name: str, default: int | None = None) -> int:
-        """A positive whole number; null and absent mean `default`. Raises BadModel naming the field."""
+        """A positive whole number; `default` if null or absent. Raises BadModel naming the field."""
         value = self.values.get(name)
         if value is None:
             value = default
@@ -38,11 +41,11 @@ class Fields:
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise BadModel(f"{self.origin}: {name} must be a positive whole number, not {value!r}")
         if value > MAX_SIZE:
-            raise BadModel(f"{self.origin}: {name} is over {MAX_SIZE:.0e}: no model has that")
+            raise BadModel(f"{self.origin}: {name} is over {MAX_SIZE:.0e}, more than any model has")
         return value
 
     def size_or_none(self, name: str) -> int | None:
-        """A positive whole number, or None where the field is null or absent."""
+        """A positive whole number, or None if null or absent."""
         return None if self.values.get(name) is None else self.size(name)
 
     def count(self, name: str) -> int:
@@ -51,13 +54,13 @@ class Fields:
         return 0 if type(value) is int and value == 0 else self.size(name)
 
     def layers(self, name: str) -> int:
-        """A number of layers; raises BadModel for what no transformer has."""
+        """A number of layers. Raises BadModel above MAX_LAYERS."""
         if (layers := self.size(name)) > MAX_LAYERS:
-            raise BadModel(f"{self.origin}: {name}={layers} is more than the {MAX_LAYERS} layers that are read")
+            raise BadModel(f"{self.origin}: {name}={layers} is more than the {MAX_LAYERS} layers that are supported")
         return layers
 
     def flag(self, name: str, *, default: bool) -> bool:
-        """A truth value; null and absent mean `default`. Raises BadModel naming the field."""
+        """True or false; `default` if null or absent. Raises BadModel naming the field."""
         value = self.values.get(name)
         if value is None:
             return default
@@ -66,7 +69,7 @@ class Fields:
         return value
 
     def items(self, name: str) -> list[object]:
-        """A list; empty where the field is null or absent. Raises BadModel naming the field."""
+        """A list; empty if null or absent. Raises BadModel naming the field."""
         value = self.values.get(name)
         if value is None:
             return []
@@ -75,7 +78,7 @@ class Fields:
         return value
 
     def divided(self, name: str, by: str, default_by: int | None = None) -> int:
-        """`name` over `by`; raises BadModel where it does not divide."""
+        """`name` divided by `by`. Raises BadModel if there is a remainder."""
         size, parts = self.size(name), self.size(by, default_by)
         if size % parts:
             raise BadModel(f"{self.origin}: {name}={size} is not a multiple of {by}={parts}")
@@ -83,20 +86,20 @@ class Fields:
 
 
 def read_config(path: Path) -> Model:
-    """Read a config.json. Raises BadModel, naming file and field, for what is not a readable model configuration."""
+    """Read a config.json. Raises BadModel naming the file, and the field if one is wrong."""
     try:
         if path.is_dir():
             raise BadModel(f"{path} is a folder; give the config.json in it")
         with path.open("rb") as file:
             text = file.read(MAX_CONFIG_BYTES + 1)
         if len(text) > MAX_CONFIG_BYTES:
-            raise BadModel(f"{path} has more than {MAX_CONFIG_BYTES} bytes: that is no config.json")
+            raise BadModel(f"{path} has more than {MAX_CONFIG_BYTES} bytes, too many for a config.json")
         config = json.loads(text)
     except OSError as error:
         raise BadModel(f"cannot read {path}: {error.strerror}") from None
     except json.JSONDecodeError as error:
-        raise BadModel(f"{path} is not valid JSON (line {error.lineno}: {error.msg}); is it whole?") from None
-    except (ValueError, RecursionError):  # bytes that are no text, a number of thousands of digits, endless brackets
+        raise BadModel(f"{path} is not valid JSON (line {error.lineno}: {error.msg}); is the file complete?") from None
+    except (ValueError, RecursionError):  # not text, a number with thousands of digits, or very deep brackets
         raise BadModel(f"{path} is not a readable JSON file") from None
     if not isinstance(config, dict):
         raise BadModel(f"{path} holds no JSON object")
@@ -105,9 +108,9 @@ def read_config(path: Path) -> Model:
 
 
 def from_config(config: Mapping[str, object], name: str, origin: str | None = None) -> Model:
-    """Build the model that a configuration describes; `origin` names it in messages.
+    """Build the model that a configuration describes. `origin` names the configuration in messages.
 
-    Raises BadModel for an unknown `model_type`, a field that is missing, of the wrong kind, or that does not divide.
+    Raises BadModel for an unknown `model_type` and for a field that is missing, has the wrong type or does not divide.
     """
     origin, architecture = origin or name, config.get("model_type")
     if architecture is None:
@@ -225,7 +228,7 @@ def _gemma(fields: Fields) -> Model:
     mlp = Mlp(fields.size("intermediate_size"), gated=True)
     windows: Iterator[int | None] = itertools.repeat(None)
     if generation > 1:
-        period = 2 if generation == 2 else fields.size("sliding_window_pattern", 6)  # every period-th layer sees all
+        period = 2 if generation == 2 else fields.size("sliding_window_pattern", 6)  # every period-th sees all
         window = fields.size("sliding_window", 4096)
         windows = (window if (i + 1) % period else None for i in itertools.count())
     norms = 2 if generation == 1 else 4
@@ -234,7 +237,7 @@ def _gemma(fields: Fields) -> Model:
 
 def _deepseek(fields: Fields) -> Model:
     if "q_lora_rank" not in fields.values:
-        raise BadModel(f"{fields.origin}: q_lora_rank is missing (null where Q is projected directly)")
+        raise BadModel(f"{fields.origin}: q_lora_rank is missing (use null if Q is projected directly)")
     attention = LatentAttention(
         heads=fields.size("num_attention_heads"),
         query_rank=fields.size_or_none("q_lora_rank"),
@@ -274,7 +277,7 @@ READERS: Mapping[str, Callable[[Fields], Model]] = MappingProxyType(
 
 
 def _mha(fields: Fields, hidden: str, heads: str, *, bias: bool) -> Attention:
-    """Attention without groups, from the names of the fields of width and heads."""
+    """Multi-head attention; `hidden` and `heads` are the names of the fields."""
     head_dim = fields.divided(hidden, heads)
     return Attention(fields.size(heads), fields.size(heads), head_dim, qkv_bias=bias, output_bias=bias)
 
@@ -289,7 +292,8 @@ def _attention(
     head_dim_default: int | None = None,
 ) -> Attention:
     heads = fields.size("num_attention_heads")
-    is_mha = "num_key_value_heads" in fields.values or mha_if_absent  # null, or absent where that means MHA
+    # null means MHA; in some families an absent field does too
+    is_mha = "num_key_value_heads" in fields.values or mha_if_absent
     kv_heads = fields.size("num_key_value_heads", heads if is_mha else None)
     if heads % kv_heads:
         raise BadModel(
@@ -324,7 +328,7 @@ def _rms_model(
     norms: int = 2,
     tied: bool = False,
 ) -> Model:
-    """A model with RMSNorms, rotary positions and one attention shape; layers that are equal become one block."""
+    """A model with RMSNorms, rotary positions and one attention shape. Equal layers become one block."""
     hidden, layers = fields.size("hidden_size"), fields.layers("num_hidden_layers")
     if types := fields.items("layer_types"):
         windows = _typed_windows(fields, types, layers)

@@ -1,9 +1,9 @@
 """A pass through a model as the sum of its parts: forward, decode step, uncached step, training step.
 
-Convention: as in `workloads`, a multiply-add is 2 FLOP, and softmax, norms and activations are not counted. The bytes
-of a pass are compulsory for the pass as a whole: every weight that multiplies is read once, the cache is read and
-appended to once; what flows from kernel to kernel is kept apart as `activation_bytes`. Sizes are whole numbers, or
-float64 arrays for a whole sweep at once.
+Convention: as in `workloads`, a multiply-add is 2 FLOP; softmax, norms and activations are not counted. Bytes are those
+that the pass as a whole must move: it reads every multiplied weight once, and reads and appends the cache once.
+`activation_bytes` counts the traffic between kernels separately. Sizes are whole numbers, or float64 arrays for a whole
+sweep.
 """
 
 import functools
@@ -23,22 +23,22 @@ from predict.workloads import Amounts, Count, Number, stored_bytes
 
 
 class Mask(StrEnum):
-    """Which query-key pairs count: those that causal attention needs, or the full square, as the lessons count."""
+    """Which query-key pairs count."""
 
-    CAUSAL = "causal"
-    FULL = "full"
+    CAUSAL = "causal"  # those that causal attention needs
+    FULL = "full"  # the full square, as the lessons count
 
 
 class Logits(StrEnum):
-    """Which positions are projected to the vocabulary: all, as in training, or the last one, as servers do."""
+    """Which positions are projected to the vocabulary."""
 
-    ALL = "all"
-    LAST = "last"
+    ALL = "all"  # as in training
+    LAST = "last"  # as in serving
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One kind of kernel, all layers together."""
+    """One kind of kernel, summed over all layers."""
 
     name: str
     component: Component
@@ -46,7 +46,7 @@ class Part:
     weight_bytes: Number = 0
     cache_bytes_read: Number = 0
     cache_bytes_written: Number = 0
-    activation_bytes: Number = 0  # its inputs and outputs, if nothing is fused
+    activation_bytes: Number = 0  # inputs and outputs if nothing is fused
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Pass:
 
     @property
     def activation_bytes(self) -> Number:
-        """Bytes between kernels, if every kernel reads its inputs from DRAM and writes its outputs there."""
+        """Bytes between kernels if every kernel reads its inputs from DRAM and writes its outputs to DRAM."""
         return self._sum(lambda part: part.activation_bytes)
 
     @property
@@ -86,8 +86,8 @@ class Pass:
         return self._sum(lambda part: part.flop if part.component == component else 0)
 
     def amounts(self, gpus: int = 1, cache_share: float | None = None) -> Amounts:
-        """What one of `gpus` tensor-parallel GPUs does: an even share of FLOP and weights, `cache_share` of the cache
-        (1/gpus where None; more where KV heads must be copied)."""
+        """Amounts of one of `gpus` tensor-parallel GPUs: an even share of FLOP and weights, and `cache_share` of the
+        cache (None: 1/gpus; copied KV heads make it more)."""
         share = 1 / gpus if cache_share is None else cache_share
         flop, weights = (self.flop, self.weight_bytes) if gpus == 1 else (self.flop / gpus, self.weight_bytes / gpus)
         written = self._sum(lambda part: part.cache_bytes_written) * share
@@ -111,10 +111,10 @@ def forward(
     logits: Logits = Logits.ALL,
     formats: Formats = ALL_BF16,
 ) -> Pass:
-    """Forward pass over `seq` new tokens a sequence, after `cached` tokens whose K and V are in the cache.
+    """Forward pass over `seq` new tokens per sequence, after `cached` tokens whose K and V are in the cache.
 
-    A dense layer of width H with a 4H MLP costs 24BSH^2 + 4BS^2H with the full mask; the vocabulary 2BSHV. Raises
-    BadQuantity for sizes that are not whole numbers.
+    With the full mask, a dense layer of width H with a 4H MLP takes 24BSH^2 + 4BS^2H FLOP, and the vocabulary 2BSHV.
+    Raises BadQuantity for sizes that are not whole numbers.
     """
     checks.whole(batch=batch, seq=seq)
     checks.count(cached=cached)
@@ -125,17 +125,18 @@ def forward(
 
 
 def decode_step(model: Model, batch: Count, context: Count, *, formats: Formats = ALL_BF16) -> Pass:
-    """One new token for each of `batch` sequences that have `context` tokens in the cache.
+    """One new token for each of `batch` sequences with `context` cached tokens.
 
-    2 FLOP per weight and token; all weights that the batch needs and the whole cache are read once. Raises BadQuantity.
+    2 FLOP per weight and token. The step reads the whole cache and every weight that the batch needs once. Raises
+    BadQuantity for sizes that are not whole numbers.
     """
     checks.count(context=context)
     return forward(model, batch, 1, cached=context, formats=formats)
 
 
 def uncached_step(model: Model, batch: Count, context: Count, *, formats: Formats = ALL_BF16) -> Pass:
-    """The same token without a cache: all `context` + 1 tokens go through the model again, only the last one's logits
-    are needed, and nothing is cached."""
+    """A decode step without a cache: all `context` + 1 tokens go through the model again, only the last position needs
+    logits, and nothing is cached."""
     checks.count(context=context)
     whole = forward(model, batch, context + 1, logits=Logits.LAST, formats=formats)
     return replace(whole, parts=tuple(replace(part, cache_bytes_written=0) for part in whole.parts))
@@ -144,12 +145,12 @@ def uncached_step(model: Model, batch: Count, context: Count, *, formats: Format
 def training_step(
     model: Model, batch: Count, seq: Count, *, mask: Mask = Mask.CAUSAL, recompute: Recompute = Recompute.NONE
 ) -> Pass:
-    """Forward and backward over a batch: FLOP only; its traffic depends on the optimizer, see `memory`.
+    """Forward and backward pass over a batch. FLOP only, because the traffic depends on the optimizer (see `memory`).
 
-    The backward pass multiplies twice for each multiplication of the forward pass (for the input's gradient and for the
-    weight's): 3x forward. Attention keeps no scores with FLASH and does 2.5x forward backward (Dao 2023, five matmuls
-    for two); SELECTIVE does the scores again (Korthikanti 2022), FULL the whole layers, but not the logits (Narayanan
-    2021, equation 3).
+    The backward pass takes 2x the FLOP of the forward pass, one product for the input's gradient and one for the
+    weight's: 3x in total. With FLASH, attention keeps no scores and its backward pass takes 2.5x (five matmuls for two,
+    Dao 2023). SELECTIVE recomputes the scores (Korthikanti 2022). FULL recomputes the layers but not the logits
+    (Narayanan 2021, equation 3).
     """
     once = forward(model, batch, seq, mask=mask)
     scores = {Recompute.NONE: 3, Recompute.SELECTIVE: 4, Recompute.FLASH: 3.5, Recompute.FULL: 4}[recompute]
@@ -163,8 +164,8 @@ def training_step(
 
 
 def attended_pairs(new: Count, cached: Count, window: int | None, mask: Mask) -> Count:
-    """Query-key pairs of one sequence and head: query i of `new` sees the cached tokens and 1..i, or the latest
-    `window` of them; with the full mask every query counts every key, and the window is ignored."""
+    """Query-key pairs of one sequence and head. New query i sees the cached tokens and new tokens 1..i, or the latest
+    `window` of these. With the full mask every query counts every key and the window is ignored."""
     if mask is Mask.FULL:
         return new * (cached + new)
     if window is None:
@@ -173,13 +174,14 @@ def attended_pairs(new: Count, cached: Count, window: int | None, mask: Mask) ->
 
 
 def cache_tokens(context: Count, window: int | None) -> Count:
-    """Tokens that a layer keeps of `context`: no more than its window."""
+    """Tokens of `context` that a layer caches: at most its window."""
     return context if window is None else _smaller(context, window)
 
 
 def kv_bytes(model: Model, batch: Count, context: Count, kv_bits: float = 16) -> Number:
-    """KV cache of `batch` sequences of `context` tokens: 2*layers*kv_heads*head_dim elements a token (MLA: the latent),
-    in layers with a sliding window for no more than the window. Raises BadQuantity."""
+    """KV cache of `batch` sequences of `context` tokens: 2*layers*kv_heads*head_dim elements per token (MLA: the
+    latent). A layer with a sliding window caches at most the window. Raises BadQuantity for sizes that are not whole
+    numbers or `kv_bits` that are not positive."""
     checks.whole(batch=batch)
     checks.count(context=context)
     checks.positive(kv_bits=kv_bits)
@@ -191,12 +193,12 @@ def kv_bytes(model: Model, batch: Count, context: Count, kv_bits: float = 16) ->
 
 
 def kv_bytes_per_token(model: Model, kv_bits: float = 16) -> Number:
-    """KV cache that one token adds, all layers together (until a sliding window is full)."""
+    """Bytes that one token adds to the KV cache of all layers, until a sliding window is full."""
     return stored_bytes(model.kv_elements_per_token, kv_bits)
 
 
 def touched_experts(copies: int, active: int, tokens: Count) -> Number:
-    """Experts that at least one of `tokens` tokens goes to, on average, if each chooses evenly among all."""
+    """Mean number of experts that `tokens` tokens use, if every token chooses evenly among all experts."""
     return copies * (1 - (1 - active / copies) ** tokens)
 
 
@@ -227,7 +229,7 @@ def _linear_part(linear: Linear, layers: int, tokens: Count, formats: Formats) -
 def _score_part(block: Block, batch: Count, new: Count, cached: Count, mask: Mask, formats: Formats) -> Part:
     attention = block.attention
     elements = block.layers * attention.kv_elements_per_token
-    seen = cache_tokens(cached, None if block.window is None else block.window - 1)  # the query itself fills the window
+    seen = cache_tokens(cached, None if block.window is None else block.window - 1)  # without the query's own token
     return Part(
         "attention.scores",
         Component.ATTENTION_SCORES,
@@ -239,8 +241,8 @@ def _score_part(block: Block, batch: Count, new: Count, cached: Count, mask: Mas
 
 
 def _score_flop(attention: Attention | LatentAttention, pairs: Count, cached: Count) -> Number:
-    """FLOP of one sequence and layer. Cached latents are expanded to keys and values again, or met by absorbed queries:
-    the cheaper of the two, which is the first for prompts and the second for decoding."""
+    """FLOP of one sequence and layer. For cached latents, the cheaper of two ways: expand the latents to keys and
+    values again (usual for prompts) or multiply absorbed queries with the latents (usual for decode)."""
     plain = attention.flop_per_pair * pairs
     if isinstance(attention, Attention) or not np.any(cached):
         return plain

@@ -1,6 +1,6 @@
-"""Models by name: the fields of their published `config.json` that shape and size depend on, with their sources.
+"""Models by name. Each preset holds the fields of the published `config.json` that determine shape and size.
 
-A preset goes through the same reader as a user's file. `training_tokens` is what was published; None where nothing was.
+A preset goes through the same reader as a user's file.
 """
 
 import difflib
@@ -16,17 +16,17 @@ from predict.model.transformer import Model
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A published model: its configuration, where that was published, and how many tokens it was trained on."""
+    """A published model."""
 
     config: Mapping[str, object]
-    source: str
+    source: str  # of the configuration
     aliases: tuple[str, ...] = ()
-    training_tokens: float | None = None
-    training_source: str = ""
+    training_tokens: float | None = None  # None if not published
+    training_source: str = ""  # of training_tokens
 
 
 def _shape(hidden: int, intermediate: int, layers: int, heads: int, kv_heads: int | None = None) -> dict[str, object]:
-    """The fields of width and depth; without `kv_heads` the family has them, or every head has its own."""
+    """The fields of width and depth. Leave out `kv_heads` if the family's fields set it or every head has its own."""
     sizes = {"hidden_size": hidden, "intermediate_size": intermediate}
     counts = {"num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": kv_heads}
     return {name: size for name, size in {**sizes, **counts}.items() if size is not None}
@@ -241,9 +241,9 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
 
 
 def find_preset(name: str) -> tuple[str, Preset]:
-    """Return the preset called `name` and its proper name; case, '-', '_', '.' and spaces do not matter.
+    """Return the canonical name and the preset of `name`. Case, '-', '_', '.' and spaces do not matter.
 
-    Raises BadModel with the nearest name and the list of all.
+    Raises BadModel with the closest name and the list of all names.
     """
     known = _spellings()
     key = _key(name)

@@ -1,6 +1,6 @@
-"""How long a pass takes on a replica, one copy of a model on tensor-parallel GPUs.
+"""Time of a pass on a replica: one copy of a model on tensor-parallel GPUs.
 
-It is the roofline of `roofline` with three terms: FLOP, DRAM traffic, and what each GPU must send to the others.
+It is the bound of `roofline` with three terms: FLOP, DRAM traffic, and bytes that each GPU must send to the others.
 """
 
 from collections.abc import Callable
@@ -20,31 +20,31 @@ from predict.workloads import Count, Number
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassPrediction(Prediction):
-    """How long a pass takes on a replica, every GPU doing an even share of its work."""
+    """Time of a pass on a replica. Every GPU does an even share of the work."""
 
     work: Pass
-    bytes: Number  # that cross DRAM, all GPUs together, copied KV heads counted
+    bytes: Number  # DRAM traffic of all GPUs together, copied KV heads included
     peak_flop_per_s: float  # of all GPUs together
-    peak_bytes_per_s: float  # of their DRAM together
+    peak_bytes_per_s: float  # DRAM of all GPUs together
 
     @property
     def compute_s(self) -> Number:
-        """Time of its FLOP alone."""
+        """Time of the FLOP alone."""
         return self._term_s(lambda resource: resource.is_compute)
 
     @property
     def dram_s(self) -> Number:
-        """Time of its DRAM traffic alone."""
+        """Time of the DRAM traffic alone."""
         return self._term_s(lambda resource: resource is Resource.DRAM)
 
     @property
     def weights_s(self) -> Number:
-        """The weights' part of `dram_s`; the rest is the KV cache's."""
+        """Time of the weights' share of the DRAM traffic; the KV cache takes the rest of `dram_s`."""
         return self.dram_s * (self.work.weight_bytes / self.bytes)
 
     @property
     def link_s(self) -> Number:
-        """Time of what each GPU sends to the others alone; 0 for one GPU."""
+        """Time of the traffic between GPUs alone; 0 for one GPU."""
         return self._term_s(lambda resource: resource is Resource.LINK)
 
     @property
@@ -69,10 +69,10 @@ class Replica:
     gpu: Gpu
     gpus: int = 1
     formats: Formats = ALL_BF16
-    mfu: float | None = None  # share of the compute peak that is reached; None: all of it, the napkin's bound
-    mbu: float | None = None  # share of the DRAM bandwidth, likewise
+    mfu: float | None = None  # share of the compute peak that is reached; None: all of it, as in the napkin's bound
+    mbu: float | None = None  # share of the DRAM bandwidth that is reached; None: all of it
     hbm_bytes: float | None = None  # memory of a GPU; None: what NVML reports
-    overhead_bytes: float = 0  # of it, the runtime's
+    overhead_bytes: float = 0  # memory of a GPU that the runtime takes
 
     def __post_init__(self) -> None:
         checks.whole(gpus=self.gpus)
@@ -92,41 +92,41 @@ class Replica:
 
     @property
     def roofs(self) -> Roofs:
-        """The GPU's roofs, lowered to what `mfu` and `mbu` say is reached."""
+        """The GPU's roofs times `mfu` (compute) or `mbu` (memory)."""
         return {resource: self._reached(resource, roof) for resource, roof in self.gpu.roofs.items()}
 
     @property
     def cache_share(self) -> float:
-        """Share of the KV cache that each GPU holds and reads: 1/gpus, but no GPU holds less than one KV head."""
+        """Share of the KV cache that each GPU holds and reads: 1/gpus, but at least one KV head."""
         shards = min(block.attention.cache_shards for block in self.model.blocks)
         return float(memory.kv_share_per_gpu(shards, self.gpus))
 
     @property
     def usable_bytes(self) -> float:
-        """Memory of all GPUs that the runtime leaves."""
+        """Memory of all GPUs together without the runtime's."""
         return self.gpus * (self.memory_bytes - self.overhead_bytes)
 
     @property
     def weight_bytes(self) -> Number:
-        """The weights, all GPUs together."""
+        """Weights on all GPUs together."""
         return memory.weight_bytes(self.model.params, self.formats.weight_bits)
 
     @property
     def free_bytes(self) -> Number:
-        """Memory left for the KV cache, all GPUs together; negative where the weights do not fit."""
+        """Memory left for the KV cache on all GPUs together; negative if the weights do not fit."""
         return memory.free_bytes(self.gpus, self.memory_bytes, self.weight_bytes, self.overhead_bytes)
 
     def resident_kv_bytes(self, batch: Count, context: Count) -> Number:
-        """KV cache of `batch` sequences of `context` tokens on all GPUs together, copied heads counted."""
+        """KV cache of `batch` sequences of `context` tokens on all GPUs together, copied heads included."""
         return kv_bytes(self.model, batch, context, self.formats.kv_bits) * self.cache_share * self.gpus
 
     def max_batch(self, context: Count) -> Count:
-        """Sequences of `context` tokens whose cache fits beside the weights; 0 where the weights alone do not fit."""
+        """Sequences of `context` tokens whose cache fits next to the weights; 0 if the weights alone do not fit."""
         checks.whole(context=context)
         return memory.max_requests(self.free_bytes, self.resident_kv_bytes(1, context))
 
     def time(self, work: Pass, tokens: Count) -> PassPrediction:
-        """Time of a pass in which `tokens` tokens go through every layer."""
+        """Time of a pass that sends `tokens` tokens through every layer. Raises MissingCeiling for an unknown roof."""
         amounts = work.amounts(self.gpus, self.cache_share)
         return PassPrediction(
             (*predict(amounts, self.roofs).terms, *self._link_terms(tokens)),
@@ -145,7 +145,7 @@ class Replica:
         mask: Mask = Mask.CAUSAL,
         logits: Logits = Logits.ALL,
     ) -> PassPrediction:
-        """Time of a forward pass over `seq` new tokens a sequence, after a cached prefix of `cached` tokens."""
+        """Time of a forward pass over `seq` new tokens per sequence, after `cached` tokens in the cache."""
         work = forward(self.model, batch, seq, cached=cached, mask=mask, logits=logits, formats=self.formats)
         return self.time(work, batch * seq)
 
@@ -158,12 +158,12 @@ class Replica:
         return roof if share is None else Ceiling(roof.per_s * share, f"{share:g} of {roof.source}")
 
     def _link_terms(self, tokens: Count) -> tuple[Term, ...]:
-        """Two all-reduces a layer (Megatron-LM, Shoeybi et al. 2019, section 3)."""
+        """Two all-reduces per layer (Megatron-LM, Shoeybi et al. 2019, section 3)."""
         if self.gpus == 1:
             return ()
         if self.gpu.link_bytes_per_s is None:
             name = self.gpu.name
-            raise MissingCeiling(f"{name}: the bandwidth between its GPUs is not known; use one GPU or another kind")
+            raise MissingCeiling(f"{name}: the bandwidth between its GPUs is not known; use one GPU or another type")
         message = parallel.tensor_parallel_message_bytes(tokens, self.model.hidden, self.formats.activation.bytes)
         sent = parallel.all_reduce_bytes(message, self.gpus, in_switch=self.gpu.may_reduce_in_switch)
         sent = 2 * self.model.layers * sent

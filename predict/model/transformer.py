@@ -1,6 +1,6 @@
-"""A transformer as its linear layers: the parameters it has, and the matrices that a token goes through.
+"""A transformer as a list of linear layers: its parameters, and the matrices that a token goes through.
 
-Parameters and FLOP come from the same list, `Block.linears`, so that they cannot disagree.
+Parameters and FLOP both come from `Block.linears`, so they cannot disagree.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from predict.units import count
 
 
 class Component(StrEnum):
-    """What a part of a pass belongs to, as the lessons split it."""
+    """The group that a part of a pass belongs to. The lessons use the same groups."""
 
     MLP = "mlp"
     ATTENTION_PROJECTIONS = "attention_projections"
@@ -22,14 +22,14 @@ class Component(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """A weight matrix of shape (inputs, outputs), or several equal ones."""
+    """A weight matrix of shape (inputs, outputs), or several equal copies."""
 
     name: str
     component: Component
     inputs: int
     outputs: int
     bias: bool = False
-    copies: int = 1  # as many as there are experts
+    copies: int = 1  # number of experts
     active: int = 1  # copies that one token goes through
 
     @property
@@ -45,7 +45,7 @@ class Linear:
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """Multi-head attention with `kv_heads` shared by groups of query heads: MHA, GQA (Ainslie et al. 2023) or MQA."""
+    """MHA, GQA (Ainslie et al. 2023) or MQA: groups of query heads share each of the `kv_heads`."""
 
     heads: int
     kv_heads: int
@@ -56,17 +56,17 @@ class Attention:
 
     @property
     def kv_elements_per_token(self) -> int:
-        """Elements that one layer caches for a token: K and V of each KV head."""
+        """Elements that one layer caches per token: K and V of each KV head."""
         return 2 * self.kv_heads * self.head_dim
 
     @property
     def cache_shards(self) -> int:
-        """Over how many GPUs a token's cache can be split before heads must be copied."""
+        """Most GPUs that can split a token's cache; more GPUs must copy heads."""
         return self.kv_heads
 
     @property
     def flop_per_pair(self) -> int:
-        """FLOP of one query meeting one key: Q.K and P.V, a multiply-add per head and element each."""
+        """FLOP of one query-key pair: Q.K and P.V each take a multiply-add per head and element."""
         return 4 * self.heads * self.head_dim
 
     @property
@@ -100,37 +100,37 @@ class Attention:
 
 @dataclass(frozen=True, slots=True)
 class LatentAttention:
-    """Multi-head latent attention (DeepSeek-V2, 2024, section 2.1): K and V are expanded from one cached latent vector.
+    """Multi-head latent attention (DeepSeek-V2, 2024, section 2.1): one cached latent vector expands to K and V.
 
-    Instead of expanding the latent, its expansion may be multiplied into Q and into the output ("absorbed").
+    Instead, the expansion matrix can be multiplied into Q and into the output ("absorbed").
     """
 
     heads: int
     query_rank: int | None  # width of Q's own latent; None: Q is projected directly
     kv_rank: int  # width of the cached latent
-    nope_dim: int  # elements of a head's query and key without a position
-    rope_dim: int  # elements with one
+    nope_dim: int  # elements of a head's query and key without position
+    rope_dim: int  # elements of a head's query and key with rotary position
     value_dim: int  # elements of a head's value
     bias: bool = False
 
     @property
     def kv_elements_per_token(self) -> int:
-        """Elements that one layer caches for a token: the latent and the rotary key, shared by all heads."""
+        """Elements that one layer caches per token: the latent and the rotary key, both shared by all heads."""
         return self.kv_rank + self.rope_dim
 
     @property
     def cache_shards(self) -> int:
-        """The latent belongs to every head, so tensor parallelism copies it to each GPU."""
+        """1: every head needs the whole latent, so each tensor-parallel GPU holds a copy."""
         return 1
 
     @property
     def flop_per_pair(self) -> int:
-        """FLOP of one query meeting one expanded key and value."""
+        """FLOP of one query-key pair with expanded keys and values."""
         return 2 * self.heads * (self.nope_dim + self.rope_dim + self.value_dim)
 
     @property
     def absorbed_flop_per_pair(self) -> int:
-        """FLOP of one absorbed query meeting one cached latent: Q.K over both parts, P.V over the latent."""
+        """FLOP of one absorbed query and one cached latent: Q.K over latent and rotary key, P.V over the latent."""
         return 2 * self.heads * (2 * self.kv_rank + self.rope_dim)
 
     @property
@@ -149,7 +149,7 @@ class LatentAttention:
         return f"MLA, {self.heads} heads, latent {self.kv_rank} + {self.rope_dim} rotary"
 
     def linears(self, hidden: int) -> Iterator[Linear]:
-        """Down and up projections of Q and of K and V, and the output projection."""
+        """Down and up projections of Q and of KV, and the output projection."""
         query_width = self.heads * (self.nope_dim + self.rope_dim)
         kind = Component.ATTENTION_PROJECTIONS
         if self.query_rank is None:
@@ -163,14 +163,14 @@ class LatentAttention:
 
     @property
     def expansion(self) -> Linear:
-        """The matrix that makes every head's key and value of a latent."""
+        """The matrix that expands a latent to every head's key and value."""
         outputs = self.heads * (self.nope_dim + self.value_dim)
         return Linear("attention.kv_up", Component.ATTENTION_PROJECTIONS, self.kv_rank, outputs)
 
 
 @dataclass(frozen=True, slots=True)
 class Mlp:
-    """Feed-forward layer: up and down, and perhaps a gate beside up."""
+    """Feed-forward layer: an up and a down matrix, and a gate matrix if `gated`."""
 
     intermediate: int
     gated: bool  # SwiGLU, GeGLU; Shazeer 2020
@@ -182,7 +182,7 @@ class Mlp:
         return f"{'gated ' if self.gated else ''}MLP of {self.intermediate}"
 
     def linears(self, hidden: int) -> Iterator[Linear]:
-        """Up, gate where there is one, and down."""
+        """Gate if there is one, up and down."""
         for name in ("mlp.gate", "mlp.up") if self.gated else ("mlp.up",):
             yield Linear(name, Component.MLP, hidden, self.intermediate, self.bias)
         yield Linear("mlp.down", Component.MLP, self.intermediate, hidden, self.bias)
@@ -190,12 +190,12 @@ class Mlp:
 
 @dataclass(frozen=True, slots=True)
 class Experts:
-    """Mixture of experts: a router sends each token to some of the gated MLPs."""
+    """Mixture of experts: a router sends each token to some of the experts, which are gated MLPs."""
 
-    copies: int  # experts in all
+    copies: int  # number of experts
     active: int  # experts that one token goes to
     intermediate: int  # width of one expert
-    shared: Mlp | None = None  # takes every token
+    shared: Mlp | None = None  # an MLP that every token goes through
 
     @property
     def text(self) -> str:
@@ -225,7 +225,7 @@ class Block:
     attention: Attention | LatentAttention
     mlp: Mlp | Experts
     norm_params: int  # of one layer, without the norms inside attention
-    window: int | None = None  # latest tokens that a query sees, itself included; None: all
+    window: int | None = None  # latest tokens that a query sees, its own included; None: all
 
     def linears(self) -> Iterator[Linear]:
         """The matrices of one layer."""
@@ -259,9 +259,9 @@ class Model:
     blocks: tuple[Block, ...]
     tied: bool  # the output reuses the input embedding
     final_norm_params: int
-    context_limit: int | None  # positions that it was made for
-    position_params: int = 0  # of learned positions
-    embedding_dim: int | None = None  # OPT-350m embeds narrower than `hidden` and projects in and out
+    context_limit: int | None  # longest supported sequence
+    position_params: int = 0  # parameters of learned positions
+    embedding_dim: int | None = None  # width of the embedding if not `hidden`: OPT-350m projects in and out
 
     @property
     def layers(self) -> int:
@@ -275,32 +275,32 @@ class Model:
 
     @property
     def embedding_params(self) -> int:
-        """Parameters of the input embedding: a look-up, so they are not multiplied."""
+        """Parameters of the input embedding. They are looked up, not multiplied."""
         return self.vocab * (self.embedding_dim or self.hidden)
 
     @property
     def params(self) -> int:
-        """All parameters, shared ones once."""
+        """All parameters. Shared parameters count once."""
         return self._outside_params + sum(block.params for block in self.blocks)
 
     @property
     def active_params(self) -> int:
-        """Parameters that one token goes through, embeddings included: all of them but the experts not chosen."""
+        """Parameters that one token goes through, embeddings included: all except the experts not chosen."""
         return self._outside_params + sum(block.active_params for block in self.blocks)
 
     @property
     def kv_elements_per_token(self) -> int:
-        """Elements that all layers cache for a token."""
+        """Elements that all layers together cache per token."""
         return sum(block.layers * block.attention.kv_elements_per_token for block in self.blocks)
 
     @property
     def is_mixture(self) -> bool:
-        """Whether tokens go through a part of the parameters only."""
+        """Whether a token goes through only part of the parameters."""
         return self.active_params != self.params
 
     @property
     def is_latent(self) -> bool:
-        """Whether a latent vector is cached in place of keys and values."""
+        """Whether the cache holds latent vectors instead of keys and values."""
         return any(isinstance(block.attention, LatentAttention) for block in self.blocks)
 
     @property

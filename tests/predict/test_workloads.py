@@ -233,7 +233,7 @@ def test_the_id_names_op_dimensions_and_dtype():
         ("conv", {}, "unknown op 'conv'; known: matmul, "),
         ("matmul_w4a16", {"m": 1, "n": 1, "k": 100}, "k=100 is not a multiple of 128"),
         ("rope", {"tokens": 1, "heads": 1, "head_dim": 5}, "head_dim=5 is not a multiple of 2"),
-        ("matmul_scaled", {"m": 1, "n": 1, "k": 1}, "matmul_scaled is about fp8 and int8, not bf16"),
+        ("matmul_scaled", {"m": 1, "n": 1, "k": 1}, "matmul_scaled takes dtype fp8 or int8, not bf16"),
         (
             "attention_chunk",
             {"batch": 1, "queries": 3, "context": 2, "heads": 1, "kv_heads": 1, "head_dim": 64},
@@ -296,7 +296,7 @@ SPARING = {("attention_packed", "sequences"), ("attention_paged", "page")}
 
 
 def dtypes_of(op):
-    """The formats that an op is about."""
+    """The formats that an op accepts."""
     if op == "matmul_scaled":
         return ["fp8", "int8"]
     if op in ("matmul_w8a16", "matmul_w4a16", "attention_decode_fp8", "block_train"):

@@ -145,7 +145,7 @@ def test_many_sizes_at_once_are_counted_as_each_alone():
 
 
 def test_what_is_no_block_is_refused():
-    with pytest.raises(BadWorkload, match="block_train is about bf16 and fp16, not fp32"):
+    with pytest.raises(BadWorkload, match="block_train takes dtype bf16 or fp16, not fp32"):
         amounts("block_train", "fp32", batch=1, seq=1, **TINY)
     with pytest.raises(BadWorkload, match="head_dim=5 is not a multiple of 2"):
         amounts("block_forward", batch=1, seq=1, **{**TINY, "head_dim": 5})

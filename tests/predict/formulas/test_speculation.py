@@ -92,7 +92,7 @@ def test_gpt_fast_s_speedup_on_70b_means_an_acceptance_near_73_percent():
 
 
 def test_a_speedup_that_no_acceptance_explains_is_refused():
-    with pytest.raises(BadQuantity, match="measured_speedup means 6 tokens a step; with k = 4 it is from 1 to 5"):
+    with pytest.raises(BadQuantity, match="measured_speedup means 6 tokens per step, but k = 4 yields 1 to 5"):
         speculation.implied_acceptance(6, 4, 0)
     with pytest.raises(BadQuantity, match=r"measured_speedup means 0\.9 tokens"):
         speculation.implied_acceptance(0.9, 4, 0)
@@ -189,10 +189,10 @@ def test_medusa_gains_tokens_per_step_over_the_cost_of_a_step():
         (lambda: speculation.implied_acceptance(1, 4, -0.1), "c must"),
         (lambda: speculation.tree_expected_tokens([[1.2]], [(0,)]), "acceptance must be from 0 to 1"),
         (lambda: speculation.tree_expected_tokens([[0.7, 0.6]], [(0,)]), "acceptance of one head adds up to 1.3"),
-        (lambda: speculation.tree_expected_tokens([[0.5], [0.5]], [(0, 0)]), r"holds \(0, 0\) but not its parent \(0,"),
-        (lambda: speculation.tree_expected_tokens([[0.5]], [(0,), (0,)]), "holds a node twice"),
-        (lambda: speculation.tree_expected_tokens([[0.5]], [()]), "or the root"),
-        (lambda: speculation.tree_expected_tokens([[0.5]], [(1,)]), r"holds \(1,\), for which acceptance has no entry"),
+        (lambda: speculation.tree_expected_tokens([[0.5], [0.5]], [(0, 0)]), r"lists \(0, 0\) but not its parent \(0,"),
+        (lambda: speculation.tree_expected_tokens([[0.5]], [(0,), (0,)]), "lists a node twice"),
+        (lambda: speculation.tree_expected_tokens([[0.5]], [()]), "or lists the root"),
+        (lambda: speculation.tree_expected_tokens([[0.5]], [(1,)]), r"lists \(1,\), but acceptance has no entry"),
         (lambda: speculation.tree_expected_tokens([[0.5]], [(-1,)]), "acceptance has no entry"),
         (lambda: speculation.tree_expected_tokens([[0.5]], [(0,), (0, 0)]), "acceptance has no entry"),
         (lambda: speculation.medusa_speedup(0, 1), "tokens_per_step"),

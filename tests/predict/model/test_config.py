@@ -181,7 +181,7 @@ def test_a_configuration_that_contradicts_itself_is_refused(architecture, change
 
 def test_whether_q_has_a_latent_must_be_said():
     config = {key: value for key, value in BASE["deepseek_v3"].items() if key != "q_lora_rank"}
-    assert refusal(config) == "it: q_lora_rank is missing (null where Q is projected directly)"
+    assert refusal(config) == "it: q_lora_rank is missing (use null if Q is projected directly)"
 
 
 @pytest.mark.parametrize("architecture", [None, "gpt5", "LLAMA", "", "a\nb", 7, ["llama"], {"llama": 1}, True])
@@ -238,7 +238,7 @@ def test_a_file_gives_the_model_and_its_name(tmp_path, named, name):
         ("null", "holds no JSON object"),
         ("[" * 10**6, "is not a readable JSON file"),
         ('{"model_type":' * 500_000, "is not a readable JSON file"),
-        (" " * 10_000_001, "has more than 10000000 bytes: that is no config.json"),
+        (" " * 10_000_001, "has more than 10000000 bytes, too many for a config.json"),
         ("{}", "model_type is missing"),
         ('{"model_type": "gpt2", "n_embd": NaN}', "n_embd must be a positive whole number, not nan"),
     ],

@@ -148,7 +148,7 @@ def test_a_gpu_whose_link_is_not_known_has_no_bound_for_collectives(monkeypatch)
     frame = make_frame(row("all_reduce", dtype="fp16", gpus=2, message_bytes=1024), row(**THIN))
     assert np.isnan(napkin_s(frame)[0]).tolist() == [True, False]
     assert napkin_s(frame)[1] == {
-        f"{A100}: a collective needs the rate of the link between the GPUs, which is not known": 1
+        f"{A100}: the rate of the link between the GPUs is not known, and a collective needs it": 1
     }
 
 

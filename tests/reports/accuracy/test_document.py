@@ -80,7 +80,7 @@ def test_every_group_has_its_row_its_constants_and_its_worst_rows(written):
         assert text.count(f"| {gpu}, bf16 |") == 3  # the worst rows
     assert "400 shapes in 2 groups" in text
     assert "| launch_s | math_share |" in text
-    assert "- `launch_s` (s): an empty call" in text
+    assert "- `launch_s` (s): time of an empty call" in text
 
 
 def test_known_constants_are_found_again(written):

@@ -218,7 +218,7 @@ BAD_SIZES = {
     "1:10:0": "not a whole number",
     "9" * 5000: "not a whole number",
     f"{2**40 + 1}": "not a whole number",
-    "512:1": "is empty, since 512 is above 1",
+    "512:1": "is empty: 512 is above 1",
     "512:1:1": "is empty",
     "1:2:3:4": "is not a range",
     "1:20000001:1": "at most 20,000,000",
@@ -295,7 +295,7 @@ def test_where_nothing_fits_there_is_no_best_batch():
 def test_the_remarks_say_what_the_times_are():
     (setting, bound, limit) = remarks(sweep([H100], [1], [1024, 8193]))
     assert setting == "llama-3-8b; weights 16 bits, KV cache 16 bits; bf16 matmuls; napkin bound"
-    assert bound.startswith("no --mfu and no --mbu: the napkin's bound")
+    assert bound.startswith("no --mfu and no --mbu: times are the napkin's bound")
     assert limit.startswith("contexts over 8192 are more than llama-3-8b was made for")
     (setting, bound) = remarks(sweep([dataclasses.replace(H100, gpus=2, mbu=0.8)], [1], [8192]))
     assert setting.startswith("llama-3-8b on 2 GPUs;")

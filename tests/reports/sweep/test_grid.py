@@ -296,7 +296,7 @@ def test_the_remarks_say_what_the_times_are():
     (setting, bound, limit) = remarks(sweep([H100], [1], [1024, 8193]))
     assert setting == "llama-3-8b; weights 16 bits, KV cache 16 bits; bf16 matmuls; napkin bound"
     assert bound.startswith("no --mfu and no --mbu: times are the napkin's bound")
-    assert limit.startswith("contexts over 8192 are more than llama-3-8b was made for")
+    assert limit.startswith("contexts over 8192 exceed what llama-3-8b was made for")
     (setting, bound) = remarks(sweep([dataclasses.replace(H100, gpus=2, mbu=0.8)], [1], [8192]))
     assert setting.startswith("llama-3-8b on 2 GPUs;")
     assert setting.endswith("MBU 0.8")

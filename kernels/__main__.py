@@ -13,6 +13,7 @@ from kernels.catalog import HAS_TRITON, list_implementations
 from kernels.peers.packages import package_version
 from kernels.triton.compile import Compiled, CompileError, compile_kernels
 from kernels.triton.document import differing_rows, tables_version, write_tables
+from predict.command_line import run_command_line
 
 DEFAULT_ARCHITECTURES = "sm80,sm90,sm100,sm120"
 
@@ -64,6 +65,8 @@ def compile_command(
     Triton is not compared, and a line says so; failures, spills and limits still count."""
     triton = package_version("triton") or "none"
     try:
+        for document in filter(None, (write_docs, check_docs)):
+            tables_version(document)  # refuses a document without a place for the tables before minutes of compiling
         rows = compile_kernels(_parse_architectures(arch), every=every, on_row=_show_progress)
         if write_docs:
             write_tables(write_docs, rows, triton=triton)
@@ -125,4 +128,4 @@ def _print(table: Table) -> None:
 
 
 if __name__ == "__main__":
-    app()
+    run_command_line(app, "python -m kernels")

@@ -215,6 +215,17 @@ def test_a_document_without_marks_is_refused_in_one_line(rows, tmp_path):
     assert CliRunner().invoke(app, ["compile", "--check-docs", str(tmp_path / "none.md")]).exit_code == 2
 
 
+def test_a_document_is_refused_before_anything_is_compiled(monkeypatch, tmp_path):
+    monkeypatch.setattr("kernels.__main__.compile_kernels", lambda *_, **__: pytest.fail("compiled first"))
+    for option in ("--write-docs", "--check-docs"):
+        assert CliRunner().invoke(app, ["compile", option, str(tmp_path / "none.md")]).exit_code == 2
+
+
+@pytest.mark.parametrize("arguments", [["nope"], ["list", "--nope"], ["compile", "--dtype", "q"]])
+def test_a_command_line_that_cannot_be_read_is_one_line(arguments, refusal):
+    assert "--help" in refusal(app, *arguments)
+
+
 @pytest.mark.parametrize(
     ("arch", "message"), [("sm80,sm70", "unknown architecture sm70"), ("hopper", "like sm80,sm90")]
 )

@@ -396,7 +396,7 @@ def test_a_dtype_is_that_of_all_shapes():
     names = {workload.id for workload in tuning_workloads("matmul_scaled", find_dtype("int8"))}
     assert len(names) == len(TUNING["matmul_scaled"]) / 2
     assert all(name.endswith("-int8") for name in names)
-    with pytest.raises(BadWorkload, match="about fp8 and int8, not bf16"):
+    with pytest.raises(BadWorkload, match="takes dtype fp8 or int8, not bf16"):
         tuning_workloads("matmul_scaled", find_dtype("bf16"))
 
 

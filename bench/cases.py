@@ -218,10 +218,13 @@ def _w4a16_inputs(workload: Workload, maker: Maker) -> Inputs:
 
 def _row_inputs(workload: Workload, maker: Maker) -> Inputs:
     """Tensors (rows, cols), then weights (cols,) around 1: as many of each as the op's amounts read. The bytes read at
-    cols = 1 and `_MANY` rows tell both numbers: a tensor reads `_MANY` elements, a weight one."""
+    cols = 1 and `_MANY` rows tell both numbers: a tensor reads `_MANY` elements, a weight one. Raises BadWorkload for
+    an op that reads anything else."""
     read = make_workload(workload.op, {"rows": _MANY, "cols": 1}, workload.dtype).amounts.bytes_read
     tensors, weights = divmod(int(read / workload.dtype.bytes), _MANY)
     rows, cols = workload.dims["rows"], workload.dims["cols"]
+    if (tensors * rows + weights) * cols * workload.dtype.bytes != workload.amounts.bytes_read:
+        raise BadWorkload(f"{workload.op} reads more than tensors (rows, cols) and weights (cols,): add it to CASES")
     return *(maker.normal(rows, cols) for _ in range(tensors)), *(maker.scales(cols, mean=1.0) for _ in range(weights))
 
 

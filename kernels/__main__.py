@@ -73,7 +73,8 @@ def compile_command(
         comparable = check_docs is not None and tables_version(check_docs) in (triton, None)
         differing = differing_rows(check_docs, rows, triton=triton) if check_docs is not None and comparable else []
     except (CompileError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
+        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
+        typer.echo(f"error: {reason}", err=True)
         raise typer.Exit(2) from None
     if as_json:
         typer.echo(json.dumps([asdict(row) for row in rows], indent=2))

@@ -122,7 +122,7 @@ def matmul_w4a16_dequantize(x: Tensor, packed: Tensor, scales: Tensor) -> Tensor
     """x: (m, k), packed: (n, k/8) int32, scales: (n, k/128). Returns x @ W^T: (m, n), where W is what
     `reference.unpack_int4` returns. The weight goes through memory twice, as integers and in x's format."""
     sizes = w4a16_sizes(x, packed, scales)
-    groups = unpack_int4(packed).sub_(8).to(x.dtype).view(sizes.n, -1, INT4_GROUP)
+    groups = unpack_nibbles(packed).sub_(8).to(x.dtype).view(sizes.n, -1, INT4_GROUP)
     with fp32_matmul_precision("ieee"):
         return F.linear(x, groups.mul_(scales[:, :, None]).view(sizes.n, sizes.k))
 
@@ -138,10 +138,10 @@ def prepare_int4pack(x: Tensor, packed: Tensor, scales: Tensor) -> tuple[Tensor,
     sizes = w4a16_sizes(x, packed, scales)
     if sizes.n % _INT4PACK_N:
         raise Unsupported(f"torch._weight_int4pack_mm_for_cpu: n={sizes.n}; supported: multiples of {_INT4PACK_N}")
-    return x, torch._convert_weight_to_int4pack_for_cpu(unpack_int4(packed), 1), pair_with_zeros(scales)
+    return x, torch._convert_weight_to_int4pack_for_cpu(unpack_nibbles(packed), 1), pair_with_zeros(scales)
 
 
-def unpack_int4(packed: Tensor) -> Tensor:
+def unpack_nibbles(packed: Tensor) -> Tensor:
     """packed: (n, k/8) int32. Returns (n, k) int32 from 0 to 15, in the order of k: the weights plus 8."""
     shifts = torch.arange(0, 32, 4, dtype=torch.int32, device=packed.device).view(-1, 1)
     groups = packed.view(len(packed), -1, 1, INT4_GROUP // INT4_PER_WORD)
@@ -303,7 +303,7 @@ def prepare_tinygemm(x: Tensor, packed: Tensor, scales: Tensor) -> tuple[Tensor,
     if sizes.n % 8:
         raise Unsupported(f"{op}: tinygemm does not support n={sizes.n}; supported: multiples of 8")
     check_capability(f"{op}: tinygemm", (8, 0))
-    q = unpack_int4(packed)
+    q = unpack_nibbles(packed)
     pairs = (q[:, ::2] << 4 | q[:, 1::2]).to(torch.uint8)
     weight = torch._convert_weight_to_int4pack(pairs, _TINYGEMM_INNER_K_TILES)
     return x, weight, pair_with_zeros(scales)

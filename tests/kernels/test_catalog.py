@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from bench.check import check_all
 from kernels import catalog, reference
 from kernels.implementation import Implementation, Intermediate
 from kernels.peers import packages
+from predict.errors import BadWorkload
 from predict.peak_memory import Scores, score_shape
 from predict.workloads import OPS
 from reports.run import frame
@@ -99,6 +101,15 @@ def test_amounts_of_an_op_on_rows_are_the_bytes_of_its_tensors(op):
     assert sum(each.nbytes for each in inputs) == workload.amounts.bytes_read
     results = tensors(find_implementation(workload, "torch", "cpu").run(*inputs))
     assert sum(each.nbytes for each in results) == workload.amounts.bytes_written
+
+
+def test_an_op_that_reads_a_number_for_each_row_has_no_inputs_by_its_amounts():
+    # A scale for each row, beside x: neither a tensor (rows, cols) nor a weight (cols,).
+    workload = tiny_workload("softmax")
+    scales = workload.dims["rows"] * workload.dtype.bytes
+    amounts = replace(workload.amounts, bytes_read=workload.amounts.bytes_read + scales)
+    with pytest.raises(BadWorkload, match="add it to CASES"):
+        make_inputs(replace(workload, amounts=amounts), CPU, index=0)
 
 
 def test_reports_know_by_name_how_every_implementation_keeps_its_scores(monkeypatch):

@@ -171,11 +171,11 @@ def test_int4_weights(m, n, k, dtype):
 
 def test_int4_weights_unpack_in_order():
     packed = torch.randint(-(2**31), 2**31, (3, 48), dtype=torch.int32)
-    assert torch.equal(eager.unpack_int4(packed) - 8, reference.unpack_int4(packed).int())
+    assert torch.equal(eager.unpack_nibbles(packed) - 8, reference.unpack_int4(packed).int())
     # 8 ones in the first word of a group: weights 0, 16, ..., 112 of it.
     packed = torch.zeros(1, 16, dtype=torch.int32)
     packed[0, 0] = 0x11111111
-    assert eager.unpack_int4(packed).nonzero()[:, 1].tolist() == list(range(0, 128, 16))
+    assert eager.unpack_nibbles(packed).nonzero()[:, 1].tolist() == list(range(0, 128, 16))
 
 
 def test_what_cpu_kernels_cannot_read_safely_is_declined():

@@ -218,7 +218,8 @@ def test_a_document_without_marks_is_refused_in_one_line(rows, tmp_path):
 def test_a_document_is_refused_before_anything_is_compiled(monkeypatch, tmp_path):
     monkeypatch.setattr("kernels.__main__.compile_kernels", lambda *_, **__: pytest.fail("compiled first"))
     for option in ("--write-docs", "--check-docs"):
-        assert CliRunner().invoke(app, ["compile", option, str(tmp_path / "none.md")]).exit_code == 2
+        result = CliRunner().invoke(app, ["compile", option, str(tmp_path / "none.md")])
+        assert (result.exit_code, result.stderr) == (2, f"error: {tmp_path / 'none.md'}: No such file or directory\n")
 
 
 @pytest.mark.parametrize("arguments", [["nope"], ["list", "--nope"], ["compile", "--dtype", "q"]])

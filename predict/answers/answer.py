@@ -6,9 +6,9 @@ memory and training; `serving` covers prefill, decode and the price of a token.
 
 from collections.abc import Callable, Iterator
 
-from predict.estimate.lines import Answer, Line, Note, Section, Unit, plain
-from predict.estimate.question import Question
-from predict.estimate.serving import decode, prefill, serving_money, speculation, too_many
+from predict.answers.lines import Answer, Line, Note, Section, Unit, plain
+from predict.answers.question import Question
+from predict.answers.serving import decode, prefill, serving_money, speculation, too_many
 from predict.formulas import memory, money
 from predict.formulas.memory import Recompute
 from predict.model.passes import Logits, kv_bytes, kv_bytes_per_token, training_step

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import typer
 
-from predict.estimate.batching import BatchRow
-from predict.estimate.lines import Answer, Line
-from predict.estimate.question import Question
+from predict.answers.batching import BatchRow
+from predict.answers.lines import Answer, Line
+from predict.answers.question import Question
 from predict.units import duration
 
 LABEL_WIDTH, VALUE_WIDTH = 25, 25

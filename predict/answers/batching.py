@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from predict.estimate.question import Question
+from predict.answers.question import Question
 from predict.formulas import money
 from predict.model.replica import PassPrediction
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from predict.errors import BadQuantity, MissingCeiling
 from predict.answers.lines import Line, Note, Unit, plain
 from predict.answers.question import Question
+from predict.errors import BadQuantity, MissingCeiling
 from predict.expected.model_pass import expected_decode_s, expected_prefill_s
 from predict.formulas import memory, money, serving
 from predict.formulas import speculation as drafts

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from predict.commands.pairs import read_pairs
 from predict.answers.lines import plain
+from predict.commands.pairs import read_pairs
 from predict.formulas.catalog import FORMULAS, evaluate, find_formula
 from predict.gpus import GPUS, Gpu
 from predict.model.presets import PRESETS, find_model

@@ -18,11 +18,11 @@ from typing import Annotated, Any
 
 import typer
 
-from predict.errors import BadModel, BadQuantity
 from predict.answers.answer import answer
 from predict.answers.batching import batch_rows
 from predict.answers.page import page
 from predict.answers.question import ASKED, USUAL_SEQ, Question, in_json
+from predict.errors import BadModel, BadQuantity
 from predict.formulas.memory import Optimizer, WeightFormat, find_optimizer, find_weight_format
 from predict.gpus import Gpu, resolve
 from predict.model.config import read_config

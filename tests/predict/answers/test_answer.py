@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from predict.errors import BadQuantity, MissingCeiling
 from predict.answers.answer import answer
 from predict.answers.question import Question
+from predict.errors import BadQuantity, MissingCeiling
 from predict.formulas.memory import OPTIMIZERS, WEIGHT_FORMATS, Recompute
 from predict.gpus import GPUS, resolve
 from predict.model.passes import Logits, Mask

@@ -1,0 +1,1 @@
+"""The sections of an answer: each yields its lines and notes."""

@@ -1,0 +1,89 @@
+"""Decode: a step of the batch, and the batch that saturates a GPU."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from predict.answers.lines import Line, Note, Unit, plain
+from predict.answers.question import Question
+from predict.answers.sections.timing import expected, rule, terms
+from predict.errors import BadQuantity
+from predict.expected.model_pass import expected_decode_s
+from predict.formulas import memory, serving
+from predict.gpus import ridge_flop_per_byte
+from predict.model.passes import kv_bytes, uncached_step
+from predict.model.replica import PassPrediction, Replica
+from predict.units import si
+from predict.workloads import FloatArray
+
+LARGEST_BATCH = 65_536  # upper end of the search for a batch
+
+
+def decode(q: Question) -> Iterator[Line | Note]:
+    """One step of the batch, and the batch at which decode stops being memory-bound."""
+    if not q.serves:
+        return
+    replica = q.replica()
+    step = replica.decode(q.batch, q.context)
+    time_s, weights, traffic = float(step.napkin_s), float(step.work.weight_bytes), float(step.bytes)
+    yield Line("decode_flop", "FLOP of a step", plain(step.work.flop), Unit.FLOP, "2 x weights x batch + scores")
+    arithmetic = f"{si(weights, 'B', 4)} + {si(traffic - weights, 'B', 4)}"
+    yield Line("decode_bytes", "bytes of a step", plain(traffic), Unit.BYTES, "weights + KV cache", arithmetic)
+    intensity = float(step.work.flop) / traffic
+    yield Line("decode_intensity", "arithmetic intensity", intensity, Unit.FLOP_PER_BYTE, "FLOP / bytes")
+    yield Line("decode_step_s", "time of a step", time_s, Unit.SECONDS, rule(q), terms(step))
+    yield Line("decode_bound", "bound by", str(step.bound), Unit.NAME, "the largest term")
+    yield Line("tpot_s", "TPOT", time_s, Unit.SECONDS, "a step makes one token per request")
+    yield Line("decode_tokens_per_s", "all requests", q.batch / time_s, Unit.TOKENS_PER_S, "batch / time")
+    yield Line("mbu", "MBU", float(step.mbu), Unit.SHARE, "bytes / (time x GPUs x bandwidth)")
+    yield Line("decode_mfu", "MFU", float(step.mfu), Unit.SHARE, "FLOP / (time x GPUs x peak)")
+    yield from expected(
+        lambda: expected_decode_s(replica, q.batch, q.context), "decode_step_expected_s", "step, expected"
+    )
+    again = replica.time(uncached_step(q.model, q.batch, q.context, formats=q.formats), q.batch * (q.context + 1))
+    formula = "every new token recomputes all tokens"
+    yield Line("uncached_step_s", "without a KV cache", float(again.napkin_s), Unit.SECONDS, formula, terms(again))
+    if not q.model.tied:
+        unread = float(memory.weight_bytes(q.model.embedding_params, q.weights.bits_per_weight))
+        yield Note(f"the input embedding ({si(unread, 'B')}) is looked up, not multiplied: no step reads it")
+    yield from _saturation(q, replica)
+
+
+def _saturation(q: Question, replica: Replica) -> Iterator[Line | Note]:
+    ridge, bits, hidden = ridge_flop_per_byte(q.gpu.roofs, q.unit), q.weights.bits_per_weight, q.model.hidden
+    weights_only = float(serving.batch_to_saturate(ridge, weight_bits=bits))
+    formula = "ridge x bits / 16: weights only"
+    yield Line("batch_to_saturate_napkin", "batch to saturate", weights_only, Unit.TOKENS, formula)
+    try:
+        square = float(serving.batch_to_saturate(ridge, hidden, hidden, weight_bits=bits))
+        formula, arithmetic = "hidden x hidden matrix: r / (1 - 2r/H)", f"r = {ridge:.4g}, H = {hidden}"
+        yield Line("batch_to_saturate", "with activations", square, Unit.TOKENS, formula, arithmetic)
+    except BadQuantity:
+        yield Note(f"no batch_to_saturate: a {hidden} x {hidden} matrix is memory-bound at every batch")
+    if not q.context:
+        return
+    saturated = first_batch(lambda batch: _is_saturated(replica.decode(batch, q.context)))
+    if saturated is not None:
+        formula = f"FLOP take as long as bytes, at {q.context} cached tokens"
+        yield Line("batch_to_saturate_with_kv", "with the KV cache", saturated, Unit.REQUESTS, formula)
+    else:
+        yield Note(f"no batch_to_saturate_with_kv: at {q.context} cached tokens decode is memory-bound at every batch")
+    weights, cache = float(replica.weight_bytes), float(kv_bytes(q.model, 1, q.context, q.kv.bits))
+    formula, arithmetic = "weights / KV of a request", f"{weights:.4g} / {cache:.4g}"
+    yield Line("kv_crossover_batch", "KV as large as weights", weights / cache, Unit.REQUESTS, formula, arithmetic)
+
+
+def first_batch(holds: Callable[[FloatArray], NDArray[np.bool_]]) -> int | None:
+    """The smallest batch up to LARGEST_BATCH for which `holds` is true, or None. `holds` must stay true for larger
+    batches: the search tries powers of two, then every batch between the two powers around the change."""
+    powers = np.array([float(2**power) for power in range(LARGEST_BATCH.bit_length())])
+    found = np.flatnonzero(holds(powers))
+    if not found.size:
+        return None
+    batches = np.arange(powers[max(found[0] - 1, 0)], powers[found[0]] + 1)
+    return int(batches[np.flatnonzero(holds(batches))[0]])
+
+
+def _is_saturated(step: PassPrediction) -> NDArray[np.bool_]:
+    return np.asarray(step.compute_s >= step.dram_s)

@@ -1,0 +1,92 @@
+"""Memory: weights, KV cache, and what fits."""
+
+from collections.abc import Callable, Iterator
+
+from predict.answers.lines import Line, Note, Unit, plain
+from predict.answers.question import Question
+from predict.answers.sections.timing import too_many
+from predict.formulas import memory
+from predict.model.passes import kv_bytes, kv_bytes_per_token
+from predict.model.replica import Replica
+from predict.resources import matmul_unit
+from predict.units import DTYPES, both_bytes, si
+
+
+def memory_use(q: Question) -> Iterator[Line | Note]:
+    """Bytes of weights and cache, the fewest GPUs, and what fits beside the weights."""
+    model, bits, usable = q.model, q.weights.bits_per_weight, q.memory_bytes - q.overhead_bytes
+    weights = plain(memory.weight_bytes(model.params, bits))
+    formula = f"P x {bits:g} bits ({q.weights.name})"
+    yield Line("weight_bytes", "weights", weights, Unit.BYTES, formula, f"{model.params:,} x {bits:g} / 8")
+    formula = "L x (latent + rotary part)" if model.is_latent else "2 x L x KV heads x head_dim"
+    arithmetic = f"{model.kv_elements_per_token:,} elements x {q.kv.bits} bits"
+    per_token = plain(kv_bytes_per_token(model, q.kv.bits))
+    formula = f"{formula} ({q.kv.name})"
+    yield Line("kv_bytes_per_token", "KV cache of a token", per_token, Unit.BYTES, formula, arithmetic)
+    cache = plain(kv_bytes(model, q.batch, q.context, q.kv.bits))
+    formula = "batch x context x the above" if model.window is None else "batch x tokens in the windows x the above"
+    arithmetic = f"{q.batch} x {q.context} x {per_token:,.0f}"
+    yield Line("kv_bytes", "KV cache of the batch", cache, Unit.BYTES, formula, arithmetic)
+    fewest = plain(memory.min_gpus(weights, q.memory_bytes, q.overhead_bytes))
+    formula, arithmetic = (
+        "weights / memory of a GPU, rounded up",
+        f"{weights:.4g} / {usable:.4g} = {weights / usable:.3f}",
+    )
+    yield Line("min_gpus_weights", "GPUs for the weights", fewest, Unit.GPUS, formula, arithmetic)
+    yield from nominal(q, "min_gpus_weights", lambda hbm: memory.min_gpus(weights, hbm, q.overhead_bytes))
+    if bits < DTYPES["bf16"].bits:
+        outside = model.params - sum(block.params for block in model.blocks)
+        more = float(memory.weight_bytes(outside) - memory.weight_bytes(outside, bits))
+        yield Note(f"checkpoints often keep embeddings and head in 16 bits: {si(more, 'B')} more than weight_bytes")
+        if q.weights.name in DTYPES and matmul_unit(DTYPES[q.weights.name]) not in q.gpu.roofs:
+            yield Note(f"{q.gpu.name} multiplies no {q.weights.name}: the weights are widened to {q.compute.name}")
+    if q.serves:
+        yield from _capacity(q, q.replica())
+    else:
+        yield Note(too_many(q, "kv_capacity_tokens, max_batch and max_context"))
+
+
+def _capacity(q: Question, replica: Replica) -> Iterator[Line | Note]:
+    copies = replica.cache_share * q.gpus
+    per_token = plain(kv_bytes_per_token(q.model, q.kv.bits)) * copies
+    free = plain(replica.free_bytes)
+    capacity = plain(memory.kv_capacity_tokens(free, per_token))
+    formula, arithmetic = "free memory / KV of a token", f"({replica.usable_bytes:.5g} - weights) / {per_token:,.0f}"
+    yield Line("kv_capacity_tokens", "tokens that fit", capacity, Unit.TOKENS, formula, arithmetic)
+    if q.context:
+        largest = plain(replica.max_batch(q.context))
+        request = plain(replica.resident_kv_bytes(1, q.context))
+        arithmetic = f"{max(free, 0):.4g} / {request:.4g}, rounded down"
+        formula = "free memory / KV of a request"
+        yield Line("max_batch", f"largest batch at {q.context}", largest, Unit.REQUESTS, formula, arithmetic)
+        yield from nominal(q, "max_batch", lambda hbm: q.replica(hbm_bytes=hbm).max_batch(q.context))
+    if q.model.window is None:
+        longest = plain(memory.max_context(free, per_token, q.batch))
+        formula = "tokens that fit / batch"
+        yield Line("max_context", f"longest context at {q.batch}", longest, Unit.TOKENS, formula)
+    else:
+        yield Note("windowed layers cache at most their window: max_batch includes this, kv_capacity_tokens does not")
+    needed = plain(replica.weight_bytes) + plain(replica.resident_kv_bytes(q.batch, q.context))
+    formula = f"of {both_bytes(replica.usable_bytes)}"
+    yield Line("serving_bytes", "weights + KV of the batch", needed, Unit.BYTES, formula)
+    if free < 0:
+        yield Note(f"the weights do not fit into {both_bytes(replica.usable_bytes)}: times assume that they do")
+    elif needed > replica.usable_bytes:
+        sizes = f"needs {both_bytes(needed)} of {both_bytes(replica.usable_bytes)}"
+        yield Note(f"batch {q.batch} at {q.context} does not fit ({sizes}): times assume that it does")
+    if not q.overhead_bytes:
+        kept = f"{memory.RUNTIME_OVERHEAD_BYTES:.2g}"
+        yield Note(f"CUDA context, NCCL and workspaces are not counted: engines take about --overhead {kept} per GPU")
+    if copies > 1:
+        yield Note(f"more GPUs ({q.gpus}) than KV heads: the cache is held {copies:g} times; kv_bytes counts it once")
+    if q.model.heads % q.gpus:
+        yield Note(f"{q.model.heads} heads do not divide by {q.gpus} GPUs: engines refuse or pad; this splits evenly")
+
+
+def nominal(q: Question, key: str, at: Callable[[float], object]) -> Iterator[Note]:
+    """Note if the card's nominal gigabytes give another answer than the memory that NVML reports."""
+    if q.hbm_bytes is not None or q.nominal_bytes <= q.overhead_bytes:
+        return
+    if (nominal := plain(at(q.nominal_bytes))) != plain(at(q.memory_bytes)):
+        hbm = f"--hbm {q.nominal_bytes / 1e9:g}e9"
+        yield Note(f"{key} would be {nominal:,} with {hbm}; NVML reports {q.memory_bytes:.4g} bytes per GPU")

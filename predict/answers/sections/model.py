@@ -1,0 +1,46 @@
+"""The model's size, and the FLOP of a forward pass."""
+
+from collections.abc import Iterator
+
+from predict.answers.lines import Line, Note, Unit, plain
+from predict.answers.question import Question
+from predict.model.passes import Logits
+from predict.model.transformer import Component
+from predict.units import percent
+
+FLOP_LINES = (
+    (Component.MLP, "MLP", "2 x tokens x weights of the MLPs"),
+    (Component.ATTENTION_PROJECTIONS, "attention projections", "2 x tokens x weights of Q, K, V, out"),
+    (Component.ATTENTION_SCORES, "attention scores", "4 x heads x head_dim x query-key pairs"),
+    (Component.VOCAB, "vocabulary", "2 x positions x hidden x vocab"),
+)
+LATENT_SCORES = "2 x heads x (query + value dim) x query-key pairs"
+
+
+def model_size(q: Question) -> Iterator[Line | Note]:
+    """Parameters, and the longest supported sequence."""
+    model, active = q.model, q.model.active_params
+    formula = "all except the experts not chosen" if model.is_mixture else "all: no experts"
+    yield Line("params", "parameters", model.params, Unit.PARAMS, "embeddings + layers + norms", f"{model.params:,}")
+    yield Line("active_params", "active for a token", active, Unit.PARAMS, formula, f"{active:,}")
+    if model.context_limit:
+        yield Line("context_limit", "context limit", model.context_limit, Unit.TOKENS, "longest supported sequence")
+        for name, length in (("seq", q.seq), ("context", q.context)):
+            if length > model.context_limit:
+                yield Note(f"{name}={length} is over the {model.context_limit} tokens that {model.name} supports")
+
+
+def forward_flop(q: Question) -> Iterator[Line | Note]:
+    """FLOP of a forward pass by component, and the napkin's 2PT."""
+    work, tokens, active = q.forward(), q.batch * q.seq, q.model.active_params
+    total = float(work.flop)
+    for component, label, formula in FLOP_LINES:
+        flop = plain(work.component_flop(component))
+        latent = q.model.is_latent and component is Component.ATTENTION_SCORES
+        how = LATENT_SCORES if latent else formula
+        yield Line(f"flop_{component}", label, flop, Unit.FLOP, how, f"{percent(flop / total)} of the pass")
+    yield Line("forward_flop", "total", plain(work.flop), Unit.FLOP, "the four above", f"{total / tokens:.4g} a token")
+    arithmetic = f"2 x {active:.4g} x {tokens}; exact / napkin = {total / (2 * active * tokens):.3f}"
+    yield Line("forward_flop_napkin", "napkin", 2 * active * tokens, Unit.FLOP, "2PT", arithmetic)
+    if q.logits is Logits.ALL:
+        yield Note("logits count for every position, as in training; serving needs only the last one: --logits last")

@@ -1,0 +1,57 @@
+"""Prefill: the prompts in one pass, in chunks, or after a cached prefix."""
+
+from collections.abc import Iterator
+
+from predict.answers.lines import Line, Note, Unit
+from predict.answers.question import Question
+from predict.answers.sections.timing import expected, rule, terms, too_many
+from predict.expected.model_pass import expected_prefill_s
+from predict.gpus import ridge_flop_per_byte
+from predict.model.replica import Replica
+
+
+def prefill(q: Question) -> Iterator[Line | Note]:
+    """The prompts in one pass and, if asked, in chunks or after a cached prefix."""
+    ridge = ridge_flop_per_byte(q.gpu.roofs, q.unit)
+    arithmetic = f"{q.peak_flop_per_s:.4g} / {q.bandwidth_bytes_per_s:.4g}"
+    formula = f"peak {q.unit} / DRAM bandwidth"
+    yield Line("ridge_flop_per_byte", "ridge", ridge, Unit.FLOP_PER_BYTE, formula, arithmetic)
+    if not q.serves:
+        yield Note(too_many(q, "prefill_s, decode_step_s and numbers derived from them"))
+        return
+    work, tokens, replica = q.forward(), q.batch * q.seq, q.replica()
+    prediction = replica.time(work, tokens)
+    time_s = float(prediction.napkin_s)
+    intensity = float(work.flop / work.bytes)
+    formula = "FLOP / (weights + KV cache)"
+    yield Line("prefill_intensity", "arithmetic intensity", intensity, Unit.FLOP_PER_BYTE, formula)
+    yield Line("prefill_s", "time", time_s, Unit.SECONDS, rule(q), terms(prediction))
+    yield Line("prefill_bound", "bound by", str(prediction.bound), Unit.NAME, "the largest term")
+    yield Line("ttft_s", "TTFT", time_s, Unit.SECONDS, "prefill; no queue, no launch")
+    yield Line("prefill_tokens_per_s", "prompts", tokens / time_s, Unit.TOKENS_PER_S, "batch x seq / time")
+    yield Line("mfu", "MFU", float(prediction.mfu), Unit.SHARE, "FLOP / (time x GPUs x peak)")
+    if q.prefix:
+        rest = replica.prefill(q.batch, q.seq - q.prefix, cached=q.prefix, mask=q.mask, logits=q.logits)
+        label = f"TTFT, {q.prefix} cached"
+        yield Line("prefix_ttft_s", label, float(rest.napkin_s), Unit.SECONDS, "the rest of the prompt", terms(rest))
+    if q.chunk is not None:
+        yield from _chunks(q, replica, q.chunk)
+    if q.mfu is None and q.mbu is None:
+        yield Note(
+            "times are the napkin's bound at full peak rates: nothing is faster; --mfu and --mbu lower the roofs"
+        )
+    yield from expected(
+        lambda: expected_prefill_s(replica, q.batch, q.seq, q.logits), "prefill_expected_s", "prefill, expected"
+    )
+
+
+def _chunks(q: Question, replica: Replica, chunk: int) -> Iterator[Line | Note]:
+    starts = range(0, q.seq, chunk)
+    times = [
+        float(replica.prefill(q.batch, min(chunk, q.seq - start), cached=start, mask=q.mask, logits=q.logits).napkin_s)
+        for start in starts
+    ]
+    label = f"in {len(times)} chunks of {chunk}"
+    yield Line("chunked_prefill_s", label, sum(times), Unit.SECONDS, "each chunk reads weights and cache again")
+    formula = "the longest chunk: decode waits this long"
+    yield Line("chunk_stall_s", "a chunk", max(times), Unit.SECONDS, formula)

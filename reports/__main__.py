@@ -16,7 +16,7 @@ from predict.command_line import run_command_line
 from predict.errors import BadModel, BadRun
 from predict.formulas.memory import WEIGHT_FORMATS, find_weight_format
 from predict.gpus import resolve
-from predict.model.config import read_config
+from predict.model.config.reader import read_config
 from predict.model.passes import Logits
 from predict.model.presets import find_model
 from predict.model.replica import Replica

@@ -25,7 +25,7 @@ from predict.answers.question import ASKED, USUAL_SEQ, Question, in_json
 from predict.errors import BadModel, BadQuantity
 from predict.formulas.memory import Optimizer, WeightFormat, find_optimizer, find_weight_format
 from predict.gpus import Gpu, resolve
-from predict.model.config import read_config
+from predict.model.config.reader import read_config
 from predict.model.presets import find_model, find_preset
 from predict.model.transformer import Model
 from predict.units import DType, find_dtype

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from predict.errors import BadModel
-from predict.model.config import from_config
+from predict.model.config.reader import from_config
 from predict.model.transformer import Model
 
 

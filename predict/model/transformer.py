@@ -262,6 +262,7 @@ class Model:
     context_limit: int | None  # longest supported sequence
     position_params: int = 0  # parameters of learned positions
     embedding_dim: int | None = None  # width of the embedding if not `hidden`: OPT-350m projects in and out
+    notes: tuple[str, ...] = ()  # what a reader of its configuration should know
 
     @property
     def layers(self) -> int:

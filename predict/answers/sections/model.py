@@ -23,6 +23,7 @@ def model_size(q: Question) -> Iterator[Line | Note]:
     formula = "all except the experts not chosen" if model.is_mixture else "all: no experts"
     yield Line("params", "parameters", model.params, Unit.PARAMS, "embeddings + layers + norms", f"{model.params:,}")
     yield Line("active_params", "active for a token", active, Unit.PARAMS, formula, f"{active:,}")
+    yield from map(Note, model.notes)
     if model.context_limit:
         yield Line("context_limit", "context limit", model.context_limit, Unit.TOKENS, "longest supported sequence")
         for name, length in (("seq", q.seq), ("context", q.context)):

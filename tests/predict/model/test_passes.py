@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from predict.formulas.memory import Recompute
-from predict.model.config import from_config
+from predict.model.config.reader import from_config
 from predict.model.passes import (
     Mask,
     attended_pairs,

@@ -3,7 +3,7 @@
 import pytest
 
 from predict.errors import BadModel
-from predict.model.config import MAX_LAYERS
+from predict.model.config.fields import MAX_LAYERS
 from predict.model.presets import PRESETS, find_model, find_preset
 
 # Counted by building the published config.json with transformers 5.23 on the meta device; most are also the published

@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 
 from predict.errors import BadModel
-from predict.model.config import MAX_LAYERS, READERS, from_config, read_config
+from predict.model.config.families import READERS
+from predict.model.config.fields import MAX_LAYERS
+from predict.model.config.reader import from_config, read_config
 from predict.model.passes import Mask, forward
 from predict.model.presets import PRESETS
 
-DATA = Path(__file__).parents[2] / "data"
+DATA = Path(__file__).parents[3] / "data"
 HF_CONFIGS = [json.loads(line) for line in (DATA / "hf_configs.jsonl").read_text().splitlines()]
 
 BASE = {

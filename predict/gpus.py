@@ -50,6 +50,11 @@ class Gpu:
     # (NVLink4) with Hopper and later" can (NCCL documentation, NCCL_NVLS_ENABLE); A100's switches, bridges and PCIe
     # cannot.
     link_reduces: bool | None = None
+    # GPUs that `link_bytes_per_s` joins: a board with its switches, the domain of a rack's switches, a bridged pair, or
+    # the cards of a server without NVLink. Beyond them a GPU sends at `network_bytes_per_s`. Sources: the datasheets of
+    # DGX A100, H100, H200, B200, B300 and GB200, which give every GPU its own adapter, and those of the bridges.
+    gpus_per_node: int | None = None
+    network_bytes_per_s: float | None = None  # of one GPU to other nodes, one direction; PCIe beyond a bridge
     power_w: float | None = None
     roofs: Roofs
     # Reason why a printed roof is not SMs x FLOP/clock/SM x boost clock (fp64 and vectors: boost or highest clock).
@@ -127,6 +132,8 @@ _A100 = Gpu(
     l2_bytes=40 * MIB,
     link_bytes_per_s=300e9,  # of the PCIe cards with the NVLink bridge
     link_reduces=False,
+    gpus_per_node=8,  # HGX A100; beyond it DGX A100's ConnectX-6, 200 Gbit/s
+    network_bytes_per_s=25e9,
     power_w=400,
     roofs=printed(
         (A100_SHEET, {FP64: 19.5e12, VECTOR_FP64: 9.7e12, VECTOR_FP32: 19.5e12, DRAM: 2.039e12}),
@@ -147,6 +154,7 @@ _RTX_PRO_6000 = Gpu(
     l2_bytes=128 * MIB,
     link_bytes_per_s=64e9,
     link_reduces=False,
+    gpus_per_node=8,  # PCIe cards of a server
     power_w=600,
     roofs=printed(
         (PRO_PAPER, {TF32: 251.9e12, BF16: 503.8e12, FP16: 503.8e12, FP8: 1007.6e12, INT8: 1007.6e12, FP4: 2015.2e12}),
@@ -170,6 +178,8 @@ _TABLE = (
     replace(
         _A100,
         name="a100-pcie-80gb",
+        gpus_per_node=2,  # the bridge; beyond it PCIe 4.0
+        network_bytes_per_s=32e9,
         nvml_names=("NVIDIA A100 80GB PCIe",),
         aliases=("a100", "a100-80gb", "a100-pcie"),
         memory=Memory(81920 * MIB, 5120, 2 * 1.512e9),
@@ -180,6 +190,8 @@ _TABLE = (
     replace(
         _A100,
         name="a100-pcie-40gb",
+        gpus_per_node=2,  # the bridge; beyond it PCIe 4.0
+        network_bytes_per_s=32e9,
         nvml_names=("NVIDIA A100-PCIE-40GB",),
         aliases=("a100", "a100-40gb", "a100-pcie"),
         memory=Memory(40960 * MIB, 5120, 2 * 1.215e9),
@@ -200,6 +212,8 @@ _TABLE = (
         l2_bytes=50 * MIB,
         link_bytes_per_s=450e9,
         link_reduces=True,
+        gpus_per_node=8,  # HGX H100; beyond it DGX H100's ConnectX-7, 400 Gbit/s
+        network_bytes_per_s=50e9,
         power_w=700,
         roofs=printed(
             (HOPPER_PAPER, {FP64: 66.9e12, VECTOR_FP64: 33.5e12, VECTOR_FP32: 66.9e12}),
@@ -220,6 +234,8 @@ _TABLE = (
         l2_bytes=50 * MIB,
         link_bytes_per_s=300e9,  # with the NVLink bridge
         link_reduces=False,
+        gpus_per_node=2,  # the bridge; beyond it PCIe 5.0
+        network_bytes_per_s=64e9,
         power_w=350,
         roofs=printed(
             # DRAM: the datasheet rounds to 2 TB/s, and a read kernel has measured 1 % more than that.
@@ -239,6 +255,8 @@ _TABLE = (
         memory=Memory(95830 * MIB, 6016, 2 * 2.619e9),
         link_bytes_per_s=300e9,  # with the NVLink bridge
         link_reduces=False,
+        gpus_per_node=2,  # the bridge; beyond it PCIe 5.0
+        network_bytes_per_s=64e9,
         power_w=400,
         roofs=printed(
             (H100_SHEET, {FP64: 60e12, VECTOR_FP64: 30e12, VECTOR_FP32: 60e12, DRAM: 3.9e12}),
@@ -258,6 +276,8 @@ _TABLE = (
         l2_bytes=60 * MIB,
         link_bytes_per_s=450e9,
         link_reduces=True,
+        gpus_per_node=8,  # HGX H200; beyond it DGX H200's ConnectX-7, 400 Gbit/s
+        network_bytes_per_s=50e9,
         power_w=700,
         roofs=printed(
             (H200_SHEET, {FP64: 67e12, VECTOR_FP64: 34e12, VECTOR_FP32: 67e12, DRAM: 4.8e12}),
@@ -276,6 +296,8 @@ _TABLE = (
         memory=Memory(143771 * MIB, 6016, 2 * 3.201e9),
         link_bytes_per_s=450e9,  # with the NVLink bridge
         link_reduces=False,
+        gpus_per_node=4,  # the widest bridge; beyond it PCIe 5.0
+        network_bytes_per_s=64e9,
         power_w=600,
         roofs=printed(
             (H200_SHEET, {FP64: 60e12, VECTOR_FP64: 30e12, VECTOR_FP32: 60e12, DRAM: 4.8e12}),
@@ -295,6 +317,8 @@ _TABLE = (
         l2_bytes=253 * MIB // 2,
         link_bytes_per_s=900e9,
         link_reduces=True,
+        gpus_per_node=8,  # HGX B200; beyond it DGX B200's ConnectX-7, 400 Gbit/s
+        network_bytes_per_s=50e9,
         power_w=1000,
         roofs=printed(
             (HGX_B200, {FP64: 37e12, VECTOR_FP64: 37e12, VECTOR_FP32: 75e12}),
@@ -315,6 +339,8 @@ _TABLE = (
         l2_bytes=126 * MIB,
         link_bytes_per_s=900e9,
         link_reduces=True,
+        gpus_per_node=8,  # HGX B300; beyond it DGX B300's ConnectX-8, 800 Gbit/s
+        network_bytes_per_s=100e9,
         power_w=1100,
         roofs=printed(
             (f"{HGX_B300}, {HALVED}", {TF32: 1125e12, BF16: 2250e12, FP16: 2250e12, FP8: 4500e12}),
@@ -340,6 +366,8 @@ _TABLE = (
         l2_bytes=126 * MIB,
         link_bytes_per_s=900e9,
         link_reduces=True,
+        gpus_per_node=72,  # NVL72; beyond it DGX GB200's ConnectX-7, 400 Gbit/s
+        network_bytes_per_s=50e9,
         power_w=1200,
         roofs=printed(
             (NVL72, {FP64: 40e12, VECTOR_FP64: 40e12, VECTOR_FP32: 80e12, DRAM: 8.0e12}),
@@ -359,6 +387,7 @@ _TABLE = (
         l2_bytes=48 * MIB,
         link_bytes_per_s=32e9,
         link_reduces=False,
+        gpus_per_node=8,  # PCIe cards of a server
         power_w=72,
         roofs=printed(
             (f"{L4_SHEET}, {HALVED}", {TF32: 60e12, BF16: 121e12, FP16: 121e12, FP8: 242.5e12, INT8: 242.5e12}),
@@ -378,6 +407,7 @@ _TABLE = (
         l2_bytes=96 * MIB,
         link_bytes_per_s=32e9,
         link_reduces=False,
+        gpus_per_node=8,  # PCIe cards of a server
         power_w=350,
         roofs=printed(
             (L40S_SHEET, {TF32: 183e12, BF16: 362.05e12, FP16: 362.05e12, FP8: 733e12, INT8: 733e12}),
@@ -397,6 +427,7 @@ _TABLE = (
         l2_bytes=6 * MIB,
         link_bytes_per_s=32e9,
         link_reduces=False,
+        gpus_per_node=8,  # PCIe cards of a server
         power_w=150,
         roofs=printed(
             (A10_SHEET, {TF32: 62.5e12, BF16: 125e12, FP16: 125e12, INT8: 250e12, VECTOR_FP32: 31.2e12, DRAM: 600e9}),
@@ -416,6 +447,7 @@ _TABLE = (
         l2_bytes=72 * MIB,
         link_bytes_per_s=32e9,
         link_reduces=False,
+        gpus_per_node=8,  # PCIe cards of a server
         power_w=450,
         roofs=printed(
             (ADA_PAPER, {TF32: 82.6e12, BF16: 165.2e12, FP16: 165.2e12, FP8: 330.3e12, INT8: 660.6e12}),
@@ -436,6 +468,7 @@ _TABLE = (
         l2_bytes=96 * MIB,
         link_bytes_per_s=64e9,
         link_reduces=False,
+        gpus_per_node=8,  # PCIe cards of a server
         power_w=575,
         roofs=printed(
             (

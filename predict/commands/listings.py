@@ -113,6 +113,8 @@ def _gpu_json(gpu: Gpu) -> dict[str, object]:
         "l2_bytes": gpu.l2_bytes,
         "link_bytes_per_s": gpu.link_bytes_per_s,
         "link_reduces": gpu.link_reduces,
+        "gpus_per_node": gpu.gpus_per_node,
+        "network_bytes_per_s": gpu.network_bytes_per_s,
         "power_w": gpu.power_w,
         "roofs": {resource: {"per_s": roof.per_s, "source": roof.source} for resource, roof in gpu.roofs.items()},
         "source": gpu.source,

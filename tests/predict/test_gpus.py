@@ -168,6 +168,26 @@ def test_every_row_is_plausible(gpu: Gpu) -> None:
     assert gpu.power_w is None or 50 <= gpu.power_w <= 2000
 
 
+@pytest.mark.parametrize(
+    ("sku", "gpus", "network_bytes_per_s"),
+    [
+        # A board of eight with an adapter for each GPU: 200 Gbit/s beside the A100, 400 beside H100 to B200, then 800.
+        ("a100-sxm-80gb", 8, 25e9), ("a100-sxm-40gb", 8, 25e9), ("h100-sxm", 8, 50e9), ("h200-sxm", 8, 50e9),
+        ("b200", 8, 50e9), ("b300", 8, 100e9), ("gb200", 72, 50e9),
+        # A bridge joins two cards, four of the H200 NVL; beyond it is PCIe, 16 lanes of 2 or 4 GB/s.
+        ("a100-pcie-80gb", 2, 32e9), ("h100-nvl", 2, 64e9), ("h100-pcie", 2, 64e9), ("h200-nvl", 4, 64e9),
+        # The network of a server of PCIe cards is not known.
+        ("l40s", 8, None), ("l4", 8, None), ("rtx-4090", 8, None),
+    ],
+)  # fmt: skip
+def test_a_node_is_what_the_link_joins(sku: str, gpus: int, network_bytes_per_s: float | None) -> None:
+    assert (GPUS[sku].gpus_per_node, GPUS[sku].network_bytes_per_s) == (gpus, network_bytes_per_s)
+
+
+def test_the_network_of_a_gpu_is_slower_than_its_link(gpu: Gpu) -> None:
+    assert gpu.network_bytes_per_s is None or gpu.network_bytes_per_s < (gpu.link_bytes_per_s or 0)
+
+
 def test_every_nvml_name_belongs_to_one_sku_and_finds_it() -> None:
     names = [name for gpu in GPUS.values() for name in gpu.nvml_names]
     assert len(names) == len(set(names))

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from numpy.typing import ArrayLike
 
 from predict.errors import BadQuantity
-from predict.formulas import memory, money, parallel, serving, speculation
+from predict.formulas import continuous, memory, money, parallel, serving, speculation
 from predict.formulas.memory import Recompute
 from predict.workloads import Count, Number
 
@@ -17,7 +17,7 @@ NUMBERS = (Number, Count, float, int)  # what a formula may return
 
 
 def _formulas() -> Iterator[tuple[str, Formula]]:
-    for module in (memory, serving, speculation, parallel, money):
+    for module in (memory, serving, continuous, speculation, parallel, money):
         for name, function in vars(module).items():
             is_own = inspect.isfunction(function) and function.__module__ == module.__name__
             if is_own and not name.startswith("_") and inspect.signature(function).return_annotation in NUMBERS:

@@ -3,7 +3,7 @@ import inspect
 import pytest
 
 from predict.errors import BadQuantity
-from predict.formulas import memory, money, parallel, serving, speculation
+from predict.formulas import continuous, memory, money, parallel, serving, speculation
 from predict.formulas.catalog import FORMULAS, evaluate, find_formula
 from predict.formulas.memory import Recompute
 
@@ -17,7 +17,7 @@ NOT_FOR_THE_COMMAND_LINE = {
 
 
 def test_every_public_formula_can_be_worked_out_by_name():
-    for module in (memory, money, parallel, serving, speculation):
+    for module in (continuous, memory, money, parallel, serving, speculation):
         short = module.__name__.rpartition(".")[2]
         public = {
             f"{short}.{name}"

@@ -1,19 +1,78 @@
-"""Number formats, and the conversion of quantities to text. All other code holds SI base units."""
+"""Number formats, and quantities as people write and read them. All other code holds SI base units."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
+from enum import Enum
 from types import MappingProxyType
 
-from predict.errors import BadWorkload
+from predict.errors import BadQuantity, BadWorkload
 
 GB, TB = 10**9, 10**12
 KIB, MIB, GIB, TIB = 2**10, 2**20, 2**30, 2**40
+LARGEST_QUANTITY = 10**30  # no amount of this field is larger
 
 _PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
 _COUNT_SUFFIXES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 _TIME_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))
 _ENERGY_UNITS = ((1e3, "kJ"), (1.0, "J"), (1e-3, "mJ"), (1e-6, "uJ"))
+
+# "1.5e3", "4_096" or "8,192", then letters.
+_QUANTITY = re.compile(
+    r"([+-]?(?:\d{1,3}(?:,\d{3})+|\d+(?:_\d+)*)(?:\.\d*)?(?:e[+-]?\d{1,4})?|[+-]?\.\d+) ?([a-z/]*)",
+    re.IGNORECASE | re.ASCII,
+)
+
+
+class Kind(Enum):
+    """What a number counts. It decides which suffixes are understood: the text says so, the mapping has the factors."""
+
+    SIZE = "512, 8k (8 x 1024) or 1M (1024 x 1024)", {"": 1, "k": KIB, "m": MIB}
+    AMOUNT = (
+        "1e12, 70B or 15T (k, M, B, T: thousands to trillions)",
+        {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12, "p": 10**15},
+    )
+    BYTES = (
+        "8e10, 80GB (decimal) or 80GiB (binary)",
+        {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": GB, "tb": TB, "kib": KIB, "mib": MIB, "gib": GIB, "tib": TIB},
+    )
+    SECONDS = "0.03, 30ms or 2s", {"": 1, "s": 1, "ms": Decimal("1e-3"), "us": Decimal("1e-6")}
+    PLAIN = "0.5 or 2", {"": 1}
+
+    def __init__(self, examples: str, factors: Mapping[str, int | Decimal]) -> None:
+        self.examples = examples  # texts that are understood
+        self.factors = factors  # suffix in lower case -> factor
+
+
+def kind_of(name: str) -> Kind:
+    """What a quantity called `name` counts, by the unit in its name; SIZE if it names none."""
+    if "bytes" in name:
+        return Kind.BYTES
+    if name in ("params", "flop") or name.endswith("flop_per_s"):
+        return Kind.AMOUNT
+    return Kind.SECONDS if name.endswith("_s") and not name.endswith("_per_s") else Kind.SIZE
+
+
+def read_quantity(text: str, name: str, kind: Kind) -> float:
+    """Read a number as people write it; an int if it is whole. Raises BadQuantity, saying what is understood.
+
+    read_quantity("8k", "seq", Kind.SIZE) == 8192: prompts, batches and matrices grow in powers of two.
+    read_quantity("15T", "tokens", Kind.AMOUNT) == 15 * 10**12: parameters, training tokens and rates are decimal.
+    read_quantity("80GB", "hbm", Kind.BYTES) == 80 * 10**9. A rate may say so: "450GB/s", "989TFLOP/s".
+    """
+    match = _QUANTITY.fullmatch(text.strip())
+    number, suffix = (match[1], match[2].lower()) if match else ("", "")
+    if kind is not Kind.SIZE:
+        suffix = suffix.removesuffix("/s").removesuffix("flop")
+    factor = kind.factors.get(suffix)
+    if not number or factor is None:
+        raise BadQuantity(f"{name} must be a number such as {kind.examples}, not {text!r}")
+    exact = Decimal(number.replace("_", "").replace(",", "")) * factor
+    if abs(exact) > LARGEST_QUANTITY:
+        raise BadQuantity(f"{name} is too large a number")
+    return int(exact) if exact == exact.to_integral_value() else float(exact)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +155,14 @@ def count(number: float, digits: int = 3) -> str:
         return f"{number:g}"
     scale, suffix = next((s, x) for s, x in _COUNT_SUFFIXES if abs(number) >= s)
     return f"{_significant(number / scale, digits)}{suffix}"
+
+
+def people_count(number: float) -> str:
+    """Format a count as people write it: people_count(15e12) == "15T", people_count(8192) == "8,192"."""
+    if abs(number) < 1e6:
+        return f"{number:,.10g}"
+    scale, suffix = next((s, x) for s, x in _COUNT_SUFFIXES if abs(number) >= s)
+    return f"{number / scale:,.4g}{suffix}"
 
 
 def both_bytes(size_bytes: float) -> str:

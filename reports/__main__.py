@@ -21,7 +21,7 @@ from predict.model.passes import Logits
 from predict.model.presets import find_model
 from predict.model.replica import Replica
 from predict.model.transformer import Model
-from predict.units import DTYPES, Formats, find_dtype
+from predict.units import DTYPES, Formats, Kind, find_dtype, read_quantity
 from reports.accuracy import document as accuracy
 from reports.accuracy import plots as validate_plots
 from reports.accuracy.compare import TableComparison, compare_tables, draw_table_comparison, op_tables, side_letter
@@ -186,8 +186,12 @@ def sweep_model(
     kv: Annotated[str, typer.Option(help=f"KV cache: {', '.join(DTYPES)}.")] = "bf16",
     compute: Annotated[str, typer.Option(help="Format that matrices are multiplied in.")] = "bf16",
     price: Annotated[float, typer.Option(help="$ per GPU-hour.")] = 2.0,
-    hbm: Annotated[float | None, typer.Option(help="Bytes of memory per GPU. Default: what NVML reports.")] = None,
-    overhead: Annotated[float, typer.Option(help="Bytes per GPU that the runtime keeps.")] = 0.0,
+    hbm: Annotated[
+        str | None, typer.Option(metavar="BYTES", help="Memory per GPU, such as 80GB. Default: what NVML reports.")
+    ] = None,
+    overhead: Annotated[
+        str, typer.Option(metavar="BYTES", help="Memory per GPU that the runtime keeps, such as 2GiB.")
+    ] = "0",
     mfu: Annotated[float | None, typer.Option(help="Share of peak FLOP/s reached. Default: the full peak.")] = None,
     mbu: Annotated[float | None, typer.Option(help="Share of bandwidth reached. Default: all of it.")] = None,
     as_json: JsonOption = False,
@@ -196,7 +200,9 @@ def sweep_model(
     formats = Formats(find_weight_format(weights).bits_per_weight, find_dtype(kv).bits, find_dtype(compute))
     shape = _find_model(model, config)
     skus = {sku.name: sku for sku in map(resolve, gpu.split(","))}.values()
-    replicas = [Replica(shape, sku, gpus, formats, mfu, mbu, hbm, overhead) for sku in skus]
+    memory = None if hbm is None else read_quantity(hbm, "hbm", Kind.BYTES)
+    kept = read_quantity(overhead, "overhead", Kind.BYTES)
+    replicas = [Replica(shape, sku, gpus, formats, mfu, mbu, memory, kept) for sku in skus]
     sizes = parse_sizes(batch, "--batch"), parse_sizes(context, "--context")
     frame = sweep(replicas, *sizes, logits=logits, usd_per_gpu_hour=price)
     _make_folder(out)

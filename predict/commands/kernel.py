@@ -15,7 +15,7 @@ from predict.materialized import MATERIALIZED_OPS, materialized_amounts
 from predict.peak_memory import Scores, peak_bytes
 from predict.resources import find_ceiling
 from predict.roofline import Prediction, explain, predict
-from predict.units import DTYPES, Formats, binary_bytes, duration, find_dtype
+from predict.units import DTYPES, Formats, Kind, binary_bytes, duration, find_dtype, read_quantity
 from predict.workloads import OPS, Workload, find_op, make_workload, signature
 
 EXAMPLES = """Examples:
@@ -28,7 +28,9 @@ python -m predict kernel attention_decode batch=64 context=4096 heads=32 kv_head
 
 def kernel(
     op: Annotated[str, typer.Argument(help=f"One of: {', '.join(OPS)}.")],
-    dims: Annotated[list[str] | None, typer.Argument(help="Dimensions as name=size: m=16 n=8192 k=8192.")] = None,
+    dims: Annotated[
+        list[str] | None, typer.Argument(help="Dimensions as name=size: m=16 n=8192 k=8k; k is 1024, M 1024^2.")
+    ] = None,
     *,
     gpu: Annotated[str, typer.Option(help="GPU name or alias: see `python -m predict gpus`.")],
     dtype: Annotated[str, typer.Option(help=f"One of: {', '.join(DTYPES)}.")] = "bf16",
@@ -60,13 +62,14 @@ def kernel(
 
 
 def _read_dims(arguments: list[str]) -> dict[str, int]:
-    """Read ["m=16", "n=8192"]. Raises BadWorkload for an argument that is not name=size or is repeated."""
+    """Read ["m=16", "n=8k"]. Raises BadWorkload for an argument that is not name=size or is repeated, BadQuantity for a
+    size that cannot be read."""
     dims: dict[str, int] = {}
-    for name, size in read_pairs(arguments).items():
-        try:
-            dims[name] = int(size)
-        except ValueError:
-            raise BadWorkload(f"{name} must be a positive whole number, not {size!r}") from None
+    for name, text in read_pairs(arguments).items():
+        size = read_quantity(text, name, Kind.SIZE)
+        if not isinstance(size, int):
+            raise BadWorkload(f"{name} must be a positive whole number, not {text!r}")
+        dims[name] = size
     return dims
 
 

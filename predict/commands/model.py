@@ -28,7 +28,7 @@ from predict.gpus import Gpu, resolve
 from predict.model.config.reader import read_config
 from predict.model.presets import find_model, find_preset
 from predict.model.transformer import Model
-from predict.units import DType, find_dtype
+from predict.units import DType, Kind, find_dtype, kind_of, read_quantity
 
 EXAMPLES = """Examples:
 
@@ -38,6 +38,10 @@ python -m predict model --config path/to/config.json --gpu h200 --weights int4 -
 """
 PAGE_WIDTH = 100
 CHINCHILLA_TOKENS_PER_PARAM = 20  # Hoffmann et al. 2022
+
+_METAVARS: Mapping[Kind, str] = MappingProxyType(
+    {Kind.SIZE: "N", Kind.AMOUNT: "N", Kind.BYTES: "BYTES", Kind.SECONDS: "SECONDS", Kind.PLAIN: "X"}
+)
 
 # Type of a field -> function that finds its value by name. Numbers and choices need no function.
 FIND: Mapping[object, Callable[[str], object]] = MappingProxyType(
@@ -51,7 +55,7 @@ def model(
     config: Annotated[Path | None, typer.Option(help="A Hugging Face config.json instead of a preset.")] = None,
     show_arithmetic: Annotated[bool, typer.Option("--explain", help="Print the arithmetic, line by line.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print flat JSON, in SI units.")] = False,
-    **typed: object,
+    **typed: str | None,
 ) -> None:
     """Estimate a whole model: FLOP, memory, prefill, decode, training and money. Each line shows its formula."""
     question = _question(preset, config, typed)
@@ -71,10 +75,22 @@ def _options() -> Iterator[inspect.Parameter]:
     for name, (kind, asked) in ASKED.items():
         if asked.help:
             default = None if asked.optional else ... if defaults[name] is MISSING else in_json(defaults[name])
-            option = typer.Option(default, f"--{asked.option or name}", help=asked.help)
-            plain = next((number for number in (int, float) if number in _types(kind)), str)
-            annotation = plain if default is not None else plain | None
+            metavar = _METAVARS[_kind(name)] if _is_number(kind) else None
+            option = typer.Option(default, f"--{asked.option or name}", help=asked.help, metavar=metavar)
+            annotation = str if default is not None else str | None
             yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=annotation)
+
+
+def _is_number(kind: object) -> bool:
+    return not {int, float}.isdisjoint(_types(kind))
+
+
+def _kind(name: str) -> Kind:
+    """What the number of a field counts. Shares and prices have no suffix."""
+    if name == "tokens":
+        return Kind.AMOUNT
+    found = kind_of(name)
+    return Kind.PLAIN if found is Kind.SIZE and int not in _types(ASKED[name][0]) else found
 
 
 def _types(kind: object) -> tuple[object, ...]:
@@ -91,7 +107,7 @@ def _with_options(command: Callable[..., None]) -> None:
 _with_options(model)
 
 
-def _question(preset: str | None, config: Path | None, typed: Mapping[str, object]) -> Question:
+def _question(preset: str | None, config: Path | None, typed: Mapping[str, str | None]) -> Question:
     """The question that a command line asks. Raises BadModel, BadQuantity, and the errors of finding a name."""
     shape = _find_model(preset, config)
     asked: dict[str, Any] = {name: _read(name, value) for name, value in typed.items() if value is not None}
@@ -103,11 +119,11 @@ def _question(preset: str | None, config: Path | None, typed: Mapping[str, objec
     return Question(shape, **asked)
 
 
-def _read(name: str, typed: object) -> object:
-    """Convert the typed text or number to the value of a field of `Question`."""
+def _read(name: str, typed: str) -> object:
+    """Convert the typed text to the value of a field of `Question`."""
     kind, asked = ASKED[name]
-    if not isinstance(typed, str):
-        return typed
+    if _is_number(kind):
+        return read_quantity(typed, asked.option or name, _kind(name))
     (kind,) = (each for each in _types(kind) if each is not type(None))
     if kind in FIND:
         return FIND[kind](typed)

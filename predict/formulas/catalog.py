@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from predict.errors import BadQuantity
 from predict.formulas import continuous, memory, money, parallel, serving, speculation
 from predict.formulas.memory import Recompute
+from predict.units import Kind, kind_of, read_quantity
 from predict.workloads import Count, Number
 
 Formula = Callable[..., object]
@@ -48,16 +49,24 @@ def evaluate(name: str, arguments: Mapping[str, str]) -> object:
     needed = [each.name for each in parameters.values() if each.default is inspect.Parameter.empty]
     if missing := [argument for argument in needed if argument not in arguments]:
         raise BadQuantity(f"{full} needs {', '.join(f'{each}=...' for each in missing)}; {takes}")
-    return formula(**{each: _read(each, text, parameters[each].annotation) for each, text in arguments.items()})
+    kinds = {each: _kind(each, full) for each in arguments}
+    return formula(
+        **{each: _read(each, text, parameters[each].annotation, kinds[each]) for each, text in arguments.items()}
+    )
 
 
-def _read(name: str, text: str, annotation: object) -> object:
+def _kind(name: str, formula: str) -> Kind:
+    """What an argument counts. Tokens are counted in powers of two, except those that a model is trained on."""
+    return Kind.AMOUNT if name == "tokens" and formula.startswith("money.") else kind_of(name)
+
+
+def _read(name: str, text: str, annotation: object, kind: Kind) -> object:
     """Convert text by the parameter's type: a number, a list ("1,2"), a list of lists ("1,2;3"), true or false, or a
     `Recompute` value."""
     if annotation is ArrayLike:
-        return [_number(name, item) for item in text.split(",")]
+        return [read_quantity(item, name, kind) for item in text.split(",")]
     if annotation in (Sequence[Sequence[float]], Iterable[Sequence[int]]):
-        return [[_number(name, item) for item in group.split(",")] for group in text.split(";")]
+        return [[read_quantity(item, name, kind) for item in group.split(",")] for group in text.split(";")]
     if annotation is bool:
         if text not in ("true", "false"):
             raise BadQuantity(f"{name} must be true or false, not {text!r}")
@@ -66,15 +75,4 @@ def _read(name: str, text: str, annotation: object) -> object:
         if text not in list(Recompute):
             raise BadQuantity(f"{name} must be one of {', '.join(Recompute)}, not {text!r}")
         return Recompute(text)
-    return _number(name, text)
-
-
-def _number(name: str, text: str) -> float:
-    try:
-        return int(text)
-    except ValueError:
-        pass
-    try:
-        return float(text)
-    except ValueError:
-        raise BadQuantity(f"{name} must be a number, not {text!r}") from None
+    return read_quantity(text, name, kind)

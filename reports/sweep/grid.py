@@ -5,7 +5,6 @@
 writes runs/sweep/sweep.parquet and its figures.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -21,6 +20,7 @@ from predict.model.passes import Logits
 from predict.model.replica import Replica
 from predict.resources import Resource, find_ceiling, matmul_unit
 from predict.roofline import Prediction
+from predict.units import Kind, read_quantity
 
 MAX_POINTS = 20_000_000  # 4 GB of columns
 LARGEST_SIZE = 2**40  # keeps every count of tokens exact
@@ -60,9 +60,6 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
 )
 
 Sizes = NDArray[np.int64]
-
-_SIZE = re.compile("([0-9]{1,13})([km]?)")
-_FACTORS = {"": 1, "k": 2**10, "m": 2**20}
 
 
 def sweep(
@@ -304,8 +301,7 @@ def _parse_range(text: str, option: str) -> Sequence[int]:
 
 
 def _parse_size(text: str, option: str) -> int:
-    match = _SIZE.fullmatch(text.strip().lower())
-    size = int(match[1]) * _FACTORS[match[2]] if match else 0
-    if not 1 <= size <= LARGEST_SIZE:
-        raise BadQuantity(f"{option}: {text!r} is not a whole number from 1 to {LARGEST_SIZE}, such as 512, 4k or 1m")
+    size = read_quantity(text, option, Kind.SIZE)
+    if not isinstance(size, int) or not 1 <= size <= LARGEST_SIZE:
+        raise BadQuantity(f"{option}: {text!r} is not a whole number from 1 to {LARGEST_SIZE}")
     return size

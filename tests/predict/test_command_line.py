@@ -30,7 +30,7 @@ def test_kernel_explains_the_arithmetic_with_sources():
 
 
 def test_kernel_json_is_in_si_units():
-    result = RUNNER.invoke(app, "kernel matmul m=1 n=4096 k=4096 --dtype bf16 --gpu a100 --json".split())
+    result = RUNNER.invoke(app, "kernel matmul m=1 n=4k k=4_096 --dtype bf16 --gpu a100 --json".split())
     data = json.loads(result.output)
     assert (data["flop"], data["bytes_read"], data["bytes_written"]) == (2 * 4096**2, 2 * 4096 * 4097, 2 * 4096)
     assert data["napkin_s"] == pytest.approx(2 * (4096 * 4097 + 4096) / 2.039e12)
@@ -138,7 +138,8 @@ def test_gpus_lists_every_sku_in_text_and_json():
     [
         ("kernel matmul m=1 n=1 k=1 --gpu h1000", "h1000"),
         ("kernel matmul m=-1 n=1 k=1 --gpu h100", "m must be a positive whole number, not -1"),
-        ("kernel matmul m=x n=1 k=1 --gpu h100", "m must be a positive whole number, not 'x'"),
+        ("kernel matmul m=x n=1 k=1 --gpu h100", "m must be a number such as 512, 8k (8 x 1024)"),
+        ("kernel matmul m=1.5 n=1 k=1 --gpu h100", "m must be a positive whole number, not '1.5'"),
         ("kernel matmul m=1 n=1 --gpu h100", "needs k=..."),
         ("kernel matmul m=1 m=2 n=1 k=1 --gpu h100", "m is given twice"),
         ("kernel matmul 16 8192 8192 --gpu h100", "name=size, such as m=16, not '16'"),
@@ -153,7 +154,9 @@ def test_gpus_lists_every_sku_in_text_and_json():
         ("model --config . --gpu h100", ". is a folder"),
         ("model --config nowhere.json --gpu h100", "cannot read nowhere.json"),
         ("model llama-3-8b --gpu h100 --batch 0", "batch must be a positive whole number, not 0"),
-        ("model llama-3-8b --gpu h100 --batch many", "'--batch'"),
+        ("model llama-3-8b --gpu h100 --batch many", "batch must be a number such as 512, 8k"),
+        ("model llama-3-8b --gpu h100 --batch 1.5", "batch must be a positive whole number, not 1.5"),
+        ("model llama-3-8b --gpu h100 --hbm 80G", "hbm must be a number such as 8e10, 80GB (decimal) or 80GiB"),
         ("model llama-3-8b --gpu h100 --seq -4", "seq must be a positive whole number, not -4"),
         ("model llama-3-8b --gpu h100 --context -4", "context must not be negative, not -4"),
         ("model llama-3-8b --gpu h100 --gpus 1000000", "gpus=1000000 is more than"),
@@ -206,6 +209,13 @@ def test_model_json_is_flat_and_in_si_units():
     assert data["assumed_mfu"] is None
     assert data["training_tokens"] == 15e12
     assert data["attention"] == "causal"
+
+
+def test_options_read_numbers_as_people_write_them():
+    asked = "--gpu h100 --gpus 2 --batch 1k --seq 8k --tokens 15T --hbm 80GB --overhead 2GiB".split()
+    data = model_json("llama-3-70b", *asked)
+    assert (data["batch"], data["seq"], data["context"]) == (1024, 8192, 8192)
+    assert (data["training_tokens"], data["hbm_bytes"], data["overhead_bytes"]) == (15e12, 80e9, 2 * 2**30)
 
 
 def test_a_config_file_is_answered_like_the_preset_it_describes(tmp_path):

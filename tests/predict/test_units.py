@@ -1,7 +1,20 @@
 import pytest
 
-from predict.errors import BadWorkload
-from predict.units import DTYPES, GB, GIB, binary_bytes, duration, find_dtype, percent, si
+from predict.errors import BadQuantity, BadWorkload
+from predict.units import (
+    DTYPES,
+    GB,
+    GIB,
+    Kind,
+    binary_bytes,
+    duration,
+    find_dtype,
+    kind_of,
+    people_count,
+    percent,
+    read_quantity,
+    si,
+)
 
 
 @pytest.mark.parametrize(
@@ -49,3 +62,65 @@ def test_an_unknown_dtype_is_refused_with_the_known_ones():
     with pytest.raises(BadWorkload, match=r"unknown dtype 'bf17'; known: fp64, .*fp4"):
         find_dtype("bf17")
     assert all(DTYPES[name].name == name for name in DTYPES)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "number"),
+    [
+        ("512", Kind.SIZE, 512),
+        ("8k", Kind.SIZE, 8 * 1024),
+        ("1.5K", Kind.SIZE, 1536),
+        ("1M", Kind.SIZE, 1024 * 1024),
+        ("4_096", Kind.SIZE, 4096),
+        ("131,072", Kind.SIZE, 131_072),
+        ("1e3", Kind.SIZE, 1000),
+        ("-4", Kind.SIZE, -4),
+        ("125M", Kind.AMOUNT, 125_000_000),
+        ("70.6B", Kind.AMOUNT, 70_600_000_000),
+        ("15T", Kind.AMOUNT, 15_000_000_000_000),
+        ("989.4TFLOP/s", Kind.AMOUNT, 989_400_000_000_000),
+        ("80GB", Kind.BYTES, 80_000_000_000),
+        ("80 GiB", Kind.BYTES, 80 * 2**30),
+        ("450GB/s", Kind.BYTES, 450_000_000_000),
+        ("80e9", Kind.BYTES, 80_000_000_000),
+        ("30ms", Kind.SECONDS, 0.03),
+        ("2", Kind.SECONDS, 2),
+        (".5", Kind.PLAIN, 0.5),
+    ],
+)
+def test_numbers_are_read_as_people_write_them(text, kind, number):
+    found = read_quantity(text, "x", kind)
+    assert found == number
+    assert type(found) is type(number)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "message"),
+    [
+        ("many", Kind.SIZE, r"x must be a number such as 512, 8k \(8 x 1024\) or 1M \(1024 x 1024\), not 'many'"),
+        ("", Kind.SIZE, "not ''"),
+        ("k", Kind.SIZE, "not 'k'"),
+        ("nan", Kind.PLAIN, "not 'nan'"),
+        ("1,4", Kind.SIZE, "not '1,4'"),  # a list, not a number
+        ("80G", Kind.BYTES, r"80GB \(decimal\) or 80GiB \(binary\), not '80G'"),
+        ("\u0663", Kind.SIZE, "must be a number"),  # a digit, but not of this alphabet
+        ("1e99", Kind.AMOUNT, "too large"),
+    ],
+)
+def test_a_number_that_is_not_understood_says_what_is(text, kind, message):
+    with pytest.raises(BadQuantity, match=message):
+        read_quantity(text, "x", kind)
+
+
+def test_the_unit_in_a_name_says_what_a_number_counts():
+    assert kind_of("hbm_bytes") is kind_of("bandwidth_bytes_per_s") is Kind.BYTES
+    assert kind_of("params") is kind_of("peak_flop_per_s") is Kind.AMOUNT
+    assert kind_of("ttft_s") is Kind.SECONDS
+    assert kind_of("tokens_per_s") is kind_of("seq") is Kind.SIZE
+
+
+def test_counts_are_printed_for_people():
+    assert people_count(15e12) == "15T"
+    assert people_count(1.4e12) == "1.4T"
+    assert people_count(160_605_224_960) == "160.6B"
+    assert people_count(8192) == "8,192"

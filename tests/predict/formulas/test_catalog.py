@@ -47,16 +47,23 @@ def test_numbers_lists_truth_values_and_policies_are_read():
     assert evaluate("weight_bytes", {"params": "70553706496"}) == 141_107_412_992  # an int stays one
 
 
+def test_arguments_are_read_by_the_unit_in_their_name():
+    # 8 x 1024 prompt tokens, but 15e12 training tokens: 6PT.
+    assert evaluate("tensor_parallel_message_bytes", {"tokens": "8k", "hidden": "4k"}) == 2 * 8192 * 4096
+    assert evaluate("train_flop", {"params": "70B", "tokens": "15T"}) == 6 * 70 * 10**9 * 15 * 10**12
+    assert evaluate("min_gpus", {"total_bytes": "160GB", "hbm_bytes": "80GB"}) == 2
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
         ("speedupp", {}, "did you mean speedup"),
         ("speedup", {"alpha": "0.8"}, "needs k=..., c=...; it takes alpha, k, c"),
         ("speedup", {"alpha": "0.8", "k": "4", "c": "1", "z": "1"}, "has no 'z'"),
-        ("speedup", {"alpha": "much", "k": "4", "c": "1"}, "alpha must be a number, not 'much'"),
+        ("speedup", {"alpha": "much", "k": "4", "c": "1"}, "alpha must be a number such as"),
         ("speedup", {"alpha": "2", "k": "4", "c": "1"}, "alpha must be from 0 to 1, not 2"),
-        ("speedup", {"alpha": "nan", "k": "4", "c": "1"}, "alpha must be from 0 to 1, not nan"),
-        ("static_batch_utilization", {"lengths": "500,,10"}, "lengths must be a number, not ''"),
+        ("speedup", {"alpha": "nan", "k": "4", "c": "1"}, "alpha must be a number such as"),
+        ("static_batch_utilization", {"lengths": "500,,10"}, "lengths must be a number such as"),
         (
             "activation_bytes_per_layer",
             {"batch": "1", "seq": "1", "hidden": "8", "heads": "1", "recompute": "some"},

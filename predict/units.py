@@ -110,7 +110,8 @@ DTYPES: Mapping[str, DType] = MappingProxyType(
 class Formats:
     """Storage formats of weights and KV cache, and the format of the matrix products."""
 
-    weight_bits: float = 16  # of a stored weight, including its share of the scales
+    # Of a stored weight, including its share of the scales. None: as the model stores each; for one matmul, `compute`'s.
+    weight_bits: float | None = None
     kv_bits: float = 16  # of a cached element
     compute: DType = DTYPES["bf16"]  # the matrices are multiplied in this format
 
@@ -123,6 +124,11 @@ class Formats:
     def activation(self) -> DType:
         """The format of activations between kernels: `compute`, or bf16 if `compute` has fewer than 16 bits."""
         return self.compute if self.compute.bits >= 16 else DTYPES["bf16"]
+
+    @property
+    def matrix_bytes(self) -> float:
+        """Bytes of a stored weight of one matmul."""
+        return (self.compute.bits if self.weight_bits is None else self.weight_bits) / 8
 
     @property
     def narrows(self) -> bool:

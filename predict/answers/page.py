@@ -38,8 +38,10 @@ def _head(q: Question, width: int) -> Iterator[str]:
     yield _bold(f"{q.model.name} on {q.gpus} x {q.gpu.name}")
     yield from textwrap.wrap(q.model.text, width)
     reached = ", ".join(f"{name} {value:g}" for name, value in (("MFU", q.mfu), ("MBU", q.mbu)) if value is not None)
+    said = f", as {q.storage.origin} says" if q.storage and q.storage.origin else ""
     assumed = (
-        f"assumed: weights {q.weights.name}, KV {q.kv.name}, multiplied in {q.compute.name}; {q.mask} attention; "
+        f"assumed: weights {q.weights_name}{said}, KV {q.kv_dtype.name}, multiplied in {q.compute_dtype.name}; "
+        f"{q.mask} attention; "
         f"{reached or 'no MFU or MBU: times are lower bounds'}; ${q.usd_per_gpu_hour:g} per GPU-hour; "
         f"{q.tokens:.4g} training tokens ({q.tokens_source}); recompute {q.recompute}; {q.optimizer.name}; "
         f"{q.memory_bytes:.5g} bytes per GPU, of which the runtime takes {q.overhead_bytes:g}"

@@ -17,6 +17,7 @@ from predict.formulas.memory import OPTIMIZERS, WEIGHT_FORMATS, Optimizer, Recom
 from predict.gpus import Gpu
 from predict.model.passes import Logits, Mask, Pass, forward
 from predict.model.replica import Replica
+from predict.model.storage import Storage
 from predict.model.transformer import Model
 from predict.resources import Resource, find_ceiling, matmul_unit
 from predict.units import DTYPES, GB, GIB, DType, Formats
@@ -57,13 +58,17 @@ class Question:
         Mask.CAUSAL
     )
     logits: Annotated[Logits, Asked("Positions projected to the vocabulary: all or last.", "logits")] = Logits.ALL
-    weights: Annotated[WeightFormat, Asked(f"Format of the weights: {', '.join(WEIGHT_FORMATS)}.", "weights")] = (
-        WEIGHT_FORMATS["bf16"]
-    )
-    kv: Annotated[DType, Asked(f"Format of the KV cache: {', '.join(DTYPES)}.", "kv")] = DTYPES["bf16"]
-    compute: Annotated[DType, Asked("Format of the matrix products. --weights does not change it.", "compute")] = (
-        DTYPES["bf16"]
-    )
+    weights: Annotated[
+        WeightFormat | None,
+        Asked(f"Format of every weight: {', '.join(WEIGHT_FORMATS)}. Default: as the model ships.", "weights"),
+    ] = None
+    kv: Annotated[
+        DType | None, Asked(f"Format of the KV cache: {', '.join(DTYPES)}. Default: what the model asks for.", "kv")
+    ] = None
+    compute: Annotated[
+        DType | None,
+        Asked("Format of the matrix products. Default: what the model narrows activations to, else bf16.", "compute"),
+    ] = None
     recompute: Annotated[Recompute, Asked(f"Recomputation: {', '.join(Recompute)}.", "recompute")] = Recompute.NONE
     optimizer: Annotated[Optimizer, Asked(f"One of: {', '.join(OPTIMIZERS)}.", "optimizer")] = OPTIMIZERS["adam"]
     tokens: Annotated[
@@ -109,7 +114,9 @@ class Question:
             raise BadQuantity(f"overhead={self.overhead_bytes:g} leaves nothing of the {self.memory_bytes:g} bytes")
         if self.unit not in self.gpu.roofs:
             able = ", ".join(unit.partition(".")[2] for unit in self.gpu.roofs if unit.startswith("tensor."))
-            raise MissingCeiling(f"compute={self.compute.name}: {self.gpu.name} has no peak for it; it has {able}")
+            raise MissingCeiling(
+                f"compute={self.compute_dtype.name}: {self.gpu.name} has no peak for it; it has {able}"
+            )
 
     @property
     def memory_bytes(self) -> float:
@@ -122,14 +129,55 @@ class Question:
         return math.ceil(self.gpu.memory.bytes / GIB) * GB
 
     @property
+    def storage(self) -> Storage | None:
+        """How the model ships, or None if --weights names another format."""
+        return self.model.storage if self.weights is None else None
+
+    @property
+    def weights_name(self) -> str:
+        """Name of the format of the weights."""
+        return self.model.storage.name if self.weights is None else self.weights.name
+
+    @property
+    def weight_bits(self) -> float:
+        """Bits of a stored weight on average."""
+        return 8 * float(self.model.stored_bytes(self.formats.weight_bits)) / self.model.params
+
+    @property
+    def kv_dtype(self) -> DType:
+        """Format of the KV cache: as asked, else what the checkpoint asks for, else bf16."""
+        return self.kv or (self.storage.kv if self.storage else None) or DTYPES["bf16"]
+
+    @property
+    def compute_dtype(self) -> DType:
+        """Format of the products: as asked, else the one that the checkpoint narrows activations to if the GPU
+        multiplies it, else 16 bits."""
+        if self.compute is not None:
+            return self.compute
+        narrow = self.storage.multiplied if self.storage else None
+        return narrow if narrow and matmul_unit(narrow) in self.gpu.roofs else self.training_dtype
+
+    @property
+    def training_dtype(self) -> DType:
+        """Format of the products in training: as asked, else bf16, or fp16 on a GPU that multiplies no bf16."""
+        if self.compute is not None:
+            return self.compute
+        return DTYPES["bf16" if matmul_unit(DTYPES["bf16"]) in self.gpu.roofs else "fp16"]
+
+    @property
     def unit(self) -> Resource:
         """The unit that multiplies the matrices."""
-        return matmul_unit(self.compute)
+        return matmul_unit(self.compute_dtype)
 
     @property
     def peak_flop_per_s(self) -> float:
         """Peak of one GPU in the compute format."""
         return find_ceiling(self.unit, self.gpu.roofs).per_s
+
+    @property
+    def training_flop_per_s(self) -> float:
+        """Peak of one GPU in training."""
+        return find_ceiling(matmul_unit(self.training_dtype), self.gpu.roofs).per_s
 
     @property
     def bandwidth_bytes_per_s(self) -> float:
@@ -139,7 +187,8 @@ class Question:
     @property
     def formats(self) -> Formats:
         """Formats of weights, cache and products."""
-        return Formats(self.weights.bits_per_weight, self.kv.bits, self.compute)
+        bits = None if self.weights is None else self.weights.bits_per_weight
+        return Formats(bits, self.kv_dtype.bits, self.compute_dtype)
 
     @property
     def serves(self) -> bool:
@@ -166,7 +215,8 @@ class Question:
     def assumptions(self) -> dict[str, object]:
         """The inputs and assumptions by their keys in the JSON. Formats, models and GPUs appear by name."""
         asked = {each.key: in_json(getattr(self, name)) for name, (_, each) in ASKED.items() if each.key}
-        return {**asked, "hbm_bytes": self.memory_bytes}
+        formats = {"weights": self.weights_name, "kv": self.kv_dtype.name, "compute": self.compute_dtype.name}
+        return {**asked, **formats, "hbm_bytes": self.memory_bytes}
 
 
 def in_json(value: object) -> object:

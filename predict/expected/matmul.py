@@ -109,13 +109,13 @@ def _on_gpu(
     math = 2 * height * width * depth / (sm_flop_per_s * constants["math_share"])
     # Padded rows and columns are computed, but neither loaded nor stored.
     rows, columns = np.minimum(height, m), np.minimum(width, n)
-    load = (rows + columns * (formats.weight_bits / 8 / element)) * depth * load_s
+    load = (rows + columns * (formats.matrix_bytes / element)) * depth * load_s
     store = rows * columns * (EPILOGUE_BYTES / element) * load_s
     waves = np.ceil(m / height) * np.ceil(n / width) * splits / machine.sm_count
     waves = np.ceil(waves) if on["whole_waves"] else np.maximum(waves, 1)
     sms = waves * (np.maximum(math, load) + store)
 
-    a, b, c = m * k * element, n * k * (formats.weight_bits / 8), m * n * formats.activation.bytes
+    a, b, c = m * k * element, n * k * formats.matrix_bytes, m * n * formats.activation.bytes
     # The previous kernel leaves A in L2, but not B. The larger the working set, the less of A is still there.
     cold = np.clip((a + b + c) / (RESIDENT * machine.l2_bytes) - 1, 0, 1)
     dram = (cold * a + b + c) / (machine.bytes_per_s * constants["dram_share"])

@@ -32,7 +32,8 @@ def expected_prefill_s(replica: Replica, batch: int, seq: int, logits: Logits = 
 
 def _pass_s(replica: Replica, attention_op: str, dims: dict[str, int], *, tokens: int, logits: int) -> float:
     model, gpus = replica.model, replica.gpus
-    total = _matmul_s(replica, logits, model.vocab / gpus, model.hidden)
+    *_, head = model.outer_linears()
+    total = _matmul_s(replica, logits, model.vocab / gpus, model.hidden, head.weight_bits)
     for block in model.blocks:
         if not isinstance(block.attention, Attention) or not isinstance(block.mlp, Mlp):
             raise MissingCeiling(f"the kernels of {model.name} (experts, latents) are not calibrated")
@@ -54,9 +55,10 @@ def _linears_s(replica: Replica, block: Block, tokens: int) -> float:
     for component, group in itertools.groupby(block.linears(), key=lambda linear: linear.component):
         *first, last = group
         least = block.attention.head_dim if component is Component.ATTENTION_PROJECTIONS else 0
-        outputs = sum(max(linear.outputs / replica.gpus, least) for linear in first)
-        total += _matmul_s(replica, tokens, outputs, first[0].inputs)
-        total += _matmul_s(replica, tokens, last.outputs, last.inputs / replica.gpus)
+        outputs = [max(linear.outputs / replica.gpus, least) for linear in first]
+        bits = sum(linear.weight_bits * width for linear, width in zip(first, outputs, strict=True)) / sum(outputs)
+        total += _matmul_s(replica, tokens, sum(outputs), first[0].inputs, bits)
+        total += _matmul_s(replica, tokens, last.outputs, last.inputs / replica.gpus, last.weight_bits)
     return total
 
 
@@ -74,11 +76,23 @@ def _elementwise_s(replica: Replica, block: Block, tokens: int) -> float:
     return 4 * calibration.constants["launch_s"] + moved / dram
 
 
-def _matmul_s(replica: Replica, m: float, n: float, k: float) -> float:
-    formats = Formats.of(replica.formats.compute) if replica.formats.narrows else replica.formats
-    calibration = _calibration(replica, "matmul")
-    machine = Machine.of(replica.gpu, replica.formats.compute)
+def _matmul_s(replica: Replica, m: float, n: float, k: float, stored_bits: float) -> float:
+    """Time of one matmul, whose weights the checkpoint stores in `stored_bits`."""
+    formats = _matmul_formats(replica, stored_bits)
+    calibration = _calibration(replica, "matmul", formats.compute.name)
+    machine = Machine.of(replica.gpu, formats.compute)
     return float(expect({"m": m, "n": n, "k": k}, machine, formats, calibration).time_s[0])
+
+
+def _matmul_formats(replica: Replica, stored_bits: float) -> Formats:
+    """The formats of one matmul. A checkpoint whose activations are narrowed too multiplies what it kept in 16 bits in
+    16 bits."""
+    formats, as_stored = replica.formats, replica.formats.weight_bits is None
+    kept = as_stored and stored_bits >= DTYPES["bf16"].bits and replica.model.storage.multiplied is not None
+    if formats.narrows and not kept:
+        return Formats.of(formats.compute)
+    compute = formats.activation if kept else formats.compute
+    return Formats(stored_bits if as_stored else formats.weight_bits, formats.kv_bits, compute)
 
 
 def _attention_s(replica: Replica, op: str, dims: dict[str, float]) -> float:

@@ -16,6 +16,7 @@ import numpy as np
 
 from predict import checks
 from predict.formulas.memory import Recompute
+from predict.model.storage import REST_BITS
 from predict.model.transformer import Attention, Block, Component, LatentAttention, Linear, Model
 from predict.resources import matmul_unit
 from predict.units import ALL_BF16, DType, Formats
@@ -207,21 +208,21 @@ def _linear_parts(model: Model, tokens: Count, logit_tokens: Count, formats: For
         _linear_part(linear, block.layers, tokens, formats) for block in model.blocks for linear in block.linears()
     ]
     parts += [_linear_part(linear, 1, logit_tokens, formats) for linear in model.outer_linears()]
-    norms = model.final_norm_params + sum(block.layers * block.layer_norm_params for block in model.blocks)
-    parts.append(Part("norms", Component.NORMS, 0, weight_bytes=stored_bytes(norms, formats.weight_bits)))
+    norm_bits = REST_BITS if formats.weight_bits is None else formats.weight_bits
+    parts.append(Part("norms", Component.NORMS, 0, weight_bytes=stored_bytes(model.norm_params, norm_bits)))
     return parts
 
 
 def _linear_part(linear: Linear, layers: int, tokens: Count, formats: Formats) -> Part:
-    read: Number = linear.params
+    read = linear.stored_bytes(formats.weight_bits)
     if linear.active < linear.copies:
-        read = linear.params / linear.copies * touched_experts(linear.copies, linear.active, tokens)
+        read = read / linear.copies * touched_experts(linear.copies, linear.active, tokens)
     elements = layers * tokens * linear.active * (linear.inputs + linear.outputs)
     return Part(
         linear.name,
         linear.component,
         flop=2 * layers * tokens * linear.active * linear.inputs * linear.outputs,
-        weight_bytes=stored_bytes(layers * read, formats.weight_bits),
+        weight_bytes=layers * read,
         activation_bytes=elements * formats.activation.bytes,
     )
 

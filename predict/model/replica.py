@@ -109,7 +109,12 @@ class Replica:
     @property
     def weight_bytes(self) -> Number:
         """Weights on all GPUs together."""
-        return memory.weight_bytes(self.model.params, self.formats.weight_bits)
+        return self.model.stored_bytes(self.formats.weight_bits)
+
+    @property
+    def mean_weight_bits(self) -> float:
+        """Bits of a stored weight on average."""
+        return 8 * float(self.weight_bytes) / self.model.params
 
     @property
     def free_bytes(self) -> Number:

@@ -4,10 +4,12 @@ Parameters and FLOP both come from `Block.linears`, so they cannot disagree.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from predict.model.storage import AS_TRAINED, REST_BITS, SIXTEEN_BITS, MatrixBits, Storage
 from predict.units import count
+from predict.workloads import Number, stored_bytes
 
 
 class Component(StrEnum):
@@ -31,6 +33,7 @@ class Linear:
     bias: bool = False
     copies: int = 1  # number of experts
     active: int = 1  # copies that one token goes through
+    weight_bits: float = 16  # of a stored weight; a bias takes 16
 
     @property
     def params(self) -> int:
@@ -41,6 +44,13 @@ class Linear:
     def active_params(self) -> int:
         """Parameters that one token goes through."""
         return self.active * (self.inputs + self.bias) * self.outputs
+
+    def stored_bytes(self, bits: float | None = None) -> Number:
+        """Bytes of all copies, weights and bias: in `bits` each, or (None) as the checkpoint stores them."""
+        if bits is not None:
+            return stored_bytes(self.params, bits)
+        weights = stored_bytes(self.copies * self.inputs * self.outputs, self.weight_bits)
+        return weights + stored_bytes(self.copies * self.bias * self.outputs, REST_BITS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,11 +236,12 @@ class Block:
     mlp: Mlp | Experts
     norm_params: int  # of one layer, without the norms inside attention
     window: int | None = None  # latest tokens that a query sees, its own included; None: all
+    bits: MatrixBits = SIXTEEN_BITS  # of a stored weight, on average over the layers
 
     def linears(self) -> Iterator[Linear]:
         """The matrices of one layer."""
-        yield from self.attention.linears(self.hidden)
-        yield from self.mlp.linears(self.hidden)
+        for linear in (*self.attention.linears(self.hidden), *self.mlp.linears(self.hidden)):
+            yield replace(linear, weight_bits=self.bits.of(linear.name))
 
     @property
     def layer_norm_params(self) -> int:
@@ -263,6 +274,7 @@ class Model:
     position_params: int = 0  # parameters of learned positions
     embedding_dim: int | None = None  # width of the embedding if not `hidden`: OPT-350m projects in and out
     notes: tuple[str, ...] = ()  # what a reader of its configuration should know
+    storage: Storage = AS_TRAINED  # how its checkpoint is stored
 
     @property
     def layers(self) -> int:
@@ -288,6 +300,24 @@ class Model:
     def active_params(self) -> int:
         """Parameters that one token goes through, embeddings included: all except the experts not chosen."""
         return self._outside_params + sum(block.active_params for block in self.blocks)
+
+    def stored_bytes(self, bits: float | None = None) -> Number:
+        """Bytes of all weights: in `bits` each, or (None) as the checkpoint stores them."""
+        if bits is not None:
+            return stored_bytes(self.params, bits)
+        layers = sum(block.layers * linear.stored_bytes() for block in self.blocks for linear in block.linears())
+        outer = sum(linear.stored_bytes() for linear in self.outer_linears())
+        rest = self.norm_params + self.position_params
+        return layers + outer + stored_bytes(rest, REST_BITS) + (0 if self.tied else self.embedding_bytes())
+
+    def embedding_bytes(self, bits: float | None = None) -> Number:
+        """Bytes of the input embedding: in `bits` each, or (None) as the checkpoint stores it."""
+        return stored_bytes(self.embedding_params, self.storage.embedding_bits if bits is None else bits)
+
+    @property
+    def norm_params(self) -> int:
+        """Parameters of all norms."""
+        return self.final_norm_params + sum(block.layers * block.layer_norm_params for block in self.blocks)
 
     @property
     def kv_elements_per_token(self) -> int:
@@ -325,11 +355,12 @@ class Model:
 
     def outer_linears(self) -> Iterator[Linear]:
         """The matrices outside the layers: the output head, and OPT-350m's projections."""
-        width = self.embedding_dim or self.hidden
+        width, bits = self.embedding_dim or self.hidden, self.storage.outer
+        shapes = [("vocab", width, self.vocab)]
         if width != self.hidden:
-            yield Linear("embedding.in", Component.VOCAB, width, self.hidden)
-            yield Linear("embedding.out", Component.VOCAB, self.hidden, width)
-        yield Linear("vocab", Component.VOCAB, width, self.vocab)
+            shapes = [("embedding.in", width, self.hidden), ("embedding.out", self.hidden, width), *shapes]
+        for name, inputs, outputs in shapes:
+            yield Linear(name, Component.VOCAB, inputs, outputs, weight_bits=bits.of(name))
 
     @property
     def _outside_params(self) -> int:

@@ -274,7 +274,7 @@ def _replica_assumptions(replica: Replica) -> dict[str, object]:
     return {
         "gpu": replica.gpu.name,
         "gpus": replica.gpus,
-        "weight_bits": replica.formats.weight_bits,
+        "weight_bits": replica.mean_weight_bits,
         "kv_bits": replica.formats.kv_bits,
         "compute": replica.formats.compute.name,
         "mfu": replica.mfu,

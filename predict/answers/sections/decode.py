@@ -10,7 +10,7 @@ from predict.answers.question import Question
 from predict.answers.sections.timing import expected, rule, terms
 from predict.errors import BadQuantity
 from predict.expected.model_pass import expected_decode_s
-from predict.formulas import memory, serving
+from predict.formulas import serving
 from predict.gpus import ridge_flop_per_byte
 from predict.model.passes import kv_bytes, uncached_step
 from predict.model.replica import PassPrediction, Replica
@@ -45,13 +45,13 @@ def decode(q: Question) -> Iterator[Line | Note]:
     formula = "every new token recomputes all tokens"
     yield Line("uncached_step_s", "without a KV cache", float(again.napkin_s), Unit.SECONDS, formula, terms(again))
     if not q.model.tied:
-        unread = float(memory.weight_bytes(q.model.embedding_params, q.weights.bits_per_weight))
+        unread = float(q.model.embedding_bytes(q.formats.weight_bits))
         yield Note(f"the input embedding ({si(unread, 'B')}) is looked up, not multiplied: no step reads it")
     yield from _saturation(q, replica)
 
 
 def _saturation(q: Question, replica: Replica) -> Iterator[Line | Note]:
-    ridge, bits, hidden = ridge_flop_per_byte(q.gpu.roofs, q.unit), q.weights.bits_per_weight, q.model.hidden
+    ridge, bits, hidden = ridge_flop_per_byte(q.gpu.roofs, q.unit), q.weight_bits, q.model.hidden
     weights_only = float(serving.batch_to_saturate(ridge, weight_bits=bits))
     formula = "ridge x bits / 16: weights only"
     yield Line("batch_to_saturate_napkin", "batch to saturate", weights_only, Unit.TOKENS, formula)
@@ -69,7 +69,7 @@ def _saturation(q: Question, replica: Replica) -> Iterator[Line | Note]:
         yield Line("batch_to_saturate_with_kv", "with the KV cache", saturated, Unit.REQUESTS, formula)
     else:
         yield Note(f"no batch_to_saturate_with_kv: at {q.context} cached tokens decode is memory-bound at every batch")
-    weights, cache = float(replica.weight_bytes), float(kv_bytes(q.model, 1, q.context, q.kv.bits))
+    weights, cache = float(replica.weight_bytes), float(kv_bytes(q.model, 1, q.context, q.kv_dtype.bits))
     formula, arithmetic = "weights / KV of a request", f"{weights:.4g} / {cache:.4g}"
     yield Line("kv_crossover_batch", "KV as large as weights", weights / cache, Unit.REQUESTS, formula, arithmetic)
 

@@ -4,26 +4,26 @@ from collections.abc import Callable, Iterator
 
 from predict.answers.lines import Line, Note, Unit, plain
 from predict.answers.question import Question
+from predict.answers.sections.formats import format_notes, weight_arithmetic
 from predict.answers.sections.timing import too_many
 from predict.formulas import memory
 from predict.model.passes import kv_bytes, kv_bytes_per_token
 from predict.model.replica import Replica
-from predict.resources import matmul_unit
-from predict.units import DTYPES, both_bytes, si
+from predict.units import both_bytes
 
 
 def memory_use(q: Question) -> Iterator[Line | Note]:
     """Bytes of weights and cache, the fewest GPUs, and what fits beside the weights."""
-    model, bits, usable = q.model, q.weights.bits_per_weight, q.memory_bytes - q.overhead_bytes
-    weights = plain(memory.weight_bytes(model.params, bits))
-    formula = f"P x {bits:g} bits ({q.weights.name})"
-    yield Line("weight_bytes", "weights", weights, Unit.BYTES, formula, f"{model.params:,} x {bits:g} / 8")
+    model, usable = q.model, q.memory_bytes - q.overhead_bytes
+    weights = plain(model.stored_bytes(q.formats.weight_bits))
+    formula, arithmetic = weight_arithmetic(q)
+    yield Line("weight_bytes", "weights", weights, Unit.BYTES, formula, arithmetic)
     formula = "L x (latent + rotary part)" if model.is_latent else "2 x L x KV heads x head_dim"
-    arithmetic = f"{model.kv_elements_per_token:,} elements x {q.kv.bits} bits"
-    per_token = plain(kv_bytes_per_token(model, q.kv.bits))
-    formula = f"{formula} ({q.kv.name})"
+    arithmetic = f"{model.kv_elements_per_token:,} elements x {q.kv_dtype.bits} bits"
+    per_token = plain(kv_bytes_per_token(model, q.kv_dtype.bits))
+    formula = f"{formula} ({q.kv_dtype.name})"
     yield Line("kv_bytes_per_token", "KV cache of a token", per_token, Unit.BYTES, formula, arithmetic)
-    cache = plain(kv_bytes(model, q.batch, q.context, q.kv.bits))
+    cache = plain(kv_bytes(model, q.batch, q.context, q.kv_dtype.bits))
     formula = "batch x context x the above" if model.window is None else "batch x tokens in the windows x the above"
     arithmetic = f"{q.batch} x {q.context} x {per_token:,.0f}"
     yield Line("kv_bytes", "KV cache of the batch", cache, Unit.BYTES, formula, arithmetic)
@@ -34,12 +34,7 @@ def memory_use(q: Question) -> Iterator[Line | Note]:
     )
     yield Line("min_gpus_weights", "GPUs for the weights", fewest, Unit.GPUS, formula, arithmetic)
     yield from nominal(q, "min_gpus_weights", lambda hbm: memory.min_gpus(weights, hbm, q.overhead_bytes))
-    if bits < DTYPES["bf16"].bits:
-        outside = model.params - sum(block.params for block in model.blocks)
-        more = float(memory.weight_bytes(outside) - memory.weight_bytes(outside, bits))
-        yield Note(f"checkpoints often keep embeddings and head in 16 bits: {si(more, 'B')} more than weight_bytes")
-        if q.weights.name in DTYPES and matmul_unit(DTYPES[q.weights.name]) not in q.gpu.roofs:
-            yield Note(f"{q.gpu.name} multiplies no {q.weights.name}: the weights are widened to {q.compute.name}")
+    yield from format_notes(q)
     if q.serves:
         yield from _capacity(q, q.replica())
     else:
@@ -48,7 +43,7 @@ def memory_use(q: Question) -> Iterator[Line | Note]:
 
 def _capacity(q: Question, replica: Replica) -> Iterator[Line | Note]:
     copies = replica.cache_share * q.gpus
-    per_token = plain(kv_bytes_per_token(q.model, q.kv.bits)) * copies
+    per_token = plain(kv_bytes_per_token(q.model, q.kv_dtype.bits)) * copies
     free = plain(replica.free_bytes)
     capacity = plain(memory.kv_capacity_tokens(free, per_token))
     formula, arithmetic = "free memory / KV of a token", f"({replica.usable_bytes:.5g} - weights) / {per_token:,.0f}"

@@ -32,23 +32,25 @@ def training(q: Question) -> Iterator[Line | Note]:
         yield Line("train_hardware_flop", f"recompute {q.recompute}", plain(done), Unit.FLOP, formula)
     yield from _training_state(q)
     yield from _activations(q)
-    rate = q.gpus * q.peak_flop_per_s * (q.mfu or 1)
-    arithmetic = f"{_timed_flop(q):.4g} / ({q.gpus} x {q.peak_flop_per_s:.4g} x {q.mfu or 1:g})"
+    rate = q.gpus * q.training_flop_per_s * (q.mfu or 1)
+    arithmetic = f"{_timed_flop(q):.4g} / ({q.gpus} x {q.training_flop_per_s:.4g} x {q.mfu or 1:g})"
     formula = "FLOP / (GPUs x peak x MFU)"
     yield Line("train_step_s", "time of a step", _timed_flop(q) / rate, Unit.SECONDS, formula, arithmetic)
     formula, arithmetic = "steps x time of a step", f"{q.tokens:.4g} / {tokens} steps, 86,400 s a day"
     yield Line("train_days", f"{q.tokens:.4g} tokens", train_days(q), Unit.DAYS, formula, arithmetic)
-    napkin_s = money.train_s(money.train_flop(active, q.tokens), q.gpus, q.peak_flop_per_s, q.mfu or 1)
+    napkin_s = money.train_s(money.train_flop(active, q.tokens), q.gpus, q.training_flop_per_s, q.mfu or 1)
     formula, days = "6PT / (GPUs x peak x MFU)", plain(napkin_s) / money.SECONDS_PER_DAY
     yield Line("train_days_napkin", "napkin", days, Unit.DAYS, formula)
-    if q.compute != DTYPES["bf16"]:
-        yield Note(f"training times use the {q.compute.name} peak, as --compute says")
+    if q.compute not in (None, DTYPES["bf16"]):
+        yield Note(f"training times use the {q.training_dtype.name} peak, as --compute says")
+    elif q.training_dtype != q.compute_dtype:
+        yield Note(f"training times use the {q.training_dtype.name} peak; --compute chooses another")
 
 
 def train_days(q: Question) -> float:
     """Days that the training takes."""
     steps = q.tokens / (q.batch * q.seq)
-    return steps * _timed_flop(q) / (q.gpus * q.peak_flop_per_s * (q.mfu or 1)) / money.SECONDS_PER_DAY
+    return steps * _timed_flop(q) / (q.gpus * q.training_flop_per_s * (q.mfu or 1)) / money.SECONDS_PER_DAY
 
 
 def _training_state(q: Question) -> Iterator[Line | Note]:

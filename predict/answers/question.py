@@ -141,7 +141,7 @@ class Question:
     @property
     def weight_bits(self) -> float:
         """Bits of a stored weight on average."""
-        return 8 * float(self.model.stored_bytes(self.formats.weight_bits)) / self.model.params
+        return 8 * float(self.model.stored_bytes(self.formats.weight_bits)) / self.model.stored_params
 
     @property
     def kv_dtype(self) -> DType:

@@ -275,6 +275,8 @@ class Model:
     embedding_dim: int | None = None  # width of the embedding if not `hidden`: OPT-350m projects in and out
     notes: tuple[str, ...] = ()  # what a reader of its configuration should know
     storage: Storage = AS_TRAINED  # how its checkpoint is stored
+    head: tuple[Linear, ...] | None = None  # what the last hidden state goes through if not a plain vocabulary matrix
+    vision_params: int = 0  # of networks beside the decoder: they take memory, and no FLOP of a text token
 
     @property
     def layers(self) -> int:
@@ -301,13 +303,18 @@ class Model:
         """Parameters that one token goes through, embeddings included: all except the experts not chosen."""
         return self._outside_params + sum(block.active_params for block in self.blocks)
 
+    @property
+    def stored_params(self) -> int:
+        """All parameters that a machine must hold: those of the decoder, and of the networks beside it."""
+        return self.params + self.vision_params
+
     def stored_bytes(self, bits: float | None = None) -> Number:
         """Bytes of all weights: in `bits` each, or (None) as the checkpoint stores them."""
         if bits is not None:
-            return stored_bytes(self.params, bits)
+            return stored_bytes(self.stored_params, bits)
         layers = sum(block.layers * linear.stored_bytes() for block in self.blocks for linear in block.linears())
         outer = sum(linear.stored_bytes() for linear in self.outer_linears())
-        rest = self.norm_params + self.position_params
+        rest = self.norm_params + self.position_params + self.vision_params
         return layers + outer + stored_bytes(rest, REST_BITS) + (0 if self.tied else self.embedding_bytes())
 
     def embedding_bytes(self, bits: float | None = None) -> Number:
@@ -356,11 +363,12 @@ class Model:
     def outer_linears(self) -> Iterator[Linear]:
         """The matrices outside the layers: the output head, and OPT-350m's projections."""
         width, bits = self.embedding_dim or self.hidden, self.storage.outer
-        shapes = [("vocab", width, self.vocab)]
+        linears = (Linear("vocab", Component.VOCAB, width, self.vocab),) if self.head is None else self.head
         if width != self.hidden:
-            shapes = [("embedding.in", width, self.hidden), ("embedding.out", self.hidden, width), *shapes]
-        for name, inputs, outputs in shapes:
-            yield Linear(name, Component.VOCAB, inputs, outputs, weight_bits=bits.of(name))
+            inner = Linear("embedding.in", Component.VOCAB, width, self.hidden)
+            linears = (inner, Linear("embedding.out", Component.VOCAB, self.hidden, width), *linears)
+        for linear in linears:
+            yield replace(linear, weight_bits=bits.of(linear.name))
 
     @property
     def _outside_params(self) -> int:

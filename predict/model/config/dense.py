@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import replace
 from types import MappingProxyType
 
 from predict.model.config.fields import Fields
@@ -25,7 +24,7 @@ def llama(fields: Fields) -> Model:
 def mistral(fields: Fields) -> Model:
     """Mistral (Jiang et al. 2023): every layer has the window."""
     mlp = Mlp(fields.size("intermediate_size"), gated=True)
-    window = fields.size_or_none("sliding_window") if "sliding_window" in fields.values else 4096
+    window = fields.size_or_none("sliding_window") if fields.has("sliding_window") else 4096
     return rms_model(fields, grouped_attention(fields), itertools.repeat(mlp), itertools.repeat(window))
 
 
@@ -46,9 +45,9 @@ def qwen3(fields: Fields) -> Model:
 
 def gemma(fields: Fields) -> Model:
     """Gemma 1, 2 and 3 (text). Gemma 2 and 3 have four norms a layer, and windows in most layers."""
-    generation = {"gemma": 1, "gemma2": 2, "gemma3_text": 3}[fields.architecture]
+    generation = {"gemma": 1, "gemma2": 2}.get(fields.architecture, 3)
     if generation == 3:
-        fields = replace(fields, values={**GEMMA_3_DEFAULTS, **fields.values})
+        fields = fields.with_defaults(GEMMA_3_DEFAULTS)
     bias = fields.flag("attention_bias", default=False)
     attention = grouped_attention(
         fields, qkv_bias=bias, output_bias=bias, qk_norm=generation == 3, head_dim_default=256

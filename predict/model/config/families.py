@@ -1,8 +1,11 @@
-"""Which reader reads which `model_type`."""
+"""Which reader reads which `model_type`, and what to do with a type that is not known."""
 
+import difflib
+import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from predict.errors import BadModel
 from predict.model.config.classic import gpt2, opt
 from predict.model.config.dense import gemma, llama, mistral, qwen2, qwen3
 from predict.model.config.fields import Fields
@@ -10,7 +13,9 @@ from predict.model.config.latent import deepseek
 from predict.model.config.mixture import mixtral, qwen3_moe
 from predict.model.transformer import Model
 
-READERS: Mapping[str, Callable[[Fields], Model]] = MappingProxyType(
+Reader = Callable[[Fields], Model]
+
+READERS: Mapping[str, Reader] = MappingProxyType(
     {
         "gpt2": gpt2,
         "opt": opt,
@@ -25,5 +30,76 @@ READERS: Mapping[str, Callable[[Fields], Model]] = MappingProxyType(
         "gemma3_text": gemma,
         "deepseek_v2": deepseek,
         "deepseek_v3": deepseek,
+        "kimi_k2": deepseek,
     }
 )
+# `model_type` of a multimodal model -> that of its decoder where the configuration names none.
+DECODERS: Mapping[str, str] = MappingProxyType(
+    {
+        "gemma3": "gemma3_text",
+        "kimi_k25": "deepseek_v3",
+        "llava": "llama",
+        "llava_next": "llama",
+        "llava_onevision": "qwen2",
+        "mistral3": "mistral",
+        "qwen2_vl": "qwen2",
+        "qwen2_vl_text": "qwen2",
+        "qwen2_5_vl": "qwen2",
+        "qwen2_5_vl_text": "qwen2",
+        "qwen3_vl": "qwen3",
+        "qwen3_vl_text": "qwen3",
+        "qwen3_vl_moe": "qwen3_moe",
+        "qwen3_vl_moe_text": "qwen3_moe",
+    }
+)
+KNOWN = (*READERS, *(name for name in DECODERS if not name.endswith("_text")))
+CLASS_ENDS = r"(For\w+|LMHeadModel|DoubleHeadsModel|PreTrainedModel|Model|Config)$"
+
+
+def find_reader(fields: Fields) -> tuple[Reader, str | None]:
+    """The reader of a decoder's configuration; a note if its type is not known but that of its classes is.
+    Raises BadModel with the nearest known type, and all of them."""
+    fields.use("model_type", "architectures", "auto_map")
+    kind = fields.values.get("model_type", fields.architecture or None)
+    if reader := _reader(kind):
+        return reader, None
+    named = next((name for name in _classes(fields) if _type_of(name)), None)
+    known = _type_of(named or "")
+    if named and (reader := _reader(known)):
+        said = "model_type is missing" if kind is None else f"model_type {kind!r} is not known"
+        return reader, f"{said}: read as {known}, the type of its {named}"
+    if kind is None:
+        raise BadModel(f"{fields.origin}: model_type is missing; known: {', '.join(KNOWN)}")
+    nearest = _nearest([str(kind), *_classes(fields)])
+    hint = f"the nearest known is {nearest}; " if nearest else ""
+    raise BadModel(f"{fields.origin}: unknown model_type {kind!r}; {hint}known: {', '.join(KNOWN)}")
+
+
+def _reader(kind: object) -> Reader | None:
+    """The reader of a type, or of the decoder of a multimodal type."""
+    return READERS.get(DECODERS.get(kind, kind)) if isinstance(kind, str) else None
+
+
+def _classes(fields: Fields) -> list[str]:
+    """Class names of the model's code: those of `architectures`, and of `auto_map` (module.Class)."""
+    listed, mapped = fields.values.get("architectures"), fields.values.get("auto_map")
+    names = [*listed] if isinstance(listed, list) else []
+    names += [*mapped.values()] if isinstance(mapped, Mapping) else []
+    return [name.rpartition(".")[2] for name in names if isinstance(name, str)]
+
+
+def _type_of(class_name: str) -> str | None:
+    """The known type of a class: DeepseekV3ForCausalLM gives deepseek_v3."""
+    return {_key(name): name for name in KNOWN}.get(_key(re.sub(CLASS_ENDS, "", class_name)))
+
+
+def _nearest(names: list[str]) -> str | None:
+    keys = {_key(name): name for name in KNOWN}
+    for name in names:
+        if close := difflib.get_close_matches(_key(re.sub(CLASS_ENDS, "", name)), keys, n=1):
+            return keys[close[0]]
+    return None
+
+
+def _key(name: str) -> str:
+    return "".join(character for character in name.lower() if character.isalnum())

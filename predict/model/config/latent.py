@@ -10,7 +10,7 @@ from predict.model.transformer import LatentAttention, Mlp, Model
 
 def deepseek(fields: Fields) -> Model:
     """DeepSeek-V2 and V3: dense layers first, then experts."""
-    if "q_lora_rank" not in fields.values:
+    if not fields.has("q_lora_rank"):
         raise BadModel(f"{fields.origin}: q_lora_rank is missing (use null if Q is projected directly)")
     attention = LatentAttention(
         heads=fields.size("num_attention_heads"),

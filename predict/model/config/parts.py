@@ -26,7 +26,7 @@ def grouped_attention(
     """Attention by the usual names. Raises BadModel if the heads do not divide."""
     heads = fields.size("num_attention_heads")
     # null means MHA; in some families an absent field does too
-    is_mha = "num_key_value_heads" in fields.values or mha_if_absent
+    is_mha = fields.has("num_key_value_heads") or mha_if_absent
     kv_heads = fields.size("num_key_value_heads", heads if is_mha else None)
     if heads % kv_heads:
         raise BadModel(

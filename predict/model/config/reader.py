@@ -6,22 +6,57 @@ Gemma 3, whose published files leave such fields out.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from predict.errors import BadModel
-from predict.model.config.families import READERS
+from predict.model.config.families import find_reader
 from predict.model.config.fields import Fields
+from predict.model.config.foreign import refuse_foreign
+from predict.model.config.head import with_head
+from predict.model.config.nested import left_out, text_fields
 from predict.model.transformer import Model
 
 MAX_CONFIG_BYTES = 10_000_000  # a config.json has a few kilobytes; a file of weights has gigabytes
 
 
 def read_config(path: Path) -> Model:
-    """Read a config.json. Raises BadModel naming the file, and the field if one is wrong."""
+    """Read a config.json, or that of a folder. Raises BadModel naming the file, and the field if one is wrong."""
+    folder = path if _is_folder(path) else None
+    if folder is not None:
+        path = folder / "config.json"
+        if not path.exists():
+            raise BadModel(f"{folder} has no config.json; give the folder of a Hugging Face model, or its config.json")
+    config = _load(path)
+    named = config.get("_name_or_path")
+    stem = folder.resolve().name if folder is not None else path.stem
+    return from_config(config, named if isinstance(named, str) and named else stem, origin=str(path))
+
+
+def from_config(config: Mapping[str, object], name: str, origin: str | None = None) -> Model:
+    """Build the model that a configuration describes. `origin` names the configuration in messages.
+
+    Raises BadModel for an unknown `model_type` and for a field that is missing, has the wrong type or does not divide.
+    """
+    fields = Fields(config, origin or name, name, "")
+    refuse_foreign(fields)
+    text = text_fields(fields)
+    reader, note = find_reader(text)
+    model = with_head(reader(text), text)
+    notes = [] if note is None else [note]
+    return replace(model, notes=(*model.notes, *notes, *left_out(fields), *_unused(fields)))
+
+
+def _is_folder(path: Path) -> bool:
     try:
-        if path.is_dir():
-            raise BadModel(f"{path} is a folder; give the config.json in it")
+        return path.is_dir()
+    except OSError:  # a name that is too long: opening the file says so
+        return False
+
+
+def _load(path: Path) -> Mapping[str, object]:
+    try:
         with path.open("rb") as file:
             text = file.read(MAX_CONFIG_BYTES + 1)
         if len(text) > MAX_CONFIG_BYTES:
@@ -34,21 +69,10 @@ def read_config(path: Path) -> Model:
     except (ValueError, RecursionError):  # not text, a number with thousands of digits, or very deep brackets
         raise BadModel(f"{path} is not a readable JSON file") from None
     if not isinstance(config, dict):
-        raise BadModel(f"{path} holds no JSON object")
-    named = config.get("_name_or_path")
-    return from_config(config, named if isinstance(named, str) and named else path.stem, origin=str(path))
+        raise BadModel(f"{path} holds no JSON object; give the config.json of a model")
+    return config
 
 
-def from_config(config: Mapping[str, object], name: str, origin: str | None = None) -> Model:
-    """Build the model that a configuration describes. `origin` names the configuration in messages.
-
-    Raises BadModel for an unknown `model_type` and for a field that is missing, has the wrong type or does not divide.
-    """
-    origin, architecture = origin or name, config.get("model_type")
-    if architecture is None:
-        raise BadModel(f"{origin}: model_type is missing; known: {', '.join(READERS)}")
-    if architecture == "gemma3" and isinstance(text := config.get("text_config"), dict):
-        return from_config({**text, "model_type": "gemma3_text"}, name, f"{origin} (text_config)")
-    if not isinstance(architecture, str) or architecture not in READERS:
-        raise BadModel(f"{origin}: unknown model_type {architecture!r}; known: {', '.join(READERS)}")
-    return READERS[architecture](Fields(config, origin, name, architecture))
+def _unused(fields: Fields) -> Iterator[str]:
+    if names := list(fields.unused()):
+        yield f"fields of the config that were not used: {', '.join(names)}"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from predict.errors import BadModel
-from predict.model.config.families import READERS
+from predict.model.config.families import KNOWN
 from predict.model.config.fields import MAX_LAYERS
 from predict.model.config.reader import from_config, read_config
 from predict.model.passes import Mask, forward
@@ -106,8 +106,8 @@ def test_parameters_and_flop_are_those_of_transformers(row):
         assert sum(block.layers for block in model.blocks if block.window) == row["sliding_layers"]
 
 
-def test_the_rows_cover_every_architecture_that_is_read():
-    assert {row["config"]["model_type"] for row in HF_CONFIGS} == READERS.keys() == BASE.keys()
+def test_the_rows_cover_every_architecture_that_has_a_preset():
+    assert {row["config"]["model_type"] for row in HF_CONFIGS} == BASE.keys()
 
 
 @pytest.mark.parametrize(("architecture", "field"), EACH_REQUIRED)
@@ -189,7 +189,7 @@ def test_whether_q_has_a_latent_must_be_said():
 @pytest.mark.parametrize("architecture", [None, "gpt5", "LLAMA", "", "a\nb", 7, ["llama"], {"llama": 1}, True])
 def test_an_unknown_model_type_gets_the_list_of_known_ones(architecture):
     message = refusal(BASE["llama"] | {"model_type": architecture})
-    assert message.endswith(f"known: {', '.join(READERS)}")
+    assert message.endswith(f"known: {', '.join(KNOWN)}")
     assert ("model_type is missing" if architecture is None else f"unknown model_type {architecture!r}") in message
 
 
@@ -198,8 +198,11 @@ def test_gemma_3_with_vision_is_read_for_its_text_decoder():
     wrapped = {"model_type": "gemma3", "vision_config": {"hidden_size": 1152}, "text_config": text}
     assert from_config(wrapped, "it").params == 27_009_346_304
     assert refusal({"model_type": "gemma3", "text_config": {}}).startswith("it (text_config): ")
-    for broken in (None, [], 3):
-        assert "model_type 'gemma3'" in refusal({"model_type": "gemma3", "text_config": broken})
+    assert refusal({"model_type": "gemma3"}) == "it: intermediate_size is missing"
+    for broken in ([], 3):
+        assert refusal({"model_type": "gemma3", "text_config": broken}) == (
+            f"it: text_config must be a JSON object, not {broken!r}"
+        )
 
 
 @pytest.mark.parametrize(("architecture", "window"), [("mistral", 4096), ("gemma2", 4096), ("mixtral", None)])
@@ -252,6 +255,17 @@ def test_an_unreadable_file_is_refused_in_one_line_that_names_it(tmp_path, conte
     assert str(path) in file_refusal(path)
 
 
+def test_a_folder_stands_for_the_config_in_it(tmp_path):
+    folder = tmp_path / "gemma-2b"
+    folder.mkdir()
+    message = "has no config.json; give the folder of a Hugging Face model, or its config.json"
+    assert file_refusal(folder) == f"{folder} {message}"
+    path = written(folder, json.dumps(BASE["gemma"]))
+    assert read_config(folder) == from_config(BASE["gemma"], "gemma-2b")
+    path.write_text("[]")
+    assert file_refusal(folder).startswith(str(path))
+
+
 def test_a_number_of_5000_digits_is_refused_in_one_line(tmp_path):
     path = written(tmp_path, '{"model_type": "llama", "hidden_size": %s}' % ("9" * 5000))
     assert str(path) in file_refusal(path)
@@ -263,7 +277,6 @@ def test_a_size_that_no_float_can_hold_is_refused():
 
 def test_what_is_no_file_is_refused_in_one_line(tmp_path):
     path = written(tmp_path, "{}")
-    assert file_refusal(tmp_path) == f"{tmp_path} is a folder; give the config.json in it"
     assert file_refusal(tmp_path / "none.json") == f"cannot read {tmp_path / 'none.json'}: No such file or directory"
     assert file_refusal(path / "config.json") == f"cannot read {path / 'config.json'}: Not a directory"
 

@@ -1,0 +1,53 @@
+"""Configurations inside a configuration: the decoder of a multimodal model, and what is beside it."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from predict.model.config.fields import Fields
+
+TEXT = ("text_config", "language_config", "llm_config", "thinker_config", "language_model_config")
+# Fields about the decoder that may stand beside its configuration.
+SHARED = (
+    "tie_word_embeddings",
+    "quantization_config",
+    "compression_config",
+    "dtype",
+    "torch_dtype",
+    "architectures",
+    "auto_map",
+)
+PARTS = ("vision", "visual", "audio", "speech", "talker", "token2wav", "code2wav", "projector", "image", "aligner")
+
+
+def text_fields(fields: Fields) -> Fields:
+    """The fields of the decoder: those inside if there are any, with what the whole says about it; else the same.
+    Raises BadModel if the configuration inside is no JSON object."""
+    kind = fields.architecture or fields.values.get("model_type")
+    whole = kind if isinstance(kind, str) else ""
+    inner = next((name for name in TEXT if fields.values.get(name) is not None), None)
+    if inner is None:
+        return replace(fields, architecture=whole)
+    text = fields.inside(inner)
+    assert text is not None
+    shared = {name: fields.values[name] for name in SHARED if fields.values.get(name) is not None}
+    if text.values.get("tie_word_embeddings") is True:  # older files say so only there
+        fields.use("tie_word_embeddings")
+        shared["tie_word_embeddings"] = True
+    found = replace(text, values={**text.values, **shared}, architecture=text.architecture or whole)
+    fields.inner[inner] = found
+    return text_fields(found)
+
+
+def left_out(fields: Fields) -> Iterator[str]:
+    """A note that names the networks beside the decoder, which are not counted."""
+    if beside := [*_beside(fields)]:
+        yield f"only the text part is counted; left out: {', '.join(beside)}"
+
+
+def _beside(fields: Fields) -> Iterator[str]:
+    for name, value in fields.values.items():
+        if name in fields.inner and name in TEXT:
+            yield from (f"{name}.{each}" for each in _beside(fields.inner[name]))
+        elif isinstance(value, Mapping) and value and name not in fields.used and any(part in name for part in PARTS):
+            fields.use(name)
+            yield name

@@ -1,0 +1,23 @@
+"""Fields that change nothing, and fields that must never be taken for such."""
+
+import pytest
+
+from predict.model.config.harmless import GROUPS, is_harmless
+
+
+@pytest.mark.parametrize("name", ["eos_token_id", "attention_dropout", "rope_theta", "initializer_range", "use_cache"])
+def test_harmless(name):
+    assert is_harmless(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["hidden_size", "quantization_config", "torch_dtype", "rope_scaling", "num_experts", "sliding_window", "lora_rank"],
+)
+def test_not_harmless(name):
+    assert not is_harmless(name)
+
+
+def test_no_name_is_listed_twice():
+    names = [name for group in GROUPS for name in group.split()]
+    assert len(names) == len(set(names))

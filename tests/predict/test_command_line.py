@@ -151,7 +151,7 @@ def test_gpus_lists_every_sku_in_text_and_json():
         ("model llama-3-8b", "Missing option '--gpu'"),
         ("model --gpu h100", "name of a preset"),
         ("model llama-3-8b --config config.json --gpu h100", "name of a preset"),
-        ("model --config . --gpu h100", ". is a folder"),
+        ("model --config . --gpu h100", ". has no config.json"),
         ("model --config nowhere.json --gpu h100", "cannot read nowhere.json"),
         ("model llama-3-8b --gpu h100 --batch 0", "batch must be a positive whole number, not 0"),
         ("model llama-3-8b --gpu h100 --batch many", "batch must be a number such as 512, 8k"),

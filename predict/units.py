@@ -110,7 +110,7 @@ DTYPES: Mapping[str, DType] = MappingProxyType(
 class Formats:
     """Storage formats of weights and KV cache, and the format of the matrix products."""
 
-    # Of a stored weight, with its share of the scales. None: as the model stores each; for one matmul, `compute`'s.
+    # Of a stored weight with its share of the scales. None: as the model stores each; for one matmul, `compute`'s.
     weight_bits: float | None = None
     kv_bits: float = 16  # of a cached element
     compute: DType = DTYPES["bf16"]  # the matrices are multiplied in this format

@@ -6,11 +6,14 @@ engines differ in how they group experts and expand latents, and neither is cali
 """
 
 import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from predict.errors import MissingCeiling
 from predict.expected.calibrations import find_calibration
 from predict.expected.kernel import expect
 from predict.expected.time_model import Calibration, Machine
+from predict.model.kinds import KernelKind
 from predict.model.passes import Logits
 from predict.model.replica import Replica
 from predict.model.transformer import Attention, Block, Component, Mlp
@@ -18,48 +21,74 @@ from predict.resources import Resource, find_ceiling
 from predict.units import DTYPES, Formats
 
 
-def expected_decode_s(replica: Replica, batch: int, context: int) -> float:
-    """Expected time of a decode step after `context` cached tokens. Raises MissingCeiling without a calibration."""
+@dataclass(frozen=True, slots=True)
+class ExpectedPass:
+    """Expected time of a pass by kind of kernel."""
+
+    times: Mapping[KernelKind, float]  # in seconds
+
+    @property
+    def time_s(self) -> float:
+        """All kernels, one after the other."""
+        return sum(self.times.values())
+
+
+def expected_decode(replica: Replica, batch: int, context: int) -> ExpectedPass:
+    """A decode step after `context` cached tokens. Raises MissingCeiling without a calibration."""
     dims = {"batch": batch, "context": context + 1}
-    return _pass_s(replica, "attention_decode", dims, tokens=batch, logits=batch)
+    return _pass(replica, "attention_decode", dims, tokens=batch, logits=batch)
 
 
-def expected_prefill_s(replica: Replica, batch: int, seq: int, logits: Logits = Logits.ALL) -> float:
-    """Expected time of a causal forward pass over prompts. Raises MissingCeiling without a calibration."""
+def expected_prefill(replica: Replica, batch: int, seq: int, logits: Logits = Logits.ALL) -> ExpectedPass:
+    """A causal forward pass over prompts. Raises MissingCeiling without a calibration."""
     positions = batch * seq if logits is Logits.ALL else batch
-    return _pass_s(replica, "attention_prefill", {"batch": batch, "seq": seq}, tokens=batch * seq, logits=positions)
+    return _pass(replica, "attention_prefill", {"batch": batch, "seq": seq}, tokens=batch * seq, logits=positions)
 
 
-def _pass_s(replica: Replica, attention_op: str, dims: dict[str, int], *, tokens: int, logits: int) -> float:
-    model, gpus = replica.model, replica.gpus
+def expected_check(replica: Replica, batch: int, new: int, context: int) -> ExpectedPass:
+    """A pass that checks `new` drafted tokens per sequence after `context` cached ones. Its attention reads the cache
+    once, as a decode step does whose KV heads serve `new` times as many query heads. Raises MissingCeiling without a
+    calibration."""
+    dims = {"batch": batch, "context": context + new}
+    return _pass(replica, "attention_decode", dims, tokens=batch * new, logits=batch * new, queries=new)
+
+
+def _pass(
+    replica: Replica, attention_op: str, dims: Mapping[str, int], *, tokens: int, logits: int, queries: int = 1
+) -> ExpectedPass:
+    model = replica.model
+    times = dict.fromkeys(KernelKind, 0.0)
     *_, head = model.outer_linears()
-    total = _matmul_s(replica, logits, model.vocab / gpus, model.hidden, head.weight_bits)
+    times[KernelKind.VOCAB] = _matmul_s(replica, logits, model.vocab / replica.gpus, model.hidden, head.weight_bits)
     for block in model.blocks:
         if not isinstance(block.attention, Attention) or not isinstance(block.mlp, Mlp):
             raise MissingCeiling(f"the kernels of {model.name} (experts, latents) are not calibrated")
-        layer_s = _linears_s(replica, block, tokens) + _elementwise_s(replica, block, tokens)
-        heads, kv_heads = block.attention.heads / gpus, max(block.attention.kv_heads / gpus, 1)
-        shape = {**dims, "heads": heads, "kv_heads": kv_heads, "head_dim": block.attention.head_dim}
-        layer_s += _attention_s(replica, attention_op, {**shape, "window": block.window or 0})
-        if gpus > 1:
-            layer_s += 2 * _all_reduce_s(replica, tokens)
-        total += block.layers * layer_s
-    return total
+        heads, kv_heads = block.attention.heads / replica.gpus, max(block.attention.kv_heads / replica.gpus, 1)
+        shape = {"heads": heads * queries, "kv_heads": kv_heads, "head_dim": block.attention.head_dim}
+        layer = {
+            **dict(_linear_times(replica, block, tokens)),
+            KernelKind.ELEMENTWISE: _elementwise_s(replica, block, tokens),
+            KernelKind.SCORES: _attention_s(replica, attention_op, {**dims, **shape, "window": block.window or 0}),
+            KernelKind.LINK: 2 * _all_reduce_s(replica, tokens) if replica.gpus > 1 else 0.0,
+        }
+        for kind, time_s in layer.items():
+            times[kind] += block.layers * time_s
+    return ExpectedPass({kind: time_s for kind, time_s in times.items() if time_s})
 
 
-def _linears_s(replica: Replica, block: Block, tokens: int) -> float:
-    """Time of one layer's matmuls on each GPU. Attention and MLP take two each: all matrices with the same input as one
-    matmul, split over the GPUs by outputs (at least one KV head each), then the last matrix, split by inputs."""
+def _linear_times(replica: Replica, block: Block, tokens: int) -> Iterator[tuple[KernelKind, float]]:
+    """Times of one layer's matmuls on each GPU. Attention and MLP take two each: all matrices with the same input as
+    one matmul, split over the GPUs by outputs (at least one KV head each), then the last matrix, split by inputs."""
     assert isinstance(block.attention, Attention)
-    total = 0.0
     for component, group in itertools.groupby(block.linears(), key=lambda linear: linear.component):
         *first, last = group
-        least = block.attention.head_dim if component is Component.ATTENTION_PROJECTIONS else 0
+        is_attention = component is Component.ATTENTION_PROJECTIONS
+        least = block.attention.head_dim if is_attention else 0
         outputs = [max(linear.outputs / replica.gpus, least) for linear in first]
         bits = sum(linear.weight_bits * width for linear, width in zip(first, outputs, strict=True)) / sum(outputs)
-        total += _matmul_s(replica, tokens, sum(outputs), first[0].inputs, bits)
-        total += _matmul_s(replica, tokens, last.outputs, last.inputs / replica.gpus, last.weight_bits)
-    return total
+        time_s = _matmul_s(replica, tokens, sum(outputs), first[0].inputs, bits)
+        time_s += _matmul_s(replica, tokens, last.outputs, last.inputs / replica.gpus, last.weight_bits)
+        yield KernelKind.PROJECTIONS if is_attention else KernelKind.MLP, time_s
 
 
 def _elementwise_s(replica: Replica, block: Block, tokens: int) -> float:

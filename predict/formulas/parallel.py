@@ -2,8 +2,9 @@
 
 Bandwidth is that of one GPU in one direction (H100 over NVLink: 450 GB/s, not the 900 GB/s of both directions).
 `latency_s` is the time of one step: from one GPU to the next, or to the switch and back. The default is 0, which is far
-too low for short messages. Collectives run around a ring. A switch that reduces (NVLink SHARP, `in_switch`) can make an
-all-reduce faster than a ring. Arguments are scalars or arrays.
+too low for short messages. Collectives run around a ring, but an all-reduce takes the least of a ring and of a switch
+that reduces (NVLink SHARP, InfiniBand SHARP): nothing is faster. `in_switch=False` is the ring alone, for links without
+such a switch (A100, PCIe). Arguments are scalars or arrays.
 """
 
 from dataclasses import dataclass
@@ -29,11 +30,11 @@ INFINIBAND_NDR = Link("InfiniBand NDR", 50e9, f"{_ROADMAP}: NDR, 4 lanes, 400 Gb
 INFINIBAND_XDR = Link("InfiniBand XDR", 100e9, f"{_ROADMAP}: XDR, 4 lanes, 800 Gbit/s")
 
 
-def all_reduce_bytes(message_bytes: Number, gpus: Number, *, in_switch: bool = False) -> Number:
-    """Bytes that each of n GPUs sends in an all-reduce of S = `message_bytes`: 2(n-1)/n * S around a ring. Through a
-    switch that reduces: (1 + 1/n) * S, or the ring's bytes if those are fewer (n < 3). There a GPU sends its whole
-    buffer for the switch to sum, then its reduced 1/n for the switch to copy to all. Source: Patarasuk and Yuan 2009;
-    NVIDIA nccl-tests, doc/PERFORMANCE.md."""
+def all_reduce_bytes(message_bytes: Number, gpus: Number, *, in_switch: bool = True) -> Number:
+    """Bytes that each of n GPUs sends in an all-reduce of S = `message_bytes`: (1 + 1/n) * S through a switch that
+    reduces, or the ring's bytes if those are fewer (n < 3). With in_switch=False 2(n-1)/n * S, around a ring. Through
+    the switch a GPU sends its whole buffer to be summed, then its reduced 1/n to be copied to all. Source: Patarasuk
+    and Yuan 2009; NVIDIA nccl-tests, doc/PERFORMANCE.md."""
     checks.not_negative(message_bytes=message_bytes)
     checks.whole(gpus=gpus)
     around_a_ring = 2 * (gpus - 1) / gpus
@@ -54,11 +55,11 @@ def reduce_scatter_s(message_bytes: Number, gpus: Number, bytes_per_s: Number, l
 
 
 def all_reduce_s(
-    message_bytes: Number, gpus: Number, bytes_per_s: Number, latency_s: Number = 0.0, *, in_switch: bool = False
+    message_bytes: Number, gpus: Number, bytes_per_s: Number, latency_s: Number = 0.0, *, in_switch: bool = True
 ) -> Number:
-    """Time of an all-reduce: 2(n-1)*latency + `all_reduce_bytes` / bandwidth seconds for a ring, which does a
-    reduce-scatter and an all-gather. A switch that reduces takes two latencies instead of 2(n-1). `message_bytes` is
-    the buffer on each GPU. Source: as for `all_reduce_bytes`."""
+    """Time of an all-reduce: 2*latency + `all_reduce_bytes` / bandwidth seconds, the least over a ring and a switch
+    that reduces. With in_switch=False it is the ring's reduce-scatter and all-gather, which take 2(n-1) latencies.
+    `message_bytes` is the buffer on each GPU. Source: as for `all_reduce_bytes`."""
     checks.not_negative(latency_s=latency_s)
     checks.positive(bytes_per_s=bytes_per_s)
     sent_bytes = all_reduce_bytes(message_bytes, gpus, in_switch=in_switch)
@@ -89,15 +90,18 @@ def hierarchical_all_reduce_s(
     intra_bytes_per_s: Number,
     inter_bytes_per_s: Number,
     latency_s: Number = 0.0,
+    *,
+    in_switch: bool = True,
 ) -> Number:
     """Time of an all-reduce over nodes of g GPUs, in seconds: a reduce-scatter of S inside each node, an all-reduce of
     S/g between nodes over each GPU's own link, and an all-gather of S inside each node. S = `message_bytes` is the
-    buffer on each GPU. Both networks take `latency_s` per step."""
+    buffer on each GPU. Both networks take `latency_s` per step, and both reduce in their switches unless
+    in_switch=False."""
     checks.whole(nodes=nodes, gpus_per_node=gpus_per_node)
     checks.positive(intra_bytes_per_s=intra_bytes_per_s, inter_bytes_per_s=inter_bytes_per_s)
-    inside = reduce_scatter_s(message_bytes, gpus_per_node, intra_bytes_per_s, latency_s)
-    between = all_reduce_s(message_bytes / gpus_per_node, nodes, inter_bytes_per_s, latency_s)
-    return inside + between + all_gather_s(message_bytes, gpus_per_node, intra_bytes_per_s, latency_s)
+    inside = all_reduce_s(message_bytes, gpus_per_node, intra_bytes_per_s, latency_s, in_switch=in_switch)
+    shard_bytes = message_bytes / gpus_per_node
+    return inside + all_reduce_s(shard_bytes, nodes, inter_bytes_per_s, latency_s, in_switch=in_switch)
 
 
 def link_gap(intra_bytes_per_s: Number, inter_bytes_per_s: Number) -> Number:
@@ -122,19 +126,21 @@ def tensor_parallel_comm_s(
     bytes_per_s: Number,
     latency_s: Number = 0.0,
     bytes_per_element: Number = 2,
+    *,
+    in_switch: bool = True,
 ) -> Number:
     """Time of a forward pass's communication in seconds: 2 all-reduces per layer, after attention and after the MLP.
     The backward pass takes the same time again. Source: Shoeybi et al. 2019 (Megatron-LM), section 3."""
     checks.whole(layers=layers)
     message_bytes = tensor_parallel_message_bytes(tokens, hidden, bytes_per_element)
-    return 2 * layers * all_reduce_s(message_bytes, gpus, bytes_per_s, latency_s)
+    return 2 * layers * all_reduce_s(message_bytes, gpus, bytes_per_s, latency_s, in_switch=in_switch)
 
 
 def tensor_parallel_tax(
     peak_flop_per_s: Number, bytes_per_s: Number, hidden: Number, gpus: Number, mfu: Number = 1.0
 ) -> Number:
     """Communication time over compute time of a layer on t GPUs: peak*mfu*(t-1) / (3*bandwidth*hidden). The layer has
-    24*tokens*hidden^2 FLOP and 16-bit activations; latency is not counted.
+    24*tokens*hidden^2 FLOP and 16-bit activations. Messages go around a ring; latency is not counted.
 
     Each GPU does 1/t of the compute, in 24*T*h^2 / (t*peak*mfu) seconds; the two all-reduces of 2*T*h bytes take
     8*T*h*(t-1) / (t*bandwidth) seconds. The companion lesson 07a omits that t and prints peak/(3*bandwidth*h).
@@ -196,18 +202,18 @@ def data_parallel_step_s(
     latency_s: Number = 0.0,
     *,
     overlap: bool = True,
+    in_switch: bool = True,
 ) -> Number:
     """Time of a training step with replicated parameters: forward + max(backward, all-reduce of the gradients) seconds;
     without overlap the sum of the three. Source: Li et al. 2020 (PyTorch DDP), section 3.2."""
     checks.not_negative(forward_s=forward_s, backward_s=backward_s, gradient_bytes=gradient_bytes)
-    return forward_s + _together_s(
-        backward_s, all_reduce_s(gradient_bytes, gpus, bytes_per_s, latency_s), overlap=overlap
-    )
+    communication_s = all_reduce_s(gradient_bytes, gpus, bytes_per_s, latency_s, in_switch=in_switch)
+    return forward_s + _together_s(backward_s, communication_s, overlap=overlap)
 
 
 def fully_sharded_comm_s(parameter_bytes: Number, gpus: Number, bytes_per_s: Number, latency_s: Number = 0.0) -> Number:
     """Time of a step's communication with sharded parameters: 3(n-1)*latency + 3(n-1)/n * S/bandwidth seconds, with
-    S = `parameter_bytes`. That is an all-gather for each pass and a reduce-scatter of gradients: 1.5 all-reduces.
+    S = `parameter_bytes`. That is an all-gather for each pass and a reduce-scatter of gradients: 1.5 ring all-reduces.
     Source: Rajbhandari et al. 2020 (ZeRO), section 7."""
     checks.not_negative(parameter_bytes=parameter_bytes)
     gather = all_gather_s(parameter_bytes, gpus, bytes_per_s, latency_s)

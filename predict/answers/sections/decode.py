@@ -9,7 +9,7 @@ from predict.answers.lines import Line, Note, Unit, plain
 from predict.answers.question import Question
 from predict.answers.sections.timing import expected, rule, terms
 from predict.errors import BadQuantity
-from predict.expected.model_pass import expected_decode_s
+from predict.expected.model_pass import expected_decode
 from predict.formulas import serving
 from predict.gpus import ridge_flop_per_byte
 from predict.model.passes import kv_bytes, uncached_step
@@ -39,7 +39,7 @@ def decode(q: Question) -> Iterator[Line | Note]:
     yield Line("mbu", "MBU", float(step.mbu), Unit.SHARE, "bytes / (time x GPUs x bandwidth)")
     yield Line("decode_mfu", "MFU", float(step.mfu), Unit.SHARE, "FLOP / (time x GPUs x peak)")
     yield from expected(
-        lambda: expected_decode_s(replica, q.batch, q.context), "decode_step_expected_s", "step, expected"
+        lambda: expected_decode(replica, q.batch, q.context).time_s, "decode_step_expected_s", "step, expected"
     )
     again = replica.time(uncached_step(q.model, q.batch, q.context, formats=q.formats), q.batch * (q.context + 1))
     formula = "every new token recomputes all tokens"

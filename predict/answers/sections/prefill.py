@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from predict.answers.lines import Line, Note, Unit
 from predict.answers.question import Question
 from predict.answers.sections.timing import expected, rule, terms, too_many
-from predict.expected.model_pass import expected_prefill_s
+from predict.expected.model_pass import expected_prefill
 from predict.gpus import ridge_flop_per_byte
 from predict.model.replica import Replica
 
@@ -41,7 +41,7 @@ def prefill(q: Question) -> Iterator[Line | Note]:
             "times are the napkin's bound at full peak rates: nothing is faster; --mfu and --mbu lower the roofs"
         )
     yield from expected(
-        lambda: expected_prefill_s(replica, q.batch, q.seq, q.logits), "prefill_expected_s", "prefill, expected"
+        lambda: expected_prefill(replica, q.batch, q.seq, q.logits).time_s, "prefill_expected_s", "prefill, expected"
     )
 
 

@@ -1,0 +1,43 @@
+"""Kinds of kernels: the rows of a table that says where the time of a pass goes."""
+
+from collections.abc import Iterator
+from enum import StrEnum
+
+from predict.model.passes import Part, Pass
+from predict.model.transformer import Component
+
+
+class KernelKind(StrEnum):
+    """What a group of kernels computes, in the words of the page."""
+
+    PROJECTIONS = "attention projections"
+    SCORES = "attention scores"
+    MLP = "MLP"
+    ROUTER = "router"
+    EXPERTS = "experts"
+    VOCAB = "vocabulary"
+    ELEMENTWISE = "norms, element-wise"
+    LINK = "between GPUs"
+
+
+_OF_COMPONENT = {
+    Component.ATTENTION_PROJECTIONS: KernelKind.PROJECTIONS,
+    Component.ATTENTION_SCORES: KernelKind.SCORES,
+    Component.MLP: KernelKind.MLP,
+    Component.VOCAB: KernelKind.VOCAB,
+    Component.NORMS: KernelKind.ELEMENTWISE,
+}
+
+
+def kind_of(part: Part) -> KernelKind:
+    """The kind of kernel that computes a part of a pass."""
+    if part.name.startswith("mlp.expert"):
+        return KernelKind.EXPERTS
+    return KernelKind.ROUTER if part.name == "mlp.router" else _OF_COMPONENT[part.component]
+
+
+def passes_by_kind(work: Pass) -> Iterator[tuple[KernelKind, Pass]]:
+    """The pass split by kind of kernel, in the order of `KernelKind`; kinds without a part are left out."""
+    for kind in KernelKind:
+        if parts := tuple(part for part in work.parts if kind_of(part) is kind):
+            yield kind, Pass(parts, work.compute)

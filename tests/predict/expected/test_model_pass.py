@@ -1,0 +1,75 @@
+"""A pass as the sum of its calibrated kernels: each kind of kernel against the calls that an engine makes."""
+
+import pytest
+
+from predict.errors import MissingCeiling
+from predict.expected.calibrations import find_calibration
+from predict.expected.kernel import expect
+from predict.expected.model_pass import expected_check, expected_decode, expected_prefill
+from predict.expected.time_model import Machine
+from predict.gpus import resolve
+from predict.model.kinds import KernelKind
+from predict.model.passes import Logits
+from predict.model.presets import find_model
+from predict.model.replica import Replica
+from predict.units import DTYPES, Formats
+
+H100, BF16 = resolve("h100"), DTYPES["bf16"]
+
+
+def replica(model="llama-3-8b", gpu=H100, **asked):
+    return Replica(find_model(model), gpu, **asked)
+
+
+def call_s(op, **dims):
+    calibration = find_calibration("h100-sxm", op, BF16)
+    return float(expect(dims, Machine.of(H100, BF16), Formats(), calibration).time_s[0])
+
+
+def matmuls_s(m, *shapes):
+    return sum(call_s("matmul", m=m, n=n, k=k) for n, k in shapes)
+
+
+def test_a_decode_step_is_the_calls_of_its_layers():
+    times = expected_decode(replica(), 16, 4095).times
+    # Llama-3-8B: 32 layers of 4096, 32 heads and 8 KV heads of 128, MLP of 14336. Q, K and V are one matmul.
+    assert times[KernelKind.PROJECTIONS] == pytest.approx(32 * matmuls_s(16, (6144, 4096), (4096, 4096)))
+    assert times[KernelKind.MLP] == pytest.approx(32 * matmuls_s(16, (2 * 14336, 4096), (4096, 14336)))
+    assert times[KernelKind.VOCAB] == pytest.approx(matmuls_s(16, (128256, 4096)))
+    attention_s = call_s("attention_decode", batch=16, context=4096, heads=32, kv_heads=8, head_dim=128)
+    assert times[KernelKind.SCORES] == pytest.approx(32 * attention_s)
+    # Two norms of 4 x 4096, Q and K of 40 heads twice, three times the MLP's width: 2 bytes each, at 0.8754 of the
+    # bandwidth; and four launches of 2.365 us.
+    moved = 16 * 2 * (8 * 4096 + 2 * 40 * 128 + 3 * 14336)
+    assert times[KernelKind.ELEMENTWISE] == pytest.approx(32 * (4 * 2.365e-6 + moved / (0.8754 * 3.35e12)))
+    assert KernelKind.LINK not in times
+
+
+def test_two_gpus_halve_the_matmuls_and_add_two_all_reduces_a_layer():
+    found = expected_decode(replica(gpus=2), 16, 4095)
+    assert found.times[KernelKind.MLP] == pytest.approx(32 * matmuls_s(16, (14336, 4096), (4096, 7168)))
+    message_bytes = 16 * 4096 * 2
+    all_reduce_s = call_s("all_reduce", gpus=2, message_bytes=message_bytes)
+    assert found.times[KernelKind.LINK] == pytest.approx(32 * 2 * all_reduce_s)
+    assert found.time_s == pytest.approx(sum(found.times.values()))
+
+
+def test_a_prompt_needs_logits_of_its_last_position_or_of_all():
+    every = expected_prefill(replica(), 2, 512).times[KernelKind.VOCAB]
+    last = expected_prefill(replica(), 2, 512, Logits.LAST).times[KernelKind.VOCAB]
+    assert every == pytest.approx(matmuls_s(1024, (128256, 4096)))
+    assert last == pytest.approx(matmuls_s(2, (128256, 4096)))
+
+
+def test_checking_guesses_reads_the_cache_once_and_multiplies_every_guess():
+    found = expected_check(replica(), 4, 5, 2043).times
+    attention_s = call_s("attention_decode", batch=4, context=2048, heads=5 * 32, kv_heads=8, head_dim=128)
+    assert found[KernelKind.SCORES] == pytest.approx(32 * attention_s)
+    assert found[KernelKind.VOCAB] == pytest.approx(matmuls_s(20, (128256, 4096)))
+
+
+def test_what_is_not_calibrated_is_refused():
+    with pytest.raises(MissingCeiling, match="not calibrated"):
+        expected_decode(replica("deepseek-v3", gpus=8), 1, 128)
+    with pytest.raises(MissingCeiling, match="no calibration of matmul in bf16 on b200"):
+        expected_decode(replica(gpu=resolve("b200")), 1, 128)

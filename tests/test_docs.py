@@ -83,6 +83,18 @@ def test_the_page_in_the_readme_is_what_the_command_prints():
     assert [line for line in block.splitlines() if line not in printed] == []
 
 
+def test_the_python_in_the_readme_gives_what_it_says():
+    (block,) = blocks(README, "python")
+    imported, asked, *read = [line for line in block.splitlines() if line]
+    names = {}
+    exec(f"{imported}\n{asked}", names)
+    for expression, _, comment in (line.partition("  #") for line in read):
+        found = eval(expression, names)
+        assert found
+        if said := re.match(r" (0\.\d+|\".+?\")", comment):
+            assert found == (said[1].strip('"') if isinstance(found, str) else pytest.approx(float(said[1]), rel=1e-3))
+
+
 def test_the_tree_lists_every_module_and_nothing_else():
     tree = next(block for block in blocks(README, "") if "\nkernels/ " in block)
     listed, folders = set(), []

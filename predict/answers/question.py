@@ -1,7 +1,7 @@
 """The input of an estimate: a model, a machine, and all assumptions.
 
 Each assumption is one field of `Question`: its default, and an `Asked` with its texts for the command line and the
-JSON. `commands/model.py` makes the options of `python -m predict model` from these fields.
+JSON. `commands/options.py` makes the options of `python -m predict model` from these fields.
 """
 
 import math

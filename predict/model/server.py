@@ -1,0 +1,178 @@
+"""A replica under continuous batching: time of its steps, TTFT, TPOT and throughput by the number of requests.
+
+All requests have the same lengths and are spread evenly over their lives (see `formulas.continuous`). A step's work is
+the mean over these lives: decode reads caches of prompt to prompt + generated - 1 tokens, and chunked prefill reads the
+cache of earlier chunks again. Times are those of the roofline, so no server is faster with these chunks.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from predict import checks
+from predict.errors import BadQuantity
+from predict.formulas import continuous
+from predict.model.passes import Logits, Part, Pass, decode_step, forward
+from predict.model.replica import PassPrediction, Replica
+from predict.model.transformer import Component, Model
+from predict.units import ALL_BF16, Formats
+from predict.workloads import FloatArray, Number
+
+
+@dataclass(frozen=True)
+class Request:
+    """What every request asks of a model: `prompt` tokens to read, of which `cached` are in the cache already,
+    `generated` tokens to make, and `chunk` prompt tokens that one step reads at most. Raises BadQuantity."""
+
+    model: Model
+    prompt: int
+    generated: int
+    chunk: int
+    cached: int = 0
+    formats: Formats = ALL_BF16
+
+    def __post_init__(self) -> None:
+        checks.whole(isl=self.prompt, osl=self.generated, chunk=self.chunk)
+        checks.count(prefix=self.cached)
+        if self.generated < 2:
+            raise BadQuantity("osl must be at least 2: prefill makes the first token, decode the others")
+        if self.cached >= self.prompt:
+            raise BadQuantity(f"prefix={self.cached} must be less than the {self.prompt} tokens of the prompt")
+
+    @property
+    def new(self) -> int:
+        """Prompt tokens that are not cached."""
+        return self.prompt - self.cached
+
+    @cached_property
+    def contexts(self) -> FloatArray:
+        """Cached tokens at each of the request's decode steps."""
+        return self.prompt + np.arange(self.generated - 1.0)
+
+    @cached_property
+    def prefill(self) -> Pass:
+        """Reading the prompt in chunks: FLOP and cache of all of them. Only the last position makes a token."""
+        starts = np.arange(self.cached, self.prompt, self.chunk, dtype=np.float64)
+        sizes = np.minimum(self.chunk, self.prompt - starts)
+        work = forward(self.model, 1, sizes, cached=starts, logits=Logits.LAST, formats=self.formats)
+        once = {Component.VOCAB: 1 / starts.size}
+        return replace(
+            work, parts=tuple(_scale(part, starts.size * once.get(part.component, 1)) for part in work.parts)
+        )
+
+    @cached_property
+    def decode(self) -> Pass:
+        """A decode step of this request, the mean over its life."""
+        work = decode_step(self.model, 1, self.contexts, formats=self.formats)
+        return replace(work, parts=tuple(_scale(part, 1) for part in work.parts))
+
+    def tokens(self, decoding: FloatArray, prompts: FloatArray) -> FloatArray:
+        """Whole tokens of a step that makes `decoding` tokens and does `prompts` times the reading of a prompt."""
+        whole: FloatArray = np.maximum(1, np.floor(decoding + prompts * self.new))
+        return whole
+
+    def step(self, decoding: FloatArray, prompts: FloatArray) -> Pass:
+        """That step. It reads the weights that its tokens need once."""
+        together = forward(self.model, self.tokens(decoding, prompts), 1, formats=self.formats)
+        parts = zip(together.parts, self.decode.parts, self.prefill.parts, strict=True)
+        return replace(together, parts=tuple(_mix(whole, decoding, one, prompts, all_) for whole, one, all_ in parts))
+
+
+def _scale(part: Part, factor: float) -> Part:
+    """The mean of a part over its sizes, times `factor`."""
+
+    def mean(amount: Number) -> float:
+        return factor * float(np.mean(amount))
+
+    return replace(
+        part,
+        flop=mean(part.flop),
+        cache_bytes_read=mean(part.cache_bytes_read),
+        cache_bytes_written=mean(part.cache_bytes_written),
+        activation_bytes=mean(part.activation_bytes),
+    )
+
+
+def _mix(together: Part, decoding: FloatArray, decode: Part, prompts: FloatArray, prefill: Part) -> Part:
+    """`decoding` times one part and `prompts` times another, with the weights of both together."""
+    return replace(
+        together,
+        flop=decoding * decode.flop + prompts * prefill.flop,
+        cache_bytes_read=decoding * decode.cache_bytes_read + prompts * prefill.cache_bytes_read,
+        cache_bytes_written=decoding * decode.cache_bytes_written + prompts * prefill.cache_bytes_written,
+        activation_bytes=decoding * decode.activation_bytes + prompts * prefill.activation_bytes,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A server in steady state, for each of several numbers of running requests."""
+
+    batch: FloatArray
+    generated: int
+    mixed: PassPrediction  # a step that also reads prompts
+    decode: PassPrediction  # a step that only decodes
+    mixed_steps: Number  # per request that ends
+    decode_steps: Number
+
+    @property
+    def period_s(self) -> Number:
+        """Time between two requests that end."""
+        return continuous.period_s(self.mixed_steps, self.mixed.napkin_s, self.decode_steps, self.decode.napkin_s)
+
+    @property
+    def ttft_s(self) -> Number:
+        """Time to the first token, without a queue."""
+        return continuous.ttft_s(self.mixed_steps, self.mixed.napkin_s)
+
+    @property
+    def tpot_s(self) -> Number:
+        """Mean time between two tokens of a request, steps that read other prompts included."""
+        return continuous.tpot_s(self.batch, self.generated, self.period_s, self.ttft_s)
+
+    @property
+    def requests_per_s(self) -> Number:
+        """Requests that end per second."""
+        return 1 / self.period_s
+
+    @property
+    def tokens_per_s(self) -> Number:
+        """Tokens made per second, prompts not counted."""
+        return self.generated / self.period_s
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A replica that serves equal requests by continuous batching."""
+
+    replica: Replica
+    request: Request
+
+    @property
+    def largest_batch(self) -> int:
+        """Most requests that run together: their caches fit, on average over their lives, and the chunks feed them. 0
+        if the weights do not fit."""
+        caches = self.replica.resident_kv_bytes(1, self.request.contexts + 1)
+        fitting = float(self.replica.free_bytes) // float(np.mean(caches))
+        fed = continuous.largest_batch(self.request.new, self.request.generated, self.request.chunk)
+        return int(max(0, min(fitting, fed)))
+
+    def at(self, batch: FloatArray) -> Load:
+        """The steady state with each number of requests of `batch`. Raises BadQuantity for more than the chunks feed,
+        MissingCeiling for an unknown roof."""
+        request = self.request
+        mixed_steps = np.asarray(continuous.mixed_steps(batch, request.new, request.generated, request.chunk))
+        decoding = batch - continuous.prompts_per_mixed_step(mixed_steps)
+        return Load(
+            batch,
+            request.generated,
+            self._step(decoding, 1 / mixed_steps),
+            self._step(batch, np.zeros_like(batch)),
+            mixed_steps,
+            continuous.decode_steps(batch, request.generated, mixed_steps),
+        )
+
+    def _step(self, decoding: FloatArray, prompts: FloatArray) -> PassPrediction:
+        work, tokens = self.request.step(decoding, prompts), self.request.tokens(decoding, prompts)
+        return self.replica.time(work, tokens)

@@ -193,6 +193,7 @@ class Recompute(StrEnum):
     NONE = "none"
     SELECTIVE = "selective"  # the attention scores
     FLASH = "flash"  # the scores, inside FlashAttention's backward kernel: same bytes as SELECTIVE, fewer FLOP
+    OPS = "ops"  # every second matrix and all between; attention's output is kept: torchtitan's selective policy "op"
     FULL = "full"  # the whole layer, from its input
 
 
@@ -212,11 +213,13 @@ def activation_bytes_per_layer(
 
         NONE              sbh(34 + 5as/h)    t > 1: sbh(10 + 24/t + 5as/(ht))
         SELECTIVE, FLASH  34sbh              t > 1: sbh(10 + 24/t)
+        OPS               16sbh              t > 1: sbh(2 + 14/t)
         FULL              2sbh, the input    t > 1: 2sbh
 
     34 is 11 for attention, 19 for the MLP and 4 for the norms. 5as/h is the softmax (2), its dropout mask (1) and the
     dropout's output (2). Source: Korthikanti et al. 2022, Reducing activation recomputation (arXiv 2205.05198),
-    table 2.
+    table 2. OPS keeps the input (2), Q and V (2 each), attention's output (2) and that of the up matrix (8), like
+    torchtitan's selective policy "op".
 
     Without dropout there are no masks: a layer keeps 32sbh + 2as^2b + 8sb bytes, or 32sbh + 4asb + 8sb if it does not
     keep the scores. 8sb is the mean and deviation of two norms in 16 bits; 4asb is the fp32 log-sum-exp. Source: what
@@ -230,6 +233,8 @@ def activation_bytes_per_layer(
     split: Number  # divided among them
     if recompute == Recompute.FULL:
         common, split = 2 * tokens * hidden, 0
+    elif recompute == Recompute.OPS:
+        common, split = 2 * tokens * hidden, 14 * tokens * hidden
     elif dropout:
         common = 10 * tokens * hidden
         split = 24 * tokens * hidden + (5 * heads * seq * tokens if keeps_scores else 0)

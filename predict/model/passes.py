@@ -150,16 +150,18 @@ def training_step(
 
     The backward pass takes 2x the FLOP of the forward pass, one product for the input's gradient and one for the
     weight's: 3x in total. With FLASH, attention keeps no scores and its backward pass takes 2.5x (five matmuls for two,
-    Dao 2023). SELECTIVE recomputes the scores (Korthikanti 2022). FULL recomputes the layers but not the logits
-    (Narayanan 2021, equation 3).
+    Dao 2023). SELECTIVE recomputes the scores (Korthikanti 2022). OPS recomputes every second matrix of a layer. FULL
+    recomputes the layers but not the logits (Narayanan 2021, equation 3).
     """
     once = forward(model, batch, seq, mask=mask)
-    scores = {Recompute.NONE: 3, Recompute.SELECTIVE: 4, Recompute.FLASH: 3.5, Recompute.FULL: 4}[recompute]
+    scores = {Recompute.NONE: 3, Recompute.SELECTIVE: 4, Recompute.FULL: 4}.get(recompute, 3.5)
     layers = 4 if recompute is Recompute.FULL else 3
     times = {Component.ATTENTION_SCORES: scores, Component.VOCAB: 3}
+    again = {linear.name for block in model.blocks for linear in list(block.linears())[1::2]}
 
     def trained(part: Part) -> Part:
-        return Part(part.name, part.component, part.flop * times.get(part.component, layers))
+        repeats = 1 if recompute is Recompute.OPS and part.name in again else 0
+        return Part(part.name, part.component, part.flop * (times.get(part.component, layers) + repeats))
 
     return Pass(tuple(trained(part) for part in once.parts), once.compute)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from predict.model.elementwise import RMS_ELEMENTWISE, Elementwise
 from predict.model.storage import AS_TRAINED, REST_BITS, SIXTEEN_BITS, MatrixBits, Storage
 from predict.units import count
 from predict.workloads import Number, stored_bytes
@@ -236,6 +237,7 @@ class Block:
     mlp: Mlp | Experts
     norm_params: int  # of one layer, without the norms inside attention
     window: int | None = None  # latest tokens that a query sees, its own included; None: all
+    elementwise: Elementwise = RMS_ELEMENTWISE  # what is computed between the matrices
     bits: MatrixBits = SIXTEEN_BITS  # of a stored weight, on average over the layers
 
     def linears(self) -> Iterator[Linear]:

@@ -2,6 +2,7 @@
 
 from predict.model.config.fields import Fields
 from predict.model.config.parts import multi_head
+from predict.model.elementwise import LAYER, Elementwise
 from predict.model.transformer import Block, Mlp, Model
 
 
@@ -15,6 +16,7 @@ def gpt2(fields: Fields) -> Model:
         attention=multi_head(fields, "n_embd", "n_head", bias=True),
         mlp=Mlp(fields.size("n_inner", 4 * hidden), gated=False, bias=True),
         norm_params=4 * hidden,  # two LayerNorms, weight and bias
+        elementwise=Elementwise(LAYER, softmax_bits=16),
     )
     return Model(
         fields.name,
@@ -44,6 +46,7 @@ def opt(fields: Fields) -> Model:
         attention=multi_head(fields, "hidden_size", "num_attention_heads", bias=bias),
         mlp=Mlp(fields.size("ffn_dim"), gated=False, bias=bias),
         norm_params=2 * norm,
+        elementwise=Elementwise(LAYER, softmax_bits=16, relu=True),
     )
     return Model(
         fields.name,

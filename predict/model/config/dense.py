@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from predict.model.config.fields import Fields
 from predict.model.config.parts import grouped_attention, qwen_windows, rms_model
+from predict.model.elementwise import RMS_FP32, Elementwise
 from predict.model.transformer import Mlp, Model
 
 GEMMA_3_DEFAULTS = MappingProxyType(
@@ -58,5 +59,5 @@ def gemma(fields: Fields) -> Model:
         period = 2 if generation == 2 else fields.size("sliding_window_pattern", 6)  # every period-th sees all
         window = fields.size("sliding_window", 4096)
         windows = (window if (i + 1) % period else None for i in itertools.count())
-    norms = 2 if generation == 1 else 4
-    return rms_model(fields, attention, itertools.repeat(mlp), windows, norms=norms, tied=True)
+    norms, norm = 2 if generation == 1 else 4, Elementwise(RMS_FP32)
+    return rms_model(fields, attention, itertools.repeat(mlp), windows, norms=norms, elementwise=norm, tied=True)

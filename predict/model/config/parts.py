@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from predict.errors import BadModel
 from predict.model.config.fields import Fields
+from predict.model.elementwise import RMS_ELEMENTWISE, Elementwise
 from predict.model.transformer import Attention, Block, Experts, LatentAttention, Mlp, Model
 
 
@@ -61,6 +62,7 @@ def rms_model(
     windows: Iterator[int | None] | None = None,
     *,
     norms: int = 2,
+    elementwise: Elementwise = RMS_ELEMENTWISE,
     tied: bool = False,
 ) -> Model:
     """A model with RMSNorms, rotary positions and one attention shape. Equal layers become one block."""
@@ -75,7 +77,10 @@ def rms_model(
         fields.architecture,
         hidden,
         fields.size("vocab_size"),
-        tuple(Block(count, hidden, attention, mlp, norms * hidden, window) for (mlp, window), count in counts.items()),
+        tuple(
+            Block(count, hidden, attention, mlp, norms * hidden, window, elementwise)
+            for (mlp, window), count in counts.items()
+        ),
         tied=fields.flag("tie_word_embeddings", default=tied),
         final_norm_params=hidden,
         context_limit=fields.size_or_none("max_position_embeddings"),

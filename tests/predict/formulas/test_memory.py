@@ -272,6 +272,14 @@ def test_a_gpt2_layer_keeps_25_22_mb_without_dropout_and_scores():
     assert activation_bytes_per_layer(**GPT2_SHAPE, dropout=False, recompute=Recompute.SELECTIVE) == 25_223_168
 
 
+def test_a_gpt2_layer_keeps_16_of_34_when_every_second_matrix_is_recomputed():
+    # Input 2, Q 2, V 2, attention's output 2, the up matrix's 8; 2 + 14/8 on each of 8 GPUs.
+    found = activation_bytes_per_layer(**GPT2_SHAPE, recompute=Recompute.OPS)
+    assert found == 16 * GPT2_SBH
+    split = activation_bytes_per_layer(**GPT2_SHAPE, recompute=Recompute.OPS, tensor_parallel=8)
+    assert split == 3.75 * GPT2_SBH
+
+
 def test_full_recomputation_does_not_mind_dropout():
     full = activation_bytes_per_layer(**GPT2_SHAPE, dropout=False, recompute=Recompute.FULL, tensor_parallel=4)
     assert full == 2 * GPT2_SBH

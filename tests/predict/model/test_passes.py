@@ -172,6 +172,15 @@ def test_training_multiplies_each_layer_three_or_four_times(recompute, scores, r
     assert trained.component_flop(PROJECTIONS) == rest * once.component_flop(PROJECTIONS)
 
 
+def test_recomputing_every_second_matrix_repeats_k_out_and_up():
+    # Of Q, K, V and out, H, H/4, H/4 and H wide, K and out are half; up is a third of the MLP.
+    model = find_model("llama-3-8b")
+    once, trained = forward(model, 2, 512), training_step(model, 2, 512, recompute=Recompute.OPS)
+    assert trained.component_flop(PROJECTIONS) == 3.5 * once.component_flop(PROJECTIONS)
+    assert 3 * trained.component_flop(MLP) == 10 * once.component_flop(MLP)
+    assert trained.component_flop(SCORES) == 3.5 * once.component_flop(SCORES)
+
+
 @given(models, sizes, sizes)
 def test_full_recomputation_is_narayanans_equation_3(model, b, s):
     # Narayanan et al. 2021 (arXiv 2104.04473), section 5.1: 96bslh^2 (1 + s/6h + V/16lh). Its terms: 4 x 24bslh^2 and

@@ -1,0 +1,231 @@
+"""What a layer keeps for its backward pass: derived by hand, and as torch's autograd saves it."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from predict.errors import BadQuantity
+from predict.formulas.memory import Recompute
+from predict.model.activations import Kernels, activation_bytes, kept, layer_bytes
+from predict.model.elementwise import LAYER, RMS_FP32, Elementwise
+from predict.model.presets import find_model
+from predict.model.transformer import Attention, Block, Experts, LatentAttention, Mlp
+
+LLAMA_3_8B = find_model("llama-3-8b")
+GPT2 = find_model("gpt2").blocks[0]
+
+
+def bytes_per_unit(name, *, kernels=Kernels.EAGER, recompute=Recompute.SELECTIVE):
+    """Bytes per token and unit of the hidden width, the mean of all layers."""
+    model = find_model(name)
+    total = activation_bytes(model, 1, 8192, recompute=recompute, kernels=kernels)
+    return total / (model.layers * 8192 * model.hidden)
+
+
+@pytest.mark.parametrize(
+    ("name", "eager", "fused"),
+    [
+        # H = 4096, Q and out H wide, K and V H/4, MLP 3.5 H. Two norms keep 6 each, the inputs of attention and MLP
+        # 2 each, Q, K, V and out 2 + 0.5 + 0.5 + 2, the MLP 4 tensors of 7: 12 + 4 + 5 + 28 = 49, and 4 bytes of
+        # log-sum-exp for each of 32 heads, 0.03. Fused: two norms keep 2 each, the MLP 3 tensors: 4 + 4 + 5 + 21.
+        ("llama-3-8b", 49.03, 34.03),
+        # Q 1.6 H, K and V 0.2 H, MLP 5 H; the norms of Q and K keep 6 * 1.8:
+        # 12 + 4 + 10.8 + 7.2 + 40 = 74. Fused: 4 + 4 + 3.6 + 7.2 + 30 = 48.8.
+        ("qwen3-32b", 74.1, 48.9),
+        # Q 2 H, K and V H/4; 8 experts of 3/8 H, each with 3 copies of the token:
+        # 12 + 4 + 13.5 + 9 + 8 * (3 * 2 + 4 * 0.75) = 110.5, the router 4 * 128/2048 = 0.25.
+        # Fused: 4 + 4 + 4.5 + 9 + 8 * (2 * 2 + 3 * 0.75) = 71.5.
+        ("qwen3-30b-a3b", 110.9, 71.9),
+    ],
+)
+def test_a_layer_keeps_what_its_matrices_say(name, eager, fused):
+    assert bytes_per_unit(name) == pytest.approx(eager, abs=0.06)
+    assert bytes_per_unit(name, kernels=Kernels.FUSED) == pytest.approx(fused, abs=0.06)
+
+
+def test_gpt2_keeps_50_34_mb_with_its_scores_and_25_22_mb_without():
+    # 32sbh + 2as^2b + 8sb and 32sbh + 4asb + 8sb, s = 1024, h = 768, a = 12.
+    assert layer_bytes(GPT2, 1, 1024, recompute=Recompute.NONE) == 50_339_840
+    assert layer_bytes(GPT2, 1, 1024, recompute=Recompute.FLASH) == 25_223_168
+
+
+def test_recomputing_every_second_matrix_keeps_15_5_bytes_of_llama_3_8b():
+    # The input 2, Q 2, V 0.5, attention's output 2, the gate 7, the down matrix 2; 32 * 4 bytes of log-sum-exp.
+    per_token = layer_bytes(LLAMA_3_8B.blocks[0], 1, 1, recompute=Recompute.OPS)
+    assert per_token == 15.5 * 4096 + 32 * 4
+
+
+def test_full_recomputation_keeps_the_input():
+    assert bytes_per_unit("qwen3-30b-a3b", recompute=Recompute.FULL) == 2
+
+
+def test_scores_that_are_cast_from_fp32_are_kept_twice():
+    # 32 heads, each token against 8192: 4 + 2 bytes.
+    block = LLAMA_3_8B.blocks[0]
+    with_scores = layer_bytes(block, 1, 8192, recompute=Recompute.NONE)
+    log_sum_exp = 8192 * 32 * 4
+    without = layer_bytes(block, 1, 8192, recompute=Recompute.SELECTIVE) - log_sum_exp
+    assert with_scores - without == 6 * 32 * 8192 * 8192
+
+
+def test_gpus_divide_everything_with_sequence_parallelism_and_without_it_only_what_is_split():
+    # Of 49 per unit, the norms' 12 and the inputs' 4 are whole without it; 4 bytes of statistics per norm too.
+    block = LLAMA_3_8B.blocks[0]
+    alone = layer_bytes(block, 1, 1, recompute=Recompute.FLASH)
+    assert alone == 49 * 4096 + 32 * 4 + 8
+    whole = 16 * 4096 + 8
+    options = {"recompute": Recompute.FLASH, "tensor_parallel": 8}
+    assert layer_bytes(block, 1, 1, **options) == alone / 8
+    assert layer_bytes(block, 1, 1, **options, sequence_parallel=False) == whole + (alone - whole) / 8
+
+
+def test_attention_and_mlp_in_parallel_share_their_input():
+    shape = (1, 64, Attention(4, 4, 16), Mlp(256, gated=False), 128)
+    serial, parallel = (Block(*shape, elementwise=Elementwise(LAYER, parallel=each)) for each in (False, True))
+    one, other = (layer_bytes(block, 1, 1, recompute=Recompute.FLASH) for block in (serial, parallel))
+    assert one - other == 2 * 64
+
+
+def test_a_count_that_is_no_whole_number_is_refused():
+    with pytest.raises(BadQuantity, match="batch"):
+        layer_bytes(GPT2, 0, 8, recompute=Recompute.NONE)
+    with pytest.raises(BadQuantity, match="seq"):
+        kept(GPT2, 0, recompute=Recompute.NONE)
+
+
+# Against autograd
+
+
+def saved_bytes(run: Callable[[], torch.Tensor], parameters: list[nn.Parameter]) -> int:
+    """Bytes that torch saves while `run` computes; every storage counts once, parameters do not."""
+    own = {parameter.untyped_storage().data_ptr() for parameter in parameters}
+    saved = {}  # storage by address; holding it keeps the address from being used again
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            saved[storage.data_ptr()] = storage
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        run()
+    return sum(storage.nbytes() for storage in saved.values())
+
+
+class Rms(nn.Module):
+    """Llama's RMSNorm, op by op; `wide` multiplies by the weight in fp32, as Gemma's."""
+
+    def __init__(self, width: int, *, wide: bool = False):
+        super().__init__()
+        self.weight, self.wide = nn.Parameter(torch.ones(width)), wide
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x: [..., width]."""
+        wide = x.float()
+        normed = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + 1e-6)
+        return (normed * self.weight.float()).to(x.dtype) if self.wide else self.weight * normed.to(x.dtype)
+
+
+class Gated(nn.Module):
+    """A gated MLP, op by op."""
+
+    def __init__(self, hidden: int, intermediate: int):
+        super().__init__()
+        self.gate, self.up = (nn.Linear(hidden, intermediate, bias=False) for _ in range(2))
+        self.down = nn.Linear(intermediate, hidden, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x: [..., hidden]."""
+        return self.down(functional.silu(self.gate(x)) * self.up(x))
+
+
+class Mixture(nn.Module):
+    """A router, and a loop over experts."""
+
+    def __init__(self, hidden: int, experts: Experts):
+        super().__init__()
+        self.router, self.active = nn.Linear(hidden, experts.copies, bias=False), experts.active
+        self.experts = nn.ModuleList(Gated(hidden, experts.intermediate) for _ in range(experts.copies))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x: [batch, seq, hidden]."""
+        tokens = x.view(-1, x.shape[-1])
+        weights, chosen = functional.softmax(self.router(tokens), dim=-1, dtype=torch.float).topk(self.active)
+        weights, result = weights.to(x.dtype), torch.zeros_like(tokens)
+        for number, expert in enumerate(self.experts):
+            token, place = torch.where(chosen == number)
+            if token.numel():
+                result.index_add_(0, token, expert(tokens[token]) * weights[token, place, None])
+        return result.view_as(x)
+
+
+class Layer(nn.Module):
+    """A layer of a block: rotation of Q and K, grouped heads, SDPA."""
+
+    def __init__(self, block: Block, *, wide: bool):
+        super().__init__()
+        attention, hidden = block.attention, block.hidden
+        assert isinstance(attention, Attention)
+        self.attention, dim = attention, attention.head_dim
+        self.norms = nn.ModuleList(Rms(hidden, wide=wide) for _ in range(2))
+        self.q = nn.Linear(hidden, attention.heads * dim, bias=attention.qkv_bias)
+        self.k, self.v = (nn.Linear(hidden, attention.kv_heads * dim, bias=attention.qkv_bias) for _ in range(2))
+        self.out = nn.Linear(attention.heads * dim, hidden, bias=False)
+        self.qk = nn.ModuleList(Rms(dim, wide=wide) if attention.qk_norm else nn.Identity() for _ in range(2))
+        width = block.mlp.intermediate
+        self.mlp = Mixture(hidden, block.mlp) if isinstance(block.mlp, Experts) else Gated(hidden, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x: [batch, seq, hidden]."""
+        normed = self.norms[0](x)
+        shape = (*normed.shape[:2], -1, self.attention.head_dim)
+        q, k = (part(normed).view(shape) for part in (self.q, self.k))
+        q, k = self.qk[0](q).transpose(1, 2), self.qk[1](k).transpose(1, 2)
+        v = self.v(normed).view(shape).transpose(1, 2)
+        mixed = functional.scaled_dot_product_attention(rotated(q), rotated(k), v, is_causal=True, enable_gqa=True)
+        x = x + self.out(mixed.transpose(1, 2).reshape(*shape[:2], -1))
+        return x + self.mlp(self.norms[1](x))
+
+
+def rotated(x: torch.Tensor) -> torch.Tensor:
+    """x * cos + half * sin with constants, which autograd does not keep."""
+    return x * 0.8 + torch.cat((-x[..., x.shape[-1] // 2 :], x[..., : x.shape[-1] // 2]), -1) * 0.6
+
+
+@pytest.mark.parametrize(
+    ("attention", "mlp", "wide"),
+    [
+        pytest.param(Attention(4, 1, 32), Mlp(384, gated=True), False, id="gqa"),
+        pytest.param(Attention(4, 4, 32, qkv_bias=True), Mlp(512, gated=True), False, id="mha with biases"),
+        pytest.param(Attention(8, 2, 32, qk_norm=True), Mlp(640, gated=True), False, id="norms on Q and K"),
+        pytest.param(Attention(4, 2, 32, qk_norm=True), Mlp(512, gated=True), True, id="norms in fp32"),
+        pytest.param(Attention(8, 1, 32, qk_norm=True), Experts(16, 4, 48), False, id="experts"),
+    ],
+)
+def test_a_layer_keeps_what_autograd_saves(attention, mlp, wide):
+    torch.manual_seed(0)
+    hidden, batch, seq = 128, 2, 64
+    elementwise = Elementwise(RMS_FP32) if wide else Elementwise()
+    block = Block(1, hidden, attention, mlp, norm_params=2 * hidden, elementwise=elementwise)
+    layer = Layer(block, wide=wide).to(torch.bfloat16)
+    x = torch.randn(batch, seq, hidden, dtype=torch.bfloat16, requires_grad=True)
+    measured = saved_bytes(lambda: layer(x), list(layer.parameters()))
+    found = layer_bytes(block, batch, seq, recompute=Recompute.FLASH)
+    if isinstance(mlp, Experts):  # places and weights of a token's experts: up to 50 bytes each
+        assert found < measured < found + batch * seq * 50 * mlp.active
+    else:  # norms in fp32 keep their weights in fp32 too, whatever the batch
+        assert measured == found + (4 * (2 * hidden + 2 * attention.head_dim) if wide else 0)
+
+
+def test_latent_attention_keeps_what_its_parts_say():
+    # Two latents of 128 and 64, each normed (6) and multiplied (2): 8 * 192, and 4 bytes of statistics each. Q and K
+    # of 4 * 48, V as part of the expansion 4 * 64, the output 4 * 32, in 2 bytes. 4 bytes of log-sum-exp for 4 heads.
+    attention = LatentAttention(heads=4, query_rank=128, kv_rank=64, nope_dim=32, rope_dim=16, value_dim=32)
+    block = Block(1, 512, attention, Mlp(1024, gated=True), norm_params=1024)
+    per_token = layer_bytes(block, 1, 1, recompute=Recompute.FLASH)
+    latents, attended = 8 * 192 + 2 * 4, 2 * (2 * 192 + 256 + 128)
+    rest = 2 * (6 * 512 + 4) + 2 * 2 * 512 + 4 * 2 * 1024
+    assert per_token == latents + attended + 4 * 4 + rest

@@ -166,7 +166,7 @@ def test_gpus_lists_every_sku_in_text_and_json():
         ("model llama-3-8b --gpu h100 --kv int3", "unknown dtype 'int3'"),
         ("model llama-3-8b --gpu h100 --mfu 2", "mfu must be above 0 and at most 1, not 2"),
         ("model llama-3-8b --gpu h100 --attention half", "attention must be one of causal, full"),
-        ("model llama-3-8b --gpu h100 --recompute some", "recompute must be one of none, selective, flash, full"),
+        ("model llama-3-8b --gpu h100 --recompute some", "recompute must be one of none, selective, flash, ops, full"),
         ("model llama-3-8b --gpu h100 --optimizer sgd", "unknown optimizer 'sgd'"),
         ("model llama-3-8b --gpu h100 --draft llama-4", "unknown model 'llama-4'"),
         ("formula nothing", "unknown formula 'nothing'"),

@@ -17,6 +17,7 @@ from bench.env import (
     GpuState,
     cuda_status,
     environment,
+    find_measurable,
     limit_threads,
     other_processes,
     read_state,
@@ -25,7 +26,7 @@ from bench.env import (
 from bench.record import Environment
 from bench.timer import CaptureFailed
 from predict.errors import NapkinError
-from predict.gpus import GPUS, physical_roofs, resolve
+from predict.gpus import NVIDIA_GPUS, physical_roofs
 from predict.resources import Resource
 from predict.units import binary_bytes, si
 
@@ -57,10 +58,10 @@ _problem = functools.partial(Finding, Level.PROBLEM)
 
 
 def examine(gpu: str | None) -> tuple[Finding, ...]:
-    """Look at this machine; `gpu` as in `bench run`. Whatever is wrong with the machine is a finding, not an error; an
-    unknown name raises UnknownGpu."""
+    """Look at this machine; `gpu` as in `bench run`. Whatever is wrong with the machine is a finding, not an error; a
+    name that no card has raises UnknownGpu or BadRun."""
     if gpu is not None and gpu.lower() != "cpu":
-        resolve(gpu)
+        find_measurable(gpu)
     status = cuda_status()
     device = "cuda" if status.usable and (gpu or "").lower() != "cpu" else "cpu"
     if device == "cpu":
@@ -146,10 +147,10 @@ def _identity(described: Environment) -> Iterator[Finding]:
         remedy = "use the whole card: ask its administrator to turn MIG off; a slice is judged by measured roofs only"
         yield _problem("MIG", "on: this is a slice of a card", remedy)
     elif described.gpu is None:
-        remedy = "add the SKU to predict/gpus.py with its sources; until then only measured roofs judge the results"
+        remedy = "add the SKU to predict/gpus/ with its sources; until then only measured roofs judge the results"
         yield _warning("table", "this card is not in the table", remedy)
     if described.gpu is not None:
-        yield _ok("table", f"{described.gpu}: {GPUS[described.gpu].source}")
+        yield _ok("table", f"{described.gpu}: {NVIDIA_GPUS[described.gpu].source}")
     for mismatch in described.mismatches:
         remedy = "check which SKU this is (PCIe, SXM, MIG slice); if the table is wrong, correct it with a source"
         yield _problem("table", f"the driver says {mismatch}", remedy)
@@ -163,7 +164,7 @@ def _card_state(described: Environment) -> Iterator[Finding]:
         yield _unknown(described)
     if state.throttle:
         yield _warning("throttling", ", ".join(state.throttle), "let the card cool and idle, and look again")
-    table_power_w = GPUS[described.gpu].power_w if described.gpu else None
+    table_power_w = NVIDIA_GPUS[described.gpu].power_w if described.gpu else None
     if described.power_limit_w and table_power_w and described.power_limit_w < 0.95 * table_power_w:
         text = f"{described.power_limit_w:.0f} W, this SKU's is {table_power_w:.0f} W"
         yield _warning("power limit", text, "raise it, or expect slower matmuls than on other cards of this SKU")
@@ -214,7 +215,7 @@ def _cold_reads(described: Environment) -> Finding:
     cache_bytes = described.last_level_cache_bytes
     if cache_bytes is None:
         return _warning("cold L2", "the size of L2 is unknown", NO_COLDNESS)
-    gpu = GPUS.get(described.gpu or "")
+    gpu = NVIDIA_GPUS.get(described.gpu or "")
     pins = physical_roofs(gpu).get(Resource.DRAM) if gpu else None
     try:
         reads = read_cold(cache_bytes, torch.device("cuda"))

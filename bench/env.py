@@ -23,7 +23,7 @@ from bench.device import Device, ask_torch, find_device, nvml_handle
 from bench.record import Environment
 from kernels.peers.packages import optional_versions
 from predict.errors import BadRun, UnknownGpu
-from predict.gpus import Gpu, find_gpu, resolve, resolve_all
+from predict.gpus import NvidiaGpu, find_gpu, resolve, resolve_all
 from predict.resources import Resource
 from predict.units import binary_bytes, si
 
@@ -73,7 +73,7 @@ def choose_device(gpu: str | None) -> str:
     """Return "cuda" or "cpu" for `--gpu`: a name, "cpu", or None to detect it. Raises BadRun, UnknownGpu."""
     if gpu is not None and gpu.lower() == "cpu":
         return "cpu"
-    named = resolve(gpu) if gpu is not None else None
+    named = find_measurable(gpu) if gpu is not None else None
     status = cuda_status()
     if status.usable:
         return "cuda"
@@ -85,6 +85,17 @@ def choose_device(gpu: str | None) -> str:
     if status.driver_sees_gpu:
         raise BadRun(f"a GPU is here but torch cannot use it: {status.problem}; fix that, or give --gpu cpu")
     return "cpu"
+
+
+def find_measurable(gpu: str) -> NvidiaGpu:
+    """Return the SKU that `--gpu` names. Raises UnknownGpu, and BadRun for a machine that only the napkin knows."""
+    named = resolve(gpu)
+    if not isinstance(named, NvidiaGpu):
+        raise BadRun(
+            f"{named.name} is a napkin-only machine, which bench cannot measure; predict for it with"
+            f" `python -m predict kernel matmul m=16 n=8192 k=8192 --gpu {gpu}`"
+        )
+    return named
 
 
 def environment(device: str, *, gpu: str | None, force: bool, warm_cache: bool) -> Environment:
@@ -163,7 +174,7 @@ def _describe_gpu(gpu: str | None, *, force: bool, warm_cache: bool) -> Environm
     )
 
 
-def identify(nvml_name: str, asked: str | None, *, force: bool) -> tuple[Gpu | None, bool]:
+def identify(nvml_name: str, asked: str | None, *, force: bool) -> tuple[NvidiaGpu | None, bool]:
     """Return the SKU that judges this card, and whether it was forced on a card of another name.
 
     Raises BadRun, with what was found, if `asked` names another card, unless `force`.
@@ -175,13 +186,13 @@ def identify(nvml_name: str, asked: str | None, *, force: bool) -> tuple[Gpu | N
     if asked is None or found in resolve_all(asked):
         return found, False
     if force:
-        return resolve(asked), True
+        return find_measurable(asked), True
     here = f"{nvml_name} ({found.name})" if found else f"{nvml_name}, which is not in the table"
     remedy = f"give --gpu {found.name}" if found else "leave --gpu out"
     raise BadRun(f"--gpu {asked} was asked for, but this is {here}; {remedy}, or --force to go on and mark the records")
 
 
-def identify_slice(card_name: str, gpu: str | None, *, force: bool) -> tuple[Gpu | None, bool]:
+def identify_slice(card_name: str, gpu: str | None, *, force: bool) -> tuple[NvidiaGpu | None, bool]:
     """As `identify`, for a slice of a card. Its own measured roofs judge it, since a datasheet is of the whole card,
     which `--gpu` may name and `--force` enforces."""
     found, _ = identify(card_name, gpu, force=force)
@@ -239,7 +250,7 @@ def unknown_line(described: Environment) -> str:
     return f"the driver does not report: {', '.join(described.unknown)}"
 
 
-def find_mismatches(gpu: Gpu, attributes: Attributes) -> tuple[str, ...]:
+def find_mismatches(gpu: NvidiaGpu, attributes: Attributes) -> tuple[str, ...]:
     """Say where the driver contradicts the table: another SKU, a MIG slice, or a wrong table."""
     bits, clock_hz = attributes.memory_bus_bits, attributes.memory_clock_hz
     max_hz = attributes.max_sm_hz and max(attributes.max_sm_hz, gpu.max_hz)  # a lower one is the driver's limit

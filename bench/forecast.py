@@ -24,7 +24,7 @@ from bench.measure import Budget
 from bench.record import Environment
 from bench.timer import CACHES_TO_EXCEED, MAX_INPUT_SETS
 from predict.errors import MissingCeiling
-from predict.gpus import GPUS
+from predict.gpus import NVIDIA_GPUS
 from predict.resources import Ceiling, Resource, Roofs
 from predict.roofline import predict
 from predict.workloads import Workload
@@ -60,7 +60,7 @@ def nominal_roofs(here: Environment) -> Roofs:
     """A GPU's datasheet, empty if the table lacks it. For a CPU, whose roofs are not measured yet, round numbers: 40
     GFLOP/s a thread in fp32 and twice that in narrower formats, 10 GB/s."""
     if here.device == "cuda":
-        return GPUS[here.gpu].roofs if here.gpu else {}
+        return NVIDIA_GPUS[here.gpu].roofs if here.gpu else {}
     threads = here.threads or 1
     narrow = (Resource.TENSOR_BF16, Resource.TENSOR_FP16, Resource.TENSOR_FP8, Resource.TENSOR_INT8)
     return {

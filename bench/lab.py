@@ -31,7 +31,7 @@ from bench.record import Check, Environment, Measurement, Status
 from bench.timer import CudaTimer, Preparation, Timer, WallTimer
 from kernels.implementation import Implementation, Result
 from predict.errors import MissingCeiling
-from predict.gpus import GPUS
+from predict.gpus import NVIDIA_GPUS
 from predict.roofline import predict
 from predict.units import binary_bytes
 from predict.workloads import Workload
@@ -180,7 +180,7 @@ class Lab:
         unknown, until a card would have begun to throttle."""
         if self._device.type == "cpu":
             return 0.0
-        gpu = GPUS.get(self.environment.gpu or "")
+        gpu = NVIDIA_GPUS.get(self.environment.gpu or "")
         if gpu is None:
             return COMPUTE_SAMPLING_S
         try:

@@ -5,7 +5,7 @@ It comes of the highest clock that the driver offers and the pin rate of the mem
 
 from bench.record import Measurement
 from bench.stats import summarize
-from predict.gpus import Gpu, physical_roofs
+from predict.gpus import NvidiaGpu, physical_roofs
 from predict.resources import Resource, find_ceiling
 from predict.units import duration
 from predict.workloads import Amounts
@@ -13,7 +13,7 @@ from predict.workloads import Amounts
 TOLERANCE = 0.02
 
 
-def floor_s(amounts: Amounts, gpu: Gpu, *, l2_bytes: int, cold_l2: bool | None) -> float:
+def floor_s(amounts: Amounts, gpu: NvidiaGpu, *, l2_bytes: int, cold_l2: bool | None) -> float:
     """The least time that `gpu` can physically take, in seconds; `l2_bytes` as the device itself reports it.
 
     The last writes may still be in L2 when a kernel ends, and with a warm cache so may the operands: up to `l2_bytes`
@@ -27,7 +27,7 @@ def floor_s(amounts: Amounts, gpu: Gpu, *, l2_bytes: int, cold_l2: bool | None) 
     return max([*times_s, crossing / find_ceiling(Resource.DRAM, roofs).per_s])
 
 
-def impossibility(amounts: Amounts, measurement: Measurement, gpu: Gpu, *, l2_bytes: int) -> str | None:
+def impossibility(amounts: Amounts, measurement: Measurement, gpu: NvidiaGpu, *, l2_bytes: int) -> str | None:
     """Why this measurement cannot be true, or None."""
     least_s = floor_s(amounts, gpu, l2_bytes=l2_bytes, cold_l2=measurement.cold_l2)
     median_s = summarize(measurement.times_s).median_s

@@ -26,7 +26,7 @@ from bench.record import HARNESS, SCHEMA, Environment, Record, RoofSet, Status
 from bench.suites import BF16, Limits, check_suite, l2_roof_probe, roof_probes, suite
 from bench.worker import Bench, WorkerLost
 from predict.errors import BadRecord, BadRun, MissingCeiling
-from predict.gpus import GPUS
+from predict.gpus import NVIDIA_GPUS
 from predict.resources import Roofs
 from predict.roofline import predict
 from predict.workloads import Workload
@@ -72,7 +72,7 @@ class Runner:
         self._plan, self._bench, self._clock = plan, bench, clock
         self._progress = Progress()
         self._environment = bench.environment
-        self._gpu = GPUS[self._environment.gpu] if self._environment.gpu else None
+        self._gpu = NVIDIA_GPUS[self._environment.gpu] if self._environment.gpu else None
         self._roofs = RoofSet(datasheet=self._gpu.roofs if self._gpu else {}, measured={})
         self._file = plan.out / store.RECORDS
         self._records: dict[Key, Record] = {record.key: record for record in _claim(plan, self._environment)}

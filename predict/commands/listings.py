@@ -10,7 +10,7 @@ import typer
 from predict.answers.lines import plain
 from predict.commands.pairs import read_pairs
 from predict.formulas.catalog import FORMULAS, evaluate, find_formula
-from predict.gpus import GPUS, Gpu
+from predict.gpus import GPUS, Gpu, NvidiaGpu
 from predict.model.presets import PRESETS, find_model
 from predict.workloads import OPS, dim_names, signature
 
@@ -67,7 +67,7 @@ def gpus(
         return
     from predict import tables  # noqa: PLC0415 - as above
 
-    tables.show(tables.gpu_table())
+    tables.show(tables.gpu_table(tables.console().width))
 
 
 def ops(*, as_json: AsJson = False) -> None:
@@ -100,17 +100,19 @@ def _preset_json(name: str) -> dict[str, object]:
 
 
 def _gpu_json(gpu: Gpu) -> dict[str, object]:
+    silicon = gpu if isinstance(gpu, NvidiaGpu) else None
     return {
-        "nvml_names": gpu.nvml_names,
+        "napkin_only": silicon is None,
+        "nvml_names": silicon.nvml_names if silicon else (),
         "aliases": gpu.aliases,
-        "sm": gpu.architecture.sm,
-        "sm_count": gpu.sm_count,
-        "boost_hz": gpu.boost_hz,
-        "max_hz": gpu.max_hz,
+        "sm": silicon and silicon.architecture.sm,
+        "sm_count": silicon and silicon.sm_count,
+        "boost_hz": silicon and silicon.boost_hz,
+        "max_hz": silicon and silicon.max_hz,
         "memory_bytes": gpu.memory.bytes,
         "memory_bus_bits": gpu.memory.bus_bits,
         "memory_pin_bits_per_s": gpu.memory.pin_bits_per_s,
-        "l2_bytes": gpu.l2_bytes,
+        "l2_bytes": silicon and silicon.l2_bytes,
         "link_bytes_per_s": gpu.link_bytes_per_s,
         "link_reduces": gpu.link_reduces,
         "gpus_per_node": gpu.gpus_per_node,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from predict.errors import MissingCeiling
-from predict.gpus import Gpu
+from predict.gpus import Gpu, NvidiaGpu
 from predict.resources import Resource, find_ceiling, matmul_unit
 from predict.units import DType, Formats
 from predict.workloads import Amounts, FloatArray
@@ -54,6 +54,8 @@ class Machine:
     @classmethod
     def of(cls, gpu: Gpu, dtype: DType) -> "Machine":
         """The facts of `gpu` for `dtype`. Raises MissingCeiling if one has no public source."""
+        if not isinstance(gpu, NvidiaGpu):
+            raise MissingCeiling(f"the multiprocessors, clocks and L2 of {gpu.name} are not known")
         if gpu.l2_bytes is None:
             raise MissingCeiling(f"the size of L2 of {gpu.name} is not known")
         peak, dram = find_ceiling(matmul_unit(dtype), gpu.roofs), find_ceiling(Resource.DRAM, gpu.roofs)

@@ -13,7 +13,7 @@ from pathlib import Path
 from predict.errors import BadRecord
 from predict.expected.calibrations import CALIBRATIONS
 from predict.expected.kernel import TIME_MODELS
-from predict.gpus import GPUS
+from predict.gpus import NVIDIA_GPUS
 from predict.resources import Resource, find_ceiling
 from predict.units import DTYPES, binary_bytes, duration, percent, si
 from reports.accuracy.compare import compare_tables, draw_table_comparison
@@ -149,7 +149,7 @@ def _faster_sentence(entry: Entry) -> str:
         f"{group.title}, {group.kernel_source}: {len(under):,} of {entry.found.rows:,} rows beat the bound; the"
         f" furthest takes {furthest:.2f} of its bound."
     )
-    gpu = GPUS[group.gpu]
+    gpu = NVIDIA_GPUS[group.gpu]
     most_bytes = float(under["napkin_s"].max()) * find_ceiling(Resource.DRAM, gpu.roofs).per_s
     if group.op != "matmul" or gpu.l2_bytes is None or most_bytes > gpu.l2_bytes:
         return sentence

@@ -9,7 +9,7 @@ from predict.errors import BadRecord
 from predict.expected.calibrations import same_rates
 from predict.expected.kernel import TIME_MODELS
 from predict.expected.time_model import Calibration
-from predict.gpus import GPUS
+from predict.gpus import NVIDIA_GPUS
 from predict.units import DType, Formats
 
 CALIBRATION = "calibration.json"
@@ -73,7 +73,7 @@ def _decode(file: Path) -> OwnCalibrations:
 
 def _check(own: OwnCalibrations, environment: Environment) -> None:
     """Raise BadRecord for values of the right type that make no sense here."""
-    if own.gpu not in GPUS or own.gpu != environment.gpu:
+    if own.gpu not in NVIDIA_GPUS or own.gpu != environment.gpu:
         raise BadRecord(f"calibrates {own.gpu!r}, but the records are of {environment.gpu or environment.name}")
     if own.harness != HARNESS:
         raise BadRecord(f"its times were taken by harness {own.harness}, but this is harness {HARNESS}")

@@ -19,7 +19,7 @@ from predict.errors import MissingCeiling
 from predict.expected.kernel import TIME_MODELS, expect, explain_calibration
 from predict.expected.probes import PROBES, probe_workloads
 from predict.expected.time_model import Calibration, Machine
-from predict.gpus import GPUS, Gpu
+from predict.gpus import NVIDIA_GPUS, NvidiaGpu
 from predict.units import DType, Formats, percent
 from predict.workloads import FloatArray, dim_names
 from reports.calibration.errors import Errors, errors
@@ -48,7 +48,7 @@ def fit_run(run: Run, *, implementation: str | None = None) -> tuple[RunFit, ...
 
     A shape's time is its fastest implementation's, or the named implementation's.
     """
-    gpu = GPUS.get(run.environment.gpu or "")
+    gpu = NVIDIA_GPUS.get(run.environment.gpu or "")
     if gpu is None:
         return ()
     source = f"{gpu.name} on {run.environment.utc[:10]}, {implementation or 'the fastest implementation of each'}"
@@ -61,7 +61,7 @@ def fit_run(run: Run, *, implementation: str | None = None) -> tuple[RunFit, ...
 
 def why_none(run: Run, *, implementation: str | None = None) -> str:
     """Why `fit_run` has nothing to calibrate, and what to do about it."""
-    gpu = GPUS.get(run.environment.gpu or "")
+    gpu = NVIDIA_GPUS.get(run.environment.gpu or "")
     if gpu is None:
         return f"expected times need a GPU of the GPU table; this run is of {run.environment.name}"
     by = f" by {implementation}" if implementation else ""
@@ -124,7 +124,7 @@ def _missing(group: Group, shapes: Shapes) -> list[str]:
     return [workload.id for workload in probe_workloads(*group) if workload.id not in shapes]
 
 
-def _unknown_fact(gpu: Gpu, group: Group) -> str | None:
+def _unknown_fact(gpu: NvidiaGpu, group: Group) -> str | None:
     """One line on a fact that a calibration needs and the GPU table lacks; None if the table has all of them."""
     try:
         Machine.of(gpu, group[1])
@@ -133,7 +133,7 @@ def _unknown_fact(gpu: Gpu, group: Group) -> str | None:
     return None
 
 
-def _fit(group: Group, shapes: Shapes, gpu: Gpu, source: str) -> RunFit:
+def _fit(group: Group, shapes: Shapes, gpu: NvidiaGpu, source: str) -> RunFit:
     op, dtype = group
     machine, formats = Machine.of(gpu, dtype), Formats.of(dtype)
     names = [workload.id for workload in probe_workloads(op, dtype)]

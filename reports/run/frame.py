@@ -11,7 +11,7 @@ import pandas as pd
 from bench.record import Environment, Measurement, Record
 from bench.stats import Summary, stability_warnings, summarize
 from predict.errors import MissingCeiling
-from predict.gpus import GPUS, held_clock_roofs
+from predict.gpus import NVIDIA_GPUS, held_clock_roofs
 from predict.peak_memory import Scores, peak_bytes
 from predict.resources import Resource, Roofs, find_ceiling
 from predict.roofline import predict
@@ -194,7 +194,7 @@ def _napkin_s(amounts: Amounts, roofs: Roofs) -> float:
 
 def _held_clock_s(record: Record) -> float:
     """Least time of the FLOP at the clock that the card held; NaN unless compute-bound on a known GPU and clock."""
-    gpu = GPUS.get(record.environment.gpu or "")
+    gpu = NVIDIA_GPUS.get(record.environment.gpu or "")
     sm_hz = record.measurement.sm_hz if record.measurement else None
     bound = record.prediction.bound if record.prediction else None
     if gpu is None or not sm_hz or bound is None or not bound.is_compute:

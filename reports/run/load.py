@@ -13,7 +13,7 @@ from predict.errors import BadRecord
 from predict.expected.calibrations import find_calibration
 from predict.expected.kernel import expect
 from predict.expected.time_model import Calibration, Machine
-from predict.gpus import GPUS
+from predict.gpus import NVIDIA_GPUS
 from predict.units import DType, Formats
 from reports.calibration.file import CALIBRATION, OwnCalibrations, read_calibrations
 from reports.run.frame import DIMS_OF_OP, machine_name, to_frame
@@ -90,7 +90,7 @@ def read_records(path: Path, *, skip_broken: bool = False) -> Run:
 
 def with_expected_times(run: Run, own: OwnCalibrations | None) -> Run:
     """The run with `expected_s` in every record that has a calibration: the run's own, else the shipped one."""
-    gpu = GPUS.get(run.environment.gpu or "")
+    gpu = NVIDIA_GPUS.get(run.environment.gpu or "")
     if gpu is None:
         return run
     groups: dict[tuple[str, DType], list[Record]] = {}

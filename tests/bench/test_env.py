@@ -128,6 +128,14 @@ def test_force_judges_by_the_card_that_was_named_and_says_so():
     assert identify("NVIDIA H200", "a100", force=True) == (GPUS["a100-sxm-80gb"], True)
 
 
+@pytest.mark.parametrize("name", ["mi300x", "tpu-v5e"])
+def test_a_machine_that_only_the_napkin_knows_cannot_be_measured(name):
+    with pytest.raises(BadRun, match=f"^{name} is a napkin-only machine, which bench cannot measure; predict for it "):
+        choose_device(name)
+    with pytest.raises(BadRun, match="napkin-only"):
+        identify("NVIDIA H200", name, force=True)
+
+
 def test_a_card_that_the_table_lacks_runs_without_a_name_only():
     assert identify("NVIDIA X1", None, force=False) == (None, False)
     with pytest.raises(BadRun, match="which is not in the table; leave --gpu out"):

@@ -9,7 +9,9 @@ import pytest
 from predict.errors import MissingCeiling, UnknownGpu
 from predict.gpus import (
     GPUS,
+    NVIDIA_GPUS,
     Gpu,
+    NvidiaGpu,
     find_gpu,
     held_clock_roofs,
     physical_roofs,
@@ -46,7 +48,7 @@ SPARSE_BF16 = {
 }
 
 
-def peak_complaints(gpu: Gpu) -> list[str]:
+def peak_complaints(gpu: NvidiaGpu) -> list[str]:
     """Roofs off SMs x FLOP/clock/SM x clock by more than 2 %, but for those of which the table says why."""
     complaints = []
     for unit in (unit for unit in gpu.roofs if unit.is_compute and unit not in gpu.not_from_clock):
@@ -69,7 +71,7 @@ def bandwidth_complaints(gpu: Gpu) -> list[str]:
     )
 
 
-def sparse_complaints(gpu: Gpu) -> list[str]:
+def sparse_complaints(gpu: NvidiaGpu) -> list[str]:
     """Roofs that do not stand to each other as the rates of the architecture do, or that no clock could reach."""
     rates = gpu.architecture.flop_per_clock_per_sm
     tensor = gpu.roofs.keys() & rates.keys() - AT_EITHER_CLOCK - gpu.not_from_clock.keys()
@@ -87,9 +89,15 @@ def sparse_complaints(gpu: Gpu) -> list[str]:
 
 
 def copy_complaints(gpus: Iterable[Gpu]) -> list[str]:
-    """Pairs of SKUs with the same roofs, SMs, memory and power (the two A100 with 40 GB differ in power alone)."""
+    """Pairs of GPUs with the same roofs, memory, link and power (the two A100 with 40 GB differ in power alone)."""
     numbers = [
-        (gpu.name, {unit: roof.per_s for unit, roof in gpu.roofs.items()}, gpu.sm_count, gpu.memory.bytes, gpu.power_w)
+        (
+            gpu.name,
+            {unit: roof.per_s for unit, roof in gpu.roofs.items()},
+            gpu.memory.bytes,
+            gpu.link_bytes_per_s,
+            gpu.power_w,
+        )
         for gpu in gpus
     ]
     return [f"{a[0]} = {b[0]}" for a, b in combinations(numbers, 2) if a[1:] == b[1:]]
@@ -101,14 +109,20 @@ def gpu(request: pytest.FixtureRequest) -> Gpu:
     return request.param
 
 
-def test_every_peak_is_sms_times_flop_per_clock_times_clock(gpu: Gpu) -> None:
-    assert peak_complaints(gpu) == []
+@pytest.fixture(params=list(NVIDIA_GPUS.values()), ids=list(NVIDIA_GPUS))
+def sku(request: pytest.FixtureRequest) -> NvidiaGpu:
+    assert isinstance(request.param, NvidiaGpu)
+    return request.param
 
 
-def test_every_excuse_is_still_needed(gpu: Gpu) -> None:
-    for unit, why in gpu.not_from_clock.items():
+def test_every_peak_is_sms_times_flop_per_clock_times_clock(sku: NvidiaGpu) -> None:
+    assert peak_complaints(sku) == []
+
+
+def test_every_excuse_is_still_needed(sku: NvidiaGpu) -> None:
+    for unit, why in sku.not_from_clock.items():
         assert why.strip()
-        assert peak_complaints(replace(gpu, roofs={unit: gpu.roofs[unit]}, not_from_clock={}))
+        assert peak_complaints(replace(sku, roofs={unit: sku.roofs[unit]}, not_from_clock={}))
 
 
 @pytest.mark.parametrize(
@@ -126,6 +140,13 @@ def test_every_excuse_is_still_needed(gpu: Gpu) -> None:
         ("rtx-4090", Resource.TENSOR_BF16, 128 * 512 * 2.52e9),  # half of that on GeForce
         ("rtx-4090", Resource.TENSOR_INT8, 128 * 2048 * 2.52e9),  # but not for int8,
         ("rtx-5090", Resource.TENSOR_FP4, 170 * 4096 * 2.407e9),  # nor for fp4
+        ("v100-sxm-32gb", Resource.TENSOR_FP16, 80 * 1024 * 1.53e9),  # 8 x 64
+        ("t4", Resource.TENSOR_INT4, 40 * 4096 * 1.59e9),  # 8 x 256
+        ("rtx-a6000", Resource.TENSOR_BF16, 84 * 1024 * 1.8e9),
+        ("rtx-3090", Resource.TENSOR_BF16, 82 * 512 * 1.695e9),
+        ("l40", Resource.TENSOR_BF16, 142 * 512 * 2.49e9),  # half of the L40S
+        ("h20", Resource.TENSOR_FP8, 78 * 2048 * 1.853e9),  # a quarter of Hopper
+        ("gb300", Resource.TENSOR_FP4, 152 * 49152 * 2.008e9),
     ],
 )
 def test_peaks_are_what_cores_and_clocks_give(sku: str, unit: Resource, per_s: float) -> None:
@@ -137,8 +158,8 @@ def test_every_bandwidth_is_bus_width_times_pin_rate(gpu: Gpu) -> None:
     assert (gpu.memory.bus_bits is None) == (gpu.memory.pin_bits_per_s is None)
 
 
-def test_no_peak_counts_sparsity(gpu: Gpu) -> None:
-    assert sparse_complaints(gpu) == []
+def test_no_peak_counts_sparsity(sku: NvidiaGpu) -> None:
+    assert sparse_complaints(sku) == []
 
 
 @pytest.mark.parametrize(("sku", "sparse"), SPARSE_BF16.items())
@@ -157,13 +178,8 @@ def test_every_number_has_a_source(gpu: Gpu) -> None:
 
 def test_every_row_is_plausible(gpu: Gpu) -> None:
     assert GPUS[gpu.name] is gpu
-    assert gpu.boost_hz <= gpu.max_hz
-    # GeForce boosts far over its printed clock.
-    assert 0.8 * gpu.max_hz < gpu.boost_hz or all("GeForce" in name for name in gpu.nvml_names)
-    assert gpu.roofs.keys() - {Resource.DRAM} <= gpu.architecture.flop_per_clock_per_sm.keys()
-    assert all(unit.is_compute for unit in gpu.architecture.flop_per_clock_per_sm)
+    assert {Resource.TENSOR_FP16, Resource.TENSOR_BF16} & gpu.roofs.keys()
     assert 8e9 < gpu.memory.bytes < 400e9
-    assert gpu.l2_bytes is None or 2e6 < gpu.l2_bytes < 300e6
     assert gpu.link_bytes_per_s is None or 16e9 <= gpu.link_bytes_per_s <= 2e12
     assert gpu.power_w is None or 50 <= gpu.power_w <= 2000
 
@@ -184,14 +200,77 @@ def test_a_node_is_what_the_link_joins(sku: str, gpus: int, network_bytes_per_s:
     assert (GPUS[sku].gpus_per_node, GPUS[sku].network_bytes_per_s) == (gpus, network_bytes_per_s)
 
 
+@pytest.mark.parametrize(
+    ("name", "gpus", "network_bytes_per_s"),
+    # GB300: an adapter of 800 Gbit/s. A TPU's pod; beyond it 6.4 and 25.6 Tbit/s for 256 chips, 50 Gbit/s a v5p chip.
+    [
+        ("gb300", 72, 100e9),
+        ("v100", 8, None),
+        ("a6000", 2, 32e9),
+        ("gh200", None, None),
+        ("mi300x", 8, None),
+        ("v5e", 256, 25e9 / 8),
+        ("v5p", 8960, 50e9 / 8),
+        ("v6e", 256, 100e9 / 8),
+    ],
+)
+def test_nodes_of_the_other_machines(name: str, gpus: int | None, network_bytes_per_s: float | None) -> None:
+    found = resolve(name)
+    assert (found.gpus_per_node, found.network_bytes_per_s) == (gpus, network_bytes_per_s)
+
+
 def test_the_network_of_a_gpu_is_slower_than_its_link(gpu: Gpu) -> None:
     assert gpu.network_bytes_per_s is None or gpu.network_bytes_per_s < (gpu.link_bytes_per_s or 0)
 
 
+def test_every_sku_is_plausible(sku: NvidiaGpu) -> None:
+    assert sku.boost_hz <= sku.max_hz
+    # GeForce boosts far over its printed clock.
+    assert 0.8 * sku.max_hz < sku.boost_hz or all("GeForce" in name for name in sku.nvml_names)
+    assert sku.roofs.keys() - {Resource.DRAM} <= sku.architecture.flop_per_clock_per_sm.keys()
+    assert all(unit.is_compute for unit in sku.architecture.flop_per_clock_per_sm)
+    assert sku.l2_bytes is None or 2e6 < sku.l2_bytes < 300e6
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "per_s"),
+    # AMD prints CUs x FLOP/clock/CU x clock: 304 CUs at 2.1 GHz and 256 at 2.4 GHz, of twice the rates.
+    [
+        ("mi300x", Resource.TENSOR_BF16, 304 * 2048 * 2.1e9),
+        ("mi300x", Resource.TENSOR_FP8, 304 * 4096 * 2.1e9),
+        ("mi300x", Resource.TENSOR_TF32, 304 * 1024 * 2.1e9),
+        ("mi300x", Resource.VECTOR_FP32, 304 * 256 * 2.1e9),
+        ("mi325x", Resource.TENSOR_FP16, 304 * 2048 * 2.1e9),
+        ("mi355x", Resource.TENSOR_BF16, 256 * 4096 * 2.4e9),
+        ("mi355x", Resource.TENSOR_FP8, 256 * 8192 * 2.4e9),
+        ("mi355x", Resource.TENSOR_FP4, 256 * 16384 * 2.4e9),
+        # Four systolic arrays of 128 x 128 cells, each of which multiplies and adds once per clock, at 1.5 GHz.
+        ("tpu-v5e", Resource.TENSOR_BF16, 4 * 128 * 128 * 2 * 1.5e9),
+    ],
+)
+def test_napkin_only_peaks_are_units_times_clock_too(name: str, unit: Resource, per_s: float) -> None:
+    assert name not in NVIDIA_GPUS
+    assert GPUS[name].roofs[unit].per_s == pytest.approx(per_s, rel=0.005)
+
+
+def test_links_of_other_vendors_count_one_direction() -> None:
+    # AMD: seven links of 128 GB/s (153.6 in the MI355X) in both directions together. TPU: 4 ports of v5e and v6e and 6
+    # of v5p, of 100, 200 and 200 GB/s in both directions.
+    links = {name: gpu.link_bytes_per_s for name, gpu in GPUS.items() if name not in NVIDIA_GPUS}
+    assert links == {
+        "mi300x": 7 * 64e9,
+        "mi325x": 7 * 64e9,
+        "mi355x": 7 * 76.8e9,
+        "tpu-v5e": 4 * 50e9,
+        "tpu-v5p": 6 * 100e9,
+        "tpu-v6e": 4 * 100e9,
+    }
+
+
 def test_every_nvml_name_belongs_to_one_sku_and_finds_it() -> None:
-    names = [name for gpu in GPUS.values() for name in gpu.nvml_names]
+    names = [name for gpu in NVIDIA_GPUS.values() for name in gpu.nvml_names]
     assert len(names) == len(set(names))
-    for gpu in GPUS.values():
+    for gpu in NVIDIA_GPUS.values():
         assert gpu.nvml_names
         assert all(find_gpu(name) is gpu for name in gpu.nvml_names)
 
@@ -218,24 +297,40 @@ def test_every_nvml_name_belongs_to_one_sku_and_finds_it() -> None:
         ("NVIDIA GeForce RTX 5090", "rtx-5090"),
         ("NVIDIA RTX PRO 6000 Blackwell Workstation Edition", "rtx-pro-6000-blackwell-workstation"),
         ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "rtx-pro-6000-blackwell-server"),
+        ("NVIDIA GB300", "gb300"),
+        ("NVIDIA GH200 480GB", "gh200-96gb"),
+        ("NVIDIA GH200 144G HBM3e", "gh200-144gb"),
+        ("NVIDIA H20", "h20"),
+        ("NVIDIA H20-3e", "h20-3e"),
+        ("NVIDIA H800", "h800"),
+        ("NVIDIA A800-SXM4-80GB", "a800-sxm-80gb"),
+        ("Tesla V100-SXM2-32GB", "v100-sxm-32gb"),
+        ("Tesla V100-SXM2-16GB", "v100-sxm-16gb"),
+        ("Tesla T4", "t4"),
+        ("NVIDIA L40", "l40"),
+        ("NVIDIA RTX A6000", "rtx-a6000"),
+        ("NVIDIA RTX 6000 Ada Generation", "rtx-6000-ada"),
+        ("NVIDIA GeForce RTX 3090", "rtx-3090"),
     ],
 )
 def test_nvml_names_are_the_ones_that_drivers_report(nvml_name: str, sku: str) -> None:
     assert find_gpu(nvml_name).name == sku
 
 
-@pytest.mark.parametrize("nvml_name", ["NVIDIA H100", "NVIDIA L40", "NVIDIA A100", "nvidia h200", "NVIDIA A10G", ""])
+@pytest.mark.parametrize(
+    "nvml_name", ["NVIDIA H100", "NVIDIA L20", "NVIDIA A100", "nvidia h200", "NVIDIA A10G", "MI300X", ""]
+)
 def test_nvml_names_match_exactly_or_not_at_all(nvml_name: str) -> None:
     with pytest.raises(UnknownGpu) as caught:
         find_gpu(nvml_name)
     message = str(caught.value)
     assert "\n" not in message
-    assert all(name in message for gpu in GPUS.values() for name in gpu.nvml_names)
+    assert all(name in message for gpu in NVIDIA_GPUS.values() for name in gpu.nvml_names)
 
 
 def test_an_almost_right_nvml_name_gets_a_suggestion() -> None:
     with pytest.raises(UnknownGpu, match="did you mean NVIDIA L40S"):
-        find_gpu("NVIDIA L40")
+        find_gpu("NVIDIA L40SX")
 
 
 @pytest.mark.parametrize(
@@ -250,6 +345,11 @@ def test_an_almost_right_nvml_name_gets_a_suggestion() -> None:
         ("b200", ["b200"]),
         ("4090", ["rtx-4090"]),
         ("rtx-pro-6000", ["rtx-pro-6000-blackwell-workstation", "rtx-pro-6000-blackwell-server"]),
+        ("gh200", ["gh200-96gb", "gh200-144gb"]),
+        ("v100", ["v100-sxm-32gb", "v100-sxm-16gb"]),
+        ("h20", ["h20"]),
+        ("a6000", ["rtx-a6000"]),
+        ("trillium", ["tpu-v6e"]),
     ],
 )
 def test_an_alias_means_its_first_sku_and_covers_the_others(name: str, skus: list[str]) -> None:
@@ -269,7 +369,7 @@ def test_names_are_forgiving_about_case_and_separators(name: str) -> None:
     assert resolve(name).name == "h100-sxm"
 
 
-@pytest.mark.parametrize("name", ["h1000", "", "v100", "h100\n-pcie"])
+@pytest.mark.parametrize("name", ["h1000", "", "p100", "h100\n-pcie"])
 def test_an_unknown_name_is_one_line_that_lists_what_is_known(name: str) -> None:
     with pytest.raises(UnknownGpu) as caught:
         resolve(name)
@@ -318,7 +418,7 @@ def test_a_ridge_without_a_roof_is_missing() -> None:
 def test_ampere_has_no_fp8(sku: str) -> None:
     with pytest.raises(MissingCeiling, match=r"tensor\.fp8"):
         find_ceiling(Resource.TENSOR_FP8, GPUS[sku].roofs)
-    assert Resource.TENSOR_FP8 not in physical_roofs(GPUS[sku])
+    assert Resource.TENSOR_FP8 not in physical_roofs(NVIDIA_GPUS[sku])
 
 
 @pytest.mark.parametrize(
@@ -341,6 +441,10 @@ def test_ampere_has_no_fp8(sku: str) -> None:
         ("b300", Resource.TENSOR_FP4, 13.5e15),  # the dense figure; 9e15 where the sparse one is halved
         ("a100-sxm-80gb", Resource.DRAM, 2.039e12),
         ("a100-sxm-80gb", Resource.TENSOR_INT8, 624e12),
+        ("gh200-96gb", Resource.TENSOR_BF16, 989.5e12),  # 1979e12 in GenZ's system_configs: with sparsity
+        ("gb300", Resource.TENSOR_BF16, 2.5e15),  # 0.644e15 in PyTorch's device_info, by a fallback
+        ("mi300x", Resource.TENSOR_BF16, 1307.4e12),  # 2614.9e12 with sparsity
+        ("l40", Resource.TENSOR_BF16, 181.05e12),  # 362.1e12 with sparsity
     ],
 )
 def test_errors_of_public_tables_are_not_repeated(sku: str, unit: Resource, right: float) -> None:
@@ -353,12 +457,15 @@ def test_errors_of_public_tables_are_not_repeated(sku: str, unit: Resource, righ
 )
 def test_siblings_differ_in_compute_and_bandwidth(one: str, other: str) -> None:
     assert GPUS[one].roofs[Resource.DRAM].per_s != GPUS[other].roofs[Resource.DRAM].per_s
-    assert physical_roofs(GPUS[one])[Resource.TENSOR_BF16] != physical_roofs(GPUS[other])[Resource.TENSOR_BF16]
+    assert (
+        physical_roofs(NVIDIA_GPUS[one])[Resource.TENSOR_BF16]
+        != physical_roofs(NVIDIA_GPUS[other])[Resource.TENSOR_BF16]
+    )
 
 
 def test_roofs_at_a_held_clock_follow_the_clock() -> None:
     # 132 x 4096 x 1485e6 = 8.029e14; 132 x 256 x 1485e6 = 5.018e13
-    roofs = held_clock_roofs(GPUS["h200-sxm"], 1.485e9)
+    roofs = held_clock_roofs(NVIDIA_GPUS["h200-sxm"], 1.485e9)
     assert roofs[Resource.TENSOR_BF16].per_s == pytest.approx(802.9e12, rel=1e-4)
     assert roofs[Resource.VECTOR_FP32].per_s == pytest.approx(50.18e12, rel=1e-4)
     assert roofs[Resource.TENSOR_BF16].source == "132 SMs x 4096 FLOP/clock/SM x 1485 MHz"
@@ -367,25 +474,25 @@ def test_roofs_at_a_held_clock_follow_the_clock() -> None:
 
 def test_the_physical_line_is_the_highest_clock_and_the_pins() -> None:
     # 132 x 4096 x 1980e6 = 1.0705e15, 8 % over the datasheet; 5120 x 5.238e9 / 8 = 3.352e12
-    roofs = physical_roofs(GPUS["h100-sxm"])
+    roofs = physical_roofs(NVIDIA_GPUS["h100-sxm"])
     assert roofs[Resource.TENSOR_BF16].per_s == pytest.approx(1070.5e12, rel=1e-4)
     assert roofs[Resource.DRAM].per_s == pytest.approx(3.352e12, rel=1e-3)
     assert roofs[Resource.DRAM].source == "5120 bits x 5.238 Gbit/s per pin"
 
 
 def test_the_physical_bandwidth_is_the_datasheets_where_that_is_larger_or_alone() -> None:
-    assert physical_roofs(GPUS["gb200"])[Resource.DRAM] == GPUS["gb200"].roofs[Resource.DRAM]
-    assert physical_roofs(GPUS["b200"])[Resource.DRAM] == GPUS["b200"].roofs[Resource.DRAM]  # 7.7 over 7.67
-    no_memory = replace(GPUS["gb200"], roofs={})
+    assert physical_roofs(NVIDIA_GPUS["gb200"])[Resource.DRAM] == GPUS["gb200"].roofs[Resource.DRAM]
+    assert physical_roofs(NVIDIA_GPUS["b200"])[Resource.DRAM] == GPUS["b200"].roofs[Resource.DRAM]  # 7.7 over 7.67
+    no_memory = replace(NVIDIA_GPUS["gb200"], roofs={})
     assert Resource.DRAM not in physical_roofs(no_memory)
 
 
-def doctored(sku: str, unit: Resource, factor: float) -> Gpu:
-    gpu = GPUS[sku]
+def doctored(sku: str, unit: Resource, factor: float) -> NvidiaGpu:
+    gpu = NVIDIA_GPUS[sku]
     return replace(gpu, roofs={**gpu.roofs, unit: Ceiling(factor * gpu.roofs[unit].per_s, "doctored")})
 
 
-@pytest.mark.parametrize("sku", [name for name, gpu in GPUS.items() if Resource.TENSOR_BF16 in gpu.roofs])
+@pytest.mark.parametrize("sku", [name for name, gpu in NVIDIA_GPUS.items() if Resource.TENSOR_BF16 in gpu.roofs])
 def test_the_guards_notice_a_sparse_number(sku: str) -> None:
     sparse = doctored(sku, Resource.TENSOR_BF16, 2)
     assert any("tensor.bf16" in complaint for complaint in peak_complaints(sparse))
@@ -393,7 +500,7 @@ def test_the_guards_notice_a_sparse_number(sku: str) -> None:
 
 
 def test_the_guards_notice_a_gpu_that_is_sparse_throughout() -> None:
-    gpu = GPUS["h100-sxm"]
+    gpu = NVIDIA_GPUS["h100-sxm"]
     sparse = replace(gpu, roofs={unit: Ceiling(2 * roof.per_s, "doctored") for unit, roof in gpu.roofs.items()})
     assert any("needs more than 1980 MHz" in complaint for complaint in sparse_complaints(sparse))
 
@@ -409,11 +516,11 @@ def test_the_guards_notice_a_binary_prefix() -> None:
 
 
 def test_the_guards_notice_a_copied_sku() -> None:
-    copied = replace(GPUS["h100-sxm"], name="b200", nvml_names=("NVIDIA B200",))
+    copied = replace(NVIDIA_GPUS["h100-sxm"], name="b200", nvml_names=("NVIDIA B200",))
     assert copy_complaints([GPUS["h100-sxm"], copied]) == ["h100-sxm = b200"]
 
 
 def test_the_guards_notice_numbers_pasted_into_another_sku() -> None:
-    pasted = replace(GPUS["l4"], roofs=GPUS["h100-sxm"].roofs)
+    pasted = replace(NVIDIA_GPUS["l4"], roofs=GPUS["h100-sxm"].roofs)
     assert peak_complaints(pasted)
     assert bandwidth_complaints(pasted)

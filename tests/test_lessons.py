@@ -20,10 +20,13 @@ from predict.errors import BadQuantity
 from predict.formulas import memory, money, parallel, serving, speculation
 from predict.formulas.memory import WEIGHT_FORMATS, Recompute, training_state
 from predict.gpus import resolve, ridge_flop_per_byte
+from predict.model.attention import Attention
+from predict.model.linear import Component
+from predict.model.mlp import Mlp
 from predict.model.passes import Mask, decode_step, forward, kv_bytes, kv_bytes_per_token, training_step, uncached_step
 from predict.model.presets import find_model
 from predict.model.replica import Replica
-from predict.model.transformer import Attention, Block, Component, Mlp, Model
+from predict.model.transformer import Block, Model
 from predict.resources import Ceiling, Resource
 from predict.roofline import predict
 from predict.units import GB, MIB, find_dtype
@@ -445,8 +448,8 @@ def test_8k_tokens_of_llama_3_70b_are_2_684_gb_where_the_lesson_prints_2_6():
 
 
 def test_the_cache_belongs_to_kv_heads_and_would_be_8_times_as_large_for_query_heads():
-    attention = replace(LLAMA_70B.blocks[0].attention, kv_heads=64)
-    every_head = replace(LLAMA_70B, blocks=(replace(LLAMA_70B.blocks[0], attention=attention),))
+    attention = replace(LLAMA_70B.blocks[0].mixer, kv_heads=64)
+    every_head = replace(LLAMA_70B, blocks=(replace(LLAMA_70B.blocks[0], mixer=attention),))
     assert kv_bytes_per_token(every_head) == 8 * 327_680
 
 

@@ -17,10 +17,13 @@ from predict.expected.kernel import calibration_of, with_expected
 from predict.formulas import memory, money, parallel, serving, speculation
 from predict.formulas.memory import Recompute
 from predict.gpus import resolve, ridge_flop_per_byte
+from predict.model.attention import Attention
+from predict.model.linear import Component
+from predict.model.mlp import Experts, Mlp
 from predict.model.passes import Mask, forward, kv_bytes, kv_bytes_per_token, training_step
 from predict.model.presets import find_model
 from predict.model.replica import Replica
-from predict.model.transformer import Attention, Block, Component, Experts, Mlp, Model
+from predict.model.transformer import Block, Model
 from predict.resources import Ceiling, Resource
 from predict.roofline import predict
 from predict.units import find_dtype
@@ -65,15 +68,15 @@ SHAPE: Mapping[str, Callable[[Model], object]] = {
     "hidden": lambda model: model.hidden,
     "layers": lambda model: model.layers,
     "heads": lambda model: model.heads,
-    "kv_heads": lambda model: model.blocks[0].attention.kv_heads,
-    "head_dim": lambda model: model.blocks[0].attention.head_dim,
-    "qkv_bias": lambda model: model.blocks[0].attention.qkv_bias,
-    "q_lora": lambda model: model.blocks[0].attention.query_rank,
-    "kv_lora": lambda model: model.blocks[0].attention.kv_rank,
-    "qk_nope": lambda model: model.blocks[0].attention.nope_dim,
-    "qk_rope": lambda model: model.blocks[0].attention.rope_dim,
-    "rope": lambda model: model.blocks[0].attention.rope_dim,
-    "v_head": lambda model: model.blocks[0].attention.value_dim,
+    "kv_heads": lambda model: model.blocks[0].mixer.kv_heads,
+    "head_dim": lambda model: model.blocks[0].mixer.head_dim,
+    "qkv_bias": lambda model: model.blocks[0].mixer.qkv_bias,
+    "q_lora": lambda model: model.blocks[0].mixer.query_rank,
+    "kv_lora": lambda model: model.blocks[0].mixer.kv_rank,
+    "qk_nope": lambda model: model.blocks[0].mixer.nope_dim,
+    "qk_rope": lambda model: model.blocks[0].mixer.rope_dim,
+    "rope": lambda model: model.blocks[0].mixer.rope_dim,
+    "v_head": lambda model: model.blocks[0].mixer.value_dim,
     "kind": lambda model: "mla" if model.is_latent else "kv",
     "kv": kv_bytes_per_token,
     "mlp": lambda model: "swiglu_3mat" if model.blocks[0].mlp.gated else "gelu_2mat",
@@ -191,7 +194,7 @@ def decode_step_of_12lh2(row):
 
 
 def absorbed_intensity(row):
-    attention = preset(row).blocks[0].attention
+    attention = preset(row).blocks[0].mixer
     return attention.absorbed_flop_per_pair / (attention.kv_elements_per_token * row["bytes"])
 
 

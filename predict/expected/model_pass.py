@@ -13,10 +13,14 @@ from predict.errors import MissingCeiling
 from predict.expected.calibrations import find_calibration
 from predict.expected.kernel import expect
 from predict.expected.time_model import Calibration, Machine
+from predict.model.attention import Attention
 from predict.model.kinds import KernelKind
+from predict.model.linear import Component
+from predict.model.mlp import Mlp
 from predict.model.passes import Logits
+from predict.model.reach import Everything, Window
 from predict.model.replica import Replica
-from predict.model.transformer import Attention, Block, Component, Mlp
+from predict.model.transformer import Block
 from predict.resources import Resource, find_ceiling
 from predict.units import DTYPES, Formats
 
@@ -61,13 +65,12 @@ def _pass(
     *_, head = model.outer_linears()
     times[KernelKind.VOCAB] = _matmul_s(replica, logits, model.vocab / replica.gpus, model.hidden, head.weight_bits)
     for block in model.blocks:
-        if not isinstance(block.attention, Attention) or not isinstance(block.mlp, Mlp):
-            raise MissingCeiling(f"the kernels of {model.name} (experts, latents) are not calibrated")
-        heads, kv_heads = block.attention.heads / replica.gpus, max(block.attention.kv_heads / replica.gpus, 1)
-        shape = {"heads": heads * queries, "kv_heads": kv_heads, "head_dim": block.attention.head_dim}
+        attention, mlp = _calibrated(block, model.name)
+        heads, kv_heads = attention.heads / replica.gpus, max(attention.kv_heads / replica.gpus, 1)
+        shape = {"heads": heads * queries, "kv_heads": kv_heads, "head_dim": attention.head_dim}
         layer = {
-            **dict(_linear_times(replica, block, tokens)),
-            KernelKind.ELEMENTWISE: _elementwise_s(replica, block, tokens),
+            **dict(_linear_times(replica, block, attention, tokens)),
+            KernelKind.ELEMENTWISE: _elementwise_s(replica, attention, mlp, tokens),
             KernelKind.SCORES: _attention_s(replica, attention_op, {**dims, **shape, "window": block.window or 0}),
             KernelKind.LINK: 2 * _all_reduce_s(replica, tokens) if replica.gpus > 1 else 0.0,
         }
@@ -76,14 +79,31 @@ def _pass(
     return ExpectedPass({kind: time_s for kind, time_s in times.items() if time_s})
 
 
-def _linear_times(replica: Replica, block: Block, tokens: int) -> Iterator[tuple[KernelKind, float]]:
+def _calibrated(block: Block, name: str) -> tuple[Attention, Mlp]:
+    """The mixer and the MLP of a block. Raises MissingCeiling, naming what is not calibrated."""
+    mixer, mlp = block.mixer, block.mlp
+    if not isinstance(mixer, Attention):
+        raise MissingCeiling(_uncalibrated(name, mixer.text if mixer else "layers without attention"))
+    if not isinstance(mlp, Mlp):
+        raise MissingCeiling(_uncalibrated(name, mlp.text if mlp else "layers without an MLP"))
+    if mixer.gated or mixer.shares_cache or block.extra or not isinstance(mixer.reach, Everything | Window):
+        raise MissingCeiling(_uncalibrated(name, "gated attention, shared caches, chunks or extra matrices"))
+    return mixer, mlp
+
+
+def _uncalibrated(name: str, what: str) -> str:
+    return f"the kernels of {name} ({what}) are not calibrated"
+
+
+def _linear_times(
+    replica: Replica, block: Block, attention: Attention, tokens: int
+) -> Iterator[tuple[KernelKind, float]]:
     """Times of one layer's matmuls on each GPU. Attention and MLP take two each: all matrices with the same input as
     one matmul, split over the GPUs by outputs (at least one KV head each), then the last matrix, split by inputs."""
-    assert isinstance(block.attention, Attention)
     for component, group in itertools.groupby(block.linears(), key=lambda linear: linear.component):
         *first, last = group
         is_attention = component is Component.ATTENTION_PROJECTIONS
-        least = block.attention.head_dim if is_attention else 0
+        least = attention.head_dim if is_attention else 0
         outputs = [max(linear.outputs / replica.gpus, least) for linear in first]
         bits = sum(linear.weight_bits * width for linear, width in zip(first, outputs, strict=True)) / sum(outputs)
         time_s = _matmul_s(replica, tokens, sum(outputs), first[0].inputs, bits)
@@ -91,15 +111,13 @@ def _linear_times(replica: Replica, block: Block, tokens: int) -> Iterator[tuple
         yield KernelKind.PROJECTIONS if is_attention else KernelKind.MLP, time_s
 
 
-def _elementwise_s(replica: Replica, block: Block, tokens: int) -> float:
+def _elementwise_s(replica: Replica, attention: Attention, mlp: Mlp, tokens: int) -> float:
     """Time of the element-wise kernels of one layer: two norms with residual (each moves 4 hidden), rotary positions (Q
     and K read and written), and the activation."""
-    attention, mlp, gpus = block.attention, block.mlp, replica.gpus
-    assert isinstance(attention, Attention)
-    assert isinstance(mlp, Mlp)
+    gpus = replica.gpus
     rotated = 2 * (attention.heads + attention.kv_heads) * attention.head_dim / gpus
     activated = (3 if mlp.gated else 2) * mlp.intermediate / gpus
-    moved = (2 * 4 * block.hidden + rotated + activated) * tokens * replica.formats.activation.bytes
+    moved = (2 * 4 * replica.model.hidden + rotated + activated) * tokens * replica.formats.activation.bytes
     calibration = _calibration(replica, "matmul")
     dram = find_ceiling(Resource.DRAM, replica.gpu.roofs).per_s * calibration.constants["dram_share"]
     return 4 * calibration.constants["launch_s"] + moved / dram

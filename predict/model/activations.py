@@ -12,8 +12,10 @@ from enum import StrEnum
 
 from predict import checks
 from predict.formulas.memory import Recompute
+from predict.model.attention import Attention, LatentAttention
 from predict.model.elementwise import Elementwise
-from predict.model.transformer import Attention, Block, Experts, LatentAttention, Mlp, Model
+from predict.model.mlp import Experts, Mlp
+from predict.model.transformer import Block, Model
 from predict.workloads import Count, Number
 
 ELEMENT_BYTES = 2
@@ -112,10 +114,13 @@ def _norms(block: Block, kernels: Kernels) -> Iterator[Kept]:
 
 
 def _mixer(block: Block, scores: Count | None, kernels: Kernels) -> Iterator[Kept]:
-    if isinstance(block.attention, LatentAttention):
-        yield from _latent(block.attention, block.elementwise, scores, kernels)
-    else:
-        yield from _attention(block.attention, block.elementwise, scores, kernels)
+    if isinstance(block.mixer, LatentAttention):
+        yield from _latent(block.mixer, block.elementwise, scores, kernels)
+    elif isinstance(block.mixer, Attention):
+        yield from _attention(block.mixer, block.elementwise, scores, kernels)
+    elif block.mixer:
+        outputs = sum(linear.outputs for linear in block.mixer.linears(block.hidden))
+        yield Kept("outputs of the mixer's matrices", ELEMENT_BYTES * outputs, split=True)
 
 
 def _attention(
@@ -155,7 +160,7 @@ def _scores(heads: int, elementwise: Elementwise, keys: Count | None) -> Kept:
 def _mlp(block: Block, kernels: Kernels) -> Iterator[Kept]:
     if isinstance(block.mlp, Experts):
         yield from _experts(block.mlp, block.hidden, block.elementwise, kernels)
-    else:
+    elif block.mlp:
         yield Kept("inside the MLP", _inside(block.mlp, block.elementwise, kernels), split=True)
 
 
@@ -181,9 +186,10 @@ def _experts(experts: Experts, hidden: int, elementwise: Elementwise, kernels: K
 def _kept_by_ops(block: Block) -> Iterator[Kept]:
     """Source: torchtitan (e7c0cae), `_apply_ac_to_transformer_block` with the policy "op"."""
     yield Kept("the layer's input", ELEMENT_BYTES * block.hidden)
-    attention = block.attention
-    dim = attention.value_dim if isinstance(attention, LatentAttention) else attention.head_dim
-    yield Kept("attention's output", attention.heads * (ELEMENT_BYTES * dim + FP32_BYTES), split=True)
+    attention = block.mixer
+    if isinstance(attention, Attention | LatentAttention):
+        dim = attention.value_dim if isinstance(attention, LatentAttention) else attention.head_dim
+        yield Kept("attention's output", attention.heads * (ELEMENT_BYTES * dim + FP32_BYTES), split=True)
     every_second = list(block.linears())[::2]
     outputs = sum(linear.active * linear.outputs for linear in every_second)
     yield Kept("outputs of every second matrix", ELEMENT_BYTES * outputs, split=True)

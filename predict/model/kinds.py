@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from enum import StrEnum
 
+from predict.model.linear import Component
 from predict.model.passes import Part, Pass
-from predict.model.transformer import Component
 
 
 class KernelKind(StrEnum):
@@ -12,6 +12,7 @@ class KernelKind(StrEnum):
 
     PROJECTIONS = "attention projections"
     SCORES = "attention scores"
+    RECURRENCE = "recurrence"
     MLP = "MLP"
     ROUTER = "router"
     EXPERTS = "experts"
@@ -23,6 +24,7 @@ class KernelKind(StrEnum):
 _OF_COMPONENT = {
     Component.ATTENTION_PROJECTIONS: KernelKind.PROJECTIONS,
     Component.ATTENTION_SCORES: KernelKind.SCORES,
+    Component.RECURRENCE: KernelKind.RECURRENCE,
     Component.MLP: KernelKind.MLP,
     Component.VOCAB: KernelKind.VOCAB,
     Component.NORMS: KernelKind.ELEMENTWISE,

@@ -1,23 +1,23 @@
 """A pass through a model as the sum of its parts: forward, decode step, uncached step, training step.
 
 Convention: as in `workloads`, a multiply-add is 2 FLOP; softmax, norms and activations are not counted. Bytes are those
-that the pass as a whole must move: it reads every multiplied weight once, and reads and appends the cache once.
-`activation_bytes` counts the traffic between kernels separately. Sizes are whole numbers, or float64 arrays for a whole
-sweep.
+that the pass as a whole must move: it reads every multiplied weight once, reads and appends the cache once, and reads
+and writes the states of recurrent layers once. `activation_bytes` counts the traffic between kernels separately. Sizes
+are whole numbers, or float64 arrays for a whole sweep.
 """
 
 import functools
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-import numpy as np
-
 from predict import checks
 from predict.formulas.memory import Recompute
+from predict.model.linear import Component, Linear
+from predict.model.mixer import Held, Store
 from predict.model.storage import REST_BITS
-from predict.model.transformer import Attention, Block, Component, LatentAttention, Linear, Model
+from predict.model.transformer import Block, Model
 from predict.resources import matmul_unit
 from predict.units import ALL_BF16, DType, Formats
 from predict.workloads import Amounts, Count, Number, stored_bytes
@@ -69,7 +69,7 @@ class Pass:
 
     @property
     def cache_bytes(self) -> Number:
-        """Bytes of KV cache read and written."""
+        """Bytes of KV cache and of states read and written."""
         return self._sum(lambda part: part.cache_bytes_read + part.cache_bytes_written)
 
     @property
@@ -121,7 +121,8 @@ def forward(
     checks.count(cached=cached)
     tokens = batch * seq
     parts = _linear_parts(model, tokens, tokens if logits is Logits.ALL else batch, formats)
-    parts += [_score_part(block, batch, seq, cached, mask, formats) for block in model.blocks]
+    for block in model.blocks:
+        parts += _mixing_parts(block, batch, seq, cached, mask, formats)
     return Pass(tuple(parts), formats.compute)
 
 
@@ -166,38 +167,39 @@ def training_step(
     return Pass(tuple(trained(part) for part in once.parts), once.compute)
 
 
-def attended_pairs(new: Count, cached: Count, window: int | None, mask: Mask) -> Count:
-    """Query-key pairs of one sequence and head. New query i sees the cached tokens and new tokens 1..i, or the latest
-    `window` of these. With the full mask every query counts every key and the window is ignored."""
-    if mask is Mask.FULL:
-        return new * (cached + new)
-    if window is None:
-        return new * cached + new * (new + 1) // 2
-    return _capped_sum(cached + new, window) - _capped_sum(cached, window)
-
-
-def cache_tokens(context: Count, window: int | None) -> Count:
-    """Tokens of `context` that a layer caches: at most its window."""
-    return context if window is None else _smaller(context, window)
-
-
 def kv_bytes(model: Model, batch: Count, context: Count, kv_bits: float = 16) -> Number:
-    """KV cache of `batch` sequences of `context` tokens: 2*layers*kv_heads*head_dim elements per token (MLA: the
-    latent). A layer with a sliding window caches at most the window. Raises BadQuantity for sizes that are not whole
-    numbers or `kv_bits` that are not positive."""
+    """Cache of `batch` sequences of `context` tokens that grows with them: keys and values (MLA: the latents), and the
+    keys of an index. A layer with a window or chunks caches at most that. Raises BadQuantity for sizes that are not
+    whole numbers or `kv_bits` that are not positive."""
     checks.whole(batch=batch)
     checks.count(context=context)
     checks.positive(kv_bits=kv_bits)
     total: Number = 0
-    for block in model.blocks:
-        elements = block.layers * block.attention.kv_elements_per_token
-        total = total + batch * cache_tokens(context, block.window) * stored_bytes(elements, kv_bits)
+    for layers, held in _held(model):
+        if held.store.grows:
+            total = total + batch * held.reach.kept(context) * stored_bytes(layers * held.elements, kv_bits)
+    return total
+
+
+def state_bytes(model: Model, batch: Count, formats: Formats = ALL_BF16) -> Number:
+    """What `batch` sequences keep besides, whatever their length: states of recurrent layers, and the latest inputs of
+    their convolutions. Raises BadQuantity for a batch that is not a whole number."""
+    checks.whole(batch=batch)
+    total: Number = 0
+    for layers, held in _held(model):
+        if not held.store.grows:
+            total = total + batch * stored_bytes(layers * held.elements, _bits(held, formats))
     return total
 
 
 def kv_bytes_per_token(model: Model, kv_bits: float = 16) -> Number:
-    """Bytes that one token adds to the KV cache of all layers, until a sliding window is full."""
+    """Bytes of keys and values (MLA: of latents) that one token adds in all layers, until a window is full."""
     return stored_bytes(model.kv_elements_per_token, kv_bits)
+
+
+def index_bytes_per_token(model: Model, kv_bits: float = 16) -> Number:
+    """Bytes of index keys that one token adds in all sparse layers."""
+    return stored_bytes(model.index_elements_per_token, kv_bits)
 
 
 def touched_experts(copies: int, active: int, tokens: Count) -> Number:
@@ -209,9 +211,10 @@ def _linear_parts(model: Model, tokens: Count, logit_tokens: Count, formats: For
     parts = [
         _linear_part(linear, block.layers, tokens, formats) for block in model.blocks for linear in block.linears()
     ]
-    parts += [_linear_part(linear, 1, logit_tokens, formats) for linear in model.outer_linears()]
+    parts += [_linear_part(linear, 1, tokens, formats) for linear in model.input_linears()]
+    parts += [_linear_part(linear, 1, logit_tokens, formats) for linear in model.output_linears()]
     norm_bits = REST_BITS if formats.weight_bits is None else formats.weight_bits
-    parts.append(Part("norms", Component.NORMS, 0, weight_bytes=stored_bytes(model.norm_params, norm_bits)))
+    parts.append(Part("norms", Component.NORMS, 0, weight_bytes=stored_bytes(model.other_params, norm_bits)))
     return parts
 
 
@@ -229,36 +232,37 @@ def _linear_part(linear: Linear, layers: int, tokens: Count, formats: Formats) -
     )
 
 
-def _score_part(block: Block, batch: Count, new: Count, cached: Count, mask: Mask, formats: Formats) -> Part:
-    attention = block.attention
-    elements = block.layers * attention.kv_elements_per_token
-    seen = cache_tokens(cached, None if block.window is None else block.window - 1)  # without the query's own token
-    return Part(
-        "attention.scores",
-        Component.ATTENTION_SCORES,
-        flop=block.layers * batch * _score_flop(attention, attended_pairs(new, cached, block.window, mask), seen),
-        cache_bytes_read=batch * seen * stored_bytes(elements, formats.kv_bits),
-        cache_bytes_written=batch * new * stored_bytes(elements, formats.kv_bits),
-        activation_bytes=block.layers * batch * new * attention.query_and_output * formats.activation.bytes,
-    )
+def _mixing_parts(
+    block: Block, batch: Count, new: Count, cached: Count, mask: Mask, formats: Formats
+) -> Iterator[Part]:
+    """The parts of a block's mixer."""
+    if block.mixer is None:
+        return
+    for work in block.mixer.mixing(new, cached, square=mask is Mask.FULL):
+        each: Number = 0
+        if work.held:
+            each = batch * stored_bytes(block.layers * work.held.elements, _read_bits(work.held, formats))
+        yield Part(
+            work.name,
+            work.component,
+            flop=block.layers * batch * work.flop,
+            cache_bytes_read=work.reads * each,
+            cache_bytes_written=work.writes * each,
+            activation_bytes=block.layers * batch * work.activations * formats.activation.bytes,
+        )
 
 
-def _score_flop(attention: Attention | LatentAttention, pairs: Count, cached: Count) -> Number:
-    """FLOP of one sequence and layer. For cached latents, the cheaper of two ways: expand the latents to keys and
-    values again (usual for prompts) or multiply absorbed queries with the latents (usual for decode)."""
-    plain = attention.flop_per_pair * pairs
-    if isinstance(attention, Attention) or not np.any(cached):
-        return plain
-    expanded = plain + 2 * attention.expansion.inputs * attention.expansion.outputs * cached
-    cheaper = _smaller(expanded, attention.absorbed_flop_per_pair * pairs)
-    return np.where(cached > 0, cheaper, plain) if isinstance(cached, np.ndarray) else cheaper
+def _held(model: Model) -> Iterator[tuple[int, Held]]:
+    """What each block's layers keep, and their number."""
+    return ((block.layers, held) for block in model.blocks if block.mixer for held in block.mixer.holds)
 
 
-def _capped_sum(count: Count, window: int) -> Count:
-    """min(1, window) + ... + min(count, window)."""
-    rising = _smaller(count, window)
-    return rising * (rising + 1) // 2 + (count - rising) * window
+def _bits(held: Held, formats: Formats) -> float:
+    """Bits of one element that is held."""
+    return formats.kv_bits if held.store.grows else held.bits or formats.activation.bits
 
 
-def _smaller(a: Count, b: Count) -> Count:
-    return min(a, b) if isinstance(a, int) and isinstance(b, int) else np.minimum(a, b)
+def _read_bits(held: Held, formats: Formats) -> float:
+    """Bits of one element that a pass reads or writes. Index keys are often stored in 8 bits beside a 16-bit cache
+    (DeepSeek-V3.2, 2025, section 2.1), and the bound must hold for them."""
+    return min(8, formats.kv_bits) if held.store is Store.INDEX else _bits(held, formats)

@@ -98,7 +98,7 @@ class Replica:
     @property
     def cache_share(self) -> float:
         """Share of the KV cache that each GPU holds and reads: 1/gpus, but at least one KV head."""
-        shards = min(block.attention.cache_shards for block in self.model.blocks)
+        shards = min((mixer.cache_shards for mixer in self.model.mixers), default=1)
         return float(memory.kv_share_per_gpu(shards, self.gpus))
 
     @property

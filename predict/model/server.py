@@ -13,9 +13,10 @@ import numpy as np
 from predict import checks
 from predict.errors import BadQuantity
 from predict.formulas import continuous
+from predict.model.linear import Component
 from predict.model.passes import Logits, Part, Pass, decode_step, forward
 from predict.model.replica import PassPrediction, Replica
-from predict.model.transformer import Component, Model
+from predict.model.transformer import Model
 from predict.units import ALL_BF16, Formats
 from predict.workloads import FloatArray, Number
 

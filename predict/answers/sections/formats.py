@@ -43,7 +43,7 @@ def _params_by_bits(q: Question) -> dict[float, int]:
     model = q.model
     if q.weights is not None:
         return {q.weights.bits_per_weight: model.params}
-    found = {float(REST_BITS): model.norm_params + model.position_params}
+    found = {float(REST_BITS): model.other_params + model.position_params}
     matrices = [(block.layers, linear) for block in model.blocks for linear in block.linears()]
     for layers, linear in [*matrices, *((1, linear) for linear in model.outer_linears())]:
         biases = layers * linear.copies * linear.bias * linear.outputs

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from predict.answers.lines import Line, Note, Unit, plain
 from predict.answers.question import Question
+from predict.model.linear import Component
 from predict.model.passes import Logits
-from predict.model.transformer import Component
 from predict.units import percent
 
 FLOP_LINES = (

@@ -3,7 +3,8 @@
 from predict.model.config.fields import Fields
 from predict.model.config.parts import multi_head
 from predict.model.elementwise import LAYER, Elementwise
-from predict.model.transformer import Block, Mlp, Model
+from predict.model.mlp import Mlp
+from predict.model.transformer import Block, Model
 
 
 def gpt2(fields: Fields) -> Model:
@@ -13,7 +14,7 @@ def gpt2(fields: Fields) -> Model:
     block = Block(
         layers=fields.layers("n_layer"),
         hidden=hidden,
-        attention=multi_head(fields, "n_embd", "n_head", bias=True),
+        mixer=multi_head(fields, "n_embd", "n_head", bias=True),
         mlp=Mlp(fields.size("n_inner", 4 * hidden), gated=False, bias=True),
         norm_params=4 * hidden,  # two LayerNorms, weight and bias
         elementwise=Elementwise(LAYER, softmax_bits=16),
@@ -43,7 +44,7 @@ def opt(fields: Fields) -> Model:
     block = Block(
         layers=fields.layers("num_hidden_layers"),
         hidden=hidden,
-        attention=multi_head(fields, "hidden_size", "num_attention_heads", bias=bias),
+        mixer=multi_head(fields, "hidden_size", "num_attention_heads", bias=bias),
         mlp=Mlp(fields.size("ffn_dim"), gated=False, bias=bias),
         norm_params=2 * norm,
         elementwise=Elementwise(LAYER, softmax_bits=16, relu=True),

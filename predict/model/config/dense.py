@@ -7,7 +7,8 @@ from types import MappingProxyType
 from predict.model.config.fields import Fields
 from predict.model.config.parts import grouped_attention, qwen_windows, rms_model
 from predict.model.elementwise import RMS_FP32, Elementwise
-from predict.model.transformer import Mlp, Model
+from predict.model.mlp import Mlp
+from predict.model.transformer import Model
 
 GEMMA_3_DEFAULTS = MappingProxyType(
     {"vocab_size": 262208, "num_attention_heads": 8, "num_key_value_heads": 4, "max_position_embeddings": 131072}

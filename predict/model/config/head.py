@@ -4,7 +4,8 @@ import re
 from dataclasses import replace
 
 from predict.model.config.fields import Fields
-from predict.model.transformer import Component, Linear, Model
+from predict.model.linear import Component, Linear
+from predict.model.transformer import Model
 
 DEFAULT_LABELS = 2  # of `transformers`
 

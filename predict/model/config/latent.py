@@ -3,9 +3,11 @@
 import itertools
 
 from predict.errors import BadModel
+from predict.model.attention import LatentAttention
 from predict.model.config.fields import Fields
 from predict.model.config.parts import rms_model, routed_experts
-from predict.model.transformer import LatentAttention, Mlp, Model
+from predict.model.mlp import Mlp
+from predict.model.transformer import Model
 
 
 def deepseek(fields: Fields) -> Model:

@@ -4,7 +4,8 @@ import itertools
 
 from predict.model.config.fields import Fields
 from predict.model.config.parts import grouped_attention, rms_model, routed_experts
-from predict.model.transformer import Mlp, Model
+from predict.model.mlp import Mlp
+from predict.model.transformer import Model
 
 
 def mixtral(fields: Fields) -> Model:

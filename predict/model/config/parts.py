@@ -2,11 +2,15 @@
 
 import itertools
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from predict.errors import BadModel
+from predict.model.attention import Attention, LatentAttention
 from predict.model.config.fields import Fields
 from predict.model.elementwise import RMS_ELEMENTWISE, Elementwise
-from predict.model.transformer import Attention, Block, Experts, LatentAttention, Mlp, Model
+from predict.model.mlp import Experts, Mlp
+from predict.model.reach import Window
+from predict.model.transformer import Block, Model, merged
 
 
 def multi_head(fields: Fields, hidden: str, heads: str, *, bias: bool) -> Attention:
@@ -69,18 +73,16 @@ def rms_model(
     hidden, layers = fields.size("hidden_size"), fields.layers("num_hidden_layers")
     if types := fields.items("layer_types"):
         windows = _typed_windows(fields, types, layers)
-    counts: dict[tuple[Mlp | Experts, int | None], int] = {}
+    each = []
     for mlp, window, _ in zip(mlps, windows or itertools.repeat(None), range(layers), strict=False):
-        counts[mlp, window] = counts.get((mlp, window), 0) + 1
+        mixer = replace(attention, reach=Window(window)) if window else attention
+        each.append(Block(1, hidden, mixer, mlp, norms * hidden, elementwise=elementwise))
     return Model(
         fields.name,
         fields.architecture,
         hidden,
         fields.size("vocab_size"),
-        tuple(
-            Block(count, hidden, attention, mlp, norms * hidden, window, elementwise)
-            for (mlp, window), count in counts.items()
-        ),
+        merged(each),
         tied=fields.flag("tie_word_embeddings", default=tied),
         final_norm_params=hidden,
         context_limit=fields.size_or_none("max_position_embeddings"),

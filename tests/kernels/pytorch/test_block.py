@@ -22,9 +22,9 @@ from kernels.shapes import BlockSizes, BlockWeights, split_block_weights
 from kernels.unsupported import Unsupported
 from predict.errors import BadWorkload
 from predict.formulas.memory import Recompute
+from predict.model.linear import Component
 from predict.model.passes import decode_step, forward, training_step
 from predict.model.presets import find_model
-from predict.model.transformer import Component
 from predict.peak_memory import peak_bytes
 from predict.resources import Resource
 from predict.units import find_dtype

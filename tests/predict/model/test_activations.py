@@ -10,9 +10,11 @@ from torch.nn import functional
 from predict.errors import BadQuantity
 from predict.formulas.memory import Recompute
 from predict.model.activations import Kernels, activation_bytes, kept, layer_bytes
+from predict.model.attention import Attention, LatentAttention
 from predict.model.elementwise import LAYER, RMS_FP32, Elementwise
+from predict.model.mlp import Experts, Mlp
 from predict.model.presets import find_model
-from predict.model.transformer import Attention, Block, Experts, LatentAttention, Mlp
+from predict.model.transformer import Block
 
 LLAMA_3_8B = find_model("llama-3-8b")
 GPT2 = find_model("gpt2").blocks[0]
@@ -167,7 +169,7 @@ class Layer(nn.Module):
 
     def __init__(self, block: Block, *, wide: bool):
         super().__init__()
-        attention, hidden = block.attention, block.hidden
+        attention, hidden = block.mixer, block.hidden
         assert isinstance(attention, Attention)
         self.attention, dim = attention, attention.head_dim
         self.norms = nn.ModuleList(Rms(hidden, wide=wide) for _ in range(2))

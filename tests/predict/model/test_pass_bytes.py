@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from predict.errors import BadQuantity
+from predict.model.attention import Attention
+from predict.model.mlp import Mlp
 from predict.model.passes import (
     Logits,
-    cache_tokens,
     decode_step,
     forward,
     kv_bytes,
@@ -20,7 +21,7 @@ from predict.model.passes import (
     uncached_step,
 )
 from predict.model.presets import find_model
-from predict.model.transformer import Attention, Block, Mlp, Model
+from predict.model.transformer import Block, Model
 from predict.resources import Resource
 from predict.units import DTYPES, Formats
 
@@ -72,7 +73,6 @@ def test_a_sliding_window_caches_no_more_than_it_sees():
     assert [kv_bytes(mistral, 1, n) for n in (4095, 4096, 10_000)] == [131_072 * n for n in (4095, 4096, 4096)]
     assert kv_bytes(gemma, 3, 8192) == 3 * 8192 * (52 * 1024 + 10 * 8192)
     assert kv_bytes(gemma, 3, 1000) == 3 * 8192 * 62 * 1000
-    assert (cache_tokens(7, None), cache_tokens(7, 5), cache_tokens(4, 5)) == (7, 5, 4)
 
 
 def test_a_decode_step_reads_the_cache_and_appends_a_token():

@@ -9,10 +9,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from predict.formulas.memory import Recompute
+from predict.model.attention import Attention, LatentAttention
 from predict.model.config.reader import from_config
+from predict.model.linear import Component
+from predict.model.mlp import Experts, Mlp
 from predict.model.passes import (
     Mask,
-    attended_pairs,
     decode_step,
     forward,
     kv_bytes,
@@ -20,10 +22,11 @@ from predict.model.passes import (
     uncached_step,
 )
 from predict.model.presets import PRESETS, find_model
-from predict.model.transformer import Attention, Block, Component, Experts, LatentAttention, Mlp, Model
+from predict.model.reach import Window
+from predict.model.transformer import Block, Model
 from tests.predict.model import meta_models
 
-MLP, PROJECTIONS, SCORES, VOCAB, NORMS = Component
+MLP, PROJECTIONS, SCORES, VOCAB, NORMS, _ = Component
 sizes = st.integers(1, 300)
 
 
@@ -41,7 +44,7 @@ def mixed():
     """Layers with and without a window, dense and with experts."""
     attention = Attention(4, 2, 8)
     blocks = (
-        Block(2, 32, attention, Mlp(50, gated=True), 64, window=5),
+        Block(2, 32, replace(attention, reach=Window(5)), Mlp(50, gated=True), 64),
         Block(3, 32, attention, Experts(8, 2, 20, Mlp(10, gated=True)), 64),
     )
     return replace(dense(1, 4, 8, 100), name="mixed", blocks=blocks)
@@ -56,7 +59,7 @@ def small_latent():
 
 def multiplied(model):
     """Parameters that multiply every token: neither a separate input embedding nor norms; for models without biases."""
-    norms = model.final_norm_params + sum(block.layers * block.layer_norm_params for block in model.blocks)
+    norms = model.final_norm_params + sum(block.layers * block.other_params for block in model.blocks)
     embedding = 0 if model.tied else model.embedding_params
     return model.active_params - embedding - norms
 
@@ -188,15 +191,6 @@ def test_full_recomputation_is_narayanans_equation_3(model, b, s):
     length, h, v = model.layers, model.hidden, model.vocab
     published = 96 * b * s * length * h**2 + 16 * b * s**2 * length * h + 6 * b * s * h * v
     assert training_step(model, b, s, mask=Mask.FULL, recompute=Recompute.FULL).flop == published
-
-
-@pytest.mark.parametrize("mask", Mask)
-@given(st.integers(1, 30), st.integers(0, 30), st.integers(1, 40) | st.none())
-def test_pairs_are_those_that_a_loop_counts(mask, new, cached, window):
-    causal = sum(
-        1 for query in range(cached, cached + new) for key in range(query + 1) if window is None or query - key < window
-    )
-    assert attended_pairs(new, cached, window, mask) == (causal if mask is Mask.CAUSAL else new * (cached + new))
 
 
 @given(models | st.just(mixed()), st.integers(1, 9), st.integers(1, 40), st.integers(1, 40))

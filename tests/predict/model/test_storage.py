@@ -3,10 +3,13 @@
 from dataclasses import replace
 
 from predict.gpus import resolve
+from predict.model.attention import Attention
+from predict.model.linear import Component, Linear
+from predict.model.mlp import Experts, Mlp
 from predict.model.passes import decode_step
 from predict.model.replica import Replica
 from predict.model.storage import MatrixBits, Storage
-from predict.model.transformer import Attention, Block, Component, Experts, Linear, Mlp, Model
+from predict.model.transformer import Block, Model
 from predict.units import DTYPES, Formats
 
 # Two layers of 8: Q, K, V and out of 8 x 8 with biases on Q, K, V, a gated MLP of 16, vocabulary 32, norms of 8.

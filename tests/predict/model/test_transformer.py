@@ -6,8 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from predict.model.attention import Attention, LatentAttention
+from predict.model.linear import Component, Linear
+from predict.model.mlp import Experts, Mlp
 from predict.model.presets import find_model
-from predict.model.transformer import Attention, Block, Component, Experts, LatentAttention, Linear, Mlp, Model
+from predict.model.reach import Chunk, Window
+from predict.model.transformer import Block, Model
 
 
 def dense(layers=2, hidden=8, vocab=10, **changes):
@@ -45,7 +49,7 @@ def test_grouped_attention_projects_keys_and_values_for_kv_heads_only():
     assert attention.cache_shards == 2
     assert attention.flop_per_pair == 2 * 8 * 4 + 2 * 8 * 4  # Q.K and P.V
     assert attention.query_and_output == 32 + 32
-    assert (attention.norm_params, replace(attention, qk_norm=True).norm_params) == (0, 4 + 4)
+    assert (attention.other_params, replace(attention, qk_norm=True).other_params) == (0, 4 + 4)
 
 
 def test_latent_attention_has_the_shapes_of_deepseek_v2_section_2_1():
@@ -60,7 +64,7 @@ def test_latent_attention_has_the_shapes_of_deepseek_v2_section_2_1():
     }
     assert attention.kv_elements_per_token == 3 + 2
     assert attention.cache_shards == 1
-    assert attention.norm_params == 7 + 3
+    assert attention.other_params == 7 + 3
     assert attention.flop_per_pair == 2 * 4 * (8 + 5)
     assert attention.absorbed_flop_per_pair == 2 * 4 * (3 + 2 + 3)  # Q.K over latent and rotary part, P.V over latent
     assert attention.query_and_output == 4 * 8 + 4 * 5
@@ -70,7 +74,7 @@ def test_without_a_query_latent_q_is_one_matrix():
     attention = LatentAttention(4, query_rank=None, kv_rank=3, nope_dim=6, rope_dim=2, value_dim=5)
     assert shapes(attention, hidden=16)["attention.q"] == (16, 32, False)
     assert "attention.q_down" not in shapes(attention, hidden=16)
-    assert attention.norm_params == 3
+    assert attention.other_params == 3
 
 
 def test_a_gate_makes_three_matrices_of_two():
@@ -108,14 +112,15 @@ def test_a_narrow_embedding_is_projected_in_and_out():
     # OPT-350m's way: the embedding has 10*3 parameters, and two matrices of 3*8 lead to the layers and back.
     wide, narrow = dense(), dense(embedding_dim=3)
     assert narrow.params == wide.params - 80 + 30 + 24 + 24
-    assert [(linear.inputs, linear.outputs) for linear in narrow.outer_linears()] == [(3, 8), (8, 3), (3, 10)]
-    assert all(linear.component is Component.VOCAB for linear in narrow.outer_linears())
+    outside = (*narrow.input_linears(), *narrow.output_linears())
+    assert [(linear.inputs, linear.outputs) for linear in outside] == [(3, 8), (8, 3), (3, 10)]
+    assert all(linear.component is Component.VOCAB for linear in outside)
 
 
 def test_blocks_add_up():
     one = dense(layers=1).blocks[0]
-    other = Block(3, 8, Attention(2, 1, 4), Mlp(5, gated=True), norm_params=16, window=7)
-    model = dense(blocks=(one, other, replace(other, window=9)))
+    other = Block(3, 8, Attention(2, 1, 4, reach=Window(7)), Mlp(5, gated=True), norm_params=16)
+    model = dense(blocks=(one, other, replace(other, mixer=Attention(2, 1, 4, reach=Chunk(9)))))
     assert model.layers == 1 + 3 + 3
     assert model.heads == 2
     assert model.kv_elements_per_token == 2 * 2 * 4 + 6 * (2 * 1 * 4)

@@ -116,7 +116,7 @@ def test_a_missing_size_is_named(architecture, field, null):
     config = {key: value for key, value in BASE[architecture].items() if key != field}
     asked = config | ({field: None} if null else {})
     if null and field == "num_key_value_heads":  # null says multi-head attention
-        assert from_config(asked, "it").blocks[0].attention.kv_heads == config["num_attention_heads"]
+        assert from_config(asked, "it").blocks[0].mixer.kv_heads == config["num_attention_heads"]
     else:
         assert refusal(asked).startswith(f"it: {field} is missing")
 

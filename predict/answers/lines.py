@@ -1,7 +1,7 @@
 """The parts of an answer (lines with numbers and formulas, sections, notes), and how a number is shown."""
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 from predict.units import both_bytes, count, duration, percent, si
 
@@ -43,11 +43,31 @@ class Line:
         return show(self.value, self.unit)
 
 
+class Use(StrEnum):
+    """What a model is used for. A page shows the sections and notes of one use or of both."""
+
+    SERVE = "serve"
+    TRAIN = "train"
+
+
+BOTH = frozenset(Use)
+
+
+class Weight(IntEnum):
+    """How much a note matters. The notes of a page are sorted by it."""
+
+    DECISION = 0  # it changes what a reader decides: does not fit, over the limit, no engine does this
+    ABSENT = 1  # why a number is absent
+    ASSUMPTION = 2  # what the numbers assume
+
+
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A remark: an assumption, or the reason why a number is absent."""
+    """A remark in words: no keys of the JSON. A section sets `uses` for what it yields."""
 
     text: str
+    weight: Weight = Weight.ASSUMPTION
+    uses: frozenset[Use] = BOTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +76,27 @@ class Section:
 
     title: str
     lines: tuple[Line, ...]
+    uses: frozenset[Use] = BOTH
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The sections of the page in order, and the notes."""
+    """The sections of the page in order, and the notes, those that change a decision first."""
 
     sections: tuple[Section, ...]
-    notes: tuple[str, ...]
+    remarks: tuple[Note, ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The texts of all notes."""
+        return tuple(note.text for note in self.remarks)
+
+    def shown(self, uses: frozenset[Use]) -> "Answer":
+        """The part of the answer that any of `uses` needs."""
+        return Answer(
+            tuple(section for section in self.sections if section.uses & uses),
+            tuple(note for note in self.remarks if note.uses & uses),
+        )
 
 
 def show(value: float | str, unit: Unit) -> str:

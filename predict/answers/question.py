@@ -57,7 +57,9 @@ class Question:
     mask: Annotated[Mask, Asked("causal counts the needed half, full the square.", "attention", "attention")] = (
         Mask.CAUSAL
     )
-    logits: Annotated[Logits, Asked("Positions projected to the vocabulary: all or last.", "logits")] = Logits.ALL
+    logits: Annotated[
+        Logits | None, Asked("Positions projected to the vocabulary: all or last. Default: last to serve.")
+    ] = None
     weights: Annotated[
         WeightFormat | None,
         Asked(f"Format of every weight: {', '.join(WEIGHT_FORMATS)}. Default: as the model ships.", "weights"),
@@ -208,15 +210,21 @@ class Question:
             self.overhead_bytes,
         )
 
-    def forward(self) -> Pass:
-        """The forward pass over the prompts."""
-        return forward(self.model, self.batch, self.seq, mask=self.mask, logits=self.logits, formats=self.formats)
+    @property
+    def prompt_logits(self) -> Logits:
+        """Which positions prefill projects to the vocabulary: the last one samples the first token."""
+        return self.logits or Logits.LAST
+
+    def forward(self, logits: Logits | None = None) -> Pass:
+        """The forward pass over the prompts. logits: which positions it projects; None: those of prefill."""
+        positions = logits or self.prompt_logits
+        return forward(self.model, self.batch, self.seq, mask=self.mask, logits=positions, formats=self.formats)
 
     def assumptions(self) -> dict[str, object]:
         """The inputs and assumptions by their keys in the JSON. Formats, models and GPUs appear by name."""
         asked = {each.key: in_json(getattr(self, name)) for name, (_, each) in ASKED.items() if each.key}
         formats = {"weights": self.weights_name, "kv": self.kv_dtype.name, "compute": self.compute_dtype.name}
-        return {**asked, **formats, "hbm_bytes": self.memory_bytes}
+        return {**asked, **formats, "logits": self.prompt_logits, "hbm_bytes": self.memory_bytes}
 
 
 def in_json(value: object) -> object:

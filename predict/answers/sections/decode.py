@@ -60,7 +60,7 @@ def _saturation(q: Question, replica: Replica) -> Iterator[Line | Note]:
         formula, arithmetic = "hidden x hidden matrix: r / (1 - 2r/H)", f"r = {ridge:.4g}, H = {hidden}"
         yield Line("batch_to_saturate", "with activations", square, Unit.TOKENS, formula, arithmetic)
     except BadQuantity:
-        yield Note(f"no batch_to_saturate: a {hidden} x {hidden} matrix is memory-bound at every batch")
+        yield Note(f"no batch saturates a {hidden} x {hidden} matrix with its activations: it is memory-bound at all")
     if not q.context:
         return
     saturated = first_batch(lambda batch: _is_saturated(replica.decode(batch, q.context)))
@@ -68,7 +68,7 @@ def _saturation(q: Question, replica: Replica) -> Iterator[Line | Note]:
         formula = f"FLOP take as long as bytes, at {q.context} cached tokens"
         yield Line("batch_to_saturate_with_kv", "with the KV cache", saturated, Unit.REQUESTS, formula)
     else:
-        yield Note(f"no batch_to_saturate_with_kv: at {q.context} cached tokens decode is memory-bound at every batch")
+        yield Note(f"no batch saturates decode at {q.context:,} cached tokens: the KV cache keeps it memory-bound")
     weights, cache = float(replica.weight_bytes), float(kv_bytes(q.model, 1, q.context, q.kv_dtype.bits))
     formula, arithmetic = "weights / KV of a request", f"{weights:.4g} / {cache:.4g}"
     yield Line("kv_crossover_batch", "KV as large as weights", weights / cache, Unit.REQUESTS, formula, arithmetic)

@@ -26,7 +26,7 @@ def format_notes(q: Question) -> Iterator[Note]:
     if weights is not None and weights.bits_per_weight < REST_BITS:
         outside = model.params - sum(block.params for block in model.blocks)
         more = float(memory.weight_bytes(outside) - memory.weight_bytes(outside, weights.bits_per_weight))
-        yield Note(f"checkpoints often keep embeddings and head in 16 bits: {si(more, 'B')} more than weight_bytes")
+        yield Note(f"checkpoints often keep embeddings and head in 16 bits: {si(more, 'B')} more than counted")
         narrow = DTYPES.get(weights.name)
     if narrow is None:
         return

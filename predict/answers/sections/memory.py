@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterator
 
-from predict.answers.lines import Line, Note, Unit, plain
+from predict.answers.lines import Line, Note, Unit, Weight, plain
 from predict.answers.question import Question
 from predict.answers.sections.formats import format_notes, weight_arithmetic
 from predict.answers.sections.timing import too_many
 from predict.formulas import memory
 from predict.model.passes import kv_bytes, kv_bytes_per_token
 from predict.model.replica import Replica
-from predict.units import both_bytes
+from predict.units import GB, both_bytes, si
 
 
 def memory_use(q: Question) -> Iterator[Line | Note]:
@@ -33,12 +33,12 @@ def memory_use(q: Question) -> Iterator[Line | Note]:
         f"{weights:.4g} / {usable:.4g} = {weights / usable:.3f}",
     )
     yield Line("min_gpus_weights", "GPUs for the weights", fewest, Unit.GPUS, formula, arithmetic)
-    yield from nominal(q, "min_gpus_weights", lambda hbm: memory.min_gpus(weights, hbm, q.overhead_bytes))
+    yield from nominal(q, "GPUs for the weights", lambda hbm: memory.min_gpus(weights, hbm, q.overhead_bytes))
     yield from format_notes(q)
     if q.serves:
         yield from _capacity(q, q.replica())
     else:
-        yield Note(too_many(q, "kv_capacity_tokens, max_batch and max_context"))
+        yield Note(too_many(q, "tokens that fit, largest batch and longest context"), Weight.DECISION)
 
 
 def _capacity(q: Question, replica: Replica) -> Iterator[Line | Note]:
@@ -54,34 +54,38 @@ def _capacity(q: Question, replica: Replica) -> Iterator[Line | Note]:
         arithmetic = f"{max(free, 0):.4g} / {request:.4g}, rounded down"
         formula = "free memory / KV of a request"
         yield Line("max_batch", f"largest batch at {q.context}", largest, Unit.REQUESTS, formula, arithmetic)
-        yield from nominal(q, "max_batch", lambda hbm: q.replica(hbm_bytes=hbm).max_batch(q.context))
+        yield from nominal(q, "the largest batch", lambda hbm: q.replica(hbm_bytes=hbm).max_batch(q.context))
     if q.model.window is None:
         longest = plain(memory.max_context(free, per_token, q.batch))
         formula = "tokens that fit / batch"
         yield Line("max_context", f"longest context at {q.batch}", longest, Unit.TOKENS, formula)
     else:
-        yield Note("windowed layers cache at most their window: max_batch includes this, kv_capacity_tokens does not")
+        yield Note("layers with a window cache at most that: counted in the largest batch, not in the tokens that fit")
     needed = plain(replica.weight_bytes) + plain(replica.resident_kv_bytes(q.batch, q.context))
     formula = f"of {both_bytes(replica.usable_bytes)}"
     yield Line("serving_bytes", "weights + KV of the batch", needed, Unit.BYTES, formula)
     if free < 0:
-        yield Note(f"the weights do not fit into {both_bytes(replica.usable_bytes)}: times assume that they do")
+        usable = both_bytes(replica.usable_bytes)
+        yield Note(f"the weights do not fit into {usable}: times assume that they do", Weight.DECISION)
     elif needed > replica.usable_bytes:
         sizes = f"needs {both_bytes(needed)} of {both_bytes(replica.usable_bytes)}"
-        yield Note(f"batch {q.batch} at {q.context} does not fit ({sizes}): times assume that it does")
+        yield Note(
+            f"batch {q.batch:,} at {q.context:,} does not fit ({sizes}): times assume that it does", Weight.DECISION
+        )
     if not q.overhead_bytes:
-        kept = f"{memory.RUNTIME_OVERHEAD_BYTES:.2g}"
+        kept = f"{memory.RUNTIME_OVERHEAD_BYTES / GB:g}GB"
         yield Note(f"CUDA context, NCCL and workspaces are not counted: engines take about --overhead {kept} per GPU")
     if copies > 1:
-        yield Note(f"more GPUs ({q.gpus}) than KV heads: the cache is held {copies:g} times; kv_bytes counts it once")
+        yield Note(f"more GPUs ({q.gpus}) than KV heads: the cache is held {copies:g} times, and counted once above")
     if q.model.heads % q.gpus:
-        yield Note(f"{q.model.heads} heads do not divide by {q.gpus} GPUs: engines refuse or pad; this splits evenly")
+        heads = f"{q.model.heads} heads do not divide by {q.gpus} GPUs"
+        yield Note(f"{heads}: engines refuse or pad; this splits evenly", Weight.DECISION)
 
 
-def nominal(q: Question, key: str, at: Callable[[float], object]) -> Iterator[Note]:
+def nominal(q: Question, what: str, at: Callable[[float], object]) -> Iterator[Note]:
     """Note if the card's nominal gigabytes give another answer than the memory that NVML reports."""
     if q.hbm_bytes is not None or q.nominal_bytes <= q.overhead_bytes:
         return
     if (nominal := plain(at(q.nominal_bytes))) != plain(at(q.memory_bytes)):
-        hbm = f"--hbm {q.nominal_bytes / 1e9:g}e9"
-        yield Note(f"{key} would be {nominal:,} with {hbm}; NVML reports {q.memory_bytes:.4g} bytes per GPU")
+        hbm = f"--hbm {q.nominal_bytes / GB:g}GB"
+        yield Note(f"{what} would be {nominal:,} with {hbm}: NVML reports {si(q.memory_bytes, 'B', 4)} per GPU")

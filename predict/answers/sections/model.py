@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from predict.answers.lines import Line, Note, Unit, plain
+from predict.answers.lines import Line, Note, Unit, Weight, plain
 from predict.answers.question import Question
 from predict.model.linear import Component
 from predict.model.passes import Logits
@@ -28,12 +28,13 @@ def model_size(q: Question) -> Iterator[Line | Note]:
         yield Line("context_limit", "context limit", model.context_limit, Unit.TOKENS, "longest supported sequence")
         for name, length in (("seq", q.seq), ("context", q.context)):
             if length > model.context_limit:
-                yield Note(f"{name}={length} is over the {model.context_limit} tokens that {model.name} supports")
+                limit = f"the {model.context_limit:,} tokens that {model.name} supports"
+                yield Note(f"{name}={length:,} is over {limit}", Weight.DECISION)
 
 
 def forward_flop(q: Question) -> Iterator[Line | Note]:
-    """FLOP of a forward pass by component, and the napkin's 2PT."""
-    work, tokens, active = q.forward(), q.batch * q.seq, q.model.active_params
+    """FLOP of a forward pass by component, and the napkin's 2PT. Logits count for every position, as in training."""
+    work, tokens, active = q.forward(q.logits or Logits.ALL), q.batch * q.seq, q.model.active_params
     total = float(work.flop)
     for component, label, formula in FLOP_LINES:
         flop = plain(work.component_flop(component))
@@ -43,5 +44,3 @@ def forward_flop(q: Question) -> Iterator[Line | Note]:
     yield Line("forward_flop", "total", plain(work.flop), Unit.FLOP, "the four above", f"{total / tokens:.4g} a token")
     arithmetic = f"2 x {active:.4g} x {tokens}; exact / napkin = {total / (2 * active * tokens):.3f}"
     yield Line("forward_flop_napkin", "napkin", 2 * active * tokens, Unit.FLOP, "2PT", arithmetic)
-    if q.logits is Logits.ALL:
-        yield Note("logits count for every position, as in training; serving needs only the last one: --logits last")

@@ -8,16 +8,15 @@ from predict.answers.sections.training import train_days
 from predict.formulas import money
 
 
-def prices(q: Question) -> Iterator[Line | Note]:
-    """Cost of the training, of generated and of prompt tokens."""
+def training_money(q: Question) -> Iterator[Line | Note]:
+    """Cost of the training."""
     hours = train_days(q) * 24 * q.gpus
     arithmetic = f"{hours:,.0f} x {q.usd_per_gpu_hour:g}"
     yield Line("train_gpu_hours", "training", hours, Unit.GPU_HOURS, "GPUs x days x 24")
     yield Line("train_usd", "training", hours * q.usd_per_gpu_hour, Unit.USD, "GPU-hours x price", arithmetic)
-    yield from _serving_money(q)
 
 
-def _serving_money(q: Question) -> Iterator[Line | Note]:
+def serving_money(q: Question) -> Iterator[Line | Note]:
     """Cost of generated and of prompt tokens, and the break-even."""
     if not q.serves:
         return

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from predict.answers.lines import Line, Note, Unit
+from predict.answers.lines import Line, Note, Unit, Weight
 from predict.answers.question import Question
 from predict.answers.sections.timing import expected, rule, terms, too_many
 from predict.expected.model_pass import expected_prefill
@@ -17,7 +17,7 @@ def prefill(q: Question) -> Iterator[Line | Note]:
     formula = f"peak {q.unit} / DRAM bandwidth"
     yield Line("ridge_flop_per_byte", "ridge", ridge, Unit.FLOP_PER_BYTE, formula, arithmetic)
     if not q.serves:
-        yield Note(too_many(q, "prefill_s, decode_step_s and numbers derived from them"))
+        yield Note(too_many(q, "times, tokens/s and prices of serving"), Weight.DECISION)
         return
     work, tokens, replica = q.forward(), q.batch * q.seq, q.replica()
     prediction = replica.time(work, tokens)
@@ -31,26 +31,29 @@ def prefill(q: Question) -> Iterator[Line | Note]:
     yield Line("prefill_tokens_per_s", "prompts", tokens / time_s, Unit.TOKENS_PER_S, "batch x seq / time")
     yield Line("mfu", "MFU", float(prediction.mfu), Unit.SHARE, "FLOP / (time x GPUs x peak)")
     if q.prefix:
-        rest = replica.prefill(q.batch, q.seq - q.prefix, cached=q.prefix, mask=q.mask, logits=q.logits)
+        rest = replica.prefill(q.batch, q.seq - q.prefix, cached=q.prefix, mask=q.mask, logits=q.prompt_logits)
         label = f"TTFT, {q.prefix} cached"
         yield Line("prefix_ttft_s", label, float(rest.napkin_s), Unit.SECONDS, "the rest of the prompt", terms(rest))
     if q.chunk is not None:
         yield from _chunks(q, replica, q.chunk)
     if q.mfu is None and q.mbu is None:
-        yield Note(
-            "times are the napkin's bound at full peak rates: nothing is faster; --mfu and --mbu lower the roofs"
-        )
+        yield Note("times are bounds at full peak rates, nothing is faster: --mfu and --mbu lower the roofs")
+    if q.logits is None:
+        yield Note("prefill projects the last position of a prompt to the vocabulary: --logits all counts every one")
     yield from expected(
-        lambda: expected_prefill(replica, q.batch, q.seq, q.logits).time_s, "prefill_expected_s", "prefill, expected"
+        lambda: expected_prefill(replica, q.batch, q.seq, q.prompt_logits).time_s,
+        "prefill_expected_s",
+        "prefill, expected",
     )
 
 
 def _chunks(q: Question, replica: Replica, chunk: int) -> Iterator[Line | Note]:
-    starts = range(0, q.seq, chunk)
-    times = [
-        float(replica.prefill(q.batch, min(chunk, q.seq - start), cached=start, mask=q.mask, logits=q.logits).napkin_s)
-        for start in starts
-    ]
+    def part_s(start: int) -> float:
+        tokens = min(chunk, q.seq - start)
+        part = replica.prefill(q.batch, tokens, cached=start, mask=q.mask, logits=q.prompt_logits)
+        return float(part.napkin_s)
+
+    times = [part_s(start) for start in range(0, q.seq, chunk)]
     label = f"in {len(times)} chunks of {chunk}"
     yield Line("chunked_prefill_s", label, sum(times), Unit.SECONDS, "each chunk reads weights and cache again")
     formula = "the longest chunk: decode waits this long"

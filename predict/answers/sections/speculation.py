@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from predict.answers.lines import Line, Note, Unit
+from predict.answers.lines import Line, Note, Unit, Weight
 from predict.answers.question import Question
 from predict.answers.sections.decode import LARGEST_BATCH, first_batch
 from predict.formulas import speculation as drafts
@@ -19,7 +19,8 @@ def speculation(q: Question) -> Iterator[Line | Note]:
     if q.draft is None or not q.serves:
         return
     if q.gpus > q.draft.heads:
-        yield Note(f"speculation: {q.gpus} GPUs cannot share the {q.draft.heads} heads of {q.draft.name}")
+        heads = f"the {q.draft.heads} heads of {q.draft.name}"
+        yield Note(f"no speculation: {q.gpus} GPUs cannot share {heads}", Weight.DECISION)
         return
     gains = {k: float(_speedup(q, k, q.batch)) for k in range(1, LONGEST_DRAFT + 1)}
     best = max(gains, key=lambda k: gains[k])
@@ -33,7 +34,7 @@ def speculation(q: Question) -> Iterator[Line | Note]:
     yield Line("speculation_tpot_s", "TPOT", step_s / gains[best], Unit.SECONDS, "TPOT / speed-up")
     stops = first_batch(lambda batch: np.asarray(_speedup(q, best, batch)) <= 1)
     if stops is None:
-        yield Note(f"speculation pays at every batch up to {LARGEST_BATCH} with k = {best}")
+        yield Note(f"speculation pays at every batch up to {LARGEST_BATCH:,} with k = {best}")
     else:
         yield Line("speculation_stops_at_batch", "stops paying at", stops, Unit.REQUESTS, f"speed-up 1 with k = {best}")
 

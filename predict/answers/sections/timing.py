@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from predict.answers.lines import Line, Note, Unit
+from predict.answers.lines import Line, Note, Unit, Weight
 from predict.answers.question import Question
 from predict.errors import MissingCeiling
 from predict.roofline import Prediction
@@ -14,7 +14,7 @@ def expected(time_s: Callable[[], float], key: str, label: str) -> Iterator[Line
     try:
         found = time_s()
     except MissingCeiling as error:
-        yield Note(f"no expected time, only the bound: {error}")
+        yield Note(f"no expected time, only the bound: {error}", Weight.ABSENT)
     else:
         yield Line(key, label, found, Unit.SECONDS, "sum of its kernels, calibrated")
 
@@ -29,6 +29,6 @@ def terms(prediction: Prediction) -> str:
     return ", ".join(f"{term.resource} {duration(float(term.time_s))}" for term in prediction.terms)
 
 
-def too_many(q: Question, keys: str) -> str:
-    """The reason why `keys` are absent: more GPUs than heads."""
-    return f"no {keys}: {q.gpus} GPUs cannot share the {q.model.heads} heads of one replica; serve with fewer"
+def too_many(q: Question, what: str) -> str:
+    """The reason why `what` is absent: more GPUs than heads."""
+    return f"no {what}: {q.gpus} GPUs cannot share the {q.model.heads} heads of one replica; serve with fewer"

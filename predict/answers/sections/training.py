@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-from predict.answers.lines import Line, Note, Unit, plain
+from predict.answers.lines import Line, Note, Unit, Weight, plain
 from predict.answers.question import Question
 from predict.answers.sections.memory import nominal
 from predict.formulas import memory, money
 from predict.formulas.memory import Recompute
 from predict.model.passes import training_step
-from predict.units import DTYPES
+from predict.units import DTYPES, people_count
 
 ZERO_FORMULAS = {1: "weights, gradients + optimizer / GPUs", 2: "weights + the rest / GPUs", 3: "all / GPUs"}
 ACTIVATION_FORMULAS = {
@@ -37,7 +37,7 @@ def training(q: Question) -> Iterator[Line | Note]:
     formula = "FLOP / (GPUs x peak x MFU)"
     yield Line("train_step_s", "time of a step", _timed_flop(q) / rate, Unit.SECONDS, formula, arithmetic)
     formula, arithmetic = "steps x time of a step", f"{q.tokens:.4g} / {tokens} steps, 86,400 s a day"
-    yield Line("train_days", f"{q.tokens:.4g} tokens", train_days(q), Unit.DAYS, formula, arithmetic)
+    yield Line("train_days", f"{people_count(q.tokens)} tokens", train_days(q), Unit.DAYS, formula, arithmetic)
     napkin_s = money.train_s(money.train_flop(active, q.tokens), q.gpus, q.training_flop_per_s, q.mfu or 1)
     formula, days = "6PT / (GPUs x peak x MFU)", plain(napkin_s) / money.SECONDS_PER_DAY
     yield Line("train_days_napkin", "napkin", days, Unit.DAYS, formula)
@@ -69,9 +69,10 @@ def _training_state(q: Question) -> Iterator[Line | Note]:
     fewest = plain(memory.min_gpus(total, q.memory_bytes, q.overhead_bytes))
     formula = "state / memory of a GPU; without activations"
     yield Line("min_gpus_training", "GPUs for the state", fewest, Unit.GPUS, formula)
-    yield from nominal(q, "min_gpus_training", lambda hbm: memory.min_gpus(total, hbm, q.overhead_bytes))
+    yield from nominal(q, "GPUs for the training state", lambda hbm: memory.min_gpus(total, hbm, q.overhead_bytes))
     if fewest > q.gpus:
-        yield Note(f"{q.gpus} GPUs do not hold the training state: training times assume that they do")
+        who = "1 GPU does" if q.gpus == 1 else f"{q.gpus:,} GPUs do"
+        yield Note(f"{who} not hold the training state: training times assume so", Weight.DECISION)
 
 
 def _activations(q: Question) -> Iterator[Line | Note]:

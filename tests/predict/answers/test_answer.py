@@ -93,13 +93,17 @@ def test_eighty_decimal_gigabytes_are_another_answer_and_the_page_says_so():
     # 160e9 - 141.107e9 = 18.893e9, over 2.684e9 a request: 7; 1128.86e9 / 80e9 = 14.11.
     assert (nominal["max_batch"], nominal["min_gpus_training"]) == (7, 15)
     said = notes(gpus=2, batch=8, seq=8192, context=8192)
-    assert "max_batch would be 7 with --hbm 80e9" in said
-    assert "min_gpus_training would be 15 with --hbm 80e9" in said
-    assert "--hbm 80e9" not in notes(gpus=2, batch=8, seq=8192, context=8192, hbm_bytes=80e9)
+    assert "the largest batch would be 7 with --hbm 80GB: NVML reports 85.52 GB per GPU" in said
+    assert "GPUs for the training state would be 15 with --hbm 80GB" in said
+    assert "--hbm" not in notes(gpus=2, batch=8, seq=8192, context=8192, hbm_bytes=80e9)
 
 
 def test_prefill_is_compute_over_both_gpus(lesson):
-    assert lesson["prefill_s"] == pytest.approx(lesson["forward_flop"] / (2 * H100_FLOP_PER_S))
+    # Only the last position of the 8 prompts is projected to the vocabulary.
+    flop = lesson["forward_flop"] - lesson["flop_vocab"] + 8 * 2 * 8192 * 128256
+    assert lesson["prefill_s"] == pytest.approx(flop / (2 * H100_FLOP_PER_S))
+    every = values(gpus=2, batch=8, seq=8192, context=8192, logits=Logits.ALL)
+    assert every["prefill_s"] == pytest.approx(lesson["forward_flop"] / (2 * H100_FLOP_PER_S))
     assert lesson["ttft_s"] == lesson["prefill_s"]
     assert lesson["prefill_bound"] == "tensor.bf16"
     assert lesson["mfu"] == pytest.approx(1)
@@ -131,8 +135,8 @@ def test_mfu_and_mbu_lower_the_roofs_and_are_what_is_reached():
     assert found["prefill_s"] == pytest.approx(bound["prefill_s"] / 0.5)
     assert found["decode_step_s"] == pytest.approx(bound["decode_step_s"] / 0.7)
     assert (found["mfu"], found["mbu"]) == (pytest.approx(0.5), pytest.approx(0.7))
-    assert "bound at full peak rates" in notes(gpus=2)
-    assert "bound at full peak rates" not in notes(gpus=2, mfu=0.5, mbu=0.7)
+    assert "bounds at full peak rates" in notes(gpus=2)
+    assert "bounds at full peak rates" not in notes(gpus=2, mfu=0.5, mbu=0.7)
 
 
 def test_the_pretraining_box_of_the_lesson():
@@ -148,7 +152,7 @@ def test_more_gpus_than_heads_train_but_do_not_serve():
     found, said = values(gpus=1024), notes(gpus=1024)
     assert [key for key in ("prefill_s", "decode_step_s", "max_batch", "usd_per_1m_tokens") if key in found] == []
     assert "1024 GPUs cannot share the 64 heads" in said
-    assert "max_batch" in said
+    assert "no tokens that fit, largest batch and longest context" in said
 
 
 def test_recomputation_counts_in_the_bound_but_not_in_mfu():
@@ -205,19 +209,19 @@ def test_the_batch_that_saturates():
     flop_s = (linear + 4 * 32 * 32 * 128 * 2) / H100_FLOP_PER_S
     bytes_s = 2 * (8_030_261_248 - 4096 * 128256) / H100_BYTES_PER_S, 2 * 131_072 / H100_BYTES_PER_S
     assert found["batch_to_saturate_with_kv"] == math.ceil(bytes_s[0] / (flop_s - bytes_s[1]))
-    assert "no batch_to_saturate_with_kv" in notes("llama-3-8b", "h100", context=8192)
-    assert "no batch_to_saturate:" in notes("gpt-2-small", "b200", compute=find_dtype("fp4"))
+    assert "no batch saturates decode at 8,192 cached tokens" in notes("llama-3-8b", "h100", context=8192)
+    assert "no batch saturates a 768 x 768 matrix" in notes("gpt-2-small", "b200", compute=find_dtype("fp4"))
 
 
 def test_a_context_over_the_limit_is_a_note():
-    assert "context=9000 is over the 8192" in notes(gpus=2, context=9000)
+    assert "context=9,000 is over the 8,192" in notes(gpus=2, context=9000)
     assert "over the" not in notes(gpus=2, context=8192, seq=8192)
 
 
 def test_what_does_not_fit_is_said():
     assert "the weights do not fit into 85.52 GB" in notes(gpus=1)
     assert values(gpus=1)["max_batch"] == 0
-    assert "batch 64 at 8192 does not fit" in notes(gpus=2, batch=64, context=8192)
+    assert "batch 64 at 8,192 does not fit" in notes(gpus=2, batch=64, context=8192)
     assert "heads do not divide by 3" in notes(gpus=3)
     assert "cache is held 2 times" in notes(gpus=16)
 
@@ -240,9 +244,12 @@ def test_a_cached_prefix_and_chunks():
     found = values("llama-3-8b", "h100", seq=8192, prefix=4096, chunk=2048)
     # The second half of the prompt: half the linear work, three quarters of the query-key pairs.
     pairs = 4096 * 4096 + 4096 * 4097 // 2
-    linear = found["forward_flop"] - found["flop_attention_scores"]
-    assert found["prefix_ttft_s"] == pytest.approx((linear / 2 + 32 * 32 * 512 * pairs) / H100_FLOP_PER_S)
-    assert found["chunked_prefill_s"] == pytest.approx(found["prefill_s"])  # 2048 tokens are compute-bound on their own
+    linear = found["flop_mlp"] + found["flop_attention_projections"]
+    flop = linear / 2 + 32 * 32 * 512 * pairs + 2 * 4096 * 128256  # and the last position's logits
+    assert found["prefix_ttft_s"] == pytest.approx(flop / H100_FLOP_PER_S)
+    # 2048 tokens are compute-bound on their own; each of the four chunks projects its last position.
+    last_s = 2 * 4096 * 128256 / H100_FLOP_PER_S
+    assert found["chunked_prefill_s"] == pytest.approx(found["prefill_s"] + 3 * last_s)
     assert found["chunk_stall_s"] > found["chunked_prefill_s"] / 4  # the last chunk meets the most keys
 
 

@@ -1,18 +1,21 @@
-"""`python -m predict model`: estimates a whole model, as a page or as flat JSON.
+"""`python -m predict model`: estimates a whole model, as a page or in a form for other programs.
 
-The options are the fields of `Question`.
+The options are the fields of `Question`. Several GPUs or counts make a table of machines.
 """
 
-import shutil
-import sys
+import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from predict.answers.batching import batch_rows
-from predict.answers.estimate import estimate_of
+from predict.answers.comparison import MachineRow, compare_machines, machine_page, machine_table
+from predict.answers.estimate import Estimate, estimate_of
+from predict.answers.machine import read_machines
 from predict.answers.page import page
+from predict.commands.forms import AsCsv, AsMarkdown, Form, page_width, read_form
 from predict.commands.options import with_options
 from predict.errors import BadModel
 
@@ -21,8 +24,9 @@ EXAMPLES = """Examples:
 python -m predict model llama-3-70b --gpu h100 --gpus 2 --batch 8 --seq 8192
 
 python -m predict model --config path/to/config.json --gpu h200 --weights int4 --kv fp8 --context 4096 --json
+
+python -m predict model llama-3-70b --gpu h100,h200 --gpus 2,4,8 --price h100=2.5,h200=3.5 --batch 32
 """
-PAGE_WIDTH = 100
 
 
 @with_options
@@ -31,17 +35,49 @@ def model(
     *,
     config: Annotated[Path | None, typer.Option(help="A Hugging Face config.json instead of a preset.")] = None,
     show_arithmetic: Annotated[bool, typer.Option("--explain", help="Print the arithmetic, line by line.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print flat JSON, in SI units.")] = False,
-    **typed: str | None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print flat JSON, in SI units; a list for machines.")] = False,
+    as_csv: AsCsv = False,
+    as_markdown: AsMarkdown = False,
+    **typed: Any,  # a text, or texts
 ) -> None:
-    """Estimate a whole model: FLOP, memory, prefill, decode, training and money. Each line shows its formula."""
-    found = estimate_of(_one_of(preset, config), {name: value for name, value in typed.items() if value is not None})
-    if as_json:
-        typer.echo(found.to_json())
+    """Estimate a whole model: FLOP, memory, prefill, decode, training and money. Each line shows its formula.
+
+    Several GPUs (--gpu h100,h200) or counts (--gpus 2,4,8) print a table with a line for each machine.
+    """
+    asked = _one_of(preset, config)
+    form = read_form(as_json=as_json, as_csv=as_csv, as_markdown=as_markdown)
+    gpu, gpus, price = (typed.pop(name) for name in ("gpu", "gpus", "usd_per_gpu_hour"))
+    fields = {name: value for name, value in typed.items() if value is not None}
+    machines = read_machines(gpu, gpus or [], price)
+    if len(machines) > 1:
+        typer.echo(_machines_text(compare_machines(asked, machines, fields), form))
         return
-    width = min(shutil.get_terminal_size((PAGE_WIDTH, 0)).columns, PAGE_WIDTH) if sys.stdout.isatty() else PAGE_WIDTH
-    batches = batch_rows(found.question)
-    typer.echo(page(found.question, found.answer, batches, explain=show_arithmetic, width=width))
+    found = estimate_of(asked, {**fields, **machines[0].fields})
+    if form is Form.PAGE:
+        batches = batch_rows(found.question)
+        typer.echo(page(found.question, found.answer, batches, explain=show_arithmetic, width=page_width()))
+    else:
+        typer.echo(_estimate_text(found, form))
+
+
+def _estimate_text(found: Estimate, form: Form) -> str:
+    if form is Form.JSON:
+        return found.to_json()
+    from predict.answers.exports import answer_csv, answer_markdown  # noqa: PLC0415 - only these forms need it
+
+    return answer_csv(found.answer) if form is Form.CSV else answer_markdown(found.answer)
+
+
+def _machines_text(rows: Sequence[MachineRow], form: Form) -> str:
+    match form:
+        case Form.JSON:
+            return json.dumps([row.flat() for row in rows], indent=2, allow_nan=False)
+        case Form.CSV:
+            return machine_table(rows).csv()
+        case Form.MARKDOWN:
+            return machine_table(rows).markdown()
+        case Form.PAGE:
+            return machine_page(rows, page_width())
 
 
 def _one_of(preset: str | None, config: Path | None) -> str | Path:

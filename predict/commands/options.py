@@ -17,10 +17,14 @@ _METAVARS: Mapping[Kind, str] = MappingProxyType(
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Replace the `**typed` of a command by the options, placed before its last two."""
-    *first, explain, as_json, _ = inspect.signature(command).parameters.values()
-    vars(command)["__signature__"] = inspect.Signature([*first, *_options(), explain, as_json])
+    """Replace the `**typed` of a command by the options, placed after --config."""
+    preset, config, *others, _ = inspect.signature(command).parameters.values()
+    vars(command)["__signature__"] = inspect.Signature([preset, config, *_options(), *others])
     return command
+
+
+# Fields that take several values, separated by commas or each behind the option again.
+SEVERAL = ("gpu", "gpus")
 
 
 def _options() -> Iterator[inspect.Parameter]:
@@ -33,5 +37,6 @@ def _options() -> Iterator[inspect.Parameter]:
             option = typer.Option(
                 ... if needed else None, f"--{asked.option or name}", help=asked.help + said, metavar=metavar
             )
-            annotation = str if needed else str | None
+            one = list[str] if name in SEVERAL else str
+            annotation = one if needed else one | None
             yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=annotation)

@@ -1,0 +1,39 @@
+"""The forms in which a command prints an answer."""
+
+import shutil
+import sys
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+from predict.errors import BadQuantity
+
+PAGE_WIDTH = 100  # columns if the output is not a terminal, and at most
+
+
+class Form(Enum):
+    """A page for a person, or a form for other programs."""
+
+    PAGE = ""
+    JSON = "--json"
+    CSV = "--csv"
+    MARKDOWN = "--markdown"
+
+
+AsCsv = Annotated[bool, typer.Option("--csv", help="Print the table as CSV, in SI units.")]
+AsMarkdown = Annotated[bool, typer.Option("--markdown", help="Print the table in Markdown.")]
+
+
+def read_form(*, as_json: bool, as_csv: bool, as_markdown: bool) -> Form:
+    """The form asked for. Raises BadQuantity for more than one."""
+    forms = {Form.JSON: as_json, Form.CSV: as_csv, Form.MARKDOWN: as_markdown}
+    asked = [form for form, is_asked in forms.items() if is_asked]
+    if len(asked) > 1:
+        raise BadQuantity(f"give one of {' or '.join(form.value for form in asked)}")
+    return asked[0] if asked else Form.PAGE
+
+
+def page_width() -> int:
+    """Columns of the page: those of the terminal, at most `PAGE_WIDTH`."""
+    return min(shutil.get_terminal_size((PAGE_WIDTH, 0)).columns, PAGE_WIDTH) if sys.stdout.isatty() else PAGE_WIDTH

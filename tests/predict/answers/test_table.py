@@ -1,0 +1,73 @@
+"""A table at any width, in Markdown and as CSV: no number is lost, and no cell breaks its row."""
+
+import csv
+import io
+
+import pytest
+
+from predict.answers.lines import Unit
+from predict.answers.table import Column, Table, cell
+
+COLUMNS = (
+    Column("gpu", "GPU", is_key=True),
+    Column("gpus", "n", Unit.GPUS, is_key=True),
+    Column("tpot_s", "TPOT", Unit.SECONDS),
+    Column("rate", "tokens/s", Unit.TOKENS_PER_S),
+    Column("price", "$/1M", Unit.USD),
+)
+ROWS = ({"gpu": "h100-sxm", "gpus": 8, "tpot_s": 0.024, "rate": 1335.9, "price": 1.04}, {"gpu": "l4", "gpus": 16})
+TABLE = Table(COLUMNS, ROWS)
+
+
+def test_numbers_are_short_and_aligned_under_their_heading():
+    assert TABLE.text(80).splitlines() == [
+        "GPU        n     TPOT  tokens/s  $/1M",
+        "h100-sxm   8  24.0 ms     1,336  1.04",
+        "l4        16        -         -     -",
+    ]
+
+
+@pytest.mark.parametrize("width", range(15, 45))
+def test_a_narrow_table_is_cut_and_keeps_every_number(width):
+    parts = TABLE.text(width).split("\n\n")
+    assert all(part.splitlines()[1].startswith("h100-sxm   8") for part in parts)
+    shown = [text for part in parts for text in part.splitlines()[1].split()[2:]]
+    assert shown == ["24.0", "ms", "1,336", "1.04"]
+    # One column beside the names is the least: 12 and 2 and 8.
+    assert max(len(line) for part in parts for line in part.splitlines()) <= max(width, 22)
+
+
+def test_markdown_escapes_what_would_end_a_cell_or_open_a_tag():
+    table = Table((Column("name", "a|b"), Column("n", "n", Unit.GPUS)), ({"name": "x | <y>\nz", "n": 1},))
+    assert table.markdown().splitlines() == ["| a\\|b | n |", "|---|--:|", "| x \\| &lt;y> z | 1 |"]
+
+
+def test_csv_holds_the_values_in_si_units_and_quotes_what_it_must():
+    table = Table((Column("why", "why"), *COLUMNS), ({"why": 'a, "b"', **ROWS[0], "fits": True}, ROWS[1]))
+    assert table.csv().splitlines()[1] == '"a, ""b""",h100-sxm,8,0.024,1335.9,1.04'
+    read = list(csv.DictReader(io.StringIO(table.csv())))
+    assert read[0]["why"] == 'a, "b"'
+    assert read[1]["tpot_s"] == ""
+
+
+def test_columns_without_a_value_are_left_out():
+    assert Table(COLUMNS, ({"gpu": "l4", "rate": 0.5},)).without_empty().text(80).splitlines() == [
+        "GPU  tokens/s",
+        "l4        0.5",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (None, Unit.USD, "-"),
+        (True, Unit.NAME, "yes"),
+        (False, Unit.NAME, "no"),
+        (12345.6, Unit.USD, "12,346"),
+        (5.5, Unit.REQUESTS, "5.5"),
+        (1234567, Unit.TOKENS, "1,234,567"),
+        (0.5, Unit.SHARE, "50.0 %"),
+    ],
+)
+def test_a_cell_is_as_short_as_its_heading_allows(value, unit, text):
+    assert cell(value, unit) == text

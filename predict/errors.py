@@ -2,6 +2,7 @@
 
 NapkinError
 |- UnknownGpu        the GPU is not in the table
+|- BadGpu            the file of a GPU that cannot be read
 |- MissingCeiling    the machine has no such roof, or no public source gives it
 |- BadWorkload       an unknown op or dtype, or a wrong dimension
 |- BadModel          an unknown model, or a config.json that cannot be read
@@ -20,6 +21,10 @@ class NapkinError(Exception):
 
 class UnknownGpu(NapkinError):
     """The name matches no GPU in `predict.gpus.GPUS`."""
+
+
+class BadGpu(NapkinError):
+    """The file of a GPU that is no such file, or lacks, repeats or misspells a field."""
 
 
 class MissingCeiling(NapkinError):

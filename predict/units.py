@@ -38,6 +38,7 @@ class Kind(Enum):
         "8e10, 80GB (decimal) or 80GiB (binary)",
         {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": GB, "tb": TB, "kib": KIB, "mib": MIB, "gib": GIB, "tib": TIB},
     )
+    WATTS = "700, 700W or 1.4kW", {"": 1, "w": 1, "kw": 1000}
     SECONDS = "0.03, 30ms or 2s", {"": 1, "s": 1, "ms": Decimal("1e-3"), "us": Decimal("1e-6")}
     PLAIN = "0.5 or 2", {"": 1}
 
@@ -60,12 +61,12 @@ def read_quantity(text: str, name: str, kind: Kind) -> float:
 
     read_quantity("8k", "seq", Kind.SIZE) == 8192: prompts, batches and matrices grow in powers of two.
     read_quantity("15T", "tokens", Kind.AMOUNT) == 15 * 10**12: parameters, training tokens and rates are decimal.
-    read_quantity("80GB", "hbm", Kind.BYTES) == 80 * 10**9. A rate may say so: "450GB/s", "989TFLOP/s".
+    read_quantity("80GB", "hbm", Kind.BYTES) == 80 * 10**9. A rate may say so: "450GB/s", "989TFLOP/s", "989 TFLOPS".
     """
     match = _QUANTITY.fullmatch(text.strip())
     number, suffix = (match[1], match[2].lower()) if match else ("", "")
     if kind is not Kind.SIZE:
-        suffix = suffix.removesuffix("/s").removesuffix("flop")
+        suffix = re.sub(r"(flops?|ops?)?(/s)?$", "", suffix)
     factor = kind.factors.get(suffix)
     if not number or factor is None:
         raise BadQuantity(f"{name} must be a number such as {kind.examples}, not {text!r}")

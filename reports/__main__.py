@@ -176,7 +176,7 @@ def sweep_model(
     *,
     model: Annotated[str | None, typer.Option(help="A model of `python -m predict models`.")] = None,
     config: Annotated[Path | None, typer.Option(help="A Hugging Face config.json instead of --model.")] = None,
-    gpu: Annotated[str, typer.Option(help="GPU names or aliases, comma-separated: see `python -m predict gpus`.")],
+    gpu: Annotated[str, typer.Option(help="GPUs (see `python -m predict gpus`) or files of GPUs, comma-separated.")],
     batch: Annotated[str, typer.Option(help=f"Requests decoded together: {RANGES}")] = "1:512",
     context: Annotated[str, typer.Option(help=f"Tokens of a request, cached or as prompt: {RANGES}")] = "1k:128k",
     out: Annotated[Path, typer.Option(help="Folder for sweep.parquet and the figures.")],

@@ -44,7 +44,7 @@ class Question:
     """
 
     model: Annotated[Model, Asked("", "model")]
-    gpu: Annotated[Gpu, Asked("GPU name or alias: see `python -m predict gpus`.", "gpu")]
+    gpu: Annotated[Gpu, Asked("GPU name, alias or file.json: see `python -m predict gpus`.", "gpu")]
     gpus: Annotated[int, Asked("Number of GPUs. They share every layer of a replica, and train together.", "gpus")] = 1
     batch: Annotated[int, Asked("Requests decoded together, and sequences per training step.", "batch")] = 1
     seq: Annotated[
@@ -85,7 +85,7 @@ class Question:
         float | None, Asked("Price in $ of 1M tokens, for the break-even.", option="token-price")
     ] = None
     hbm_bytes: Annotated[
-        float | None, Asked("Bytes of memory per GPU. Default: what NVML reports.", "hbm_bytes", "hbm")
+        float | None, Asked("Bytes of memory per GPU. Default: what the driver reports.", "hbm_bytes", "hbm")
     ] = None
     overhead_bytes: Annotated[float, Asked("Bytes per GPU that the runtime keeps.", "overhead_bytes", "overhead")] = 0.0
     mfu: Annotated[float | None, Asked("Share of peak FLOP/s reached. Default: the bound.", "assumed_mfu")] = None
@@ -127,8 +127,9 @@ class Question:
 
     @property
     def nominal_bytes(self) -> float:
-        """The card's nominal decimal gigabytes: 80e9 for an "80 GB" card that has 81,559 MiB."""
-        return math.ceil(self.gpu.memory.bytes / GIB) * GB
+        """The card's nominal decimal gigabytes: 80e9 for an "80 GB" card that has 81,559 MiB. A file may give them."""
+        total = self.gpu.memory.bytes
+        return total if total % GB == 0 else math.ceil(total / GIB) * GB
 
     @property
     def storage(self) -> Storage | None:

@@ -32,7 +32,7 @@ def kernel(
         list[str] | None, typer.Argument(help="Dimensions as name=size: m=16 n=8192 k=8k; k is 1024, M 1024^2.")
     ] = None,
     *,
-    gpu: Annotated[str, typer.Option(help="GPU name or alias: see `python -m predict gpus`.")],
+    gpu: Annotated[str, typer.Option(help="GPU name, alias or file.json: see `python -m predict gpus`.")],
     dtype: Annotated[str, typer.Option(help=f"One of: {', '.join(DTYPES)}.")] = "bf16",
     show_arithmetic: Annotated[bool, typer.Option("--explain", help="Print the arithmetic, line by line.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, in SI units.")] = False,

@@ -9,7 +9,8 @@ from predict.gpus.gpu import (
     physical_roofs,
     ridge_flop_per_byte,
 )
-from predict.gpus.lookup import GPUS, NVIDIA_GPUS, find_gpu, resolve, resolve_all
+from predict.gpus.lookup import find_gpu, resolve, resolve_all
+from predict.gpus.table import GPUS, NVIDIA_GPUS
 
 __all__ = [
     "GPUS",

@@ -1,24 +1,23 @@
-"""Finds a GPU by its name, by the product name that NVML reports, or in a file."""
+"""Finds a GPU by its name, in a file, or by the product name that NVML reports."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from pathlib import Path
 from types import MappingProxyType
 
 from predict.errors import UnknownGpu
+from predict.gpus.file import read_gpu
 from predict.gpus.gpu import Gpu, NvidiaGpu
-from predict.gpus.napkin_only import NAPKIN_ONLY
-from predict.gpus.nvidia_datacenter import DATA_CENTER
-from predict.gpus.nvidia_graphics import GRAPHICS
+from predict.gpus.table import GPUS, NVIDIA_GPUS, covered_by, key_of
 
-NVIDIA_GPUS: Mapping[str, NvidiaGpu] = MappingProxyType({gpu.name: gpu for gpu in (*DATA_CENTER, *GRAPHICS)})
-GPUS: Mapping[str, Gpu] = MappingProxyType({**NVIDIA_GPUS, **{gpu.name: gpu for gpu in NAPKIN_ONLY}})
 _BY_NVML_NAME = MappingProxyType({name: gpu for gpu in NVIDIA_GPUS.values() for name in gpu.nvml_names})
 
 
 def resolve(name: str) -> Gpu:
-    """Return the GPU with this name or alias. `a100` means the 80 GB SXM part, `h100` and `h200` the SXM parts.
+    """Return the GPU with this name or alias, or the one that a file describes if `name` ends in ".json".
 
-    Raises UnknownGpu listing the known names.
+    `a100` means the 80 GB SXM part, `h100` and `h200` the SXM parts. Raises UnknownGpu listing the known names, and
+    BadGpu or BadQuantity for a file that cannot be read.
     """
     return resolve_all(name)[0]
 
@@ -26,15 +25,14 @@ def resolve(name: str) -> Gpu:
 def resolve_all(name: str) -> tuple[Gpu, ...]:
     """Return every GPU with this name or alias, the default first: `resolve_all("h100")` includes the H100 PCIe.
 
-    Case does not matter; '_' and ' ' count as '-'. Raises UnknownGpu listing the known names.
+    Case does not matter; '_' and ' ' count as '-'. Raises as `resolve` does.
     """
-    key = name.strip().lower().replace("_", "-").replace(" ", "-")
-    if key in GPUS:
-        return (GPUS[key],)
-    covered = tuple(gpu for gpu in GPUS.values() if key in gpu.aliases)
+    if name.strip().lower().endswith(".json"):
+        return (read_gpu(Path(name.strip())),)
+    covered = covered_by(name)
     if not covered:
         aliases = dict.fromkeys(alias for gpu in GPUS.values() for alias in gpu.aliases)
-        raise UnknownGpu(_unknown(name, key, (*GPUS, *aliases)))
+        raise UnknownGpu(_unknown(name, key_of(name), (*GPUS, *aliases)))
     return covered
 
 

@@ -154,15 +154,6 @@ _GH200 = NvidiaGpu(
 )
 
 DATA_CENTER = (
-    # Volta
-    _V100,
-    replace(
-        _V100,
-        name="v100-sxm-16gb",
-        nvml_names=("Tesla V100-SXM2-16GB",),
-        aliases=("v100", "v100-sxm", "v100-16gb"),
-        memory=Memory(16384 * MIB, 4096, 2 * 0.877e9),
-    ),
     # Ampere
     _A100,
     replace(
@@ -413,5 +404,14 @@ DATA_CENTER = (
         ),
         source="aiconfigurator gb300.yaml; SMs, highest clock, power: public driver attributes and nvidia-smi output",
         not_from_clock={INT8: "printed for a rack, rounded to 2 % over the highest clock"},
+    ),
+    # Volta
+    _V100,
+    replace(
+        _V100,
+        name="v100-sxm-16gb",
+        nvml_names=("Tesla V100-SXM2-16GB",),
+        aliases=("v100", "v100-sxm", "v100-16gb"),
+        memory=Memory(16384 * MIB, 4096, 2 * 0.877e9),
     ),
 )

@@ -71,7 +71,7 @@ class Replica:
     formats: Formats = ALL_BF16
     mfu: float | None = None  # share of the compute peak that is reached; None: all of it, as in the napkin's bound
     mbu: float | None = None  # share of the DRAM bandwidth that is reached; None: all of it
-    hbm_bytes: float | None = None  # memory of a GPU; None: what NVML reports
+    hbm_bytes: float | None = None  # memory of a GPU; None: what the driver reports
     overhead_bytes: float = 0  # memory of a GPU that the runtime takes
 
     def __post_init__(self) -> None:

@@ -83,9 +83,9 @@ def _capacity(q: Question, replica: Replica) -> Iterator[Line | Note]:
 
 
 def nominal(q: Question, what: str, at: Callable[[float], object]) -> Iterator[Note]:
-    """Note if the card's nominal gigabytes give another answer than the memory that NVML reports."""
+    """Note if the card's nominal gigabytes give another answer than the memory that the driver reports."""
     if q.hbm_bytes is not None or q.nominal_bytes <= q.overhead_bytes:
         return
     if (nominal := plain(at(q.nominal_bytes))) != plain(at(q.memory_bytes)):
         hbm = f"--hbm {q.nominal_bytes / GB:g}GB"
-        yield Note(f"{what} would be {nominal:,} with {hbm}: NVML reports {si(q.memory_bytes, 'B', 4)} per GPU")
+        yield Note(f"{what} would be {nominal:,} with {hbm}: the driver reports {si(q.memory_bytes, 'B', 4)} per GPU")

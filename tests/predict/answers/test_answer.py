@@ -93,7 +93,7 @@ def test_eighty_decimal_gigabytes_are_another_answer_and_the_page_says_so():
     # 160e9 - 141.107e9 = 18.893e9, over 2.684e9 a request: 7; 1128.86e9 / 80e9 = 14.11.
     assert (nominal["max_batch"], nominal["min_gpus_training"]) == (7, 15)
     said = notes(gpus=2, batch=8, seq=8192, context=8192)
-    assert "the largest batch would be 7 with --hbm 80GB: NVML reports 85.52 GB per GPU" in said
+    assert "the largest batch would be 7 with --hbm 80GB: the driver reports 85.52 GB per GPU" in said
     assert "GPUs for the training state would be 15 with --hbm 80GB" in said
     assert "--hbm" not in notes(gpus=2, batch=8, seq=8192, context=8192, hbm_bytes=80e9)
 

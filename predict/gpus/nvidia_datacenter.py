@@ -112,26 +112,6 @@ _H100_SXM = NvidiaGpu(
     ),
     source="NVIDIA H100 whitepaper; NVML total, highest clocks: public nvidia-smi output",
 )
-_H20 = NvidiaGpu(
-    name="h20",
-    nvml_names=("NVIDIA H20",),
-    architecture=HOPPER_H20,
-    sm_count=78,
-    boost_hz=1.853e9,  # not published; derived from 148 TFLOP/s
-    max_hz=1.98e9,
-    memory=Memory(97871 * MIB, 6144, 2 * 2.619e9),
-    l2_bytes=60 * MIB,
-    link_bytes_per_s=450e9,
-    link_reduces=True,
-    gpus_per_node=8,  # HGX H20
-    power_w=500,
-    roofs=printed(
-        ("NVIDIA H20 datasheet", {TF32: 74e12, BF16: 148e12, FP16: 148e12, FP8: 296e12, INT8: 296e12, DRAM: 4e12}),
-        # The datasheet says 44 TFLOP/s, but the driver does not offer the clock that this needs.
-        ("public driver attributes: 78 SMs at 1980 MHz", {VECTOR_FP32: 39.5e12}),
-    ),
-    source="NVIDIA H20 datasheet; NVML total, SMs, clocks, power: public driver attributes and nvidia-smi output",
-)
 _GH200 = NvidiaGpu(
     name="gh200-96gb",
     nvml_names=("NVIDIA GH200 480GB", "NVIDIA GH200 120GB"),  # the size of the CPU's memory
@@ -295,15 +275,25 @@ DATA_CENTER = (
         not_from_clock={VECTOR_FP64: "cut for export"},
         source="as the H100 SXM; NVLink of 400 GB/s in both directions: NVIDIA H800 datasheet",
     ),
-    _H20,
-    replace(
-        _H20,
-        name="h20-3e",
-        nvml_names=("NVIDIA H20-3e",),
-        memory=Memory(143771 * MIB),
-        power_w=None,
-        roofs={**_H20.roofs, DRAM: Ceiling(4.8e12, "NVIDIA/nvbandwidth issue 48")},
-        source="as the H20; NVML total: public nvidia-smi output",
+    NvidiaGpu(
+        name="h20",
+        nvml_names=("NVIDIA H20",),
+        architecture=HOPPER_H20,
+        sm_count=78,
+        boost_hz=1.853e9,  # not published; derived from 148 TFLOP/s
+        max_hz=1.98e9,
+        memory=Memory(97871 * MIB, 6144, 2 * 2.619e9),
+        l2_bytes=60 * MIB,
+        link_bytes_per_s=450e9,
+        link_reduces=True,
+        gpus_per_node=8,  # HGX H20
+        power_w=500,
+        roofs=printed(
+            ("NVIDIA H20 datasheet", {TF32: 74e12, BF16: 148e12, FP16: 148e12, FP8: 296e12, INT8: 296e12, DRAM: 4e12}),
+            # The datasheet says 44 TFLOP/s, but the driver does not offer the clock that this needs.
+            ("public driver attributes: 78 SMs at 1980 MHz", {VECTOR_FP32: 39.5e12}),
+        ),
+        source="NVIDIA H20 datasheet; NVML total, SMs, clocks, power: public driver attributes and nvidia-smi output",
     ),
     # On a board with its CPU, which shares the power. The links join boards in many ways: what is a node is not known.
     _GH200,

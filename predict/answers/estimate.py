@@ -14,6 +14,7 @@ from predict.answers.lines import Answer, Line
 from predict.answers.question import ASKED, Question
 from predict.formulas.memory import Optimizer, Recompute, WeightFormat
 from predict.gpus import Gpu
+from predict.model.activations import Kernels
 from predict.model.passes import Logits, Mask
 from predict.model.transformer import Model
 from predict.units import DType
@@ -76,6 +77,9 @@ def estimate(
     kv: DType | str | None = None,
     compute: DType | str | None = None,
     recompute: Recompute | str | None = None,
+    kernels: Kernels | str | None = None,
+    zero: int | str | None = None,
+    micro_batch: int | str | None = None,
     optimizer: Optimizer | str | None = None,
     tokens: float | str | None = None,
     price: float | str | None = None,

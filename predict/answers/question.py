@@ -15,9 +15,11 @@ from predict import checks
 from predict.errors import BadQuantity, MissingCeiling
 from predict.formulas.memory import OPTIMIZERS, WEIGHT_FORMATS, Optimizer, Recompute, WeightFormat
 from predict.gpus import Gpu
+from predict.model.activations import Kernels
 from predict.model.passes import Logits, Mask, Pass, forward
 from predict.model.replica import Replica
 from predict.model.storage import Storage
+from predict.model.training_memory import TrainingLayout
 from predict.model.transformer import Model
 from predict.resources import Resource, find_ceiling, matmul_unit
 from predict.units import DTYPES, GB, GIB, DType, Formats
@@ -72,6 +74,14 @@ class Question:
         Asked("Format of the matrix products. Default: what the model narrows activations to, else bf16.", "compute"),
     ] = None
     recompute: Annotated[Recompute, Asked(f"Recomputation: {', '.join(Recompute)}.", "recompute")] = Recompute.NONE
+    kernels: Annotated[
+        Kernels, Asked("What training keeps: eager is op by op, fused as by Liger or torch.compile.", "kernels")
+    ] = Kernels.EAGER
+    zero: Annotated[int, Asked("ZeRO stage of the training: 0 to 3; 3 is FSDP.", "zero")] = 3
+    micro_batch: Annotated[
+        int | None,
+        Asked("Sequences that a GPU trains at once. Default: its share of --batch.", "micro_batch", "micro-batch"),
+    ] = None
     optimizer: Annotated[Optimizer, Asked(f"One of: {', '.join(OPTIMIZERS)}.", "optimizer")] = OPTIMIZERS["adam"]
     tokens: Annotated[
         float,
@@ -110,6 +120,9 @@ class Question:
             raise BadQuantity(f"prefix={self.prefix} must be less than the {self.seq} tokens of the prompt")
         if self.chunk is not None:
             checks.whole(chunk=self.chunk)
+        if self.micro_batch is not None:
+            checks.whole(micro_batch=self.micro_batch)
+        assert self.training_layout  # refuses an unknown stage
         if self.gpus > MAX_GPUS:
             raise BadQuantity(f"gpus={self.gpus} is more than the {MAX_GPUS} of the largest training runs")
         if self.overhead_bytes >= self.memory_bytes:
@@ -210,6 +223,11 @@ class Question:
             hbm_bytes or self.memory_bytes,
             self.overhead_bytes,
         )
+
+    @property
+    def training_layout(self) -> TrainingLayout:
+        """How a training step is spread over the GPUs."""
+        return TrainingLayout(self.gpus, zero_stage=self.zero)
 
     @property
     def prompt_logits(self) -> Logits:

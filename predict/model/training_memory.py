@@ -78,7 +78,7 @@ def training_memory(
     """
     checks.whole(batch=batch, seq=seq)
     share, stages = sequences_per_gpu(batch, layout.data_parallel), layout.pipeline_parallel
-    at_once = min(share, micro_batch or (share if stages == 1 else 1))
+    at_once = min(share, (share if stages == 1 else 1) if micro_batch is None else micro_batch)
     checks.whole(micro_batch=at_once)
     tensor = layout.tensor_parallel
     stage = activation_bytes(model, at_once, seq, recompute=recompute, kernels=kernels, tensor_parallel=tensor) / stages

@@ -78,4 +78,4 @@ def test_an_unknown_stage_or_batch_is_refused():
     with pytest.raises(BadQuantity, match="zero must be 0, 1, 2 or 3, not 4"):
         TrainingLayout(zero_stage=4)
     with pytest.raises(BadQuantity, match="micro_batch"):
-        training_memory(LLAMA, TrainingLayout(), 1, 8, micro_batch=-1)
+        training_memory(LLAMA, TrainingLayout(), 1, 8, micro_batch=0)

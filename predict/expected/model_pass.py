@@ -40,13 +40,14 @@ class ExpectedPass:
 def expected_decode(replica: Replica, batch: int, context: int) -> ExpectedPass:
     """A decode step after `context` cached tokens. Raises MissingCeiling without a calibration."""
     dims = {"batch": batch, "context": context + 1}
-    return _pass(replica, "attention_decode", dims, tokens=batch, logits=batch)
+    return _pass(replica, _Scores("attention_decode", dims), tokens=batch, logits=batch)
 
 
 def expected_prefill(replica: Replica, batch: int, seq: int, logits: Logits = Logits.ALL) -> ExpectedPass:
     """A causal forward pass over prompts. Raises MissingCeiling without a calibration."""
     positions = batch * seq if logits is Logits.ALL else batch
-    return _pass(replica, "attention_prefill", {"batch": batch, "seq": seq}, tokens=batch * seq, logits=positions)
+    scores = _Scores("attention_prefill", {"batch": batch, "seq": seq})
+    return _pass(replica, scores, tokens=batch * seq, logits=positions)
 
 
 def expected_check(replica: Replica, batch: int, new: int, context: int) -> ExpectedPass:
@@ -54,12 +55,32 @@ def expected_check(replica: Replica, batch: int, new: int, context: int) -> Expe
     once, as a decode step does whose KV heads serve `new` times as many query heads. Raises MissingCeiling without a
     calibration."""
     dims = {"batch": batch, "context": context + new}
-    return _pass(replica, "attention_decode", dims, tokens=batch * new, logits=batch * new, queries=new)
+    scores = _Scores("attention_decode", dims, queries=new)
+    return _pass(replica, scores, tokens=batch * new, logits=batch * new)
 
 
-def _pass(
-    replica: Replica, attention_op: str, dims: Mapping[str, int], *, tokens: int, logits: int, queries: int = 1
-) -> ExpectedPass:
+def expected_mixed(replica: Replica, batch: int, context: int, prompts: float, prompt: int) -> ExpectedPass:
+    """A step that decodes a token for each of `batch` sequences after `context` cached ones, and does `prompts` times
+    the work of reading a prompt of `prompt` tokens, whose attention is that share of a whole prompt's. Raises
+    MissingCeiling without a calibration."""
+    read = round(prompts * prompt)
+    scores = [_Scores("attention_prefill", {"batch": 1, "seq": prompt}, share=prompts)]
+    if batch:
+        scores.append(_Scores("attention_decode", {"batch": batch, "context": context + 1}))
+    return _pass(replica, *scores, tokens=batch + read, logits=max(1, batch))
+
+
+@dataclass(frozen=True, slots=True)
+class _Scores:
+    """The attention kernel of a layer."""
+
+    op: str
+    dims: Mapping[str, int]
+    queries: int = 1  # of each sequence, in decode
+    share: float = 1.0  # of its time that counts
+
+
+def _pass(replica: Replica, *scores: _Scores, tokens: int, logits: int) -> ExpectedPass:
     model = replica.model
     times = dict.fromkeys(KernelKind, 0.0)
     *_, head = model.outer_linears()
@@ -67,11 +88,14 @@ def _pass(
     for block in model.blocks:
         attention, mlp = _calibrated(block, model.name)
         heads, kv_heads = attention.heads / replica.gpus, max(attention.kv_heads / replica.gpus, 1)
-        shape = {"heads": heads * queries, "kv_heads": kv_heads, "head_dim": attention.head_dim}
+        shape = {"kv_heads": kv_heads, "head_dim": attention.head_dim, "window": block.window or 0}
         layer = {
             **dict(_linear_times(replica, block, attention, tokens)),
             KernelKind.ELEMENTWISE: _elementwise_s(replica, attention, mlp, tokens),
-            KernelKind.SCORES: _attention_s(replica, attention_op, {**dims, **shape, "window": block.window or 0}),
+            KernelKind.SCORES: sum(
+                each.share * _attention_s(replica, each.op, {**each.dims, **shape, "heads": heads * each.queries})
+                for each in scores
+            ),
             KernelKind.LINK: 2 * _all_reduce_s(replica, tokens) if replica.gpus > 1 else 0.0,
         }
         for kind, time_s in layer.items():

@@ -17,6 +17,7 @@ from predict.model.linear import Component
 from predict.model.passes import Logits, Part, Pass, decode_step, forward
 from predict.model.replica import PassPrediction, Replica
 from predict.model.transformer import Model
+from predict.resources import Resource
 from predict.units import ALL_BF16, Formats
 from predict.workloads import FloatArray, Number
 
@@ -131,6 +132,15 @@ class Load:
     def tpot_s(self) -> Number:
         """Mean time between two tokens of a request, steps that read other prompts included."""
         return continuous.tpot_s(self.batch, self.generated, self.period_s, self.ttft_s)
+
+    @property
+    def terms_s(self) -> dict[Resource, FloatArray]:
+        """Time of each resource alone between two requests that end; the largest is what binds."""
+        found: dict[Resource, FloatArray] = {}
+        for steps, step in ((self.mixed_steps, self.mixed), (self.decode_steps, self.decode)):
+            for term in step.terms:
+                found[term.resource] = found.get(term.resource, np.zeros_like(self.batch)) + steps * term.time_s
+        return found
 
     @property
     def requests_per_s(self) -> Number:

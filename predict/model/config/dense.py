@@ -1,11 +1,11 @@
-"""Decoders with RMSNorms, rotary positions and a gated MLP: Llama, Mistral, Qwen, Gemma."""
+"""Decoders with RMSNorms, rotary positions and a gated MLP: Llama and its descendants."""
 
 import itertools
 from collections.abc import Iterator
 from types import MappingProxyType
 
 from predict.model.config.fields import Fields
-from predict.model.config.parts import grouped_attention, qwen_windows, rms_model
+from predict.model.config.parts import every_nth_full, grouped_attention, qwen_windows, rms_model, with_wide_norms
 from predict.model.elementwise import RMS_FP32, Elementwise
 from predict.model.mlp import Mlp
 from predict.model.transformer import Model
@@ -62,3 +62,77 @@ def gemma(fields: Fields) -> Model:
         windows = (window if (i + 1) % period else None for i in itertools.count())
     norms, norm = 2 if generation == 1 else 4, Elementwise(RMS_FP32)
     return rms_model(fields, attention, itertools.repeat(mlp), windows, norms=norms, elementwise=norm, tied=True)
+
+
+def smollm3(fields: Fields) -> Model:
+    """SmolLM3: Llama, with windows in the layers without rotary positions if it uses any."""
+    bias = fields.flag("attention_bias", default=False)
+    attention = grouped_attention(fields, qkv_bias=bias, output_bias=bias)
+    mlp = Mlp(fields.size("intermediate_size"), gated=True, bias=fields.flag("mlp_bias", default=False))
+    windows: Iterator[int | None] = itertools.repeat(None)
+    window = fields.size_or_none("sliding_window") if fields.flag("use_sliding_window", default=False) else None
+    if window:
+        rotary, every = fields.items("no_rope_layers"), fields.size("no_rope_layer_interval", 4)
+        has_rotary = (bool(each) for each in rotary) if rotary else ((i + 1) % every != 0 for i in itertools.count())
+        windows = (None if rotates else window for rotates in has_rotary)
+    return rms_model(fields, attention, itertools.repeat(mlp), windows, tied=True)
+
+
+def phi3(fields: Fields) -> Model:
+    """Phi-3, Phi-3.5 and Phi-4: every layer has the window, which is often longer than the context."""
+    mlp = Mlp(fields.size("intermediate_size"), gated=True)
+    attention = grouped_attention(fields, mha_if_absent=True)
+    windows = itertools.repeat(fields.size_or_none("sliding_window"))
+    fields.use("original_max_position_embeddings")  # before the rotary positions were stretched
+    return rms_model(fields, attention, itertools.repeat(mlp), windows)
+
+
+def olmo2(fields: Fields) -> Model:
+    """OLMo 2 and OLMo 3: the norms on Q and K are as wide as all heads together. OLMo 3 has windows in most layers."""
+    bias = fields.flag("attention_bias", default=False)
+    attention = with_wide_norms(grouped_attention(fields, qkv_bias=bias, output_bias=bias, mha_if_absent=True))
+    mlp = Mlp(fields.size("intermediate_size"), gated=True)
+    windows = every_nth_full(fields, 4, 4096) if fields.architecture == "olmo3" else None
+    return rms_model(fields, attention, itertools.repeat(mlp), windows, elementwise=Elementwise(RMS_FP32))
+
+
+def seed_oss(fields: Fields) -> Model:
+    """Seed-OSS: biases on Q, K and V, and on the output if it says so."""
+    attention = grouped_attention(
+        fields,
+        qkv_bias=fields.flag("attention_bias", default=True),
+        output_bias=fields.flag("attention_out_bias", default=False),
+        head_dim_default=128,
+    )
+    mlp = Mlp(fields.size("intermediate_size"), gated=True, bias=fields.flag("mlp_bias", default=False))
+    return rms_model(fields, attention, itertools.repeat(mlp))
+
+
+def exaone4(fields: Fields) -> Model:
+    """EXAONE 4: norms on Q and K. Its pattern of windows may be letters: L for a window, G for all."""
+    attention = grouped_attention(fields, qk_norm=True, mha_if_absent=True)
+    mlp = Mlp(fields.size("intermediate_size"), gated=True)
+    pattern = fields.get("sliding_window_pattern")
+    if fields.has("sliding_window") and fields.get("sliding_window") is None:
+        windows: Iterator[int | None] = itertools.repeat(None)
+    elif isinstance(pattern, str):
+        window = fields.size("sliding_window", 4096)
+        windows = (window if letter == "L" else None for letter in itertools.cycle(pattern))
+    else:
+        windows = every_nth_full(fields, 4, 4096)
+    return rms_model(fields, attention, itertools.repeat(mlp), windows)
+
+
+def ernie4_5(fields: Fields) -> Model:
+    """ERNIE 4.5 without experts."""
+    bias = fields.flag("use_bias", default=False)
+    attention = grouped_attention(fields, qkv_bias=bias, output_bias=bias, mha_if_absent=True, head_dim_default=128)
+    mlp = Mlp(fields.size("intermediate_size"), gated=True, bias=bias)
+    return rms_model(fields, attention, itertools.repeat(mlp), tied=True)
+
+
+def glm(fields: Fields) -> Model:
+    """GLM-4 (2024, two norms a layer) and GLM-4-0414 (2025, four): biases on Q, K and V."""
+    attention = grouped_attention(fields, qkv_bias=fields.flag("attention_bias", default=True), head_dim_default=128)
+    mlp = Mlp(fields.size("intermediate_size"), gated=True)
+    return rms_model(fields, attention, itertools.repeat(mlp), norms=4 if fields.architecture == "glm4" else 2)

@@ -6,31 +6,61 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from predict.errors import BadModel
-from predict.model.config.classic import gpt2, opt
-from predict.model.config.dense import gemma, llama, mistral, qwen2, qwen3
+from predict.model.config import classic, dense, latent, layernorm, mixture
 from predict.model.config.fields import Fields
-from predict.model.config.latent import deepseek
-from predict.model.config.mixture import mixtral, qwen3_moe
 from predict.model.transformer import Model
 
 Reader = Callable[[Fields], Model]
 
 READERS: Mapping[str, Reader] = MappingProxyType(
     {
-        "gpt2": gpt2,
-        "opt": opt,
-        "llama": llama,
-        "mistral": mistral,
-        "mixtral": mixtral,
-        "qwen2": qwen2,
-        "qwen3": qwen3,
-        "qwen3_moe": qwen3_moe,
-        "gemma": gemma,
-        "gemma2": gemma,
-        "gemma3_text": gemma,
-        "deepseek_v2": deepseek,
-        "deepseek_v3": deepseek,
-        "kimi_k2": deepseek,
+        "gpt2": classic.gpt2,
+        "opt": classic.opt,
+        "bloom": layernorm.bloom,
+        "cohere": layernorm.cohere,
+        "cohere2": layernorm.cohere2,
+        "falcon": layernorm.falcon,
+        "gpt_bigcode": layernorm.gpt_bigcode,
+        "gpt_neox": layernorm.gpt_neox,
+        "gptj": layernorm.gptj,
+        "mpt": layernorm.mpt,
+        "nemotron": layernorm.nemotron,
+        "phi": layernorm.phi,
+        "stablelm": layernorm.stablelm,
+        "starcoder2": layernorm.starcoder2,
+        "llama": dense.llama,
+        "mistral": dense.mistral,
+        "qwen2": dense.qwen2,
+        "qwen3": dense.qwen3,
+        "gemma": dense.gemma,
+        "gemma2": dense.gemma,
+        "gemma3_text": dense.gemma,
+        "ernie4_5": dense.ernie4_5,
+        "exaone4": dense.exaone4,
+        "glm": dense.glm,
+        "glm4": dense.glm,
+        "granite": dense.llama,
+        "olmo2": dense.olmo2,
+        "olmo3": dense.olmo2,
+        "phi3": dense.phi3,
+        "seed_oss": dense.seed_oss,
+        "smollm3": dense.smollm3,
+        "mixtral": mixture.mixtral,
+        "qwen2_moe": mixture.qwen2_moe,
+        "qwen3_moe": mixture.qwen3_moe,
+        "dots1": mixture.glm4_moe,
+        "ernie4_5_moe": mixture.ernie4_5_moe,
+        "glm4_moe": mixture.glm4_moe,
+        "gpt_oss": mixture.gpt_oss,
+        "granitemoe": mixture.granitemoe,
+        "llama4_text": mixture.llama4,
+        "minimax_m2": mixture.minimax_m2,
+        "phimoe": mixture.phimoe,
+        "deepseek_v2": latent.deepseek,
+        "deepseek_v3": latent.deepseek,
+        "glm4_moe_lite": latent.glm4_moe_lite,
+        "kimi_k2": latent.deepseek,
+        "minicpm3": latent.minicpm3,
     }
 )
 # `model_type` of a multimodal model -> that of its decoder where the configuration names none.
@@ -38,6 +68,7 @@ DECODERS: Mapping[str, str] = MappingProxyType(
     {
         "gemma3": "gemma3_text",
         "kimi_k25": "deepseek_v3",
+        "llama4": "llama4_text",
         "llava": "llama",
         "llava_next": "llama",
         "llava_onevision": "qwen2",

@@ -57,8 +57,7 @@ class Fields:
 
     def spelled(self, name: str) -> str:
         """The name under which this configuration has `name`: itself, or a synonym."""
-        group = OTHER_NAMES.get(name, (name,))
-        found = next((each for each in (name, *group) if self.values.get(each) is not None), name)
+        group, found = OTHER_NAMES.get(name, (name,)), self._found(name)
         self.used.add(name)
         self.used.update(each for each in group if self.values.get(each) == self.values.get(found))
         return found
@@ -164,5 +163,10 @@ class Fields:
         return fields
 
     def with_defaults(self, defaults: Mapping[str, object]) -> "Fields":
-        """The same with values for fields that are absent. What is read of it counts as used here too."""
-        return replace(self, values={**defaults, **self.values})
+        """The same with values for fields that are null or absent. What is read of it counts as used here too."""
+        absent = {name: default for name, default in defaults.items() if self.values.get(self._found(name)) is None}
+        return replace(self, values={**self.values, **absent})
+
+    def _found(self, name: str) -> str:
+        group = OTHER_NAMES.get(name, (name,))
+        return next((each for each in (name, *group) if self.values.get(each) is not None), name)

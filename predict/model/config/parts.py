@@ -1,4 +1,4 @@
-"""The parts that families share: attention, experts, windows, and a model of layers with RMSNorms."""
+"""The parts that families share: attention, experts, windows, and a model of equal or alternating layers."""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -8,8 +8,10 @@ from predict.errors import BadModel
 from predict.model.attention import Attention, LatentAttention
 from predict.model.config.fields import Fields
 from predict.model.elementwise import RMS_ELEMENTWISE, Elementwise
+from predict.model.linear import Component, Linear
+from predict.model.mixer import ALL
 from predict.model.mlp import Experts, Mlp
-from predict.model.reach import Window
+from predict.model.reach import Chunk, Reach, Window
 from predict.model.transformer import Block, Model, merged
 
 
@@ -43,9 +45,11 @@ def grouped_attention(
     return Attention(heads, kv_heads, head_dim, qkv_bias, output_bias, qk_norm)
 
 
-def routed_experts(fields: Fields, copies_field: str, width: int, shared: Mlp | None = None) -> Experts:
+def routed_experts(
+    fields: Fields, copies_field: str, width: int, shared: Mlp | None = None, *, active_default: int | None = None
+) -> Experts:
     """Experts of `width`; raises BadModel if a token takes more of them than there are."""
-    copies, active = fields.size(copies_field), fields.size("num_experts_per_tok")
+    copies, active = fields.size(copies_field), fields.size("num_experts_per_tok", active_default)
     if active > copies:
         raise BadModel(f"{fields.origin}: num_experts_per_tok={active} is more than {copies_field}={copies}")
     return Experts(copies, active, width, shared)
@@ -54,9 +58,46 @@ def routed_experts(fields: Fields, copies_field: str, width: int, shared: Mlp | 
 def qwen_windows(fields: Fields) -> Iterator[int | None]:
     """The window of each layer, of Qwen2 and Qwen3: none below max_window_layers."""
     if not fields.flag("use_sliding_window", default=False):
+        fields.use("sliding_window", "max_window_layers")
         return itertools.repeat(None)
     window, first = fields.size("sliding_window", 4096), fields.count("max_window_layers")
     return (window if i >= first else None for i in itertools.count())
+
+
+def every_nth_full(fields: Fields, period: int, window: int | None = None) -> Iterator[int | None]:
+    """The window of each layer where every `period`-th sees everything (sliding_window_pattern says another period).
+    The default of sliding_window is `window`; null means none."""
+    if fields.has("sliding_window") and fields.get("sliding_window") is None:
+        return itertools.repeat(None)
+    found, every = fields.size("sliding_window", window), fields.size("sliding_window_pattern", period)
+    return (found if (i + 1) % every else None for i in itertools.count())
+
+
+def with_wide_norms(attention: Attention) -> Attention:
+    """The same with norms on Q and K that have a weight for each element of every head."""
+    return replace(attention, extra_params=(attention.heads + attention.kv_heads) * attention.head_dim)
+
+
+def qwen_mlps(fields: Fields, experts: Experts) -> Iterator[Mlp | Experts]:
+    """Experts in every decoder_sparse_step-th layer, but not in mlp_only_layers."""
+    dense = Mlp(fields.size("intermediate_size"), gated=True)
+    only_dense, step = fields.items("mlp_only_layers"), fields.size("decoder_sparse_step", 1)
+    return (dense if i in only_dense or (i + 1) % step else experts for i in itertools.count())
+
+
+def dense_then_experts(fields: Fields, *, bias: bool = False) -> Iterator[Mlp | Experts]:
+    """DeepSeek's layers: dense ones first, then experts and one MLP of all shared experts, or as mlp_layer_types says.
+    Raises BadModel if that has not one entry for each layer."""
+    dense = Mlp(fields.size("intermediate_size"), gated=True, bias=bias)
+    width, shared = fields.size("moe_intermediate_size"), fields.count("n_shared_experts")
+    together = Mlp(shared * width, gated=True, bias=bias) if shared else None
+    experts = routed_experts(fields, "n_routed_experts", width, together)
+    if kinds := fields.items("mlp_layer_types"):
+        fields.use("first_k_dense_replace", "moe_layer_freq")
+        _check_each_layer(fields, "mlp_layer_types", kinds)
+        return (experts if kind == "sparse" else dense for kind in kinds)
+    first, step = fields.count("first_k_dense_replace"), fields.size("moe_layer_freq", 1)
+    return (dense if i < first or i % step else experts for i in itertools.count())
 
 
 def rms_model(
@@ -66,33 +107,55 @@ def rms_model(
     windows: Iterator[int | None] | None = None,
     *,
     norms: int = 2,
+    outer_norms: int = 1,
     elementwise: Elementwise = RMS_ELEMENTWISE,
     tied: bool = False,
+    head_bias: bool = False,
 ) -> Model:
-    """A model with RMSNorms, rotary positions and one attention shape. Equal layers become one block."""
+    """A model with one attention shape, whose layers differ in their MLP or window. Equal layers become one block.
+
+    norms, outer_norms: of a layer, and outside the layers; each is as wide as the residual stream. `layer_types` of the
+    configuration replaces `windows`.
+    """
     hidden, layers = fields.size("hidden_size"), fields.layers("num_hidden_layers")
+    norm = hidden * elementwise.norm.params
+    reaches: Iterable[Reach] = (Window(window) if window else ALL for window in windows or itertools.repeat(None))
     if types := fields.items("layer_types"):
-        windows = _typed_windows(fields, types, layers)
+        _check_each_layer(fields, "layer_types", types)
+        reaches = [_reach(fields, kind) for kind in types]
     each = []
-    for mlp, window, _ in zip(mlps, windows or itertools.repeat(None), range(layers), strict=False):
-        mixer = replace(attention, reach=Window(window)) if window else attention
-        each.append(Block(1, hidden, mixer, mlp, norms * hidden, elementwise=elementwise))
+    for mlp, reach, _ in zip(mlps, reaches, range(layers), strict=False):
+        mixer = replace(attention, reach=reach)
+        each.append(Block(1, hidden, mixer, mlp, norms * norm, elementwise=elementwise))
+    vocab = fields.size("vocab_size")
     return Model(
         fields.name,
         fields.architecture,
         hidden,
-        fields.size("vocab_size"),
+        vocab,
         merged(each),
         tied=fields.flag("tie_word_embeddings", default=tied),
-        final_norm_params=hidden,
+        final_norm_params=outer_norms * norm,
         context_limit=fields.size_or_none("max_position_embeddings"),
+        head=(Linear("vocab", Component.VOCAB, hidden, vocab, bias=True),) if head_bias else None,
     )
 
 
-def _typed_windows(fields: Fields, types: list[object], layers: int) -> Iterator[int | None]:
-    if len(types) != layers:
-        raise BadModel(f"{fields.origin}: layer_types has {len(types)} entries for num_hidden_layers={layers}")
-    if unknown := [kind for kind in types if kind not in ("full_attention", "sliding_attention")]:
-        known = "full_attention, sliding_attention"
-        raise BadModel(f"{fields.origin}: layer_types: unknown {unknown[0]!r}; known: {known}")
-    return iter([fields.size("sliding_window") if kind == "sliding_attention" else None for kind in types])
+def _check_each_layer(fields: Fields, name: str, kinds: list[object]) -> None:
+    """Raise BadModel if the list has not one entry for each layer."""
+    if len(kinds) != (layers := fields.layers("num_hidden_layers")):
+        raise BadModel(f"{fields.origin}: {name} has {len(kinds)} entries for num_hidden_layers={layers}")
+
+
+def _reach(fields: Fields, kind: object) -> Reach:
+    """What a layer of this type sees. Raises BadModel if the type is not known."""
+    match kind:
+        case "full_attention" | "attention":
+            return ALL
+        case "sliding_attention":
+            return Window(fields.size("sliding_window"))
+        case "chunked_attention":
+            return Chunk(fields.size("attention_chunk_size"))
+        case _:
+            known = "full_attention, sliding_attention, chunked_attention"
+            raise BadModel(f"{fields.origin}: layer_types: unknown {kind!r}; known: {known}")

@@ -11,12 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from predict.errors import BadModel
+from predict.model.attention import Attention
+from predict.model.config.extra_layers import left_out_layers
 from predict.model.config.families import find_reader
 from predict.model.config.fields import Fields
 from predict.model.config.foreign import refuse_foreign
 from predict.model.config.head import with_head
 from predict.model.config.nested import left_out, text_fields
-from predict.model.transformer import Model
+from predict.model.mixer import ALL
+from predict.model.transformer import Model, merged
 
 MAX_CONFIG_BYTES = 10_000_000  # a config.json has a few kilobytes; a file of weights has gigabytes
 
@@ -43,9 +46,24 @@ def from_config(config: Mapping[str, object], name: str, origin: str | None = No
     refuse_foreign(fields)
     text = text_fields(fields)
     reader, note = find_reader(text)
-    model = with_head(reader(text), text)
+    model = with_head(_without_idle_windows(reader(text)), text)
     notes = [] if note is None else [note]
-    return replace(model, notes=(*model.notes, *notes, *left_out(fields), *_unused(fields)))
+    notes += [*left_out_layers(model, text), *left_out(fields), *_unused(fields)]
+    return replace(model, notes=(*model.notes, *notes))
+
+
+def _without_idle_windows(model: Model) -> Model:
+    """The model without the windows that no sequence fills, because they are not shorter than the longest one."""
+    limit = model.context_limit
+    if limit is None or not any(block.window and block.window >= limit for block in model.blocks):
+        return model
+    blocks = (
+        replace(block, mixer=replace(block.mixer, reach=ALL))
+        if isinstance(block.mixer, Attention) and block.window and block.window >= limit
+        else block
+        for block in model.blocks
+    )
+    return replace(model, blocks=merged(blocks))
 
 
 def _is_folder(path: Path) -> bool:

@@ -1,0 +1,227 @@
+"""Parameters against `transformers` on the meta device, to the unit. Runs where transformers is installed."""
+
+import contextlib
+import json
+
+import pytest
+
+from predict.model.config.families import READERS
+from predict.model.config.reader import from_config
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+SMALL = {
+    "vocab_size": 512,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 5,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 2,
+    "pad_token_id": 0,
+}
+CLASSIC = {"vocab_size": 512, "n_embd": 64, "n_layer": 3, "n_head": 8, "n_positions": 128}
+MOE = {"num_experts_per_tok": 2, "moe_intermediate_size": 40}
+LATENT = {
+    "q_lora_rank": 24,
+    "kv_lora_rank": 16,
+    "qk_nope_head_dim": 8,
+    "qk_rope_head_dim": 4,
+    "v_head_dim": 12,
+}
+ROUTED = {
+    **MOE,
+    **LATENT,
+    "n_routed_experts": 8,
+    "n_shared_experts": 2,
+    "n_group": 1,
+    "topk_group": 1,
+}
+ROUTED = {**ROUTED, "first_k_dense_replace": 2}
+TIED, UNTIED = {"tie_word_embeddings": True}, {"tie_word_embeddings": False}
+
+# A type -> what it needs beside SMALL (or instead of it, if it names no `hidden_size`), and variants of it.
+FAMILIES = {
+    "gpt2": (CLASSIC, [{}, UNTIED, {"n_inner": 100}]),
+    "gpt_bigcode": (CLASSIC, [{}, {"multi_query": False}, {"n_inner": 100}]),
+    "gptj": (CLASSIC | {"rotary_dim": 4}, [{}, {"n_inner": 100}]),
+    "opt": (
+        SMALL | {"ffn_dim": 96, "max_position_embeddings": 128, "word_embed_proj_dim": 64},
+        [{}, {"enable_bias": False}, {"do_layer_norm_before": False, "word_embed_proj_dim": 32}],
+    ),
+    "bloom": ({"vocab_size": 512, "hidden_size": 64, "n_layer": 3, "n_head": 8}, [{}, UNTIED]),
+    "cohere": (SMALL, [{}, {"use_qk_norm": True}, {"attention_bias": True}, UNTIED]),
+    "cohere2": (SMALL, [{}, {"attention_bias": True}, {"sliding_window_pattern": 2}]),
+    "falcon": (
+        {"vocab_size": 512, "hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 8},
+        [
+            {},
+            {"bias": True, "multi_query": False},
+            {"new_decoder_architecture": True, "num_kv_heads": 2},
+            {
+                "new_decoder_architecture": True,
+                "num_kv_heads": 4,
+                "num_ln_in_parallel_attn": 1,
+                "bias": True,
+            },
+            {"parallel_attn": False, "alibi": True, "ffn_hidden_size": 100},
+            UNTIED,
+        ],
+    ),
+    "gpt_neox": (SMALL, [{}, TIED, {"attention_bias": False}, {"use_parallel_residual": False}]),
+    "mpt": (
+        {"vocab_size": 512, "d_model": 64, "n_heads": 8, "n_layers": 3},
+        [{}, UNTIED, {"max_seq_len": 4096}],
+    ),
+    "nemotron": (SMALL, [{}, {"attention_bias": True, "mlp_bias": True}, {"head_dim": 16}]),
+    "phi": (SMALL, [{}, {"qk_layernorm": True}, TIED]),
+    "stablelm": (
+        SMALL,
+        [{}, {"use_qkv_bias": True, "qk_layernorm": True}, {"use_parallel_residual": True}],
+    ),
+    "starcoder2": (SMALL, [{}, {"use_bias": False}, UNTIED, {"sliding_window": 64}]),
+    "llama": (SMALL, [{}, TIED, {"attention_bias": True, "mlp_bias": True}, {"head_dim": 16}]),
+    "mistral": (SMALL, [{}, {"head_dim": 16}, {"sliding_window": None}]),
+    "qwen2": (SMALL, [{}, TIED, {"use_sliding_window": True, "max_window_layers": 2}]),
+    "qwen3": (SMALL, [{"head_dim": 16}, {"attention_bias": True}, TIED]),
+    "gemma": (SMALL | {"head_dim": 16}, [{}, {"attention_bias": True}]),
+    "gemma2": (SMALL | {"head_dim": 16}, [{}, {"attention_bias": True}]),
+    "gemma3_text": (SMALL | {"head_dim": 16}, [{}, {"attention_bias": True}]),
+    "ernie4_5": (SMALL, [{}, {"use_bias": True}, {"head_dim": 16}, UNTIED]),
+    "exaone4": (
+        SMALL,
+        [{}, {"head_dim": 16}, TIED, {"sliding_window": 64, "sliding_window_pattern": 3}],
+    ),
+    "glm": (SMALL, [{}, {"attention_bias": False}, {"head_dim": 16}]),
+    "glm4": (SMALL, [{}, {"attention_bias": False}, {"head_dim": 16}, TIED]),
+    "granite": (SMALL, [{}, TIED, {"attention_bias": True, "mlp_bias": True}]),
+    "olmo2": (SMALL, [{}, {"attention_bias": True}, {"num_key_value_heads": None}]),
+    "olmo3": (SMALL, [{}, {"attention_bias": True}]),
+    "phi3": (SMALL, [{}, TIED, {"sliding_window": 64}, {"num_key_value_heads": None}]),
+    "seed_oss": (
+        SMALL,
+        [
+            {},
+            {"attention_bias": False},
+            {"attention_out_bias": True, "mlp_bias": True},
+            {"head_dim": 16},
+        ],
+    ),
+    "smollm3": (
+        SMALL,
+        [
+            {},
+            UNTIED,
+            {"attention_bias": True, "mlp_bias": True},
+            {"use_sliding_window": True, "sliding_window": 64},
+        ],
+    ),
+    "mixtral": (
+        SMALL | {"num_local_experts": 4, "num_experts_per_tok": 2},
+        [{}, {"num_experts_per_tok": 3}, {"head_dim": 16}, TIED],
+    ),
+    "qwen2_moe": (
+        SMALL | MOE | {"num_experts": 8, "shared_expert_intermediate_size": 56},
+        [{}, {"decoder_sparse_step": 2}, {"mlp_only_layers": [0, 3]}, {"qkv_bias": False}],
+    ),
+    "qwen3_moe": (
+        SMALL | MOE | {"num_experts": 8, "head_dim": 16},
+        [
+            {},
+            {"decoder_sparse_step": 2},
+            {"mlp_only_layers": [0, 3]},
+            {"attention_bias": True},
+            {"num_local_experts": 8},
+        ],
+    ),
+    "dots1": (SMALL | ROUTED, [{}, {"attention_bias": True}, {"head_dim": 16}]),
+    "ernie4_5_moe": (
+        SMALL | {"moe_intermediate_size": 40, "moe_num_experts": 8, "moe_k": 2},
+        [
+            {},
+            {"use_bias": True},
+            {"moe_layer_start_index": 2, "moe_layer_end_index": 3, "moe_num_shared_experts": 1},
+            {"moe_layer_interval": 2, "moe_layer_start_index": 0},
+            UNTIED,
+        ],
+    ),
+    "glm4_moe": (
+        SMALL | ROUTED,
+        [
+            {},
+            {"use_qk_norm": True, "head_dim": 16},
+            {"attention_bias": True},
+            {"first_k_dense_replace": 0},
+        ],
+    ),
+    "gpt_oss": (
+        SMALL | {"num_local_experts": 4, "num_experts_per_tok": 2, "head_dim": 16},
+        [{}, {"attention_bias": False}, {"head_dim": 8}, TIED],
+    ),
+    "granitemoe": (
+        SMALL | {"num_local_experts": 4, "num_experts_per_tok": 2},
+        [{}, TIED, {"attention_bias": True}],
+    ),
+    "llama4_text": (
+        SMALL | {"num_local_experts": 4, "intermediate_size_mlp": 128, "head_dim": 16},
+        [
+            {},
+            {"interleave_moe_layer_step": 2},
+            {"moe_layers": [1, 2]},
+            {"attention_bias": True},
+            TIED,
+        ],
+    ),
+    "minimax_m2": (
+        SMALL | {"num_local_experts": 8, "num_experts_per_tok": 2},
+        [{}, {"head_dim": 16}, TIED],
+    ),
+    "phimoe": (
+        SMALL | {"num_local_experts": 4, "num_experts_per_tok": 2},
+        [{}, {"lm_head_bias": True}, {"attention_bias": True}],
+    ),
+    "deepseek_v2": (
+        SMALL | ROUTED,
+        [{}, {"q_lora_rank": None}, {"mlp_bias": True}, {"attention_bias": True}],
+    ),
+    "deepseek_v3": (
+        SMALL | ROUTED,
+        [{}, {"q_lora_rank": None}, {"first_k_dense_replace": 5}, {"attention_bias": True}],
+    ),
+    "kimi_k2": (SMALL | ROUTED, [{}]),
+    "glm4_moe_lite": (
+        SMALL | ROUTED,
+        [
+            {"mlp_layer_types": ["dense", "sparse", "sparse", "dense", "sparse"]},
+            {"q_lora_rank": None, "first_k_dense_replace": 1},
+        ],
+    ),
+    "minicpm3": (
+        SMALL | LATENT,
+        [{}, UNTIED, {"attention_bias": True, "mlp_bias": True}, {"v_head_dim": None}],
+    ),
+}
+NAMES_OF_TRANSFORMERS = {"kimi_k2": "deepseek_v3"}
+CASES = [
+    pytest.param({"model_type": kind, **base, **variant}, id=f"{kind}-{','.join(variant) or 'plain'}")
+    for kind, (base, variants) in FAMILIES.items()
+    for variant in variants
+]
+
+
+def built(config):
+    """The model of `transformers`, its parameters without numbers."""
+    values = json.loads(json.dumps(config))
+    kind = values.pop("model_type")
+    found = transformers.AutoConfig.for_model(NAMES_OF_TRANSFORMERS.get(kind, kind), **values)
+    with torch.device("meta"), contextlib.redirect_stderr(None):
+        return transformers.AutoModelForCausalLM.from_config(found)
+
+
+@pytest.mark.parametrize("config", CASES)
+def test_parameters_are_those_of_transformers(config):
+    assert from_config(config, "it").params == sum(parameter.numel() for parameter in built(config).parameters())
+
+
+def test_every_type_that_is_read_is_compared():
+    assert FAMILIES.keys() == READERS.keys()

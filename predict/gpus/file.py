@@ -37,7 +37,7 @@ def read_gpu(path: Path) -> Gpu:
     """Read the GPU that a file describes. Raises BadGpu or BadQuantity naming the file and the field."""
     given = _load(path)
     _check_keys(given, path)
-    peaks = _object(given, "peaks", path)
+    peaks = _peaks(given["peaks"], path)
     sources = _sources(given, peaks, path)
     bandwidth = _amount(given["bandwidth"], Kind.BYTES, f"{path}: bandwidth")
     roofs = {Resource.DRAM: Ceiling(bandwidth, sources["bandwidth"])}
@@ -97,17 +97,16 @@ def _check_keys(given: Mapping[str, object], path: Path) -> None:
             raise BadGpu(f"{path} lacks {key}: {what}")
 
 
-def _object(given: Mapping[str, object], key: str, path: Path) -> Mapping[str, object]:
-    """The peaks: an object with at least one format that is known."""
-    value = given[key]
+def _peaks(value: object, path: Path) -> Mapping[str, object]:
+    """The peaks by format: at least one, each of a unit of its own."""
     if not isinstance(value, dict) or not value:
-        raise BadGpu(f'{path}: {key} must be an object of dense FLOP/s by format, such as {{"bf16": "500e12"}}')
+        raise BadGpu(f'{path}: peaks must be an object of dense FLOP/s by format, such as {{"bf16": "500e12"}}')
     for name in value:
         if name not in UNITS:
-            raise BadGpu(f"{path}: {key} has an {_unknown(name, UNITS)}")
+            raise BadGpu(f"{path}: peaks has an {_unknown(name, UNITS)}")
     units = [UNITS[name] for name in value]
     if twice := next((unit for unit in units if units.count(unit) > 1), None):
-        raise BadGpu(f"{path}: {key} gives {twice} twice")
+        raise BadGpu(f"{path}: peaks gives {twice} twice")
     return value
 
 

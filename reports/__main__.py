@@ -204,7 +204,7 @@ def sweep_model(
     kept = read_quantity(overhead, "overhead", Kind.BYTES)
     replicas = [Replica(shape, sku, gpus, formats, mfu, mbu, memory, kept) for sku in skus]
     sizes = parse_sizes(batch, "--batch"), parse_sizes(context, "--context")
-    frame = sweep(replicas, *sizes, logits=logits, usd_per_gpu_hour=price)
+    frame = sweep(replicas, *sizes, logits=logits, usd_per_gpu_hour=price, largest=True)
     _make_folder(out)
     write_parquet(frame, out / "sweep.parquet")
     files = [out / "sweep.parquet", *write_figures(frame, out)]

@@ -69,8 +69,10 @@ def sweep(
     *,
     logits: Logits = Logits.ALL,
     usd_per_gpu_hour: float = 2.0,
+    largest: bool = False,
 ) -> pd.DataFrame:
     """One row per GPU, batch and context, in this order; `COLUMNS` explains the columns, `attrs` hold the assumptions.
+    With `largest`, there is also a row for the largest batch that fits, where that is between two of the batches.
 
     Raises BadQuantity for sizes that are not whole numbers, more than `MAX_POINTS` rows, several models or a GPU given
     twice, and MissingCeiling for a GPU that lacks a roof, naming it.
@@ -81,18 +83,20 @@ def sweep(
     _check_grid(replicas, batch.size, context.size)
     for replica in replicas:
         _check_gpu(replica)
-    blocks = [
-        _block(replica, some_batches, some_contexts, logits, usd_per_gpu_hour)
-        for replica in replicas
-        for some_batches, some_contexts in _split(batch, context)
-    ]
+    price = usd_per_gpu_hour
+    parts = [list(_blocks(replica, batch, context, logits, price, largest=largest)) for replica in replicas]
+    sizes = [sum(block["batch"].size for block in blocks) for blocks in parts]
+    blocks = [block for each in parts for block in each]
     columns = {name: np.concatenate([block.pop(name) for block in blocks]) for name in tuple(blocks[0])}
-    rows = batch.size * context.size
     names = [replica.gpu.name for replica in replicas]
+    gpu = np.repeat(np.arange(len(names), dtype=np.int8), sizes)
+    if largest:
+        order = np.lexsort((columns["context"], columns["batch"], gpu))
+        columns = {name: values[order] for name, values in columns.items()}
     frame = pd.DataFrame(
         {
-            "model": _categorical(np.zeros(rows * len(names), dtype=np.int8), [replicas[0].model.name]),
-            "gpu": _categorical(np.repeat(np.arange(len(names), dtype=np.int8), rows), names),
+            "model": _categorical(np.zeros(gpu.size, dtype=np.int8), [replicas[0].model.name]),
+            "gpu": _categorical(gpu, names),
             **columns,
         },
         copy=False,
@@ -204,18 +208,31 @@ def _split(batch: Sizes, context: Sizes) -> Iterator[tuple[Sizes, Sizes]]:
             yield some_batches, some_contexts
 
 
-def _block(
+def _blocks(
+    replica: Replica, batches: Sizes, contexts: Sizes, logits: Logits, usd_per_gpu_hour: float, *, largest: bool
+) -> Iterator[dict[str, NDArray[np.generic]]]:
+    """The columns of one GPU over batches x contexts, flat; context varies fastest. Then, with `largest`, those of the
+    largest batch that fits, for each context where it is between two of `batches`."""
+    for some, others in _split(batches, contexts):
+        yield _columns(replica, some[:, np.newaxis], others[np.newaxis, :], logits, usd_per_gpu_hour)
+    fitting = np.minimum(replica.max_batch(contexts.astype(np.float64)), LARGEST_SIZE).astype(np.int64)
+    between = (fitting > batches.min()) & (fitting < batches.max()) & ~np.isin(fitting, batches)
+    if largest and between.any():
+        yield _columns(replica, fitting[between], contexts[between], logits, usd_per_gpu_hour)
+
+
+def _columns(
     replica: Replica, batches: Sizes, contexts: Sizes, logits: Logits, usd_per_gpu_hour: float
 ) -> dict[str, NDArray[np.generic]]:
-    """The columns of one GPU over batches x contexts, flat; context varies fastest."""
-    shape = (batches.size, contexts.size)
-    batch, context = batches.astype(np.float64)[:, np.newaxis], contexts.astype(np.float64)[np.newaxis, :]
+    """The columns of one GPU, flat, for batches and contexts that broadcast to one shape."""
+    shape = np.broadcast_shapes(batches.shape, contexts.shape)
+    batch, context = batches.astype(np.float64), contexts.astype(np.float64)
     prefill, decode = replica.prefill(batch, context, logits=logits), replica.decode(batch, context)
     prefill_s, step_s, step_flop = prefill.napkin_s, decode.napkin_s, decode.work.flop
     max_batch = np.minimum(replica.max_batch(context), 2**53)  # the largest whole number that a float counts to
     columns: dict[str, ArrayLike] = {
         "gpus": np.int64(replica.gpus),
-        "batch": batches[:, np.newaxis],
+        "batch": batches,
         "context": contexts,
         "weight_bytes": np.float64(replica.weight_bytes),
         "kv_bytes": replica.resident_kv_bytes(batch, context),

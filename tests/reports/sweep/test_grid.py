@@ -285,6 +285,27 @@ def test_the_best_batch_is_the_smallest_of_the_highest_throughput_that_fits():
     assert found["h200-sxm", 1024] == (1000, 1003)
 
 
+def test_the_best_batch_is_the_largest_that_fits_and_not_the_largest_of_the_grid():
+    # Memory holds 517 sequences of 1024 tokens, as above; the grid doubles from 1 to 1024.
+    doubling = [2**power for power in range(11)]
+    assert best_rows(sweep([H100], doubling, [1024]))["batch"].tolist() == [512]
+    frame = sweep([H100], doubling, [1024], largest=True)
+    assert best_rows(frame)["batch"].tolist() == [517]
+    assert frame["batch"].tolist() == sorted([*doubling, 517])
+    # It is the row that a grid with this batch has.
+    alone = sweep([H100], [517], [1024]).to_dict(orient="records")
+    assert frame[frame["batch"] == 517].to_dict(orient="records") == alone
+
+
+def test_rows_of_the_largest_batch_keep_the_order_of_gpus_batches_and_contexts():
+    frame = sweep(PAIR, [1, 1024], [1024, 2048], largest=True)
+    # An H200 holds 1003 sequences of 1024 tokens and 501 of 2048, an H100 517 and 258.
+    expected = [(1, 1024), (1, 2048), (258, 2048), (517, 1024), (1024, 1024), (1024, 2048)]
+    expected += [(1, 1024), (1, 2048), (501, 2048), (1003, 1024), (1024, 1024), (1024, 2048)]
+    assert list(zip(frame["batch"], frame["context"], strict=True)) == expected
+    assert frame["gpu"].tolist() == ["h100-sxm"] * 6 + ["h200-sxm"] * 6
+
+
 def test_where_nothing_fits_there_is_no_best_batch():
     frame = sweep([Replica(find_model("llama-3-70b"), GPUS["h100-sxm"])], [1, 2], [1024])
     (row,) = best_rows(frame).to_dict(orient="records")
@@ -370,17 +391,32 @@ def test_the_ridge_stands_where_arithmetic_takes_over_from_memory():
 def test_the_command_writes_parquet_and_figures_and_prints_a_table(tmp_path):
     out = tmp_path / "new" / "folder"
     result = RUNNER.invoke(
-        app, ["sweep", "--model", "Llama 3 8B", "--gpu", "h100,h100-sxm,h200", "--batch", "1:64", "--out", str(out)]
+        app,
+        [
+            "sweep",
+            "--model",
+            "Llama 3 8B",
+            "--gpu",
+            "h100,h100-sxm,h200",
+            "--batch",
+            "1:64",
+            "--overhead",
+            "0",
+            "--out",
+            str(out),
+        ],
     )
     assert result.exit_code == 0, result.output
     names = ["sweep.parquet", "throughput.png", "step.png", "latency.png", "context.png"]
     assert result.output.splitlines()[-5:] == [str(out / name) for name in names]
     assert sorted(file.name for file in out.iterdir()) == sorted(names)
-    # 2 GPUs, 7 batches, 8 contexts; at 1024 tokens 64 sequences take (15.01e9 + 64 * 1025 * 131,072) / 3.35e12 s.
-    assert "112 points:" in result.output
+    # 2 GPUs, 7 batches, 8 contexts. An H200 holds 62, 31, 15 and 7 sequences of 16k to 128k tokens; the rest is in the
+    # grid or beyond. At 1024 tokens 64
+    # sequences take (15.01e9 + 64 * 1025 * 131,072) / 3.35e12 s.
+    assert "116 points:" in result.output
     assert "7.05 ms" in result.output
     assert "napkin bound" in result.output
-    assert len(pd.read_parquet(out / "sweep.parquet")) == 112
+    assert len(pd.read_parquet(out / "sweep.parquet")) == 116
 
 
 def test_a_config_and_every_option_reach_the_numbers(tmp_path):

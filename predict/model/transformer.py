@@ -147,6 +147,23 @@ class Model:
         return self.active_params != self.params
 
     @property
+    def experts(self) -> Experts | None:
+        """The experts of the most layers."""
+        mixtures = [block for block in self.blocks if isinstance(block.mlp, Experts)]
+        largest = max(mixtures, key=lambda block: block.layers, default=None)
+        return largest.mlp if largest and isinstance(largest.mlp, Experts) else None
+
+    @property
+    def multiplied_weights(self) -> int:
+        """Weights of all matrices that tokens are multiplied by, every expert's included."""
+        return sum(layers * linear.copies * linear.inputs * linear.outputs for layers, linear in self._multiplied())
+
+    @property
+    def active_weights(self) -> int:
+        """The weights that one token is multiplied by."""
+        return sum(layers * linear.active * linear.inputs * linear.outputs for layers, linear in self._multiplied())
+
+    @property
     def is_latent(self) -> bool:
         """Whether the cache holds latent vectors instead of keys and values."""
         return any(isinstance(mixer, LatentAttention) for mixer in self.mixers)
@@ -188,6 +205,11 @@ class Model:
 
     def _stored(self, linear: Linear) -> Linear:
         return replace(linear, weight_bits=self.storage.outer.of(linear.name))
+
+    def _multiplied(self) -> Iterator[tuple[int, Linear]]:
+        """Every matrix and its number of layers."""
+        yield from ((block.layers, linear) for block in self.blocks for linear in block.linears())
+        yield from ((1, linear) for linear in self.outer_linears())
 
     @property
     def _outside_params(self) -> int:

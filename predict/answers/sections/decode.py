@@ -51,16 +51,7 @@ def decode(q: Question) -> Iterator[Line | Note]:
 
 
 def _saturation(q: Question, replica: Replica) -> Iterator[Line | Note]:
-    ridge, bits, hidden = ridge_flop_per_byte(q.gpu.roofs, q.unit), q.weight_bits, q.model.hidden
-    weights_only = float(serving.batch_to_saturate(ridge, weight_bits=bits))
-    formula = "ridge x bits / 16: weights only"
-    yield Line("batch_to_saturate_napkin", "batch to saturate", weights_only, Unit.TOKENS, formula)
-    try:
-        square = float(serving.batch_to_saturate(ridge, hidden, hidden, weight_bits=bits))
-        formula, arithmetic = "hidden x hidden matrix: r / (1 - 2r/H)", f"r = {ridge:.4g}, H = {hidden}"
-        yield Line("batch_to_saturate", "with activations", square, Unit.TOKENS, formula, arithmetic)
-    except BadQuantity:
-        yield Note(f"no batch saturates a {hidden} x {hidden} matrix with its activations: it is memory-bound at all")
+    yield from _saturated_by_weights(q)
     if not q.context:
         return
     saturated = first_batch(lambda batch: _is_saturated(replica.decode(batch, q.context)))
@@ -72,6 +63,31 @@ def _saturation(q: Question, replica: Replica) -> Iterator[Line | Note]:
     weights, cache = float(replica.weight_bytes), float(kv_bytes(q.model, 1, q.context, q.kv_dtype.bits))
     formula, arithmetic = "weights / KV of a request", f"{weights:.4g} / {cache:.4g}"
     yield Line("kv_crossover_batch", "KV as large as weights", weights / cache, Unit.REQUESTS, formula, arithmetic)
+
+
+def _saturated_by_weights(q: Question) -> Iterator[Line | Note]:
+    """The tokens that make weights take as long as FLOP, without a cache. A mixture reads all experts that any token
+    chose but multiplies each token by a few, so that it needs as many times more tokens."""
+    ridge, bits, model = ridge_flop_per_byte(q.gpu.roofs, q.unit), q.weight_bits, q.model
+    more = model.multiplied_weights / model.active_weights
+    weights_only = float(serving.batch_to_saturate(ridge, weight_bits=bits)) * more
+    formula, arithmetic = "ridge x bits / 16: weights only", f"{ridge:.6g} x {bits:.6g} / 16"
+    if more > 1:
+        formula = "ridge x bits / 16 x weights / those of a token"
+        arithmetic += f" x {model.multiplied_weights:,} / {model.active_weights:,}"
+    yield Line("batch_to_saturate_napkin", "batch to saturate", weights_only, Unit.TOKENS, formula, arithmetic)
+    width = model.hidden
+    inner, each, formula = width, 1.0, "hidden x hidden matrix: r / (1 - 2r/H)"
+    if experts := model.experts:
+        inner, each = experts.intermediate, experts.copies / experts.active
+        formula = "an expert's matrix: experts / active x r / (1 - r/H - r/I)"
+    try:
+        rows = float(serving.batch_to_saturate(ridge, width, inner, weight_bits=bits))
+    except BadQuantity:
+        yield Note(f"no batch saturates a {width} x {inner} matrix with its activations: it is memory-bound at all")
+        return
+    arithmetic = f"{each:g} x {ridge:.6g} x {bits:.6g} / 16 / (1 - {ridge:.6g} / {width} - {ridge:.6g} / {inner})"
+    yield Line("batch_to_saturate", "with activations", rows * each, Unit.TOKENS, formula, arithmetic)
 
 
 def first_batch(holds: Callable[[FloatArray], NDArray[np.bool_]]) -> int | None:

@@ -215,6 +215,17 @@ def test_the_batch_that_saturates():
     assert "no batch saturates a 768 x 768 matrix" in notes("gpt-2-small", "b200", compute=find_dtype("fp4"))
 
 
+def test_a_mixture_saturates_with_as_many_more_tokens_as_it_has_weights_for_each_that_a_token_takes():
+    # Qwen3-30B-A3B: 30,532,122,624 parameters, 3,353,032,704 for a token; of both 151,936 x 2048 are only looked up and
+    # 48 x (2 x 2048 + 2 x 128) + 2048 are norms. 9.94 times the ridge of 295.3.
+    found = values("qwen3-30b-a3b", "h100")
+    ridge, other = H100_FLOP_PER_S / H100_BYTES_PER_S, 151_936 * 2048 + 48 * 4352 + 2048
+    more = (30_532_122_624 - other) / (3_353_032_704 - other)
+    assert found["batch_to_saturate_napkin"] == pytest.approx(ridge * more) == pytest.approx(2934, abs=1)
+    # An expert's 2048 x 768 matrix sees 8 of 128 tokens.
+    assert found["batch_to_saturate"] == pytest.approx(128 / 8 * ridge / (1 - ridge / 2048 - ridge / 768))
+
+
 def test_a_context_over_the_limit_is_a_note():
     assert "context=9,000 is over the 8,192" in notes(gpus=2, context=9000)
     assert "over the" not in notes(gpus=2, context=8192, seq=8192)

@@ -18,6 +18,8 @@ from predict.model.config.fields import Fields
 from predict.model.config.foreign import refuse_foreign
 from predict.model.config.head import with_head
 from predict.model.config.nested import left_out, text_fields
+from predict.model.config.positions import with_context_limit
+from predict.model.config.storing import with_storage
 from predict.model.mixer import ALL
 from predict.model.transformer import Model, merged
 
@@ -46,7 +48,8 @@ def from_config(config: Mapping[str, object], name: str, origin: str | None = No
     refuse_foreign(fields)
     text = text_fields(fields)
     reader, note = find_reader(text)
-    model = with_head(_without_idle_windows(reader(text)), text)
+    model = _without_idle_windows(with_context_limit(reader(text), text))
+    model = with_storage(with_head(model, text), text)
     notes = [] if note is None else [note]
     notes += [*left_out_layers(model, text), *left_out(fields), *_unused(fields)]
     return replace(model, notes=(*model.notes, *notes))

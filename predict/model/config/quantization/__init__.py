@@ -1,0 +1,1 @@
+"""How a configuration says that weights are quantized: one module for each kind of method."""

@@ -6,7 +6,7 @@ tokens meet is its mixer's to tell (`mixer`, `attention`, `recurrent`).
 
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from predict.model.attention import LatentAttention
 from predict.model.elementwise import RMS_ELEMENTWISE, Elementwise
@@ -30,6 +30,7 @@ class Block:
     extra: tuple[Linear, ...] = ()  # matrices of one layer outside mixer and MLP
     elementwise: Elementwise = RMS_ELEMENTWISE  # what is computed between the matrices
     bits: MatrixBits = SIXTEEN_BITS  # of a stored weight, on average over the layers
+    numbers: tuple[int, ...] = field(default=(), compare=False)  # of the layers in the model; empty: in a row
 
     def linears(self) -> Iterator[Linear]:
         """The matrices of one layer."""
@@ -220,11 +221,13 @@ class Model:
 
 def merged(layers: Iterable[Block]) -> tuple[Block, ...]:
     """Equal layers as one block each, in the order of the first."""
-    counts: dict[Block, int] = {}
+    numbers: dict[Block, list[int]] = {}
+    first = 0
     for layer in layers:
-        one = replace(layer, layers=1)
-        counts[one] = counts.get(one, 0) + layer.layers
-    return tuple(replace(one, layers=number) for one, number in counts.items())
+        numbered = layer.numbers or range(first, first + layer.layers)
+        numbers.setdefault(replace(layer, layers=1), []).extend(numbered)
+        first += layer.layers
+    return tuple(replace(one, layers=len(found), numbers=tuple(sorted(found))) for one, found in numbers.items())
 
 
 def _counted(texts: Iterable[tuple[int, str]]) -> dict[str, int]:

@@ -9,8 +9,10 @@ from predict.model.config.fields import Fields
 from predict.model.config.module_names import HEAD, PREFIXES, paths_of
 from predict.model.config.quantization.methods import find_quantization
 from predict.model.config.quantization.scheme import EVERY_MATRIX, Packing, Quantization
+from predict.model.linear import Linear
+from predict.model.mlp import Experts
 from predict.model.storage import REST_BITS, MatrixBits, Storage
-from predict.model.transformer import Block, Experts, Linear, Model
+from predict.model.transformer import Block, Model
 from predict.units import DType
 
 DTYPE_FIELDS = ("dtype", "torch_dtype")
@@ -36,7 +38,7 @@ def with_storage(model: Model, fields: Fields) -> Model:
         _with_bits(block, numbers, model.architecture, found, tally)
         for block, numbers in zip(model.blocks, _numbers(model.blocks), strict=True)
     )
-    head = UNPACKED if model.tied else _head(found)
+    head = (found.embedding or UNPACKED) if model.tied else _head(found)
     storage = Storage(
         _name(tally, half),
         MatrixBits((("vocab", head.bits),)),
@@ -56,17 +58,15 @@ def _half(fields: Fields) -> tuple[str, tuple[str, ...]]:
     if dtype in HALVES:
         return HALVES[dtype], ()
     if dtype in WIDE:
-        return "bf16", (
-            f"weights of {dtype} count as 16 bits, because engines serve them so; --weights fp32 counts 32",
-        )
+        return "bf16", (f"weights of {dtype} count as 16 bits: engines serve them so; --weights fp32 counts 32",)
     return "bf16", (f"{name} {dtype!r} is not known: weights are read as 16 bits",)
 
 
 def _numbers(blocks: Sequence[Block]) -> Iterator[Sequence[int]]:
-    """The numbers of each block's layers."""
+    """The numbers of each block's layers: in a row unless the block says otherwise."""
     first = 0
     for block in blocks:
-        yield range(first, first + block.layers)
+        yield block.numbers or range(first, first + block.layers)
         first += block.layers
 
 
@@ -77,8 +77,8 @@ def _with_bits(block: Block, numbers: Sequence[int], architecture: str, found: Q
     for linear in block.linears():
         paths = paths_of(linear.name, architecture, beside_experts=isinstance(block.mlp, Experts))
         packings = Counter(_packing(found, number, paths) for number in seen)
-        share = block.layers / len(seen)
-        tally.update({(_kind(linear), one): int(linear.params * times * share) for one, times in packings.items()})
+        params = linear.params * block.layers // len(seen) if paths else 0  # routers make no storage mixed
+        tally.update({(_kind(linear), one): params * times for one, times in packings.items() if params})
         bits.append((linear.name, sum(one.bits * times for one, times in packings.items()) / len(seen)))
     return replace(block, bits=MatrixBits(tuple(bits)))
 
@@ -104,7 +104,7 @@ def _kind(linear: Linear) -> str:
 
 def _name(tally: Tally, half: str) -> str:
     """Name of the whole: that of the one packing, or "mxfp4 experts, bf16 rest" by what most of each kind has."""
-    mostly = {kind: max(_of(kind, tally), key=lambda item: item[1])[0].name for kind, _ in sorted(tally)}
+    mostly = {kind: max(_of(kind, tally), key=lambda item: item[1])[0].name for kind, _ in tally}
     size = Counter[str]()
     for (kind, _), params in tally.items():
         size[mostly[kind]] += params

@@ -17,6 +17,7 @@ from predict.model.config.quantization.scheme import (
     Rule,
     named_modules,
     narrowed,
+    section,
 )
 from predict.units import DTYPES, DType
 
@@ -68,14 +69,14 @@ def cache_format(fields: Fields) -> DType | None:
 
 def _groups(fields: Fields) -> Iterator[tuple[Packing | None, list[object]]]:
     """The packing of each group, and its targets. A checkpoint that is only sparse has one group of all."""
-    mask, groups = _sparse(fields), fields.inside("config_groups")
+    mask, groups = _sparse(fields), section(fields, "config_groups")
     for name in groups.values if groups else ():
         assert groups is not None
         if isinstance(targets := groups.get(name), list):
             if name not in PRESETS:
                 raise BadModel(f"{fields.origin}: config_groups: {name!r} is no known scheme: {', '.join(PRESETS)}")
             yield _thinned(PRESETS[name], mask), targets
-        elif (group := groups.inside(name)) is not None and (weights := group.inside("weights")) is not None:
+        elif (group := section(groups, name)) is not None and (weights := section(group, "weights")) is not None:
             stored = group.text("format") or fields.text("format") or ""
             packing = _packing(weights, stored, group.get("input_activations"))
             yield packing and _thinned(packing, mask), group.items("targets")
@@ -122,7 +123,7 @@ def _activations(scheme: object) -> DType | None:
 
 def _sparse(fields: Fields) -> float | None:
     """The share of weights that is stored, if zeros are left out; else None."""
-    config = fields.inside("sparsity_config")
+    config = section(fields, "sparsity_config")
     if config is None or not (config.text("format") or "dense").startswith("sparse"):
         return None
     share = config.get("global_sparsity")

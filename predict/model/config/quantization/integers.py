@@ -17,6 +17,8 @@ from predict.model.config.quantization.scheme import (
     containing,
     named_modules,
     packed,
+    section,
+    sections,
 )
 
 BITS_AND_BYTES_BLOCK = 64  # weights that share a scale (QLoRA, Dettmers et al. 2023)
@@ -26,7 +28,7 @@ HALF = 16  # bits of a scale
 
 def gptq(fields: Fields) -> Quantization:
     """GPTQ. `modules_in_block_to_quantize` names the only ones, `dynamic` (GPTQModel) those that differ."""
-    usual, dynamic = _gptq(fields), fields.inside("dynamic")
+    usual, dynamic = _gptq(fields), section(fields, "dynamic")
     rules = list(_dynamic(dynamic, fields)) if dynamic else []
     inside = [name for group in fields.items("modules_in_block_to_quantize") for name in _as_list(group)]
     only = [Rule(usual, named_modules(inside, fields.origin))] if inside else [Rule(usual)]
@@ -45,13 +47,10 @@ def awq(fields: Fields) -> Quantization:
 def auto_round(fields: Fields) -> Quantization:
     """AutoRound: `extra_config` names the modules that differ; those of 16 bits are not quantized."""
     rules, usual = [], _gptq(fields)
-    extra = fields.inside("extra_config")
-    for name in extra.values if extra else ():
-        one = extra.inside(name) if extra else None
-        if one is not None:
-            packing = _gptq(one.with_defaults(_shared(fields)))
-            module = named_modules([f"re:{name}" if _is_regex(name) else name], fields.origin)
-            rules.append(Rule(None if packing.bits >= HALF else packing, module))
+    for name, one in sections(section(fields, "extra_config")):
+        packing = _gptq(one.with_defaults(_shared(fields)))
+        module = named_modules([f"re:{name}" if _is_regex(name) else name], fields.origin)
+        rules.append(Rule(None if packing.bits >= HALF else packing, module))
     return Quantization((*rules, skipped(fields), Rule(usual)))
 
 
@@ -70,8 +69,8 @@ def bits_and_bytes(fields: Fields) -> Quantization:
 
 def hqq(fields: Fields) -> Quantization:
     """HQQ: a scale and a zero point of 16 bits per group."""
-    config = fields.inside("quant_config")
-    weights = (config.inside("weight_quant_params") if config else None) or config or fields
+    config = section(fields, "quant_config")
+    weights = (section(config, "weight_quant_params") if config else None) or config or fields
     bits, group = _bits(weights, "nbits", "bits", default=4), _group(weights, "group_size", default=64)
     return Quantization((skipped(fields, "skip_modules"), Rule(_affine(bits, group))))
 
@@ -83,7 +82,7 @@ def mlx(fields: Fields) -> Quantization:
     for name, value in fields.values.items():
         if value is False:
             rules.append(Rule(None, named_modules([name], fields.origin)))
-        elif isinstance(value, Mapping) and (one := fields.inside(name)) is not None:
+        elif isinstance(value, Mapping) and (one := section(fields, name)) is not None:
             rules.append(Rule(_mlx(one.with_defaults(_shared(fields))), named_modules([name], fields.origin)))
     return Quantization((*rules, Rule(usual)), head=True, embedding=usual)
 
@@ -128,7 +127,7 @@ def bitnet(fields: Fields) -> Quantization:
 def _gptq(fields: Fields) -> Packing:
     bits, group = _bits(fields, "bits", default=4), _group(fields, "group_size", default=128)
     zeros = bits if group and not fields.flag("sym", default=True) else 0
-    fields.use("desc_act", "static_groups", "checkpoint_format")
+    fields.use("sym")
     return packed("int", bits, group, HALF, zeros)
 
 
@@ -137,7 +136,7 @@ def _dynamic(dynamic: Fields, usual: Fields) -> Iterator[Rule]:
     for pattern in dynamic.values:
         name = pattern.removeprefix("-:").removeprefix("+:")
         modules = named_modules([f"re:{name}"], usual.origin)
-        one = None if pattern.startswith("-:") else dynamic.inside(pattern)
+        one = None if pattern.startswith("-:") else section(dynamic, pattern)
         yield Rule(None if one is None else _gptq(one.with_defaults(_shared(usual))), modules)
 
 

@@ -72,12 +72,30 @@ TELLING: Mapping[str, str] = MappingProxyType(
 )
 
 
+# Fields of a quantization that change no bits: how it was calibrated, and what runs it.
+HARMLESS = """
+_load_in_4bit act_group_aware activation_scale_ub activation_scheme algo_config amp autoround_version backend
+batch_size block_name_to_quantize bnb_4bit_compute_dtype bnb_4bit_quant_storage cache_block_outputs checkpoint_format
+damp_auto_increment damp_percent data_type dataset dequantize desc_act disable_exllama do_fuse enable_minmax_tuning
+enable_norm_bias_tuning enable_quanted_input exllama_config export fmt format fuse_max_seq_len
+global_compression_ratio gradient_accumulate_steps hadamard_size iters layer_type_quant_config linear_class
+llm_int8_enable_fp32_cpu_offload llm_int8_has_fp16_weight llm_int8_threshold load_in_4bit low_gpu_mem_usage lr
+max_input_length meta minmax_lr model_file_base_name model_name_or_path model_seqlen module_name_preceding_first_block
+modules_to_fuse nsamples pack_dtype pack_method packing_format pad_token_id producer quant_method quant_mode
+quantization_mode quantization_status rms_norm_eps run_compressed scale_dtype scale_fmt seqlen softmax_quant_spec
+static_groups to_quant_block_names tokenizer transform_config true_sequential tune_metadata untie_embedding_weights
+use_cuda_fp16 use_exllama use_optimized_inference use_rms_norm version
+"""
+
+
 def find_quantization(fields: Fields) -> Quantization | None:
     """What the configuration says of its quantization, None if nothing. An unknown method is read as 16 bits, with a
     note. Raises BadModel naming a field that is wrong."""
     for name in FIELDS:
-        if (config := fields.inside(name)) is not None and config.values:
-            return _read(config, name)
+        found = None if isinstance(fields.get(name), str) else fields.inside(name)
+        if found is not None and found.values:
+            found.use(*HARMLESS.split())
+            return _read(found, name)
     return None
 
 
@@ -85,8 +103,8 @@ def _read(config: Fields, name: str) -> Quantization:
     said = config.text("quant_method")
     told = said or next((TELLING[field] for field in TELLING if field in config.values), "")
     method = told.lower().replace("_", "-")
-    config.use(*config.values)
     if method in METHODS:
         return METHODS[method](config)
+    config.use(*config.values)
     called = repr(said) if said else "without a quant_method"
     return Quantization((), notes=(f"{name} {called} is not known: its weights are read as 16 bits",))

@@ -18,6 +18,8 @@ from predict.model.config.quantization.scheme import (
     Quantization,
     Rule,
     named_modules,
+    section,
+    sections,
 )
 from predict.units import DTYPES, DType
 
@@ -53,7 +55,7 @@ CACHES: Mapping[str, DType] = MappingProxyType({"FP8": DTYPES["fp8"], "INT8": DT
 def modelopt(fields: Fields) -> Quantization:
     """The file's algorithm. What it excludes keeps 16 bits; the head too where it excludes nothing by name."""
     fields.use("producer")
-    if (inner := fields.inside("quantization")) is not None:  # as in hf_quant_config.json
+    if (inner := section(fields, "quantization")) is not None:  # as in hf_quant_config.json
         return modelopt(inner)
     algorithm = (fields.text("quant_algo") or "").upper()
     kv = CACHES.get((fields.text("kv_cache_quant_algo") or "").upper()) or cache_format(fields)
@@ -67,13 +69,9 @@ def modelopt(fields: Fields) -> Quantization:
 
 
 def _mixed(fields: Fields) -> list[Rule]:
-    layers, names = fields.inside("quantized_layers"), dict[str, list[str]]()
-    for name in layers.values if layers else ():
-        one = layers.inside(name) if layers else None
-        algorithm = (one.text("quant_algo") or "").upper() if one else ""
-        if one is not None:
-            one.use(*one.values)
-        names.setdefault(algorithm, []).append(name)
+    names: dict[str, list[str]] = {}
+    for name, one in sections(section(fields, "quantized_layers")):
+        names.setdefault((one.text("quant_algo") or "").upper(), []).append(name)
     return [
         Rule(ALGORITHMS[algorithm], named_modules(modules, fields.origin))
         for algorithm, modules in names.items()

@@ -6,7 +6,15 @@ from types import MappingProxyType
 from predict.formulas.memory import bits_per_weight
 from predict.model.config.fields import Fields
 from predict.model.config.quantization.blocks import skipped
-from predict.model.config.quantization.scheme import Packing, Quantization, Rule, named_modules, narrowed
+from predict.model.config.quantization.scheme import (
+    Packing,
+    Quantization,
+    Rule,
+    named_modules,
+    narrowed,
+    section,
+    sections,
+)
 from predict.units import DTYPES, DType
 
 WIDTHS: Mapping[str, tuple[str, int]] = MappingProxyType(
@@ -30,9 +38,9 @@ WIDTHS: Mapping[str, tuple[str, int]] = MappingProxyType(
 
 def quark(fields: Fields) -> Quantization:
     """`layer_quant_config` goes before `global_quant_config`; what `exclude` names keeps 16 bits."""
-    layers, usual = fields.inside("layer_quant_config"), fields.inside("global_quant_config")
+    layers, usual = section(fields, "layer_quant_config"), section(fields, "global_quant_config")
     rules = [skipped(fields, "exclude")]
-    for name, one in _each(layers):
+    for name, one in sections(layers):
         if one.get("weight") is not None:
             rules.append(Rule(_packing(one), named_modules([name], fields.origin)))
     if usual is not None and usual.get("weight") is not None:
@@ -60,8 +68,8 @@ def _last(config: Fields, name: str) -> Fields | None:
     value = config.get(name)
     if isinstance(value, list):
         inner = Fields({name: value[-1]}, config.origin, config.name, "") if value else None
-        return inner.inside(name) if inner else None
-    return config.inside(name)
+        return section(inner, name) if inner else None
+    return section(config, name)
 
 
 def _dtype(spec: Fields | None) -> str:
@@ -71,6 +79,6 @@ def _dtype(spec: Fields | None) -> str:
 
 
 def _cache(fields: Fields) -> DType | None:
-    export = fields.inside("export")
+    export = section(fields, "export")
     asked = fields.get("kv_cache_quant_config") or (export.items("kv_cache_group") if export else [])
     return DTYPES["fp8"] if asked else None

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from predict.errors import BadModel
 from predict.formulas.memory import bits_per_weight
+from predict.model.config.fields import Fields
 from predict.units import DTYPES, DType
 
 # Words that the names of networks beside the decoder begin with.
@@ -36,7 +37,7 @@ class Modules:
     def by_layer(self) -> bool:
         """Whether the answer may differ between layers."""
         named = {*self.paths, *self.starts} - {None}
-        return bool(named) or any(re.search(r"\d|\[|\(\?", regex.pattern) for regex in self.regexes)
+        return bool(named) or any(re.search(r"\d|\[", regex.pattern) for regex in self.regexes)
 
     def include(self, layer: int | None, paths: Sequence[str], prefixes: Sequence[str]) -> bool:
         """Whether any of `paths` is named, in the layer of this number or outside the layers (None). A path is named if
@@ -96,6 +97,21 @@ FP8_BLOCK = Packing("fp8 128x128", float(bits_per_weight(8, 128 * 128, 32)), DTY
 MXFP8 = Packing("mxfp8", float(bits_per_weight(8, 32, 8)), DTYPES["fp8"])
 MXFP4 = Packing("mxfp4", float(bits_per_weight(4, 32, 8)))
 NVFP4 = Packing("nvfp4", float(bits_per_weight(4, 16, 8)), DTYPES["fp4"])
+
+
+def section(fields: Fields, name: str) -> Fields | None:
+    """The object under `name`, or None if null or absent. Its fields count as used. Raises BadModel if it is none."""
+    found = fields.inside(name)
+    if found is not None:
+        found.use(*found.values)
+    return found
+
+
+def sections(fields: Fields | None) -> Iterator[tuple[str, Fields]]:
+    """The names and objects inside an object, without those that are null."""
+    for name in fields.values if fields else ():
+        if fields is not None and (one := section(fields, name)) is not None:
+            yield name, one
 
 
 def named_modules(names: Iterable[object], origin: str) -> Modules:

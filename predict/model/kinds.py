@@ -13,6 +13,7 @@ class KernelKind(StrEnum):
     PROJECTIONS = "attention projections"
     SCORES = "attention scores"
     RECURRENCE = "recurrence"
+    RESIDUAL = "residual stream"
     MLP = "MLP"
     ROUTER = "router"
     EXPERTS = "experts"
@@ -25,6 +26,7 @@ _OF_COMPONENT = {
     Component.ATTENTION_PROJECTIONS: KernelKind.PROJECTIONS,
     Component.ATTENTION_SCORES: KernelKind.SCORES,
     Component.RECURRENCE: KernelKind.RECURRENCE,
+    Component.RESIDUAL: KernelKind.RESIDUAL,
     Component.MLP: KernelKind.MLP,
     Component.VOCAB: KernelKind.VOCAB,
     Component.NORMS: KernelKind.ELEMENTWISE,

@@ -16,6 +16,7 @@ class Component(StrEnum):
     VOCAB = "vocab"
     NORMS = "norms"
     RECURRENCE = "recurrence"  # short convolutions and the states of recurrent layers
+    RESIDUAL = "residual"  # matrices on the residual stream itself, and on what is added to it for each layer
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ A pass, the cache and the parameters are sums over these answers, so that a new 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -83,14 +83,24 @@ class Mixer(ABC):
         """What one layer keeps."""
 
     @property
-    def kv_elements_per_token(self) -> int:
-        """Elements that one layer caches per token, without the keys of an index."""
-        return sum(held.elements for held in self.holds if held.store is Store.KV)
+    def kv_elements_per_token(self) -> float:
+        """Elements that one layer caches per token until a window is full, without the keys of an index."""
+        return _per_token(held for held in self.holds if held.store is Store.KV)
 
     @property
-    def index_elements_per_token(self) -> int:
+    def kv_elements_beyond_windows(self) -> float:
+        """Elements that one layer caches per token once windows and chunks are full."""
+        return _per_token(held for held in self.holds if held.store is Store.KV and held.reach.limit is None)
+
+    @property
+    def window_elements(self) -> int:
+        """Elements that one layer's full window or chunk holds."""
+        return sum(held.elements * (held.reach.limit or 0) for held in self.holds if held.store is Store.KV)
+
+    @property
+    def index_elements_per_token(self) -> float:
         """Elements of index keys that one layer caches per token."""
-        return sum(held.elements for held in self.holds if held.store is Store.INDEX)
+        return _per_token(held for held in self.holds if held.store is Store.INDEX)
 
     @property
     def reach(self) -> Reach:
@@ -104,3 +114,9 @@ class Mixer(ABC):
     @abstractmethod
     def mixing(self, new: Count, cached: Count, *, square: bool) -> Iterator[Mixing]:
         """The work on `new` tokens of one sequence after `cached` ones. `square`: every query counts every key."""
+
+
+def _per_token(held: Iterable[Held]) -> float:
+    """Elements that each token adds; a whole number if it is one."""
+    added = sum(each.elements * each.reach.per_token for each in held)
+    return round(added) if added == round(added) else added

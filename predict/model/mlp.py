@@ -44,6 +44,7 @@ class Experts:
     router_bias: bool = False
     shared_gate: bool = False  # a matrix of one output that weighs the shared MLP (Qwen2-MoE)
     latent: int | None = None  # width of the experts' inputs and outputs if not that of the residual stream
+    latent_bias: bool = False  # on the two matrices of the latent
     extra_params: int = 0  # scales and norms of the router
 
     @property
@@ -63,8 +64,8 @@ class Experts:
         yield Linear("mlp.router", Component.MLP, hidden, self.copies, self.router_bias)
         width = self.latent or hidden
         if self.latent:
-            yield Linear("mlp.latent_down", Component.MLP, hidden, self.latent)
-            yield Linear("mlp.latent_up", Component.MLP, self.latent, hidden)
+            yield Linear("mlp.latent_down", Component.MLP, hidden, self.latent, self.latent_bias)
+            yield Linear("mlp.latent_up", Component.MLP, self.latent, hidden, self.latent_bias)
         for name, inputs, outputs in (
             *((("mlp.expert_gate", width, self.intermediate),) if self.gated else ()),
             ("mlp.expert_up", width, self.intermediate),

@@ -197,6 +197,16 @@ def kv_bytes_per_token(model: Model, kv_bits: float = 16) -> Number:
     return stored_bytes(model.kv_elements_per_token, kv_bits)
 
 
+def kv_bytes_beyond_windows(model: Model, kv_bits: float = 16) -> Number:
+    """Bytes of keys and values that one token adds in all layers once windows and chunks are full."""
+    return stored_bytes(model.kv_elements_beyond_windows, kv_bits)
+
+
+def window_bytes(model: Model, kv_bits: float = 16) -> Number:
+    """Bytes of keys and values that the full windows and chunks of one sequence hold."""
+    return stored_bytes(model.window_elements, kv_bits)
+
+
 def index_bytes_per_token(model: Model, kv_bits: float = 16) -> Number:
     """Bytes of index keys that one token adds in all sparse layers."""
     return stored_bytes(model.index_elements_per_token, kv_bits)

@@ -30,6 +30,11 @@ class Reach(ABC):
         return context
 
     @property
+    def per_token(self) -> float:
+        """What each token adds to what is kept, until `limit` is reached."""
+        return 1
+
+    @property
     def text(self) -> str:
         """For a person: "window of 4096"; empty if a query sees everything."""
         return ""
@@ -132,6 +137,51 @@ class TopK(Reach):
     def text(self) -> str:
         """For a person."""
         return f"the best {self.tokens} tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class Entries(Reach):
+    """Compressed attention (DeepSeek-V4, 2026): every `rate` tokens become one entry, for all queries from the last of
+    them on. A query sees all entries, or the `chosen` that an index ranks highest. What is kept and read is entries."""
+
+    rate: int
+    chosen: int | None = None
+
+    def pairs(self, new: Count, cached: Count) -> Count:
+        """Query-entry pairs."""
+        return self._before(cached + new) - self._before(cached)
+
+    def pairs_within(self, new: Count, cached: Count, entries: int) -> Count:
+        """Pairs of the queries that have no more than `entries` to see."""
+        last = self.rate * (entries + 1) - 1  # tokens after which there is one more
+        return self._all_before(smaller(cached + new, last)) - self._all_before(smaller(cached, last))
+
+    def seen(self, cached: Count) -> Count:
+        """What one query reads, without the entry that its own token may complete."""
+        kept = self.kept(cached)
+        return kept if self.chosen is None else smaller(kept, self.chosen - (self.kept(cached + 1) - kept))
+
+    def kept(self, context: Count) -> Count:
+        """Complete entries."""
+        return context // self.rate
+
+    @property
+    def per_token(self) -> float:
+        """A share of an entry."""
+        return 1 / self.rate
+
+    def _before(self, count: Count) -> Count:
+        """Pairs of the first `count` queries."""
+        if self.chosen is None:
+            return self._all_before(count)
+        rising = smaller(count, self.rate * self.chosen)
+        return self._all_before(rising) + (count - rising) * self.chosen
+
+    def _all_before(self, count: Count) -> Count:
+        """floor(1 / rate) + ... + floor(count / rate): each whole number `rate` times, the last as often as there are
+        queries left."""
+        last = count // self.rate
+        return self.rate * (last * (last - 1) // 2) + last * (count % self.rate + 1)
 
 
 def triangle(count: Count) -> Count:

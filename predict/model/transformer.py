@@ -5,7 +5,7 @@ tokens meet is its mixer's to tell (`mixer`, `attention`, `recurrent`).
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from predict.model.attention import LatentAttention
@@ -133,14 +133,27 @@ class Model:
         return self.final_norm_params + sum(block.layers * block.other_params for block in self.blocks)
 
     @property
-    def kv_elements_per_token(self) -> int:
-        """Elements that all layers together cache per token, without the keys of an index."""
-        return sum(block.layers * block.mixer.kv_elements_per_token for block in self.blocks if block.mixer)
+    def kv_elements_per_token(self) -> float:
+        """Elements that all layers together cache per token until a window is full, without the keys of an index."""
+        return self._of_mixers(lambda mixer: mixer.kv_elements_per_token)
 
     @property
-    def index_elements_per_token(self) -> int:
+    def kv_elements_beyond_windows(self) -> float:
+        """Elements that all layers together cache per token once windows and chunks are full."""
+        return self._of_mixers(lambda mixer: mixer.kv_elements_beyond_windows)
+
+    @property
+    def window_elements(self) -> float:
+        """Elements that all full windows and chunks hold of one sequence."""
+        return self._of_mixers(lambda mixer: mixer.window_elements)
+
+    @property
+    def index_elements_per_token(self) -> float:
         """Elements of index keys that all sparse layers together cache per token."""
-        return sum(block.layers * block.mixer.index_elements_per_token for block in self.blocks if block.mixer)
+        return self._of_mixers(lambda mixer: mixer.index_elements_per_token)
+
+    def _of_mixers(self, each: Callable[[Mixer], float]) -> float:
+        return sum(block.layers * each(block.mixer) for block in self.blocks if block.mixer)
 
     @property
     def is_mixture(self) -> bool:

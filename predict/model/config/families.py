@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from predict.errors import BadModel
-from predict.model.config import classic, dense, latent, layernorm, mixture
+from predict.model.config import classic, compressed, dense, gemma, hybrid, latent, layernorm, mamba, mixture, sparse
 from predict.model.config.fields import Fields
 from predict.model.transformer import Model
 
@@ -61,12 +61,24 @@ READERS: Mapping[str, Reader] = MappingProxyType(
         "glm4_moe_lite": latent.glm4_moe_lite,
         "kimi_k2": latent.deepseek,
         "minicpm3": latent.minicpm3,
+        "deepseek_v32": sparse.deepseek_sparse,
+        "glm_moe_dsa": sparse.deepseek_sparse,
+        "deepseek_v4": compressed.deepseek_v4,
+        "gemma3n_text": gemma.gemma3n,
+        "gemma4_text": gemma.gemma4,
+        "mamba2": mamba.mamba2,
+        "nemotron_h": mamba.nemotron_h,
+        "qwen3_next": hybrid.qwen3_next,
+        "qwen3_5_text": hybrid.qwen3_5,
+        "qwen3_5_moe_text": hybrid.qwen3_5_moe,
     }
 )
 # `model_type` of a multimodal model -> that of its decoder where the configuration names none.
 DECODERS: Mapping[str, str] = MappingProxyType(
     {
         "gemma3": "gemma3_text",
+        "gemma3n": "gemma3n_text",
+        "gemma4": "gemma4_text",
         "kimi_k25": "deepseek_v3",
         "llama4": "llama4_text",
         "llava": "llama",
@@ -77,6 +89,8 @@ DECODERS: Mapping[str, str] = MappingProxyType(
         "qwen2_vl_text": "qwen2",
         "qwen2_5_vl": "qwen2",
         "qwen2_5_vl_text": "qwen2",
+        "qwen3_5": "qwen3_5_text",
+        "qwen3_5_moe": "qwen3_5_moe_text",
         "qwen3_vl": "qwen3",
         "qwen3_vl_text": "qwen3",
         "qwen3_vl_moe": "qwen3_moe",

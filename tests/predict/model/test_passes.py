@@ -26,7 +26,7 @@ from predict.model.reach import Window
 from predict.model.transformer import Block, Model
 from tests.predict.model import meta_models
 
-MLP, PROJECTIONS, SCORES, VOCAB, NORMS, _ = Component
+MLP, PROJECTIONS, SCORES, VOCAB, NORMS, *_ = Component
 sizes = st.integers(1, 300)
 
 

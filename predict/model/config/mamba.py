@@ -1,0 +1,105 @@
+"""Mamba-2, alone and between attention, MLPs and experts: Mamba-2, Nemotron-H."""
+
+from predict.errors import BadModel
+from predict.model.config.fields import Fields
+from predict.model.config.hybrid import state_bits
+from predict.model.config.layers import FULL, LINEAR, decoder
+from predict.model.config.parts import grouped_attention, routed_experts
+from predict.model.mixer import Mixer
+from predict.model.mlp import Experts, Mlp
+from predict.model.recurrent import Mamba2
+from predict.model.transformer import Block, Model
+
+# Layers of Nemotron-H: the letters of `hybrid_override_pattern`, and the names of `layers_block_type` old and new.
+MLP, MOE = "mlp", "moe"
+LAYERS = {"M": LINEAR, "*": FULL, "-": MLP, "E": MOE, "mamba": LINEAR, "attention": FULL}
+# Fields of the code that change nothing that is counted.
+CODE = (
+    "chunk_size",
+    "mamba_chunk_size",
+    "rescale_prenorm_residual",
+    "time_step_floor",
+    "time_step_limit",
+    "time_step_max",
+    "time_step_min",
+    "time_step_rank",
+    "use_mamba_kernels",
+)
+
+
+def mamba2(fields: Fields) -> Model:
+    """Mamba-2 (Dao and Gu 2024): every layer is a mixer, and none has an MLP."""
+    hidden, layers = fields.size("hidden_size"), fields.layers("num_hidden_layers")
+    mixer = Mamba2(
+        heads=fields.size("num_heads"),
+        head_dim=fields.size("head_dim"),
+        groups=fields.size("n_groups"),
+        state_dim=fields.size("state_size"),
+        kernel=fields.size("conv_kernel", 4),
+        bias=fields.flag("use_bias", default=False),
+        conv_bias=fields.flag("use_conv_bias", default=True),
+    )
+    width = fields.size("expand", 2) * hidden
+    if width != mixer.width:
+        raise BadModel(f"{fields.origin}: expand x hidden_size={width} is not num_heads x head_dim={mixer.width}")
+    fields.use(*CODE)
+    return decoder(fields, [Block(layers, hidden, mixer, None, hidden)])
+
+
+def nemotron_h(fields: Fields) -> Model:
+    """Nemotron-H (NVIDIA 2025): each layer is one of Mamba-2, attention, an MLP without a gate, or experts."""
+    hidden, types = fields.size("hidden_size"), _types(fields)
+    mixers: dict[str, Mixer] = {}
+    mlps: dict[str, Mlp | Experts] = {}
+    bias = fields.flag("mlp_bias", default=False)
+    if LINEAR in types:
+        mixers[LINEAR] = _nemotron_mamba(fields)
+    if FULL in types:
+        mixers[FULL] = grouped_attention(fields, mha_if_absent=True)
+    if MLP in types:
+        mlps[MLP] = Mlp(fields.size("intermediate_size"), gated=False, bias=bias)
+    if MOE in types:
+        mlps[MOE] = _nemotron_experts(fields, bias=bias)
+    fields.use(*CODE, "attention_bias", "expand", "num_hidden_layers", "intermediate_size", "num_logits_to_keep")
+    return decoder(fields, [Block(1, hidden, mixers.get(kind), mlps.get(kind), hidden) for kind in types])
+
+
+def _types(fields: Fields) -> list[str]:
+    pattern = fields.text("hybrid_override_pattern")
+    named = list(pattern) if pattern is not None else fields.items("layers_block_type")
+    if not named:
+        raise BadModel(f"{fields.origin}: hybrid_override_pattern or layers_block_type is missing")
+    known = {**LAYERS, **{kind: kind for kind in (LINEAR, FULL, MLP, MOE)}}
+    if unknown := [kind for kind in named if not isinstance(kind, str) or kind not in known]:
+        raise BadModel(f"{fields.origin}: unknown kind of layer {unknown[0]!r}; known: {', '.join(known)}")
+    fields.use("hybrid_override_pattern", "layers_block_type", "layer_types")
+    return [known[str(kind)] for kind in named]
+
+
+def _nemotron_mamba(fields: Fields) -> Mamba2:
+    return Mamba2(
+        heads=fields.size("mamba_num_heads"),
+        head_dim=fields.size("mamba_head_dim"),
+        groups=fields.size("mamba_n_groups" if fields.has("mamba_n_groups") else "n_groups"),
+        state_dim=fields.size("ssm_state_size"),
+        kernel=fields.size("mamba_d_conv" if fields.has("mamba_d_conv") else "conv_kernel", 4),
+        bias=fields.flag("use_bias", default=False),
+        conv_bias=fields.flag("mamba_conv_bias" if fields.has("mamba_conv_bias") else "use_conv_bias", default=True),
+        state_bits=state_bits(fields, "mamba_ssm_cache_dtype") or 32,  # the default of the code
+    )
+
+
+def _nemotron_experts(fields: Fields, *, bias: bool) -> Experts:
+    """Experts without a gate, in a latent of their own in Nemotron 3 Super."""
+    shared = Mlp(fields.size("moe_shared_expert_intermediate_size"), gated=False, bias=bias)
+    routed = routed_experts(fields, "n_routed_experts", fields.size("moe_intermediate_size"), shared)
+    fields.use("n_shared_experts", "moe_shared_expert_overlap")
+    return Experts(
+        routed.copies,
+        routed.active,
+        routed.intermediate,
+        shared,
+        gated=False,
+        latent=fields.size_or_none("moe_latent_size"),
+        latent_bias=bias,
+    )

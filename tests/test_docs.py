@@ -78,7 +78,7 @@ def test_the_page_in_the_readme_is_what_the_command_prints():
     result = subprocess.run(
         [sys.executable, *shlex.split(command)[1:]], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    block = next(block for block in blocks(README, "") if block.startswith("Decode"))
+    block = next(block for block in blocks(README, "") if block.startswith("llama-3-70b on"))
     printed = [line.rstrip() for line in result.stdout.splitlines()]
     assert [line for line in block.splitlines() if line not in printed] == []
 

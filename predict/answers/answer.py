@@ -6,7 +6,7 @@ The page and the JSON of `python -m predict model` show what `answer` returns. `
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from predict.answers.lines import BOTH, Answer, Line, Note, Section, Use
+from predict.answers.lines import BOTH, SERVING, TRAINING, Answer, Line, Note, Section, Use
 from predict.answers.question import Question
 from predict.answers.sections.decode import decode
 from predict.answers.sections.memory import memory_use
@@ -34,16 +34,15 @@ def answer(question: Question) -> Answer:
 
 def _parts(q: Question) -> Iterator[tuple[str, frozenset[Use], Iterable[Line | Note]]]:
     """Title, uses and content of each section."""
-    serve, train = frozenset({Use.SERVE}), frozenset({Use.TRAIN})
     tokens = f"{q.batch:,} x {q.seq:,} tokens"
     yield "Model", BOTH, model_size(q)
-    yield f"Forward pass: {tokens}, {q.mask} attention", train, forward_flop(q)
-    yield f"Memory: {q.gpus:,} x {q.gpu.name}", serve, memory_use(q)
-    yield f"Prefill: {tokens}", serve, prefill(q)
-    yield f"Decode: batch {q.batch:,}, {q.context:,} cached tokens each", serve, decode(q)
+    yield f"Forward pass: {tokens}, {q.mask} attention", TRAINING, forward_flop(q)
+    yield f"Memory: {q.gpus:,} x {q.gpu.name}", SERVING, memory_use(q)
+    yield f"Prefill: {tokens}", SERVING, prefill(q)
+    yield f"Decode: batch {q.batch:,}, {q.context:,} cached tokens each", SERVING, decode(q)
     drafted = f"{q.draft.name if q.draft else ''} drafts, {percent(q.acceptance)} kept"
-    yield f"Speculative decoding: {drafted}", serve, speculation(q)
-    yield f"Training: a step of {tokens}, {people_count(q.tokens)} tokens in all", train, training(q)
+    yield f"Speculative decoding: {drafted}", SERVING, speculation(q)
+    yield f"Training: a step of {tokens}, {people_count(q.tokens)} tokens in all", TRAINING, training(q)
     price = f"${q.usd_per_gpu_hour:g} per GPU-hour"
-    yield f"Money: training at {price}", train, training_money(q)
-    yield f"Money: serving at {price}", serve, serving_money(q)
+    yield f"Money: training at {price}", TRAINING, training_money(q)
+    yield f"Money: serving at {price}", SERVING, serving_money(q)

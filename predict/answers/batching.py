@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from predict.answers.question import Question
+from predict.answers.times import Timed, decode_times
 from predict.formulas import money
-from predict.model.replica import PassPrediction
 
 BATCHES = (1, 4, 16, 64, 256, 1024)
 
@@ -14,14 +14,14 @@ class BatchRow:
     """Decode at one batch size."""
 
     batch: int
-    step: PassPrediction
+    step: Timed
     usd_per_1m_tokens: float
     fits: bool  # whether the batch fits into memory
 
     @property
     def tokens_per_s(self) -> float:
         """Tokens per second of all requests together."""
-        return self.batch / float(self.step.napkin_s)
+        return self.batch / self.step.bound_s
 
 
 def batch_rows(question: Question) -> list[BatchRow]:
@@ -34,6 +34,6 @@ def batch_rows(question: Question) -> list[BatchRow]:
 
 
 def _row(q: Question, batch: int, *, fits: bool) -> BatchRow:
-    step = q.replica().decode(batch, q.context)
-    rate = batch / float(step.napkin_s)
+    step = decode_times(q, batch)
+    rate = batch / step.bound_s
     return BatchRow(batch, step, float(money.usd_per_1m_tokens(q.usd_per_gpu_hour, rate, q.gpus)), fits)

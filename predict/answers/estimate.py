@@ -10,8 +10,10 @@ from types import MappingProxyType
 
 from predict.answers.answer import answer
 from predict.answers.asking import ask
-from predict.answers.lines import Answer, Line
+from predict.answers.breakdown import breakdowns
+from predict.answers.lines import SERVING, Answer, Line, Use
 from predict.answers.question import ASKED, Question
+from predict.answers.verdict import verdicts
 from predict.formulas.memory import Optimizer, Recompute, WeightFormat
 from predict.gpus import Gpu
 from predict.model.activations import Kernels
@@ -53,14 +55,22 @@ class Estimate:
         """Whether a number of that key is known."""
         return key in self.lines
 
-    def flat(self) -> dict[str, object]:
-        """The assumptions, the values and the notes under one another, ready for JSON."""
-        values = {key: line.value for key, line in self.lines.items()}
-        return {**self.question.assumptions(), **values, "notes": self.notes}
+    def flat(self, uses: frozenset[Use] = SERVING) -> dict[str, object]:
+        """The assumptions, the values, where the time goes, and the notes, ready for JSON. Every use has all of them;
+        the verdict, and whether it fits, are those of the first of `uses`."""
+        verdict = verdicts(self.question, uses)[0]
+        return {
+            **self.question.assumptions(),
+            "fits": verdict.fits,
+            "verdict": verdict.lines,
+            **{key: line.value for key, line in self.lines.items()},
+            "breakdown": [row for each in breakdowns(self.question) for row in each.rows()],
+            "notes": self.notes,
+        }
 
-    def to_json(self) -> str:
+    def to_json(self, uses: frozenset[Use] = SERVING) -> str:
         """The text that `python -m predict model --json` prints."""
-        return json.dumps(self.flat(), indent=2, allow_nan=False)
+        return json.dumps(self.flat(uses), indent=2, allow_nan=False)
 
 
 def estimate(

@@ -35,7 +35,8 @@ class Line:
     value: float | str
     unit: Unit
     formula: str
-    arithmetic: str = ""  # the formula with the numbers put in
+    arithmetic: str = ""  # the formula with the numbers put in: an expression whose value is `value`
+    is_detail: bool = False  # the page shows it only with --explain
 
     @property
     def text(self) -> str:
@@ -51,6 +52,8 @@ class Use(StrEnum):
 
 
 BOTH = frozenset(Use)
+SERVING = frozenset({Use.SERVE})
+TRAINING = frozenset({Use.TRAIN})
 
 
 class Weight(IntEnum):
@@ -123,7 +126,8 @@ def show(value: float | str, unit: Unit) -> str:
         case Unit.TIMES:
             return f"{value:.3g}x"
         case _:
-            return f"{value:,.4g} {unit}" if value != int(value) and value < 1000 else f"{value:,.0f} {unit}"
+            number = f"{value:,.4g}" if value != int(value) and value < 1000 else f"{value:,.0f}"
+            return f"{number} {unit.removesuffix('s') if value == 1 else unit}"
 
 
 def plain(value: object) -> float:

@@ -1,80 +1,147 @@
-"""The answer as a page for a terminal: sections of numbers and formulas, decode by batch size, and notes.
+"""The answer as a page for a terminal: a verdict, sections of numbers and formulas, where the time goes, decode by
+batch size, and notes.
 
 The layout uses no table library, because importing one would take a fifth of the time allowed for the whole answer.
 """
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import typer
 
-from predict.answers.batching import BatchRow
-from predict.answers.lines import Answer, Line
+from predict.answers.batching import BatchRow, batch_rows
+from predict.answers.breakdown import Breakdown, breakdowns
+from predict.answers.lines import Answer, Line, Section, Unit, Use
 from predict.answers.question import Question
-from predict.units import duration
+from predict.answers.table import Column, Table
+from predict.answers.verdict import verdicts
+from predict.units import duration, people_count, si
 
-LABEL_WIDTH, VALUE_WIDTH = 25, 25
 INDENT = "  "
-BATCH_HEADINGS = ("batch", "FLOP", "weights", "KV cache", "link", "step", "tokens/s", "per user", "$ / 1M", "fits")
+LEAST_FORMULA = 24  # columns for a formula; a narrower rest of a line moves it to a line of its own
+BATCH_COLUMNS = (
+    Column("batch", "batch", Unit.REQUESTS, is_key=True),
+    Column("compute_s", "FLOP", Unit.SECONDS),
+    Column("weights_s", "weights", Unit.SECONDS),
+    Column("cache_s", "KV cache", Unit.SECONDS),
+    Column("link_s", "link", Unit.SECONDS),
+    Column("step_s", "step", Unit.SECONDS),
+    Column("expected_s", "expected", Unit.SECONDS),
+    Column("tokens_per_s", "tokens/s", Unit.TOKENS_PER_S),
+    Column("tokens_per_s_per_user", "per user", Unit.TOKENS_PER_S),
+    Column("usd_per_1m_tokens", "$ / 1M", Unit.USD),
+    Column("fits", "fits"),
+)
+BREAKDOWN_COLUMNS = (
+    Column("component", "", is_key=True),
+    Column("bound_s", "bound", Unit.SECONDS),
+    Column("bound_share", "share", Unit.SHARE),
+    Column("bound_by", "by"),
+    Column("expected_s", "expected", Unit.SECONDS),
+    Column("expected_share", "share", Unit.SHARE),
+)
 
 
-def page(question: Question, answer: Answer, batches: list[BatchRow], *, explain: bool, width: int) -> str:
-    """Lay out the whole page, `width` columns wide. With `explain`, the arithmetic follows each line."""
-    lines = [*_head(question, width)]
-    for section in answer.sections:
+def page(question: Question, answer: Answer, uses: frozenset[Use], *, explain: bool, width: int) -> str:
+    """The sections and notes that any of `uses` needs, `width` columns wide. With `explain`, the arithmetic follows
+    each line."""
+    shown = answer.shown(uses)
+    lines = [_bold(f"{question.model.name} on {question.gpus:,} x {question.gpu.name}")]
+    for verdict in verdicts(question, uses):
+        lines += [line for text in verdict.lines for line in _wrapped(text, width, "", INDENT)]
+    lines += ["", *textwrap.wrap(question.model.text, width), *textwrap.wrap(_assumed(question, uses), width)]
+    columns = _columns(shown.sections)
+    for section in shown.sections:
         lines += ["", _bold(section.title)]
-        for line in section.lines:
-            lines += _row(line, width, explain=explain)
-    if batches:
-        title = f"Decode over the batch, {question.context} cached tokens each: latency against throughput"
-        lines += ["", _bold(title), *_batch_table(batches)]
+        for line in (line for line in section.lines if explain or not line.is_detail):
+            lines += _row(line, columns, width, explain=explain)
+    lines += _breakdowns([each for each in breakdowns(question) if each.use in uses], width)
+    if Use.SERVE in uses:
+        lines += _batches(question, width)
     lines += ["", _bold("Notes")]
-    for note in answer.notes:
-        lines += textwrap.wrap(note, width, initial_indent=f"{INDENT}- ", subsequent_indent=f"{INDENT}  ")
+    for note in shown.notes:
+        lines += _wrapped(note, width, f"{INDENT}- ", f"{INDENT}  ")
     return "\n".join(lines)
 
 
-def _head(q: Question, width: int) -> Iterator[str]:
-    yield _bold(f"{q.model.name} on {q.gpus} x {q.gpu.name}")
-    yield from textwrap.wrap(q.model.text, width)
+def _assumed(q: Question, uses: frozenset[Use]) -> str:
+    """What the numbers assume, in one sentence."""
     reached = ", ".join(f"{name} {value:g}" for name, value in (("MFU", q.mfu), ("MBU", q.mbu)) if value is not None)
-    said = f", as {q.storage.origin} says" if q.storage and q.storage.origin else ""
-    assumed = (
-        f"assumed: weights {q.weights_name}{said}, KV {q.kv_dtype.name}, multiplied in {q.compute_dtype.name}; "
-        f"{q.mask} attention; "
-        f"{reached or 'no MFU or MBU: times are lower bounds'}; ${q.usd_per_gpu_hour:g} per GPU-hour; "
-        f"{q.tokens:.4g} training tokens ({q.tokens_source}); recompute {q.recompute}; {q.optimizer.name}; "
-        f"{q.memory_bytes:.5g} bytes per GPU, of which the runtime takes {q.overhead_bytes:g}"
-    )
-    yield from textwrap.wrap(assumed, width)
+    memory = f"{si(q.memory_bytes, 'B', 4)} of memory per GPU, {si(q.overhead_bytes, 'B')} of it for the runtime"
+    assumed = [
+        f"weights {q.weights_name}, KV {q.kv_dtype.name}, multiplied in {q.compute_dtype.name}",
+        f"{q.mask} attention",
+        reached or "no MFU or MBU: times are lower bounds",
+        f"${q.usd_per_gpu_hour:g} per GPU-hour",
+        memory,
+    ]
+    if Use.TRAIN in uses:
+        tokens = f"{people_count(q.tokens)} training tokens ({q.tokens_source})"
+        assumed += [tokens, f"recompute {q.recompute}", q.optimizer.name]
+    return f"Assumed: {'; '.join(assumed)}."
 
 
-def _row(line: Line, width: int, *, explain: bool) -> Iterator[str]:
-    left = f"{INDENT}{line.label:<{LABEL_WIDTH}}  {line.text:<{VALUE_WIDTH}}  "
+def _columns(sections: Sequence[Section]) -> tuple[int, int]:
+    """Widths of labels and of values, the same in every section."""
+    lines = [line for section in sections for line in section.lines]
+    return max(len(line.label) for line in lines), max(len(line.text) for line in lines)
+
+
+def _row(line: Line, columns: tuple[int, int], width: int, *, explain: bool) -> Iterator[str]:
+    label, value = columns
+    left = f"{INDENT}{line.label:<{label}}  {line.text:<{value}}  "
     texts = [line.formula, f"= {line.arithmetic}"] if explain and line.arithmetic else [line.formula]
-    wrapped = [part for text in texts for part in textwrap.wrap(text, max(20, width - len(left)))] or [""]
-    for number, part in enumerate(wrapped):
+    if width - len(left) < LEAST_FORMULA:
+        yield left.rstrip()
+        for text in texts:
+            yield from _wrapped(text, width, 2 * INDENT, 2 * INDENT)
+        return
+    parts = [part for text in texts for part in textwrap.wrap(text, width - len(left))] or [""]
+    for number, part in enumerate(parts):
         yield f"{left if number == 0 else ' ' * len(left)}{part}".rstrip()
 
 
-def _batch_table(rows: list[BatchRow]) -> Iterator[str]:
-    cells = [BATCH_HEADINGS, *map(_batch_cells, rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for row in cells:
-        yield INDENT + "   ".join(f"{cell:>{column}}" for cell, column in zip(row, widths, strict=True))
+def _breakdowns(found: Sequence[Breakdown], width: int) -> Iterator[str]:
+    for each in found:
+        expected = "" if each.expected_s is None else f", expected {duration(each.expected_s)}"
+        yield from ("", _bold(f"Where the time goes: {each.name}, at least {duration(each.bound_s)}{expected}"))
+        table = Table(BREAKDOWN_COLUMNS, tuple(each.rows())).without_empty()
+        yield from _indented(table, width)
 
 
-def _batch_cells(row: BatchRow) -> tuple[str, ...]:
-    step = row.step
-    times = (step.compute_s, step.weights_s, step.dram_s - step.weights_s, step.link_s, step.napkin_s)
-    return (
-        f"{row.batch:,}",
-        *(duration(float(time_s)) for time_s in times),
-        f"{row.tokens_per_s:,.0f}",
-        f"{row.tokens_per_s / row.batch:,.3g}",
-        f"{row.usd_per_1m_tokens:,.3g}",
-        "yes" if row.fits else "no",
-    )
+def _batches(q: Question, width: int) -> Iterator[str]:
+    rows = batch_rows(q)
+    if not rows:
+        return
+    title = f"Decode over the batch, {q.context:,} cached tokens each: latency against throughput"
+    yield from ("", _bold(title))
+    yield from _indented(Table(BATCH_COLUMNS, tuple(map(_batch_cells, rows))).without_empty(), width)
+
+
+def _batch_cells(row: BatchRow) -> Mapping[str, object]:
+    step = row.step.bound
+    return {
+        "batch": row.batch,
+        "compute_s": float(step.compute_s),
+        "weights_s": float(step.weights_s),
+        "cache_s": float(step.dram_s - step.weights_s),
+        "link_s": float(step.link_s) or None,
+        "step_s": row.step.bound_s,
+        "expected_s": row.step.expected_s,
+        "tokens_per_s": row.tokens_per_s,
+        "tokens_per_s_per_user": row.tokens_per_s / row.batch,
+        "usd_per_1m_tokens": row.usd_per_1m_tokens,
+        "fits": row.fits,
+    }
+
+
+def _indented(table: Table, width: int) -> Iterator[str]:
+    for line in table.text(width - len(INDENT)).splitlines():
+        yield f"{INDENT}{line}".rstrip()
+
+
+def _wrapped(text: str, width: int, first: str, others: str) -> list[str]:
+    return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=others)
 
 
 def _bold(text: str) -> str:

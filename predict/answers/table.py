@@ -96,6 +96,8 @@ def cell(value: object, unit: Unit) -> str:
             return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
         case Unit.TOKENS_PER_S:
             return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+        case Unit.SHARE:
+            return f"{100 * value:.1f} %"  # one decimal in every row, so that a column can be read down
         case Unit.GPUS | Unit.REQUESTS | Unit.TOKENS:
             return f"{value:,.4g}" if value < 1000 and value != int(value) else f"{value:,.0f}"
         case _:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from predict.answers.lines import BOTH, Use
 from predict.errors import BadQuantity
 
 PAGE_WIDTH = 100  # columns if the output is not a terminal, and at most
@@ -32,6 +33,17 @@ def read_form(*, as_json: bool, as_csv: bool, as_markdown: bool) -> Form:
     if len(asked) > 1:
         raise BadQuantity(f"give one of {' or '.join(form.value for form in asked)}")
     return asked[0] if asked else Form.PAGE
+
+
+def read_uses(*, serve: bool, train: bool, everything: bool) -> frozenset[Use]:
+    """What the page is about; serving by default. Raises BadQuantity for more than one option."""
+    options = {"--serve": serve, "--train": train, "--all": everything}
+    asked = [option for option, is_asked in options.items() if is_asked]
+    if len(asked) > 1:
+        raise BadQuantity(f"give one of {' or '.join(asked)}")
+    if everything:
+        return BOTH
+    return frozenset({Use.TRAIN if train else Use.SERVE})
 
 
 def page_width() -> int:

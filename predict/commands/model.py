@@ -10,12 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
-from predict.answers.batching import batch_rows
 from predict.answers.comparison import MachineRow, compare_machines, machine_page, machine_table
 from predict.answers.estimate import Estimate, estimate_of
+from predict.answers.lines import Use
 from predict.answers.machine import read_machines
 from predict.answers.page import page
-from predict.commands.forms import AsCsv, AsMarkdown, Form, page_width, read_form
+from predict.commands.forms import AsCsv, AsMarkdown, Form, page_width, read_form, read_uses
 from predict.commands.options import with_options
 from predict.errors import BadModel
 
@@ -34,6 +34,9 @@ def model(
     preset: Annotated[str | None, typer.Argument(help="A model of `python -m predict models`.")] = None,
     *,
     config: Annotated[Path | None, typer.Option(help="A Hugging Face config.json instead of a preset.")] = None,
+    serve: Annotated[bool, typer.Option("--serve", help="Only serving. The default.")] = False,
+    train: Annotated[bool, typer.Option("--train", help="Only training.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Serving and training.")] = False,
     show_arithmetic: Annotated[bool, typer.Option("--explain", help="Print the arithmetic, line by line.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print flat JSON, in SI units; a list for machines.")] = False,
     as_csv: AsCsv = False,
@@ -45,6 +48,7 @@ def model(
     Several GPUs (--gpu h100,h200) or counts (--gpus 2,4,8) print a table with a line for each machine.
     """
     asked = _one_of(preset, config)
+    uses = read_uses(serve=serve, train=train, everything=everything)
     form = read_form(as_json=as_json, as_csv=as_csv, as_markdown=as_markdown)
     gpu, gpus, price = (typed.pop(name) for name in ("gpu", "gpus", "usd_per_gpu_hour"))
     fields = {name: value for name, value in typed.items() if value is not None}
@@ -54,18 +58,17 @@ def model(
         return
     found = estimate_of(asked, {**fields, **machines[0].fields})
     if form is Form.PAGE:
-        batches = batch_rows(found.question)
-        typer.echo(page(found.question, found.answer, batches, explain=show_arithmetic, width=page_width()))
+        typer.echo(page(found.question, found.answer, uses, explain=show_arithmetic, width=page_width()))
     else:
-        typer.echo(_estimate_text(found, form))
+        typer.echo(_estimate_text(found, form, uses))
 
 
-def _estimate_text(found: Estimate, form: Form) -> str:
+def _estimate_text(found: Estimate, form: Form, uses: frozenset[Use]) -> str:
     if form is Form.JSON:
-        return found.to_json()
+        return found.to_json(uses)
     from predict.answers.exports import answer_csv, answer_markdown  # noqa: PLC0415 - only these forms need it
 
-    return answer_csv(found.answer) if form is Form.CSV else answer_markdown(found.answer)
+    return answer_csv(found.answer) if form is Form.CSV else answer_markdown(found.answer.shown(uses))
 
 
 def _machines_text(rows: Sequence[MachineRow], form: Form) -> str:

@@ -169,6 +169,7 @@ def test_gpus_lists_every_sku_in_text_and_json():
         ("model llama-3-8b --gpu h100 --recompute some", "recompute must be one of none, selective, flash, ops, full"),
         ("model llama-3-8b --gpu h100 --optimizer sgd", "unknown optimizer 'sgd'"),
         ("model llama-3-8b --gpu h100 --draft llama-4", "unknown model 'llama-4'"),
+        ("model llama-3-8b --gpu h100 --serve --train", "give one of --serve or --train"),
         ("formula nothing", "unknown formula 'nothing'"),
         ("formula speedup alpha", "name=size"),
     ],
@@ -201,9 +202,12 @@ def model_json(*arguments):
     return json.loads(result.stdout)
 
 
+LISTS = ["verdict", "breakdown", "notes"]  # in a JSON that is flat otherwise
+
+
 def test_model_json_is_flat_and_in_si_units():
     data = model_json("llama-3-70b", "--gpu", "h100", "--gpus", "2", "--batch", "8", "--seq", "8192")
-    assert [key for key, value in data.items() if isinstance(value, dict | list)] == ["notes"]
+    assert [key for key, value in data.items() if isinstance(value, dict | list)] == LISTS
     assert data["params"] == 70_553_706_496
     assert data["kv_bytes"] == 8 * 8192 * 327_680  # the context is the prompt where none is given
     assert data["assumed_mfu"] is None
@@ -234,7 +238,7 @@ def test_the_lessons_count_the_full_square():
 
 
 def test_the_page_fits_100_columns_and_explains_itself():
-    asked = "model llama-3-70b --gpu h100 --gpus 2 --batch 8 --seq 8192 --explain".split()
+    asked = "model llama-3-70b --gpu h100 --gpus 2 --batch 8 --seq 8192 --explain --all".split()
     page = RUNNER.invoke(app, asked, catch_exceptions=False).output
     assert max(len(line) for line in page.splitlines()) <= 100
     assert "…" not in page  # nothing is cut off

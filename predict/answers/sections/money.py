@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from predict.answers.lines import Line, Note, Unit
 from predict.answers.question import Question
 from predict.answers.sections.training import train_days
+from predict.answers.times import decode_times, prefill_times
 from predict.formulas import money
 
 
@@ -20,21 +21,27 @@ def serving_money(q: Question) -> Iterator[Line | Note]:
     """Cost of generated and of prompt tokens, and the break-even."""
     if not q.serves:
         return
-    replica = q.replica()
-    rate = q.batch / float(replica.decode(q.batch, q.context).napkin_s)
-    prompts = q.batch * q.seq / float(replica.time(q.forward(), q.batch * q.seq).napkin_s)
-    cost = float(money.usd_per_1m_tokens(q.usd_per_gpu_hour, rate, q.gpus))
-    formula = "GPUs x price / (tokens/s x 3600) x 1e6"
-    arithmetic = f"{q.gpus} x {q.usd_per_gpu_hour:g} / ({rate:,.1f} x 3600) x 1e6"
-    yield Line("usd_per_1m_tokens", "1M tokens out", cost, Unit.USD, formula, arithmetic)
-    cost_in = float(money.usd_per_1m_tokens(q.usd_per_gpu_hour, prompts, q.gpus))
-    arithmetic = f"{prompts:,.1f} tokens/s"
-    yield Line(
-        "usd_per_1m_prompt_tokens", "1M tokens in", cost_in, Unit.USD, "the same with prefill's rate", arithmetic
-    )
+    lines: list[Line] = []
+    for key, label, tokens, times in (
+        ("usd_per_1m_tokens", "1M tokens out", q.batch, decode_times(q)),
+        ("usd_per_1m_prompt_tokens", "1M tokens in", q.batch * q.seq, prefill_times(q)),
+    ):
+        lines.append(_price(q, key, label, tokens / times.bound_s))
+        if times.expected_s is not None:
+            lines.append(_price(q, f"{key}_expected", f"{label}, expected", tokens / times.expected_s))
+    yield from lines
+    cost = float(lines[0].value)
     if (price := q.token_price_usd_per_1m) is not None:
         pays = float(money.break_even_tokens_per_s(q.usd_per_gpu_hour, price, q.gpus))
         formula = f"GPUs x price / ${price:g} per 1M tokens out"
         yield Line("break_even_tokens_per_s", "pays from", pays, Unit.TOKENS_PER_S, formula)
         busy = float(money.break_even_utilization(cost, price))
         yield Line("break_even_utilization", "busy at least", busy, Unit.SHARE, "cost / price; above 100 %: never pays")
+
+
+def _price(q: Question, key: str, label: str, tokens_per_s: float) -> Line:
+    """The price of a million tokens at a rate."""
+    usd = float(money.usd_per_1m_tokens(q.usd_per_gpu_hour, tokens_per_s, q.gpus))
+    formula = "GPUs x price / (tokens/s x 3600) x 1e6"
+    arithmetic = f"{q.gpus:,} x {q.usd_per_gpu_hour:g} / ({tokens_per_s:,.6g} x 3600) x 1,000,000"
+    return Line(key, label, usd, Unit.USD, formula, arithmetic)

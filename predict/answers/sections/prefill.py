@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 from predict.answers.lines import Line, Note, Unit, Weight
 from predict.answers.question import Question
-from predict.answers.sections.timing import expected, rule, terms, too_many
-from predict.expected.model_pass import expected_prefill
+from predict.answers.sections.timing import expected, ratio, rule, terms, too_many
+from predict.answers.times import prefill_times
 from predict.gpus import ridge_flop_per_byte
 from predict.model.replica import Replica
+from predict.units import duration
 
 
 def prefill(q: Question) -> Iterator[Line | Note]:
@@ -19,32 +20,33 @@ def prefill(q: Question) -> Iterator[Line | Note]:
     if not q.serves:
         yield Note(too_many(q, "times, tokens/s and prices of serving"), Weight.DECISION)
         return
-    work, tokens, replica = q.forward(), q.batch * q.seq, q.replica()
-    prediction = replica.time(work, tokens)
-    time_s = float(prediction.napkin_s)
-    intensity = float(work.flop / work.bytes)
-    formula = "FLOP / (weights + KV cache)"
-    yield Line("prefill_intensity", "arithmetic intensity", intensity, Unit.FLOP_PER_BYTE, formula)
-    yield Line("prefill_s", "time", time_s, Unit.SECONDS, rule(q), terms(prediction))
+    one, all_of_them, tokens = prefill_times(q, 1), prefill_times(q), q.batch * q.seq
+    prediction, time_s = all_of_them.bound, all_of_them.bound_s
+    intensity = float(prediction.work.flop / prediction.work.bytes)
+    formula, arithmetic = "FLOP / (weights + KV cache)", ratio(prediction.work.flop, prediction.work.bytes)
+    yield Line("prefill_intensity", "arithmetic intensity", intensity, Unit.FLOP_PER_BYTE, formula, arithmetic)
+    yield Line("prefill_s", "time", time_s, Unit.SECONDS, rule(q), terms(prediction), is_detail=True)
     yield Line("prefill_bound", "bound by", str(prediction.bound), Unit.NAME, "the largest term")
-    yield Line("ttft_s", "TTFT", time_s, Unit.SECONDS, "prefill; no queue, no launch")
-    yield Line("prefill_tokens_per_s", "prompts", tokens / time_s, Unit.TOKENS_PER_S, "batch x seq / time")
+    formula = f"one prompt alone: {rule(q)}; no queue, no launch"
+    yield Line("ttft_one_s", "TTFT of one prompt", one.bound_s, Unit.SECONDS, formula, terms(one.bound))
+    yield from expected(one, "ttft_one_expected_s", "TTFT of one, expected")
+    formula = f"all {q.batch:,} prompts in one pass"
+    is_one = q.batch == 1
+    yield Line("ttft_s", "TTFT of the batch", time_s, Unit.SECONDS, formula, terms(prediction), is_detail=is_one)
+    yield from expected(all_of_them, "prefill_expected_s", "TTFT of it, expected", is_detail=is_one)
+    formula, arithmetic = "batch x seq / time", f"{q.batch:,} x {q.seq:,} / {duration(time_s, 5)}"
+    yield Line("prefill_tokens_per_s", "prompts", tokens / time_s, Unit.TOKENS_PER_S, formula, arithmetic)
     yield Line("mfu", "MFU", float(prediction.mfu), Unit.SHARE, "FLOP / (time x GPUs x peak)")
     if q.prefix:
-        rest = replica.prefill(q.batch, q.seq - q.prefix, cached=q.prefix, mask=q.mask, logits=q.prompt_logits)
+        rest = q.replica().prefill(q.batch, q.seq - q.prefix, cached=q.prefix, mask=q.mask, logits=q.prompt_logits)
         label = f"TTFT, {q.prefix} cached"
         yield Line("prefix_ttft_s", label, float(rest.napkin_s), Unit.SECONDS, "the rest of the prompt", terms(rest))
     if q.chunk is not None:
-        yield from _chunks(q, replica, q.chunk)
+        yield from _chunks(q, q.replica(), q.chunk)
     if q.mfu is None and q.mbu is None:
         yield Note("times are bounds at full peak rates, nothing is faster: --mfu and --mbu lower the roofs")
     if q.logits is None:
         yield Note("prefill projects the last position of a prompt to the vocabulary: --logits all counts every one")
-    yield from expected(
-        lambda: expected_prefill(replica, q.batch, q.seq, q.prompt_logits).time_s,
-        "prefill_expected_s",
-        "prefill, expected",
-    )
 
 
 def _chunks(q: Question, replica: Replica, chunk: int) -> Iterator[Line | Note]:

@@ -1,22 +1,27 @@
 """How the time of a pass is shown, and why it may be absent."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from predict.answers.lines import Line, Note, Unit, Weight
+from predict.answers.lines import Line, Note, Unit, Weight, plain
 from predict.answers.question import Question
-from predict.errors import MissingCeiling
+from predict.answers.times import Timed
 from predict.roofline import Prediction
 from predict.units import duration
 
 
-def expected(time_s: Callable[[], float], key: str, label: str) -> Iterator[Line | Note]:
+def expected(times: Timed, key: str, label: str, *, is_detail: bool = False) -> Iterator[Line | Note]:
     """The calibrated time of a pass, or a note that says why there is none."""
-    try:
-        found = time_s()
-    except MissingCeiling as error:
-        yield Note(f"no expected time, only the bound: {error}", Weight.ABSENT)
-    else:
-        yield Line(key, label, found, Unit.SECONDS, "sum of its kernels, calibrated")
+    if times.expected is None:
+        yield Note(f"no expected time, only the bound: {times.reason}", Weight.ABSENT)
+        return
+    parts = " + ".join(duration(time_s, 5) for time_s in times.expected.times.values())
+    formula = "sum of its kernels, calibrated"
+    yield Line(key, label, times.expected.time_s, Unit.SECONDS, formula, parts, is_detail)
+
+
+def ratio(above: object, below: object) -> str:
+    """The arithmetic of a quotient."""
+    return f"{plain(above):,.6g} / {plain(below):,.6g}"
 
 
 def rule(q: Question) -> str:
@@ -25,8 +30,9 @@ def rule(q: Question) -> str:
 
 
 def terms(prediction: Prediction) -> str:
-    """The time of each resource alone."""
-    return ", ".join(f"{term.resource} {duration(float(term.time_s))}" for term in prediction.terms)
+    """The time of each resource alone, of which the longest counts."""
+    times = ", ".join(f"{term.resource} {duration(float(term.time_s), 5)}" for term in prediction.terms)
+    return f"max({times})" if len(prediction.terms) > 1 else times
 
 
 def too_many(q: Question, what: str) -> str:

@@ -23,10 +23,9 @@ def training(q: Question) -> Iterator[Line | Note]:
     yield from training_state(q)
     yield from activations(q)
     yield from training_total(q)
-    rate = q.gpus * q.training_flop_per_s * (q.mfu or 1)
     arithmetic = f"{_timed_flop(q):.4g} / ({q.gpus} x {q.training_flop_per_s:.4g} x {q.mfu or 1:g})"
     formula = "FLOP / (GPUs x peak x MFU)"
-    yield Line("train_step_s", "time of a step", _timed_flop(q) / rate, Unit.SECONDS, formula, arithmetic)
+    yield Line("train_step_s", "time of a step", train_step_s(q), Unit.SECONDS, formula, arithmetic)
     formula, arithmetic = "steps x time of a step", f"{q.tokens:.4g} / {tokens} steps, 86,400 s a day"
     yield Line("train_days", f"{people_count(q.tokens)} tokens", train_days(q), Unit.DAYS, formula, arithmetic)
     napkin_s = money.train_s(money.train_flop(active, q.tokens), q.gpus, q.training_flop_per_s, q.mfu or 1)
@@ -38,10 +37,15 @@ def training(q: Question) -> Iterator[Line | Note]:
         yield Note(f"training times use the {q.training_dtype.name} peak; --compute chooses another")
 
 
+def train_step_s(q: Question) -> float:
+    """Least time of a training step, or the time at the question's MFU."""
+    return _timed_flop(q) / (q.gpus * q.training_flop_per_s * (q.mfu or 1))
+
+
 def train_days(q: Question) -> float:
     """Days that the training takes."""
     steps = q.tokens / (q.batch * q.seq)
-    return steps * _timed_flop(q) / (q.gpus * q.training_flop_per_s * (q.mfu or 1)) / money.SECONDS_PER_DAY
+    return steps * train_step_s(q) / money.SECONDS_PER_DAY
 
 
 def _train_flop(q: Question) -> tuple[float, float]:

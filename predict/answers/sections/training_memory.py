@@ -79,16 +79,7 @@ def activations(q: Question) -> Iterator[Line | Note]:
 def training_total(q: Question) -> Iterator[Line | Note]:
     """What the fullest GPU holds at the peak of a step."""
     layout, share = q.training_layout, sequences_per_gpu(q.batch, q.training_layout.data_parallel)
-    found = training_memory(
-        q.model,
-        layout,
-        q.batch,
-        q.seq,
-        micro_batch=q.micro_batch,
-        optimizer=q.optimizer,
-        recompute=q.recompute,
-        kernels=q.kernels,
-    )
+    found = held_in_training(q)
     yield from _lines(q, found, min(share, q.micro_batch or share))
     usable = q.memory_bytes - q.overhead_bytes
     total = plain(found.total_bytes)
@@ -100,6 +91,20 @@ def training_total(q: Question) -> Iterator[Line | Note]:
     if q.batch % layout.data_parallel:
         each = "1 sequence" if share == 1 else f"up to {share} sequences"
         yield Note(f"{q.batch} sequences do not divide by {layout.data_parallel} GPUs: {each} on a GPU")
+
+
+def held_in_training(q: Question) -> TrainingMemory:
+    """The same by what holds it."""
+    return training_memory(
+        q.model,
+        q.training_layout,
+        q.batch,
+        q.seq,
+        micro_batch=q.micro_batch,
+        optimizer=q.optimizer,
+        recompute=q.recompute,
+        kernels=q.kernels,
+    )
 
 
 def _lines(q: Question, found: TrainingMemory, sequences: int) -> Iterator[Line]:

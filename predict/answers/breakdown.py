@@ -1,0 +1,104 @@
+"""Where the time goes: each pass by kind of kernel, with its bound and its expected time.
+
+The bound of a kind is the larger of its own FLOP and bytes. The kinds' bounds can add up to more than the pass's bound,
+which lets the FLOP of one kind hide behind the bytes of another.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from predict.answers.lines import Use
+from predict.answers.question import Question
+from predict.answers.times import Timed, decode_times, prefill_times
+from predict.formulas.memory import Recompute
+from predict.model.kinds import KernelKind, passes_by_kind
+from predict.model.passes import training_step
+from predict.model.replica import Replica
+from predict.resources import Resource, matmul_unit
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One kind of kernel in one pass."""
+
+    kind: KernelKind
+    bound_s: float  # of this kind alone
+    bound_share: float  # of the sum of all kinds' bounds
+    bound_by: str  # the resource that takes longest
+    expected_s: float | None = None  # None: nothing is calibrated
+    expected_share: float | None = None  # of the pass's expected time
+
+
+@dataclass(frozen=True, slots=True)
+class Breakdown:
+    """One pass by kind of kernel."""
+
+    name: str  # "prefill", "decode step", "training step"
+    use: Use
+    shares: tuple[Share, ...]
+    bound_s: float  # of the whole pass
+    expected_s: float | None
+
+    def rows(self) -> Iterator[dict[str, object]]:
+        """Flat rows for the JSON."""
+        for share in self.shares:
+            yield {
+                "pass": self.name,
+                "component": str(share.kind),
+                "bound_s": share.bound_s,
+                "bound_share": share.bound_share,
+                "bound_by": share.bound_by,
+                "expected_s": share.expected_s,
+                "expected_share": share.expected_share,
+            }
+
+
+def breakdowns(q: Question) -> tuple[Breakdown, ...]:
+    """Prefill and a decode step, if one replica can be split over the GPUs, and a training step."""
+    training = _of_training(q)
+    if not q.serves:
+        return (training,)
+    prompts = _of_pass("prefill", q.replica(), prefill_times(q), q.batch * q.seq)
+    return prompts, _of_pass("decode step", q.replica(), decode_times(q), q.batch), training
+
+
+def _of_pass(name: str, replica: Replica, times: Timed, tokens: int) -> Breakdown:
+    """Each kind takes its share of the pass's FLOP and of its bytes, copies included."""
+    bound = times.bound
+    kinds = {kind: replica.time(part, tokens) for kind, part in passes_by_kind(bound.work)}
+    flop, moved = float(bound.work.flop), sum(float(alone.bytes) for alone in kinds.values())
+    (unit,) = (str(term.resource) for term in bound.terms if term.resource.is_compute)
+    bounds = {
+        kind: max(
+            (float(bound.compute_s) * float(alone.work.flop) / flop, unit),
+            (float(bound.dram_s) * float(alone.bytes) / moved, str(Resource.DRAM)),
+        )
+        for kind, alone in kinds.items()
+    }
+    if link_s := float(bound.link_s):
+        bounds[KernelKind.LINK] = link_s, str(Resource.LINK)
+    return _breakdown(name, Use.SERVE, bounds, times)
+
+
+def _of_training(q: Question) -> Breakdown:
+    """FLOP alone: the traffic of a training step is not counted. MFU counts no recomputed FLOP, the bound does."""
+    recompute = Recompute.NONE if q.mfu else q.recompute
+    step = training_step(q.model, q.batch, q.seq, mask=q.mask, recompute=recompute)
+    per_s = q.gpus * q.training_flop_per_s * (q.mfu or 1)
+    unit = str(matmul_unit(q.training_dtype))
+    bounds = {kind: (float(part.flop) / per_s, unit) for kind, part in passes_by_kind(step) if part.flop}
+    return _breakdown("training step", Use.TRAIN, bounds, None)
+
+
+def _breakdown(name: str, use: Use, bounds: Mapping[KernelKind, tuple[float, str]], times: Timed | None) -> Breakdown:
+    expected = times.expected if times else None
+    total_s = sum(time_s for time_s, _ in bounds.values())
+
+    def share(kind: KernelKind, time_s: float, resource: str) -> Share:
+        if expected is None:
+            return Share(kind, time_s, time_s / total_s, resource)
+        expected_s = expected.times.get(kind, 0.0)
+        return Share(kind, time_s, time_s / total_s, resource, expected_s, expected_s / expected.time_s)
+
+    shares = tuple(share(kind, *bound) for kind, bound in bounds.items())
+    return Breakdown(name, use, shares, times.bound_s if times else total_s, expected.time_s if expected else None)

@@ -1,0 +1,50 @@
+"""The times of a question's passes: the bound, and the expected time where kernels are calibrated."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from predict.answers.question import Question
+from predict.errors import MissingCeiling
+from predict.expected.model_pass import ExpectedPass, expected_decode, expected_prefill
+from predict.model.replica import PassPrediction
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """A pass: its bound, and its expected time or the reason why there is none."""
+
+    bound: PassPrediction
+    expected: ExpectedPass | None
+    reason: str = ""  # why `expected` is None
+
+    @property
+    def bound_s(self) -> float:
+        """The least time."""
+        return float(self.bound.napkin_s)
+
+    @property
+    def expected_s(self) -> float | None:
+        """The expected time; None where nothing is calibrated."""
+        return None if self.expected is None else self.expected.time_s
+
+
+def prefill_times(q: Question, batch: int | None = None) -> Timed:
+    """The forward pass over `batch` prompts. None: the question's batch."""
+    prompts, replica = batch or q.batch, q.replica()
+    bound = replica.prefill(prompts, q.seq, mask=q.mask, logits=q.prompt_logits)
+    return timed(bound, lambda: expected_prefill(replica, prompts, q.seq, q.prompt_logits))
+
+
+def decode_times(q: Question, batch: int | None = None) -> Timed:
+    """A decode step of `batch` requests. None: the question's batch."""
+    requests, replica = batch or q.batch, q.replica()
+    bound = replica.decode(requests, q.context)
+    return timed(bound, lambda: expected_decode(replica, requests, q.context))
+
+
+def timed(bound: PassPrediction, expect: Callable[[], ExpectedPass]) -> Timed:
+    """The bound with what `expect` returns, or with the reason why it raises MissingCeiling."""
+    try:
+        return Timed(bound, expect())
+    except MissingCeiling as error:
+        return Timed(bound, None, str(error))

@@ -1,0 +1,130 @@
+"""The answer in three lines: whether it fits, the numbers that people ask for, and what binds."""
+
+from dataclasses import dataclass
+
+from predict.answers.fit import Fit, nearest_fit, serving_fit, training_fit
+from predict.answers.lines import Use
+from predict.answers.question import Question
+from predict.answers.sections.training import train_days, train_step_s
+from predict.answers.times import Timed, decode_times, prefill_times
+from predict.expected.whole_model import MEDIAN_ERROR, Measured
+from predict.formulas import money
+from predict.resources import Resource
+from predict.units import duration, people_count, percent, si
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Three lines for a person."""
+
+    fits: bool
+    lines: tuple[str, str, str]
+
+
+def verdicts(q: Question, uses: frozenset[Use]) -> tuple[Verdict, ...]:
+    """The verdict of each use, serving first."""
+    found = {Use.SERVE: serving_verdict, Use.TRAIN: training_verdict}
+    return tuple(verdict(q) for use, verdict in found.items() if use in uses)
+
+
+def serving_verdict(q: Question) -> Verdict:
+    """The verdict on serving the question's batch."""
+    if not q.serves:
+        return _cannot_serve(q)
+    fit = serving_fit(q)
+    prompt, prompts, step = prefill_times(q, 1), prefill_times(q), decode_times(q)
+    return Verdict(
+        fit.fits, (_fit_line(q, fit, Use.SERVE), _times_line(q, prompt, prompts, step), _limits_line(q, prompts, step))
+    )
+
+
+def _cannot_serve(q: Question) -> Verdict:
+    heads = q.model.heads
+    reason = f"Cannot serve: {q.gpus:,} GPUs cannot share the {heads} heads of one replica; serve with --gpus {heads}"
+    return Verdict(fits=False, lines=(reason, "No times of serving.", "--train shows the training on these GPUs."))
+
+
+def _fit_line(q: Question, fit: Fit, use: Use) -> str:
+    of = f"{_gb(fit.needed_bytes)} of {_gb(fit.usable_bytes)}"
+    each = " on a GPU" if use is Use.TRAIN and q.gpus > 1 else ""
+    parts = ", ".join(f"{name} {_gb(size)}" for name, size in fit.parts.items())
+    if fit.fits:
+        room = ""
+        if use is Use.SERVE and q.context:
+            largest = int(q.replica().max_batch(q.context))
+            room = f"; the largest batch at {q.context:,} tokens is {largest:,}"
+        return f"Fits: {of}{each} ({parts}){room}."
+    near = nearest_fit(q, use)
+    if near is None:
+        return f"Does not fit: needs {of}{each} ({parts}); no near change makes it fit."
+    needs = f"{_gb(near.fit.needed_bytes)} of {_gb(near.fit.usable_bytes)}"
+    return f"Does not fit: needs {of}{each} ({parts}); it fits with {near.option} ({needs})."
+
+
+def _times_line(q: Question, prompt: Timed, prompts: Timed, step: Timed) -> str:
+    ttft, tpot = MEDIAN_ERROR[Measured.TTFT], MEDIAN_ERROR[Measured.TPOT]
+    expects = step.expected_s is not None
+    first = f"TTFT {_pair(prompt, ttft)}"
+    if q.batch > 1:
+        first += f", of all {q.batch:,} prompts {_pair(prompts)}"
+    rates = [q.batch / each for each in (step.bound_s, step.expected_s) if each]
+    costs = [float(money.usd_per_1m_tokens(q.usd_per_gpu_hour, rate, q.gpus)) for rate in rates]
+    tokens, usd = [_figures(rate) for rate in rates], [f"${_figures(cost)}" for cost in costs]
+    rate, price = f"{tokens[0]} tokens/s", f"{usd[0]} per 1M tokens out"
+    if expects:
+        rate, price = f"{rate} ({tokens[1]})", f"{price} ({usd[1]})"
+    return f"At best{' (expected)' if expects else ''}: {first}; TPOT {_pair(step, tpot)}; {rate}; {price}."
+
+
+def _limits_line(q: Question, prompts: Timed, step: Timed) -> str:
+    first, second = _resource(prompts), _resource(step)
+    binds = f"Prefill is bound by {first}, decode by {second}."
+    if first == second:
+        binds = f"Prefill and decode are bound by {first}."
+    reason = prompts.reason or step.reason
+    if reason:
+        return f"{binds} No expected times, only bounds: {reason}."
+    return f"{binds} Expected: calibrated on {q.gpu.name}; +- is the median error on public measurements."
+
+
+def training_verdict(q: Question) -> Verdict:
+    """The verdict on training with the question's batch."""
+    fit = training_fit(q)
+    days, rate = train_days(q), q.batch * q.seq / train_step_s(q) / q.gpus
+    usd = days * 24 * q.gpus * q.usd_per_gpu_hour
+    spent = f"{days:,.0f} days and ${usd:,.0f}" if days >= 10 else f"{days:.3g} days and ${usd:,.0f}"
+    reached = "At best" if q.mfu is None else f"At an MFU of {percent(q.mfu)}"
+    step = f"a step of {q.batch:,} x {q.seq:,} tokens takes {duration(train_step_s(q))}"
+    return Verdict(
+        fit.fits,
+        (
+            _fit_line(q, fit, Use.TRAIN),
+            f"{reached} {step}: {_figures(rate)} tokens/s per GPU; {people_count(q.tokens)} tokens take {spent}.",
+            f"Bound by FLOP in {q.training_dtype.name}. No expected time: no training kernels are calibrated.",
+        ),
+    )
+
+
+def _pair(times: Timed, error: float | None = None) -> str:
+    """The bound and, in parentheses where it is known, the expected time with its error."""
+    if times.expected_s is None:
+        return duration(times.bound_s)
+    within = "" if error is None else f" +-{100 * error:.0f} %"
+    return f"{duration(times.bound_s)} ({duration(times.expected_s)}{within})"
+
+
+def _resource(times: Timed) -> str:
+    """What takes longest, in words."""
+    bound = times.bound.bound
+    assert bound is not None
+    words = {Resource.DRAM: "memory bandwidth", Resource.LINK: "the link between GPUs"}
+    return words.get(bound, f"FLOP ({bound})")
+
+
+def _gb(size_bytes: float) -> str:
+    return si(size_bytes, "B")
+
+
+def _figures(number: float) -> str:
+    """Three significant figures, with separators."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"

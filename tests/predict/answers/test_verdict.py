@@ -1,0 +1,65 @@
+"""The verdict: three lines with the numbers of the sections below them."""
+
+import pytest
+
+from predict.answers.answer import answer
+from predict.answers.lines import BOTH, SERVING, TRAINING
+from predict.answers.question import Question
+from predict.answers.verdict import serving_verdict, training_verdict, verdicts
+from predict.formulas.memory import Recompute
+from predict.gpus import resolve
+from predict.model.presets import find_model
+
+
+def ask(model="llama-3-70b", gpu="h100", **asked):
+    return Question(find_model(model), resolve(gpu), **asked)
+
+
+def test_what_fits_says_how_much_and_what_more_would():
+    found = serving_verdict(ask(gpus=2, batch=8, seq=8192, context=8192))
+    assert found.fits
+    # 141.1 GB of weights and 8 x 8192 x 327,680 B of cache, of 2 x 85.52 GB.
+    assert found.lines[0] == (
+        "Fits: 163 GB of 171 GB (weights 141 GB, KV cache 21.5 GB); the largest batch at 8,192 tokens is 11."
+    )
+
+
+def test_the_times_are_the_bound_and_in_parentheses_the_expected_with_its_error():
+    question = ask(gpus=2, batch=8, seq=8192, context=8192)
+    values = {line.key: line.text for section in answer(question).sections for line in section.lines}
+    _, times, limits = serving_verdict(question).lines
+    assert times.startswith("At best (expected): TTFT 611 ms (")
+    assert "; TPOT 24.0 ms (31.4 ms +-6 %); 334 tokens/s (255); $3.33 per 1M tokens out ($4.36)." in times
+    assert values["decode_tokens_per_s_expected"] == "255 tokens/s"
+    assert limits.startswith("Prefill is bound by FLOP (tensor.bf16), decode by memory bandwidth. Expected: calibrated")
+
+
+def test_without_a_calibration_the_last_line_says_why():
+    _, times, limits = serving_verdict(ask("deepseek-v3", "b200", gpus=8)).lines
+    assert times.startswith("At best: TTFT ")
+    assert "(" not in times
+    assert "No expected times, only bounds: no calibration of matmul in bf16 on b200 is known." in limits
+    assert limits.startswith("Prefill and decode are bound by memory bandwidth.")
+
+
+def test_what_does_not_fit_names_one_change_that_does():
+    found = serving_verdict(ask(batch=1, context=8192))
+    assert not found.fits
+    assert found.lines[0].startswith("Does not fit: needs 144 GB of 85.5 GB (weights 141 GB, KV cache 2.68 GB)")
+    assert "; it fits with --gpus 2 (144 GB of 171 GB)." in found.lines[0]
+
+
+def test_a_training_is_judged_by_what_a_gpu_holds_and_by_days_and_dollars():
+    question = ask(gpus=1024, seq=2048, batch=1024, mfu=0.4, tokens=15e12, recompute=Recompute.FULL)
+    found = training_verdict(question)
+    # 16 bytes a parameter over 1024 GPUs are 1.10 GB, and recomputing all keeps little. 6PT take 181.3 days, as in the
+    # lesson; the exact count 0.4 % more.
+    assert found.fits
+    assert "15T tokens take 182 days" in found.lines[1]
+    assert "At an MFU of 40.0 %" in found.lines[1]
+    assert not training_verdict(ask()).fits  # 1,129 GB
+
+
+@pytest.mark.parametrize(("uses", "count"), [(SERVING, 1), (TRAINING, 1), (BOTH, 2)])
+def test_each_use_has_its_own(uses, count):
+    assert len(verdicts(ask(gpus=2), uses)) == count

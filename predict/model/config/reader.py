@@ -33,7 +33,10 @@ def read_config(path: Path) -> Model:
         path = folder / "config.json"
         if not path.exists():
             raise BadModel(f"{folder} has no config.json; give the folder of a Hugging Face model, or its config.json")
-    config = _load(path)
+    config, apart = _load(path), path.with_name("hf_quant_config.json")
+    # ModelOpt writes it beside older files.
+    if path.name == "config.json" and "quantization_config" not in config and apart.is_file():
+        config = {**config, "quantization_config": _load(apart)}
     named = config.get("_name_or_path")
     stem = folder.resolve().name if folder is not None else path.stem
     return from_config(config, named if isinstance(named, str) and named else stem, origin=str(path))

@@ -3,11 +3,13 @@
 The files are written afresh after published ones; where a published size is known it stands beside the arithmetic.
 """
 
+import json
 from itertools import chain
 
 import pytest
 
-from predict.model.config.reader import from_config
+from predict.errors import BadModel
+from predict.model.config.reader import from_config, read_config
 from predict.units import DTYPES
 
 # Llama-3-8B and -70B. One layer: Q and out of hidden x hidden, K and V of hidden x 1024, three MLP matrices.
@@ -293,6 +295,43 @@ def test_bitsandbytes(setting, bits, name):
     assert llama.storage.name == name
 
 
+def test_mxfp4_of_gpt_oss_narrows_the_experts_alone():
+    gpt_oss = {
+        "model_type": "gpt_oss",
+        "architectures": ["GptOssForCausalLM"],
+        "hidden_size": 2880,
+        "intermediate_size": 2880,
+        "num_hidden_layers": 36,
+        "num_attention_heads": 64,
+        "num_key_value_heads": 8,
+        "head_dim": 64,
+        "num_local_experts": 128,
+        "num_experts_per_tok": 4,
+        "sliding_window": 128,
+        "layer_types": ["sliding_attention", "full_attention"] * 18,
+        "vocab_size": 201088,
+        "tie_word_embeddings": False,
+        "attention_bias": True,
+        "max_position_embeddings": 131072,
+        "quantization_config": {
+            "modules_to_not_convert": [
+                "model.layers.*.self_attn",
+                "model.layers.*.mlp.router",
+                "model.embed_tokens",
+                "lm_head",
+            ],
+            "quant_method": "mxfp4",
+        },
+    }
+    found = from_config(gpt_oss, "gpt-oss-120b")
+    experts = 36 * 128 * 3 * 2880 * 2880
+    # 4 bits and a scale of 8 for 32 weights; the experts' biases keep 16 bits, like all else.
+    assert found.stored_bytes() == pytest.approx(experts * 4.25 / 8 + 2 * (found.params - experts), rel=1e-12)
+    assert found.params == 116_829_156_672
+    assert found.stored_bytes() == pytest.approx(65.25e9, rel=1e-3)  # the published files together
+    assert (found.storage.name, found.storage.multiplied) == ("mxfp4 experts, bf16 rest", None)
+
+
 def test_modelopt_in_config_json_and_in_a_file_of_its_own():
     weights = {"dynamic": False, "num_bits": 4, "type": "float", "group_size": 16}
     group = {"input_activations": weights, "weights": weights, "targets": ["Linear"]}
@@ -398,3 +437,20 @@ def test_without_a_word_it_is_bf16_and_nothing_says_so():
     llama = model({**LLAMA_8B, "torch_dtype": None})
     assert (llama.storage.name, llama.storage.origin) == ("bf16", "")
     assert model(LLAMA_8B).storage.origin == "its config.json"
+
+
+def test_a_folder_may_hold_the_quantization_in_a_file_of_its_own(tmp_path):
+    apart = {"producer": {"name": "modelopt"}, "quantization": {"quant_algo": "FP8", "exclude_modules": ["lm_head"]}}
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA_8B))
+    (tmp_path / "hf_quant_config.json").write_text(json.dumps(apart))
+    for path in (tmp_path, tmp_path / "config.json"):
+        llama = read_config(path)
+        assert llama.stored_bytes() == LINEAR_8B + 2 * (ENDS_8B + NORMS_8B)
+        assert llama.storage.name == "fp8"
+    in_config = {**LLAMA_8B, "quantization_config": {"quant_method": "awq", "bits": 4}}
+    (tmp_path / "config.json").write_text(json.dumps(in_config))
+    assert read_config(tmp_path).storage.name == "int4 g128"  # config.json goes before
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA_8B))
+    (tmp_path / "hf_quant_config.json").write_text("{")
+    with pytest.raises(BadModel, match=r"hf_quant_config\.json is not valid JSON"):
+        read_config(tmp_path)

@@ -16,7 +16,7 @@ from predict.answers.question import ASKED, Question
 from predict.answers.verdict import verdicts
 from predict.formulas.memory import Optimizer, Recompute, WeightFormat
 from predict.gpus import Gpu
-from predict.model.activations import Kernels
+from predict.model.kept import Kernels
 from predict.model.passes import Logits, Mask
 from predict.model.transformer import Model
 from predict.units import DType

@@ -15,7 +15,7 @@ from predict import checks
 from predict.errors import BadQuantity, MissingCeiling
 from predict.formulas.memory import OPTIMIZERS, WEIGHT_FORMATS, Optimizer, Recompute, WeightFormat
 from predict.gpus import Gpu
-from predict.model.activations import Kernels
+from predict.model.kept import Kernels
 from predict.model.passes import Logits, Mask, Pass, forward
 from predict.model.replica import Replica
 from predict.model.storage import Storage

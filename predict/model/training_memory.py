@@ -6,7 +6,8 @@ from predict import checks
 from predict.errors import BadQuantity
 from predict.formulas import memory
 from predict.formulas.memory import OPTIMIZERS, Optimizer, Recompute
-from predict.model.activations import Kernels, activation_bytes, layer_bytes
+from predict.model.activations import activation_bytes, layer_bytes
+from predict.model.kept import Kernels
 from predict.model.transformer import Model
 from predict.workloads import Number
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from predict.answers.lines import Line, Note, Unit, plain
 from predict.answers.question import Question
-from predict.answers.sections.training_memory import activations, training_state, training_total
+from predict.answers.sections.training_memory import step_memory, training_state
 from predict.formulas import money
 from predict.model.passes import training_step
 from predict.units import DTYPES, people_count
@@ -21,8 +21,7 @@ def training(q: Question) -> Iterator[Line | Note]:
         formula = "with recomputed FLOP: counts in HFU, not in MFU"
         yield Line("train_hardware_flop", f"recompute {q.recompute}", plain(done), Unit.FLOP, formula)
     yield from training_state(q)
-    yield from activations(q)
-    yield from training_total(q)
+    yield from step_memory(q)
     arithmetic = f"{_timed_flop(q):.4g} / ({q.gpus} x {q.training_flop_per_s:.4g} x {q.mfu or 1:g})"
     formula = "FLOP / (GPUs x peak x MFU)"
     yield Line("train_step_s", "time of a step", train_step_s(q), Unit.SECONDS, formula, arithmetic)

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from predict.answers.lines import Line, Note, Unit, Weight, plain
 from predict.answers.question import Question
 from predict.answers.sections.memory import nominal
+from predict.errors import BadModel
 from predict.formulas import memory
 from predict.formulas.memory import Recompute
-from predict.model.activations import Kernels, activation_bytes, kept
+from predict.model.activations import activation_bytes, kept
+from predict.model.kept import Kernels
 from predict.model.training_memory import TrainingMemory, sequences_per_gpu, training_memory
 from predict.units import both_bytes
 
@@ -41,7 +43,15 @@ def training_state(q: Question) -> Iterator[Line | Note]:
     yield from nominal(q, "GPUs for the training state", lambda hbm: memory.min_gpus(total, hbm, q.overhead_bytes))
 
 
-def activations(q: Question) -> Iterator[Line | Note]:
+def step_memory(q: Question) -> Iterator[Line | Note]:
+    """Activations and what one GPU holds, or why they are not known."""
+    try:
+        yield from [*_activations(q), *_training_total(q)]
+    except BadModel as error:
+        yield Note(f"no activations of training: {error}", Weight.ABSENT)
+
+
+def _activations(q: Question) -> Iterator[Line | Note]:
     """What the layers keep for the backward pass of the whole batch, and the logits."""
     model, tokens = q.model, q.batch * q.seq
 
@@ -76,7 +86,7 @@ def activations(q: Question) -> Iterator[Line | Note]:
         yield Note(f"{scores} of the activations are attention scores; FlashAttention keeps none: --recompute flash")
 
 
-def training_total(q: Question) -> Iterator[Line | Note]:
+def _training_total(q: Question) -> Iterator[Line | Note]:
     """What the fullest GPU holds at the peak of a step."""
     layout, share = q.training_layout, sequences_per_gpu(q.batch, q.training_layout.data_parallel)
     found = held_in_training(q)

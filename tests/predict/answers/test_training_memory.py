@@ -7,7 +7,7 @@ from predict.answers.question import Question
 from predict.errors import BadQuantity
 from predict.formulas.memory import Recompute
 from predict.gpus import resolve
-from predict.model.activations import Kernels
+from predict.model.kept import Kernels
 from predict.model.presets import find_model
 from predict.units import GIB
 

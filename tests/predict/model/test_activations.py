@@ -7,13 +7,17 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from predict.errors import BadQuantity
+from predict.errors import BadModel, BadQuantity
 from predict.formulas.memory import Recompute
-from predict.model.activations import Kernels, activation_bytes, kept, layer_bytes
-from predict.model.attention import Attention, LatentAttention
+from predict.model.activations import activation_bytes, kept, layer_bytes
+from predict.model.attention import Attention, Indexer, LatentAttention
+from predict.model.config.reader import from_config
 from predict.model.elementwise import LAYER, RMS_FP32, Elementwise
+from predict.model.kept import Kernels
 from predict.model.mlp import Experts, Mlp
 from predict.model.presets import find_model
+from predict.model.reach import TopK
+from predict.model.recurrent import GatedDeltaNet, Mamba2
 from predict.model.transformer import Block
 
 LLAMA_3_8B = find_model("llama-3-8b")
@@ -231,3 +235,122 @@ def test_latent_attention_keeps_what_its_parts_say():
     latents, attended = 8 * 192 + 2 * 4, 2 * (2 * 192 + 256 + 128)
     rest = 2 * (6 * 512 + 4) + 2 * 2 * 512 + 4 * 2 * 1024
     assert per_token == latents + attended + 4 * 4 + rest
+
+
+# Kinds of layers
+
+
+def kept_of(mixer, mlp=None, *, hidden=512, norms=1, kernels=Kernels.FUSED):
+    """Bytes of a token by what they are."""
+    block = Block(1, hidden, mixer, mlp, norm_params=norms * hidden)
+    return {each.what: each.bytes for each in kept(block, 64, recompute=Recompute.FLASH, kernels=kernels)}
+
+
+def test_a_gate_on_attention_keeps_itself_and_the_product():
+    # 4 heads of 128: 2 bytes of the gate's sigmoid and of the product; op by op of attention's output as well.
+    plain, gated = (kept_of(Attention(4, 2, 128, gated=gated), kernels=Kernels.EAGER) for gated in (False, True))
+    assert sum(gated.values()) - sum(plain.values()) == 3 * 2 * 512
+    assert kept_of(Attention(4, 2, 128, gated=True))["attention's gate"] == 2 * 2 * 512
+
+
+def test_a_layer_that_reads_anothers_cache_keeps_no_keys_and_values():
+    assert kept_of(Attention(4, 2, 128, shares_cache=True))["Q, K, V and attention's output"] == 2 * (512 + 512)
+    assert kept_of(Attention(4, 2, 128))["Q, K, V and attention's output"] == 2 * (512 + 256 + 256 + 512)
+
+
+def test_an_indexer_keeps_its_queries_and_its_key():
+    latent = LatentAttention(4, 128, 64, 32, 16, 32, reach=TopK(16), indexer=Indexer(8, 64))
+    assert kept_of(latent)["the indexer's Q and K"] == 2 * (8 * 64 + 64)
+
+
+def test_a_gated_delta_net_keeps_what_the_kernel_of_flash_linear_attention_saves():
+    # 2 key heads of 64, 4 value heads of 32: the convolution's 2 * 128 + 128 channels; Q and K for 4 heads of 64; V,
+    # the recurrence's output, z and the product, 128 wide each; per head 64 of the chunk and a strength in 16 bits, a
+    # decay and three statistics in fp32.
+    found = kept_of(GatedDeltaNet(2, 4, 64, 32, 4))
+    assert found["input of the convolution"] == 2 * 384
+    assert found["Q and K of each value head"] == 2 * 2 * 4 * 64
+    assert found["values, outputs, gate and product"] == 4 * 2 * 128
+    assert found["decays, strengths, chunks, statistics"] == 4 * (2 * 65 + 4 * 4)
+    # And a norm of 512 with its statistic, and the input.
+    assert sum(found.values()) == 768 + 1024 + 1024 + 584 + (2 * 512 + 4) + 2 * 512
+
+
+def test_mamba_2_keeps_what_its_fused_kernel_saves():
+    # 8 heads of 64, a group of 2 * 16: the first matrix makes 512 + 512 + 32 + 8; the scan 512.
+    found = kept_of(Mamba2(8, 64, 1, 16, 4))
+    assert found["output of the first matrix"] == 2 * (512 + 512 + 32 + 8)
+    assert found["output of the scan"] == 2 * 512 + 4
+
+
+def test_a_layer_without_a_mixer_or_an_mlp_keeps_one_input():
+    alone = kept_of(None, Mlp(1024, gated=False))
+    assert alone == {"1 norm": 2 * 512 + 4, "input of the MLP": 1024, "inside the MLP": 2 * 2 * 1024}
+    assert "input of the MLP" not in kept_of(Mamba2(8, 64, 1, 16, 4))
+
+
+def test_experts_in_a_latent_copy_the_latent_and_a_gated_shared_expert_keeps_its_result():
+    experts = Experts(8, 2, 128, shared=Mlp(256, gated=False), gated=False, shared_gate=True, latent=64)
+    found = kept_of(None, experts)
+    assert found["copies for experts"] == 2 * 2 * 2 * 64
+    assert found["latents of the token and of the result"] == 2 * 2 * 64
+    assert found["inside the experts"] == 2 * 2 * 2 * 128 + 2 * 2 * 256
+    assert found["result of the shared expert"] == 2 * 512
+
+
+def test_a_kind_whose_kernels_are_not_known_is_refused():
+    class Unknown(Attention.__mro__[1]):
+        text = "a new kind"
+        shards = cache_shards = other_params = 0
+        holds = ()
+
+        def linears(self, hidden):
+            yield from ()
+
+        def mixing(self, new, cached, *, square):
+            yield from ()
+
+    with pytest.raises(BadModel, match="what a layer of a new kind keeps"):
+        kept_of(Unknown())
+
+
+# Against transformers
+
+SMALL = {"hidden_size": 256, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64, "vocab_size": 128}
+DENSE = {**SMALL, "intermediate_size": 768}
+ROUTED = {**SMALL, "intermediate_size": 768, "moe_intermediate_size": 96, "num_experts_per_tok": 4}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"model_type": "opt", **SMALL, "ffn_dim": 1024, "max_position_embeddings": 128, "dropout": 0,
+         "word_embed_proj_dim": 256},
+        {"model_type": "llama", **DENSE},
+        {"model_type": "qwen3", **DENSE},
+        {"model_type": "gemma", **DENSE},
+        {"model_type": "olmo2", **DENSE},
+        {"model_type": "starcoder2", **DENSE, "residual_dropout": 0, "embedding_dropout": 0},
+        {"model_type": "cohere2", **DENSE, "layer_types": ["full_attention"] * 2},
+        {"model_type": "qwen3_moe", **ROUTED, "num_experts": 16},
+        {"model_type": "qwen2_moe", **ROUTED, "num_experts": 16, "shared_expert_intermediate_size": 192},
+    ],
+    ids=lambda config: config["model_type"],
+)  # fmt: skip
+def test_a_layer_keeps_what_autograd_saves_of_transformers(config):
+    transformers = pytest.importorskip("transformers")
+    config, seq = {"max_position_embeddings": 128, **config}, 64
+    measured = []
+    for layers in (1, 2):
+        shape = {**config, "num_hidden_layers": layers}
+        if types := shape.pop("layer_types", None):
+            shape["layer_types"] = types[:layers]
+        settings = transformers.AutoConfig.for_model(**shape)
+        options = {"experts_implementation": "eager"} if "num_experts_per_tok" in config else {}
+        model = transformers.AutoModelForCausalLM.from_config(settings, dtype=torch.bfloat16, **options).train()
+        tokens = torch.arange(seq)[None]
+        own = [*model.parameters(), *model.buffers()]
+        measured.append(saved_bytes(lambda model=model, tokens=tokens: model(tokens, use_cache=False).logits, own))
+    block = from_config({**config, "num_hidden_layers": 2}, config["model_type"]).blocks[0]
+    found = layer_bytes(block, 1, seq, recompute=Recompute.FLASH)
+    assert found == pytest.approx(measured[1] - measured[0], rel=0.01)

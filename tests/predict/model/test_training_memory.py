@@ -4,7 +4,8 @@ import pytest
 
 from predict.errors import BadQuantity
 from predict.formulas.memory import OPTIMIZERS, Recompute
-from predict.model.activations import Kernels, activation_bytes
+from predict.model.activations import activation_bytes
+from predict.model.kept import Kernels
 from predict.model.presets import find_model
 from predict.model.training_memory import TrainingLayout, training_memory
 from predict.units import GIB

@@ -20,6 +20,7 @@ from predict.model.config.head import with_head
 from predict.model.config.nested import left_out, text_fields
 from predict.model.config.positions import with_context_limit
 from predict.model.config.storing import with_storage
+from predict.model.config.vision import vision_params
 from predict.model.mixer import ALL
 from predict.model.transformer import Model, merged
 
@@ -53,9 +54,10 @@ def from_config(config: Mapping[str, object], name: str, origin: str | None = No
     reader, note = find_reader(text)
     model = _without_idle_windows(with_context_limit(reader(text), text))
     model = with_storage(with_head(model, text), text)
+    beside = vision_params(fields, model.hidden)
     notes = [] if note is None else [note]
     notes += [*left_out_layers(model, text), *left_out(fields), *_unused(fields)]
-    return replace(model, notes=(*model.notes, *notes))
+    return replace(model, vision_params=beside, notes=(*model.notes, *notes))
 
 
 def _without_idle_windows(model: Model) -> Model:

@@ -210,18 +210,65 @@ CASES = [
 ]
 
 
-def built(config):
+def built(config, kind_of_model=transformers.AutoModelForCausalLM):
     """The model of `transformers`, its parameters without numbers."""
     values = json.loads(json.dumps(config))
     kind = values.pop("model_type")
     found = transformers.AutoConfig.for_model(NAMES_OF_TRANSFORMERS.get(kind, kind), **values)
     with torch.device("meta"), contextlib.redirect_stderr(None):
-        return transformers.AutoModelForCausalLM.from_config(found)
+        return kind_of_model.from_config(found)
+
+
+TEXT = SMALL | {"num_hidden_layers": 2, "head_dim": 16}
+VIT = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+VIT = {**VIT, "image_size": 56, "patch_size": 14}
+QWEN_VIT = {"depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 4}
+QWEN_VIT = {**QWEN_VIT, "out_hidden_size": 64, "patch_size": 14}
+QWEN2_VIT = {"depth": 2, "embed_dim": 32, "hidden_size": 64, "num_heads": 4, "mlp_ratio": 3, "patch_size": 8}
+QWEN3_VIT = {**QWEN_VIT, "num_position_embeddings": 36, "deepstack_visual_indexes": [0, 1]}
+MOE_TEXT = TEXT | MOE | {"num_experts": 8}
+LLAMA4_TEXT = TEXT | {"num_local_experts": 4, "num_experts_per_tok": 1, "intermediate_size_mlp": 128}
+LLAMA4_VIT = VIT | {"vision_output_dim": 40, "projector_input_dim": 24, "projector_output_dim": 40}
+SIGLIP = VIT | {"model_type": "siglip_vision_model"}
+KIMI = UNTIED | {"projection_hidden_size": 32}
+MULTIMODAL = [
+    ("gemma3", TEXT | {"model_type": "gemma3_text"}, SIGLIP | {"vision_use_head": False}, {}),
+    ("gemma3", TEXT | {"model_type": "gemma3_text"}, SIGLIP, UNTIED),
+    ("mistral3", TEXT | {"model_type": "mistral"}, VIT | {"model_type": "pixtral"}, UNTIED),
+    (
+        "mistral3",
+        TEXT | {"model_type": "mistral"},
+        VIT | {"model_type": "pixtral", "num_hidden_layers": 3},
+        TIED | {"multimodal_projector_bias": True, "spatial_merge_size": 1},
+    ),
+    ("qwen2_vl", SMALL, QWEN2_VIT, UNTIED),
+    ("qwen2_5_vl", SMALL, QWEN_VIT, UNTIED),
+    ("qwen2_5_vl", SMALL | TIED, QWEN_VIT | {"spatial_merge_size": 1, "temporal_patch_size": 1, "patch_size": 8}, {}),
+    ("qwen3_vl", TEXT, QWEN3_VIT, UNTIED),
+    ("qwen3_vl", TEXT, QWEN3_VIT | {"deepstack_visual_indexes": [1], "in_channels": 1}, TIED),
+    ("qwen3_vl_moe", MOE_TEXT, QWEN3_VIT, UNTIED),
+    ("llama4", LLAMA4_TEXT, LLAMA4_VIT, {}),
+    ("llama4", LLAMA4_TEXT, LLAMA4_VIT | {"multi_modal_projector_bias": True}, {}),
+    ("kimi_k25", SMALL | ROUTED | {"model_type": "deepseek_v3"}, VIT | {"merge_kernel_size": [2, 2]}, KIMI),
+    ("kimi_k25", SMALL | ROUTED | {"model_type": "kimi_k2"}, VIT | {"pos_emb_height": 8, "pos_emb_width": 9}, KIMI),
+]
+BESIDE = ("visual", "vision", "projector")
 
 
 @pytest.mark.parametrize("config", CASES)
 def test_parameters_are_those_of_transformers(config):
     assert from_config(config, "it").params == sum(parameter.numel() for parameter in built(config).parameters())
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "vision", "others"), MULTIMODAL, ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_vision_and_text_are_those_of_transformers(kind, text, vision, others):
+    config = {"model_type": kind, "text_config": text, "vision_config": vision, **others}
+    model, sizes = from_config(config, "it"), {True: 0, False: 0}
+    for name, parameter in built(config, transformers.AutoModelForImageTextToText).named_parameters():
+        sizes[any(part in name for part in BESIDE)] += parameter.numel()
+    assert (model.params, model.vision_params) == (sizes[False], sizes[True])
 
 
 def test_every_type_that_is_read_is_compared():

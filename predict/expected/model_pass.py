@@ -83,8 +83,9 @@ class _Scores:
 def _pass(replica: Replica, *scores: _Scores, tokens: int, logits: int) -> ExpectedPass:
     model = replica.model
     times = dict.fromkeys(KernelKind, 0.0)
-    *_, head = model.outer_linears()
-    times[KernelKind.VOCAB] = _matmul_s(replica, logits, model.vocab / replica.gpus, model.hidden, head.weight_bits)
+    for head in model.output_linears():
+        outputs = max(head.outputs / replica.gpus, 1)
+        times[KernelKind.VOCAB] += _matmul_s(replica, logits, outputs, head.inputs, head.weight_bits)
     for block in model.blocks:
         attention, mlp = _calibrated(block, model.name)
         heads, kv_heads = attention.heads / replica.gpus, max(attention.kv_heads / replica.gpus, 1)

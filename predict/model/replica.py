@@ -114,7 +114,7 @@ class Replica:
     @property
     def mean_weight_bits(self) -> float:
         """Bits of a stored weight on average."""
-        return 8 * float(self.weight_bytes) / self.model.params
+        return 8 * float(self.weight_bytes) / self.model.stored_params
 
     @property
     def free_bytes(self) -> Number:

@@ -84,7 +84,7 @@ def training_memory(
     tensor = layout.tensor_parallel
     stage = activation_bytes(model, at_once, seq, recompute=recompute, kernels=kernels, tensor_parallel=tensor) / stages
     first = stage * min(stages, -(-share // at_once))
-    logits = memory.logits_bytes(at_once, seq, model.vocab) / tensor
+    logits = memory.logits_bytes(at_once, seq, model.outputs) / tensor if model.outputs else 0
     last_is_fuller = stages == 1 or stage + logits > first
     state = memory.sharded_state(model.params, layout.zero_stage, layout.data_parallel, optimizer).total_bytes
     return TrainingMemory(

@@ -100,8 +100,13 @@ class Model:
         return self.vocab * (self.embedding_dim or self.hidden)
 
     @property
+    def outputs(self) -> int:
+        """Numbers that the head makes of a position: its logits, or the labels of a classifier; 0 without a head."""
+        return self.vocab if self.head is None else self.head[-1].outputs if self.head else 0
+
+    @property
     def params(self) -> int:
-        """All parameters. Shared parameters count once."""
+        """All parameters of the decoder. Shared parameters count once."""
         return self._outside_params + sum(block.params for block in self.blocks)
 
     @property
@@ -195,7 +200,8 @@ class Model:
         mlps = _listed((block.layers, block.mlp.text) for block in self.blocks if block.mlp)
         reach = [(block.layers, block.mixer.reach.text) for block in self.blocks if block.mixer]
         reaches = [f"{text} in {layers} layers" for text, layers in _counted(reach).items() if text]
-        size = f"{count(self.params)} parameters{active}"
+        beside = f", {count(self.vision_params)} of vision beside them" if self.vision_params else ""
+        size = f"{count(self.params)} parameters{active}{beside}"
         return "; ".join((f"{size}: {self.layers} layers of {self.hidden}", *filter(None, (mixers, mlps)), *reaches))
 
     def outer_linears(self) -> Iterator[Linear]:

@@ -23,6 +23,11 @@ def model_size(q: Question) -> Iterator[Line | Note]:
     formula = "all except the experts not chosen" if model.is_mixture else "all: no experts"
     yield Line("params", "parameters", model.params, Unit.PARAMS, "embeddings + layers + norms", f"{model.params:,}")
     yield Line("active_params", "active for a token", active, Unit.PARAMS, formula, f"{active:,}")
+    if model.vision_params:
+        formula, arithmetic = "networks beside the decoder: memory only", f"{model.vision_params:,}"
+        yield Line("vision_params", "vision and projector", model.vision_params, Unit.PARAMS, formula, arithmetic)
+        formula, arithmetic = "decoder + vision", f"{model.params:,} + {model.vision_params:,}"
+        yield Line("stored_params", "in the file", model.stored_params, Unit.PARAMS, formula, arithmetic)
     yield from map(Note, model.notes)
     if model.context_limit:
         yield Line("context_limit", "context limit", model.context_limit, Unit.TOKENS, "longest supported sequence")

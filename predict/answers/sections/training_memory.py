@@ -79,7 +79,7 @@ def _activations(q: Question) -> Iterator[Line | Note]:
     if (size := total(q.recompute, other)) != here:
         formula = "op by op, as Hugging Face's code" if other is Kernels.EAGER else "norms, SwiGLU and experts fused"
         yield Line(f"activation_bytes_{other}", f"all, {other} kernels", size, Unit.BYTES, formula)
-    logits = plain(memory.logits_bytes(q.batch, q.seq, model.vocab))
+    logits = plain(memory.logits_bytes(q.batch, q.seq, model.outputs)) if model.outputs else 0
     yield Line("logits_bytes", "logits", logits, Unit.BYTES, "6BSV: 16 bits, plus fp32 for the loss")
     if q.recompute is Recompute.NONE:
         scores = both_bytes(here - total(Recompute.FLASH))

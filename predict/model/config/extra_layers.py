@@ -16,7 +16,7 @@ def left_out_layers(model: Model, fields: Fields) -> Iterator[str]:
     number = fields.count("num_nextn_predict_layers", 0) * fields.size("mtp_transformer_layers", 1)
     fields.use("mtp_use_dedicated_embeddings", "mtp_loss_scaling_factor", "use_mtp")
     if number:
-        last = model.blocks[-1]
+        last = max(model.blocks, key=lambda block: block.numbers[-1:])
         params = number * (last.params // last.layers + 2 * model.hidden**2 + 3 * model.hidden)
         what = f"{number} layer{'s' if number > 1 else ''} that guess{'' if number > 1 else 'es'} further tokens (MTP)"
         yield f"{what}, about {count(params)} parameters, {'are' if number > 1 else 'is'} not counted"

@@ -25,6 +25,7 @@ MODULES = {
     "predict.__main__": COMMAND_LINE,
     "predict.command_line": {"typer"},
     "predict.commands": {"typer"},
+    "predict.commands.targets": {"reports.front"},  # loaded to draw, when a figure is asked for
     "predict.answers.page": {"typer"},
     "predict.tables": {"rich"},
     "kernels.__main__": COMMAND_LINE | {"predict.command_line"},
@@ -141,6 +142,8 @@ def test_no_module_imports_what_its_layer_may_not(module, path):
         ("predict.expected.kernel", "from predict.answers.lines import Line"),
         ("predict.answers.page", "from predict.tables import gpu_table"),
         ("predict.units", "from predict import tables"),
+        ("predict.commands.model", "from reports.front import Front"),
+        ("predict.commands.targets", "from reports.figures import to_png"),
         ("predict.units", "from .formulas import memory"),
         ("predict.formulas.memory", "from .. import model"),
         ("bench.runner", "from bench.__main__ import app"),

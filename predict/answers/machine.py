@@ -2,11 +2,11 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from predict.answers.asking import read_field
 from predict.answers.question import Question
-from predict.errors import BadQuantity
+from predict.errors import BadQuantity, UnknownGpu
 from predict.gpus import Gpu, resolve
 
 
@@ -27,6 +27,10 @@ class Machine:
         """$ per GPU-hour, or what the question assumes."""
         return question.usd_per_gpu_hour if self.usd_per_gpu_hour is None else self.usd_per_gpu_hour
 
+    def on(self, question: Question) -> Question:
+        """The question on this machine."""
+        return replace(question, gpu=self.gpu, gpus=self.gpus, usd_per_gpu_hour=self.price(question))
+
     @property
     def fields(self) -> Mapping[str, object]:
         """The fields of `Question`."""
@@ -39,6 +43,8 @@ def read_machines(gpu: Sequence[str], gpus: Sequence[str], price: str | None) ->
 
     Raises UnknownGpu, and BadQuantity for a count or a price that cannot be read, or prices of other GPUs.
     """
+    if not gpu:
+        raise UnknownGpu("Missing option '--gpu': `python -m predict gpus` lists names")
     kinds = {kind.name: kind for kind in map(resolve, _items(gpu))}
     counts = dict.fromkeys(map(_count, _items(gpus or ["1"])))
     prices = {} if price is None else _read_prices(price, kinds)

@@ -16,7 +16,7 @@ from predict.answers.lines import Use
 from predict.answers.machine import read_machines
 from predict.answers.page import page
 from predict.commands.forms import AsCsv, AsMarkdown, Form, page_width, read_form, read_uses
-from predict.commands.options import with_options
+from predict.commands.options import Isl, Osl, Out, RequestsPerS, Tpot, Ttft, TypedTargets, with_options
 from predict.errors import BadModel
 
 EXAMPLES = """Examples:
@@ -26,6 +26,8 @@ python -m predict model llama-3-70b --gpu h100 --gpus 2 --batch 8 --seq 8192
 python -m predict model --config path/to/config.json --gpu h200 --weights int4 --kv fp8 --context 4096 --json
 
 python -m predict model llama-3-70b --gpu h100,h200 --gpus 2,4,8 --price h100=2.5,h200=3.5 --batch 32
+
+python -m predict model llama-3-70b --gpu h100,h200 --isl 4000 --osl 500 --ttft 1 --tpot 30ms --out fronts
 """
 
 
@@ -41,18 +43,31 @@ def model(
     as_json: Annotated[bool, typer.Option("--json", help="Print flat JSON, in SI units; a list for machines.")] = False,
     as_csv: AsCsv = False,
     as_markdown: AsMarkdown = False,
+    isl: Isl = None,
+    osl: Osl = None,
+    ttft: Ttft = None,
+    tpot: Tpot = None,
+    requests_per_s: RequestsPerS = None,
+    out: Out = None,
     **typed: Any,  # a text, or texts
 ) -> None:
     """Estimate a whole model: FLOP, memory, prefill, decode, training and money. Each line shows its formula.
 
-    Several GPUs (--gpu h100,h200) or counts (--gpus 2,4,8) print a table with a line for each machine.
+    Several GPUs (--gpu h100,h200) or counts (--gpus 2,4,8) print a table with a line for each machine. --isl and --osl
+    search the cheapest server of requests of these lengths.
     """
     asked = _one_of(preset, config)
     uses = read_uses(serve=serve, train=train, everything=everything)
     form = read_form(as_json=as_json, as_csv=as_csv, as_markdown=as_markdown)
     gpu, gpus, price = (typed.pop(name) for name in ("gpu", "gpus", "usd_per_gpu_hour"))
     fields = {name: value for name, value in typed.items() if value is not None}
-    machines = read_machines(gpu, gpus or [], price)
+    targets = TypedTargets(isl, osl, ttft, tpot, requests_per_s, out)
+    if targets.are_given:
+        from predict.commands.targets import targets_text  # noqa: PLC0415 - only targets need the search
+
+        typer.echo(targets_text(asked, targets, (gpu, gpus, price), fields, form))
+        return
+    machines = read_machines(gpu or [], gpus or [], price)
     if len(machines) > 1:
         typer.echo(_machines_text(compare_machines(asked, machines, fields), form))
         return

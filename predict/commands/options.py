@@ -1,15 +1,51 @@
-"""The options of `python -m predict model`: an option for each field of `Question` that has a help text."""
+"""The options of `python -m predict model`: one for each field of `Question` that has a help text, and the targets."""
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
 from types import MappingProxyType
+from typing import Annotated
 
 import typer
 
 from predict.answers.asking import is_number, kind_of_number
 from predict.answers.question import ASKED, Question, in_json
 from predict.units import Kind
+
+TARGETS = "Targets of a server"  # the panel of these options in --help
+Isl = Annotated[
+    str | None, typer.Option(help="Tokens of each prompt. Searches a server.", metavar="N", rich_help_panel=TARGETS)
+]
+Osl = Annotated[str | None, typer.Option(help="Tokens that each request makes.", metavar="N", rich_help_panel=TARGETS)]
+Ttft = Annotated[
+    str | None, typer.Option(help="Most time to the first token.", metavar="SECONDS", rich_help_panel=TARGETS)
+]
+Tpot = Annotated[str | None, typer.Option(help="Most time per token.", metavar="SECONDS", rich_help_panel=TARGETS)]
+RequestsPerS = Annotated[
+    str | None, typer.Option(help="Requests to serve, by replicas.", metavar="X", rich_help_panel=TARGETS)
+]
+Out = Annotated[
+    Path | None, typer.Option(help="Folder for the Pareto fronts: front.png, front.csv.", rich_help_panel=TARGETS)
+]
+
+
+@dataclass(frozen=True, slots=True)
+class TypedTargets:
+    """The options of targets as they are typed."""
+
+    isl: str | None
+    osl: str | None
+    ttft: str | None
+    tpot: str | None
+    requests_per_s: str | None
+    out: Path | None
+
+    @property
+    def are_given(self) -> bool:
+        """Whether any is."""
+        return any(getattr(self, each.name) is not None for each in fields(self))
+
 
 _METAVARS: Mapping[Kind, str] = MappingProxyType(
     {Kind.SIZE: "N", Kind.AMOUNT: "N", Kind.BYTES: "BYTES", Kind.SECONDS: "SECONDS", Kind.PLAIN: "X"}
@@ -31,12 +67,9 @@ def _options() -> Iterator[inspect.Parameter]:
     defaults = {field.name: field.default for field in fields(Question)}
     for name, (_, asked) in ASKED.items():
         if asked.help:
-            needed, default = defaults[name] is MISSING, defaults[name]
-            said = "" if needed or asked.optional or default is None else f" Default: {in_json(default)}."
+            default = None if asked.optional or defaults[name] is MISSING else defaults[name]
+            said = "" if default is None else f" Default: {in_json(default)}."
             metavar = _METAVARS[kind_of_number(name)] if is_number(name) else None
-            option = typer.Option(
-                ... if needed else None, f"--{asked.option or name}", help=asked.help + said, metavar=metavar
-            )
+            option = typer.Option(None, f"--{asked.option or name}", help=asked.help + said, metavar=metavar)
             one = list[str] if name in SEVERAL else str
-            annotation = one if needed else one | None
-            yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=annotation)
+            yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=one | None)

@@ -119,19 +119,21 @@ class Load:
     decode_steps: Number
 
     @property
-    def period_s(self) -> Number:
+    def period_s(self) -> FloatArray:
         """Time between two requests that end."""
-        return continuous.period_s(self.mixed_steps, self.mixed.napkin_s, self.decode_steps, self.decode.napkin_s)
+        return np.asarray(
+            continuous.period_s(self.mixed_steps, self.mixed.napkin_s, self.decode_steps, self.decode.napkin_s)
+        )
 
     @property
-    def ttft_s(self) -> Number:
+    def ttft_s(self) -> FloatArray:
         """Time to the first token, without a queue."""
-        return continuous.ttft_s(self.mixed_steps, self.mixed.napkin_s)
+        return np.asarray(continuous.ttft_s(self.mixed_steps, self.mixed.napkin_s))
 
     @property
-    def tpot_s(self) -> Number:
+    def tpot_s(self) -> FloatArray:
         """Mean time between two tokens of a request, steps that read other prompts included."""
-        return continuous.tpot_s(self.batch, self.generated, self.period_s, self.ttft_s)
+        return np.asarray(continuous.tpot_s(self.batch, self.generated, self.period_s, self.ttft_s))
 
     @property
     def terms_s(self) -> dict[Resource, FloatArray]:
@@ -143,12 +145,12 @@ class Load:
         return found
 
     @property
-    def requests_per_s(self) -> Number:
+    def requests_per_s(self) -> FloatArray:
         """Requests that end per second."""
         return 1 / self.period_s
 
     @property
-    def tokens_per_s(self) -> Number:
+    def tokens_per_s(self) -> FloatArray:
         """Tokens made per second, prompts not counted."""
         return self.generated / self.period_s
 
@@ -161,11 +163,15 @@ class Server:
     request: Request
 
     @property
+    def cache_bytes(self) -> FloatArray:
+        """Cache of one request after each decode step, on all GPUs together."""
+        return np.asarray(self.replica.resident_kv_bytes(1, self.request.contexts + 1))
+
+    @property
     def largest_batch(self) -> int:
         """Most requests that run together: their caches fit, on average over their lives, and the chunks feed them. 0
         if the weights do not fit."""
-        caches = self.replica.resident_kv_bytes(1, self.request.contexts + 1)
-        fitting = float(self.replica.free_bytes) // float(np.mean(caches))
+        fitting = float(self.replica.free_bytes) // float(np.mean(self.cache_bytes))
         fed = continuous.largest_batch(self.request.new, self.request.generated, self.request.chunk)
         return int(max(0, min(fitting, fed)))
 

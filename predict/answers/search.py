@@ -1,0 +1,213 @@
+"""The search: the configuration that serves requests of given lengths in time, for the least money.
+
+A configuration is a GPU, how many of them, the format of the weights, and the prompt tokens that a step reads (its
+chunk). Each is a curve over the number of running requests (`model.server`). Times are bounds of the roofline on every
+machine, so that machines are compared by one measure.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from predict.answers.machine import Machine
+from predict.answers.question import Question
+from predict.answers.sections.timing import too_many
+from predict.answers.targets import Point, Targets
+from predict.errors import BadQuantity, MissingCeiling
+from predict.formulas.memory import WeightFormat
+from predict.model.server import Load, Request, Server
+from predict.resources import matmul_unit
+from predict.units import DTYPES, DType, Formats, duration, si
+from predict.workloads import FloatArray
+
+CHUNKS = (16384, 8192, 4096, 2048, 1024, 512, 256)  # what engines are set to
+EVERY_BATCH_TO, BATCHES_BEYOND = 64, 160  # every batch up to 64, and 160 more on a logarithmic scale
+# Weights whose products engines narrow too, where the GPU multiplies the format.
+PRODUCTS: Mapping[str, DType] = MappingProxyType(
+    {"fp8": DTYPES["fp8"], "fp8-block": DTYPES["fp8"], "int8": DTYPES["int8"], "nvfp4": DTYPES["fp4"]}
+)
+_ROUNDING = 1e-9  # rates that differ by less are equal
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A configuration at every number of requests that the search tries."""
+
+    question: Question
+    targets: Targets
+    server: Server
+    load: Load
+
+    @property
+    def is_in_time(self) -> NDArray[np.bool_]:
+        """Whether each batch meets the times asked for."""
+        ttft_s, tpot_s = self.targets.ttft_s or math.inf, self.targets.tpot_s or math.inf
+        return (self.load.ttft_s <= ttft_s) & (self.load.tpot_s <= tpot_s)
+
+    def point(self, index: int) -> Point:
+        """The configuration at one of the batches."""
+        load = self.load
+        times = {resource: float(time_s[index]) for resource, time_s in load.terms_s.items()}
+        return Point(
+            self.question,
+            self.targets,
+            self.server,
+            int(load.batch[index]),
+            float(load.ttft_s[index]),
+            float(load.tpot_s[index]),
+            float(load.requests_per_s[index]),
+            max(times, key=lambda resource: times[resource]),
+        )
+
+    def best(self) -> Point | None:
+        """The cheapest batch in time; None if no batch is. With a target of requests, the fewest replicas that serve
+        them, each with the fewest running requests that suffice."""
+        in_time = np.flatnonzero(self.is_in_time)
+        if not in_time.size:
+            return None
+        rates = self.load.requests_per_s[in_time]
+        asked, replicas = self.targets.requests_per_s, 1
+        if asked is not None:
+            replicas = math.ceil(asked / float(rates.max()) * (1 - _ROUNDING))
+        needed = float(rates.max()) if asked is None else asked / replicas
+        first = int(np.argmax(rates >= needed * (1 - _ROUNDING)))
+        return replace(self.point(int(in_time[first])), replicas=replicas, served_per_s=asked)
+
+    def refined(self, batch: int) -> "Curve":
+        """The curve at every batch near `batch`: those between the two that the search tried beside it."""
+        tried = self.load.batch
+        place = int(np.searchsorted(tried, batch))
+        first, last = tried[max(place - 1, 0)], tried[min(place + 1, tried.size - 1)]
+        return replace(self, load=self.server.at(np.arange(first, last + 1)))
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What a search found."""
+
+    targets: Targets
+    points: tuple[Point, ...]  # the best of each machine and format that meets the targets, the best first
+    fronts: tuple[Point, ...]  # of each GPU: points that no other of its points beats in both rates
+    reasons: tuple[str, ...]  # why machines have no point
+
+    @property
+    def best(self) -> Point:
+        """The cheapest."""
+        return self.points[0]
+
+
+def search(
+    question: Question,
+    machines: Sequence[Machine],
+    weights: Sequence[WeightFormat | None],
+    targets: Targets,
+) -> Search:
+    """The best of each machine and format of the weights (None: as the model ships).
+
+    `question` holds all other assumptions. Raises BadQuantity if nothing meets the targets, saying what is nearest, and
+    what is wrong on every machine.
+    """
+    machine_curves, reasons = [], []
+    requests: dict[tuple[Formats, int], Request] = {}
+    for machine, each in itertools.product(machines, weights):
+        try:
+            machine_curves.append(_curves(_on(question, machine, each), targets, requests))
+        except (MissingCeiling, BadQuantity) as error:
+            reasons.append((machine, error))
+    if not machine_curves:
+        raise max(reasons, key=lambda each: each[0].gpus * each[0].gpu.memory.bytes)[1]
+    found = [(curves, _best(curves)) for curves in machine_curves]
+    points = [point for _, point in found if point is not None]
+    every = [curve for curves in machine_curves for curve in curves]
+    if not points:
+        raise BadQuantity(f"no configuration reaches {targets.text}; the nearest has {_least(every)}")
+    late = [f"not in time: {_least(curves)} is the least" for curves, point in found if point is None]
+    return Search(
+        targets,
+        tuple(sorted(points, key=lambda point: point.order)),
+        tuple(_fronts(every)),
+        (*late, *(f"{machine.name}: {error}" for machine, error in reasons)),
+    )
+
+
+def pareto(x: FloatArray, y: FloatArray) -> NDArray[np.intp]:
+    """Indices of the points that no other point beats in x or y without being worse in the other, by falling x."""
+    order = np.lexsort((-y, -x))
+    highest = np.maximum.accumulate(y[order])
+    is_first = np.concatenate([[True], highest[1:] > highest[:-1]])
+    front: NDArray[np.intp] = order[is_first]
+    return front
+
+
+def _on(question: Question, machine: Machine, weights: WeightFormat | None) -> Question:
+    """The question on a machine. Products are as asked, else narrowed with the weights where engines do so."""
+    found = machine.on(question)
+    if weights is not None:
+        products = PRODUCTS.get(weights.name)
+        narrows = question.compute is None and products is not None and matmul_unit(products) in machine.gpu.roofs
+        found = replace(found, weights=weights, compute=products if narrows else question.compute)
+    if not found.serves:
+        raise BadQuantity(too_many(found, "times"))
+    return found
+
+
+def _curves(question: Question, targets: Targets, requests: dict[tuple[Formats, int], Request]) -> list[Curve]:
+    """A curve for each chunk. Raises BadQuantity if not one request fits."""
+    curves = []
+    for chunk in CHUNKS if question.chunk is None else (question.chunk,):
+        key = question.formats, chunk
+        if key not in requests:
+            requests[key] = Request(question.model, targets.isl, targets.osl, chunk, question.prefix, question.formats)
+        server = Server(question.replica(), requests[key])
+        if largest := server.largest_batch:
+            curves.append(Curve(question, targets, server, server.at(_batches(largest))))
+    if not curves:
+        needed = float(server.replica.weight_bytes) + float(np.mean(server.cache_bytes))
+        sizes = f"{si(needed, 'B')} of {si(server.replica.usable_bytes, 'B')}"
+        raise BadQuantity(f"{question.model.name} does not fit with one request: it needs {sizes}")
+    return curves
+
+
+def _batches(largest: int) -> FloatArray:
+    """The numbers of requests that the search tries, up to the largest."""
+    few = np.arange(1.0, min(largest, EVERY_BATCH_TO) + 1)
+    many = np.geomspace(1, largest, BATCHES_BEYOND).round()
+    return np.union1d(few, many)
+
+
+def _best(curves: Sequence[Curve]) -> Point | None:
+    found = [(curve, point) for curve in curves if (point := curve.best()) is not None]
+    if not found:
+        return None
+    curve, point = min(found, key=lambda each: each[1].order)
+    return curve.refined(point.batch).best()
+
+
+def _fronts(curves: Sequence[Curve]) -> Iterator[Point]:
+    """The front of each GPU: tokens/s of a request against tokens/s of a GPU, by falling speed. Only points whose TTFT
+    is in time."""
+    for name in dict.fromkeys(curve.question.gpu.name for curve in curves):
+        mine = [curve for curve in curves if curve.question.gpu.name == name]
+        limit = mine[0].targets.ttft_s or math.inf
+        kept = [np.flatnonzero(curve.load.ttft_s <= limit) for curve in mine]
+        places = [(curve, int(index)) for curve, indices in zip(mine, kept, strict=True) for index in indices]
+        x = [1 / curve.load.tpot_s[indices] for curve, indices in zip(mine, kept, strict=True)]
+        y = [curve.load.tokens_per_s[indices] / curve.question.gpus for curve, indices in zip(mine, kept, strict=True)]
+        for place in pareto(np.concatenate(x), np.concatenate(y)) if places else ():
+            curve, index = places[place]
+            yield curve.point(index)
+
+
+def _least(curves: Sequence[Curve]) -> str:
+    """The least TTFT and TPOT of some configurations, and which have them."""
+    firsts = [curve.point(0) for curve in curves]
+    ttft = min(firsts, key=lambda point: (point.ttft_s, point.tpot_s))
+    tpot = min(firsts, key=lambda point: (point.tpot_s, point.ttft_s))
+    if ttft == tpot:
+        return f"TTFT {duration(ttft.ttft_s)} and TPOT {duration(ttft.tpot_s)} ({ttft.name})"
+    return f"TTFT {duration(ttft.ttft_s)} ({ttft.name}) or TPOT {duration(tpot.tpot_s)} ({tpot.name})"

@@ -1,0 +1,126 @@
+"""`python -m predict model --isl --osl`: the configuration that serves requests of these lengths within targets.
+
+A figure needs matplotlib, which `predict` does without: `reports` draws it, and is loaded only for `--out`.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from predict.answers.asking import ask, read_field
+from predict.answers.machine import Machine, read_machines
+from predict.answers.search import Search, search
+from predict.answers.targets import Targets
+from predict.answers.targets_page import machines_csv, machines_table, point_values, search_json, search_page, to_csv
+from predict.commands.forms import Form, page_width
+from predict.commands.options import TypedTargets
+from predict.errors import BadQuantity, BadRun
+from predict.formulas.memory import WeightFormat
+from predict.units import Kind, duration, read_quantity
+
+# What is compared where the command names no machines.
+USUAL_GPUS = ("a100", "l40s", "h100", "h200", "b200")
+USUAL_COUNTS = ("1", "2", "4", "8")
+SET_BY_LENGTHS = ("seq", "context", "batch")  # fields of `Question` that the lengths and the search set
+
+
+def targets_text(
+    model: str | Path,
+    typed: TypedTargets,
+    machines: tuple[Sequence[str] | None, Sequence[str] | None, str | None],
+    fields: Mapping[str, object],
+    form: Form,
+) -> str:
+    """What the search found, in a form. `machines` are the texts of --gpu, --gpus and --price; `fields` those of
+    `Question` by name."""
+    targets = _read(typed)
+    if wrong := [name for name in SET_BY_LENGTHS if name in fields]:
+        raise BadQuantity(f"leave out --{wrong[0]}: with targets the lengths and the search set it")
+    gpu, gpus, price = machines
+    found = _search(model, targets, read_machines(gpu or USUAL_GPUS, gpus or USUAL_COUNTS, price), fields)
+    files = [] if typed.out is None else _write_fronts(found, typed.out)
+    match form:
+        case Form.JSON:
+            return json.dumps({**search_json(found), "files": list(map(str, files))}, indent=2, allow_nan=False)
+        case Form.CSV:
+            return machines_csv(found)
+        case Form.MARKDOWN:
+            return machines_table(found).markdown()
+        case Form.PAGE:
+            return "\n".join([search_page(found, page_width()), *map(str, files)])
+
+
+def _search(model: str | Path, targets: Targets, machines: Sequence[Machine], fields: Mapping[str, object]) -> Search:
+    weights = _read_weights(fields.get("weights"))
+    others = {name: value for name, value in fields.items() if name != "weights"}
+    question = ask(model, {**others, **machines[0].fields, "seq": targets.isl})
+    return search(question, machines, weights, targets)
+
+
+def _read_weights(text: object) -> list[WeightFormat | None]:
+    """The formats of "bf16,fp8"; None, as the model ships, if nothing is asked."""
+    if not isinstance(text, str):
+        return [None]
+    found = [read_field("weights", each.strip()) for each in text.split(",")]
+    return [each for each in found if isinstance(each, WeightFormat)]
+
+
+def _read(typed: TypedTargets) -> Targets:
+    """The targets. Raises BadQuantity for a number that cannot be read, and for targets without both lengths."""
+    if typed.isl is None or typed.osl is None:
+        raise BadQuantity("targets are for requests of given lengths: give both --isl and --osl, in tokens")
+    times_s = (_number("ttft", typed.ttft, Kind.SECONDS), _number("tpot", typed.tpot, Kind.SECONDS))
+    rate = _number("requests-per-s", typed.requests_per_s, Kind.PLAIN)
+    return Targets(_whole("isl", typed.isl), _whole("osl", typed.osl), *times_s, rate)
+
+
+def _number(name: str, text: str | None, kind: Kind) -> float | None:
+    return None if text is None else read_quantity(text, name, kind)
+
+
+def _whole(name: str, text: str) -> int:
+    number = read_quantity(text, name, Kind.SIZE)
+    if not isinstance(number, int):
+        raise BadQuantity(f"{name} must be a positive whole number, not {text}")
+    return number
+
+
+def _write_fronts(found: Search, out: Path) -> list[Path]:
+    """Write the fronts to a folder: front.csv with every point, and front.png. Raises BadRun where that is not
+    possible."""
+    files = {"front.csv": f"{to_csv(list(map(point_values, found.fronts)))}\n".encode(), "front.png": _draw(found)}
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (out / name).write_bytes(content)
+    except OSError as error:
+        raise BadRun(f"cannot write to {out}: {error.strerror}") from None
+    return [out / name for name in files]
+
+
+def _draw(found: Search) -> bytes:
+    """The figure of the fronts as a PNG. Raises BadRun without matplotlib."""
+    try:
+        from reports.front import Front, fronts_png  # noqa: PLC0415 - loads matplotlib
+    except ModuleNotFoundError as error:
+        raise BadRun(f"--out draws a figure, for which {error.name} is missing: pip install {error.name}") from None
+    targets, best = found.targets, found.best
+    names = dict.fromkeys(point.question.gpu.name for point in found.fronts)
+    fronts = [
+        Front(
+            name,
+            [
+                (point.tokens_per_s_per_user, point.tokens_per_s_per_gpu)
+                for point in found.fronts
+                if point.question.gpu.name == name
+            ],
+        )
+        for name in names
+    ]
+    limit = "" if targets.ttft_s is None else f"; TTFT {duration(targets.ttft_s)} at most"
+    return fronts_png(
+        fronts,
+        f"{best.question.model.name}, {targets.isl:,} tokens in, {targets.osl:,} out{limit}; bounds",
+        best=(best.tokens_per_s_per_user, best.tokens_per_s_per_gpu),
+        user_tokens_per_s=None if targets.tpot_s is None else 1 / targets.tpot_s,
+    )

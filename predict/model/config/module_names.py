@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 _ATTENTION = ("self_attn", "attention", "self_attention", "attn")
+_OUT = ("o_proj", "out_proj", "dense", "c_proj", "wo", "o_b_proj")
 _FUSED = ("qkv_proj", "query_key_value", "Wqkv", "W_pack", "c_attn", "wqkv")
 _MLP = ("mlp", "feed_forward", "ffn", "mixer", "")
 _MOE = ("mlp", "block_sparse_moe", "feed_forward", "mixer", "moe", "")
@@ -27,19 +28,24 @@ def _of_shared(*names: str) -> tuple[str, ...]:
     return _under(_MOE, *_under(_SHARED, *names))
 
 
-# Name of a matrix in a layer -> its paths within that layer. Routers, the gate of a shared expert and the weights of an
-# indexer are absent: they decide where a token goes or what it looks at, and checkpoints keep them in 16 bits.
+# Name of a matrix in a layer -> its paths within that layer. Routers, the gate of a shared expert, the weights of an
+# indexer and the like are absent: they decide where a token goes, and checkpoints keep them in 16 bits.
 IN_LAYER: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "attention.q": (*_under(_ATTENTION, "q_proj", *_FUSED), "mixer.q_proj"),
         "attention.k": (*_under(_ATTENTION, "k_proj", *_FUSED), "mixer.k_proj"),
         "attention.v": (*_under(_ATTENTION, "v_proj", *_FUSED), "mixer.v_proj"),
-        "attention.out": (*_under(_ATTENTION, "o_proj", "out_proj", "dense", "c_proj", "wo"), "mixer.o_proj"),
+        "attention.out": (
+            *_under(_ATTENTION, *_OUT),
+            "mixer.o_proj",
+        ),
         "attention.q_down": _under(("self_attn",), "q_a_proj", "fused_qkv_a_proj", "fused_qkv_a_proj_with_mqa"),
         "attention.q_up": _under(("self_attn",), "q_b_proj"),
         "attention.kv_down": _under(("self_attn",), "kv_a_proj_with_mqa", "fused_qkv_a_proj"),
+        "attention.kv": _under(("self_attn",), "kv_proj"),
+        "attention.out_down": _under(("self_attn",), "o_a_proj"),
         "attention.kv_up": _under(("self_attn",), "kv_b_proj"),
-        "indexer.q": _under(("self_attn",), "indexer.wq_b"),
+        "indexer.q": _under(("self_attn",), "indexer.wq_b", "compressor.indexer.q_b_proj"),
         "indexer.k": _under(("self_attn",), "indexer.wk"),
         "linear_attention.q": _under(("linear_attn",), "in_proj_qkvz", "in_proj_qkv", "q_proj"),
         "linear_attention.k": _under(("linear_attn",), "in_proj_qkvz", "in_proj_qkv", "k_proj"),
@@ -51,16 +57,20 @@ IN_LAYER: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "mamba.in": _under(("mixer", "mamba"), "in_proj"),
         "mamba.out": _under(("mixer", "mamba"), "out_proj"),
         "mlp.gate": _under(_MLP, *_GATES),
-        "mlp.up": _under(_MLP, *_UPS, "c_fc", "fc1", "dense_h_to_4h"),
-        "mlp.down": _under(_MLP, *_DOWNS, "c_proj", "fc2", "dense_4h_to_h"),
+        "mlp.up": _under(_MLP, *_UPS, "c_fc", "fc1", "fc_in", "dense_h_to_4h"),
+        "mlp.down": _under(_MLP, *_DOWNS, "c_proj", "fc2", "fc_out", "dense_4h_to_h"),
         "mlp.latent_down": _under(_MOE, "fc1_latent_proj"),
         "mlp.latent_up": _under(_MOE, "fc2_latent_proj"),
-        "mlp.expert_gate": _of_experts(*_GATES),
-        "mlp.expert_up": _of_experts(*_UPS),
-        "mlp.expert_down": _of_experts(*_DOWNS),
+        "mlp.expert_gate": (*_of_experts(*_GATES), "block_sparse_moe.input_linear"),
+        "mlp.expert_up": (*_of_experts(*_UPS), "block_sparse_moe.input_linear"),
+        "mlp.expert_down": (*_of_experts(*_DOWNS), "block_sparse_moe.output_linear"),
         "shared.gate": _of_shared(*_GATES, "input_linear"),
         "shared.up": _of_shared(*_UPS, "input_linear"),
         "shared.down": _of_shared(*_DOWNS, "output_linear"),
+        "laurel.down": ("laurel.linear_left",),
+        "laurel.up": ("laurel.linear_right",),
+        "layer_input.gate": ("per_layer_input_gate",),
+        "layer_input.out": ("per_layer_projection",),
     }
 )
 HEAD = ("lm_head", "embed_out", "output", "output_layer")

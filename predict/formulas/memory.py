@@ -15,9 +15,11 @@ from predict import checks
 from predict.errors import BadQuantity
 from predict.workloads import Count, Number
 
-# What a serving process holds besides weights and KV cache: CUDA context, NCCL buffers, workspaces. No formula adds it
-# by default. A round figure: aiconfigurator (commit 095f58a) reserves 3.5 GiB as `other_mem`, up to 392 MiB for NCCL.
+# What a process holds besides weights, KV cache and activations: CUDA context, NCCL buffers, workspaces, graphs. A
+# round figure: aiconfigurator (commit 095f58a) reserves 3.5 GiB as `other_mem`, up to 392 MiB for NCCL.
 RUNTIME_OVERHEAD_BYTES = 3_500_000_000
+# Of a card below 35 GB: vLLM leaves a tenth (gpu_memory_utilization, 0.9 by default).
+RUNTIME_OVERHEAD_SHARE = 0.1
 
 # Relative tolerance: a few dozen float64 roundings, less than one byte in 100 TB.
 _ROUNDING = 1e-14
@@ -328,6 +330,13 @@ def page_waste_tokens(block: Number) -> Number:
     """Mean empty tokens in a request's last block: (block - 1)/2 if all lengths are equally likely."""
     checks.whole(block=block)
     return (block - 1) / 2
+
+
+def runtime_overhead_bytes(hbm_bytes: Number) -> Number:
+    """Bytes of a GPU that the runtime keeps, besides activations: 3.5 GB, or a tenth of a card below 35 GB. Sources:
+    aiconfigurator's `other_mem`; vLLM's default gpu_memory_utilization of 0.9."""
+    checks.positive(hbm_bytes=hbm_bytes)
+    return np.minimum(RUNTIME_OVERHEAD_BYTES, RUNTIME_OVERHEAD_SHARE * np.asarray(hbm_bytes))[()]
 
 
 def min_gpus(total_bytes: Number, hbm_bytes: Number, overhead_bytes: Number = 0) -> Count:

@@ -38,6 +38,7 @@ from predict.formulas.memory import (
     output_layer_bytes,
     page_waste_tokens,
     paged_kv_bytes,
+    runtime_overhead_bytes,
     selective_flop_overhead,
     selective_memory_saving,
     sharded_state,
@@ -641,6 +642,11 @@ def test_what_fits_is_the_floor(left, kv, batch):
     assert max_requests(left, kv) == kv_capacity_tokens(left, kv)
 
 
+def test_the_runtime_keeps_3_5_gb_or_a_tenth_of_a_small_card():
+    assert runtime_overhead_bytes(81559 * 2**20) == runtime_overhead_bytes(35e9) == 3.5e9
+    assert runtime_overhead_bytes(15360 * 2**20) == pytest.approx(1.6106e9, rel=1e-4)  # a T4
+
+
 @given(counts, st.integers(1, 1024), counts)
 def test_a_paged_request_holds_less_than_one_block_too_much(tokens, block, kv):
     held = paged_kv_bytes(tokens, block, kv)
@@ -666,6 +672,7 @@ FORMULAS = {
     kv_share_per_gpu: ("kv_heads", "gpus"),
     paged_kv_bytes: ("tokens", "block", "kv_bytes_per_token"),
     page_waste_tokens: ("block",),
+    runtime_overhead_bytes: ("hbm_bytes",),
     min_gpus: ("total_bytes", "hbm_bytes"),
     free_bytes: ("gpus", "hbm_bytes", "resident_bytes"),
     kv_capacity_tokens: ("free_bytes", "kv_bytes_per_token"),

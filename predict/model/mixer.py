@@ -107,6 +107,11 @@ class Mixer(ABC):
         """Which earlier tokens a query sees."""
         return ALL
 
+    @property
+    def shares_cache(self) -> bool:
+        """Whether the layer reads an earlier layer's cache and keeps none."""
+        return False
+
     @abstractmethod
     def linears(self, hidden: int) -> Iterator[Linear]:
         """The matrices of the layer; hidden: width of the residual stream."""

@@ -115,15 +115,20 @@ def forward(
     """Forward pass over `seq` new tokens per sequence, after `cached` tokens whose K and V are in the cache.
 
     With the full mask, a dense layer of width H with a 4H MLP takes 24BSH^2 + 4BS^2H FLOP, and the vocabulary 2BSHV.
+    Where only the last position is projected, only that one goes through layers that cache nothing of their own.
     Raises BadQuantity for sizes that are not whole numbers.
     """
     checks.whole(batch=batch, seq=seq)
     checks.count(cached=cached)
-    tokens = batch * seq
-    parts = _linear_parts(model, tokens, tokens if logits is Logits.ALL else batch, formats)
+    tokens, positions = batch * seq, batch * seq if logits is Logits.ALL else batch
+    parts: list[Part] = []
     for block in model.blocks:
-        parts += _mixing_parts(block, batch, seq, cached, mask, formats)
-    return Pass(tuple(parts), formats.compute)
+        new = 1 if logits is Logits.LAST and block.only_reads_cache else seq
+        parts += [_linear_part(linear, block.layers, batch * new, formats) for linear in block.linears()]
+        parts += _mixing_parts(block, batch, new, cached + seq - new, mask, formats)
+    parts += [_linear_part(linear, 1, tokens, formats) for linear in model.input_linears()]
+    parts += [_linear_part(linear, 1, positions, formats) for linear in model.output_linears()]
+    return Pass((*parts, _other_part(model, formats)), formats.compute)
 
 
 def decode_step(model: Model, batch: Count, context: Count, *, formats: Formats = ALL_BF16) -> Pass:
@@ -167,6 +172,11 @@ def training_step(
     return Pass(tuple(trained(part) for part in once.parts), once.compute)
 
 
+def kept_by_layers(model: Model) -> Iterator[tuple[int, Held]]:
+    """What the layers of each block keep, with their number."""
+    return ((block.layers, held) for block in model.blocks if block.mixer for held in block.mixer.holds)
+
+
 def kv_bytes(model: Model, batch: Count, context: Count, kv_bits: float = 16) -> Number:
     """Cache of `batch` sequences of `context` tokens that grows with them: keys and values (MLA: the latents), and the
     keys of an index. A layer with a window or chunks caches at most that. Raises BadQuantity for sizes that are not
@@ -175,7 +185,7 @@ def kv_bytes(model: Model, batch: Count, context: Count, kv_bits: float = 16) ->
     checks.count(context=context)
     checks.positive(kv_bits=kv_bits)
     total: Number = 0
-    for layers, held in _held(model):
+    for layers, held in kept_by_layers(model):
         if held.store.grows:
             total = total + batch * held.reach.kept(context) * stored_bytes(layers * held.elements, kv_bits)
     return total
@@ -186,7 +196,7 @@ def state_bytes(model: Model, batch: Count, formats: Formats = ALL_BF16) -> Numb
     their convolutions. Raises BadQuantity for a batch that is not a whole number."""
     checks.whole(batch=batch)
     total: Number = 0
-    for layers, held in _held(model):
+    for layers, held in kept_by_layers(model):
         if not held.store.grows:
             total = total + batch * stored_bytes(layers * held.elements, _bits(held, formats))
     return total
@@ -217,15 +227,10 @@ def touched_experts(copies: int, active: int, tokens: Count) -> Number:
     return copies * (1 - (1 - active / copies) ** tokens)
 
 
-def _linear_parts(model: Model, tokens: Count, logit_tokens: Count, formats: Formats) -> list[Part]:
-    parts = [
-        _linear_part(linear, block.layers, tokens, formats) for block in model.blocks for linear in block.linears()
-    ]
-    parts += [_linear_part(linear, 1, tokens, formats) for linear in model.input_linears()]
-    parts += [_linear_part(linear, 1, logit_tokens, formats) for linear in model.output_linears()]
-    norm_bits = REST_BITS if formats.weight_bits is None else formats.weight_bits
-    parts.append(Part("norms", Component.NORMS, 0, weight_bytes=stored_bytes(model.other_params, norm_bits)))
-    return parts
+def _other_part(model: Model, formats: Formats) -> Part:
+    """Norms, and all other parameters that are no matrices."""
+    bits = REST_BITS if formats.weight_bits is None else formats.weight_bits
+    return Part("norms", Component.NORMS, 0, weight_bytes=stored_bytes(model.other_params, bits))
 
 
 def _linear_part(linear: Linear, layers: int, tokens: Count, formats: Formats) -> Part:
@@ -260,11 +265,6 @@ def _mixing_parts(
             cache_bytes_written=work.writes * each,
             activation_bytes=block.layers * batch * work.activations * formats.activation.bytes,
         )
-
-
-def _held(model: Model) -> Iterator[tuple[int, Held]]:
-    """What each block's layers keep, and their number."""
-    return ((block.layers, held) for block in model.blocks if block.mixer for held in block.mixer.holds)
 
 
 def _bits(held: Held, formats: Formats) -> float:

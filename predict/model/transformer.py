@@ -54,6 +54,12 @@ class Block:
         return self.layers * (sum(linear.active_params for linear in self.linears()) + self.other_params)
 
     @property
+    def only_reads_cache(self) -> bool:
+        """Whether the layers read an earlier layer's cache and keep none: no later token needs what they make of an
+        earlier one (Gemma 3n, where all such layers are the last)."""
+        return self.mixer is not None and self.mixer.shares_cache
+
+    @property
     def window(self) -> int | None:
         """The most tokens that a layer caches of a sequence: its window or chunk; None: all, or no cache."""
         return self.mixer.reach.limit if self.mixer else None

@@ -4,29 +4,22 @@ from collections.abc import Callable, Iterator
 
 from predict.answers.lines import Line, Note, Unit, Weight, plain
 from predict.answers.question import Question
+from predict.answers.sections.cache import cache
 from predict.answers.sections.formats import format_notes, weight_arithmetic
 from predict.answers.sections.timing import too_many
 from predict.formulas import memory
-from predict.model.passes import kv_bytes, kv_bytes_per_token
+from predict.model.passes import index_bytes_per_token, kv_bytes_per_token
 from predict.model.replica import Replica
 from predict.units import GB, both_bytes, si
 
 
 def memory_use(q: Question) -> Iterator[Line | Note]:
     """Bytes of weights and cache, the fewest GPUs, and what fits beside the weights."""
-    model, usable = q.model, q.memory_bytes - q.overhead_bytes
-    weights = plain(model.stored_bytes(q.formats.weight_bits))
+    usable = q.memory_bytes - q.overhead_bytes
+    weights = plain(q.model.stored_bytes(q.formats.weight_bits))
     formula, arithmetic = weight_arithmetic(q)
     yield Line("weight_bytes", "weights", weights, Unit.BYTES, formula, arithmetic)
-    formula = "L x (latent + rotary part)" if model.is_latent else "2 x L x KV heads x head_dim"
-    arithmetic = f"{model.kv_elements_per_token:,} elements x {q.kv_dtype.bits} bits"
-    per_token = plain(kv_bytes_per_token(model, q.kv_dtype.bits))
-    formula = f"{formula} ({q.kv_dtype.name})"
-    yield Line("kv_bytes_per_token", "KV cache of a token", per_token, Unit.BYTES, formula, arithmetic)
-    cache = plain(kv_bytes(model, q.batch, q.context, q.kv_dtype.bits))
-    formula = "batch x context x the above" if model.window is None else "batch x tokens in the windows x the above"
-    arithmetic = f"{q.batch} x {q.context} x {per_token:,.0f}"
-    yield Line("kv_bytes", "KV cache of the batch", cache, Unit.BYTES, formula, arithmetic)
+    yield from cache(q)
     fewest = plain(memory.min_gpus(weights, q.memory_bytes, q.overhead_bytes))
     formula, arithmetic = (
         "weights / memory of a GPU, rounded up",
@@ -43,11 +36,16 @@ def memory_use(q: Question) -> Iterator[Line | Note]:
 
 def _capacity(q: Question, replica: Replica) -> Iterator[Line | Note]:
     copies = replica.cache_share * q.gpus
-    per_token = plain(kv_bytes_per_token(q.model, q.kv_dtype.bits)) * copies
+    growing = kv_bytes_per_token(q.model, q.kv_dtype.bits) + index_bytes_per_token(q.model, q.kv_dtype.bits)
+    per_token = plain(growing) * copies
     free = plain(replica.free_bytes)
-    capacity = plain(memory.kv_capacity_tokens(free, per_token))
-    formula, arithmetic = "free memory / KV of a token", f"({replica.usable_bytes:.5g} - weights) / {per_token:,.0f}"
-    yield Line("kv_capacity_tokens", "tokens that fit", capacity, Unit.TOKENS, formula, arithmetic)
+    if per_token:
+        capacity = plain(memory.kv_capacity_tokens(free, per_token))
+        formula = "free memory / KV of a token"
+        arithmetic = f"({replica.usable_bytes:.5g} - weights) / {per_token:,.0f}"
+        yield Line("kv_capacity_tokens", "tokens that fit", capacity, Unit.TOKENS, formula, arithmetic)
+    else:
+        yield Note("no layer caches tokens: the context takes no memory, and every length fits")
     if q.context:
         largest = plain(replica.max_batch(q.context))
         request = plain(replica.resident_kv_bytes(1, q.context))
@@ -55,11 +53,11 @@ def _capacity(q: Question, replica: Replica) -> Iterator[Line | Note]:
         formula = "free memory / KV of a request"
         yield Line("max_batch", f"largest batch at {q.context}", largest, Unit.REQUESTS, formula, arithmetic)
         yield from nominal(q, "the largest batch", lambda hbm: q.replica(hbm_bytes=hbm).max_batch(q.context))
-    if q.model.window is None:
+    if q.model.window is None and per_token:
         longest = plain(memory.max_context(free, per_token, q.batch))
         formula = "tokens that fit / batch"
         yield Line("max_context", f"longest context at {q.batch}", longest, Unit.TOKENS, formula)
-    else:
+    elif q.model.window is not None:
         yield Note("layers with a window cache at most that: counted in the largest batch, not in the tokens that fit")
     needed = plain(replica.weight_bytes) + plain(replica.resident_kv_bytes(q.batch, q.context))
     formula = f"of {both_bytes(replica.usable_bytes)}"

@@ -13,7 +13,10 @@ FLOP_LINES = (
     (Component.ATTENTION_PROJECTIONS, "attention projections", "2 x tokens x weights of Q, K, V, out"),
     (Component.ATTENTION_SCORES, "attention scores", "4 x heads x head_dim x query-key pairs"),
     (Component.VOCAB, "vocabulary", "2 x positions x hidden x vocab"),
+    (Component.RECURRENCE, "recurrence", "convolutions, and 4 to 6 x tokens x elements of the states"),
+    (Component.RESIDUAL, "residual stream", "2 x tokens x weights of the matrices on it"),
 )
+IN_EVERY_MODEL = (Component.MLP, Component.ATTENTION_PROJECTIONS, Component.ATTENTION_SCORES, Component.VOCAB)
 LATENT_SCORES = "2 x heads x (query + value dim) x query-key pairs"
 
 
@@ -43,9 +46,13 @@ def forward_flop(q: Question) -> Iterator[Line | Note]:
     total = float(work.flop)
     for component, label, formula in FLOP_LINES:
         flop = plain(work.component_flop(component))
+        if not flop and component not in IN_EVERY_MODEL:
+            continue
         latent = q.model.is_latent and component is Component.ATTENTION_SCORES
         how = LATENT_SCORES if latent else formula
         yield Line(f"flop_{component}", label, flop, Unit.FLOP, how, f"{percent(flop / total)} of the pass")
-    yield Line("forward_flop", "total", plain(work.flop), Unit.FLOP, "the four above", f"{total / tokens:.4g} a token")
+    yield Line(
+        "forward_flop", "total", plain(work.flop), Unit.FLOP, "sum of the above", f"{total / tokens:.4g} a token"
+    )
     arithmetic = f"2 x {active:.4g} x {tokens}; exact / napkin = {total / (2 * active * tokens):.3f}"
     yield Line("forward_flop_napkin", "napkin", 2 * active * tokens, Unit.FLOP, "2PT", arithmetic)

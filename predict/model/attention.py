@@ -65,7 +65,8 @@ class Attention(Mixer):
         """One line for a person: "GQA, 64 heads of 128, 8 KV heads"."""
         kind = "MHA" if self.kv_heads == self.heads else "MQA" if self.kv_heads == 1 else "GQA"
         shared = "" if kind == "MHA" else f", {self.kv_heads} KV head{'s' if self.kv_heads > 1 else ''}"
-        return f"{kind}, {self.heads} heads of {self.head_dim}{shared}"
+        cache = ", the cache of an earlier layer" if self.shares_cache else ""
+        return f"{kind}, {self.heads} heads of {self.head_dim}{shared}{cache}"
 
     def linears(self, hidden: int) -> Iterator[Linear]:
         """Q, K, V and output projection; hidden: width of the residual stream."""

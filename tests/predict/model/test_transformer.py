@@ -2,12 +2,11 @@
 
 from dataclasses import replace
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from predict.model.attention import Attention, LatentAttention
-from predict.model.linear import Component, Linear
+from predict.model.attention import Attention
+from predict.model.linear import Component
 from predict.model.mlp import Experts, Mlp
 from predict.model.presets import find_model
 from predict.model.reach import Chunk, Window
@@ -20,77 +19,6 @@ def dense(layers=2, hidden=8, vocab=10, **changes):
     block = Block(layers, hidden, attention, Mlp(4 * hidden, gated=False, bias=True), norm_params=4 * hidden)
     model = Model("dense", "gpt2", hidden, vocab, (block,), tied=True, final_norm_params=2 * hidden, context_limit=None)
     return replace(model, **changes)
-
-
-def shapes(part, hidden):
-    return {linear.name: (linear.inputs, linear.outputs, linear.bias) for linear in part.linears(hidden)}
-
-
-def test_a_linear_has_a_weight_and_one_bias_per_output():
-    assert Linear("l", Component.MLP, 3, 5).params == 15
-    assert Linear("l", Component.MLP, 3, 5, bias=True).params == 15 + 5
-
-
-def test_a_token_goes_through_the_active_copies_only():
-    experts = Linear("l", Component.MLP, 3, 5, copies=8, active=2)
-    assert (experts.params, experts.active_params) == (8 * 15, 2 * 15)
-
-
-def test_grouped_attention_projects_keys_and_values_for_kv_heads_only():
-    # 8 query heads of 4 = 32 wide, 2 KV heads of 4 = 8 wide, on a residual stream of 16.
-    attention = Attention(8, 2, 4, qkv_bias=True)
-    assert shapes(attention, hidden=16) == {
-        "attention.q": (16, 32, True),
-        "attention.k": (16, 8, True),
-        "attention.v": (16, 8, True),
-        "attention.out": (32, 16, False),
-    }
-    assert attention.kv_elements_per_token == 2 * 2 * 4
-    assert attention.cache_shards == 2
-    assert attention.flop_per_pair == 2 * 8 * 4 + 2 * 8 * 4  # Q.K and P.V
-    assert attention.query_and_output == 32 + 32
-    assert (attention.other_params, replace(attention, qk_norm=True).other_params) == (0, 4 + 4)
-
-
-def test_latent_attention_has_the_shapes_of_deepseek_v2_section_2_1():
-    # 4 heads; query and key 6 + 2 elements, value 5; latents of 7 (Q) and 3 (K and V); residual stream of 16.
-    attention = LatentAttention(4, query_rank=7, kv_rank=3, nope_dim=6, rope_dim=2, value_dim=5, bias=True)
-    assert shapes(attention, hidden=16) == {
-        "attention.q_down": (16, 7, True),
-        "attention.q_up": (7, 4 * 8, False),
-        "attention.kv_down": (16, 3 + 2, True),
-        "attention.kv_up": (3, 4 * (6 + 5), False),
-        "attention.out": (4 * 5, 16, True),
-    }
-    assert attention.kv_elements_per_token == 3 + 2
-    assert attention.cache_shards == 1
-    assert attention.other_params == 7 + 3
-    assert attention.flop_per_pair == 2 * 4 * (8 + 5)
-    assert attention.absorbed_flop_per_pair == 2 * 4 * (3 + 2 + 3)  # Q.K over latent and rotary part, P.V over latent
-    assert attention.query_and_output == 4 * 8 + 4 * 5
-
-
-def test_without_a_query_latent_q_is_one_matrix():
-    attention = LatentAttention(4, query_rank=None, kv_rank=3, nope_dim=6, rope_dim=2, value_dim=5)
-    assert shapes(attention, hidden=16)["attention.q"] == (16, 32, False)
-    assert "attention.q_down" not in shapes(attention, hidden=16)
-    assert attention.other_params == 3
-
-
-def test_a_gate_makes_three_matrices_of_two():
-    assert sum(linear.params for linear in Mlp(20, gated=False).linears(8)) == 2 * 8 * 20
-    assert sum(linear.params for linear in Mlp(20, gated=True).linears(8)) == 3 * 8 * 20
-    # Biases: 20 on the way up and on the gate, 8 on the way down.
-    assert sum(linear.params for linear in Mlp(20, gated=True, bias=True).linears(8)) == 3 * 8 * 20 + 20 + 20 + 8
-
-
-def test_experts_have_a_router_and_share_one_mlp():
-    experts = Experts(copies=6, active=2, intermediate=5, shared=Mlp(7, gated=True))
-    linears = list(experts.linears(8))
-    router, shared, each = 8 * 6, 3 * 8 * 7, 3 * 8 * 5
-    assert sum(linear.params for linear in linears) == router + shared + 6 * each
-    assert sum(linear.active_params for linear in linears) == router + shared + 2 * each
-    assert all(linear.component is Component.MLP for linear in linears)
 
 
 def test_gpt_2_small_is_twelve_l_h_squared_and_the_rest():
@@ -126,23 +54,6 @@ def test_blocks_add_up():
     assert model.kv_elements_per_token == 2 * 2 * 4 + 6 * (2 * 1 * 4)
     assert model.window == 7
     assert dense().window is None
-
-
-@pytest.mark.parametrize(
-    ("attention", "text"),
-    [
-        (Attention(64, 8, 128), "GQA, 64 heads of 128, 8 KV heads"),
-        (Attention(8, 1, 256), "MQA, 8 heads of 256, 1 KV head"),
-        (Attention(12, 12, 64), "MHA, 12 heads of 64"),
-        (LatentAttention(128, 1536, 512, 128, 64, 128), "MLA, 128 heads, latent 512 + 64 rotary"),
-        (Mlp(3072, gated=False), "MLP of 3072"),
-        (Mlp(14336, gated=True), "gated MLP of 14336"),
-        (Experts(8, 2, 14336), "8 experts of 14336, 2 active"),
-        (Experts(256, 8, 2048, Mlp(2048, gated=True)), "256 experts of 2048, 8 active + shared gated MLP of 2048"),
-    ],
-)
-def test_a_part_says_in_one_line_what_it_is(attention, text):
-    assert attention.text == text
 
 
 def test_a_model_says_in_one_line_what_it_is():

@@ -1,34 +1,57 @@
-"""Several machines in one view: a model on each of them, the cheapest token first."""
+"""Several machines in one view: a model on each of them, what fits first, then the cheapest."""
 
-import itertools
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from predict.answers.estimate import Estimate, estimate_of
-from predict.answers.lines import Unit
+from predict.answers.fit import serving_fit, training_fit
+from predict.answers.lines import SERVING, Unit, Use, Weight
 from predict.answers.machine import Machine
 from predict.answers.sections.timing import too_many
 from predict.answers.table import Column, Table
 from predict.errors import BadQuantity, MissingCeiling
 from predict.model.transformer import Model
+from predict.units import people_count
 
-COLUMNS = (
-    Column("gpu", "GPU", is_key=True),
-    Column("gpus", "n", Unit.GPUS, is_key=True),
-    Column("fits", "fits"),
-    Column("max_batch", "max batch", Unit.REQUESTS),
-    Column("ttft_s", "TTFT", Unit.SECONDS),
-    Column("prefill_expected_s", "expected", Unit.SECONDS),
-    Column("tpot_s", "TPOT", Unit.SECONDS),
-    Column("decode_step_expected_s", "expected", Unit.SECONDS),
-    Column("decode_tokens_per_s", "tokens/s", Unit.TOKENS_PER_S),
-    Column("decode_tokens_per_s_per_gpu", "per GPU", Unit.TOKENS_PER_S),
-    Column("usd_per_1m_tokens", "$/1M", Unit.USD),
-    Column("decode_bound", "bound"),
+_NAMES = (Column("gpu", "GPU", is_key=True), Column("gpus", "n", Unit.GPUS, is_key=True), Column("fits", "fits"))
+COLUMNS: Mapping[Use, tuple[Column, ...]] = MappingProxyType(
+    {
+        Use.SERVE: (
+            *_NAMES,
+            Column("max_batch", "largest", Unit.REQUESTS),
+            Column("ttft_one_s", "TTFT", Unit.SECONDS),
+            Column("ttft_one_expected_s", "exp.", Unit.SECONDS),
+            Column("tpot_s", "TPOT", Unit.SECONDS),
+            Column("decode_step_expected_s", "exp.", Unit.SECONDS),
+            Column("decode_tokens_per_s", "tokens/s", Unit.TOKENS_PER_S),
+            Column("decode_tokens_per_s_per_gpu", "per GPU", Unit.TOKENS_PER_S),
+            Column("usd_per_1m_tokens", "$/1M", Unit.USD),
+            Column("decode_bound", "bound"),
+        ),
+        Use.TRAIN: (
+            *_NAMES,
+            Column("min_gpus_training", "least GPUs", Unit.GPUS),
+            Column("train_step_s", "step", Unit.SECONDS),
+            Column("train_tokens_per_s_per_gpu", "tokens/s/GPU", Unit.TOKENS_PER_S),
+            Column("train_days", "days", Unit.TOKENS_PER_S),
+            Column("train_usd", "$", Unit.USD),
+        ),
+    }
 )
 REASON = Column("reason", "reason")  # why a machine has no times: a note on the page, a column elsewhere
+
+
+# What machines that fit are sorted by.
+PRICE: Mapping[Use, str] = MappingProxyType({Use.SERVE: "usd_per_1m_tokens", Use.TRAIN: "train_usd"})
+TITLE: Mapping[Use, str] = MappingProxyType(
+    {
+        Use.SERVE: "{model}: TTFT of a prompt of {seq:,} tokens, decode of batch {batch:,} after {context:,} each",
+        Use.TRAIN: "{model}: training steps of {batch:,} x {seq:,} tokens, {tokens} in all",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,97 +60,106 @@ class MachineRow:
 
     machine: Machine
     estimate: Estimate | None
-    reason: str = ""  # why there is no estimate, or no time in it
+    error: str = ""  # why there is no estimate
 
-    def flat(self) -> dict[str, object]:
+    def flat(self, uses: frozenset[Use] = SERVING) -> dict[str, object]:
         """The answer as flat as that of one machine; without one, the machine and the reason."""
         if self.estimate is None:
-            return {"gpu": self.machine.gpu.name, "gpus": self.machine.gpus, "reason": self.reason}
-        return self.estimate.flat()
+            return {"gpu": self.machine.gpu.name, "gpus": self.machine.gpus, "reason": self.error}
+        return self.estimate.flat(uses)
 
-    def cells(self) -> dict[str, object]:
-        """The values of `COLUMNS`."""
-        found: dict[str, object] = {"gpu": self.machine.gpu.name, "gpus": self.machine.gpus, "fits": self.fits}
-        found["reason"] = self.reason or None
-        if self.estimate is not None:
-            lines = self.estimate.lines
-            found |= {column.key: lines[column.key].value for column in COLUMNS if column.key in lines}
-        if self.serves:
-            found["decode_tokens_per_s_per_gpu"] = self._number("decode_tokens_per_s") / self.machine.gpus
-            found["decode_bound"] = str(found["decode_bound"]).partition(".")[0]
+    def reason(self, use: Use) -> str:
+        """Why the machine has no numbers of a use; empty if it has some."""
+        if self.estimate is None:
+            return self.error
+        return "" if PRICE[use] in self.estimate else too_many(self.estimate.question, "times")
+
+    def fits(self, use: Use) -> bool | None:
+        """Whether everything fits into memory; None without numbers."""
+        if self.estimate is None or self.reason(use):
+            return None
+        return (serving_fit if use is Use.SERVE else training_fit)(self.estimate.question).fits
+
+    def order(self, use: Use) -> tuple[bool, bool, float]:
+        """For sorting: what fits, then what has numbers, then the price."""
+        reason = self.reason(use)
+        price = float(self.estimate[PRICE[use]]) if self.estimate and not reason else 0.0
+        return not self.fits(use), bool(reason), price
+
+    def cells(self, use: Use) -> dict[str, object]:
+        """The values of the columns of a use, and the reason."""
+        found: dict[str, object] = {"gpu": self.machine.gpu.name, "gpus": self.machine.gpus}
+        found |= {"fits": self.fits(use), "reason": self.reason(use) or None}
+        if self.estimate is not None and not self.reason(use):
+            lines, q = self.estimate.lines, self.estimate.question
+            found |= {column.key: lines[column.key].value for column in COLUMNS[use] if column.key in lines}
+            per_gpu = q.batch / self.machine.gpus
+            if use is Use.SERVE:
+                found["decode_tokens_per_s_per_gpu"] = per_gpu / float(self.estimate["tpot_s"])
+                found["decode_bound"] = str(found["decode_bound"]).partition(".")[0]
+            else:
+                found["train_tokens_per_s_per_gpu"] = per_gpu * q.seq / float(self.estimate["train_step_s"])
         return found
-
-    @property
-    def serves(self) -> bool:
-        """Whether times are known."""
-        return not self.reason
-
-    @property
-    def fits(self) -> bool | None:
-        """Whether weights and caches fit; None if no replica can be split over the GPUs."""
-        return self._number("max_batch") >= self.estimate.question.batch if self.estimate and self.serves else None
-
-    @property
-    def order(self) -> tuple[bool, bool, float]:
-        """For sorting: what fits, then what serves at all, then the price of a token."""
-        return not self.fits, not self.serves, self._number("usd_per_1m_tokens") if self.serves else 0.0
-
-    def _number(self, key: str) -> float:
-        assert self.estimate is not None
-        return float(self.estimate[key])
 
 
 def compare_machines(
     model: str | Path | Model, machines: Sequence[Machine], fields: Mapping[str, object]
 ) -> list[MachineRow]:
-    """The model on each machine, with the other fields of `Question`. What fits comes first, the cheapest token before.
-
-    A machine that the model cannot run on is a row with its reason. What is wrong on every machine is raised.
-    """
+    """The model on each machine, with the other fields of `Question`. A machine that the model cannot run on is a row
+    with its reason. What is wrong on every machine is raised."""
     rows, errors = [], []
     for machine in machines:
         try:
-            found = estimate_of(model, {**fields, **machine.fields})
+            rows.append(MachineRow(machine, estimate_of(model, {**fields, **machine.fields})))
         except (MissingCeiling, BadQuantity) as error:
             errors.append(error)
             rows.append(MachineRow(machine, None, str(error)))
-        else:
-            serves = "tpot_s" in found
-            rows.append(MachineRow(machine, found, "" if serves else too_many(found.question, "times")))
     if len(errors) == len(rows):
         raise errors[0]
-    return sorted(rows, key=lambda row: row.order)
+    return rows
 
 
-def machine_table(rows: Sequence[MachineRow]) -> Table:
-    """One line for each machine, with the reason of one that has no times."""
-    return Table((*COLUMNS, REASON), tuple(row.cells() for row in rows)).without_empty()
+def machine_table(rows: Sequence[MachineRow], use: Use) -> Table:
+    """One line for each machine: what fits first, then the cheapest; with the reason of one without numbers."""
+    ordered = sorted(rows, key=lambda row: row.order(use))
+    return Table((*COLUMNS[use], REASON), tuple(row.cells(use) for row in ordered)).without_empty()
 
 
-def machine_page(rows: Sequence[MachineRow], width: int) -> str:
-    """The table and its notes, at most `width` columns wide."""
-    question = next(row.estimate.question for row in rows if row.estimate is not None)
-    prices = ", ".join(dict.fromkeys(f"${row.machine.price(question):g} {row.machine.gpu.name}" for row in rows))
-    title = (
-        f"{question.model.name}: prompts of {question.seq:,} tokens, then decode of batch {question.batch:,} after "
-        f"{question.context:,} tokens each; per GPU-hour {prices}"
-    )
-    table = Table(COLUMNS, tuple(row.cells() for row in rows)).without_empty()
-    lines = [*textwrap.wrap(title, width), "", table.text(width), "", "Notes"]
-    for note in machine_notes(rows):
-        lines += textwrap.wrap(note, width, initial_indent="  - ", subsequent_indent="    ")
-    return "\n".join(lines)
+def machine_page(rows: Sequence[MachineRow], uses: frozenset[Use], width: int) -> str:
+    """A table and its notes for each use, at most `width` columns wide."""
+    return "\n\n".join("\n".join(_part(rows, use, width)) for use in Use if use in uses)
 
 
-def machine_notes(rows: Sequence[MachineRow]) -> Iterator[str]:
-    """Why numbers are absent, then what is true of every machine that has them."""
+def machine_notes(rows: Sequence[MachineRow], use: Use) -> Iterator[str]:
+    """Why numbers are absent, what changes a decision on some machine, then what is assumed on all."""
     for row in rows:
-        if row.reason:
-            yield f"{row.machine.name}: {row.reason}"
-    serving = [row.estimate for row in rows if row.estimate is not None and row.serves]
-    bare = dict.fromkeys(each.question.gpu.name for each in serving if "decode_step_expected_s" not in each)
-    if bare:
+        if reason := row.reason(use):
+            yield f"{row.machine.name}: {reason}"
+    known = [(row.machine.name, row.estimate) for row in rows if row.estimate is not None and not row.reason(use)]
+    bare = dict.fromkeys(each.question.gpu.name for _, each in known if "decode_step_expected_s" not in each)
+    if bare and use is Use.SERVE:
         yield f"{', '.join(bare)}: bounds only, because these kernels are not calibrated there"
-    for note in dict.fromkeys(itertools.chain.from_iterable(each.notes for each in serving)):
-        if all(note in each.notes for each in serving) and not note.startswith("no expected time"):
-            yield note
+    names: dict[tuple[Weight, str], list[str]] = {}
+    for name, each in known:
+        for note in each.answer.shown(frozenset({use})).remarks:
+            if note.weight is not Weight.ABSENT:
+                names.setdefault((note.weight, note.text), []).append(name)
+    for (weight, text), on in sorted(names.items(), key=lambda item: item[0][0]):
+        if len(on) == len(known):
+            yield text
+        elif weight is Weight.DECISION:
+            yield f"{', '.join(on)}: {text}"
+
+
+def _part(rows: Sequence[MachineRow], use: Use, width: int) -> Iterator[str]:
+    q = next(row.estimate.question for row in rows if row.estimate is not None)
+    title = TITLE[use].format(
+        model=q.model.name, seq=q.seq, batch=q.batch, context=q.context, tokens=people_count(q.tokens)
+    )
+    prices = ", ".join(dict.fromkeys(f"${row.machine.price(q):g} {row.machine.gpu.name}" for row in rows))
+    table = machine_table(rows, use)
+    yield from textwrap.wrap(f"{title}; a GPU-hour costs {prices}", width)
+    yield from ("", Table(tuple(each for each in table.columns if each is not REASON), table.rows).text(width), "")
+    yield "Notes"
+    for note in machine_notes(rows, use):
+        yield from textwrap.wrap(note, width, initial_indent="  - ", subsequent_indent="    ")

@@ -69,7 +69,7 @@ def model(
         return
     machines = read_machines(gpu or [], gpus or [], price)
     if len(machines) > 1:
-        typer.echo(_machines_text(compare_machines(asked, machines, fields), form))
+        typer.echo(_machines_text(compare_machines(asked, machines, fields), form, uses))
         return
     found = estimate_of(asked, {**fields, **machines[0].fields})
     if form is Form.PAGE:
@@ -86,16 +86,17 @@ def _estimate_text(found: Estimate, form: Form, uses: frozenset[Use]) -> str:
     return answer_csv(found.answer) if form is Form.CSV else answer_markdown(found.answer.shown(uses))
 
 
-def _machines_text(rows: Sequence[MachineRow], form: Form) -> str:
+def _machines_text(rows: Sequence[MachineRow], form: Form, uses: frozenset[Use]) -> str:
+    tables = [machine_table(rows, use) for use in Use if use in uses]
     match form:
         case Form.JSON:
-            return json.dumps([row.flat() for row in rows], indent=2, allow_nan=False)
+            return json.dumps([row.flat(uses) for row in rows], indent=2, allow_nan=False)
         case Form.CSV:
-            return machine_table(rows).csv()
+            return "\n\n".join(table.csv() for table in tables)
         case Form.MARKDOWN:
-            return machine_table(rows).markdown()
+            return "\n\n".join(table.markdown() for table in tables)
         case Form.PAGE:
-            return machine_page(rows, page_width())
+            return machine_page(rows, uses, page_width())
 
 
 def _one_of(preset: str | None, config: Path | None) -> str | Path:

@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from predict import estimate
 from predict.__main__ import app
-from predict.answers.comparison import compare_machines
+from predict.answers.comparison import compare_machines, machine_table
+from predict.answers.lines import Use
 from predict.answers.machine import read_machines
 from predict.errors import BadQuantity, MissingCeiling, UnknownGpu
 
@@ -59,17 +60,18 @@ def test_a_gpu_that_is_not_known_is_named():
 
 def test_what_fits_comes_first_and_the_cheapest_token_before():
     rows = compare_machines("llama-3-70b", read_machines(["l4,h100,h200"], ["2,128"], "l4=.1,h100=3,h200=3"), {})
+    table = machine_table(rows, Use.SERVE).rows
     # Two L4 hold no 141 GB, however cheap; 64 heads cannot be split over 128; the H200 reads faster than the H100.
-    order = [(row.machine.gpu.name, row.machine.gpus, row.fits) for row in rows]
+    order = [(row["gpu"], row["gpus"], row["fits"]) for row in table]
     assert order[:3] == [("h200-sxm", 2, True), ("h100-sxm", 2, True), ("l4", 2, False)]
     assert [fits for *_, fits in order[3:]] == [None] * 3
-    assert rows[-1].reason == "no times: 128 GPUs cannot share the 64 heads of one replica; serve with fewer"
+    assert table[-1]["reason"] == "no times: 128 GPUs cannot share the 64 heads of one replica; serve with fewer"
 
 
 def test_a_machine_without_a_peak_is_a_row_and_what_is_wrong_everywhere_an_error():
     rows = compare_machines("llama-3-8b", read_machines(["h100,a100"], [], None), {"compute": "fp8"})
     assert [row.estimate is None for row in rows] == [False, True]
-    assert rows[1].reason.startswith("compute=fp8: a100-sxm-80gb has no peak for it")
+    assert rows[1].reason(Use.SERVE).startswith("compute=fp8: a100-sxm-80gb has no peak for it")
     with pytest.raises(MissingCeiling, match="compute=fp8: v100"):
         compare_machines("llama-3-8b", read_machines(["v100,a100"], [], None), {"compute": "fp8"})
     with pytest.raises(BadQuantity, match="batch must be a positive whole number, not 0"):
@@ -79,8 +81,8 @@ def test_a_machine_without_a_peak_is_a_row_and_what_is_wrong_everywhere_an_error
 def test_json_is_a_list_of_the_answers_of_each_machine():
     found = json.loads(run("--gpu", "h100,h200", "--gpus", "2,128", "--price", "h100=2.5,h200=3.5", "--json").stdout)
     alone = json.loads(estimate("llama-3-70b", gpu="h100", gpus=2, batch=32, price=2.5).to_json())
-    assert [(each["gpu"], each["gpus"]) for each in found[:2]] == [("h200-sxm", 2), ("h100-sxm", 2)]
-    assert found[1] == alone
+    assert [(each["gpu"], each["gpus"]) for each in found[::2]] == [("h100-sxm", 2), ("h200-sxm", 2)]
+    assert found[0] == alone
 
 
 def test_csv_has_the_numbers_of_the_json_and_the_reasons():
@@ -99,6 +101,18 @@ def test_the_page_fits_its_width_and_tells_what_is_missing():
     assert all(len(line) <= 100 for line in page.splitlines())
     assert "- 128 x h100-sxm: no times: 128 GPUs cannot share the 64 heads" in page
     assert "h200-sxm, rtx-pro-6000-blackwell-server: bounds only" in page.replace("\n    ", " ")
+
+
+def test_training_is_another_table():
+    page = run("--gpu", "h100,h200", "--gpus", "8,16", "--train").stdout
+    assert page.startswith("llama-3-70b: training steps of 32 x 2,048 tokens")
+    assert "tokens/s/GPU" in page
+    assert "TPOT" not in page
+    assert "TPOT" in run("--gpu", "h100,h200", "--gpus", "8,16", "--all").stdout
+    rows = list(csv.DictReader(io.StringIO(run("--gpu", "h100", "--gpus", "8,16", "--train", "--csv").stdout)))
+    found = estimate("llama-3-70b", gpu="h100", gpus=8, batch=32)
+    (eight,) = (row for row in rows if row["gpus"] == "8")
+    assert float(eight["train_tokens_per_s_per_gpu"]) == pytest.approx(32 * 2048 / found["train_step_s"] / 8)
 
 
 def test_one_machine_has_its_lines_as_csv_and_markdown():

@@ -5,7 +5,15 @@ from collections.abc import Iterator
 from types import MappingProxyType
 
 from predict.model.config.fields import Fields
-from predict.model.config.parts import every_nth_full, grouped_attention, qwen_windows, rms_model, with_wide_norms
+from predict.model.config.parts import (
+    every_nth_full,
+    exaone_windows,
+    grouped_attention,
+    hunyuan_attention,
+    qwen_windows,
+    rms_model,
+    with_wide_norms,
+)
 from predict.model.elementwise import RMS_FP32, Elementwise
 from predict.model.mlp import Mlp
 from predict.model.transformer import Model
@@ -109,18 +117,10 @@ def seed_oss(fields: Fields) -> Model:
 
 
 def exaone4(fields: Fields) -> Model:
-    """EXAONE 4: norms on Q and K. Its pattern of windows may be letters: L for a window, G for all."""
+    """EXAONE 4: norms on Q and K."""
     attention = grouped_attention(fields, qk_norm=True, mha_if_absent=True)
     mlp = Mlp(fields.size("intermediate_size"), gated=True)
-    pattern = fields.get("sliding_window_pattern")
-    if fields.has("sliding_window") and fields.get("sliding_window") is None:
-        windows: Iterator[int | None] = itertools.repeat(None)
-    elif isinstance(pattern, str):
-        window = fields.size("sliding_window", 4096)
-        windows = (window if letter == "L" else None for letter in itertools.cycle(pattern))
-    else:
-        windows = every_nth_full(fields, 4, 4096)
-    return rms_model(fields, attention, itertools.repeat(mlp), windows)
+    return rms_model(fields, attention, itertools.repeat(mlp), exaone_windows(fields))
 
 
 def ernie4_5(fields: Fields) -> Model:
@@ -136,3 +136,41 @@ def glm(fields: Fields) -> Model:
     attention = grouped_attention(fields, qkv_bias=fields.flag("attention_bias", default=True), head_dim_default=128)
     mlp = Mlp(fields.size("intermediate_size"), gated=True)
     return rms_model(fields, attention, itertools.repeat(mlp), norms=4 if fields.architecture == "glm4" else 2)
+
+
+def arcee(fields: Fields) -> Model:
+    """AFM: Llama with an MLP without a gate."""
+    bias = fields.flag("attention_bias", default=False)
+    attention = grouped_attention(fields, qkv_bias=bias, output_bias=bias, mha_if_absent=True)
+    mlp = Mlp(fields.size("intermediate_size"), gated=False, bias=fields.flag("mlp_bias", default=False))
+    return rms_model(fields, attention, itertools.repeat(mlp), elementwise=Elementwise(relu=True))
+
+
+def helium(fields: Fields) -> Model:
+    """Helium: biases on Q, K and V, and in the MLP, if it says so."""
+    attention = grouped_attention(fields, qkv_bias=fields.flag("attention_bias", default=False), mha_if_absent=True)
+    mlp = Mlp(fields.size("intermediate_size"), gated=True, bias=fields.flag("mlp_bias", default=False))
+    return rms_model(fields, attention, itertools.repeat(mlp))
+
+
+def hunyuan(fields: Fields) -> Model:
+    """Hunyuan (dense): norms on Q and K, one weight per element of a head."""
+    mlp = Mlp(fields.size("intermediate_size"), gated=True)
+    return rms_model(fields, hunyuan_attention(fields), itertools.repeat(mlp))
+
+
+def ministral(fields: Fields) -> Model:
+    """Ministral 1 and 3: Mistral, with a window only if there is one."""
+    fields = fields.with_defaults({"head_dim": 128} if fields.architecture == "ministral3" else {})
+    mlp = Mlp(fields.size("intermediate_size"), gated=True)
+    windows = itertools.repeat(fields.size_or_none("sliding_window"))
+    return rms_model(fields, grouped_attention(fields), itertools.repeat(mlp), windows)
+
+
+def internlm3(fields: Fields) -> Model:
+    """InternLM3: Llama; `qkv_bias` and `bias` are the biases of attention and of the MLP."""
+    bias = fields.flag("attention_bias", default=fields.flag("qkv_bias", default=False))
+    attention = grouped_attention(fields, qkv_bias=bias, output_bias=bias, mha_if_absent=True, head_dim_default=128)
+    mlp_bias = fields.flag("mlp_bias", default=fields.flag("bias", default=False))
+    mlp = Mlp(fields.size("intermediate_size"), gated=True, bias=mlp_bias)
+    return rms_model(fields, attention, itertools.repeat(mlp))

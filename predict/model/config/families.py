@@ -6,7 +6,19 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from predict.errors import BadModel
-from predict.model.config import classic, compressed, dense, gemma, hybrid, latent, layernorm, mamba, mixture, sparse
+from predict.model.config import (
+    classic,
+    compressed,
+    dense,
+    gemma,
+    hybrid,
+    latent,
+    layernorm,
+    mamba,
+    mixture,
+    remote,
+    sparse,
+)
 from predict.model.config.fields import Fields
 from predict.model.transformer import Model
 
@@ -45,6 +57,12 @@ READERS: Mapping[str, Reader] = MappingProxyType(
         "phi3": dense.phi3,
         "seed_oss": dense.seed_oss,
         "smollm3": dense.smollm3,
+        "arcee": dense.arcee,
+        "helium": dense.helium,
+        "hunyuan_v1_dense": dense.hunyuan,
+        "internlm3": dense.internlm3,
+        "ministral": dense.ministral,
+        "ministral3": dense.ministral,
         "mixtral": mixture.mixtral,
         "qwen2_moe": mixture.qwen2_moe,
         "qwen3_moe": mixture.qwen3_moe,
@@ -56,11 +74,18 @@ READERS: Mapping[str, Reader] = MappingProxyType(
         "llama4_text": mixture.llama4,
         "minimax_m2": mixture.minimax_m2,
         "phimoe": mixture.phimoe,
+        "afmoe": mixture.afmoe,
+        "dbrx": mixture.dbrx,
+        "exaone_moe": mixture.exaone_moe,
+        "hunyuan_v1_moe": mixture.hunyuan_moe,
+        "olmoe": mixture.olmoe,
+        "solar_open": mixture.solar_open,
         "deepseek_v2": latent.deepseek,
         "deepseek_v3": latent.deepseek,
         "glm4_moe_lite": latent.glm4_moe_lite,
         "kimi_k2": latent.deepseek,
         "minicpm3": latent.minicpm3,
+        "mistral4": latent.mistral4,
         "deepseek_v32": sparse.deepseek_sparse,
         "glm_moe_dsa": sparse.deepseek_sparse,
         "deepseek_v4": compressed.deepseek_v4,
@@ -71,6 +96,19 @@ READERS: Mapping[str, Reader] = MappingProxyType(
         "qwen3_next": hybrid.qwen3_next,
         "qwen3_5_text": hybrid.qwen3_5,
         "qwen3_5_moe_text": hybrid.qwen3_5_moe,
+        "aquila": dense.llama,
+        "baichuan": remote.baichuan,
+        "chatglm": remote.chatglm,
+        "deepseek": remote.deepseek,
+        "exaone": remote.exaone,
+        "internlm": remote.internlm,
+        "internlm2": remote.internlm,
+        "mimo": remote.mimo,
+        "minicpm": remote.minicpm,
+        "nemotron-nas": remote.deci,
+        "qwen": remote.qwen,
+        "xverse": dense.llama,
+        "Yi": dense.llama,
     }
 )
 # `model_type` of a multimodal model -> that of its decoder where the configuration names none.

@@ -71,13 +71,18 @@ class Fields:
         """Remember that the names are accounted for, though their values change nothing that is counted here."""
         self.used.update(names)
 
+    def agrees(self, name: str, *, value: object) -> None:
+        """Count the field as used if it has this value, which the reader takes for granted."""
+        if self.values.get(name) == value:
+            self.used.add(name)
+
     def unused(self) -> Iterator[str]:
         """Names of fields that nobody asked for, that are not empty, and that may change a count."""
         inside = [fields.values for fields in self.inner.values()]
         for name, value in self.values.items():
             if name in self.inner:
                 yield from (f"{name}.{each}" for each in self.inner[name].unused())
-            elif name in self.used or is_harmless(name) or value is None or value in ("", [], {}):
+            elif name in self.used or is_harmless(name, value) or value is None or value in ("", [], {}):
                 continue
             elif not any(name in values and values[name] == value for values in inside):  # some are written twice
                 yield name

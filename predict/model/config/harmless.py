@@ -20,9 +20,9 @@ ACTIVATIONS_AND_NORMS = """
 act_fn activation activation_function apply_layernorm_1p apply_query_key_layer_scaling
 apply_residual_connection_post_layernorm attention_softmax_in_fp32 ffn_act_fn fp32_residual_connection hidden_act
 hidden_activation layer_norm_eps layer_norm_epsilon layer_norm_zero_centered layernorm_epsilon layernorm_type
-moe_norm_min norm_eps norm_epsilon norm_type normalization_type normalized_attention query_pre_attn_scalar
-residual_in_fp32 rms_norm_eps softmax_scale softmax_type use_post_layer_norm use_rms_norm use_rmsnorm
-zero_centered_gamma
+mamba_hidden_act mlp_hidden_act moe_norm_min norm_eps norm_epsilon norm_type normalization_type normalized_attention
+output_gate_type query_pre_attn_scalar residual_in_fp32 rms_norm_eps softmax_scale softmax_type use_post_layer_norm
+use_rms_norm use_rmsnorm zero_centered_gamma
 """
 SCALES_AND_CAPS = """
 attention_multiplier attn_alpha attn_logit_softcapping attn_output_multiplier attn_scale attn_temperature_tuning
@@ -43,9 +43,9 @@ rotary_emb_interleaved rotary_emb_scale_base rotary_pct swa_rope_theta use_3d_ro
 use_rope use_rotary_position_embeddings
 """
 ROUTING = """
-aux_loss_alpha aux_loss_coef capacity_factor expert_selection_fn fuse_gate_detach_matmul input_jitter_noise
-moe_aux_loss_coef moe_capacity moe_dropout_prob moe_gating_fact moe_jitter_eps moe_loss_weight
-moe_normalize_expert_weights moe_orthogonal_loss_lambda moe_renormalize moe_router_activation_func
+aux_loss_alpha aux_loss_coef capacity_factor expert_selection_fn fuse_gate_detach_matmul index_share_for_mtp_iteration
+input_jitter_noise moe_aux_loss_coef moe_capacity moe_dropout_prob moe_gating_fact moe_jitter_eps moe_loss_weight
+moe_normalize_expert_weights moe_orthogonal_loss_lambda moe_renormalize moe_router_activation_func moe_router_dtype
 moe_router_enable_expert_bias moe_router_scaling_factor moe_router_topk_scaling_factor moe_router_use_sigmoid
 moe_token_dispatcher_type moe_use_aux_free moe_use_hard_gate moe_use_routing_bias moe_z_loss_coef multi_gate n_group
 norm_topk_prob num_expert_group output_router_logits pre_scale route_norm route_scale routed_scaling_factor
@@ -69,12 +69,13 @@ use_fp8_attention use_mup use_recompute use_sparse_flash_attn use_sparse_head_an
 MULTIMODAL = """
 audio_soft_tokens_per_image audio_token audio_token_index batch_vision_input boi_token_index downsample_ratio
 dynamic_image_size dynamic_resolution eoi_token_index force_image_size ignore_index image_aspect_ratio
-image_grid_pinpoints image_seq_len image_seq_length image_token image_token_index max_dynamic_patch max_slice_nums
-media_placeholder_token_id min_dynamic_patch mm_hidden_size mm_tokens_per_image mm_use_im_patch_token
-mm_use_im_start_end mm_vision_select_feature mm_vision_select_layer position_id_per_seconds projector_hidden_act
-ps_version select_layer slice_mode spatial_merge_size template tokens_per_second use_bidirectional_attention
-use_image_id use_image_start_end use_thumbnail use_visual_tokenizer_pos video_size video_token video_token_index
-vision_feature_layer vision_feature_select_strategy vision_soft_tokens_per_image
+image_grid_pinpoints image_placeholder image_seq_len image_seq_length image_token image_token_index
+language_model_only max_dynamic_patch max_slice_nums media_placeholder_token_id min_dynamic_patch mm_hidden_size
+mm_tokens_per_image mm_use_im_patch_token mm_use_im_start_end mm_vision_select_feature mm_vision_select_layer
+position_id_per_seconds projector_hidden_act ps_version select_layer slice_mode spatial_merge_size template
+tokens_per_second use_bidirectional_attention use_image_id use_image_start_end use_thumbnail use_visual_tokenizer_pos
+video_placeholder video_size video_token video_token_index vision_feature_layer vision_feature_select_strategy
+vision_soft_tokens_per_image
 """
 GROUPS = (SAVED_BY_TRANSFORMERS, ACTIVATIONS_AND_NORMS, SCALES_AND_CAPS, POSITIONS, ROUTING, TRAINING, MULTIMODAL)
 HARMLESS = frozenset(name for group in GROUPS for name in group.split())
@@ -92,8 +93,14 @@ HARMLESS_ENDS = (
     "_dropout_rate",
     "_loss_coef",
 )
+# Parts that are not there if the field is false or 0. A reader that does not ask builds none of them.
+PARTS = """
+add_cross_attention add_qkv_bias attention_bias attention_output_gate bias mamba_proj_bias mlp_bias n_shared_experts
+num_shared_experts qkv_bias shared_expert_intermediate_size use_bias use_cla use_mrope use_qkv_bias
+"""
 
 
-def is_harmless(name: str) -> bool:
-    """Whether a field of this name changes nothing that is counted here."""
-    return name in HARMLESS or name.endswith(HARMLESS_ENDS)
+def is_harmless(name: str, value: object = None) -> bool:
+    """Whether a field of this name, or with this value, changes nothing that is counted here."""
+    absent = name in PARTS.split() and (value is False or value == 0)
+    return absent or name in HARMLESS or name.endswith(HARMLESS_ENDS)

@@ -22,6 +22,12 @@ def glm4_moe_lite(fields: Fields) -> Model:
     return rms_model(fields, latent_attention(fields), dense_then_experts(fields))
 
 
+def mistral4(fields: Fields) -> Model:
+    """Mistral 4 (2026): DeepSeek-V3's layout, experts in every layer unless the configuration says otherwise."""
+    fields = fields.with_defaults({"first_k_dense_replace": 0, "n_shared_experts": 1})
+    return rms_model(fields, latent_attention(fields), dense_then_experts(fields))
+
+
 def minicpm3(fields: Fields) -> Model:
     """MiniCPM3: latent attention, a dense MLP in every layer."""
     width = fields.size("hidden_size") // fields.size("num_attention_heads")

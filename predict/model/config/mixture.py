@@ -4,16 +4,20 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
+from predict.errors import BadModel
+from predict.model.attention import Attention
 from predict.model.config.fields import Fields
 from predict.model.config.parts import (
     dense_then_experts,
+    exaone_windows,
     grouped_attention,
+    hunyuan_attention,
     qwen_mlps,
     rms_model,
     routed_experts,
     with_wide_norms,
 )
-from predict.model.elementwise import LAYER, RMS_FP32, Elementwise
+from predict.model.elementwise import LAYER, LAYER_WITHOUT_BIAS, RMS_FP32, Elementwise
 from predict.model.mlp import Mlp
 from predict.model.transformer import Model
 
@@ -27,6 +31,7 @@ def mixtral(fields: Fields) -> Model:
 
 def qwen3_moe(fields: Fields) -> Model:
     """Qwen3 with experts in some layers or in all."""
+    fields.agrees("use_qk_norm", value=True)
     bias = fields.flag("attention_bias", default=False)
     attention = grouped_attention(fields, qkv_bias=bias, output_bias=bias, qk_norm=True)
     experts = routed_experts(fields, "num_experts", fields.size("moe_intermediate_size"))
@@ -139,3 +144,87 @@ def phimoe(fields: Fields) -> Model:
     windows = itertools.repeat(fields.size_or_none("sliding_window"))
     head_bias, norms = fields.flag("lm_head_bias", default=False), Elementwise(LAYER)
     return rms_model(fields, attention, itertools.repeat(experts), windows, elementwise=norms, head_bias=head_bias)
+
+
+def olmoe(fields: Fields) -> Model:
+    """OLMoE: the norms on Q and K are as wide as all heads together."""
+    bias = fields.flag("attention_bias", default=False)
+    attention = grouped_attention(fields, qkv_bias=bias, output_bias=bias, mha_if_absent=True)
+    experts = routed_experts(fields, "num_experts", fields.size("intermediate_size"))
+    return rms_model(fields, with_wide_norms(attention), itertools.repeat(experts))
+
+
+def hunyuan_moe(fields: Fields) -> Model:
+    """Hunyuan-A13B: a shared expert as wide as the routed ones. Widths and counts may be lists, one entry a layer."""
+    width, layers = _same_in_all(fields, "moe_intermediate_size") or fields.size("intermediate_size"), fields
+    for name in ("moe_topk", "num_shared_expert", "num_experts"):
+        if (each := _same_in_all(fields, name)) is not None:
+            layers = replace(layers, values={**layers.values, name: each})
+    shared = layers.count("num_shared_expert", 1)
+    fields.agrees("use_mixed_mlp_moe", value=True)
+    fields.agrees("moe_layer_num_skipped", value=0)
+    fields.use(
+        "moe_drop_tokens",
+        "moe_random_routing_dropped_token",
+        "capacity_factor",
+        "unified_router",
+        "group_limited_greedy",
+    )
+    fields.use("moe_intermediate_size", "intermediate_size", "norm_topk_prob", "num_media_embeds")
+    experts = routed_experts(layers, "num_experts", width, Mlp(shared * width, gated=True) if shared else None)
+    return rms_model(fields, hunyuan_attention(fields), itertools.repeat(experts))
+
+
+def _same_in_all(fields: Fields, name: str) -> int | None:
+    """The one value of a field that may be a list with an entry for each layer; None if absent or no whole number.
+    Raises BadModel if the entries differ."""
+    value = fields.get(name)
+    if isinstance(value, list):
+        if len({repr(each) for each in value}) > 1:
+            raise BadModel(f"{fields.origin}: {name} differs from layer to layer, which is not read")
+        value = value[0] if value else None
+    return value if type(value) is int else None
+
+
+def exaone_moe(fields: Fields) -> Model:
+    """K-EXAONE: EXAONE 4's attention, dense layers first, then experts."""
+    fields = fields.with_defaults({"first_k_dense_replace": 1, "num_shared_experts": 1})
+    attention = grouped_attention(fields, qk_norm=True, mha_if_absent=True)
+    return rms_model(fields, attention, dense_then_experts(fields), exaone_windows(fields))
+
+
+def afmoe(fields: Fields) -> Model:
+    """Trinity (Arcee): gated attention with norms on Q and K, four norms a layer, a correction for each expert."""
+    attention = grouped_attention(fields, qk_norm=True, mha_if_absent=True, head_dim_default=128)
+    attention = replace(attention, gated=True)
+    width, shared = fields.size("moe_intermediate_size"), fields.count("num_shared_experts", 2)
+    experts = routed_experts(fields, "num_experts", width, Mlp(shared * width, gated=True) if shared else None)
+    experts, first = replace(experts, extra_params=experts.copies), fields.count("num_dense_layers", 1)
+    dense = Mlp(fields.size("intermediate_size"), gated=True)
+    every, window = fields.size("global_attn_every_n_layers", 4), fields.size("sliding_window", 1024)
+    windows = (window if (i + 1) % every else None for i in itertools.count())
+    fields.use("mup_enabled", "attention_bias", "n_group", "topk_group", "route_norm", "score_func")
+    mlps = (dense if i < first else experts for i in itertools.count())
+    return rms_model(fields, attention, mlps, windows, norms=4)
+
+
+def solar_open(fields: Fields) -> Model:
+    """Solar Open: experts and a shared one in every layer."""
+    bias = fields.flag("attention_bias", default=False)
+    attention = grouped_attention(fields, qkv_bias=bias, head_dim_default=128)
+    fields.agrees("use_qk_norm", value=False)
+    fields = fields.with_defaults({"first_k_dense_replace": 0, "intermediate_size": 1})
+    return rms_model(fields, attention, dense_then_experts(fields))
+
+
+def dbrx(fields: Fields) -> Model:
+    """DBRX (Databricks 2024): LayerNorms without biases."""
+    attention, ffn = fields.inside("attn_config"), fields.inside("ffn_config")
+    if attention is None or ffn is None:
+        raise BadModel(f"{fields.origin}: {'attn_config' if attention is None else 'ffn_config'} is missing")
+    heads = fields.size("n_heads")
+    grouped = Attention(heads, attention.size("kv_n_heads"), fields.divided("d_model", "n_heads"))
+    experts = routed_experts(ffn, "moe_num_experts", ffn.size("ffn_hidden_size"))
+    ffn.use("hidden_size", "model_type")
+    elementwise = Elementwise(LAYER_WITHOUT_BIAS)
+    return rms_model(fields, grouped, itertools.repeat(experts), elementwise=elementwise)

@@ -73,6 +73,26 @@ def every_nth_full(fields: Fields, period: int, window: int | None = None) -> It
     return (found if (i + 1) % every else None for i in itertools.count())
 
 
+def exaone_windows(fields: Fields) -> Iterator[int | None]:
+    """The window of each layer of EXAONE 4. A pattern of letters is repeated: L has the window, G sees all."""
+    pattern = fields.get("sliding_window_pattern")
+    if not isinstance(pattern, str):
+        return every_nth_full(fields, 4, 4096)
+    window = fields.size_or_none("sliding_window")
+    return (window if letter == "L" else None for letter in itertools.cycle(pattern))
+
+
+def hunyuan_attention(fields: Fields) -> Attention:
+    """Attention of Hunyuan, dense or with experts."""
+    bias = fields.flag("attention_bias", default=False)
+    fields.agrees("use_qk_norm", value=True)
+    fields.agrees("use_cla", value=False)
+    fields.use("cla_share_factor")
+    fields.agrees("mlp_bias", value=False)
+    fields.use("attention_head_dim", "norm_type", "add_classification_head", "class_num", "pool_type", "im_start_id")
+    return grouped_attention(fields, qkv_bias=bias, output_bias=bias, qk_norm=True, mha_if_absent=True)
+
+
 def with_wide_norms(attention: Attention) -> Attention:
     """The same with norms on Q and K that have a weight for each element of every head."""
     return replace(attention, extra_params=(attention.heads + attention.kv_heads) * attention.head_dim)

@@ -22,7 +22,7 @@ def test_every_decoder_has_a_reader():
 
 @pytest.mark.parametrize(
     ("kind", "start"),
-    [({"model_type": "aquila"}, "model_type 'aquila' is not known"), ({}, "model_type is missing")],
+    [({"model_type": "our_own"}, "model_type 'our_own' is not known"), ({}, "model_type is missing")],
 )
 @pytest.mark.parametrize(
     "classes",

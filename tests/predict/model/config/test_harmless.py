@@ -21,3 +21,12 @@ def test_not_harmless(name):
 def test_no_name_is_listed_twice():
     names = [name for group in GROUPS for name in group.split()]
     assert len(names) == len(set(names))
+
+
+def test_a_part_that_a_field_says_is_not_there_is_harmless():
+    for absent in (False, 0):
+        assert is_harmless("mlp_bias", absent)
+        assert is_harmless("shared_expert_intermediate_size", absent)
+        assert not is_harmless("odd_flag", absent)
+    assert not is_harmless("mlp_bias", True)
+    assert not is_harmless("shared_expert_intermediate_size", 512)

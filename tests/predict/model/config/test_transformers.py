@@ -117,6 +117,26 @@ FAMILIES = {
             {"use_sliding_window": True, "sliding_window": 64},
         ],
     ),
+    "arcee": (SMALL, [{}, {"attention_bias": True, "mlp_bias": True}, {"head_dim": 16}]),
+    "helium": (SMALL | {"head_dim": 8}, [{}, {"attention_bias": True}, {"mlp_bias": True}, TIED]),
+    "hunyuan_v1_dense": (SMALL | {"head_dim": 16}, [{}, {"attention_bias": True}, TIED]),
+    "internlm3": (SMALL, [{}, {"qkv_bias": True, "bias": True}, {"head_dim": 16}]),
+    "ministral": (SMALL | {"head_dim": 16}, [{}, {"sliding_window": None}, TIED]),
+    "ministral3": (SMALL, [{}, {"head_dim": 16}, TIED]),
+    "afmoe": (
+        SMALL | MOE | {"num_experts": 8},
+        [{}, {"num_dense_layers": 2, "num_shared_experts": 1, "head_dim": 16}, {"num_key_value_heads": None}],
+    ),
+    "exaone_moe": (
+        SMALL | MOE | {"num_experts": 8},
+        [{}, {"first_k_dense_replace": 3, "num_shared_experts": 2}, {"head_dim": 16}],
+    ),
+    "hunyuan_v1_moe": (
+        SMALL | {"num_experts": 8, "moe_topk": 2, "head_dim": 16},
+        [{}, {"attention_bias": True}, TIED],
+    ),
+    "olmoe": (SMALL | {"num_experts": 8, "num_experts_per_tok": 2}, [{}, {"attention_bias": True}, TIED]),
+    "solar_open": (SMALL | ROUTED | {"first_k_dense_replace": None}, [{}, {"attention_bias": True}, {"head_dim": 16}]),
     "mixtral": (
         SMALL | {"num_local_experts": 4, "num_experts_per_tok": 2},
         [{}, {"num_experts_per_tok": 3}, {"head_dim": 16}, TIED],
@@ -203,6 +223,10 @@ FAMILIES = {
     ),
 }
 NAMES_OF_TRANSFORMERS = {"kimi_k2": "deepseek_v3"}
+# Code that is published beside the weights and names of Llama's layout (`test_remote.py`); DBRX, which transformers
+# 5.24 cannot build; Mistral 4, which it builds only with vision.
+NOT_BUILT = {"aquila", "baichuan", "chatglm", "deepseek", "exaone", "internlm", "internlm2", "mimo", "minicpm"}
+NOT_BUILT |= {"nemotron-nas", "qwen", "xverse", "Yi", "dbrx", "mistral4"}
 CASES = [
     pytest.param({"model_type": kind, **base, **variant}, id=f"{kind}-{','.join(variant) or 'plain'}")
     for kind, (base, variants) in FAMILIES.items()
@@ -241,6 +265,8 @@ MULTIMODAL = [
         VIT | {"model_type": "pixtral", "num_hidden_layers": 3},
         TIED | {"multimodal_projector_bias": True, "spatial_merge_size": 1},
     ),
+    ("mistral3", SMALL | ROUTED | {"model_type": "mistral4"}, VIT | {"model_type": "pixtral"}, UNTIED),
+    ("mistral3", SMALL | {"model_type": "ministral3"}, VIT | {"model_type": "pixtral"}, UNTIED),
     ("qwen2_vl", SMALL, QWEN2_VIT, UNTIED),
     ("qwen2_5_vl", SMALL, QWEN_VIT, UNTIED),
     ("qwen2_5_vl", SMALL | TIED, QWEN_VIT | {"spatial_merge_size": 1, "temporal_patch_size": 1, "patch_size": 8}, {}),
@@ -273,4 +299,4 @@ def test_vision_and_text_are_those_of_transformers(kind, text, vision, others):
 
 def test_every_type_that_is_read_is_compared():
     hybrid = {str(config["model_type"]) for config in test_transformers_hybrid.CONFIGS.values()}
-    assert FAMILIES.keys() | hybrid == READERS.keys()
+    assert FAMILIES.keys() | hybrid | NOT_BUILT == READERS.keys()

@@ -7,6 +7,7 @@ from predict.answers.lines import Use
 from predict.answers.question import Question
 from predict.answers.sections.training import train_days, train_step_s
 from predict.answers.times import Timed, decode_times, prefill_times
+from predict.errors import BadModel
 from predict.expected.whole_model import MEDIAN_ERROR, Measured
 from predict.formulas import money
 from predict.resources import Resource
@@ -89,16 +90,20 @@ def _limits_line(q: Question, prompts: Timed, step: Timed) -> str:
 
 def training_verdict(q: Question) -> Verdict:
     """The verdict on training with the question's batch."""
-    fit = training_fit(q)
+    try:
+        fit = training_fit(q)
+        fits, held = fit.fits, _fit_line(q, fit, Use.TRAIN)
+    except BadModel as error:
+        fits, held = False, f"It is not known whether it fits: {error}."
     days, rate = train_days(q), q.batch * q.seq / train_step_s(q) / q.gpus
     usd = days * 24 * q.gpus * q.usd_per_gpu_hour
     spent = f"{days:,.0f} days and ${usd:,.0f}" if days >= 10 else f"{days:.3g} days and ${usd:,.0f}"
     reached = "At best" if q.mfu is None else f"At an MFU of {percent(q.mfu)}"
     step = f"a step of {q.batch:,} x {q.seq:,} tokens takes {duration(train_step_s(q))}"
     return Verdict(
-        fit.fits,
+        fits,
         (
-            _fit_line(q, fit, Use.TRAIN),
+            held,
             f"{reached} {step}: {_figures(rate)} tokens/s per GPU; {people_count(q.tokens)} tokens take {spent}.",
             f"Bound by FLOP in {q.training_dtype.name}. No expected time: no training kernels are calibrated.",
         ),

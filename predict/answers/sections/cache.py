@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from predict.answers.arithmetic import product
 from predict.answers.lines import Line, Note, Unit, plain
 from predict.answers.question import Question
 from predict.model.attention import Attention
@@ -21,7 +22,7 @@ def cache(q: Question) -> Iterator[Line | Note]:
     """Bytes of a token, and of the batch."""
     model, kv = q.model, q.kv_dtype
     per_token = plain(kv_bytes_per_token(model, kv.bits))
-    arithmetic = f"{model.kv_elements_per_token:,} elements x {kv.bits} bits"
+    arithmetic = f"{product(model.kv_elements_per_token, kv.bits)} / 8"
     yield Line(
         "kv_bytes_per_token", "KV cache of a token", per_token, Unit.BYTES, f"{_elements(q)} ({kv.name})", arithmetic
     )
@@ -33,7 +34,7 @@ def cache(q: Question) -> Iterator[Line | Note]:
         yield Line("window_bytes", "windows and chunks", windows, Unit.BYTES, formula)
     if model.index_elements_per_token:
         index = plain(index_bytes_per_token(model, kv.bits))
-        arithmetic = f"{model.index_elements_per_token:,} elements x {kv.bits} bits"
+        arithmetic = f"{product(model.index_elements_per_token, kv.bits)} / 8"
         formula = f"layers with an indexer x its head_dim ({kv.name})"
         yield Line("index_bytes_per_token", "index keys of a token", index, Unit.BYTES, formula, arithmetic)
         yield Note("index keys are held in the KV cache's format; a step reads them in 8 bits, as engines store them")
@@ -41,7 +42,7 @@ def cache(q: Question) -> Iterator[Line | Note]:
     formula, arithmetic = _batch_arithmetic(q)
     yield Line("kv_bytes", "KV cache of the batch", batch, Unit.BYTES, formula, arithmetic)
     if states := plain(state_bytes(model, q.batch, q.formats)):
-        formula, arithmetic = "batch x states, whatever the context", f"{q.batch} x {states / q.batch:,.0f}"
+        formula, arithmetic = "batch x states, whatever the context", product(q.batch, states / q.batch)
         yield Line("state_bytes", "states of the batch", states, Unit.BYTES, formula, arithmetic)
 
 

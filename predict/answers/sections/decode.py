@@ -5,16 +5,17 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from predict.answers.arithmetic import number, product, quotient, seconds
 from predict.answers.lines import Line, Note, Unit, plain
 from predict.answers.question import Question
-from predict.answers.sections.timing import expected, ratio, rule, terms
+from predict.answers.sections.timing import expected, flop_share, rule, terms
 from predict.answers.times import decode_times
 from predict.errors import BadQuantity
 from predict.formulas import serving
 from predict.gpus import ridge_flop_per_byte
 from predict.model.passes import kv_bytes, uncached_step
 from predict.model.replica import PassPrediction, Replica
-from predict.units import duration, si
+from predict.units import si
 from predict.workloads import FloatArray
 
 LARGEST_BATCH = 65_536  # upper end of the search for a batch
@@ -28,24 +29,27 @@ def decode(q: Question) -> Iterator[Line | Note]:
     step, time_s = times.bound, times.bound_s
     weights, traffic = float(step.work.weight_bytes), float(step.bytes)
     yield Line("decode_flop", "FLOP of a step", plain(step.work.flop), Unit.FLOP, "2 x weights x batch + scores")
-    arithmetic = f"{si(weights, 'B', 4)} + {si(traffic - weights, 'B', 4)}"
+    arithmetic = f"{number(weights)} + {number(traffic - weights)}"
     yield Line("decode_bytes", "bytes of a step", plain(traffic), Unit.BYTES, "weights + KV cache", arithmetic)
     intensity = float(step.work.flop) / traffic
-    arithmetic = ratio(step.work.flop, traffic)
+    arithmetic = quotient(step.work.flop, traffic)
     yield Line("decode_intensity", "arithmetic intensity", intensity, Unit.FLOP_PER_BYTE, "FLOP / bytes", arithmetic)
     yield Line("decode_step_s", "time of a step", time_s, Unit.SECONDS, rule(q), terms(step), is_detail=True)
     yield Line("decode_bound", "bound by", str(step.bound), Unit.NAME, "the largest term")
     formula = "a step makes one token per request"
     yield Line("tpot_s", "TPOT", time_s, Unit.SECONDS, formula, terms(step))
     yield from expected(times, "decode_step_expected_s", "TPOT, expected")
-    arithmetic = f"{q.batch:,} / {duration(time_s, 5)}"
+    arithmetic = f"{q.batch:,} / {seconds(time_s)}"
     yield Line("decode_tokens_per_s", "all requests", q.batch / time_s, Unit.TOKENS_PER_S, "batch / time", arithmetic)
     if times.expected_s is not None:
-        rate, arithmetic = q.batch / times.expected_s, f"{q.batch:,} / {duration(times.expected_s, 5)}"
+        rate, arithmetic = q.batch / times.expected_s, f"{q.batch:,} / {seconds(times.expected_s)}"
         label = "all requests, expected"
         yield Line("decode_tokens_per_s_expected", label, rate, Unit.TOKENS_PER_S, "batch / time", arithmetic)
-    yield Line("mbu", "MBU", float(step.mbu), Unit.SHARE, "bytes / (time x GPUs x bandwidth)")
-    yield Line("decode_mfu", "MFU", float(step.mfu), Unit.SHARE, "FLOP / (time x GPUs x peak)")
+    bandwidth = product(q.gpus, q.bandwidth_bytes_per_s)
+    formula, arithmetic = "bytes / (time x GPUs x bandwidth)", f"{number(traffic)} / ({seconds(time_s)} x {bandwidth})"
+    yield Line("mbu", "MBU", float(step.mbu), Unit.SHARE, formula, arithmetic)
+    formula, arithmetic = "FLOP / (time x GPUs x peak)", flop_share(step, q)
+    yield Line("decode_mfu", "MFU", float(step.mfu), Unit.SHARE, formula, arithmetic)
     again = replica.time(uncached_step(q.model, q.batch, q.context, formats=q.formats), q.batch * (q.context + 1))
     formula = "every new token recomputes all tokens"
     yield Line("uncached_step_s", "without a KV cache", float(again.napkin_s), Unit.SECONDS, formula, terms(again))
@@ -66,7 +70,7 @@ def _saturation(q: Question, replica: Replica) -> Iterator[Line | Note]:
     else:
         yield Note(f"no batch saturates decode at {q.context:,} cached tokens: the KV cache keeps it memory-bound")
     weights, cache = float(replica.weight_bytes), float(kv_bytes(q.model, 1, q.context, q.kv_dtype.bits))
-    formula, arithmetic = "weights / KV of a request", f"{weights:.4g} / {cache:.4g}"
+    formula, arithmetic = "weights / KV of a request", quotient(weights, cache)
     yield Line("kv_crossover_batch", "KV as large as weights", weights / cache, Unit.REQUESTS, formula, arithmetic)
 
 

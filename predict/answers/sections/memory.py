@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
+from predict.answers.arithmetic import number, quotient, rounded_down, rounded_up
 from predict.answers.lines import Line, Note, Unit, Weight, plain
 from predict.answers.question import Question
 from predict.answers.sections.cache import cache
@@ -21,10 +22,7 @@ def memory_use(q: Question) -> Iterator[Line | Note]:
     yield Line("weight_bytes", "weights", weights, Unit.BYTES, formula, arithmetic)
     yield from cache(q)
     fewest = plain(memory.min_gpus(weights, q.memory_bytes, q.overhead_bytes))
-    formula, arithmetic = (
-        "weights / memory of a GPU, rounded up",
-        f"{weights:.4g} / {usable:.4g} = {weights / usable:.3f}",
-    )
+    formula, arithmetic = "weights / memory of a GPU, rounded up", rounded_up(quotient(weights, usable))
     yield Line("min_gpus_weights", "GPUs for the weights", fewest, Unit.GPUS, formula, arithmetic)
     yield from nominal(q, "GPUs for the weights", lambda hbm: memory.min_gpus(weights, hbm, q.overhead_bytes))
     yield from format_notes(q)
@@ -39,29 +37,30 @@ def _capacity(q: Question, replica: Replica) -> Iterator[Line | Note]:
     growing = kv_bytes_per_token(q.model, q.kv_dtype.bits) + index_bytes_per_token(q.model, q.kv_dtype.bits)
     per_token = plain(growing) * copies
     free = plain(replica.free_bytes)
+    room = f"max(0, {number(replica.usable_bytes)} - {number(replica.weight_bytes)})"
     if per_token:
         capacity = plain(memory.kv_capacity_tokens(free, per_token))
-        formula = "free memory / KV of a token"
-        arithmetic = f"({replica.usable_bytes:.5g} - weights) / {per_token:,.0f}"
+        formula, arithmetic = "free memory / KV of a token", rounded_down(f"{room} / {number(per_token)}")
         yield Line("kv_capacity_tokens", "tokens that fit", capacity, Unit.TOKENS, formula, arithmetic)
     else:
         yield Note("no layer caches tokens: the context takes no memory, and every length fits")
     if q.context:
         largest = plain(replica.max_batch(q.context))
         request = plain(replica.resident_kv_bytes(1, q.context))
-        arithmetic = f"{max(free, 0):.4g} / {request:.4g}, rounded down"
+        arithmetic = rounded_down(f"{room} / {number(request)}")
         formula = "free memory / KV of a request"
-        yield Line("max_batch", f"largest batch at {q.context}", largest, Unit.REQUESTS, formula, arithmetic)
+        yield Line("max_batch", f"largest batch at {q.context:,}", largest, Unit.REQUESTS, formula, arithmetic)
         yield from nominal(q, "the largest batch", lambda hbm: q.replica(hbm_bytes=hbm).max_batch(q.context))
     if q.model.window is None and per_token:
         longest = plain(memory.max_context(free, per_token, q.batch))
         formula = "tokens that fit / batch"
-        yield Line("max_context", f"longest context at {q.batch}", longest, Unit.TOKENS, formula)
+        yield Line("max_context", f"longest context at {q.batch:,}", longest, Unit.TOKENS, formula)
     elif q.model.window is not None:
         yield Note("layers with a window cache at most that: counted in the largest batch, not in the tokens that fit")
-    needed = plain(replica.weight_bytes) + plain(replica.resident_kv_bytes(q.batch, q.context))
+    held = plain(replica.weight_bytes), plain(replica.resident_kv_bytes(q.batch, q.context))
+    needed, arithmetic = sum(held), " + ".join(map(number, held))
     formula = f"of {both_bytes(replica.usable_bytes)}"
-    yield Line("serving_bytes", "weights + KV of the batch", needed, Unit.BYTES, formula)
+    yield Line("serving_bytes", "weights + KV of the batch", needed, Unit.BYTES, formula, arithmetic)
     if free < 0:
         usable = both_bytes(replica.usable_bytes)
         yield Note(f"the weights do not fit into {usable}: times assume that they do", Weight.DECISION)

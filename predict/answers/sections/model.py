@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
+from predict.answers.arithmetic import amount, product
 from predict.answers.lines import Line, Note, Unit, Weight, plain
 from predict.answers.question import Question
 from predict.model.linear import Component
 from predict.model.passes import Logits
-from predict.units import percent
 
 FLOP_LINES = (
     (Component.MLP, "MLP", "2 x tokens x weights of the MLPs"),
@@ -25,7 +25,8 @@ def model_size(q: Question) -> Iterator[Line | Note]:
     model, active = q.model, q.model.active_params
     formula = "all except the experts not chosen" if model.is_mixture else "all: no experts"
     yield Line("params", "parameters", model.params, Unit.PARAMS, "embeddings + layers + norms", f"{model.params:,}")
-    yield Line("active_params", "active for a token", active, Unit.PARAMS, formula, f"{active:,}")
+    is_all = active == model.params
+    yield Line("active_params", "active for a token", active, Unit.PARAMS, formula, f"{active:,}", is_detail=is_all)
     if model.vision_params:
         formula, arithmetic = "networks beside the decoder: memory only", f"{model.vision_params:,}"
         yield Line("vision_params", "vision and projector", model.vision_params, Unit.PARAMS, formula, arithmetic)
@@ -43,16 +44,19 @@ def model_size(q: Question) -> Iterator[Line | Note]:
 def forward_flop(q: Question) -> Iterator[Line | Note]:
     """FLOP of a forward pass by component, and the napkin's 2PT. Logits count for every position, as in training."""
     work, tokens, active = q.forward(q.logits or Logits.ALL), q.batch * q.seq, q.model.active_params
-    total = float(work.flop)
+    positions = q.batch if q.logits is Logits.LAST else tokens
+    parts = []
     for component, label, formula in FLOP_LINES:
         flop = plain(work.component_flop(component))
         if not flop and component not in IN_EVERY_MODEL:
             continue
         latent = q.model.is_latent and component is Component.ATTENTION_SCORES
         how = LATENT_SCORES if latent else formula
-        yield Line(f"flop_{component}", label, flop, Unit.FLOP, how, f"{percent(flop / total)} of the pass")
-    yield Line(
-        "forward_flop", "total", plain(work.flop), Unit.FLOP, "sum of the above", f"{total / tokens:.4g} a token"
-    )
-    arithmetic = f"2 x {active:.4g} x {tokens}; exact / napkin = {total / (2 * active * tokens):.3f}"
-    yield Line("forward_flop_napkin", "napkin", 2 * active * tokens, Unit.FLOP, "2PT", arithmetic)
+        is_product = component in (Component.MLP, Component.ATTENTION_PROJECTIONS, Component.VOCAB)
+        rows = positions if component is Component.VOCAB else tokens
+        arithmetic = product(2, rows, flop / 2 / rows) if is_product else ""
+        parts.append(amount(flop, "FLOP"))
+        yield Line(f"flop_{component}", label, flop, Unit.FLOP, how, arithmetic)
+    yield Line("forward_flop", "total", plain(work.flop), Unit.FLOP, "sum of the above", " + ".join(parts))
+    napkin, arithmetic = 2 * active * tokens, product(2, active, tokens)
+    yield Line("forward_flop_napkin", "napkin", napkin, Unit.FLOP, "2PT", arithmetic)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from predict.answers.arithmetic import product
 from predict.answers.lines import Line, Note, Unit
 from predict.answers.question import Question
 from predict.answers.sections.training import train_days
@@ -12,8 +13,9 @@ from predict.formulas import money
 def training_money(q: Question) -> Iterator[Line | Note]:
     """Cost of the training."""
     hours = train_days(q) * 24 * q.gpus
-    arithmetic = f"{hours:,.0f} x {q.usd_per_gpu_hour:g}"
-    yield Line("train_gpu_hours", "training", hours, Unit.GPU_HOURS, "GPUs x days x 24")
+    arithmetic = product(q.gpus, train_days(q), 24)
+    yield Line("train_gpu_hours", "training", hours, Unit.GPU_HOURS, "GPUs x days x 24", arithmetic)
+    arithmetic = product(hours, q.usd_per_gpu_hour)
     yield Line("train_usd", "training", hours * q.usd_per_gpu_hour, Unit.USD, "GPU-hours x price", arithmetic)
 
 
@@ -43,5 +45,5 @@ def _price(q: Question, key: str, label: str, tokens_per_s: float) -> Line:
     """The price of a million tokens at a rate."""
     usd = float(money.usd_per_1m_tokens(q.usd_per_gpu_hour, tokens_per_s, q.gpus))
     formula = "GPUs x price / (tokens/s x 3600) x 1e6"
-    arithmetic = f"{q.gpus:,} x {q.usd_per_gpu_hour:g} / ({tokens_per_s:,.6g} x 3600) x 1,000,000"
+    arithmetic = f"{product(q.gpus, q.usd_per_gpu_hour)} / ({product(tokens_per_s, 3600)}) x 1,000,000"
     return Line(key, label, usd, Unit.USD, formula, arithmetic)

@@ -2,19 +2,19 @@
 
 from collections.abc import Iterator
 
+from predict.answers.arithmetic import product, quotient, seconds
 from predict.answers.lines import Line, Note, Unit, Weight
 from predict.answers.question import Question
-from predict.answers.sections.timing import expected, ratio, rule, terms, too_many
+from predict.answers.sections.timing import expected, flop_share, rule, terms, too_many
 from predict.answers.times import prefill_times
 from predict.gpus import ridge_flop_per_byte
 from predict.model.replica import Replica
-from predict.units import duration
 
 
 def prefill(q: Question) -> Iterator[Line | Note]:
     """The prompts in one pass and, if asked, in chunks or after a cached prefix."""
     ridge = ridge_flop_per_byte(q.gpu.roofs, q.unit)
-    arithmetic = f"{q.peak_flop_per_s:.4g} / {q.bandwidth_bytes_per_s:.4g}"
+    arithmetic = quotient(q.peak_flop_per_s, q.bandwidth_bytes_per_s)
     formula = f"peak {q.unit} / DRAM bandwidth"
     yield Line("ridge_flop_per_byte", "ridge", ridge, Unit.FLOP_PER_BYTE, formula, arithmetic)
     if not q.serves:
@@ -23,20 +23,21 @@ def prefill(q: Question) -> Iterator[Line | Note]:
     one, all_of_them, tokens = prefill_times(q, 1), prefill_times(q), q.batch * q.seq
     prediction, time_s = all_of_them.bound, all_of_them.bound_s
     intensity = float(prediction.work.flop / prediction.work.bytes)
-    formula, arithmetic = "FLOP / (weights + KV cache)", ratio(prediction.work.flop, prediction.work.bytes)
+    formula, arithmetic = "FLOP / (weights + KV cache)", quotient(prediction.work.flop, prediction.work.bytes)
     yield Line("prefill_intensity", "arithmetic intensity", intensity, Unit.FLOP_PER_BYTE, formula, arithmetic)
     yield Line("prefill_s", "time", time_s, Unit.SECONDS, rule(q), terms(prediction), is_detail=True)
     yield Line("prefill_bound", "bound by", str(prediction.bound), Unit.NAME, "the largest term")
-    formula = f"one prompt alone: {rule(q)}; no queue, no launch"
+    formula = "one prompt alone; no queue, no launch"
     yield Line("ttft_one_s", "TTFT of one prompt", one.bound_s, Unit.SECONDS, formula, terms(one.bound))
     yield from expected(one, "ttft_one_expected_s", "TTFT of one, expected")
     formula = f"all {q.batch:,} prompts in one pass"
     is_one = q.batch == 1
     yield Line("ttft_s", "TTFT of the batch", time_s, Unit.SECONDS, formula, terms(prediction), is_detail=is_one)
     yield from expected(all_of_them, "prefill_expected_s", "TTFT of it, expected", is_detail=is_one)
-    formula, arithmetic = "batch x seq / time", f"{q.batch:,} x {q.seq:,} / {duration(time_s, 5)}"
+    formula, arithmetic = "batch x seq / time", f"{product(q.batch, q.seq)} / {seconds(time_s)}"
     yield Line("prefill_tokens_per_s", "prompts", tokens / time_s, Unit.TOKENS_PER_S, formula, arithmetic)
-    yield Line("mfu", "MFU", float(prediction.mfu), Unit.SHARE, "FLOP / (time x GPUs x peak)")
+    formula, arithmetic = "FLOP / (time x GPUs x peak)", flop_share(prediction, q)
+    yield Line("mfu", "MFU", float(prediction.mfu), Unit.SHARE, formula, arithmetic)
     if q.prefix:
         rest = q.replica().prefill(q.batch, q.seq - q.prefix, cached=q.prefix, mask=q.mask, logits=q.prompt_logits)
         label = f"TTFT, {q.prefix} cached"

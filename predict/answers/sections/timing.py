@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 
-from predict.answers.lines import Line, Note, Unit, Weight, plain
+from predict.answers.arithmetic import amount, product, seconds
+from predict.answers.lines import Line, Note, Unit, Weight
 from predict.answers.question import Question
 from predict.answers.times import Timed
+from predict.model.replica import PassPrediction
 from predict.roofline import Prediction
-from predict.units import duration
 
 
 def expected(times: Timed, key: str, label: str, *, is_detail: bool = False) -> Iterator[Line | Note]:
@@ -14,14 +15,9 @@ def expected(times: Timed, key: str, label: str, *, is_detail: bool = False) -> 
     if times.expected is None:
         yield Note(f"no expected time, only the bound: {times.reason}", Weight.ABSENT)
         return
-    parts = " + ".join(duration(time_s, 5) for time_s in times.expected.times.values())
+    parts = " + ".join(seconds(time_s) for time_s in times.expected.times.values())
     formula = "sum of its kernels, calibrated"
     yield Line(key, label, times.expected.time_s, Unit.SECONDS, formula, parts, is_detail)
-
-
-def ratio(above: object, below: object) -> str:
-    """The arithmetic of a quotient."""
-    return f"{plain(above):,.6g} / {plain(below):,.6g}"
 
 
 def rule(q: Question) -> str:
@@ -31,8 +27,14 @@ def rule(q: Question) -> str:
 
 def terms(prediction: Prediction) -> str:
     """The time of each resource alone, of which the longest counts."""
-    times = ", ".join(f"{term.resource} {duration(float(term.time_s), 5)}" for term in prediction.terms)
+    times = ", ".join(f"{term.resource} {seconds(float(term.time_s))}" for term in prediction.terms)
     return f"max({times})" if len(prediction.terms) > 1 else times
+
+
+def flop_share(prediction: PassPrediction, q: Question) -> str:
+    """The arithmetic of an MFU."""
+    time_s, peak = seconds(float(prediction.napkin_s)), product(q.gpus, q.peak_flop_per_s)
+    return f"{amount(prediction.work.flop, 'FLOP')} / ({time_s} x {peak})"
 
 
 def too_many(q: Question, what: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from predict.answers.arithmetic import amount, product, quotient, seconds
 from predict.answers.lines import Line, Note, Unit, plain
 from predict.answers.question import Question
 from predict.answers.sections.training_memory import step_memory, training_state
@@ -15,17 +16,19 @@ def training(q: Question) -> Iterator[Line | Note]:
     model, tokens = q.model, q.batch * q.seq
     step, done = _train_flop(q)
     active = model.active_params
-    yield Line("train_flop", "FLOP of a step", plain(step), Unit.FLOP, "3 x forward", f"{step / tokens:.4g} a token")
-    yield Line("train_flop_napkin", "napkin", 6 * active * tokens, Unit.FLOP, "6PT", f"6 x {active:.4g} x {tokens}")
+    yield Line("train_flop", "FLOP of a step", plain(step), Unit.FLOP, "3 x forward", f"3 x {amount(step / 3, 'FLOP')}")
+    yield Line("train_flop_napkin", "napkin", 6 * active * tokens, Unit.FLOP, "6PT", product(6, active, tokens))
     if done != step:
         formula = "with recomputed FLOP: counts in HFU, not in MFU"
         yield Line("train_hardware_flop", f"recompute {q.recompute}", plain(done), Unit.FLOP, formula)
     yield from training_state(q)
     yield from step_memory(q)
-    arithmetic = f"{_timed_flop(q):.4g} / ({q.gpus} x {q.training_flop_per_s:.4g} x {q.mfu or 1:g})"
+    rate = product(q.gpus, q.training_flop_per_s, q.mfu or 1)
+    arithmetic = f"{amount(_timed_flop(q), 'FLOP')} / ({rate})"
     formula = "FLOP / (GPUs x peak x MFU)"
     yield Line("train_step_s", "time of a step", train_step_s(q), Unit.SECONDS, formula, arithmetic)
-    formula, arithmetic = "steps x time of a step", f"{q.tokens:.4g} / {tokens} steps, 86,400 s a day"
+    arithmetic = f"{quotient(q.tokens, tokens)} x {seconds(train_step_s(q))} / 86,400"
+    formula = "steps x time of a step"
     yield Line("train_days", f"{people_count(q.tokens)} tokens", train_days(q), Unit.DAYS, formula, arithmetic)
     napkin_s = money.train_s(money.train_flop(active, q.tokens), q.gpus, q.training_flop_per_s, q.mfu or 1)
     formula, days = "6PT / (GPUs x peak x MFU)", plain(napkin_s) / money.SECONDS_PER_DAY

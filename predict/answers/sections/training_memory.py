@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from predict.answers.arithmetic import product
 from predict.answers.lines import Line, Note, Unit, Weight, plain
 from predict.answers.question import Question
 from predict.answers.sections.memory import nominal
@@ -60,7 +61,7 @@ def _activations(q: Question) -> Iterator[Line | Note]:
 
     here = total(q.recompute)
     of_token = plain(here / model.layers / tokens)
-    arithmetic = f"{q.batch} x {q.seq} x {of_token:,.6g}"
+    arithmetic = product(q.batch, q.seq, of_token)
     yield Line(
         "activation_bytes_per_layer",
         "activations of a layer",
@@ -118,7 +119,7 @@ def held_in_training(q: Question) -> TrainingMemory:
 
 
 def _lines(q: Question, found: TrainingMemory, sequences: int) -> Iterator[Line]:
-    held = f"{sequences} x {q.seq} tokens at once"
+    held = f"{sequences:,} x {q.seq:,} tokens at once"
     for name, label, size, formula in (
         ("state", f"a GPU: state, ZeRO-{q.zero}", found.state_bytes, "as above" if q.gpus > 1 else "all of it"),
         ("gathered", "a GPU: gathered weights", found.gathered_bytes, "two of the largest layers, in 16 bits"),

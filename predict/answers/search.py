@@ -51,16 +51,13 @@ class Curve:
 
     def point(self, index: int) -> Point:
         """The configuration at one of the batches."""
-        load = self.load
-        times = {resource: float(time_s[index]) for resource, time_s in load.terms_s.items()}
+        times = {resource: float(time_s[index]) for resource, time_s in self.load.terms_s.items()}
         return Point(
             self.question,
             self.targets,
             self.server,
-            int(load.batch[index]),
-            float(load.ttft_s[index]),
-            float(load.tpot_s[index]),
-            float(load.requests_per_s[index]),
+            int(self.load.batch[index]),
+            self.load.only(index),
             max(times, key=lambda resource: times[resource]),
         )
 

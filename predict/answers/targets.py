@@ -6,7 +6,7 @@ from predict import checks
 from predict.answers.question import Question
 from predict.errors import BadQuantity
 from predict.formulas import money
-from predict.model.server import Server
+from predict.model.server import Server, Steady
 from predict.resources import Resource
 from predict.units import duration
 
@@ -43,12 +43,25 @@ class Point:
     targets: Targets
     server: Server
     batch: int  # running requests of a replica
-    ttft_s: float
-    tpot_s: float
-    requests_per_s: float  # of a replica
+    steady: Steady  # at this batch alone
     bound: Resource
     replicas: int = 1
     served_per_s: float | None = None  # requests that all replicas together get; None: as many as they can serve
+
+    @property
+    def ttft_s(self) -> float:
+        """Time to the first token, without a queue."""
+        return float(self.steady.ttft_s[0])
+
+    @property
+    def tpot_s(self) -> float:
+        """Mean time between two tokens of a request."""
+        return float(self.steady.tpot_s[0])
+
+    @property
+    def requests_per_s(self) -> float:
+        """Requests that a replica answers per second."""
+        return float(self.steady.requests_per_s[0])
 
     @property
     def chunk(self) -> int:

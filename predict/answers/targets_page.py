@@ -46,9 +46,11 @@ FRONT_COLUMNS = (
 )
 # Lines about the best point: label, unit, key of the bound, key of the expected value, formula.
 BEST_LINES = (
+    ("mixed step", Unit.SECONDS, "mixed_step_s", "", "reads prompt tokens, and decodes the other requests"),
+    ("decode step", Unit.SECONDS, "decode_step_s", "", "decodes the whole batch"),
     ("TTFT", Unit.SECONDS, "ttft_s", "ttft_expected_s", "the steps that read the prompt; no queue"),
-    ("TPOT", Unit.SECONDS, "tpot_s", "tpot_expected_s", "(latency - TTFT) / (tokens out - 1)"),
-    ("requests/s", Unit.TOKENS_PER_S, "requests_per_s", "requests_per_s_expected", "of a replica"),
+    ("TPOT", Unit.SECONDS, "tpot_s", "tpot_expected_s", "(batch / requests/s - TTFT) / (tokens out - 1)"),
+    ("requests/s", Unit.TOKENS_PER_S, "requests_per_s", "requests_per_s_expected", "1 / time of the steps per request"),
     ("tokens/s", Unit.TOKENS_PER_S, "tokens_per_s", "tokens_per_s_expected", "requests/s x tokens out"),
     ("tokens/s/GPU", Unit.TOKENS_PER_S, "tokens_per_s_per_gpu", "tokens_per_s_per_gpu_expected", "tokens/s / GPUs"),
     ("tokens/s/user", Unit.TOKENS_PER_S, "tokens_per_s_per_user", "tokens_per_s_per_user_expected", "1 / TPOT"),
@@ -79,6 +81,10 @@ def point_values(point: Point) -> dict[str, object]:
         "batch": point.batch,
         "replicas": point.replicas,
         "total_gpus": point.gpus,
+        "mixed_step_s": float(point.steady.mixed_s[0]),
+        "mixed_steps_per_request": float(point.steady.mixed_steps[0]),
+        "decode_step_s": float(point.steady.decode_s[0]),
+        "decode_steps_per_request": float(point.steady.decode_steps[0]),
         "ttft_s": point.ttft_s,
         "tpot_s": point.tpot_s,
         "requests_per_s": point.requests_per_s,
@@ -152,8 +158,9 @@ def _table(columns: Sequence[Column], rows: Sequence[Mapping[str, object]]) -> T
     return Table(kept, short).without_empty()
 
 
-def search_page(found: Search, width: int) -> str:
-    """The best configuration, the best of each machine, the fronts and the notes, at most `width` columns wide."""
+def search_page(found: Search, width: int, *, explain: bool = False) -> str:
+    """The best configuration, the best of each machine, the fronts and the notes, at most `width` columns wide. With
+    `explain`, the formulas of the best have the numbers put in."""
     best, targets = found.best, found.targets
     asked = [f"{targets.isl:,} tokens in, {targets.osl:,} out"]
     asked += [f"{targets.text} at most"] if targets.text else []
@@ -170,7 +177,7 @@ def search_page(found: Search, width: int) -> str:
         [
             *textwrap.wrap(f"{best.question.model.name}: {'; '.join(asked)}", width),
             *textwrap.wrap(f"Best: {replicas}{best.name}; {price}", width),
-            *("", _best_table(best).text(width)),
+            *("", _best_table(best, explain=explain).text(width)),
             *("", "Best of each machine, the cheapest first", "", machines_table(found).text(width)),
             *("", front, "", front_table(_spread(found.fronts)).text(width)),
             *("", "Notes", *notes),
@@ -216,14 +223,31 @@ def _misses(best: Point) -> Iterator[str]:
             yield f"at expected times {needed} replicas ({needed * best.question.gpus} GPUs) serve these requests"
 
 
-def _best_table(best: Point) -> Table:
+def _arithmetic(best: Point) -> Mapping[str, str]:
+    """The formulas of the best point's lines with the numbers put in, by key."""
+    steady, osl = best.steady, best.targets.osl
+    mixed_s, decode_s = duration(float(steady.mixed_s[0])), duration(float(steady.decode_s[0]))
+    mixed, decode, period_s = float(steady.mixed_steps[0]), float(steady.decode_steps[0]), float(steady.period_s[0])
+    latency, ttft = duration(best.batch * period_s), duration(best.ttft_s)
+    return {
+        "ttft_s": f"{max(1, mixed):.4g} mixed steps x {mixed_s}",
+        "tpot_s": f"({latency} - {ttft}) / {osl - 1:,}",
+        "requests_per_s": f"1 / ({mixed:.4g} x {mixed_s} + {decode:.4g} x {decode_s})",
+        "tokens_per_s": f"{best.requests_per_s:.4g} x {osl:,}",
+        "tokens_per_s_per_gpu": f"{best.tokens_per_s:,.4g} / {best.question.gpus}",
+        "tokens_per_s_per_user": f"1 / {duration(best.tpot_s)}",
+    }
+
+
+def _best_table(best: Point, *, explain: bool) -> Table:
     values: Mapping[str, object] = {**point_values(best), **expected_values(best)}
+    arithmetic = _arithmetic(best) if explain else {}
     rows = (
         {
             "label": label,
             "bound": cell(values[key], unit),
             "expected": None if values.get(other) is None else cell(values[other], unit),
-            "formula": formula,
+            "formula": arithmetic.get(key, formula),
         }
         for label, unit, key, other, formula in BEST_LINES
     )

@@ -65,7 +65,7 @@ def model(
     if targets.are_given:
         from predict.commands.targets import targets_text  # noqa: PLC0415 - only targets need the search
 
-        typer.echo(targets_text(asked, targets, (gpu, gpus, price), fields, form))
+        typer.echo(targets_text(asked, targets, (gpu, gpus, price), fields, form, explain=show_arithmetic))
         return
     machines = read_machines(gpu or [], gpus or [], price)
     if len(machines) > 1:

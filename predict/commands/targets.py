@@ -30,6 +30,8 @@ def targets_text(
     machines: tuple[Sequence[str] | None, Sequence[str] | None, str | None],
     fields: Mapping[str, object],
     form: Form,
+    *,
+    explain: bool = False,
 ) -> str:
     """What the search found, in a form. `machines` are the texts of --gpu, --gpus and --price; `fields` those of
     `Question` by name."""
@@ -47,7 +49,7 @@ def targets_text(
         case Form.MARKDOWN:
             return machines_table(found).markdown()
         case Form.PAGE:
-            return "\n".join([search_page(found, page_width()), *map(str, files)])
+            return "\n".join([search_page(found, page_width(), explain=explain), *map(str, files)])
 
 
 def _search(model: str | Path, targets: Targets, machines: Sequence[Machine], fields: Mapping[str, object]) -> Search:

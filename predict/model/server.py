@@ -108,41 +108,38 @@ def _mix(together: Part, decoding: FloatArray, decode: Part, prompts: FloatArray
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """A server in steady state, for each of several numbers of running requests."""
+class Steady:
+    """A server in steady state, for each of several numbers of running requests: its two kinds of steps, and what
+    follows from them."""
 
     batch: FloatArray
-    generated: int
-    mixed: PassPrediction  # a step that also reads prompts
-    decode: PassPrediction  # a step that only decodes
-    mixed_steps: Number  # per request that ends
-    decode_steps: Number
+    generated: int  # tokens of each request
+    mixed_s: FloatArray  # a step that also reads prompts
+    decode_s: FloatArray  # a step that only decodes
+    mixed_steps: FloatArray  # per request that ends
+    decode_steps: FloatArray
+
+    def only(self, index: int) -> "Steady":
+        """The steady state with one of these numbers of requests."""
+        here = slice(index, index + 1)
+        mixed_s, decode_s = (np.broadcast_to(each, self.batch.shape)[here] for each in (self.mixed_s, self.decode_s))
+        steps = (self.mixed_steps[here], self.decode_steps[here])
+        return Steady(self.batch[here], self.generated, mixed_s, decode_s, *steps)
 
     @property
     def period_s(self) -> FloatArray:
         """Time between two requests that end."""
-        return np.asarray(
-            continuous.period_s(self.mixed_steps, self.mixed.napkin_s, self.decode_steps, self.decode.napkin_s)
-        )
+        return np.asarray(continuous.period_s(self.mixed_steps, self.mixed_s, self.decode_steps, self.decode_s))
 
     @property
     def ttft_s(self) -> FloatArray:
         """Time to the first token, without a queue."""
-        return np.asarray(continuous.ttft_s(self.mixed_steps, self.mixed.napkin_s))
+        return np.asarray(continuous.ttft_s(self.mixed_steps, self.mixed_s))
 
     @property
     def tpot_s(self) -> FloatArray:
         """Mean time between two tokens of a request, steps that read other prompts included."""
         return np.asarray(continuous.tpot_s(self.batch, self.generated, self.period_s, self.ttft_s))
-
-    @property
-    def terms_s(self) -> dict[Resource, FloatArray]:
-        """Time of each resource alone between two requests that end; the largest is what binds."""
-        found: dict[Resource, FloatArray] = {}
-        for steps, step in ((self.mixed_steps, self.mixed), (self.decode_steps, self.decode)):
-            for term in step.terms:
-                found[term.resource] = found.get(term.resource, np.zeros_like(self.batch)) + steps * term.time_s
-        return found
 
     @property
     def requests_per_s(self) -> FloatArray:
@@ -153,6 +150,23 @@ class Load:
     def tokens_per_s(self) -> FloatArray:
         """Tokens made per second, prompts not counted."""
         return self.generated / self.period_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load(Steady):
+    """The same with the steps' predictions."""
+
+    mixed: PassPrediction
+    decode: PassPrediction
+
+    @property
+    def terms_s(self) -> dict[Resource, FloatArray]:
+        """Time of each resource alone between two requests that end; the largest is what binds."""
+        found: dict[Resource, FloatArray] = {}
+        for steps, step in ((self.mixed_steps, self.mixed), (self.decode_steps, self.decode)):
+            for term in step.terms:
+                found[term.resource] = found.get(term.resource, np.zeros_like(self.batch)) + steps * term.time_s
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,17 +192,27 @@ class Server:
     def at(self, batch: FloatArray) -> Load:
         """The steady state with each number of requests of `batch`. Raises BadQuantity for more than the chunks feed,
         MissingCeiling for an unknown roof."""
-        request = self.request
-        mixed_steps = np.asarray(continuous.mixed_steps(batch, request.new, request.generated, request.chunk))
-        decoding = batch - continuous.prompts_per_mixed_step(mixed_steps)
+        mixed_steps, decoding = self.mixed_steps(batch)
+        mixed, decode = self._step(decoding, 1 / mixed_steps), self._step(batch, np.zeros_like(batch))
+        times_s = (np.asarray(mixed.napkin_s), np.asarray(decode.napkin_s))
         return Load(
             batch,
-            request.generated,
-            self._step(decoding, 1 / mixed_steps),
-            self._step(batch, np.zeros_like(batch)),
+            self.request.generated,
+            *times_s,
             mixed_steps,
-            continuous.decode_steps(batch, request.generated, mixed_steps),
+            self.decode_steps(batch, mixed_steps),
+            mixed=mixed,
+            decode=decode,
         )
+
+    def mixed_steps(self, batch: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Mixed steps per request that ends, and the requests that such a step decodes for."""
+        steps = np.asarray(continuous.mixed_steps(batch, self.request.new, self.request.generated, self.request.chunk))
+        return steps, np.asarray(batch - continuous.prompts_per_mixed_step(steps))
+
+    def decode_steps(self, batch: FloatArray, mixed_steps: FloatArray) -> FloatArray:
+        """Other steps per request that ends."""
+        return np.asarray(continuous.decode_steps(batch, self.request.generated, mixed_steps))
 
     def _step(self, decoding: FloatArray, prompts: FloatArray) -> PassPrediction:
         work, tokens = self.request.step(decoding, prompts), self.request.tokens(decoding, prompts)

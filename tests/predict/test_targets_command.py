@@ -42,6 +42,18 @@ def test_json_holds_the_best_flat_and_lists_machines_and_fronts():
     assert all(each["tpot_s"] > 0 for each in found["front"])
 
 
+def test_explain_puts_the_numbers_into_the_formulas():
+    found = json.loads(run("--json").stdout)
+    page = run("--explain").stdout
+    (line,) = (line for line in page.splitlines() if line.startswith("tokens/s "))
+    assert line.endswith(f"{found['requests_per_s']:.4g} x 200")
+    steps = found["mixed_steps_per_request"] * found["mixed_step_s"]
+    steps += found["decode_steps_per_request"] * found["decode_step_s"]
+    assert found["requests_per_s"] == pytest.approx(1 / steps)
+    latency = found["batch"] / found["requests_per_s"]
+    assert found["tpot_s"] == pytest.approx((latency - found["ttft_s"]) / 199)
+
+
 def test_csv_and_markdown_are_the_table_of_machines():
     rows = list(csv.DictReader(io.StringIO(run("--csv").stdout)))
     found = json.loads(run("--json").stdout)["machines"]

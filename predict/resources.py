@@ -28,7 +28,8 @@ class Resource(StrEnum):
     DRAM_COPY = "dram.copy"
     DRAM_WRITE = "dram.write"
     L2 = "l2"
-    LINK = "link"  # from one GPU to the others, one direction
+    LINK = "link"  # from one GPU to the others of its node, one direction
+    NETWORK = "network"  # from one GPU to other nodes, one direction
 
     @property
     def is_compute(self) -> bool:

@@ -12,11 +12,13 @@ from matplotlib.figure import Figure
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
+from predict import checks
 from predict.command_line import run_command_line
 from predict.errors import BadModel, BadRun
 from predict.formulas.memory import WEIGHT_FORMATS, find_weight_format
 from predict.gpus import resolve
 from predict.model.config.reader import read_config
+from predict.model.layout import Layout
 from predict.model.passes import Logits
 from predict.model.presets import find_model
 from predict.model.replica import Replica
@@ -202,7 +204,8 @@ def sweep_model(
     skus = {sku.name: sku for sku in map(resolve, gpu.split(","))}.values()
     memory = None if hbm is None else read_quantity(hbm, "hbm", Kind.BYTES)
     kept = read_quantity(overhead, "overhead", Kind.BYTES)
-    replicas = [Replica(shape, sku, gpus, formats, mfu, mbu, memory, kept) for sku in skus]
+    checks.whole(gpus=gpus)
+    replicas = [Replica(shape, sku, Layout(gpus), formats, mfu, mbu, memory, kept) for sku in skus]
     sizes = parse_sizes(batch, "--batch"), parse_sizes(context, "--context")
     frame = sweep(replicas, *sizes, logits=logits, usd_per_gpu_hour=price, largest=True)
     _make_folder(out)

@@ -21,6 +21,7 @@ from predict.formulas import memory, money, parallel, serving, speculation
 from predict.formulas.memory import WEIGHT_FORMATS, Recompute, training_state
 from predict.gpus import resolve, ridge_flop_per_byte
 from predict.model.attention import Attention
+from predict.model.layout import Layout
 from predict.model.linear import Component
 from predict.model.mlp import Mlp
 from predict.model.passes import Mask, decode_step, forward, kv_bytes, kv_bytes_per_token, training_step, uncached_step
@@ -466,7 +467,7 @@ def test_two_h200s_serve_52_requests_where_the_lesson_has_an_h100_with_140_gb_le
     gpu, gpus, hbm_bytes, free_gb, requests
 ):
     # 141.107 GB of weights; 140 GB is their size, not what they leave.
-    replica = Replica(LLAMA_70B, resolve(gpu), gpus, hbm_bytes=hbm_bytes)
+    replica = Replica(LLAMA_70B, resolve(gpu), Layout(gpus), hbm_bytes=hbm_bytes)
     assert replica.free_bytes == pytest.approx(free_gb * GB, abs=0.05 * GB)
     assert replica.max_batch(8192) == requests
 

@@ -18,6 +18,7 @@ from predict.formulas import memory, money, parallel, serving, speculation
 from predict.formulas.memory import Recompute
 from predict.gpus import resolve, ridge_flop_per_byte
 from predict.model.attention import Attention
+from predict.model.layout import Layout
 from predict.model.linear import Component
 from predict.model.mlp import Experts, Mlp
 from predict.model.passes import Mask, forward, kv_bytes, kv_bytes_per_token, training_step
@@ -292,7 +293,7 @@ def decode_ms(row):
 
 
 def decode_tokens_per_s(row):
-    replica = Replica(preset(row), resolve(SKUS[row["gpu"]]), row["tp"])
+    replica = Replica(preset(row), resolve(SKUS[row["gpu"]]), Layout(row["tp"]))
     return row["batch"] / replica.decode(row["batch"], context=1).napkin_s
 
 

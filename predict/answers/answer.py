@@ -9,6 +9,7 @@ from dataclasses import replace
 from predict.answers.lines import BOTH, SERVING, TRAINING, Answer, Line, Note, Section, Use
 from predict.answers.question import Question
 from predict.answers.sections.decode import decode
+from predict.answers.sections.layout import layout
 from predict.answers.sections.memory import memory_use
 from predict.answers.sections.model import forward_flop, model_size
 from predict.answers.sections.money import serving_money, training_money
@@ -37,6 +38,7 @@ def _parts(q: Question) -> Iterator[tuple[str, frozenset[Use], Iterable[Line | N
     tokens = f"{q.batch:,} x {q.seq:,} tokens"
     yield "Model", BOTH, model_size(q)
     yield f"Forward pass: {tokens}, {q.mask} attention", TRAINING, forward_flop(q)
+    yield f"Layout: {q.gpus:,} x {q.gpu.name}", SERVING, layout(q)
     yield f"Memory: {q.gpus:,} x {q.gpu.name}", SERVING, memory_use(q)
     yield f"Prefill: {tokens}", SERVING, prefill(q)
     yield f"Decode: batch {q.batch:,}, {q.context:,} cached tokens each", SERVING, decode(q)

@@ -4,6 +4,7 @@ Each field of `Question` is read by its type. Only the defaults of the prompt le
 tokens depend on other fields.
 """
 
+import math
 import typing
 from collections.abc import Callable, Mapping
 from enum import StrEnum
@@ -37,6 +38,7 @@ def ask(model: str | Path | Model, asked: Mapping[str, object]) -> Question:
     else:
         shape = read_config(Path(model)) if preset is None else find_model(str(model))
     fields: dict[str, Any] = {name: read_field(name, value) for name, value in asked.items()}
+    fields.setdefault("gpus", math.prod(fields.get(size) or 1 for size in ("tp", "pp", "dp")))
     usual = min(USUAL_SEQ, shape.context_limit or USUAL_SEQ)
     fields.setdefault("seq", fields["context"] if fields.get("context", 0) > 0 else usual)
     fields.setdefault("context", fields["seq"])

@@ -28,7 +28,7 @@ def batch_rows(question: Question) -> list[BatchRow]:
     """Rows for a few batch sizes, the requested one, and the largest that fits; empty if no replica can serve."""
     if not question.serves:
         return []
-    largest = int(question.replica().max_batch(max(question.context, 1)))
+    largest = int(question.roomiest_replica().max_batch(max(question.context, 1)))
     batches = {*BATCHES, question.batch, largest} - {0}
     return [_row(question, batch, fits=batch <= largest) for batch in sorted(batches)]
 

@@ -13,7 +13,6 @@ from predict.answers.times import Timed, decode_times, prefill_times
 from predict.formulas.memory import Recompute
 from predict.model.kinds import KernelKind, passes_by_kind
 from predict.model.passes import training_step
-from predict.model.replica import Replica
 from predict.resources import Resource, matmul_unit
 
 
@@ -58,14 +57,14 @@ def breakdowns(q: Question) -> tuple[Breakdown, ...]:
     training = _of_training(q)
     if not q.serves:
         return (training,)
-    prompts = _of_pass("prefill", q.replica(), prefill_times(q), q.batch * q.seq)
-    return prompts, _of_pass("decode step", q.replica(), decode_times(q), q.batch), training
+    prompts = _of_pass("prefill", prefill_times(q), q.batch * q.seq)
+    return prompts, _of_pass("decode step", decode_times(q), q.batch), training
 
 
-def _of_pass(name: str, replica: Replica, times: Timed, tokens: int) -> Breakdown:
+def _of_pass(name: str, times: Timed, tokens: int) -> Breakdown:
     """Each kind takes its share of the pass's FLOP and of its bytes, copies included."""
     bound = times.bound
-    kinds = {kind: replica.time(part, tokens) for kind, part in passes_by_kind(bound.work)}
+    kinds = {kind: times.replica.time(part, tokens) for kind, part in passes_by_kind(bound.work)}
     flop, moved = float(bound.work.flop), sum(float(alone.bytes) for alone in kinds.values())
     (unit,) = (str(term.resource) for term in bound.terms if term.resource.is_compute)
     bounds = {
@@ -75,8 +74,9 @@ def _of_pass(name: str, replica: Replica, times: Timed, tokens: int) -> Breakdow
         )
         for kind, alone in kinds.items()
     }
-    if link_s := float(bound.link_s):
-        bounds[KernelKind.LINK] = link_s, str(Resource.LINK)
+    links = (term for term in bound.terms if term.resource in (Resource.LINK, Resource.NETWORK))
+    if slowest := max(links, key=lambda term: float(term.time_s), default=None):
+        bounds[KernelKind.LINK] = float(slowest.time_s), str(slowest.resource)
     return _breakdown(name, Use.SERVE, bounds, times)
 
 

@@ -44,9 +44,9 @@ class Nearest:
 
 
 def serving_fit(q: Question) -> Fit:
-    """The batch on all GPUs together. Raises BadQuantity if no replica can be split over them."""
+    """The batch on all GPUs together. Raises BadQuantity if no replica can be spread over them."""
     replica = q.replica()
-    cache = float(replica.resident_kv_bytes(q.batch, q.context))
+    cache = float(replica.kv_bytes_per_gpu(q.batch, q.context)) * replica.gpus
     return Fit({"weights": float(replica.weight_bytes), "KV cache": cache}, float(replica.usable_bytes))
 
 
@@ -83,7 +83,7 @@ def nearest_fit(q: Question, use: Use) -> Nearest | None:
 
 def _serving_changes(q: Question) -> Iterator[Change]:
     """The nearest first."""
-    if q.serves and q.context and (largest := int(q.replica().max_batch(q.context))):
+    if q.serves and q.context and (largest := int(q.roomiest_replica().max_batch(q.context))):
         yield f"--batch {largest}", {"batch": largest}
     yield from _more_gpus(q, MOST_GPUS[Use.SERVE])
     narrow = [WEIGHT_FORMATS[name] for name in NARROWER if WEIGHT_FORMATS[name].bits_per_weight < q.weight_bits]

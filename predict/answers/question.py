@@ -6,8 +6,8 @@ JSON. `commands/options.py` makes the options of `python -m predict model` from 
 
 import math
 import typing
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Annotated
 
@@ -15,7 +15,9 @@ from predict import checks
 from predict.errors import BadQuantity, MissingCeiling
 from predict.formulas.memory import OPTIMIZERS, WEIGHT_FORMATS, Optimizer, Recompute, WeightFormat
 from predict.gpus import Gpu
+from predict.model.candidates import asked_layouts, draft_layout, fastest, roomiest
 from predict.model.kept import Kernels
+from predict.model.layout import Layout
 from predict.model.passes import Logits, Mask, Pass, forward
 from predict.model.replica import Replica
 from predict.model.storage import Storage
@@ -23,6 +25,7 @@ from predict.model.training_memory import TrainingLayout
 from predict.model.transformer import Model
 from predict.resources import Resource, find_ceiling, matmul_unit
 from predict.units import DTYPES, GB, GIB, DType, Formats
+from predict.workloads import Number
 
 MAX_GPUS = 65_536  # no published run has used more
 USUAL_SEQ = 2048  # default prompt length in tokens
@@ -47,7 +50,24 @@ class Question:
 
     model: Annotated[Model, Asked("", "model")]
     gpu: Annotated[Gpu, Asked("GPU name, alias or file.json: see `python -m predict gpus`.", "gpu")]
-    gpus: Annotated[int, Asked("Number of GPUs. They share every layer of a replica, and train together.", "gpus")] = 1
+    gpus: Annotated[
+        int, Asked("GPUs of a replica, which also train together. Default: 1, or tp x pp x dp.", "gpus", optional=True)
+    ] = 1
+    tp: Annotated[
+        int | None, Asked("GPUs that split heads and matrices (tensor parallel). Default of all four: the fastest.")
+    ] = None
+    pp: Annotated[int | None, Asked("Stages of layers, one after the other (pipeline parallel).")] = None
+    dp: Annotated[
+        int | None, Asked("Copies of all but the experts; each serves a share of the requests (data parallel).")
+    ] = None
+    ep: Annotated[int | None, Asked("GPUs that hold different experts of a layer (expert parallel).")] = None
+    link_between_nodes_bytes_per_s: Annotated[
+        float | None,
+        Asked(
+            "Bytes/s of one GPU to other nodes, one direction: 50GB/s or 400Gbit/s. Default: its board's network.",
+            option="link-between-nodes",
+        ),
+    ] = None
     batch: Annotated[int, Asked("Requests decoded together, and sequences per training step.", "batch")] = 1
     seq: Annotated[
         int,
@@ -123,6 +143,9 @@ class Question:
         if self.micro_batch is not None:
             checks.whole(micro_batch=self.micro_batch)
         assert self.training_layout  # refuses an unknown stage
+        if self.link_between_nodes_bytes_per_s is not None:
+            checks.positive(**{"link-between-nodes": self.link_between_nodes_bytes_per_s})
+        checks.whole(**self.asked_sizes)
         if self.gpus > MAX_GPUS:
             raise BadQuantity(f"gpus={self.gpus} is more than the {MAX_GPUS} of the largest training runs")
         if self.overhead_bytes >= self.memory_bytes:
@@ -207,22 +230,81 @@ class Question:
         return Formats(bits, self.kv_dtype.bits, self.compute_dtype)
 
     @property
-    def serves(self) -> bool:
-        """Whether one replica can be split over the GPUs. Every GPU needs at least one head."""
-        return self.gpus <= self.model.heads
+    def asked_sizes(self) -> dict[str, int]:
+        """The sizes of the layout that are asked for, by name."""
+        sizes = {"tp": self.tp, "pp": self.pp, "dp": self.dp, "ep": self.ep}
+        return {name: size for name, size in sizes.items() if size is not None}
 
-    def replica(self, *, model: Model | None = None, hbm_bytes: float | None = None) -> Replica:
-        """The question's model, or `model`, on the GPUs. Raises BadQuantity for more GPUs than heads."""
-        return Replica(
-            model or self.model,
-            self.gpu,
-            self.gpus,
-            self.formats,
-            self.mfu,
-            self.mbu,
-            hbm_bytes or self.memory_bytes,
-            self.overhead_bytes,
+    @property
+    def layouts(self) -> tuple[Layout, ...]:
+        """The layouts that come into question; one if all its sizes are asked for. Raises BadQuantity for sizes that
+        contradict each other, the model or the number of GPUs."""
+        return asked_layouts(self.model, self.gpu, self.gpus, self.asked_sizes)
+
+    @property
+    def network_bytes_per_s(self) -> float | None:
+        """Rate of one GPU to other nodes, one direction; None if it is not known."""
+        return self.link_between_nodes_bytes_per_s or self.gpu.network_bytes_per_s
+
+    def replicas(self, *, hbm_bytes: float | None = None) -> tuple[Replica, ...]:
+        """The model in each of these layouts, without those over links whose rate is not known. Raises BadQuantity if
+        there is no layout, MissingCeiling if no rate is known."""
+        if reason := self.unserved:
+            raise MissingCeiling(reason) if self.layouts else BadQuantity(reason)
+        return tuple(each for each in self._replicas(hbm_bytes) if not each.missing_rate)
+
+    @property
+    def unserved(self) -> str:
+        """Why no replica can serve; empty if one can."""
+        missing = [each.missing_rate for each in self._replicas()]
+        if not missing:
+            heads = f"the {self.model.heads} heads of one replica"
+            return f"{self.gpus:,} GPUs cannot share {heads}; serve with fewer, or with copies (--dp)"
+        return missing[0] if all(missing) else ""
+
+    @property
+    def serves(self) -> bool:
+        """Whether one replica can be spread over the GPUs."""
+        return not self.unserved
+
+    def replica(self, batch: int | None = None) -> Replica:
+        """The replica that decodes `batch` requests fastest; None: the question's batch."""
+        requests = batch or self.batch
+        return fastest(
+            self.replicas(), requests, self.context, lambda each: each.decode(requests, self.context).napkin_s
         )
+
+    def prefill_replica(self, batch: int | None = None) -> Replica:
+        """The replica that reads `batch` prompts fastest; None: the question's batch."""
+        prompts = batch or self.batch
+
+        def time_s(replica: Replica) -> Number:
+            return replica.prefill(prompts, self.seq, mask=self.mask, logits=self.prompt_logits).napkin_s
+
+        return fastest(self.replicas(), prompts, self.seq, time_s)
+
+    def roomiest_replica(self, *, hbm_bytes: float | None = None) -> Replica:
+        """The replica that holds the largest batch."""
+        return roomiest(self.replicas(hbm_bytes=hbm_bytes), self.context)
+
+    def draft_replica(self, target: Replica) -> Replica:
+        """The draft model on the GPUs of `target`."""
+        assert self.draft is not None
+        return replace(target, model=self.draft, layout=draft_layout(target.layout, self.draft))
+
+    def _replicas(self, hbm_bytes: float | None = None) -> Iterator[Replica]:
+        for layout in self.layouts:
+            yield Replica(
+                self.model,
+                self.gpu,
+                layout,
+                self.formats,
+                self.mfu,
+                self.mbu,
+                hbm_bytes or self.memory_bytes,
+                self.overhead_bytes,
+                self.link_between_nodes_bytes_per_s,
+            )
 
     @property
     def training_layout(self) -> TrainingLayout:
@@ -243,7 +325,8 @@ class Question:
         """The inputs and assumptions by their keys in the JSON. Formats, models and GPUs appear by name."""
         asked = {each.key: in_json(getattr(self, name)) for name, (_, each) in ASKED.items() if each.key}
         formats = {"weights": self.weights_name, "kv": self.kv_dtype.name, "compute": self.compute_dtype.name}
-        return {**asked, **formats, "logits": self.prompt_logits, "hbm_bytes": self.memory_bytes}
+        machine = {"hbm_bytes": self.memory_bytes, "link_between_nodes_bytes_per_s": self.network_bytes_per_s}
+        return {**asked, **formats, "logits": self.prompt_logits, **machine}
 
 
 def in_json(value: object) -> object:

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from predict.answers.question import Question
 from predict.errors import MissingCeiling
 from predict.expected.model_pass import ExpectedPass, expected_decode, expected_prefill
-from predict.model.replica import PassPrediction
+from predict.model.replica import PassPrediction, Replica
 
 
 @dataclass(frozen=True, slots=True)
 class Timed:
     """A pass: its bound, and its expected time or the reason why there is none."""
 
+    replica: Replica  # the fastest for this pass
     bound: PassPrediction
     expected: ExpectedPass | None
     reason: str = ""  # why `expected` is None
@@ -30,21 +31,23 @@ class Timed:
 
 def prefill_times(q: Question, batch: int | None = None) -> Timed:
     """The forward pass over `batch` prompts. None: the question's batch."""
-    prompts, replica = batch or q.batch, q.replica()
+    prompts = batch or q.batch
+    replica = q.prefill_replica(prompts)
     bound = replica.prefill(prompts, q.seq, mask=q.mask, logits=q.prompt_logits)
-    return timed(bound, lambda: expected_prefill(replica, prompts, q.seq, q.prompt_logits))
+    return timed(replica, bound, lambda: expected_prefill(replica, prompts, q.seq, q.prompt_logits))
 
 
 def decode_times(q: Question, batch: int | None = None) -> Timed:
     """A decode step of `batch` requests. None: the question's batch."""
-    requests, replica = batch or q.batch, q.replica()
+    requests = batch or q.batch
+    replica = q.replica(requests)
     bound = replica.decode(requests, q.context)
-    return timed(bound, lambda: expected_decode(replica, requests, q.context))
+    return timed(replica, bound, lambda: expected_decode(replica, requests, q.context))
 
 
-def timed(bound: PassPrediction, expect: Callable[[], ExpectedPass]) -> Timed:
+def timed(replica: Replica, bound: PassPrediction, expect: Callable[[], ExpectedPass]) -> Timed:
     """The bound with what `expect` returns, or with the reason why it raises MissingCeiling."""
     try:
-        return Timed(bound, expect())
+        return Timed(replica, bound, expect())
     except MissingCeiling as error:
-        return Timed(bound, None, str(error))
+        return Timed(replica, bound, None, str(error))

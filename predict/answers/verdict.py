@@ -40,8 +40,7 @@ def serving_verdict(q: Question) -> Verdict:
 
 
 def _cannot_serve(q: Question) -> Verdict:
-    heads = q.model.heads
-    reason = f"Cannot serve: {q.gpus:,} GPUs cannot share the {heads} heads of one replica; serve with --gpus {heads}"
+    reason = f"Cannot serve: {q.unserved}."
     return Verdict(fits=False, lines=(reason, "No times of serving.", "--train shows the training on these GPUs."))
 
 
@@ -52,7 +51,7 @@ def _fit_line(q: Question, fit: Fit, use: Use) -> str:
     if fit.fits:
         room = ""
         if use is Use.SERVE and q.context:
-            largest = int(q.replica().max_batch(q.context))
+            largest = int(q.roomiest_replica().max_batch(q.context))
             room = f"; the largest batch at {q.context:,} tokens is {largest:,}"
         return f"Fits: {of}{each} ({parts}){room}."
     near = nearest_fit(q, use)
@@ -122,7 +121,11 @@ def _resource(times: Timed) -> str:
     """What takes longest, in words."""
     bound = times.bound.bound
     assert bound is not None
-    words = {Resource.DRAM: "memory bandwidth", Resource.LINK: "the link between GPUs"}
+    words = {
+        Resource.DRAM: "memory bandwidth",
+        Resource.LINK: "the link between GPUs",
+        Resource.NETWORK: "the network between nodes",
+    }
     return words.get(bound, f"FLOP ({bound})")
 
 

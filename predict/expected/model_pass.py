@@ -1,8 +1,8 @@
 """Expected time of a whole pass: the sum of the calibrated times of its kernels, as serving engines launch them.
 
 Q, K and V form one matmul, gate and up another. Each element-wise kernel (two norms, rotary positions, activation)
-takes a launch and its bytes. Tensor parallelism adds two all-reduces per layer. Only dense models with plain attention:
-engines differ in how they group experts and expand latents, and neither is calibrated.
+takes a launch and its bytes. Tensor parallelism inside a node adds two all-reduces per layer. Only dense models with
+plain attention: engines differ in how they group experts and expand latents, and neither is calibrated.
 """
 
 import itertools
@@ -39,35 +39,47 @@ class ExpectedPass:
 
 def expected_decode(replica: Replica, batch: int, context: int) -> ExpectedPass:
     """A decode step after `context` cached tokens. Raises MissingCeiling without a calibration."""
-    dims = {"batch": batch, "context": context + 1}
-    return _pass(replica, _Scores("attention_decode", dims), tokens=batch, logits=batch)
+    requests = _served(replica, batch)
+    scores = _Scores("attention_decode", {"batch": requests, "context": context + 1})
+    return _pass(replica, scores, tokens=requests, logits=requests)
 
 
 def expected_prefill(replica: Replica, batch: int, seq: int, logits: Logits = Logits.ALL) -> ExpectedPass:
     """A causal forward pass over prompts. Raises MissingCeiling without a calibration."""
-    positions = batch * seq if logits is Logits.ALL else batch
-    scores = _Scores("attention_prefill", {"batch": batch, "seq": seq})
-    return _pass(replica, scores, tokens=batch * seq, logits=positions)
+    prompts = _served(replica, batch)
+    scores = _Scores("attention_prefill", {"batch": prompts, "seq": seq})
+    return _pass(replica, scores, tokens=prompts * seq, logits=prompts * (seq if logits is Logits.ALL else 1))
 
 
 def expected_check(replica: Replica, batch: int, new: int, context: int) -> ExpectedPass:
     """A pass that checks `new` drafted tokens per sequence after `context` cached ones. Its attention reads the cache
     once, as a decode step does whose KV heads serve `new` times as many query heads. Raises MissingCeiling without a
     calibration."""
-    dims = {"batch": batch, "context": context + new}
-    scores = _Scores("attention_decode", dims, queries=new)
-    return _pass(replica, scores, tokens=batch * new, logits=batch * new)
+    requests = _served(replica, batch)
+    scores = _Scores("attention_decode", {"batch": requests, "context": context + new}, queries=new)
+    return _pass(replica, scores, tokens=requests * new, logits=requests * new)
 
 
 def expected_mixed(replica: Replica, batch: int, context: int, prompts: float, prompt: int) -> ExpectedPass:
     """A step that decodes a token for each of `batch` sequences after `context` cached ones, and does `prompts` times
     the work of reading a prompt of `prompt` tokens, whose attention is that share of a whole prompt's. Raises
     MissingCeiling without a calibration."""
-    read = round(prompts * prompt)
-    scores = [_Scores("attention_prefill", {"batch": 1, "seq": prompt}, share=prompts)]
+    requests, share = _served(replica, batch), prompts / replica.layout.dp
+    scores = [_Scores("attention_prefill", {"batch": 1, "seq": prompt}, share=share)]
     if batch:
-        scores.append(_Scores("attention_decode", {"batch": batch, "context": context + 1}))
-    return _pass(replica, *scores, tokens=batch + read, logits=max(1, batch))
+        scores.append(_Scores("attention_decode", {"batch": requests, "context": context + 1}))
+    return _pass(replica, *scores, tokens=requests + round(share * prompt), logits=max(1, requests))
+
+
+def _served(replica: Replica, batch: int) -> int:
+    """The requests of `batch` that one of the dp copies of the model serves. Raises MissingCeiling for a layout whose
+    messages are not calibrated."""
+    layout, node = replica.layout, replica.gpu.gpus_per_node
+    if layout.pp > 1:
+        raise MissingCeiling(f"pipelines are not calibrated, and this one has {layout.pp} stages")
+    if node and layout.tp > node:
+        raise MissingCeiling(f"an all-reduce over nodes is not calibrated, and a node has {node} {replica.gpu.name}")
+    return -(-batch // layout.dp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +93,14 @@ class _Scores:
 
 
 def _pass(replica: Replica, *scores: _Scores, tokens: int, logits: int) -> ExpectedPass:
-    model = replica.model
+    model, tp = replica.model, replica.layout.tp
     times = dict.fromkeys(KernelKind, 0.0)
     for head in model.output_linears():
-        outputs = max(head.outputs / replica.gpus, 1)
+        outputs = max(head.outputs / tp, 1)
         times[KernelKind.VOCAB] += _matmul_s(replica, logits, outputs, head.inputs, head.weight_bits)
     for block in model.blocks:
         attention, mlp = _calibrated(block, model.name)
-        heads, kv_heads = attention.heads / replica.gpus, max(attention.kv_heads / replica.gpus, 1)
+        heads, kv_heads = attention.heads / tp, max(attention.kv_heads / tp, 1)
         shape = {"kv_heads": kv_heads, "head_dim": attention.head_dim, "window": block.window or 0}
         layer = {
             **dict(_linear_times(replica, block, attention, tokens)),
@@ -97,7 +109,7 @@ def _pass(replica: Replica, *scores: _Scores, tokens: int, logits: int) -> Expec
                 each.share * _attention_s(replica, each.op, {**each.dims, **shape, "heads": heads * each.queries})
                 for each in scores
             ),
-            KernelKind.LINK: 2 * _all_reduce_s(replica, tokens) if replica.gpus > 1 else 0.0,
+            KernelKind.LINK: 2 * _all_reduce_s(replica, tokens) if tp > 1 else 0.0,
         }
         for kind, time_s in layer.items():
             times[kind] += block.layers * time_s
@@ -129,17 +141,17 @@ def _linear_times(
         *first, last = group
         is_attention = component is Component.ATTENTION_PROJECTIONS
         least = attention.head_dim if is_attention else 0
-        outputs = [max(linear.outputs / replica.gpus, least) for linear in first]
+        outputs = [max(linear.outputs / replica.layout.tp, least) for linear in first]
         bits = sum(linear.weight_bits * width for linear, width in zip(first, outputs, strict=True)) / sum(outputs)
         time_s = _matmul_s(replica, tokens, sum(outputs), first[0].inputs, bits)
-        time_s += _matmul_s(replica, tokens, last.outputs, last.inputs / replica.gpus, last.weight_bits)
+        time_s += _matmul_s(replica, tokens, last.outputs, last.inputs / replica.layout.tp, last.weight_bits)
         yield KernelKind.PROJECTIONS if is_attention else KernelKind.MLP, time_s
 
 
 def _elementwise_s(replica: Replica, attention: Attention, mlp: Mlp, tokens: int) -> float:
     """Time of the element-wise kernels of one layer: two norms with residual (each moves 4 hidden), rotary positions (Q
     and K read and written), and the activation."""
-    gpus = replica.gpus
+    gpus = replica.layout.tp
     rotated = 2 * (attention.heads + attention.kv_heads) * attention.head_dim / gpus
     activated = (3 if mlp.gated else 2) * mlp.intermediate / gpus
     moved = (2 * 4 * replica.model.hidden + rotated + activated) * tokens * replica.formats.activation.bytes
@@ -178,7 +190,7 @@ def _all_reduce_s(replica: Replica, tokens: int) -> float:
     calibration = _calibration(replica, "all_reduce", "bf16")
     message_bytes = tokens * replica.model.hidden * replica.formats.activation.bytes
     machine = Machine.of(replica.gpu, DTYPES["bf16"])
-    dims = {"gpus": replica.gpus, "message_bytes": message_bytes}
+    dims = {"gpus": replica.layout.tp, "message_bytes": message_bytes}
     return float(expect(dims, machine, Formats(), calibration).time_s[0])
 
 

@@ -7,11 +7,14 @@ that reduces (NVLink SHARP, InfiniBand SHARP): nothing is faster. `in_switch=Fal
 such a switch (A100, PCIe). Arguments are scalars or arrays.
 """
 
+import math
+import operator
 from dataclasses import dataclass
 
 import numpy as np
 
 from predict import checks
+from predict.errors import BadQuantity
 from predict.workloads import Number
 
 
@@ -149,6 +152,28 @@ def tensor_parallel_tax(
     checks.whole(hidden=hidden, gpus=gpus)
     checks.efficiency(mfu=mfu)
     return peak_flop_per_s * mfu * (gpus - 1) / (3 * bytes_per_s * hidden)
+
+
+def expert_hit_share(experts: int, active: int, parts: int, groups: int = 1, active_groups: int = 1) -> float:
+    """Share of the tokens that need one of `parts` equal parts of a layer's experts, such as those of one GPU: the
+    chance that it holds at least one of a token's `active` experts, all choices being equally likely. With groups a
+    token first chooses `active_groups` of the `groups` (DeepSeek-V3, 2024, section 2.1.2)."""
+    checks.whole(experts=experts, active=active, parts=parts, groups=groups, active_groups=active_groups)
+    if active > experts or parts > experts or active_groups > groups:
+        raise BadQuantity("active and parts must be at most experts, and active_groups at most groups")
+    size, held = experts // groups, experts // parts  # experts of a group; of a part
+    whole = groups // parts  # groups that a part holds; a smaller part is inside one group
+    if not whole:
+        return active_groups / groups * (1 - _missed(active_groups * size, active, held))
+    chosen = range(min(whole, active_groups) + 1)
+    ways = [math.comb(whole, each) * math.comb(groups - whole, active_groups - each) for each in chosen]
+    missed = [_missed(active_groups * size, active, each * size) for each in chosen]
+    return float(1 - sum(map(operator.mul, ways, missed)) / sum(ways))
+
+
+def _missed(experts: int, active: int, held: int) -> float:
+    """Chance that none of `active` experts out of `experts` is among the `held` ones."""
+    return math.comb(max(experts - held, 0), active) / math.comb(experts, active)
 
 
 def pipeline_bubble(stages: Number, microbatches: Number, interleave: Number = 1) -> Number:

@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from predict import checks
 from predict.formulas.memory import Recompute
+from predict.model.layout import ONE_GPU, Layout
 from predict.model.linear import Component, Linear
 from predict.model.mixer import Held, Store
 from predict.model.storage import REST_BITS
@@ -48,6 +49,8 @@ class Part:
     cache_bytes_read: Number = 0
     cache_bytes_written: Number = 0
     activation_bytes: Number = 0  # inputs and outputs if nothing is fused
+    of_experts: bool = False  # the matrices of experts that a token chooses among
+    cache_shards: int = 1  # most GPUs that can split the cache; more must copy it
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +89,24 @@ class Pass:
         """FLOP of one component."""
         return self._sum(lambda part: part.flop if part.component == component else 0)
 
-    def amounts(self, gpus: int = 1, cache_share: float | None = None) -> Amounts:
-        """Amounts of one of `gpus` tensor-parallel GPUs: an even share of FLOP and weights, and `cache_share` of the
-        cache (None: 1/gpus; copied KV heads make it more)."""
-        share = 1 / gpus if cache_share is None else cache_share
-        flop, weights = (self.flop, self.weight_bytes) if gpus == 1 else (self.flop / gpus, self.weight_bytes / gpus)
-        written = self._sum(lambda part: part.cache_bytes_written) * share
-        return Amounts(
-            {matmul_unit(self.compute): flop},
-            bytes_read=weights + self.cache_bytes * share - written,
-            bytes_written=written,
+    def weight_bytes_on(self, layout: Layout) -> Number:
+        """Bytes of weights that all GPUs of `layout` read together, if each reads its own once."""
+        return self._sum(lambda part: part.weight_bytes if part.of_experts else layout.dp * part.weight_bytes)
+
+    def cache_bytes_on(self, layout: Layout) -> Number:
+        """Bytes of cache that all GPUs of `layout` read and write together, copies included."""
+        return self._sum(
+            lambda part: (part.cache_bytes_read + part.cache_bytes_written) * layout.cache_copies(part.cache_shards)
         )
+
+    def amounts(self, layout: Layout = ONE_GPU) -> Amounts:
+        """Amounts of one GPU of `layout`: an even share of the FLOP, of the weights that it holds and of its cache."""
+        written = self._sum(lambda part: part.cache_bytes_written * layout.cache_copies(part.cache_shards))
+        moved = self.weight_bytes_on(layout) + self.cache_bytes_on(layout)
+        flop, read = self.flop, moved - written
+        if layout.gpus > 1:
+            flop, read, written = flop / layout.gpus, read / layout.gpus, written / layout.gpus
+        return Amounts({matmul_unit(self.compute): flop}, bytes_read=read, bytes_written=written)
 
     def _sum(self, amount: Callable[[Part], Number]) -> Number:
         return functools.reduce(operator.add, map(amount, self.parts), 0)
@@ -202,6 +212,32 @@ def state_bytes(model: Model, batch: Count, formats: Formats = ALL_BF16) -> Numb
     return total
 
 
+def resident_bytes(
+    model: Model, batch: Count, context: Count, formats: Formats = ALL_BF16, layout: Layout = ONE_GPU
+) -> Number:
+    """Caches and states of `batch` sequences of `context` tokens on all GPUs of `layout` together, copies included.
+    Raises BadQuantity for sizes that are not whole numbers."""
+    checks.whole(batch=batch)
+    checks.count(context=context)
+    total: Number = 0
+    for layers, mixer in ((block.layers, block.mixer) for block in model.blocks if block.mixer):
+        for held in mixer.holds:
+            kept = held.reach.kept(context) if held.store.grows else 1
+            each = kept * stored_bytes(layers * held.elements, _bits(held, formats))
+            total = total + batch * each * layout.cache_copies(mixer.cache_shards)
+    return total
+
+
+def cache_bytes_per_token(model: Model, kv_bits: float = 16, layout: Layout = ONE_GPU) -> Number:
+    """Bytes of keys, values, latents and index keys that one token adds on all GPUs of `layout` together, copies
+    included, until a window is full."""
+    total: Number = 0
+    for layers, mixer in ((block.layers, block.mixer) for block in model.blocks if block.mixer):
+        elements = mixer.kv_elements_per_token + mixer.index_elements_per_token
+        total = total + stored_bytes(layers * elements, kv_bits) * layout.cache_copies(mixer.cache_shards)
+    return total
+
+
 def kv_bytes_per_token(model: Model, kv_bits: float = 16) -> Number:
     """Bytes of keys and values (MLA: of latents) that one token adds in all layers, until a window is full."""
     return stored_bytes(model.kv_elements_per_token, kv_bits)
@@ -244,6 +280,7 @@ def _linear_part(linear: Linear, layers: int, tokens: Count, formats: Formats) -
         flop=2 * layers * tokens * linear.active * linear.inputs * linear.outputs,
         weight_bytes=layers * read,
         activation_bytes=elements * formats.activation.bytes,
+        of_experts=linear.copies > 1,
     )
 
 
@@ -264,6 +301,7 @@ def _mixing_parts(
             cache_bytes_read=work.reads * each,
             cache_bytes_written=work.writes * each,
             activation_bytes=block.layers * batch * work.activations * formats.activation.bytes,
+            cache_shards=block.mixer.cache_shards,
         )
 
 

@@ -1,16 +1,21 @@
-"""Time of a pass on a replica: one copy of a model on tensor-parallel GPUs.
+"""Time of a pass on a replica: a model spread over GPUs by a `Layout`, and what fits on it.
 
-It is the bound of `roofline` with three terms: FLOP, DRAM traffic, and bytes that each GPU must send to the others.
+The time is the bound of `roofline` with up to four terms for the GPU that has most to do: FLOP, DRAM traffic, bytes
+that it sends to the GPUs of its node, and bytes that it sends to other nodes.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from predict import checks
 from predict.errors import BadQuantity, MissingCeiling
-from predict.formulas import memory, parallel
+from predict.formulas import memory
 from predict.gpus import Gpu
-from predict.model.passes import Logits, Mask, Pass, decode_step, forward, kv_bytes
+from predict.model.layout import ONE_GPU, Layout
+from predict.model.passes import Logits, Mask, Pass, cache_bytes_per_token, forward, resident_bytes, uncached_step
+from predict.model.traffic import Sent, Traffic
 from predict.model.transformer import Model
 from predict.resources import Ceiling, Resource, Roofs, find_ceiling, matmul_unit
 from predict.roofline import Prediction, Term, predict
@@ -20,12 +25,14 @@ from predict.workloads import Count, Number
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassPrediction(Prediction):
-    """Time of a pass on a replica. Every GPU does an even share of the work."""
+    """Time of a pass on a replica."""
 
-    work: Pass
-    bytes: Number  # DRAM traffic of all GPUs together, copied KV heads included
+    work: Pass  # of all GPUs together, weights read once
+    bytes: Number  # DRAM traffic of all GPUs together, copies of weights and of KV heads included
+    weight_bytes: Number  # the weights' share of it
     peak_flop_per_s: float  # of all GPUs together
     peak_bytes_per_s: float  # DRAM of all GPUs together
+    sent: tuple[Sent, ...]  # by each GPU
 
     @property
     def compute_s(self) -> Number:
@@ -40,12 +47,15 @@ class PassPrediction(Prediction):
     @property
     def weights_s(self) -> Number:
         """Time of the weights' share of the DRAM traffic; the KV cache takes the rest of `dram_s`."""
-        return self.dram_s * (self.work.weight_bytes / self.bytes)
+        return self.dram_s * (self.weight_bytes / self.bytes)
 
     @property
     def link_s(self) -> Number:
-        """Time of the traffic between GPUs alone; 0 for one GPU."""
-        return self._term_s(lambda resource: resource is Resource.LINK)
+        """Time of the traffic between GPUs alone, inside nodes or between them; 0 for one GPU."""
+        return np.maximum(
+            self._term_s(lambda resource: resource is Resource.LINK),
+            self._term_s(lambda resource: resource is Resource.NETWORK),
+        )
 
     @property
     def mfu(self) -> Number:
@@ -63,27 +73,34 @@ class PassPrediction(Prediction):
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """One copy of `model` on `gpus` GPUs that share every layer evenly."""
+    """One `model` on the GPUs of a layout, which share every layer evenly."""
 
     model: Model
     gpu: Gpu
-    gpus: int = 1
+    layout: Layout = ONE_GPU
     formats: Formats = ALL_BF16
     mfu: float | None = None  # share of the compute peak that is reached; None: all of it, as in the napkin's bound
     mbu: float | None = None  # share of the DRAM bandwidth that is reached; None: all of it
     hbm_bytes: float | None = None  # memory of a GPU; None: what the driver reports
     overhead_bytes: float = 0  # memory of a GPU that the runtime takes
+    network_bytes_per_s: float | None = None  # of a GPU to other nodes, one direction; None: that of its board
 
     def __post_init__(self) -> None:
-        checks.whole(gpus=self.gpus)
         checks.not_negative(overhead_bytes=self.overhead_bytes)
         checks.positive(hbm_bytes=self.memory_bytes)
         if self.mfu is not None:
             checks.efficiency(mfu=self.mfu)
         if self.mbu is not None:
             checks.efficiency(mbu=self.mbu)
-        if self.gpus > self.model.heads:
-            raise BadQuantity(f"gpus={self.gpus} cannot share the {self.model.heads} heads of {self.model.name}")
+        if self.network_bytes_per_s is not None:
+            checks.positive(network_bytes_per_s=self.network_bytes_per_s)
+        if self.layout.tp > self.model.heads:
+            raise BadQuantity(f"tp={self.layout.tp} cannot share the {self.model.heads} heads of {self.model.name}")
+
+    @property
+    def gpus(self) -> int:
+        """All GPUs."""
+        return self.layout.gpus
 
     @property
     def memory_bytes(self) -> float:
@@ -96,50 +113,57 @@ class Replica:
         return {resource: self._reached(resource, roof) for resource, roof in self.gpu.roofs.items()}
 
     @property
-    def cache_share(self) -> float:
-        """Share of the KV cache that each GPU holds and reads: 1/gpus, but at least one KV head."""
-        shards = min((mixer.cache_shards for mixer in self.model.mixers), default=1)
-        return float(memory.kv_share_per_gpu(shards, self.gpus))
-
-    @property
     def usable_bytes(self) -> float:
         """Memory of all GPUs together without the runtime's."""
         return self.gpus * (self.memory_bytes - self.overhead_bytes)
 
     @property
     def weight_bytes(self) -> Number:
-        """Weights on all GPUs together."""
-        return self.model.stored_bytes(self.formats.weight_bits)
+        """Weights on all GPUs together, copies included."""
+        once = self.model.stored_bytes(self.formats.weight_bits)
+        if self.layout.dp == 1:
+            return once
+        return self.layout.dp * once - (self.layout.dp - 1) * self.model.expert_bytes(self.formats.weight_bits)
 
     @property
     def mean_weight_bits(self) -> float:
         """Bits of a stored weight on average."""
-        return 8 * float(self.weight_bytes) / self.model.stored_params
+        return 8 * float(self.model.stored_bytes(self.formats.weight_bits)) / self.model.stored_params
 
     @property
     def free_bytes(self) -> Number:
         """Memory left for the KV cache on all GPUs together; negative if the weights do not fit."""
         return memory.free_bytes(self.gpus, self.memory_bytes, self.weight_bytes, self.overhead_bytes)
 
+    @property
+    def cache_copies(self) -> float:
+        """How often a token's cache is held: more than once where tensor-parallel GPUs exceed the KV heads."""
+        once = float(cache_bytes_per_token(self.model, self.formats.kv_bits))
+        return self._cache_bytes_per_token / once if once else 1.0
+
     def resident_kv_bytes(self, batch: Count, context: Count) -> Number:
-        """KV cache of `batch` sequences of `context` tokens on all GPUs together, copied heads included."""
-        return kv_bytes(self.model, batch, context, self.formats.kv_bits) * self.cache_share * self.gpus
+        """KV cache and states of `batch` sequences of `context` tokens on all GPUs together, copies included."""
+        return resident_bytes(self.model, batch, context, self.formats, self.layout)
+
+    def kv_bytes_per_gpu(self, batch: Count, context: Count) -> Number:
+        """KV cache and states on a GPU of the copy of the model that serves most of `batch` sequences."""
+        checks.whole(batch=batch)
+        return self.resident_kv_bytes(_rounded_up(batch, self.layout.dp), context) / self.gpus
 
     def max_batch(self, context: Count) -> Count:
-        """Sequences of `context` tokens whose cache fits next to the weights; 0 if the weights alone do not fit."""
+        """Sequences of `context` tokens whose cache fits next to the weights; 0 if the weights alone do not fit. Each
+        of the dp copies serves as many."""
         checks.whole(context=context)
-        return memory.max_requests(self.free_bytes, self.resident_kv_bytes(1, context))
+        dp = self.layout.dp
+        return dp * memory.max_requests(self.free_bytes, dp * self.resident_kv_bytes(1, context))
 
-    def time(self, work: Pass, tokens: Count) -> PassPrediction:
-        """Time of a pass that sends `tokens` tokens through every layer. Raises MissingCeiling for an unknown roof."""
-        amounts = work.amounts(self.gpus, self.cache_share)
-        return PassPrediction(
-            (*predict(amounts, self.roofs).terms, *self._link_terms(tokens)),
-            work=work,
-            bytes=amounts.bytes * self.gpus,
-            peak_flop_per_s=find_ceiling(matmul_unit(work.compute), self.gpu.roofs).per_s * self.gpus,
-            peak_bytes_per_s=find_ceiling(Resource.DRAM, self.gpu.roofs).per_s * self.gpus,
-        )
+    def max_context(self, batch: Count) -> Count:
+        """Longest context that each of `batch` sequences can have beside weights and states, if no layer has a window;
+        0 if these alone do not fit. The copy of the model that serves most sequences is the limit."""
+        checks.whole(batch=batch)
+        sequences = _rounded_up(batch, self.layout.dp)
+        free = self.free_bytes - self.resident_kv_bytes(sequences, 0)
+        return memory.max_context(free, self._cache_bytes_per_token, sequences)
 
     def prefill(
         self,
@@ -150,26 +174,106 @@ class Replica:
         mask: Mask = Mask.CAUSAL,
         logits: Logits = Logits.ALL,
     ) -> PassPrediction:
-        """Time of a forward pass over `seq` new tokens per sequence, after `cached` tokens in the cache."""
-        work = forward(self.model, batch, seq, cached=cached, mask=mask, logits=logits, formats=self.formats)
-        return self.time(work, batch * seq)
+        """Time of a forward pass over `seq` new tokens per sequence, after `cached` tokens in the cache. Stages work on
+        parts of it at the same time."""
 
-    def decode(self, batch: Count, context: Count) -> PassPrediction:
-        """Time of one decode step for `batch` sequences with `context` cached tokens."""
-        return self.time(decode_step(self.model, batch, context, formats=self.formats), batch)
+        def once(requests: Count) -> Pass:
+            return forward(self.model, requests, seq, cached=cached, mask=mask, logits=logits, formats=self.formats)
+
+        work, busiest = once(batch), self._busiest(once, batch)
+        return self._time(work, busiest, _rounded_up(batch, self.layout.dp) * seq, stages=1)
+
+    def decode(self, batch: Count, context: Count, new: Count = 1) -> PassPrediction:
+        """Time of one decode step for `batch` sequences with `context` cached tokens: a pass over one token each, or
+        over `new` tokens to check. Its result begins the next step, so it goes through all stages first; these work on
+        up to pp parts of the batch."""
+
+        def once(requests: Count) -> Pass:
+            return forward(self.model, requests, new, cached=context, formats=self.formats)
+
+        checks.count(context=context)
+        return self._step(once, batch, new)
+
+    def uncached_step(self, batch: Count, context: Count) -> PassPrediction:
+        """Time of a decode step without a cache."""
+        return self._step(
+            lambda requests: uncached_step(self.model, requests, context, formats=self.formats), batch, context + 1
+        )
+
+    def time(self, work: Pass, tokens: Count) -> PassPrediction:
+        """Least time of a pass that sends `tokens` tokens through every layer, if they can be shared evenly. Raises
+        MissingCeiling for an unknown roof."""
+        return self._time(work, work, tokens, stages=1)
+
+    def _step(self, once: Callable[[Count], Pass], batch: Count, new: Count) -> PassPrediction:
+        """Time of a pass over `new` tokens of each request that goes through all stages."""
+        checks.whole(batch=batch)
+        part = -(-batch // self.layout.pp)  # requests that a stage works on
+        parts = -(-batch // part)
+        work, busiest = once(batch), self._busiest(once, part)
+        tokens = _rounded_up(part, self.layout.dp) * new
+        return self._time(work, busiest, tokens, stages=self.layout.pp, parts=parts)
+
+    def _busiest(self, once: Callable[[Count], Pass], requests: Count) -> Pass:
+        """The pass over `requests` as if all dp copies had as many as the one with most. Experts share those that
+        there are."""
+        there = once(requests)
+        rounded = _rounded_up(requests, self.layout.dp)
+        if np.array_equal(rounded, requests):
+            return there
+        pairs = zip(there.parts, once(rounded).parts, strict=True)
+        return replace(there, parts=tuple(own if own.of_experts else padded for own, padded in pairs))
+
+    def _time(self, work: Pass, busiest: Pass, tokens: Number, *, stages: int, parts: Count = 1) -> PassPrediction:
+        """Time of `work`. `busiest` is what the stages that one GPU's time is counted for do, `tokens` their tokens,
+        padding of the copies included; a stage reads its weights for each of `parts` parts."""
+        layout = self.layout if stages == 1 else replace(self.layout, pp=1)
+        sent = Traffic(self.model, self.layout, self.gpu, self.formats).sent(tokens / self.layout.dp, stages=stages)
+        weights = parts * busiest.weight_bytes_on(self.layout)
+        return PassPrediction(
+            (*predict(busiest.amounts(layout), self.roofs).terms, *self._sent_terms(sent)),
+            work=work,
+            bytes=weights + work.cache_bytes_on(self.layout),
+            weight_bytes=weights,
+            peak_flop_per_s=find_ceiling(matmul_unit(work.compute), self.gpu.roofs).per_s * self.gpus,
+            peak_bytes_per_s=find_ceiling(Resource.DRAM, self.gpu.roofs).per_s * self.gpus,
+            sent=sent,
+        )
 
     def _reached(self, resource: Resource, roof: Ceiling) -> Ceiling:
         share = self.mfu if resource.is_compute else self.mbu
         return roof if share is None else Ceiling(roof.per_s * share, f"{share:g} of {roof.source}")
 
-    def _link_terms(self, tokens: Count) -> tuple[Term, ...]:
-        """Two all-reduces per layer (Megatron-LM, Shoeybi et al. 2019, section 3)."""
-        if self.gpus == 1:
-            return ()
-        if self.gpu.link_bytes_per_s is None:
-            name = self.gpu.name
-            raise MissingCeiling(f"{name}: the bandwidth between its GPUs is not known; use one GPU or another type")
-        message = parallel.tensor_parallel_message_bytes(tokens, self.model.hidden, self.formats.activation.bytes)
-        sent = parallel.all_reduce_bytes(message, self.gpus, in_switch=self.gpu.may_reduce_in_switch)
-        sent = 2 * self.model.layers * sent
-        return (Term(Resource.LINK, sent, self.gpu.link_bytes_per_s),)
+    @property
+    def missing_rate(self) -> str:
+        """The rate that the times need and nobody gives; empty if there is none."""
+        found = Traffic(self.model, self.layout, self.gpu, self.formats).sent(1, stages=self.layout.pp)
+        if any(each.link_bytes for each in found) and self.gpu.link_bytes_per_s is None:
+            return f"{self.gpu.name}: the bandwidth between its GPUs is not known; use one GPU or another type"
+        if any(each.network_bytes for each in found) and self._network_bytes_per_s is None:
+            node = self.gpu.gpus_per_node
+            return f"{self.gpu.name}: the bandwidth between nodes of {node} is not known; give --link-between-nodes"
+        return ""
+
+    @property
+    def _cache_bytes_per_token(self) -> float:
+        return float(cache_bytes_per_token(self.model, self.formats.kv_bits, self.layout))
+
+    @property
+    def _network_bytes_per_s(self) -> float | None:
+        return self.network_bytes_per_s or self.gpu.network_bytes_per_s
+
+    def _sent_terms(self, sent: tuple[Sent, ...]) -> Iterator[Term]:
+        """The terms of what is sent inside a node and to other nodes."""
+        rates = (self.gpu.link_bytes_per_s, self._network_bytes_per_s)
+        inside, between = sum(each.link_bytes for each in sent), sum(each.network_bytes for each in sent)
+        for resource, amount, per_s in zip((Resource.LINK, Resource.NETWORK), (inside, between), rates, strict=True):
+            if np.any(amount):
+                if per_s is None:
+                    raise MissingCeiling(self.missing_rate)
+                yield Term(resource, amount, per_s)
+
+
+def _rounded_up(requests: Count, copies: int) -> Count:
+    """The requests of all copies if each has as many as the one with most."""
+    return -(-requests // copies) * copies

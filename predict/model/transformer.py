@@ -134,6 +134,11 @@ class Model:
         rest = self.other_params + self.position_params + self.vision_params
         return layers + outer + stored_bytes(rest, REST_BITS) + (0 if self.tied else self.embedding_bytes())
 
+    def expert_bytes(self, bits: float | None = None) -> Number:
+        """Bytes of all experts that a token chooses among: in `bits` each, or (None) as the checkpoint stores them."""
+        experts = ((block.layers, each) for block in self.blocks for each in block.linears() if each.copies > 1)
+        return sum(layers * linear.stored_bytes(bits) for layers, linear in experts)
+
     def embedding_bytes(self, bits: float | None = None) -> Number:
         """Bytes of the input embedding: in `bits` each, or (None) as the checkpoint stores it."""
         return stored_bytes(self.embedding_params, self.storage.embedding_bits if bits is None else bits)

@@ -13,7 +13,7 @@ from predict.answers.times import decode_times
 from predict.errors import BadQuantity
 from predict.formulas import serving
 from predict.gpus import ridge_flop_per_byte
-from predict.model.passes import kv_bytes, uncached_step
+from predict.model.passes import kv_bytes
 from predict.model.replica import PassPrediction, Replica
 from predict.units import si
 from predict.workloads import FloatArray
@@ -25,9 +25,9 @@ def decode(q: Question) -> Iterator[Line | Note]:
     """One step of the batch, and the batch at which decode stops being memory-bound."""
     if not q.serves:
         return
-    replica, times = q.replica(), decode_times(q)
-    step, time_s = times.bound, times.bound_s
-    weights, traffic = float(step.work.weight_bytes), float(step.bytes)
+    times = decode_times(q)
+    replica, step, time_s = times.replica, times.bound, times.bound_s
+    weights, traffic = float(step.weight_bytes), float(step.bytes)
     yield Line("decode_flop", "FLOP of a step", plain(step.work.flop), Unit.FLOP, "2 x weights x batch + scores")
     arithmetic = f"{number(weights)} + {number(traffic - weights)}"
     yield Line("decode_bytes", "bytes of a step", plain(traffic), Unit.BYTES, "weights + KV cache", arithmetic)
@@ -50,7 +50,7 @@ def decode(q: Question) -> Iterator[Line | Note]:
     yield Line("mbu", "MBU", float(step.mbu), Unit.SHARE, formula, arithmetic)
     formula, arithmetic = "FLOP / (time x GPUs x peak)", flop_share(step, q)
     yield Line("decode_mfu", "MFU", float(step.mfu), Unit.SHARE, formula, arithmetic)
-    again = replica.time(uncached_step(q.model, q.batch, q.context, formats=q.formats), q.batch * (q.context + 1))
+    again = replica.uncached_step(q.batch, q.context)
     formula = "every new token recomputes all tokens"
     yield Line("uncached_step_s", "without a KV cache", float(again.napkin_s), Unit.SECONDS, formula, terms(again))
     if not q.model.tied:

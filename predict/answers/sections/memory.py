@@ -27,13 +27,13 @@ def memory_use(q: Question) -> Iterator[Line | Note]:
     yield from nominal(q, "GPUs for the weights", lambda hbm: memory.min_gpus(weights, hbm, q.overhead_bytes))
     yield from format_notes(q)
     if q.serves:
-        yield from _capacity(q, q.replica())
+        yield from _capacity(q, q.roomiest_replica())
     else:
         yield Note(too_many(q, "tokens that fit, largest batch and longest context"), Weight.DECISION)
 
 
 def _capacity(q: Question, replica: Replica) -> Iterator[Line | Note]:
-    copies = replica.cache_share * q.gpus
+    copies = replica.cache_copies
     growing = kv_bytes_per_token(q.model, q.kv_dtype.bits) + index_bytes_per_token(q.model, q.kv_dtype.bits)
     per_token = plain(growing) * copies
     free = plain(replica.free_bytes)
@@ -46,13 +46,14 @@ def _capacity(q: Question, replica: Replica) -> Iterator[Line | Note]:
         yield Note("no layer caches tokens: the context takes no memory, and every length fits")
     if q.context:
         largest = plain(replica.max_batch(q.context))
-        request = plain(replica.resident_kv_bytes(1, q.context))
-        arithmetic = rounded_down(f"{room} / {number(request)}")
+        request, dp = plain(replica.resident_kv_bytes(1, q.context)), replica.layout.dp
+        each = rounded_down(f"{room} / {number(dp * request)}")
+        arithmetic = each if dp == 1 else f"{dp} x {each}"
         formula = "free memory / KV of a request"
         yield Line("max_batch", f"largest batch at {q.context:,}", largest, Unit.REQUESTS, formula, arithmetic)
-        yield from nominal(q, "the largest batch", lambda hbm: q.replica(hbm_bytes=hbm).max_batch(q.context))
+        yield from nominal(q, "the largest batch", lambda hbm: q.roomiest_replica(hbm_bytes=hbm).max_batch(q.context))
     if q.model.window is None and per_token:
-        longest = plain(memory.max_context(free, per_token, q.batch))
+        longest = plain(replica.max_context(q.batch))
         formula = "tokens that fit / batch"
         yield Line("max_context", f"longest context at {q.batch:,}", longest, Unit.TOKENS, formula)
     elif q.model.window is not None:
@@ -73,9 +74,10 @@ def _capacity(q: Question, replica: Replica) -> Iterator[Line | Note]:
         kept = f"{memory.RUNTIME_OVERHEAD_BYTES / GB:g}GB"
         yield Note(f"CUDA context, NCCL and workspaces are not counted: engines take about --overhead {kept} per GPU")
     if copies > 1:
-        yield Note(f"more GPUs ({q.gpus}) than KV heads: the cache is held {copies:g} times, and counted once above")
-    if q.model.heads % q.gpus:
-        heads = f"{q.model.heads} heads do not divide by {q.gpus} GPUs"
+        tp = replica.layout.tp
+        yield Note(f"more GPUs ({tp}) than KV heads: the cache is held {copies:g} times, and counted once above")
+    if q.model.heads % (tp := q.replica().layout.tp):
+        heads = f"{q.model.heads} heads do not divide by {tp} GPUs"
         yield Note(f"{heads}: engines refuse or pad; this splits evenly", Weight.DECISION)
 
 

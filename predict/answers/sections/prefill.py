@@ -39,11 +39,13 @@ def prefill(q: Question) -> Iterator[Line | Note]:
     formula, arithmetic = "FLOP / (time x GPUs x peak)", flop_share(prediction, q)
     yield Line("mfu", "MFU", float(prediction.mfu), Unit.SHARE, formula, arithmetic)
     if q.prefix:
-        rest = q.replica().prefill(q.batch, q.seq - q.prefix, cached=q.prefix, mask=q.mask, logits=q.prompt_logits)
+        rest = all_of_them.replica.prefill(
+            q.batch, q.seq - q.prefix, cached=q.prefix, mask=q.mask, logits=q.prompt_logits
+        )
         label = f"TTFT, {q.prefix} cached"
         yield Line("prefix_ttft_s", label, float(rest.napkin_s), Unit.SECONDS, "the rest of the prompt", terms(rest))
     if q.chunk is not None:
-        yield from _chunks(q, q.replica(), q.chunk)
+        yield from _chunks(q, all_of_them.replica, q.chunk)
     if q.mfu is None and q.mbu is None:
         yield Note("times are bounds at full peak rates, nothing is faster: --mfu and --mbu lower the roofs")
     if q.logits is None:

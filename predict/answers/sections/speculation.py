@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from predict.answers.lines import Line, Note, Unit, Weight
+from predict.answers.lines import Line, Note, Unit
 from predict.answers.question import Question
 from predict.answers.sections.decode import LARGEST_BATCH, first_batch
 from predict.formulas import speculation as drafts
-from predict.model.passes import Logits
+from predict.model.replica import Replica
 from predict.workloads import Count, Number
 
 LONGEST_DRAFT = 16
@@ -18,32 +18,31 @@ def speculation(q: Question) -> Iterator[Line | Note]:
     """Speculative decoding: the best number of drafted tokens, the speed-up, and the batch at which it stops paying."""
     if q.draft is None or not q.serves:
         return
-    if q.gpus > q.draft.heads:
-        heads = f"the {q.draft.heads} heads of {q.draft.name}"
-        yield Note(f"no speculation: {q.gpus} GPUs cannot share {heads}", Weight.DECISION)
-        return
-    gains = {k: float(_speedup(q, k, q.batch)) for k in range(1, LONGEST_DRAFT + 1)}
+    target = q.replica()
+    draft = q.draft_replica(target)
+    gains = {k: float(_speedup(q, target, draft, k, q.batch)) for k in range(1, LONGEST_DRAFT + 1)}
     best = max(gains, key=lambda k: gains[k])
     tokens = float(drafts.expected_tokens(q.acceptance, best))
-    step_s = float(q.replica().decode(q.batch, q.context).napkin_s)
+    step_s = float(target.decode(q.batch, q.context).napkin_s)
     formula = f"the k of 1 to {LONGEST_DRAFT} with the largest speed-up"
     yield Line("speculation_k", "tokens to draft", best, Unit.TOKENS, formula)
     yield Line("speculation_tokens", "tokens of a step", tokens, Unit.TOKENS, "(1 - a^(k+1)) / (1 - a)")
     formula = "tokens x step / (k x draft step + check of k+1)"
     yield Line("speculation_speedup", f"speed-up at batch {q.batch}", gains[best], Unit.TIMES, formula)
     yield Line("speculation_tpot_s", "TPOT", step_s / gains[best], Unit.SECONDS, "TPOT / speed-up")
-    stops = first_batch(lambda batch: np.asarray(_speedup(q, best, batch)) <= 1)
+    stops = first_batch(lambda batch: np.asarray(_speedup(q, target, draft, best, batch)) <= 1)
     if stops is None:
         yield Note(f"speculation pays at every batch up to {LARGEST_BATCH:,} with k = {best}")
     else:
         yield Line("speculation_stops_at_batch", "stops paying at", stops, Unit.REQUESTS, f"speed-up 1 with k = {best}")
+    if draft.gpus < target.layout.stage_gpus:
+        heads = f"{q.draft.heads} heads of {q.draft.name}"
+        yield Note(f"the {heads} are split over {draft.layout.tp} of {target.layout.tp} GPUs that share a layer")
 
 
-def _speedup(q: Question, k: int, batch: Count) -> Number:
+def _speedup(q: Question, target: Replica, draft: Replica, k: int, batch: Count) -> Number:
     """Speed-up of drafting k tokens. Both models hold the same context; the target checks k + 1 tokens per request."""
-    assert q.draft is not None
-    target = q.replica()
     target_s = target.decode(batch, q.context).napkin_s
-    draft_s = q.replica(model=q.draft).decode(batch, q.context).napkin_s
-    check_s = target.prefill(batch, k + 1, cached=q.context, logits=Logits.ALL).napkin_s
+    draft_s = draft.decode(batch, q.context).napkin_s
+    check_s = target.decode(batch, q.context, k + 1).napkin_s
     return drafts.batch_speedup(q.acceptance, k, target_s, draft_s, check_s)

@@ -38,5 +38,5 @@ def flop_share(prediction: PassPrediction, q: Question) -> str:
 
 
 def too_many(q: Question, what: str) -> str:
-    """The reason why `what` is absent: more GPUs than heads."""
-    return f"no {what}: {q.gpus} GPUs cannot share the {q.model.heads} heads of one replica; serve with fewer"
+    """The reason why `what` is absent: more GPUs than heads, or an unknown link."""
+    return f"no {what}: {q.unserved}"

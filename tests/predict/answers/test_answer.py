@@ -153,7 +153,7 @@ def test_the_pretraining_box_of_the_lesson():
 def test_more_gpus_than_heads_train_but_do_not_serve():
     found, said = values(gpus=1024), notes(gpus=1024)
     assert [key for key in ("prefill_s", "decode_step_s", "max_batch", "usd_per_1m_tokens") if key in found] == []
-    assert "1024 GPUs cannot share the 64 heads" in said
+    assert "1,024 GPUs cannot share the 64 heads" in said
     assert "no tokens that fit, largest batch and longest context" in said
 
 
@@ -236,7 +236,7 @@ def test_what_does_not_fit_is_said():
     assert values(gpus=1)["max_batch"] == 0
     assert "batch 64 at 8,192 does not fit" in notes(gpus=2, batch=64, context=8192)
     assert "heads do not divide by 3" in notes(gpus=3)
-    assert "cache is held 2 times" in notes(gpus=16)
+    assert "cache is held 2 times" in notes(gpus=16, tp=16)
 
 
 def test_speculation_with_a_free_perfect_draft_makes_k_plus_one_tokens_a_step():

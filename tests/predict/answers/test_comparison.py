@@ -59,13 +59,15 @@ def test_a_gpu_that_is_not_known_is_named():
 
 
 def test_what_fits_comes_first_and_the_cheapest_token_before():
-    rows = compare_machines("llama-3-70b", read_machines(["l4,h100,h200"], ["2,128"], "l4=.1,h100=3,h200=3"), {})
+    rows = compare_machines("llama-3-70b", read_machines(["l4,h100,h200"], ["2,1024"], "l4=.1,h100=3,h200=3"), {})
     table = machine_table(rows, Use.SERVE).rows
-    # Two L4 hold no 141 GB, however cheap; 64 heads cannot be split over 128; the H200 reads faster than the H100.
+    # Two L4 hold no 141 GB, however cheap; 64 heads cannot be split over 1024; the H200 reads faster than the H100.
     order = [(row["gpu"], row["gpus"], row["fits"]) for row in table]
     assert order[:3] == [("h200-sxm", 2, True), ("h100-sxm", 2, True), ("l4", 2, False)]
     assert [fits for *_, fits in order[3:]] == [None] * 3
-    assert table[-1]["reason"] == "no times: 128 GPUs cannot share the 64 heads of one replica; serve with fewer"
+    assert table[-1]["reason"] == (
+        "no times: 1,024 GPUs cannot share the 64 heads of one replica; serve with fewer, or with copies (--dp)"
+    )
 
 
 def test_a_machine_without_a_peak_is_a_row_and_what_is_wrong_everywhere_an_error():
@@ -79,27 +81,27 @@ def test_a_machine_without_a_peak_is_a_row_and_what_is_wrong_everywhere_an_error
 
 
 def test_json_is_a_list_of_the_answers_of_each_machine():
-    found = json.loads(run("--gpu", "h100,h200", "--gpus", "2,128", "--price", "h100=2.5,h200=3.5", "--json").stdout)
+    found = json.loads(run("--gpu", "h100,h200", "--gpus", "2,1024", "--price", "h100=2.5,h200=3.5", "--json").stdout)
     alone = json.loads(estimate("llama-3-70b", gpu="h100", gpus=2, batch=32, price=2.5).to_json())
     assert [(each["gpu"], each["gpus"]) for each in found[::2]] == [("h100-sxm", 2), ("h200-sxm", 2)]
     assert found[0] == alone
 
 
 def test_csv_has_the_numbers_of_the_json_and_the_reasons():
-    asked = ("--gpu", "h100", "--gpu", "h200", "--gpus", "2", "--gpus", "128")
+    asked = ("--gpu", "h100", "--gpu", "h200", "--gpus", "2", "--gpus", "1024")
     rows = list(csv.DictReader(io.StringIO(run(*asked, "--csv").stdout)))
     alone = estimate("llama-3-70b", gpu="h200", gpus=2, batch=32)
     assert float(rows[0]["tpot_s"]) == alone["tpot_s"]
     assert float(rows[0]["decode_tokens_per_s_per_gpu"]) == alone["decode_tokens_per_s"] / 2
     assert rows[0]["fits"] == "true"
-    assert "128 GPUs cannot share" in rows[-1]["reason"]
+    assert "1,024 GPUs cannot share" in rows[-1]["reason"]
     assert run(*asked, "--markdown").stdout.startswith("| GPU | n | fits |")
 
 
 def test_the_page_fits_its_width_and_tells_what_is_missing():
-    page = run("--gpu", "h100,h200,rtx-pro-6000-blackwell-server", "--gpus", "2,128").stdout
+    page = run("--gpu", "h100,h200,rtx-pro-6000-blackwell-server", "--gpus", "2,1024").stdout
     assert all(len(line) <= 100 for line in page.splitlines())
-    assert "- 128 x h100-sxm: no times: 128 GPUs cannot share the 64 heads" in page
+    assert "- 1024 x h100-sxm: no times: 1,024 GPUs cannot share the 64 heads" in page
     assert "h200-sxm, rtx-pro-6000-blackwell-server: bounds only" in page.replace("\n    ", " ")
 
 

@@ -9,6 +9,7 @@ from predict.expected.model_pass import expected_check, expected_decode, expecte
 from predict.expected.time_model import Machine
 from predict.gpus import resolve
 from predict.model.kinds import KernelKind
+from predict.model.layout import Layout
 from predict.model.passes import Logits
 from predict.model.presets import find_model
 from predict.model.replica import Replica
@@ -46,7 +47,7 @@ def test_a_decode_step_is_the_calls_of_its_layers():
 
 
 def test_two_gpus_halve_the_matmuls_and_add_two_all_reduces_a_layer():
-    found = expected_decode(replica(gpus=2), 16, 4095)
+    found = expected_decode(replica(layout=Layout(2)), 16, 4095)
     assert found.times[KernelKind.MLP] == pytest.approx(32 * matmuls_s(16, (14336, 4096), (4096, 7168)))
     message_bytes = 16 * 4096 * 2
     all_reduce_s = call_s("all_reduce", gpus=2, message_bytes=message_bytes)
@@ -70,6 +71,6 @@ def test_checking_guesses_reads_the_cache_once_and_multiplies_every_guess():
 
 def test_what_is_not_calibrated_is_refused():
     with pytest.raises(MissingCeiling, match="not calibrated"):
-        expected_decode(replica("deepseek-v3", gpus=8), 1, 128)
+        expected_decode(replica("deepseek-v3", layout=Layout(8)), 1, 128)
     with pytest.raises(MissingCeiling, match="no calibration of matmul in bf16 on b200"):
         expected_decode(replica(gpu=resolve("b200")), 1, 128)

@@ -1,5 +1,6 @@
 """Collectives and parallelism against counts by hand and the numbers of the lessons and papers."""
 
+import math
 from functools import partial
 
 import numpy as np
@@ -157,6 +158,28 @@ def test_the_tax_is_communication_over_compute(tokens, hidden, gpus, rate, mfu):
     assert tax == pytest.approx(communication_s / compute_s)
 
 
+def test_a_part_is_needed_unless_it_holds_none_of_the_chosen_experts():
+    # 4 experts in 2 parts, 2 chosen: only one of the 6 pairs lies in the other half.
+    assert parallel.expert_hit_share(4, 2, 2) == pytest.approx(5 / 6)
+    assert parallel.expert_hit_share(4, 2, 1) == 1
+    assert parallel.expert_hit_share(256, 8, 256) == pytest.approx(8 / 256)
+    # Large numbers choose almost independently: 1 - (7/8)^8 = 0.656.
+    assert parallel.expert_hit_share(256, 8, 8) == pytest.approx(0.656, abs=0.01)
+
+
+def test_groups_of_experts_keep_tokens_together():
+    # DeepSeek-V3: 4 of 8 groups of 32, one on each of 8 GPUs. Half of the GPUs come into question, and 8 of 128 experts
+    # leave one of them out with chance C(96, 8) / C(128, 8) = 0.0927.
+    missed = math.comb(96, 8) / math.comb(128, 8)
+    assert parallel.expert_hit_share(256, 8, 8, 8, 4) == pytest.approx((1 - missed) / 2)
+    # Two groups on each of 4 GPUs: none of them chosen with chance C(6, 4)/C(8, 4) = 15/70, one with 40/70, two 15/70.
+    both = math.comb(64, 8) / math.comb(128, 8)
+    assert parallel.expert_hit_share(256, 8, 4, 8, 4) == pytest.approx(1 - (15 + 40 * missed + 15 * both) / 70)
+    # Half a group on each of 16 GPUs.
+    half = math.comb(112, 8) / math.comb(128, 8)
+    assert parallel.expert_hit_share(256, 8, 16, 8, 4) == pytest.approx((1 - half) / 2)
+
+
 @pytest.mark.parametrize(("microbatches", "share"), [(8, 0.4667), (64, 0.09859154929577464)])
 def test_eight_stages_idle_half_the_time_or_a_tenth(microbatches, share):
     # Companion lesson 07: 7/15, printed as 47 %, and 7/71, printed as 10 %.
@@ -276,6 +299,10 @@ def test_collectives_refuse_quantities_out_of_range(collective, arguments, messa
         (lambda: parallel.tensor_parallel_tax(1, 1, 0, 1), "hidden"),
         (lambda: parallel.tensor_parallel_tax(1, 1, 1, 0), "gpus"),
         (lambda: parallel.tensor_parallel_tax(1, 1, 1, 1, mfu=0), "mfu"),
+        (lambda: parallel.expert_hit_share(0, 1, 1), "experts"),
+        (lambda: parallel.expert_hit_share(8, 9, 1), "active"),
+        (lambda: parallel.expert_hit_share(8, 2, 9), "parts"),
+        (lambda: parallel.expert_hit_share(8, 2, 2, 2, 3), "active_groups"),
         (lambda: parallel.pipeline_bubble(0, 1), "stages"),
         (lambda: parallel.pipeline_bubble(1, 0), "microbatches"),
         (lambda: parallel.pipeline_overhead(1, 1, 0), "interleave"),

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from predict.errors import BadQuantity
 from predict.model.attention import Attention
+from predict.model.layout import Layout
 from predict.model.mlp import Mlp
 from predict.model.passes import (
     Logits,
@@ -142,10 +143,10 @@ def test_the_last_logits_cost_one_position_a_sequence():
 
 def test_amounts_of_one_gpu_are_a_share_of_the_whole():
     step = decode_step(find_model("llama-3-70b"), 4, 1000, formats=FP8)
-    share = step.amounts(gpus=4)
+    share = step.amounts(Layout(4))
     assert share.flop_by_unit == {Resource.TENSOR_FP8: step.flop / 4}
     assert share.bytes == pytest.approx(step.bytes / 4, rel=1e-12)
-    copied = step.amounts(gpus=16, cache_share=1 / 8)
+    copied = step.amounts(Layout(16))
     assert copied.bytes == pytest.approx(step.weight_bytes / 16 + step.cache_bytes / 8, rel=1e-12)
     assert copied.bytes_written == 4 * 163_840 / 8
 

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from predict.errors import BadQuantity, MissingCeiling
 from predict.formulas.money import usd_per_1m_tokens
 from predict.gpus import GPUS, resolve
+from predict.model.layout import Layout
 from predict.model.passes import Logits, decode_step, forward
 from predict.model.presets import find_model
 from predict.model.replica import Replica
@@ -83,7 +84,7 @@ def test_arithmetic_bounds_a_large_batch_of_short_contexts():
 
 
 def test_a_slow_link_bounds_a_replica_of_several_gpus():
-    l40s = Replica(find_model("llama-3-70b"), GPUS["l40s"], gpus=4)
+    l40s = Replica(find_model("llama-3-70b"), GPUS["l40s"], Layout(4))
     row = row_of(sweep([l40s], [4096], [100]), batch=4096)
     # 2 all-reduces in 80 layers of 4096 x 8192 elements of 2 bytes, of which 2 * 3/4 are sent, over PCIe's 32e9.
     assert row["decode_step_s"] == row["decode_link_s"] == pytest.approx(160 * 4096 * 8192 * 2 * 1.5 / 32e9)
@@ -92,7 +93,7 @@ def test_a_slow_link_bounds_a_replica_of_several_gpus():
 
 def test_copied_kv_heads_are_counted():
     # 16 GPUs hold 8 KV heads twice.
-    one, sixteen = (sweep([dataclasses.replace(H100, gpus=gpus)], [4], [1000]).iloc[0] for gpus in (1, 16))
+    one, sixteen = (sweep([dataclasses.replace(H100, layout=Layout(gpus))], [4], [1000]).iloc[0] for gpus in (1, 16))
     assert sixteen["kv_bytes"] == 2 * one["kv_bytes"] == 2 * 4 * 1000 * KV_BYTES
     assert sixteen["decode_bytes"] - one["decode_bytes"] == 4 * 1001 * KV_BYTES
     assert sixteen["tokens_per_s_per_gpu"] == sixteen["decode_tokens_per_s"] / 16
@@ -102,7 +103,7 @@ def test_copied_kv_heads_are_counted():
 @pytest.mark.parametrize("logits", Logits)
 def test_every_row_is_what_the_replica_says_of_it_alone(name, logits):
     formats = Formats(4.25, 8, find_dtype("fp8"))
-    replica = Replica(find_model(name), resolve("h200"), 4, formats, mfu=0.5, mbu=0.75, overhead_bytes=1e9)
+    replica = Replica(find_model(name), resolve("h200"), Layout(4), formats, mfu=0.5, mbu=0.75, overhead_bytes=1e9)
     batches, contexts = (1, 7, 300), (1, 1000, 4097, 70_000)
     frame = sweep([replica], batches, contexts, logits=logits)
     assert list(zip(frame["batch"], frame["context"], strict=True)) == [(b, c) for b in batches for c in contexts]
@@ -172,7 +173,7 @@ def test_text_is_categorical_and_every_column_is_explained():
 )
 def test_more_sequences_or_tokens_never_take_less_time_or_memory(sizes, name):
     sizes = sorted(sizes)
-    frame = sweep([Replica(find_model(name), GPUS["b200"], gpus=2)], sizes, sizes)
+    frame = sweep([Replica(find_model(name), GPUS["b200"], Layout(2))], sizes, sizes)
     for column in ("decode_step_s", "decode_bytes", "decode_flop", "kv_bytes", "prefill_s"):
         grid = frame[column].to_numpy().reshape(len(sizes), len(sizes))
         assert (np.diff(grid, axis=0) >= 0).all()
@@ -262,10 +263,14 @@ def test_a_negative_price_is_refused():
 def test_a_gpu_that_lacks_a_number_is_named():
     fp8 = Formats(compute=find_dtype("fp8"))
     with pytest.raises(MissingCeiling, match=r"^a100-sxm-80gb: no tensor\.fp8 roof"):
-        sweep([Replica(LLAMA, GPUS["h100-sxm"], 1, fp8), Replica(LLAMA, GPUS["a100-sxm-80gb"], 1, fp8)], [1], [1])
+        sweep(
+            [Replica(LLAMA, GPUS["h100-sxm"], formats=fp8), Replica(LLAMA, GPUS["a100-sxm-80gb"], formats=fp8)],
+            [1],
+            [1],
+        )
     alone = dataclasses.replace(GPUS["h100-sxm"], link_bytes_per_s=None)
     with pytest.raises(MissingCeiling, match=r"^h100-sxm: the bandwidth between its GPUs is not known"):
-        sweep([Replica(LLAMA, alone, gpus=2)], [1], [1])
+        sweep([Replica(LLAMA, alone, Layout(2))], [1], [1])
 
 
 def test_sizes_to_show_are_spread_over_the_logarithm():
@@ -317,7 +322,7 @@ def test_the_remarks_say_what_the_times_are():
     assert setting == "llama-3-8b; weights 16 bits, KV cache 16 bits; bf16 matmuls; napkin bound"
     assert bound.startswith("no --mfu and no --mbu: times are the napkin's bound")
     assert limit.startswith("contexts over 8192 exceed what llama-3-8b was made for")
-    (setting, bound) = remarks(sweep([dataclasses.replace(H100, gpus=2, mbu=0.8)], [1], [8192]))
+    (setting, bound) = remarks(sweep([dataclasses.replace(H100, layout=Layout(2), mbu=0.8)], [1], [8192]))
     assert setting.startswith("llama-3-8b on 2 GPUs;")
     assert setting.endswith("MBU 0.8")
     assert bound.startswith("no --mfu:")
@@ -364,7 +369,7 @@ def test_two_runs_give_the_same_figures_byte_for_byte(tmp_path):
 ODD_SWEEPS = {
     "one point": ([H100], [100], [5000]),
     "nothing fits": ([Replica(find_model("llama-3-70b"), GPUS["l4"])], [1, 64], [1024, 2048]),
-    "two nodes": ([Replica(find_model("deepseek-v3"), GPUS["b200"], gpus=16)], [1, 4096], [1024]),
+    "two nodes": ([Replica(find_model("deepseek-v3"), GPUS["b200"], Layout(16))], [1, 4096], [1024]),
     "seven GPUs": ([Replica(LLAMA, gpu) for gpu in list(GPUS.values())[:7]], [1, 16], [1024, 2048]),
     "hundreds": ([H100], range(1, 200), range(100, 20_000, 100)),
     "far too much": ([H100], [2**40], [2**40]),

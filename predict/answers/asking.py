@@ -17,7 +17,8 @@ from predict.errors import BadModel, BadQuantity
 from predict.formulas.memory import Optimizer, WeightFormat, find_optimizer, find_weight_format
 from predict.gpus import Gpu, resolve
 from predict.model.config.reader import read_config
-from predict.model.presets import Preset, find_model, find_preset
+from predict.model.presets import find_model, find_preset
+from predict.model.published.preset import Preset
 from predict.model.transformer import Model
 from predict.units import DType, Kind, find_dtype, kind_of, read_quantity
 

@@ -1,0 +1,1 @@
+"""Published models, one module for each vendor or group of small vendors."""

@@ -24,7 +24,7 @@ MACHINES = {
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_arithmetic_of_every_line_is_its_value(name, machine):
     lines = [line for line in estimate(name, **MACHINES[machine]).lines.values() if line.arithmetic]
-    assert len(lines) > 20
+    assert len(lines) > 15  # fewer where a model of few heads cannot be served by that many GPUs
     wrong = {line.key: (line.arithmetic, line.value) for line in lines if not _agrees(line)}
     assert wrong == {}
 

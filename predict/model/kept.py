@@ -13,9 +13,10 @@ from enum import StrEnum
 from predict.errors import BadModel
 from predict.model.attention import Attention, LatentAttention
 from predict.model.elementwise import Elementwise, Norm
+from predict.model.linear_attention import GatedDeltaNet
 from predict.model.mixer import Mixer
 from predict.model.mlp import Experts, Mlp
-from predict.model.recurrent import GatedDeltaNet, Mamba2
+from predict.model.state_space import Mamba2
 from predict.workloads import Count, Number
 
 ELEMENT_BYTES = 2

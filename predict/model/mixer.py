@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from predict.model.linear import Component, Linear
-from predict.model.reach import Everything, Reach
+from predict.model.reach import Everything, Reach, smaller
 from predict.workloads import Count, Number
 
 ALL = Everything()
@@ -119,6 +119,11 @@ class Mixer(ABC):
     @abstractmethod
     def mixing(self, new: Count, cached: Count, *, square: bool) -> Iterator[Mixing]:
         """The work on `new` tokens of one sequence after `cached` ones. `square`: every query counts every key."""
+
+
+def state_work(name: str, held: Held, flop: Count, cached: Count, activations: Count) -> Mixing:
+    """Work on what is kept per sequence: read if there are cached tokens, and written once."""
+    return Mixing(name, Component.RECURRENCE, flop, held, reads=smaller(cached, 1), writes=1, activations=activations)
 
 
 def _per_token(held: Iterable[Held]) -> float:

@@ -1,7 +1,7 @@
 """A transformer as a list of linear layers: its parameters, and the matrices that a token goes through.
 
 Parameters and FLOP both come from `Block.linears`, so they cannot disagree. What a layer keeps of the past and how its
-tokens meet is its mixer's to tell (`mixer`, `attention`, `recurrent`).
+tokens meet is its mixer's to tell (`mixer`).
 """
 
 import itertools

@@ -7,8 +7,8 @@ from predict.model.config.fields import Fields
 from predict.model.config.layers import FULL, LINEAR, decoder, layer_types
 from predict.model.config.parts import grouped_attention, routed_experts
 from predict.model.elementwise import RMS_FP32, Elementwise
+from predict.model.linear_attention import GatedDeltaNet
 from predict.model.mlp import Experts, Mlp
-from predict.model.recurrent import GatedDeltaNet
 from predict.model.transformer import Block, Model
 
 STATE_BITS = {"float32": 32, "float16": 16, "bfloat16": 16}

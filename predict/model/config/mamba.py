@@ -1,4 +1,6 @@
-"""Mamba-2, alone and between attention, MLPs and experts: Mamba-2, Nemotron-H."""
+"""Mamba and Mamba-2, alone and between attention, MLPs and experts: Mamba, Falcon-Mamba, Mamba-2, Nemotron-H."""
+
+import math
 
 from predict.errors import BadModel
 from predict.model.config.fields import Fields
@@ -7,7 +9,7 @@ from predict.model.config.layers import FULL, LINEAR, decoder
 from predict.model.config.parts import grouped_attention, routed_experts
 from predict.model.mixer import Mixer
 from predict.model.mlp import Experts, Mlp
-from predict.model.recurrent import Mamba2
+from predict.model.state_space import Mamba, Mamba2
 from predict.model.transformer import Block, Model
 
 # Layers of Nemotron-H: the letters of `hybrid_override_pattern`, and the names of `layers_block_type` old and new.
@@ -23,8 +25,28 @@ CODE = (
     "time_step_max",
     "time_step_min",
     "time_step_rank",
+    "time_step_init_scheme",
+    "time_step_scale",
+    "use_associative_scan",
     "use_mamba_kernels",
+    "use_mambapy",
 )
+
+
+def mamba(fields: Fields) -> Model:
+    """Mamba (Gu and Dao 2023) and Falcon-Mamba (TII 2024): every layer is a mixer, and none has an MLP."""
+    hidden, layers = fields.size("hidden_size"), fields.layers("num_hidden_layers")
+    rank = fields.get("time_step_rank")
+    mixer = Mamba(
+        width=fields.size("expand", 2) * hidden,
+        state_dim=fields.size("state_size", 16),
+        step_rank=math.ceil(hidden / 16) if rank in (None, "auto") else fields.size("time_step_rank"),
+        kernel=fields.size("conv_kernel", 4),
+        bias=fields.flag("use_bias", default=False),
+        conv_bias=fields.flag("use_conv_bias", default=True),
+    )
+    fields.use(*CODE, "intermediate_size", "mixer_rms_eps")
+    return decoder(fields, [Block(layers, hidden, mixer, None, hidden)], tied=True)
 
 
 def mamba2(fields: Fields) -> Model:
@@ -66,13 +88,23 @@ def nemotron_h(fields: Fields) -> Model:
 
 def _types(fields: Fields) -> list[str]:
     pattern = fields.text("hybrid_override_pattern")
-    named = list(pattern) if pattern is not None else fields.items("layers_block_type")
-    if not named:
+    fields.use("hybrid_override_pattern", "layers_block_type", "layer_types")
+    if pattern is not None:
+        return _known_kinds(fields, [*pattern])
+    if not (kinds := layer_kinds(fields, "layers_block_type")):
         raise BadModel(f"{fields.origin}: hybrid_override_pattern or layers_block_type is missing")
+    return kinds
+
+
+def layer_kinds(fields: Fields, name: str) -> list[str]:
+    """The kinds of layers that a field lists, by their newer names. Raises BadModel for one that is not known."""
+    return _known_kinds(fields, fields.items(name))
+
+
+def _known_kinds(fields: Fields, named: list[object]) -> list[str]:
     known = {**LAYERS, **{kind: kind for kind in (LINEAR, FULL, MLP, MOE)}}
     if unknown := [kind for kind in named if not isinstance(kind, str) or kind not in known]:
         raise BadModel(f"{fields.origin}: unknown kind of layer {unknown[0]!r}; known: {', '.join(known)}")
-    fields.use("hybrid_override_pattern", "layers_block_type", "layer_types")
     return [known[str(kind)] for kind in named]
 
 

@@ -14,10 +14,11 @@ from predict.model.attention import Attention, Indexer, LatentAttention
 from predict.model.config.reader import from_config
 from predict.model.elementwise import LAYER, RMS_FP32, Elementwise
 from predict.model.kept import Kernels
+from predict.model.linear_attention import GatedDeltaNet
 from predict.model.mlp import Experts, Mlp
 from predict.model.presets import find_model
 from predict.model.reach import TopK
-from predict.model.recurrent import GatedDeltaNet, Mamba2
+from predict.model.state_space import Mamba2
 from predict.model.transformer import Block
 
 LLAMA_3_8B = find_model("llama-3-8b")

@@ -5,8 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from predict.model.linear_attention import GatedDeltaNet
 from predict.model.mixer import Store
-from predict.model.recurrent import GatedDeltaNet, Mamba2, ShortConv
+from predict.model.short_conv import ShortConv
+from predict.model.state_space import Mamba2
 
 # 2 key heads of 3, 4 value heads of 5, a convolution over 4 inputs; residual stream of 16.
 DELTA = GatedDeltaNet(key_heads=2, value_heads=4, key_dim=3, value_dim=5, kernel=4)

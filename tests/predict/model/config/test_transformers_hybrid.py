@@ -98,6 +98,23 @@ COMPRESSED = DECODER | {
     "index_topk": 4,
     "sliding_window": 8,
 }
+MAMBA_1 = {"hidden_size": 48, "num_hidden_layers": 3, "state_size": 5, "vocab_size": 96}
+MAMBA_FIELDS = {
+    "mamba_n_heads": 6,
+    "mamba_n_groups": 2,
+    "mamba_d_state": 7,
+    "mamba_d_conv": 4,
+    "mamba_expand": 3,
+}
+HYBRID = {
+    "hidden_size": 64,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 2,
+    "vocab_size": 96,
+    "intermediate_size": 72,
+    "num_experts_per_tok": 2,
+}
 SLIDING, FULL = "sliding_attention", "full_attention"
 
 CONFIGS = {
@@ -182,6 +199,75 @@ CONFIGS = {
     },
     "nemotron_h, listed": NEMOTRON
     | {"model_type": "nemotron_h", "layers_block_type": ["linear_attention", "mlp", FULL, "moe"]},
+    "mamba": MAMBA_1 | {"model_type": "mamba"},
+    "mamba, biases": MAMBA_1 | {"model_type": "mamba", "use_bias": True, "use_conv_bias": False, "time_step_rank": 9},
+    "falcon_mamba": MAMBA_1 | {"model_type": "falcon_mamba", "expand": 3, "tie_word_embeddings": False},
+    "jamba": HYBRID | {"model_type": "jamba", "num_experts": 5, "attn_layer_period": 3, "attn_layer_offset": 1},
+    "jamba, no experts": HYBRID
+    | {"model_type": "jamba", "num_experts": 1, "mamba_dt_rank": 3, "mamba_proj_bias": True, "mamba_conv_bias": False},
+    "bamba": HYBRID
+    | MAMBA_FIELDS
+    | {"model_type": "bamba", "mamba_n_heads": 12, "attn_layer_indices": [1, 4], "attention_bias": True},
+    "granitemoehybrid": HYBRID
+    | MAMBA_FIELDS
+    | {
+        "model_type": "granitemoehybrid",
+        "layers_block_type": ["mamba", "attention", "mamba", "mamba", "attention", "mamba"],
+        "shared_intermediate_size": 40,
+        "num_local_experts": 5,
+    },
+    "granitemoehybrid, no experts": HYBRID
+    | MAMBA_FIELDS
+    | {
+        "model_type": "granitemoehybrid",
+        "layer_types": ["linear_attention", "full_attention"] * 3,
+        "shared_intermediate_size": 40,
+        "num_local_experts": 0,
+        "tie_word_embeddings": True,
+    },
+    "falcon_h1": HYBRID | MAMBA_FIELDS | {"model_type": "falcon_h1", "mamba_d_ssm": 60, "mlp_bias": True},
+    "falcon_h1, norm and biases": HYBRID
+    | MAMBA_FIELDS
+    | {
+        "model_type": "falcon_h1",
+        "mamba_d_ssm": None,
+        "mamba_rms_norm": True,
+        "mamba_proj_bias": True,
+        "projectors_bias": True,
+    },
+    "kimi_linear": LATENT
+    | {
+        "model_type": "kimi_linear",
+        "num_experts": 5,
+        "pad_token_id": 0,
+        "q_lora_rank": None,
+        "linear_attn_config": {
+            "num_heads": 3,
+            "head_dim": 10,
+            "short_conv_kernel_size": 4,
+            "full_attn_layers": [4, 6],
+            "kda_layers": [1, 2, 3, 5],
+        },
+    },
+    "kimi_linear, flat": LATENT
+    | {"model_type": "kimi_linear", "num_experts": 5, "pad_token_id": 0, "linear_num_heads": 3, "linear_head_dim": 10},
+    "minimax": HYBRID | {"model_type": "minimax", "num_local_experts": 5, "head_dim": 12},
+    "minimax, listed": HYBRID
+    | {
+        "model_type": "minimax",
+        "num_local_experts": 5,
+        "layer_types": ["linear_attention"] * 5 + [FULL],
+    },
+    "lfm2": HYBRID | {"model_type": "lfm2", "full_attn_idxs": [2, 5], "block_multiple_of": 16},
+    "lfm2, unadjusted": HYBRID
+    | {"model_type": "lfm2", "block_auto_adjust_ff_dim": False, "conv_bias": True, "layer_types": ["conv", FULL] * 3},
+    "lfm2_moe": HYBRID
+    | {
+        "model_type": "lfm2_moe",
+        "layer_types": ["conv", FULL] * 3,
+        "moe_intermediate_size": 20,
+        "num_experts": 6,
+    },
     "deepseek_v4": COMPRESSED | {"model_type": "deepseek_v4"},
     "deepseek_v4, by ratios": COMPRESSED
     | {"model_type": "deepseek_v4", "compress_ratios": [0, 0, 4, 128, 4, 128, 4, 0], "mlp_bias": True},
@@ -193,7 +279,7 @@ CONFIGS = {
     },
 }
 # Parameters with two axes or more that multiply nothing as a matrix.
-NO_MATRICES = ("embed_tokens", "embeddings", "conv1d", "position_bias")
+NO_MATRICES = ("embed_tokens", "embeddings", "conv1d", "conv.conv", "A_log", "position_bias")
 BATCH, SEQ = 2, 12
 
 

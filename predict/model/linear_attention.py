@@ -1,0 +1,224 @@
+"""Linear attention: a matrix for each head is the state, written by keys and values and read by queries.
+
+The state is read and written once per pass and sequence. FLOP are those of the recurrence, token by token: the form
+that works on chunks of a prompt at a time takes more. Decays, norms and activations are not counted.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from predict.model.linear import Component, Linear
+from predict.model.mixer import Held, Mixer, Mixing, Store, state_work
+from predict.model.short_conv import ShortConv
+from predict.workloads import Count
+
+
+@dataclass(frozen=True, slots=True)
+class GatedDeltaNet(Mixer):
+    """Gated delta rule (Yang et al. 2024, arXiv 2412.06464), as in Qwen3-Next: a state of key_dim x value_dim a head.
+
+    Groups of value heads share the query and key of a key head.
+    """
+
+    key_heads: int
+    value_heads: int
+    key_dim: int  # elements of a key head
+    value_dim: int  # elements of a value head
+    kernel: int  # of the convolution over Q, K and V
+    state_bits: int | None = None  # None: the format of activations
+
+    @property
+    def keys(self) -> int:
+        """Elements of all keys of a token."""
+        return self.key_heads * self.key_dim
+
+    @property
+    def width(self) -> int:
+        """Elements of all values of a token."""
+        return self.value_heads * self.value_dim
+
+    @property
+    def conv(self) -> ShortConv:
+        """The convolution over Q, K and V."""
+        return ShortConv(2 * self.keys + self.width, self.kernel)
+
+    @property
+    def state(self) -> Held:
+        """A matrix of key_dim x value_dim for each value head."""
+        return Held(Store.STATE, self.width * self.key_dim, bits=self.state_bits)
+
+    @property
+    def holds(self) -> tuple[Held, ...]:
+        """The state, and the latest inputs of the convolution."""
+        return (self.state, self.conv.held)
+
+    @property
+    def shards(self) -> int:
+        """A key head each."""
+        return self.key_heads
+
+    @property
+    def cache_shards(self) -> int:
+        """A value head each."""
+        return self.value_heads
+
+    @property
+    def other_params(self) -> int:
+        """The convolution, a decay and a step bias per value head, and the norm of the output, shared by all heads."""
+        return self.conv.params + 2 * self.value_heads + self.value_dim
+
+    @property
+    def text(self) -> str:
+        """One line for a person."""
+        return f"gated delta net, {self.value_heads} heads of {self.key_dim} x {self.value_dim}"
+
+    def linears(self, hidden: int) -> Iterator[Linear]:
+        """Q, K, V, the gate of the output (z), the strength of an update (b), the decay (a), and the output."""
+        kind = Component.ATTENTION_PROJECTIONS
+        for name, outputs in (
+            ("q", self.keys),
+            ("k", self.keys),
+            ("v", self.width),
+            ("z", self.width),
+            ("b", self.value_heads),
+            ("a", self.value_heads),
+        ):
+            yield Linear(f"linear_attention.{name}", kind, hidden, outputs)
+        yield Linear("linear_attention.out", kind, self.width, hidden)
+
+    def mixing(self, new: Count, cached: Count, *, square: bool) -> Iterator[Mixing]:  # noqa: ARG002 - no pairs
+        """The convolution, then three multiply-adds per element of the state: read by the key, update, read by the
+        query."""
+        yield self.conv.mixing(new, cached)
+        yield state_work("recurrence", self.state, 3 * 2 * self.state.elements * new, cached, 2 * self.width * new)
+
+
+@dataclass(frozen=True, slots=True)
+class KimiDelta(Mixer):
+    """Kimi delta attention (Kimi Linear, 2025, arXiv 2510.26692): the gated delta rule with a decay a channel."""
+
+    heads: int
+    head_dim: int
+    kernel: int  # of the convolutions over Q, K and V
+    state_bits: int | None = None  # None: the format of activations
+
+    @property
+    def width(self) -> int:
+        """Elements of Q, of K and of V for one token."""
+        return self.heads * self.head_dim
+
+    @property
+    def conv(self) -> ShortConv:
+        """The convolutions over Q, K and V."""
+        return ShortConv(3 * self.width, self.kernel)
+
+    @property
+    def state(self) -> Held:
+        """A square matrix for each head."""
+        return Held(Store.STATE, self.width * self.head_dim, bits=self.state_bits)
+
+    @property
+    def holds(self) -> tuple[Held, ...]:
+        """The state, and the latest inputs of the convolutions."""
+        return (self.state, self.conv.held)
+
+    @property
+    def shards(self) -> int:
+        """A head each."""
+        return self.heads
+
+    @property
+    def cache_shards(self) -> int:
+        """A head each."""
+        return self.heads
+
+    @property
+    def other_params(self) -> int:
+        """The convolutions, a decay per head and a step bias per channel, and the norm of the output, shared by all
+        heads."""
+        return self.conv.params + self.heads + self.width + self.head_dim
+
+    @property
+    def text(self) -> str:
+        """One line for a person."""
+        return f"Kimi delta attention, {self.heads} heads of {self.head_dim} x {self.head_dim}"
+
+    def linears(self, hidden: int) -> Iterator[Linear]:
+        """Q, K, V, the decay (f) and the output's gate (g) by two matrices each, the strength of an update (b), and
+        the output."""
+        for name, inputs, outputs in (
+            ("q", hidden, self.width),
+            ("k", hidden, self.width),
+            ("v", hidden, self.width),
+            ("f_down", hidden, self.head_dim),
+            ("f_up", self.head_dim, self.width),
+            ("b", hidden, self.heads),
+            ("g_down", hidden, self.head_dim),
+            ("g_up", self.head_dim, self.width),
+            ("out", self.width, hidden),
+        ):
+            yield Linear(f"linear_attention.{name}", Component.ATTENTION_PROJECTIONS, inputs, outputs)
+
+    def mixing(self, new: Count, cached: Count, *, square: bool) -> Iterator[Mixing]:  # noqa: ARG002 - no pairs
+        """As the gated delta net."""
+        yield self.conv.mixing(new, cached)
+        yield state_work("recurrence", self.state, 3 * 2 * self.state.elements * new, cached, 2 * self.width * new)
+
+
+@dataclass(frozen=True, slots=True)
+class Lightning(Mixer):
+    """Lightning attention (Qin et al. 2024, arXiv 2401.04658), as in MiniMax-Text-01: a fixed decay for each head."""
+
+    heads: int
+    head_dim: int
+    state_bits: int | None = None  # None: the format of activations
+
+    @property
+    def width(self) -> int:
+        """Elements of Q, of K and of V for one token."""
+        return self.heads * self.head_dim
+
+    @property
+    def state(self) -> Held:
+        """A square matrix for each head."""
+        return Held(Store.STATE, self.width * self.head_dim, bits=self.state_bits)
+
+    @property
+    def holds(self) -> tuple[Held, ...]:
+        """The state."""
+        return (self.state,)
+
+    @property
+    def shards(self) -> int:
+        """A head each."""
+        return self.heads
+
+    @property
+    def cache_shards(self) -> int:
+        """A head each."""
+        return self.heads
+
+    @property
+    def other_params(self) -> int:
+        """The norm of the output."""
+        return self.width
+
+    @property
+    def text(self) -> str:
+        """One line for a person."""
+        return f"lightning attention, {self.heads} heads of {self.head_dim} x {self.head_dim}"
+
+    def linears(self, hidden: int) -> Iterator[Linear]:
+        """Q, K and V, the gate of the output, and the output."""
+        for name, inputs, outputs in (
+            ("q", hidden, self.width),
+            ("k", hidden, self.width),
+            ("v", hidden, self.width),
+            ("z", hidden, self.width),
+            ("out", self.width, hidden),
+        ):
+            yield Linear(f"linear_attention.{name}", Component.ATTENTION_PROJECTIONS, inputs, outputs)
+
+    def mixing(self, new: Count, cached: Count, *, square: bool) -> Iterator[Mixing]:  # noqa: ARG002 - no pairs
+        """Two multiply-adds per element of the state: update and read."""
+        yield state_work("recurrence", self.state, 2 * 2 * self.state.elements * new, cached, 2 * self.width * new)

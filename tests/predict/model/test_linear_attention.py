@@ -1,32 +1,22 @@
-"""Layers with a state, counted by hand and against a recurrence written out in NumPy."""
+"""Linear attention, counted by hand and against recurrences written out in NumPy."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from predict.model.linear_attention import GatedDeltaNet
+from predict.model.linear_attention import GatedDeltaNet, KimiDelta, Lightning
 from predict.model.mixer import Store
-from predict.model.short_conv import ShortConv
-from predict.model.state_space import Mamba2
+from tests.predict.model.counted import Counted
 
 # 2 key heads of 3, 4 value heads of 5, a convolution over 4 inputs; residual stream of 16.
 DELTA = GatedDeltaNet(key_heads=2, value_heads=4, key_dim=3, value_dim=5, kernel=4)
-# 6 heads of 5 in 2 groups, a state of 7 a channel, a convolution over 4 inputs.
-MAMBA = Mamba2(heads=6, head_dim=5, groups=2, state_dim=7, kernel=4)
+KIMI = KimiDelta(heads=4, head_dim=5, kernel=4)
+LIGHTNING = Lightning(heads=4, head_dim=5)
 
 
 def shapes(mixer, hidden):
     return {linear.name: (linear.inputs, linear.outputs, linear.bias) for linear in mixer.linears(hidden)}
-
-
-def test_a_short_convolution_keeps_all_but_the_newest_input():
-    conv = ShortConv(channels=10, kernel=4, bias=True)
-    assert conv.params == 10 * 4 + 10
-    assert (conv.held.store, conv.held.elements) == (Store.CONV, 10 * 3)
-    work = conv.mixing(new=7, cached=0)
-    assert (work.flop, work.reads, work.writes) == (2 * 10 * 4 * 7, 0, 1)  # a multiply-add per weight and token
-    assert conv.mixing(new=7, cached=5).reads == 1
 
 
 def test_gated_delta_net_has_the_shapes_of_qwen3_next():
@@ -50,32 +40,31 @@ def test_gated_delta_net_has_the_shapes_of_qwen3_next():
     assert DELTA.text == "gated delta net, 4 heads of 3 x 5"
 
 
-def test_mamba_2_has_the_shapes_of_its_paper():
-    # In: gate 30, x 30, B and C 2*2*7 = 28, a step for each of 6 heads; convolution over x, B and C.
-    assert shapes(MAMBA, 16) == {"mamba.in": (16, 30 + 30 + 28 + 6, False), "mamba.out": (30, 16, False)}
-    assert shapes(replace(MAMBA, bias=True), 16)["mamba.out"] == (30, 16, True)
-    # Convolution 58*4 and a bias of 58; decay, step bias and skip of 6 heads; the norm of 30.
-    assert MAMBA.other_params == 58 * 5 + 3 * 6 + 30
-    assert replace(MAMBA, conv_bias=False, norm=False).other_params == 58 * 4 + 3 * 6
-    state, conv = MAMBA.holds
-    assert (state.elements, conv.elements) == (6 * 5 * 7, 58 * 3)
-    assert MAMBA.text == "Mamba-2, 6 heads of 5 x 7"
+def test_kimi_delta_attention_has_decay_and_gate_of_two_matrices_each():
+    assert shapes(KIMI, 16) == {
+        "linear_attention.q": (16, 20, False),
+        "linear_attention.k": (16, 20, False),
+        "linear_attention.v": (16, 20, False),
+        "linear_attention.f_down": (16, 5, False),
+        "linear_attention.f_up": (5, 20, False),
+        "linear_attention.b": (16, 4, False),
+        "linear_attention.g_down": (16, 5, False),
+        "linear_attention.g_up": (5, 20, False),
+        "linear_attention.out": (20, 16, False),
+    }
+    # Convolutions over 3*20 channels, a decay of 4 heads, a step bias of 20 channels, one norm of 5.
+    assert KIMI.other_params == 60 * 4 + 4 + 20 + 5
+    assert [held.elements for held in KIMI.holds] == [4 * 5 * 5, 60 * 3]
+    assert (KIMI.shards, KIMI.cache_shards) == (4, 4)
+    assert KIMI.text == "Kimi delta attention, 4 heads of 5 x 5"
 
 
-class Counted:
-    """Multiplies matrices as NumPy does, and counts two FLOP for each multiply-add."""
-
-    def __init__(self):
-        self.flop = 0
-
-    def einsum(self, what, *arrays):
-        names = dict(
-            pair
-            for text, array in zip(what.split("->")[0].split(","), arrays, strict=True)
-            for pair in zip(text, array.shape, strict=True)
-        )
-        self.flop += 2 * int(np.prod(list(names.values())))
-        return np.einsum(what, *arrays)
+def test_lightning_attention_has_a_gate_and_no_convolution():
+    assert {name.rpartition(".")[2] for name in shapes(LIGHTNING, 16)} == {"q", "k", "v", "z", "out"}
+    assert LIGHTNING.other_params == 20  # the norm of the output
+    assert [(held.store, held.elements) for held in LIGHTNING.holds] == [(Store.STATE, 4 * 5 * 5)]
+    assert (LIGHTNING.shards, LIGHTNING.cache_shards) == (4, 4)
+    assert LIGHTNING.text == "lightning attention, 4 heads of 5 x 5"
 
 
 def test_the_delta_rule_costs_what_its_equations_multiply():
@@ -91,25 +80,31 @@ def test_the_delta_rule_costs_what_its_equations_multiply():
     assert recurrence.flop == counted.flop == 6 * 60 * tokens
 
 
-def test_a_state_space_costs_what_its_equations_multiply():
-    # Dao and Gu 2024, equation 1, per head: B x is added to the state, C reads it.
+def test_lightning_attention_costs_what_its_equations_multiply():
+    # Qin et al. 2024, equation 4, per head: keys and values are added to the state, the query reads it.
     counted, tokens = Counted(), 5
-    state = np.zeros((6, 5, 7))
-    x, b, c = np.ones((6, 5)), np.ones((6, 7)), np.ones((6, 7))
+    state, key, query, value = np.zeros((4, 5, 5)), np.ones((4, 5)), np.ones((4, 5)), np.ones((4, 5))
     for _ in range(tokens):
-        state = state + counted.einsum("hp,hn->hpn", x, b)
-        counted.einsum("hpn,hn->hp", state, c)
-    _, recurrence = MAMBA.mixing(tokens, 0, square=False)
-    assert recurrence.flop == counted.flop == 4 * 210 * tokens
+        state = state + counted.einsum("hk,hv->hkv", key, value)
+        counted.einsum("hkv,hk->hv", state, query)
+    (recurrence,) = LIGHTNING.mixing(tokens, 0, square=False)
+    assert recurrence.flop == counted.flop == 4 * 100 * tokens
 
 
-@pytest.mark.parametrize("mixer", [DELTA, MAMBA], ids=["delta", "mamba"])
+def test_kimi_delta_attention_costs_what_the_delta_rule_costs():
+    as_delta = GatedDeltaNet(4, 4, 5, 5, 4)
+    assert [work.flop for work in KIMI.mixing(7, 0, square=False)] == [
+        work.flop for work in as_delta.mixing(7, 0, square=False)
+    ]
+
+
+@pytest.mark.parametrize("mixer", [DELTA, KIMI, LIGHTNING], ids=["delta", "kimi", "lightning"])
 def test_a_state_is_read_if_there_is_one_and_written_once(mixer):
     for new, cached in ((1, 0), (100, 0), (1, 7), (100, 7)):
         for work in mixer.mixing(new, cached, square=True):  # which has no meaning here
             assert (work.reads, work.writes) == (min(cached, 1), 1)
     swept = list(mixer.mixing(np.array([1.0, 100.0]), np.array([0.0, 7.0]), square=False))
-    assert [list(np.broadcast_to(work.reads, 2)) for work in swept] == [[0, 1], [0, 1]]
+    assert all(list(np.broadcast_to(work.reads, 2)) == [0, 1] for work in swept)
     assert [list(work.flop) for work in swept] == [
         [one.flop, many.flop]
         for one, many in zip(mixer.mixing(1, 0, square=False), mixer.mixing(100, 7, square=False), strict=True)

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 _ATTENTION = ("self_attn", "attention", "self_attention", "attn")
 _OUT = ("o_proj", "out_proj", "dense", "c_proj", "wo", "o_b_proj")
+_LINEAR = ("linear_attn", "self_attn")
 _FUSED = ("qkv_proj", "query_key_value", "Wqkv", "W_pack", "c_attn", "wqkv")
 _MLP = ("mlp", "feed_forward", "ffn", "mixer", "")
 _MOE = ("mlp", "block_sparse_moe", "feed_forward", "mixer", "moe", "")
@@ -47,18 +48,26 @@ IN_LAYER: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "attention.kv_up": _under(("self_attn",), "kv_b_proj"),
         "indexer.q": _under(("self_attn",), "indexer.wq_b", "compressor.indexer.q_b_proj"),
         "indexer.k": _under(("self_attn",), "indexer.wk"),
-        "linear_attention.q": _under(("linear_attn",), "in_proj_qkvz", "in_proj_qkv", "q_proj"),
-        "linear_attention.k": _under(("linear_attn",), "in_proj_qkvz", "in_proj_qkv", "k_proj"),
-        "linear_attention.v": _under(("linear_attn",), "in_proj_qkvz", "in_proj_qkv", "v_proj"),
-        "linear_attention.z": _under(("linear_attn",), "in_proj_qkvz", "in_proj_z", "g_proj"),
-        "linear_attention.b": _under(("linear_attn",), "in_proj_ba", "in_proj_b", "b_proj"),
-        "linear_attention.a": _under(("linear_attn",), "in_proj_ba", "in_proj_a", "a_proj"),
-        "linear_attention.out": _under(("linear_attn",), "out_proj", "o_proj"),
+        "linear_attention.q": _under(_LINEAR, "in_proj_qkvz", "in_proj_qkv", "q_proj", "qkv_proj"),
+        "linear_attention.k": _under(_LINEAR, "in_proj_qkvz", "in_proj_qkv", "k_proj", "qkv_proj"),
+        "linear_attention.v": _under(_LINEAR, "in_proj_qkvz", "in_proj_qkv", "v_proj", "qkv_proj"),
+        "linear_attention.z": _under(_LINEAR, "in_proj_qkvz", "in_proj_z", "g_proj", "output_gate"),
+        "linear_attention.b": _under(_LINEAR, "in_proj_ba", "in_proj_b", "b_proj"),
+        "linear_attention.a": _under(_LINEAR, "in_proj_ba", "in_proj_a", "a_proj"),
+        "linear_attention.f_down": _under(_LINEAR, "forget_gate.f_a_proj", "f_a_proj"),
+        "linear_attention.f_up": _under(_LINEAR, "forget_gate.f_b_proj", "f_b_proj"),
+        "linear_attention.g_down": _under(_LINEAR, "g_a_proj"),
+        "linear_attention.g_up": _under(_LINEAR, "g_b_proj"),
+        "linear_attention.out": _under(_LINEAR, "out_proj", "o_proj"),
         "mamba.in": _under(("mixer", "mamba"), "in_proj"),
+        "mamba.x": _under(("mixer", "mamba"), "x_proj"),
+        "mamba.step": _under(("mixer", "mamba"), "dt_proj"),
         "mamba.out": _under(("mixer", "mamba"), "out_proj"),
-        "mlp.gate": _under(_MLP, *_GATES),
-        "mlp.up": _under(_MLP, *_UPS, "c_fc", "fc1", "fc_in", "dense_h_to_4h"),
-        "mlp.down": _under(_MLP, *_DOWNS, "c_proj", "fc2", "fc_out", "dense_4h_to_h"),
+        "conv.in": ("conv.in_proj",),
+        "conv.out": ("conv.out_proj",),
+        "mlp.gate": (*_under(_MLP, *_GATES), "shared_mlp.input_linear"),
+        "mlp.up": (*_under(_MLP, *_UPS, "c_fc", "fc1", "fc_in", "dense_h_to_4h"), "shared_mlp.input_linear"),
+        "mlp.down": (*_under(_MLP, *_DOWNS, "c_proj", "fc2", "fc_out", "dense_4h_to_h"), "shared_mlp.output_linear"),
         "mlp.latent_down": _under(_MOE, "fc1_latent_proj"),
         "mlp.latent_up": _under(_MOE, "fc2_latent_proj"),
         "mlp.expert_gate": (*_of_experts(*_GATES), "block_sparse_moe.input_linear"),

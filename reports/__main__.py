@@ -192,8 +192,9 @@ def sweep_model(
         str | None, typer.Option(metavar="BYTES", help="Memory per GPU, such as 80GB. Default: what NVML reports.")
     ] = None,
     overhead: Annotated[
-        str, typer.Option(metavar="BYTES", help="Memory per GPU that the runtime keeps, such as 2GiB.")
-    ] = "0",
+        str | None,
+        typer.Option(metavar="BYTES", help="Memory per GPU that an engine keeps, such as 2GiB. Default: as usual."),
+    ] = None,
     mfu: Annotated[float | None, typer.Option(help="Share of peak FLOP/s reached. Default: the full peak.")] = None,
     mbu: Annotated[float | None, typer.Option(help="Share of bandwidth reached. Default: all of it.")] = None,
     as_json: JsonOption = False,
@@ -203,7 +204,7 @@ def sweep_model(
     shape = _find_model(model, config)
     skus = {sku.name: sku for sku in map(resolve, gpu.split(","))}.values()
     memory = None if hbm is None else read_quantity(hbm, "hbm", Kind.BYTES)
-    kept = read_quantity(overhead, "overhead", Kind.BYTES)
+    kept = None if overhead is None else read_quantity(overhead, "overhead", Kind.BYTES)
     checks.whole(gpus=gpus)
     replicas = [Replica(shape, sku, Layout(gpus), formats, mfu, mbu, memory, kept) for sku in skus]
     sizes = parse_sizes(batch, "--batch"), parse_sizes(context, "--context")

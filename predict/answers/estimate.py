@@ -115,7 +115,7 @@ def estimate(
     "80GB"); None is the option's default. Raises a `predict.errors.NapkinError` for bad input.
 
         from predict import estimate
-        found = estimate("llama-3-70b", gpu="h100", gpus=2, batch=8, seq=8192)
+        found = estimate("llama-3-70b", gpu="h100", gpus=2, batch=4, seq=8192)
         found["tpot_s"]
     """
     given = locals()

@@ -47,7 +47,10 @@ def serving_fit(q: Question) -> Fit:
     """The batch on all GPUs together. Raises BadQuantity if no replica can be spread over them."""
     replica = q.replica()
     cache = float(replica.kv_bytes_per_gpu(q.batch, q.context)) * replica.gpus
-    return Fit({"weights": float(replica.weight_bytes), "KV cache": cache}, float(replica.usable_bytes))
+    parts = {"weights": float(replica.weight_bytes), "KV cache": cache}
+    if draft := replica.beside:
+        parts["draft model"] = float(draft.weight_bytes + draft.resident_kv_bytes(q.batch, q.context))
+    return Fit(parts, float(replica.usable_bytes))
 
 
 def training_fit(q: Question) -> Fit:
@@ -59,7 +62,7 @@ def training_fit(q: Question) -> Fit:
         "activations": held.activation_bytes + held.recomputed_bytes,
         "logits": held.logits_bytes,
     }
-    return Fit({name: float(size) for name, size in parts.items() if size}, q.memory_bytes - q.overhead_bytes)
+    return Fit({name: float(size) for name, size in parts.items() if size}, q.memory_bytes - q.training_reserved_bytes)
 
 
 def nearest_fit(q: Question, use: Use) -> Nearest | None:

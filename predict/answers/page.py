@@ -67,7 +67,7 @@ def page(question: Question, answer: Answer, uses: frozenset[Use], *, explain: b
 def _assumed(q: Question, uses: frozenset[Use]) -> str:
     """What the numbers assume, in one sentence."""
     reached = ", ".join(f"{name} {value:g}" for name, value in (("MFU", q.mfu), ("MBU", q.mbu)) if value is not None)
-    memory = f"{si(q.memory_bytes, 'B', 4)} of memory per GPU, {si(q.overhead_bytes, 'B')} of it for the runtime"
+    memory = f"{si(q.memory_bytes, 'B', 4)} of memory per GPU, {si(q.reserved_bytes, 'B')} of it kept by the engine"
     assumed = [
         f"weights {q.weights_name}, KV {q.kv_dtype.name}, multiplied in {q.compute_dtype.name}",
         f"{q.mask} attention",

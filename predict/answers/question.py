@@ -7,15 +7,22 @@ JSON. `commands/options.py` makes the options of `python -m predict model` from 
 import math
 import typing
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Annotated
 
 from predict import checks
 from predict.errors import BadQuantity, MissingCeiling
-from predict.formulas.memory import OPTIMIZERS, WEIGHT_FORMATS, Optimizer, Recompute, WeightFormat
+from predict.formulas.memory import (
+    OPTIMIZERS,
+    WEIGHT_FORMATS,
+    Optimizer,
+    Recompute,
+    WeightFormat,
+    runtime_overhead_bytes,
+)
 from predict.gpus import Gpu
-from predict.model.candidates import asked_layouts, draft_layout, fastest, roomiest
+from predict.model.candidates import asked_layouts, fastest, roomiest
 from predict.model.kept import Kernels
 from predict.model.layout import Layout
 from predict.model.passes import Logits, Mask, Pass, forward
@@ -117,7 +124,15 @@ class Question:
     hbm_bytes: Annotated[
         float | None, Asked("Bytes of memory per GPU. Default: what the driver reports.", "hbm_bytes", "hbm")
     ] = None
-    overhead_bytes: Annotated[float, Asked("Bytes per GPU that the runtime keeps.", "overhead_bytes", "overhead")] = 0.0
+    overhead_bytes: Annotated[
+        float | None,
+        Asked(
+            "Bytes per GPU that engine and runtime keep; 0 counts bare memory. Default: 3.5 GB, or a tenth of a small "
+            "card, and in serving the activations of a pass.",
+            "overhead_bytes",
+            "overhead",
+        ),
+    ] = None
     mfu: Annotated[float | None, Asked("Share of peak FLOP/s reached. Default: the bound.", "assumed_mfu")] = None
     mbu: Annotated[float | None, Asked("Share of bandwidth reached. Default: the bound.", "assumed_mbu")] = None
     draft: Annotated[Model | None, Asked("Draft model (a preset) for speculative decoding.")] = None
@@ -127,7 +142,7 @@ class Question:
 
     def __post_init__(self) -> None:
         checks.whole(gpus=self.gpus, batch=self.batch, seq=self.seq)
-        checks.not_negative(context=self.context, overhead=self.overhead_bytes)
+        checks.not_negative(context=self.context, overhead=self.overhead_bytes or 0)
         checks.positive(tokens=self.tokens, price=self.usd_per_gpu_hour, hbm=self.memory_bytes)
         if self.token_price_usd_per_1m is not None:
             checks.positive(token_price=self.token_price_usd_per_1m)
@@ -148,7 +163,7 @@ class Question:
         checks.whole(**self.asked_sizes)
         if self.gpus > MAX_GPUS:
             raise BadQuantity(f"gpus={self.gpus} is more than the {MAX_GPUS} of the largest training runs")
-        if self.overhead_bytes >= self.memory_bytes:
+        if self.overhead_bytes is not None and self.overhead_bytes >= self.memory_bytes:
             raise BadQuantity(f"overhead={self.overhead_bytes:g} leaves nothing of the {self.memory_bytes:g} bytes")
         if self.unit not in self.gpu.roofs:
             able = ", ".join(unit.partition(".")[2] for unit in self.gpu.roofs if unit.startswith("tensor."))
@@ -160,6 +175,18 @@ class Question:
     def memory_bytes(self) -> float:
         """Memory of one GPU."""
         return self.gpu.memory.bytes if self.hbm_bytes is None else self.hbm_bytes
+
+    @property
+    def reserved_bytes(self) -> float:
+        """Memory of one GPU that a serving engine keeps besides weights and cache."""
+        return self.roomiest_replica().reserved_bytes if self.serves else self.training_reserved_bytes
+
+    @property
+    def training_reserved_bytes(self) -> float:
+        """Memory of one GPU that the runtime keeps. Activations are counted by themselves."""
+        if self.overhead_bytes is None:
+            return float(runtime_overhead_bytes(self.memory_bytes))
+        return self.overhead_bytes
 
     @property
     def nominal_bytes(self) -> float:
@@ -287,11 +314,6 @@ class Question:
         """The replica that holds the largest batch."""
         return roomiest(self.replicas(hbm_bytes=hbm_bytes), self.context)
 
-    def draft_replica(self, target: Replica) -> Replica:
-        """The draft model on the GPUs of `target`."""
-        assert self.draft is not None
-        return replace(target, model=self.draft, layout=draft_layout(target.layout, self.draft))
-
     def _replicas(self, hbm_bytes: float | None = None) -> Iterator[Replica]:
         for layout in self.layouts:
             yield Replica(
@@ -304,6 +326,7 @@ class Question:
                 hbm_bytes or self.memory_bytes,
                 self.overhead_bytes,
                 self.link_between_nodes_bytes_per_s,
+                self.draft,
             )
 
     @property
@@ -325,7 +348,11 @@ class Question:
         """The inputs and assumptions by their keys in the JSON. Formats, models and GPUs appear by name."""
         asked = {each.key: in_json(getattr(self, name)) for name, (_, each) in ASKED.items() if each.key}
         formats = {"weights": self.weights_name, "kv": self.kv_dtype.name, "compute": self.compute_dtype.name}
-        machine = {"hbm_bytes": self.memory_bytes, "link_between_nodes_bytes_per_s": self.network_bytes_per_s}
+        machine = {
+            "hbm_bytes": self.memory_bytes,
+            "overhead_bytes": self.reserved_bytes,
+            "link_between_nodes_bytes_per_s": self.network_bytes_per_s,
+        }
         return {**asked, **formats, "logits": self.prompt_logits, **machine}
 
 

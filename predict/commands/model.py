@@ -21,7 +21,7 @@ from predict.errors import BadModel
 
 EXAMPLES = """Examples:
 
-python -m predict model llama-3-70b --gpu h100 --gpus 2 --batch 8 --seq 8192
+python -m predict model llama-3-70b --gpu h100 --gpus 2 --batch 4 --seq 8192
 
 python -m predict model --config path/to/config.json --gpu h200 --weights int4 --kv fp8 --context 4096 --json
 

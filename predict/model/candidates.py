@@ -80,13 +80,6 @@ def _worked_out(model: Model, gpus: int, asked: Mapping[str, int]) -> Layout:
     return Layout(**sizes, ep=math.gcd(experts, layout.stage_gpus))
 
 
-def draft_layout(layout: Layout, draft: Model) -> Layout:
-    """The layout of a draft model beside a target in `layout`: as many of the tp GPUs as divide its heads, all its
-    layers in one stage, and as many copies."""
-    tp, experts = math.gcd(layout.tp, draft.heads), count_experts(draft)
-    return Layout(tp, 1, layout.dp, math.gcd(experts, tp * layout.dp) if experts and layout.dp > 1 else 1)
-
-
 def fastest(replicas: Sequence[Replica], batch: int, context: int, time_s: Callable[[Replica], Number]) -> Replica:
     """The replica with the least time, the first of equals. Those whose memory does not hold `batch` sequences of
     `context` tokens count only if none does."""

@@ -80,6 +80,13 @@ def count_experts(model: Model) -> int:
     return math.gcd(*(linear.copies for block in model.blocks for linear in block.linears() if linear.copies > 1))
 
 
+def draft_layout(layout: Layout, draft: Model) -> Layout:
+    """The layout of a draft model beside a target in `layout`: as many of the tp GPUs as divide its heads, all its
+    layers in one stage, and as many copies."""
+    tp, experts = math.gcd(layout.tp, draft.heads), count_experts(draft)
+    return Layout(tp, 1, layout.dp, math.gcd(experts, tp * layout.dp) if experts and layout.dp > 1 else 1)
+
+
 def divisors(number: int) -> list[int]:
     """Every whole number that divides `number`, in order."""
     return [each for each in range(1, number + 1) if number % each == 0]

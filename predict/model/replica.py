@@ -13,10 +13,11 @@ from predict import checks
 from predict.errors import BadQuantity, MissingCeiling
 from predict.formulas import memory
 from predict.gpus import Gpu
-from predict.model.layout import ONE_GPU, Layout
+from predict.model.layout import ONE_GPU, Layout, draft_layout
 from predict.model.passes import Logits, Mask, Pass, cache_bytes_per_token, forward, resident_bytes, uncached_step
 from predict.model.traffic import Sent, Traffic
 from predict.model.transformer import Model
+from predict.model.working_set import engine_bytes
 from predict.resources import Ceiling, Resource, Roofs, find_ceiling, matmul_unit
 from predict.roofline import Prediction, Term, predict
 from predict.units import ALL_BF16, Formats
@@ -82,11 +83,12 @@ class Replica:
     mfu: float | None = None  # share of the compute peak that is reached; None: all of it, as in the napkin's bound
     mbu: float | None = None  # share of the DRAM bandwidth that is reached; None: all of it
     hbm_bytes: float | None = None  # memory of a GPU; None: what the driver reports
-    overhead_bytes: float = 0  # memory of a GPU that the runtime takes
+    overhead_bytes: float | None = 0  # memory of a GPU that an engine keeps; None: what engines usually do
     network_bytes_per_s: float | None = None  # of a GPU to other nodes, one direction; None: that of its board
+    draft: Model | None = None  # guesses tokens for `model` on the same GPUs: its weights and cache are held as well
 
     def __post_init__(self) -> None:
-        checks.not_negative(overhead_bytes=self.overhead_bytes)
+        checks.not_negative(overhead_bytes=self.reserved_bytes)
         checks.positive(hbm_bytes=self.memory_bytes)
         if self.mfu is not None:
             checks.efficiency(mfu=self.mfu)
@@ -113,9 +115,23 @@ class Replica:
         return {resource: self._reached(resource, roof) for resource, roof in self.gpu.roofs.items()}
 
     @property
+    def reserved_bytes(self) -> float:
+        """Memory of one GPU that an engine keeps besides weights and cache."""
+        if self.overhead_bytes is None:
+            return engine_bytes(self.model, self.memory_bytes, self.layout.tp)
+        return self.overhead_bytes
+
+    @property
     def usable_bytes(self) -> float:
-        """Memory of all GPUs together without the runtime's."""
-        return self.gpus * (self.memory_bytes - self.overhead_bytes)
+        """Memory of all GPUs together without what the engine keeps."""
+        return self.gpus * (self.memory_bytes - self.reserved_bytes)
+
+    @property
+    def beside(self) -> "Replica | None":
+        """The draft model on the same GPUs, if there is one."""
+        if self.draft is None:
+            return None
+        return replace(self, model=self.draft, layout=draft_layout(self.layout, self.draft), draft=None)
 
     @property
     def weight_bytes(self) -> Number:
@@ -126,14 +142,19 @@ class Replica:
         return self.layout.dp * once - (self.layout.dp - 1) * self.model.expert_bytes(self.formats.weight_bits)
 
     @property
+    def held_weight_bytes(self) -> Number:
+        """The same with the draft's weights."""
+        return self.weight_bytes + (self.beside.weight_bytes if self.beside else 0)
+
+    @property
     def mean_weight_bits(self) -> float:
         """Bits of a stored weight on average."""
         return 8 * float(self.model.stored_bytes(self.formats.weight_bits)) / self.model.stored_params
 
     @property
     def free_bytes(self) -> Number:
-        """Memory left for the KV cache on all GPUs together; negative if the weights do not fit."""
-        return memory.free_bytes(self.gpus, self.memory_bytes, self.weight_bytes, self.overhead_bytes)
+        """Memory left for caches on all GPUs together; negative if the weights, the draft's included, do not fit."""
+        return memory.free_bytes(self.gpus, self.memory_bytes, self.held_weight_bytes, self.reserved_bytes)
 
     @property
     def cache_copies(self) -> float:
@@ -145,25 +166,44 @@ class Replica:
         """KV cache and states of `batch` sequences of `context` tokens on all GPUs together, copies included."""
         return resident_bytes(self.model, batch, context, self.formats, self.layout)
 
+    def held_cache_bytes(self, batch: Count, context: Count) -> Number:
+        """The same with the draft's cache."""
+        own = self.resident_kv_bytes(batch, context)
+        return own + self.beside.resident_kv_bytes(batch, context) if self.beside else own
+
     def kv_bytes_per_gpu(self, batch: Count, context: Count) -> Number:
         """KV cache and states on a GPU of the copy of the model that serves most of `batch` sequences."""
         checks.whole(batch=batch)
         return self.resident_kv_bytes(_rounded_up(batch, self.layout.dp), context) / self.gpus
+
+    @property
+    def token_bytes(self) -> Number:
+        """Bytes that one token adds to the caches, copies and the draft's included, until a window is full."""
+        own = self._cache_bytes_per_token
+        return own + self.beside.token_bytes if self.beside else own
 
     def max_batch(self, context: Count) -> Count:
         """Sequences of `context` tokens whose cache fits next to the weights; 0 if the weights alone do not fit. Each
         of the dp copies serves as many."""
         checks.whole(context=context)
         dp = self.layout.dp
-        return dp * memory.max_requests(self.free_bytes, dp * self.resident_kv_bytes(1, context))
+        return dp * memory.max_requests(self.free_bytes, dp * self.held_cache_bytes(1, context))
+
+    def max_batch_of_equal_layers(self, context: Count) -> Count:
+        """`max_batch` of an engine that keeps every token of layers with a window too, as of those without."""
+        checks.whole(context=context)
+        dp = self.layout.dp
+        whole = self.resident_kv_bytes(1, 0) + context * self._cache_bytes_per_token
+        drafted = self.beside.resident_kv_bytes(1, context) if self.beside else 0
+        return dp * memory.max_requests(self.free_bytes, dp * (whole + drafted))
 
     def max_context(self, batch: Count) -> Count:
         """Longest context that each of `batch` sequences can have beside weights and states, if no layer has a window;
         0 if these alone do not fit. The copy of the model that serves most sequences is the limit."""
         checks.whole(batch=batch)
         sequences = _rounded_up(batch, self.layout.dp)
-        free = self.free_bytes - self.resident_kv_bytes(sequences, 0)
-        return memory.max_context(free, self._cache_bytes_per_token, sequences)
+        free = self.free_bytes - self.held_cache_bytes(sequences, 0)
+        return memory.max_context(free, self.token_bytes, sequences)
 
     def prefill(
         self,

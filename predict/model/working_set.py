@@ -15,8 +15,13 @@ LARGE_PASS, SMALL_PASS, LARGE_MEMORY_BYTES = 8192, 2048, 70 * GIB
 
 def engine_bytes(model: Model, memory_bytes: float, tensor_parallel: int = 1) -> float:
     """Bytes of a GPU of `memory_bytes` that an engine keeps: the runtime's own, and the activations of a pass."""
-    tokens = LARGE_PASS if memory_bytes >= LARGE_MEMORY_BYTES else SMALL_PASS
-    return float(runtime_overhead_bytes(memory_bytes)) + pass_bytes(model, tokens, tensor_parallel)
+    runtime = float(runtime_overhead_bytes(memory_bytes))
+    return runtime + pass_bytes(model, pass_tokens(memory_bytes), tensor_parallel)
+
+
+def pass_tokens(memory_bytes: float) -> int:
+    """Tokens of one pass on a GPU of `memory_bytes`."""
+    return LARGE_PASS if memory_bytes >= LARGE_MEMORY_BYTES else SMALL_PASS
 
 
 def pass_bytes(model: Model, tokens: int, tensor_parallel: int = 1) -> float:

@@ -297,7 +297,7 @@ def _replica_assumptions(replica: Replica) -> dict[str, object]:
         "mfu": replica.mfu,
         "mbu": replica.mbu,
         "hbm_bytes": replica.memory_bytes,
-        "overhead_bytes": replica.overhead_bytes,
+        "overhead_bytes": replica.reserved_bytes,
         "link_bytes_per_s": replica.gpu.link_bytes_per_s if replica.gpus > 1 else None,
         "roofs": {name.value: {"per_s": roof.per_s, "source": roof.source} for name, roof in roofs.items()},
     }

@@ -249,7 +249,9 @@ def test_the_page_fits_100_columns_and_explains_itself():
 
 
 def test_the_page_shows_the_batch_growing():
-    page = RUNNER.invoke(app, "model llama-3-8b --gpu h100 --context 8192".split(), catch_exceptions=False).output
+    page = RUNNER.invoke(
+        app, "model llama-3-8b --gpu h100 --context 8192 --overhead 0".split(), catch_exceptions=False
+    ).output
     table = page.partition("Decode over the batch")[2].partition("Notes")[0]
     rows = {line.split()[0]: line.split()[-1] for line in table.splitlines() if line.strip()[:1].isdigit()}
     # 85.52 GB - 16.06 GB over 8192 x 131,072 B: 64.7 requests fit.

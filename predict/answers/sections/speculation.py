@@ -19,7 +19,8 @@ def speculation(q: Question) -> Iterator[Line | Note]:
     if q.draft is None or not q.serves:
         return
     target = q.replica()
-    draft = q.draft_replica(target)
+    draft = target.beside
+    assert draft is not None
     gains = {k: float(_speedup(q, target, draft, k, q.batch)) for k in range(1, LONGEST_DRAFT + 1)}
     best = max(gains, key=lambda k: gains[k])
     tokens = float(drafts.expected_tokens(q.acceptance, best))

@@ -38,10 +38,12 @@ def training_state(q: Question) -> Iterator[Line | Note]:
     for stage in (1, 2, 3) if q.gpus > 1 else ():
         share = plain(memory.sharded_state(params, stage, q.gpus, kind).total_bytes)
         yield Line(f"zero_{stage}_bytes_per_gpu", f"per GPU, ZeRO-{stage}", share, Unit.BYTES, ZERO_FORMULAS[stage])
-    fewest = plain(memory.min_gpus(total, q.memory_bytes, q.overhead_bytes))
+    fewest = plain(memory.min_gpus(total, q.memory_bytes, q.training_reserved_bytes))
     formula = "state / memory of a GPU; without activations"
     yield Line("min_gpus_training", "GPUs for the state", fewest, Unit.GPUS, formula)
-    yield from nominal(q, "GPUs for the training state", lambda hbm: memory.min_gpus(total, hbm, q.overhead_bytes))
+    yield from nominal(
+        q, "GPUs for the training state", lambda hbm: memory.min_gpus(total, hbm, q.training_reserved_bytes)
+    )
 
 
 def step_memory(q: Question) -> Iterator[Line | Note]:
@@ -92,7 +94,7 @@ def _training_total(q: Question) -> Iterator[Line | Note]:
     layout, share = q.training_layout, sequences_per_gpu(q.batch, q.training_layout.data_parallel)
     found = held_in_training(q)
     yield from _lines(q, found, min(share, q.micro_batch or share))
-    usable = q.memory_bytes - q.overhead_bytes
+    usable = q.memory_bytes - q.training_reserved_bytes
     total = plain(found.total_bytes)
     formula = f"of {both_bytes(usable)}: state + gathered + activations + logits"
     yield Line("training_bytes_per_gpu", "a GPU in all", total, Unit.BYTES, formula)

@@ -28,6 +28,7 @@ H100_BYTES, H100_FLOP_PER_S, H100_BYTES_PER_S = 81559 * 2**20, 989.4e12, 3.35e12
 
 
 def ask(model="llama-3-70b", gpu="h100", **asked):
+    asked.setdefault("overhead_bytes", 0.0)  # the engine's own memory is test_capacity's
     return Question(find_model(model), resolve(gpu), **asked)
 
 

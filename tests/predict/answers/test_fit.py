@@ -13,6 +13,7 @@ from predict.model.presets import find_model
 
 
 def ask(model, gpu, **asked):
+    asked.setdefault("overhead_bytes", 0.0)
     return Question(find_model(model), resolve(gpu), **asked)
 
 

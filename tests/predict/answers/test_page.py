@@ -13,7 +13,7 @@ from predict.model.presets import find_model
 
 ASKED = {
     "dense": ("llama-3-8b", "h100", {}),
-    "two GPUs": ("llama-3-70b", "h100", {"gpus": 2, "batch": 8, "seq": 8192, "context": 8192}),
+    "two GPUs": ("llama-3-70b", "h100", {"gpus": 2, "batch": 4, "seq": 8192, "context": 8192}),
     "mixture": ("deepseek-v3", "b200", {"gpus": 8}),
     "does not fit": ("gemma-3-27b", "l4", {"batch": 3}),
     "training": ("llama-3-70b", "h100", {"gpus": 64, "batch": 64}),

@@ -12,6 +12,7 @@ from predict.model.presets import find_model
 
 
 def ask(model="llama-3-70b", gpu="h100", **asked):
+    asked.setdefault("overhead_bytes", 0.0)
     return Question(find_model(model), resolve(gpu), **asked)
 
 

@@ -4,8 +4,8 @@ import pytest
 
 from predict.errors import BadQuantity
 from predict.gpus import GPUS
-from predict.model.candidates import asked_layouts, draft_layout, fastest, roomiest, usual_layouts
-from predict.model.layout import Layout
+from predict.model.candidates import asked_layouts, fastest, roomiest, usual_layouts
+from predict.model.layout import Layout, draft_layout
 from predict.model.presets import find_model
 from predict.model.replica import Replica
 from predict.units import DTYPES, Formats

@@ -39,13 +39,19 @@ def ask(model: str | Path | Model, asked: Mapping[str, object]) -> Question:
     else:
         shape = read_config(Path(model)) if preset is None else find_model(str(model))
     fields: dict[str, Any] = {name: read_field(name, value) for name, value in asked.items()}
-    fields.setdefault("gpus", math.prod(fields.get(size) or 1 for size in ("tp", "pp", "dp")))
+    fields.setdefault("gpus", layout_gpus(fields))
     usual = min(USUAL_SEQ, shape.context_limit or USUAL_SEQ)
     fields.setdefault("seq", fields["context"] if fields.get("context", 0) > 0 else usual)
     fields.setdefault("context", fields["seq"])
     if "tokens" not in fields:
         fields["tokens"], fields["tokens_source"] = _training_tokens(preset, shape)
     return Question(shape, **fields)
+
+
+def layout_gpus(fields: Mapping[str, object]) -> int:
+    """The GPUs that the sizes of a layout among the fields of `Question` make: tp x pp x dp, 1 without any."""
+    sizes = [read_field(name, fields[name]) for name in ("tp", "pp", "dp") if fields.get(name) is not None]
+    return math.prod(size for size in sizes if isinstance(size, int))
 
 
 def read_field(name: str, given: object) -> object:

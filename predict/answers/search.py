@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from predict.answers.machine import Machine
 from predict.answers.question import Question
-from predict.answers.sections.timing import too_many
 from predict.answers.targets import Point, Targets
 from predict.errors import BadQuantity, MissingCeiling
 from predict.formulas.memory import WeightFormat
@@ -80,7 +79,7 @@ class Curve:
         tried = self.load.batch
         place = int(np.searchsorted(tried, batch))
         first, last = tried[max(place - 1, 0)], tried[min(place + 1, tried.size - 1)]
-        return replace(self, load=self.server.at(np.arange(first, last + 1)))
+        return replace(self, load=self.server.at(np.arange(first, last + 1, self.server.replica.layout.dp)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,33 +147,41 @@ def _on(question: Question, machine: Machine, weights: WeightFormat | None) -> Q
         products = PRODUCTS.get(weights.name)
         narrows = question.compute is None and products is not None and matmul_unit(products) in machine.gpu.roofs
         found = replace(found, weights=weights, compute=products if narrows else question.compute)
-    if not found.serves:
-        raise BadQuantity(too_many(found, "times"))
     return found
 
 
 def _curves(question: Question, targets: Targets, requests: dict[tuple[Formats, int], Request]) -> list[Curve]:
     """A curve for each chunk. Raises BadQuantity if not one request fits."""
-    curves = []
-    for chunk in CHUNKS if question.chunk is None else (question.chunk,):
+    curves, servers = [], []
+    for replica, chunk in itertools.product(
+        question.replicas(), CHUNKS if question.chunk is None else (question.chunk,)
+    ):
+        if replica.layout.pp > 1 and question.pp is None:
+            continue  # no engine's usual choice inside a node, and not worked out
         key = question.formats, chunk
         if key not in requests:
             requests[key] = Request(question.model, targets.isl, targets.osl, chunk, question.prefix, question.formats)
-        server = Server(question.replica(), requests[key])
-        if largest := server.largest_batch:
-            curves.append(Curve(question, targets, server, server.at(_batches(largest))))
+        servers.append(Server(replica, requests[key]))
+        if largest := servers[-1].largest_batch:
+            load = servers[-1].at(_batches(largest, replica.layout.dp))
+            curves.append(Curve(question, targets, servers[-1], load))
     if not curves:
-        needed = float(server.replica.weight_bytes) + float(np.mean(server.cache_bytes))
-        sizes = f"{si(needed, 'B')} of {si(server.replica.usable_bytes, 'B')}"
-        raise BadQuantity(f"{question.model.name} does not fit with one request: it needs {sizes}")
+        raise BadQuantity(f"{question.model.name} does not fit with one request: it needs {_needs(servers)}")
     return curves
 
 
-def _batches(largest: int) -> FloatArray:
-    """The numbers of requests that the search tries, up to the largest."""
-    few = np.arange(1.0, min(largest, EVERY_BATCH_TO) + 1)
-    many = np.geomspace(1, largest, BATCHES_BEYOND).round()
-    return np.union1d(few, many)
+def _needs(servers: Sequence[Server]) -> str:
+    """The bytes that one request of the server with most room needs, and those that it has."""
+    needed = [float(each.replica.weight_bytes) + float(np.mean(each.cache_bytes)) for each in servers]
+    least = int(np.argmin(needed))
+    return f"{si(needed[least], 'B')} of {si(servers[least].replica.usable_bytes, 'B')}"
+
+
+def _batches(largest: int, copies: int) -> FloatArray:
+    """The numbers of requests that the search tries, up to the largest: as many for each copy."""
+    few = np.arange(1.0, min(largest // copies, EVERY_BATCH_TO) + 1)
+    many = np.geomspace(1, largest // copies, BATCHES_BEYOND).round()
+    return copies * np.union1d(few, many)
 
 
 def _best(curves: Sequence[Curve]) -> Point | None:

@@ -106,6 +106,7 @@ class Point:
 
     @property
     def name(self) -> str:
-        """For a person: "2 x h100-sxm, bf16, batch 12, chunks of 2048"."""
-        q = self.question
-        return f"{q.gpus} x {q.gpu.name}, {q.weights_name}, batch {self.batch:,}, chunks of {self.chunk:,}"
+        """For a person: "2 x h100-sxm (tp 2), bf16, batch 12, chunks of 2048"."""
+        q, layout = self.question, self.server.replica.layout
+        spread = f" ({layout.text})" if layout.gpus > 1 else ""
+        return f"{q.gpus} x {q.gpu.name}{spread}, {q.weights_name}, batch {self.batch:,}, chunks of {self.chunk:,}"

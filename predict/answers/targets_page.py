@@ -18,6 +18,7 @@ FRONT_POINTS = 8  # of each GPU on the page
 _NAMES = (
     Column("gpu", "GPU", is_key=True),
     Column("gpus", "n", Unit.GPUS, is_key=True),
+    Column("layout", "layout", is_key=True),
     Column("weights", "weights", is_key=True),
 )
 _SETTINGS = (Column("batch", "batch", Unit.REQUESTS), Column("chunk", "chunk", Unit.TOKENS))
@@ -46,8 +47,14 @@ FRONT_COLUMNS = (
 )
 # Lines about the best point: label, unit, key of the bound, key of the expected value, formula.
 BEST_LINES = (
-    ("mixed step", Unit.SECONDS, "mixed_step_s", "", "reads prompt tokens, and decodes the other requests"),
-    ("decode step", Unit.SECONDS, "decode_step_s", "", "decodes the whole batch"),
+    (
+        "mixed step",
+        Unit.SECONDS,
+        "mixed_step_s",
+        "mixed_step_expected_s",
+        "reads prompt tokens, and decodes the other requests",
+    ),
+    ("decode step", Unit.SECONDS, "decode_step_s", "decode_step_expected_s", "decodes the whole batch"),
     ("TTFT", Unit.SECONDS, "ttft_s", "ttft_expected_s", "the steps that read the prompt; no queue"),
     ("TPOT", Unit.SECONDS, "tpot_s", "tpot_expected_s", "(batch / requests/s - TTFT) / (tokens out - 1)"),
     ("requests/s", Unit.TOKENS_PER_S, "requests_per_s", "requests_per_s_expected", "1 / time of the steps per request"),
@@ -57,6 +64,7 @@ BEST_LINES = (
     ("bound by", Unit.NAME, "bound", "", "what takes longest of all steps together"),
 )
 EXPECTED_KEYS = (
+    *("mixed_step_expected_s", "decode_step_expected_s"),
     *("ttft_expected_s", "tpot_expected_s", "requests_per_s_expected", "tokens_per_s_expected"),
     *("tokens_per_s_per_gpu_expected", "tokens_per_s_per_user_expected"),
 )
@@ -71,9 +79,14 @@ BEST_COLUMNS = (
 def point_values(point: Point) -> dict[str, object]:
     """Every bound of a point by its key, in SI units, and its configuration."""
     q = point.question
+    layout = point.server.replica.layout
     return {
         "gpu": q.gpu.name,
         "gpus": q.gpus,
+        "layout": layout.text,
+        "tp": layout.tp,
+        "dp": layout.dp,
+        "ep": layout.ep,
         "weights": q.weights_name,
         "kv": q.kv_dtype.name,
         "compute": q.compute_dtype.name,
@@ -82,9 +95,9 @@ def point_values(point: Point) -> dict[str, object]:
         "replicas": point.replicas,
         "total_gpus": point.gpus,
         "mixed_step_s": float(point.steady.mixed_s[0]),
-        "mixed_steps_per_request": float(point.steady.mixed_steps[0]),
+        "mixed_steps_per_request": float(point.steady.steps.mixed[0]),
         "decode_step_s": float(point.steady.decode_s[0]),
-        "decode_steps_per_request": float(point.steady.decode_steps[0]),
+        "decode_steps_per_request": float(point.steady.steps.decode[0]),
         "ttft_s": point.ttft_s,
         "tpot_s": point.tpot_s,
         "requests_per_s": point.requests_per_s,
@@ -104,9 +117,12 @@ def expected_values(point: Point) -> dict[str, float | None]:
         load = expected_load(point.server, point.batch)
     except MissingCeiling:
         return dict.fromkeys(EXPECTED_KEYS)
-    tokens_per_s = load.requests_per_s * point.targets.osl
-    rates = (load.requests_per_s, tokens_per_s, tokens_per_s / point.question.gpus, 1 / load.tpot_s)
-    return dict(zip(EXPECTED_KEYS, (load.ttft_s, load.tpot_s, *rates), strict=True))
+    requests_per_s, tokens_per_s, tpot_s = (
+        float(each[0]) for each in (load.requests_per_s, load.tokens_per_s, load.tpot_s)
+    )
+    rates = (requests_per_s, tokens_per_s, tokens_per_s / point.question.gpus, 1 / tpot_s)
+    steps_s = (float(load.mixed_s[0]), float(load.decode_s[0]))
+    return dict(zip(EXPECTED_KEYS, (*steps_s, float(load.ttft_s[0]), tpot_s, *rates), strict=True))
 
 
 def search_json(found: Search) -> dict[str, object]:
@@ -151,8 +167,10 @@ def _values(found: Search) -> list[dict[str, object]]:
 
 
 def _table(columns: Sequence[Column], rows: Sequence[Mapping[str, object]]) -> Table:
-    """The columns that say something: a format or a replica that all rows share stands above the table."""
+    """The columns that differ: what all rows share stands above the table."""
     shared = {key for key in ("weights", "replicas") if len({row[key] for row in rows}) == 1}
+    if all(row["dp"] == 1 for row in rows):  # all GPUs share every layer
+        shared.add("layout")
     kept = tuple(column for column in columns if column.key not in shared)
     short = tuple({**row, "bound": str(row["bound"]).partition(".")[0]} for row in rows)
     return Table(kept, short).without_empty()
@@ -227,12 +245,13 @@ def _arithmetic(best: Point) -> Mapping[str, str]:
     """The formulas of the best point's lines with the numbers put in, by key."""
     steady, osl = best.steady, best.targets.osl
     mixed_s, decode_s = duration(float(steady.mixed_s[0])), duration(float(steady.decode_s[0]))
-    mixed, decode, period_s = float(steady.mixed_steps[0]), float(steady.decode_steps[0]), float(steady.period_s[0])
+    mixed, decode, period_s = float(steady.steps.mixed[0]), float(steady.steps.decode[0]), float(steady.period_s[0])
+    copies = steady.steps.copies
     latency, ttft = duration(best.batch * period_s), duration(best.ttft_s)
     return {
         "ttft_s": f"{max(1, mixed):.4g} mixed steps x {mixed_s}",
         "tpot_s": f"({latency} - {ttft}) / {osl - 1:,}",
-        "requests_per_s": f"1 / ({mixed:.4g} x {mixed_s} + {decode:.4g} x {decode_s})",
+        "requests_per_s": f"{copies} / ({mixed:.4g} x {mixed_s} + {decode:.4g} x {decode_s})",
         "tokens_per_s": f"{best.requests_per_s:.4g} x {osl:,}",
         "tokens_per_s_per_gpu": f"{best.tokens_per_s:,.4g} / {best.question.gpus}",
         "tokens_per_s_per_user": f"1 / {duration(best.tpot_s)}",

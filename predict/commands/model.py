@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from predict.answers.asking import layout_gpus
 from predict.answers.comparison import MachineRow, compare_machines, machine_page, machine_table
 from predict.answers.estimate import Estimate, estimate_of
 from predict.answers.lines import Use
@@ -67,7 +68,7 @@ def model(
 
         typer.echo(targets_text(asked, targets, (gpu, gpus, price), fields, form, explain=show_arithmetic))
         return
-    machines = read_machines(gpu or [], gpus or [], price)
+    machines = read_machines(gpu or [], gpus or [str(layout_gpus(fields))], price)
     if len(machines) > 1:
         typer.echo(_machines_text(compare_machines(asked, machines, fields), form, uses))
         return

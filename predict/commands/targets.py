@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from predict.answers.asking import ask, read_field
+from predict.answers.asking import ask, layout_gpus, read_field
 from predict.answers.machine import Machine, read_machines
 from predict.answers.search import Search, search
 from predict.answers.targets import Targets
@@ -39,7 +39,8 @@ def targets_text(
     if wrong := [name for name in SET_BY_LENGTHS if name in fields]:
         raise BadQuantity(f"leave out --{wrong[0]}: with targets the lengths and the search set it")
     gpu, gpus, price = machines
-    found = _search(model, targets, read_machines(gpu or USUAL_GPUS, gpus or USUAL_COUNTS, price), fields)
+    counts = USUAL_COUNTS if (size := layout_gpus(fields)) == 1 else (str(size),)
+    found = _search(model, targets, read_machines(gpu or USUAL_GPUS, gpus or counts, price), fields)
     files = [] if typed.out is None else _write_fronts(found, typed.out)
     match form:
         case Form.JSON:

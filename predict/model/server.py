@@ -108,33 +108,52 @@ def _mix(together: Part, decoding: FloatArray, decode: Part, prompts: FloatArray
 
 
 @dataclass(frozen=True, slots=True)
+class Steps:
+    """The steps of each of `copies` equal copies of a server, for each of several numbers of running requests."""
+
+    copies: int
+    mixed: FloatArray  # steps that also read prompts, per request of the copy that ends
+    decode: FloatArray  # steps that only decode, per such request
+    decoding: FloatArray  # requests that a mixed step decodes for
+
+    @property
+    def prompts(self) -> FloatArray:
+        """Share of a prompt that a mixed step reads; more than 1 if it holds several."""
+        return 1 / self.mixed
+
+    def only(self, index: int) -> "Steps":
+        """The steps with one of these numbers of requests."""
+        here = slice(index, index + 1)
+        return Steps(self.copies, self.mixed[here], self.decode[here], self.decoding[here])
+
+
+@dataclass(frozen=True, slots=True)
 class Steady:
-    """A server in steady state, for each of several numbers of running requests: its two kinds of steps, and what
-    follows from them."""
+    """A server in steady state, for each of several numbers of running requests: its steps, and what follows from
+    them."""
 
     batch: FloatArray
     generated: int  # tokens of each request
+    steps: Steps
     mixed_s: FloatArray  # a step that also reads prompts
     decode_s: FloatArray  # a step that only decodes
-    mixed_steps: FloatArray  # per request that ends
-    decode_steps: FloatArray
 
     def only(self, index: int) -> "Steady":
         """The steady state with one of these numbers of requests."""
         here = slice(index, index + 1)
         mixed_s, decode_s = (np.broadcast_to(each, self.batch.shape)[here] for each in (self.mixed_s, self.decode_s))
-        steps = (self.mixed_steps[here], self.decode_steps[here])
-        return Steady(self.batch[here], self.generated, mixed_s, decode_s, *steps)
+        return Steady(self.batch[here], self.generated, self.steps.only(index), mixed_s, decode_s)
 
     @property
     def period_s(self) -> FloatArray:
-        """Time between two requests that end."""
-        return np.asarray(continuous.period_s(self.mixed_steps, self.mixed_s, self.decode_steps, self.decode_s))
+        """Time between two requests that end, of all copies."""
+        own_s = continuous.period_s(self.steps.mixed, self.mixed_s, self.steps.decode, self.decode_s)
+        return np.asarray(own_s) / self.steps.copies
 
     @property
     def ttft_s(self) -> FloatArray:
         """Time to the first token, without a queue."""
-        return np.asarray(continuous.ttft_s(self.mixed_steps, self.mixed_s))
+        return np.asarray(continuous.ttft_s(self.steps.mixed, self.mixed_s))
 
     @property
     def tpot_s(self) -> FloatArray:
@@ -161,9 +180,9 @@ class Load(Steady):
 
     @property
     def terms_s(self) -> dict[Resource, FloatArray]:
-        """Time of each resource alone between two requests that end; the largest is what binds."""
+        """Time of each resource alone between two requests of a copy that end; the largest is what binds."""
         found: dict[Resource, FloatArray] = {}
-        for steps, step in ((self.mixed_steps, self.mixed), (self.decode_steps, self.decode)):
+        for steps, step in ((self.steps.mixed, self.mixed), (self.steps.decode, self.decode)):
             for term in step.terms:
                 found[term.resource] = found.get(term.resource, np.zeros_like(self.batch)) + steps * term.time_s
         return found
@@ -171,10 +190,16 @@ class Load(Steady):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A replica that serves equal requests by continuous batching."""
+    """A replica that serves equal requests by continuous batching. Each of its dp copies serves as many, and all take
+    their steps together: a mixed step reads a chunk for each copy. Raises BadQuantity for a pipeline, whose stages work
+    on different steps."""
 
     replica: Replica
     request: Request
+
+    def __post_init__(self) -> None:
+        if self.replica.layout.pp > 1:
+            raise BadQuantity(f"pp={self.replica.layout.pp}: continuous batching is not worked out for pipelines")
 
     @property
     def cache_bytes(self) -> FloatArray:
@@ -185,34 +210,30 @@ class Server:
     def largest_batch(self) -> int:
         """Most requests that run together: their caches fit, on average over their lives, and the chunks feed them. 0
         if the weights do not fit."""
-        fitting = float(self.replica.free_bytes) // float(np.mean(self.cache_bytes))
+        copies = self.replica.layout.dp
+        fitting = float(self.replica.free_bytes) // (copies * float(np.mean(self.cache_bytes)))
         fed = continuous.largest_batch(self.request.new, self.request.generated, self.request.chunk)
-        return int(max(0, min(fitting, fed)))
+        return copies * int(max(0, min(fitting, fed)))
 
     def at(self, batch: FloatArray) -> Load:
-        """The steady state with each number of requests of `batch`. Raises BadQuantity for more than the chunks feed,
-        MissingCeiling for an unknown roof."""
-        mixed_steps, decoding = self.mixed_steps(batch)
-        mixed, decode = self._step(decoding, 1 / mixed_steps), self._step(batch, np.zeros_like(batch))
-        times_s = (np.asarray(mixed.napkin_s), np.asarray(decode.napkin_s))
-        return Load(
-            batch,
-            self.request.generated,
-            *times_s,
-            mixed_steps,
-            self.decode_steps(batch, mixed_steps),
-            mixed=mixed,
-            decode=decode,
-        )
+        """The steady state with each number of requests of `batch`. Raises BadQuantity for a number that the copies
+        cannot share or that the chunks do not feed, MissingCeiling for an unknown roof."""
+        steps = self.steps(batch)
+        copies = self.replica.layout.dp
+        mixed = self._step(copies * steps.decoding, copies * steps.prompts)
+        decode = self._step(batch, np.zeros_like(batch))
+        times_s = np.asarray(mixed.napkin_s), np.asarray(decode.napkin_s)
+        return Load(batch, self.request.generated, steps, *times_s, mixed=mixed, decode=decode)
 
-    def mixed_steps(self, batch: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Mixed steps per request that ends, and the requests that such a step decodes for."""
-        steps = np.asarray(continuous.mixed_steps(batch, self.request.new, self.request.generated, self.request.chunk))
-        return steps, np.asarray(batch - continuous.prompts_per_mixed_step(steps))
-
-    def decode_steps(self, batch: FloatArray, mixed_steps: FloatArray) -> FloatArray:
-        """Other steps per request that ends."""
-        return np.asarray(continuous.decode_steps(batch, self.request.generated, mixed_steps))
+    def steps(self, batch: FloatArray) -> Steps:
+        """The steps of each copy. Raises BadQuantity as `at` does."""
+        copies, request = self.replica.layout.dp, self.request
+        if np.any(batch % copies):
+            raise BadQuantity(f"batch must be a multiple of the {copies} copies that share it")
+        own = batch / copies
+        mixed = np.asarray(continuous.mixed_steps(own, request.new, request.generated, request.chunk))
+        decode = np.asarray(continuous.decode_steps(own, request.generated, mixed))
+        return Steps(copies, mixed, decode, own - continuous.prompts_per_mixed_step(mixed))
 
     def _step(self, decoding: FloatArray, prompts: FloatArray) -> PassPrediction:
         work, tokens = self.request.step(decoding, prompts), self.request.tokens(decoding, prompts)

@@ -67,6 +67,17 @@ def test_replicas_serve_the_requests_that_are_asked():
     assert (less.replicas, less.batch) == (1, 1)
 
 
+def test_layouts_are_searched_for_models_with_experts():
+    # Latents cannot be split over tensor-parallel GPUs: copies of the attention hold eight times the requests.
+    found = find(Targets(1000, 1000), model="deepseek-v3", gpu="b200", gpus="8", weights=(WEIGHT_FORMATS["fp8"],))
+    assert (found.best.server.replica.layout.dp, found.best.server.replica.layout.ep) == (8, 8)
+    fixed = find(Targets(1000, 1000), "deepseek-v3", "b200", "8", weights=(WEIGHT_FORMATS["fp8"],), tp="8")
+    assert fixed.best.server.replica.layout.tp == 8
+    assert fixed.best.tokens_per_s < found.best.tokens_per_s
+    with pytest.raises(BadQuantity, match="pp=2: continuous batching"):
+        find(Targets(1000, 1000), gpus="2", pp="2")
+
+
 def test_formats_are_compared_where_several_are_asked():
     formats = (WEIGHT_FORMATS["bf16"], WEIGHT_FORMATS["fp8"])
     points = find(Targets(1000, 200), gpu="h100,a100", weights=formats).points

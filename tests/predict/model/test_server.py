@@ -5,6 +5,7 @@ import pytest
 
 from predict.errors import BadQuantity
 from predict.gpus import GPUS
+from predict.model.layout import Layout
 from predict.model.passes import Logits, decode_step, forward
 from predict.model.presets import find_model
 from predict.model.replica import Replica
@@ -44,7 +45,7 @@ def test_every_chunk_reads_the_cache_of_those_before_it_and_only_the_last_makes_
     whole, parts = load(1), load(1, chunk=400)
     assert parts.mixed.work.cache_bytes[0] == pytest.approx((400 + 800 + 1000) * KV_BYTES / 3)
     assert 3 * parts.mixed.work.flop[0] == pytest.approx(whole.mixed.work.flop[0])
-    assert parts.mixed_steps[0] == 3
+    assert parts.steps.mixed[0] == 3
 
 
 def test_a_cached_prefix_is_read_and_not_computed():
@@ -69,6 +70,26 @@ def test_a_mixed_step_reads_the_experts_that_all_its_tokens_choose():
     # 3 + 30 tokens: the weights of a pass over 33.
     assert both.mixed.work.weight_bytes[0] == pytest.approx(forward(QWEN_30B, 33, 1).weight_bytes)
     assert both.decode.work.weight_bytes[0] == pytest.approx(forward(QWEN_30B, 4, 1).weight_bytes)
+
+
+def test_the_copies_of_a_layout_serve_alike_and_take_their_steps_together():
+    # Two copies of the attention, experts over both GPUs: 8 requests are 4 for each, which 3 decode in a mixed step.
+    replica = Replica(QWEN_30B, GPUS["h100-sxm"], Layout(dp=2, ep=2))
+    both = load(8, replica=replica, prompt=30, chunk=30)
+    assert both.steps.decoding[0] == 3
+    assert both.mixed.work.weight_bytes[0] == pytest.approx(forward(QWEN_30B, 2 * (3 + 30), 1).weight_bytes)
+    # A life of 101 decode steps has 3 mixed steps of its neighbors, and 98 others; two copies end two requests.
+    latency_s = both.ttft_s[0] + 3 * both.mixed_s[0] + 98 * both.decode_s[0]
+    assert both.requests_per_s[0] == pytest.approx(8 / latency_s)
+    assert Server(replica, Request(QWEN_30B, 1000, 102, 8192)).largest_batch % 2 == 0
+
+
+def test_what_the_copies_cannot_share_and_pipelines_are_refused():
+    replica = Replica(QWEN_30B, GPUS["h100-sxm"], Layout(dp=2, ep=2))
+    with pytest.raises(BadQuantity, match="batch must be a multiple of the 2 copies"):
+        load(7, replica=replica)
+    with pytest.raises(BadQuantity, match="pp=2: continuous batching is not worked out for pipelines"):
+        load(1, replica=Replica(LLAMA_8B, GPUS["h100-sxm"], Layout(pp=2)))
 
 
 @pytest.mark.parametrize("name", ["llama-3-8b", "qwen3-30b-a3b", "gemma-3-27b", "mistral-7b"])

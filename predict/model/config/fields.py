@@ -35,6 +35,7 @@ SYNONYMS = (
     ),
     ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts", "num_shared_expert"),
     ("moe_intermediate_size", "expert_ffn_hidden_size"),
+    ("in_channels", "in_chans", "num_channels"),
     ("num_nextn_predict_layers", "num_mtp_layers", "mtp_num_hidden_layers", "num_mtp_modules"),
 )
 OTHER_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType({name: group for group in SYNONYMS for name in group})
@@ -84,7 +85,7 @@ class Fields:
                 yield from (f"{name}.{each}" for each in self.inner[name].unused())
             elif name in self.used or is_harmless(name, value) or value is None or value in ("", [], {}):
                 continue
-            elif not any(name in values and values[name] == value for values in inside):  # some are written twice
+            elif not any(name in values for values in inside):  # written twice: what is inside is read
                 yield name
 
     def size(self, name: str, default: int | None = None) -> int:

@@ -83,6 +83,7 @@ def minimax_m2(fields: Fields) -> Model:
     """MiniMax-M2 (2025): the norms on Q and K are as wide as all heads together."""
     attention = with_wide_norms(grouped_attention(fields, head_dim_default=128))
     fields.use("use_qk_norm", "qk_norm_type", "attn_type_list", "shared_intermediate_size", "shared_moe_mode")
+    fields.use("mlp_intermediate_size")
     experts = routed_experts(fields, "num_local_experts", fields.size("intermediate_size"))
     return rms_model(fields, attention, itertools.repeat(experts))
 

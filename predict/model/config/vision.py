@@ -156,9 +156,24 @@ def _llama4(tower: Fields, _: Fields, hidden: int) -> int:
     return _patches(tower, width, bias=False) + width + positions * width + layers + 4 * width + adapter + projector
 
 
+def _gemma4(tower: Fields, _: Fields, hidden: int) -> int:
+    """Gemma 4's tower: grouped heads with norms on Q and K, a gated MLP, four RMSNorms a layer, tables of positions for
+    rows and columns; then one matrix."""
+    width, mlp, head_dim = tower.size("hidden_size"), tower.size("intermediate_size"), tower.size("head_dim")
+    heads, kv_heads = tower.size("num_attention_heads"), tower.size("num_key_value_heads")
+    attention = 2 * (heads + kv_heads) * head_dim * width
+    layer = attention + 2 * head_dim + 3 * width * mlp + 4 * width
+    positions = 2 * tower.size("position_embedding_size", 10240) * width
+    tower.use("global_head_dim", "pooling_kernel_size", "standardize", "use_clipped_linears", "default_output_length")
+    tower.use("max_position_embeddings", "attention_bias")  # the matrices have none
+    patches = _patches(tower, width, bias=False)
+    return patches + positions + tower.layers("num_hidden_layers") * layer + width * hidden
+
+
 VISION: Mapping[str, Counter] = MappingProxyType(
     {
         "gemma3": _gemma3,
+        "gemma4": _gemma4,
         "kimi_k25": _kimi,
         "llama4": _llama4,
         "mistral3": _mistral3,

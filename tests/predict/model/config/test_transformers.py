@@ -255,9 +255,14 @@ LLAMA4_TEXT = TEXT | {"num_local_experts": 4, "num_experts_per_tok": 1, "interme
 LLAMA4_VIT = VIT | {"vision_output_dim": 40, "projector_input_dim": 24, "projector_output_dim": 40}
 SIGLIP = VIT | {"model_type": "siglip_vision_model"}
 KIMI = UNTIED | {"projection_hidden_size": 32}
+GEMMA4_TEXT = TEXT | {"model_type": "gemma4_text", "layer_types": ["sliding_attention", "full_attention"]}
+GEMMA4_TEXT = {**GEMMA4_TEXT, "vocab_size_per_layer_input": 512}
+GEMMA4_VIT = VIT | {"num_key_value_heads": 4, "head_dim": 8, "position_embedding_size": 100}
 MULTIMODAL = [
     ("gemma3", TEXT | {"model_type": "gemma3_text"}, SIGLIP | {"vision_use_head": False}, {}),
     ("gemma3", TEXT | {"model_type": "gemma3_text"}, SIGLIP, UNTIED),
+    ("gemma4", GEMMA4_TEXT, GEMMA4_VIT, {}),
+    ("gemma4", GEMMA4_TEXT, GEMMA4_VIT | {"attention_bias": True, "num_key_value_heads": 2}, {}),
     ("mistral3", TEXT | {"model_type": "mistral"}, VIT | {"model_type": "pixtral"}, UNTIED),
     (
         "mistral3",
@@ -278,7 +283,7 @@ MULTIMODAL = [
     ("kimi_k25", SMALL | ROUTED | {"model_type": "deepseek_v3"}, VIT | {"merge_kernel_size": [2, 2]}, KIMI),
     ("kimi_k25", SMALL | ROUTED | {"model_type": "kimi_k2"}, VIT | {"pos_emb_height": 8, "pos_emb_width": 9}, KIMI),
 ]
-BESIDE = ("visual", "vision", "projector")
+BESIDE = ("visual", "vision", "projector", "audio")
 
 
 @pytest.mark.parametrize("config", CASES)

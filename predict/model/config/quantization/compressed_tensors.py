@@ -79,7 +79,7 @@ def _groups(fields: Fields) -> Iterator[tuple[Packing | None, list[object]]]:
         elif (group := section(groups, name)) is not None and (weights := section(group, "weights")) is not None:
             stored = group.text("format") or fields.text("format") or ""
             packing = _packing(weights, stored, group.get("input_activations"))
-            yield packing and _thinned(packing, mask), group.items("targets")
+            yield packing and _thinned(packing, mask), group.items("targets") or ["Linear"]
     if not groups and mask is not None:
         yield _thinned(Packing("bf16", HALF), mask), ["Linear"]
 

@@ -63,7 +63,7 @@ def modelopt(fields: Fields) -> Quantization:
         return Quantization((skipped(fields), *_mixed(fields)), kv=kv)
     if algorithm not in ALGORITHMS and fields.get("config_groups") is not None:
         return replace(compressed_tensors(fields), kv=kv)
-    fields.use("config_groups")
+    fields.use("config_groups", "weights", "input_activations")
     head = any(fields.items(name) for name in SKIPPED)
     return Quantization((skipped(fields), *_rules(algorithm, fields)), head=head, kv=kv, notes=_unknown(algorithm))
 

@@ -16,12 +16,13 @@ from predict import checks
 from predict.command_line import run_command_line
 from predict.errors import BadModel, BadRun
 from predict.formulas.memory import WEIGHT_FORMATS, find_weight_format
-from predict.gpus import resolve
+from predict.gpus import Gpu, resolve
 from predict.model.config.reader import read_config
 from predict.model.layout import Layout
 from predict.model.passes import Logits
 from predict.model.presets import find_model
 from predict.model.replica import Replica
+from predict.model.storage import product_format
 from predict.model.transformer import Model
 from predict.units import DTYPES, Formats, Kind, find_dtype, read_quantity
 from reports.accuracy import document as accuracy
@@ -184,9 +185,13 @@ def sweep_model(
     out: Annotated[Path, typer.Option(help="Folder for sweep.parquet and the figures.")],
     gpus: Annotated[int, typer.Option(help="GPUs that share every layer of a replica.")] = 1,
     logits: Annotated[Logits, typer.Option(help="Positions of a prompt projected to the vocabulary.")] = Logits.ALL,
-    weights: Annotated[str, typer.Option(help=f"Stored weights: {', '.join(WEIGHT_FORMATS)}.")] = "bf16",
-    kv: Annotated[str, typer.Option(help=f"KV cache: {', '.join(DTYPES)}.")] = "bf16",
-    compute: Annotated[str, typer.Option(help="Format that matrices are multiplied in.")] = "bf16",
+    weights: Annotated[
+        str | None, typer.Option(help=f"Stored weights: {', '.join(WEIGHT_FORMATS)}. Default: as the model ships.")
+    ] = None,
+    kv: Annotated[str | None, typer.Option(help=f"KV cache: {', '.join(DTYPES)}. Default: as the model asks.")] = None,
+    compute: Annotated[
+        str | None, typer.Option(help="Format of the products. Default: what the model narrows activations to.")
+    ] = None,
     price: Annotated[float, typer.Option(help="$ per GPU-hour.")] = 2.0,
     hbm: Annotated[
         str | None, typer.Option(metavar="BYTES", help="Memory per GPU, such as 80GB. Default: what NVML reports.")
@@ -200,13 +205,15 @@ def sweep_model(
     as_json: JsonOption = False,
 ) -> None:
     """Predict every batch and context of a model on each GPU; write sweep.parquet and its figures."""
-    formats = Formats(find_weight_format(weights).bits_per_weight, find_dtype(kv).bits, find_dtype(compute))
     shape = _find_model(model, config)
     skus = {sku.name: sku for sku in map(resolve, gpu.split(","))}.values()
     memory = None if hbm is None else read_quantity(hbm, "hbm", Kind.BYTES)
     kept = None if overhead is None else read_quantity(overhead, "overhead", Kind.BYTES)
     checks.whole(gpus=gpus)
-    replicas = [Replica(shape, sku, Layout(gpus), formats, mfu, mbu, memory, kept) for sku in skus]
+    replicas = [
+        Replica(shape, sku, Layout(gpus), _formats(shape, sku, weights, kv, compute), mfu, mbu, memory, kept)
+        for sku in skus
+    ]
     sizes = parse_sizes(batch, "--batch"), parse_sizes(context, "--context")
     frame = sweep(replicas, *sizes, logits=logits, usd_per_gpu_hour=price, largest=True)
     _make_folder(out)
@@ -255,6 +262,14 @@ def _tell_broken(run: Run) -> Run:
     for broken in run.broken:
         typer.echo(f"skipped {broken}", err=True)
     return run
+
+
+def _formats(model: Model, gpu: Gpu, weights: str | None, kv: str | None, compute: str | None) -> Formats:
+    """The formats that are asked for; else those that the model ships in and asks for, as far as the GPU goes."""
+    storage = model.storage if weights is None else None
+    bits = None if weights is None else find_weight_format(weights).bits_per_weight
+    cache = find_dtype(kv) if kv else (storage and storage.kv) or DTYPES["bf16"]
+    return Formats(bits, cache.bits, find_dtype(compute) if compute else product_format(storage, gpu))
 
 
 def _find_model(name: str | None, config: Path | None) -> Model:

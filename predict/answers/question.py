@@ -27,7 +27,7 @@ from predict.model.kept import Kernels
 from predict.model.layout import Layout
 from predict.model.passes import Logits, Mask, Pass, forward
 from predict.model.replica import Replica
-from predict.model.storage import Storage
+from predict.model.storage import Storage, product_format, wide_format
 from predict.model.training_memory import TrainingLayout
 from predict.model.transformer import Model
 from predict.resources import Resource, find_ceiling, matmul_unit
@@ -218,17 +218,12 @@ class Question:
     def compute_dtype(self) -> DType:
         """Format of the products: as asked, else the one that the checkpoint narrows activations to if the GPU
         multiplies it, else 16 bits."""
-        if self.compute is not None:
-            return self.compute
-        narrow = self.storage.multiplied if self.storage else None
-        return narrow if narrow and matmul_unit(narrow) in self.gpu.roofs else self.training_dtype
+        return self.compute or product_format(self.storage, self.gpu)
 
     @property
     def training_dtype(self) -> DType:
         """Format of the products in training: as asked, else bf16, or fp16 on a GPU that multiplies no bf16."""
-        if self.compute is not None:
-            return self.compute
-        return DTYPES["bf16" if matmul_unit(DTYPES["bf16"]) in self.gpu.roofs else "fp16"]
+        return self.compute or wide_format(self.gpu)
 
     @property
     def unit(self) -> Resource:

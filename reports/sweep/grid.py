@@ -147,8 +147,8 @@ def setting(frame: pd.DataFrame) -> str:
     return "; ".join(
         (
             frame.attrs["model"] + (f" on {replica['gpus']} GPUs" if replica["gpus"] > 1 else ""),
-            f"weights {replica['weight_bits']:g} bits, KV cache {replica['kv_bits']} bits",
-            f"{replica['compute']} matmuls",
+            f"weights {replica['weight_bits']:.4g} bits, KV cache {replica['kv_bits']} bits",
+            f"{' or '.join(dict.fromkeys(each['compute'] for each in frame.attrs['replicas']))} matmuls",
             ", ".join(shares) or "napkin bound",
         )
     )

@@ -451,6 +451,17 @@ def test_a_config_and_every_option_reach_the_numbers(tmp_path):
     assert best["max_batch"] == int((2 * 39e9 - 124_439_808 * 4.125 / 8) / (100 * 18_432))
 
 
+def test_formats_are_those_that_the_model_ships_in_as_far_as_each_gpu_goes(tmp_path):
+    command = ["sweep", "--model", "deepseek-v3", "--gpu", "h200,a100-80gb", "--gpus", "8", "--batch", "1"]
+    result = RUNNER.invoke(app, [*command, "--context", "1k", "--json", "--out", str(tmp_path)])
+    data = json.loads(result.stdout)
+    hopper, ampere = data["assumptions"]["replicas"]
+    assert (hopper["compute"], ampere["compute"], hopper["kv_bits"]) == ("fp8", "bf16", 16)
+    # 673.15 GB for 671.03 billion parameters.
+    assert hopper["weight_bits"] == ampere["weight_bits"] == pytest.approx(8 * 673.15 / 671.03, rel=1e-5)
+    assert data["remarks"][0].startswith("deepseek-v3 on 8 GPUs; weights 8.025 bits, KV cache 16 bits; fp8 or bf16")
+
+
 def test_where_nothing_fits_the_table_says_none(tmp_path):
     command = ["sweep", "--model", "llama-3-70b", "--gpu", "l4", "--batch", "1", "--context", "1k"]
     result = RUNNER.invoke(app, [*command, "--out", str(tmp_path)])

@@ -33,16 +33,11 @@ class Attention(Mixer):
         return self.heads
 
     @property
-    def cache_shards(self) -> int:
-        """A KV head each."""
-        return self.kv_heads
-
-    @property
     def holds(self) -> tuple[Held, ...]:
-        """K and V of each KV head."""
+        """K and V of each KV head, which a GPU has whole."""
         if self.shares_cache:
             return ()
-        return (Held(Store.KV, 2 * self.kv_heads * self.head_dim, self.reach),)
+        return (Held(Store.KV, 2 * self.kv_heads * self.head_dim, self.reach, shards=self.kv_heads),)
 
     @property
     def flop_per_pair(self) -> int:
@@ -160,13 +155,8 @@ class LatentAttention(Mixer):
         return self.heads
 
     @property
-    def cache_shards(self) -> int:
-        """1: every head needs the whole latent, so each tensor-parallel GPU holds a copy."""
-        return 1
-
-    @property
     def latent(self) -> Held:
-        """The latent and the rotary key, both shared by all heads."""
+        """The latent and the rotary key. Every head needs the whole of both, so that no GPU can do with a part."""
         return Held(Store.KV, self.kv_rank + self.rope_dim, self.reach)
 
     @property

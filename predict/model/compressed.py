@@ -96,11 +96,6 @@ class CompressedAttention(Mixer):
         return self.heads
 
     @property
-    def cache_shards(self) -> int:
-        """1: all heads read the same vectors."""
-        return 1
-
-    @property
     def holds(self) -> tuple[Held, ...]:
         """The window's vectors; entries, their index keys, and what the next entry needs."""
         held = [Held(Store.KV, self.head_dim, self.reach)]

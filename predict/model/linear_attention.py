@@ -45,7 +45,7 @@ class GatedDeltaNet(Mixer):
     @property
     def state(self) -> Held:
         """A matrix of key_dim x value_dim for each value head."""
-        return Held(Store.STATE, self.width * self.key_dim, bits=self.state_bits)
+        return Held(Store.STATE, self.width * self.key_dim, bits=self.state_bits, shards=self.value_heads)
 
     @property
     def holds(self) -> tuple[Held, ...]:
@@ -56,11 +56,6 @@ class GatedDeltaNet(Mixer):
     def shards(self) -> int:
         """A key head each."""
         return self.key_heads
-
-    @property
-    def cache_shards(self) -> int:
-        """A value head each."""
-        return self.value_heads
 
     @property
     def other_params(self) -> int:
@@ -115,7 +110,7 @@ class KimiDelta(Mixer):
     @property
     def state(self) -> Held:
         """A square matrix for each head."""
-        return Held(Store.STATE, self.width * self.head_dim, bits=self.state_bits)
+        return Held(Store.STATE, self.width * self.head_dim, bits=self.state_bits, shards=self.heads)
 
     @property
     def holds(self) -> tuple[Held, ...]:
@@ -124,11 +119,6 @@ class KimiDelta(Mixer):
 
     @property
     def shards(self) -> int:
-        """A head each."""
-        return self.heads
-
-    @property
-    def cache_shards(self) -> int:
         """A head each."""
         return self.heads
 
@@ -181,7 +171,7 @@ class Lightning(Mixer):
     @property
     def state(self) -> Held:
         """A square matrix for each head."""
-        return Held(Store.STATE, self.width * self.head_dim, bits=self.state_bits)
+        return Held(Store.STATE, self.width * self.head_dim, bits=self.state_bits, shards=self.heads)
 
     @property
     def holds(self) -> tuple[Held, ...]:
@@ -190,11 +180,6 @@ class Lightning(Mixer):
 
     @property
     def shards(self) -> int:
-        """A head each."""
-        return self.heads
-
-    @property
-    def cache_shards(self) -> int:
         """A head each."""
         return self.heads
 

@@ -37,6 +37,7 @@ class Held:
     elements: int
     reach: Reach = ALL
     bits: int | None = None  # format of a state; None: the format of activations
+    shards: int = 1  # most GPUs that can split it by heads or channels; more must copy it
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +66,7 @@ class Mixer(ABC):
     @property
     @abstractmethod
     def shards(self) -> int:
-        """Most GPUs that can split the layer by heads."""
-
-    @property
-    @abstractmethod
-    def cache_shards(self) -> int:
-        """Most GPUs that can split what is held; more GPUs must copy it."""
+        """Most GPUs that can split the layer by heads or channels."""
 
     @property
     @abstractmethod

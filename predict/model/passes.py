@@ -220,11 +220,10 @@ def resident_bytes(
     checks.whole(batch=batch)
     checks.count(context=context)
     total: Number = 0
-    for layers, mixer in ((block.layers, block.mixer) for block in model.blocks if block.mixer):
-        for held in mixer.holds:
-            kept = held.reach.kept(context) if held.store.grows else 1
-            each = kept * stored_bytes(layers * held.elements, _bits(held, formats))
-            total = total + batch * each * layout.cache_copies(mixer.cache_shards)
+    for layers, held in kept_by_layers(model):
+        kept = held.reach.kept(context) if held.store.grows else 1
+        each = kept * stored_bytes(layers * held.elements, _bits(held, formats))
+        total = total + batch * each * layout.cache_copies(held.shards)
     return total
 
 
@@ -232,9 +231,10 @@ def cache_bytes_per_token(model: Model, kv_bits: float = 16, layout: Layout = ON
     """Bytes of keys, values, latents and index keys that one token adds on all GPUs of `layout` together, copies
     included, until a window is full."""
     total: Number = 0
-    for layers, mixer in ((block.layers, block.mixer) for block in model.blocks if block.mixer):
-        elements = mixer.kv_elements_per_token + mixer.index_elements_per_token
-        total = total + stored_bytes(layers * elements, kv_bits) * layout.cache_copies(mixer.cache_shards)
+    for layers, held in kept_by_layers(model):
+        if held.store.grows:
+            elements = layers * held.elements * held.reach.per_token
+            total = total + stored_bytes(elements, kv_bits) * layout.cache_copies(held.shards)
     return total
 
 
@@ -301,7 +301,7 @@ def _mixing_parts(
             cache_bytes_read=work.reads * each,
             cache_bytes_written=work.writes * each,
             activation_bytes=block.layers * batch * work.activations * formats.activation.bytes,
-            cache_shards=block.mixer.cache_shards,
+            cache_shards=work.held.shards if work.held else 1,
         )
 
 

@@ -24,7 +24,7 @@ class ShortConv:
     @property
     def held(self) -> Held:
         """The inputs that the next token's convolution needs besides its own."""
-        return Held(Store.CONV, self.channels * (self.kernel - 1))
+        return Held(Store.CONV, self.channels * (self.kernel - 1), shards=self.channels)
 
     def mixing(self, new: Count, cached: Count) -> Mixing:
         """A multiply-add per weight and token."""
@@ -52,11 +52,6 @@ class GatedConv(Mixer):
 
     @property
     def shards(self) -> int:
-        """A channel each."""
-        return self.width
-
-    @property
-    def cache_shards(self) -> int:
         """A channel each."""
         return self.width
 

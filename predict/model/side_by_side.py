@@ -26,11 +26,6 @@ class SideBySide(Mixer):
         return min(mixer.shards for mixer in self.mixers)
 
     @property
-    def cache_shards(self) -> int:
-        """As many as everything that is held can be split over."""
-        return min(mixer.cache_shards for mixer in self.mixers)
-
-    @property
     def reach(self) -> Reach:
         """That of the first."""
         return self.mixers[0].reach

@@ -34,7 +34,7 @@ class Mamba(Mixer):
     @property
     def state(self) -> Held:
         """A vector for each channel."""
-        return Held(Store.STATE, self.width * self.state_dim, bits=self.state_bits)
+        return Held(Store.STATE, self.width * self.state_dim, bits=self.state_bits, shards=self.width)
 
     @property
     def holds(self) -> tuple[Held, ...]:
@@ -43,11 +43,6 @@ class Mamba(Mixer):
 
     @property
     def shards(self) -> int:
-        """A channel each."""
-        return self.width
-
-    @property
-    def cache_shards(self) -> int:
         """A channel each."""
         return self.width
 
@@ -109,7 +104,7 @@ class Mamba2(Mixer):
     @property
     def state(self) -> Held:
         """A matrix of head_dim x state_dim for each head."""
-        return Held(Store.STATE, self.width * self.state_dim, bits=self.state_bits)
+        return Held(Store.STATE, self.width * self.state_dim, bits=self.state_bits, shards=self.heads)
 
     @property
     def holds(self) -> tuple[Held, ...]:
@@ -119,11 +114,6 @@ class Mamba2(Mixer):
     @property
     def shards(self) -> int:
         """A head each; groups are copied where there are fewer."""
-        return self.heads
-
-    @property
-    def cache_shards(self) -> int:
-        """A head each."""
         return self.heads
 
     @property

@@ -39,7 +39,7 @@ def cache(q: Question) -> Iterator[Line | Note]:
         yield Line("index_bytes_per_token", "index keys of a token", index, Unit.BYTES, formula, arithmetic)
         yield Note("index keys are held in the KV cache's format; a step reads them in 8 bits, as engines store them")
     batch = plain(kv_bytes(model, q.batch, q.context, kv.bits))
-    formula, arithmetic = _batch_arithmetic(q)
+    formula, arithmetic = _batch_arithmetic(q) if per_token else ("no layer caches tokens", "")
     yield Line("kv_bytes", "KV cache of the batch", batch, Unit.BYTES, formula, arithmetic)
     if states := plain(state_bytes(model, q.batch, q.formats)):
         formula, arithmetic = "batch x states, whatever the context", product(q.batch, states / q.batch)

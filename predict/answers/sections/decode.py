@@ -13,7 +13,7 @@ from predict.answers.times import decode_times
 from predict.errors import BadQuantity
 from predict.formulas import serving
 from predict.gpus import ridge_flop_per_byte
-from predict.model.passes import kv_bytes
+from predict.model.passes import resident_bytes
 from predict.model.replica import PassPrediction, Replica
 from predict.units import si
 from predict.workloads import FloatArray
@@ -69,7 +69,7 @@ def _saturation(q: Question, replica: Replica) -> Iterator[Line | Note]:
         yield Line("batch_to_saturate_with_kv", "with the KV cache", saturated, Unit.REQUESTS, formula)
     else:
         yield Note(f"no batch saturates decode at {q.context:,} cached tokens: the KV cache keeps it memory-bound")
-    weights, cache = float(replica.weight_bytes), float(kv_bytes(q.model, 1, q.context, q.kv_dtype.bits))
+    weights, cache = float(replica.weight_bytes), float(resident_bytes(q.model, 1, q.context, q.formats))
     formula, arithmetic = "weights / KV of a request", quotient(weights, cache)
     yield Line("kv_crossover_batch", "KV as large as weights", weights / cache, Unit.REQUESTS, formula, arithmetic)
 

@@ -33,10 +33,10 @@ def deepseek_v4(fields: Fields) -> Model:
     fields.use("n_shared_experts", *SETTINGS)
     experts = routed_experts(fields, "n_routed_experts", width, Mlp(width, gated=True, bias=bias))
     weights = (2 + streams) * streams  # collapse, expand, and mix
-    mixed = Linear("streams.mix", Component.RESIDUAL, streams * hidden, weights, copies=2, active=2)
+    mixed = Linear("streams.mix", Component.RESIDUAL, streams * hidden, weights)
     norms = 2 * hidden + 2 * (weights + 3)  # and what is added to the weights, and their scales
     mixers = _mixers(fields)
-    blocks = [Block(1, hidden, mixers[kind], experts, norms, (mixed,)) for kind in _types(fields)]
+    blocks = [Block(1, hidden, mixers[kind], experts, norms, (mixed, mixed)) for kind in _types(fields)]
     model = decoder(fields, blocks, extra_params=streams + 1)
     collapse = Linear("streams.collapse", Component.RESIDUAL, streams * hidden, streams)
     return replace(model, head=(collapse, Linear("vocab", Component.VOCAB, hidden, model.vocab)))

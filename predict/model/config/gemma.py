@@ -43,10 +43,13 @@ def gemma3n(fields: Fields) -> Model:
         blocks,
         tied=True,
         position_params=each_layer.table_params(layers),
-        extra=(*each_layer.outer_linears(hidden, layers), _streams("altup.in", hidden, streams - 1)),
+        extra=(*each_layer.outer_linears(hidden, layers), *[_residual("altup.in", hidden, hidden)] * (streams - 1)),
         extra_params=each_layer.width,
     )
-    head = (_streams("altup.out", hidden, streams - 1), Linear("vocab", Component.VOCAB, hidden, model.vocab))
+    head = (
+        *[_residual("altup.out", hidden, hidden)] * (streams - 1),
+        Linear("vocab", Component.VOCAB, hidden, model.vocab),
+    )
     return replace(model, head=head)
 
 
@@ -98,10 +101,6 @@ class _LayerInputs:
 
 def _residual(name: str, inputs: int, outputs: int) -> Linear:
     return Linear(name, Component.RESIDUAL, inputs, outputs)
-
-
-def _streams(name: str, hidden: int, streams: int) -> Linear:
-    return Linear(name, Component.RESIDUAL, hidden, hidden, copies=streams, active=streams)
 
 
 def _kinds(fields: Fields, period: int) -> list[tuple[str, Attention]]:

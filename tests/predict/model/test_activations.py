@@ -302,7 +302,7 @@ def test_experts_in_a_latent_copy_the_latent_and_a_gated_shared_expert_keeps_its
 def test_a_kind_whose_kernels_are_not_known_is_refused():
     class Unknown(Attention.__mro__[1]):
         text = "a new kind"
-        shards = cache_shards = other_params = 0
+        shards = other_params = 0
         holds = ()
 
         def linears(self, hidden):

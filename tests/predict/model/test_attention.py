@@ -27,7 +27,7 @@ def test_grouped_attention_projects_keys_and_values_for_kv_heads_only():
         "attention.out": (32, 16, False),
     }
     assert attention.kv_elements_per_token == 2 * 2 * 4
-    assert attention.cache_shards == 2
+    assert [held.shards for held in attention.holds] == [2]
     assert attention.flop_per_pair == 2 * 8 * 4 + 2 * 8 * 4  # Q.K and P.V
     assert attention.query_and_output == 32 + 32
     assert (attention.other_params, replace(attention, qk_norm=True).other_params) == (0, 4 + 4)
@@ -44,7 +44,7 @@ def test_latent_attention_has_the_shapes_of_deepseek_v2_section_2_1():
         "attention.out": (4 * 5, 16, True),
     }
     assert attention.kv_elements_per_token == 3 + 2
-    assert attention.cache_shards == 1
+    assert [held.shards for held in attention.holds] == [1]
     assert attention.other_params == 7 + 3
     assert attention.flop_per_pair == 2 * 4 * (8 + 5)
     assert attention.absorbed_flop_per_pair == 2 * 4 * (3 + 2 + 3)  # Q.K over latent and rotary part, P.V over latent
@@ -87,7 +87,7 @@ def test_a_window_is_all_that_a_layer_holds():
     windowed = Attention(8, 2, 4, reach=Window(5))
     assert (windowed.kv_elements_per_token, windowed.kv_elements_beyond_windows) == (16, 0)
     assert windowed.window_elements == 5 * 16
-    assert windowed.holds == (Held(Store.KV, 16, Window(5)),)
+    assert windowed.holds == (Held(Store.KV, 16, Window(5), shards=2),)
 
 
 SPARSE = LatentAttention(4, 7, 3, 6, 2, 5, reach=TopK(10), indexer=Indexer(heads=3, head_dim=8))

@@ -36,7 +36,7 @@ def test_gated_delta_net_has_the_shapes_of_qwen3_next():
     assert (state.store, state.elements, state.bits) == (Store.STATE, 4 * 3 * 5, None)
     assert conv.elements == 32 * 3
     assert replace(DELTA, state_bits=32).holds[0].bits == 32
-    assert (DELTA.kv_elements_per_token, DELTA.shards, DELTA.cache_shards) == (0, 2, 4)
+    assert (DELTA.kv_elements_per_token, DELTA.shards, state.shards) == (0, 2, 4)
     assert DELTA.text == "gated delta net, 4 heads of 3 x 5"
 
 
@@ -55,7 +55,7 @@ def test_kimi_delta_attention_has_decay_and_gate_of_two_matrices_each():
     # Convolutions over 3*20 channels, a decay of 4 heads, a step bias of 20 channels, one norm of 5.
     assert KIMI.other_params == 60 * 4 + 4 + 20 + 5
     assert [held.elements for held in KIMI.holds] == [4 * 5 * 5, 60 * 3]
-    assert (KIMI.shards, KIMI.cache_shards) == (4, 4)
+    assert (KIMI.shards, KIMI.holds[0].shards) == (4, 4)
     assert KIMI.text == "Kimi delta attention, 4 heads of 5 x 5"
 
 
@@ -63,7 +63,7 @@ def test_lightning_attention_has_a_gate_and_no_convolution():
     assert {name.rpartition(".")[2] for name in shapes(LIGHTNING, 16)} == {"q", "k", "v", "z", "out"}
     assert LIGHTNING.other_params == 20  # the norm of the output
     assert [(held.store, held.elements) for held in LIGHTNING.holds] == [(Store.STATE, 4 * 5 * 5)]
-    assert (LIGHTNING.shards, LIGHTNING.cache_shards) == (4, 4)
+    assert (LIGHTNING.shards, LIGHTNING.holds[0].shards) == (4, 4)
     assert LIGHTNING.text == "lightning attention, 4 heads of 5 x 5"
 
 

@@ -42,7 +42,9 @@ def test_mamba_has_a_state_for_every_channel():
     assert SELECTIVE.other_params == 30 * 5 + 30 * 7 + 30
     assert replace(SELECTIVE, norms=True).other_params == SELECTIVE.other_params + 3 + 7 + 7
     assert [held.elements for held in SELECTIVE.holds] == [30 * 7, 30 * 3]
-    assert (SELECTIVE.shards, SELECTIVE.cache_shards, MAMBA.shards, MAMBA.cache_shards) == (30, 30, 6, 6)
+    assert (SELECTIVE.shards, MAMBA.shards) == (30, 6)
+    # States split by channels or heads, the convolution by its channels.
+    assert [held.shards for held in (*SELECTIVE.holds, *MAMBA.holds)] == [30, 30, 6, 58]
     assert SELECTIVE.text == "Mamba, 30 channels x 7"
 
 

@@ -326,8 +326,10 @@ class Question:
 
     @property
     def training_layout(self) -> TrainingLayout:
-        """How a training step is spread over the GPUs."""
-        return TrainingLayout(self.gpus, zero_stage=self.zero)
+        """How a training step is spread over the GPUs: --tp and --pp as asked, the others by data parallelism."""
+        tensor, stages = self.tp or 1, self.pp or 1
+        copies = self.gpus // (tensor * stages)
+        return TrainingLayout(max(1, copies), tensor, stages, self.zero)
 
     @property
     def prompt_logits(self) -> Logits:

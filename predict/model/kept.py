@@ -16,7 +16,9 @@ from predict.model.elementwise import Elementwise, Norm
 from predict.model.linear_attention import GatedDeltaNet
 from predict.model.mixer import Mixer
 from predict.model.mlp import Experts, Mlp
-from predict.model.state_space import Mamba2
+from predict.model.short_conv import GatedConv
+from predict.model.side_by_side import SideBySide
+from predict.model.state_space import Mamba, Mamba2
 from predict.workloads import Count, Number
 
 ELEMENT_BYTES = 2
@@ -58,7 +60,15 @@ def mixer_tensors(mixer: Mixer, elementwise: Elementwise, keys: Count | None, ke
         case GatedDeltaNet():
             yield from _delta_net(mixer)
         case Mamba2():
+            yield from _mamba_2(mixer)
+        case Mamba():
             yield from _mamba(mixer)
+        case GatedConv():
+            # Both gates, the convolution's input and result, and the product, as in the code of transformers.
+            yield Kept("gates, convolution and product", 6 * ELEMENT_BYTES * mixer.width, split=True)
+        case SideBySide():
+            for each in mixer.mixers:
+                yield from mixer_tensors(each, elementwise, keys, kernels)
         case _:
             raise BadModel(f"what a layer of {mixer.text} keeps for its backward pass is not known")
 
@@ -121,7 +131,14 @@ def _delta_net(layer: GatedDeltaNet) -> Iterator[Kept]:
     yield Kept("decays, strengths, chunks, statistics", of_head * layer.value_heads, split=True)
 
 
-def _mamba(layer: Mamba2) -> Iterator[Kept]:
+def _mamba(layer: Mamba) -> Iterator[Kept]:
+    """Source: mamba_ssm, `MambaInnerFn.forward`: x and its gate, the step's latent with both projections of the state,
+    these once more by themselves, and the scan's output. The convolution and the steps are computed again."""
+    tensors = 3 * layer.width + layer.step_rank + 4 * layer.state_dim
+    yield Kept("input, projections and output of the scan", ELEMENT_BYTES * tensors, split=True)
+
+
+def _mamba_2(layer: Mamba2) -> Iterator[Kept]:
     """Source: mamba_ssm, `MambaSplitConv1dScanCombinedFn.forward`: all that the first matrix makes, the scan's output,
     and the norm's statistic. The convolution and the output matrix's input are computed again."""
     yield Kept(

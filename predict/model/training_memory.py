@@ -59,6 +59,16 @@ def sequences_per_gpu(batch: int, data_parallel: int) -> int:
     return -(-batch // data_parallel)
 
 
+def sequences_at_once(layout: TrainingLayout, batch: int, micro_batch: int | None) -> int:
+    """Sequences that a GPU trains together: `micro_batch`, or its share of the batch; 1 in a pipeline. Raises
+    BadQuantity if `micro_batch` is not a whole number."""
+    share = sequences_per_gpu(batch, layout.data_parallel)
+    usual = share if layout.pipeline_parallel == 1 else 1
+    found = usual if micro_batch is None else micro_batch
+    checks.whole(micro_batch=found)
+    return min(share, found)
+
+
 def training_memory(
     model: Model,
     layout: TrainingLayout,
@@ -70,8 +80,7 @@ def training_memory(
     recompute: Recompute = Recompute.NONE,
     kernels: Kernels = Kernels.EAGER,
 ) -> TrainingMemory:
-    """Memory of a step of `batch` sequences. A GPU trains `micro_batch` sequences at a time: its share of the batch
-    without pipeline parallelism, otherwise 1.
+    """Memory of a step of `batch` sequences, `sequences_at_once` of them together.
 
     The first of pp pipeline stages keeps up to pp micro-batches of its 1/pp of the layers (Narayanan et al. 2021,
     section 2.2), so that the whole depth counts once; the logits are on the last stage, which keeps one. The fuller of
@@ -79,8 +88,7 @@ def training_memory(
     """
     checks.whole(batch=batch, seq=seq)
     share, stages = sequences_per_gpu(batch, layout.data_parallel), layout.pipeline_parallel
-    at_once = min(share, (share if stages == 1 else 1) if micro_batch is None else micro_batch)
-    checks.whole(micro_batch=at_once)
+    at_once = sequences_at_once(layout, batch, micro_batch)
     tensor = layout.tensor_parallel
     stage = activation_bytes(model, at_once, seq, recompute=recompute, kernels=kernels, tensor_parallel=tensor) / stages
     first = stage * min(stages, -(-share // at_once))

@@ -11,7 +11,13 @@ from predict.formulas import memory
 from predict.formulas.memory import Recompute
 from predict.model.activations import activation_bytes, kept
 from predict.model.kept import Kernels
-from predict.model.training_memory import TrainingMemory, sequences_per_gpu, training_memory
+from predict.model.training_memory import (
+    TrainingLayout,
+    TrainingMemory,
+    sequences_at_once,
+    sequences_per_gpu,
+    training_memory,
+)
 from predict.units import both_bytes
 
 ZERO_FORMULAS = {1: "weights, gradients + optimizer / GPUs", 2: "weights + the rest / GPUs", 3: "all / GPUs"}
@@ -35,8 +41,11 @@ def training_state(q: Question) -> Iterator[Line | Note]:
     yield Line("optimizer_bytes", f"optimizer: {kind.name}", plain(state.optimizer_bytes), Unit.BYTES, formula)
     formula = f"P x {kind.state_bytes_per_param:g}: weights, gradients, optimizer"
     yield Line("training_state_bytes", "training state", total, Unit.BYTES, formula)
-    for stage in (1, 2, 3) if q.gpus > 1 else ():
-        share = plain(memory.sharded_state(params, stage, q.gpus, kind).total_bytes)
+    layout = q.training_layout
+    for stage in (1, 2, 3) if layout.data_parallel > 1 else ():
+        share = plain(
+            memory.sharded_state(params, stage, layout.data_parallel, kind).total_bytes / layout.model_parallel
+        )
         yield Line(f"zero_{stage}_bytes_per_gpu", f"per GPU, ZeRO-{stage}", share, Unit.BYTES, ZERO_FORMULAS[stage])
     fewest = plain(memory.min_gpus(total, q.memory_bytes, q.training_reserved_bytes))
     formula = "state / memory of a GPU; without activations"
@@ -93,7 +102,7 @@ def _training_total(q: Question) -> Iterator[Line | Note]:
     """What the fullest GPU holds at the peak of a step."""
     layout, share = q.training_layout, sequences_per_gpu(q.batch, q.training_layout.data_parallel)
     found = held_in_training(q)
-    yield from _lines(q, found, min(share, q.micro_batch or share))
+    yield from _lines(q, found, sequences_at_once(layout, q.batch, q.micro_batch))
     usable = q.memory_bytes - q.training_reserved_bytes
     total = plain(found.total_bytes)
     formula = f"of {both_bytes(usable)}: state + gathered + activations + logits"
@@ -123,7 +132,7 @@ def held_in_training(q: Question) -> TrainingMemory:
 def _lines(q: Question, found: TrainingMemory, sequences: int) -> Iterator[Line]:
     held = f"{sequences:,} x {q.seq:,} tokens at once"
     for name, label, size, formula in (
-        ("state", f"a GPU: state, ZeRO-{q.zero}", found.state_bytes, "as above" if q.gpus > 1 else "all of it"),
+        ("state", f"a GPU: state, ZeRO-{q.zero}", found.state_bytes, _spread(q.training_layout)),
         ("gathered", "a GPU: gathered weights", found.gathered_bytes, "two of the largest layers, in 16 bits"),
         ("activation", "a GPU: activations", found.activation_bytes, held),
         ("recomputed", "a GPU: a layer again", found.recomputed_bytes, "what recomputation brings back at a time"),
@@ -131,6 +140,13 @@ def _lines(q: Question, found: TrainingMemory, sequences: int) -> Iterator[Line]
     ):
         if size:
             yield Line(f"training_{name}_bytes_per_gpu", label, plain(size), Unit.BYTES, formula)
+
+
+def _spread(layout: TrainingLayout) -> str:
+    """How the state is spread: "over dp 8, tp 2"."""
+    sizes = {"dp": layout.data_parallel, "tp": layout.tensor_parallel, "pp": layout.pipeline_parallel}
+    text = ", ".join(f"{name} {size}" for name, size in sizes.items() if size > 1)
+    return f"over {text}" if text else "all of it"
 
 
 def _parts(q: Question) -> str:

@@ -55,6 +55,18 @@ def test_a_step_that_does_not_fit_says_what_it_needs():
     assert "a training step does not fit (129.5 GB" in said
 
 
+def test_tensor_and_pipeline_parallelism_leave_the_other_gpus_to_data_parallelism():
+    # 16 GPUs as 4 x 2 x 2: state of 8,030,261,248 parameters over all 16; 16 sequences over dp 2.
+    asked = {"gpus": 16, "tp": 4, "pp": 2, "batch": 16, "seq": 128, "recompute": Recompute.FLASH}
+    lines, said = ask("llama-3-8b", **asked)
+    assert lines["training_state_bytes_per_gpu"].value == 16 * 8_030_261_248 / 16
+    assert lines["training_state_bytes_per_gpu"].formula == "over dp 2, tp 4, pp 2"
+    assert lines["zero_3_bytes_per_gpu"].value == 8_030_261_248
+    # One sequence at a time, two in flight in half of the layers: 32 layers of 49 x 4096 + 4 x 32 + 8 bytes over tp 4.
+    assert lines["training_activation_bytes_per_gpu"].value == 128 * 32 * (49 * 4096 + 4 * 32 + 8) / 4
+    assert "do not divide" not in said
+
+
 def test_a_batch_that_gpus_cannot_share_evenly_is_noted():
     _, said = ask("llama-3-8b", gpus=8, batch=4, seq=128)
     assert "4 sequences do not divide by 8 GPUs: 1 sequence on a GPU" in said

@@ -18,7 +18,9 @@ from predict.model.linear_attention import GatedDeltaNet
 from predict.model.mlp import Experts, Mlp
 from predict.model.presets import find_model
 from predict.model.reach import TopK
-from predict.model.state_space import Mamba2
+from predict.model.short_conv import GatedConv
+from predict.model.side_by_side import SideBySide
+from predict.model.state_space import Mamba, Mamba2
 from predict.model.transformer import Block
 
 LLAMA_3_8B = find_model("llama-3-8b")
@@ -282,6 +284,23 @@ def test_mamba_2_keeps_what_its_fused_kernel_saves():
     found = kept_of(Mamba2(8, 64, 1, 16, 4))
     assert found["output of the first matrix"] == 2 * (512 + 512 + 32 + 8)
     assert found["output of the scan"] == 2 * 512 + 4
+
+
+def test_mamba_keeps_what_its_fused_kernel_saves():
+    # 512 channels: x, its gate and the scan's output; a latent of 32 beside 2 * 16, and these 2 * 16 again.
+    found = kept_of(Mamba(512, 16, 32, 4))
+    assert found["input, projections and output of the scan"] == 2 * (3 * 512 + 32 + 2 * 16 + 2 * 16)
+
+
+def test_a_gated_convolution_keeps_six_tensors():
+    # Measured on one layer of transformers' LFM2: 12 bytes a channel beside the input.
+    assert kept_of(GatedConv(512, 3))["gates, convolution and product"] == 12 * 512
+
+
+def test_mixers_side_by_side_share_their_input():
+    attention, mamba = Attention(4, 2, 128), Mamba2(8, 64, 1, 16, 4)
+    together, *alone = (sum(kept_of(mixer).values()) for mixer in (SideBySide((attention, mamba)), attention, mamba))
+    assert together == sum(alone) - kept_of(mamba)["1 norm"] - kept_of(mamba)["input of the mixer"]
 
 
 def test_a_layer_without_a_mixer_or_an_mlp_keeps_one_input():

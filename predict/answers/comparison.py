@@ -16,7 +16,12 @@ from predict.errors import BadQuantity, MissingCeiling
 from predict.model.transformer import Model
 from predict.units import people_count
 
-_NAMES = (Column("gpu", "GPU", is_key=True), Column("gpus", "n", Unit.GPUS, is_key=True), Column("fits", "fits"))
+_NAMES = (
+    Column("gpu", "GPU", is_key=True),
+    Column("gpus", "n", Unit.GPUS, is_key=True),
+    Column("layout", "layout", is_key=True),
+    Column("fits", "fits"),
+)
 COLUMNS: Mapping[Use, tuple[Column, ...]] = MappingProxyType(
     {
         Use.SERVE: (
@@ -96,6 +101,7 @@ class MachineRow:
             per_gpu = q.batch / self.machine.gpus
             if use is Use.SERVE:
                 found["decode_tokens_per_s_per_gpu"] = per_gpu / float(self.estimate["tpot_s"])
+                found.setdefault("layout", "tp 1")  # one GPU has no line for it
                 found["decode_bound"] = str(found["decode_bound"]).partition(".")[0]
             else:
                 found["train_tokens_per_s_per_gpu"] = per_gpu * q.seq / float(self.estimate["train_step_s"])
@@ -122,7 +128,10 @@ def compare_machines(
 def machine_table(rows: Sequence[MachineRow], use: Use) -> Table:
     """One line for each machine: what fits first, then the cheapest; with the reason of one without numbers."""
     ordered = sorted(rows, key=lambda row: row.order(use))
-    return Table((*COLUMNS[use], REASON), tuple(row.cells(use) for row in ordered)).without_empty()
+    cells = [row.cells(use) for row in ordered]
+    if all(row.get("layout") in (None, f"tp {row['gpus']}") for row in cells):  # as the number of GPUs says
+        cells = [{**row, "layout": None} for row in cells]
+    return Table((*COLUMNS[use], REASON), tuple(cells)).without_empty()
 
 
 def machine_page(rows: Sequence[MachineRow], uses: frozenset[Use], width: int) -> str:

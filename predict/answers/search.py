@@ -1,8 +1,8 @@
 """The search: the configuration that serves requests of given lengths in time, for the least money.
 
 A configuration is a GPU, how many of them, the format of the weights, and the prompt tokens that a step reads (its
-chunk). Each is a curve over the number of running requests (`model.server`). Times are bounds of the roofline on every
-machine, so that machines are compared by one measure.
+chunk). Each is a curve over the number of running requests (`model.server`). Machines are compared by one measure: by
+the bounds of the roofline, or by expected times, which only calibrated machines have.
 """
 
 import itertools
@@ -16,16 +16,18 @@ from numpy.typing import NDArray
 
 from predict.answers.machine import Machine
 from predict.answers.question import Question
-from predict.answers.targets import Point, Targets
+from predict.answers.targets import Measure, Point, Targets
 from predict.errors import BadQuantity, MissingCeiling
+from predict.expected.server import expected_load
 from predict.formulas.memory import WeightFormat
-from predict.model.server import Load, Request, Server
+from predict.model.server import Load, Request, Server, Steady
 from predict.resources import matmul_unit
 from predict.units import DTYPES, DType, Formats, duration, si
 from predict.workloads import FloatArray
 
 CHUNKS = (16384, 8192, 4096, 2048, 1024, 512, 256)  # what engines are set to
-EVERY_BATCH_TO, BATCHES_BEYOND = 64, 160  # every batch up to 64, and 160 more on a logarithmic scale
+# Every batch up to the first number is tried, and the second many on a logarithmic scale. Expected times take longer.
+BATCHES: Mapping[Measure, tuple[int, int]] = MappingProxyType({Measure.BOUND: (64, 160), Measure.EXPECTED: (8, 32)})
 # Weights whose products engines narrow too, where the GPU multiplies the format.
 PRODUCTS: Mapping[str, DType] = MappingProxyType(
     {"fp8": DTYPES["fp8"], "fp8-block": DTYPES["fp8"], "int8": DTYPES["int8"], "nvfp4": DTYPES["fp4"]}
@@ -40,13 +42,21 @@ class Curve:
     question: Question
     targets: Targets
     server: Server
-    load: Load
+    load: Load  # the bounds
+    steady: Steady  # by the measure of the targets
+
+    @classmethod
+    def of(cls, question: Question, targets: Targets, server: Server, batches: FloatArray) -> "Curve":
+        """The curve at these batches. Raises MissingCeiling for expected times that are not known."""
+        load = server.at(batches)
+        expects = targets.by is Measure.EXPECTED
+        return cls(question, targets, server, load, expected_load(server, batches) if expects else load)
 
     @property
     def is_in_time(self) -> NDArray[np.bool_]:
         """Whether each batch meets the times asked for."""
         ttft_s, tpot_s = self.targets.ttft_s or math.inf, self.targets.tpot_s or math.inf
-        return (self.load.ttft_s <= ttft_s) & (self.load.tpot_s <= tpot_s)
+        return (self.steady.ttft_s <= ttft_s) & (self.steady.tpot_s <= tpot_s)
 
     def point(self, index: int) -> Point:
         """The configuration at one of the batches."""
@@ -56,6 +66,7 @@ class Curve:
             self.targets,
             self.server,
             int(self.load.batch[index]),
+            self.steady.only(index),
             self.load.only(index),
             max(times, key=lambda resource: times[resource]),
         )
@@ -66,7 +77,7 @@ class Curve:
         in_time = np.flatnonzero(self.is_in_time)
         if not in_time.size:
             return None
-        rates = self.load.requests_per_s[in_time]
+        rates = self.steady.requests_per_s[in_time]
         asked, replicas = self.targets.requests_per_s, 1
         if asked is not None:
             replicas = math.ceil(asked / float(rates.max()) * (1 - _ROUNDING))
@@ -79,7 +90,8 @@ class Curve:
         tried = self.load.batch
         place = int(np.searchsorted(tried, batch))
         first, last = tried[max(place - 1, 0)], tried[min(place + 1, tried.size - 1)]
-        return replace(self, load=self.server.at(np.arange(first, last + 1, self.server.replica.layout.dp)))
+        batches = np.arange(first, last + 1, self.server.replica.layout.dp)
+        return Curve.of(self.question, self.targets, self.server, batches)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +139,15 @@ def search(
         targets,
         tuple(sorted(points, key=lambda point: point.order)),
         tuple(_fronts(every)),
-        (*late, *(f"{machine.name}: {error}" for machine, error in reasons)),
+        (*late, *_grouped(reasons)),
     )
+
+
+def _grouped(reasons: Sequence[tuple[Machine, Exception]]) -> Iterator[str]:
+    """Each reason once, behind the machines that it holds for."""
+    for text in dict.fromkeys(str(error) for _, error in reasons):
+        names = dict.fromkeys(machine.name for machine, error in reasons if str(error) == text)
+        yield f"{', '.join(names)}: {text}"
 
 
 def pareto(x: FloatArray, y: FloatArray) -> NDArray[np.intp]:
@@ -163,8 +182,8 @@ def _curves(question: Question, targets: Targets, requests: dict[tuple[Formats, 
             requests[key] = Request(question.model, targets.isl, targets.osl, chunk, question.prefix, question.formats)
         servers.append(Server(replica, requests[key]))
         if largest := servers[-1].largest_batch:
-            load = servers[-1].at(_batches(largest, replica.layout.dp))
-            curves.append(Curve(question, targets, servers[-1], load))
+            batches = _batches(largest, replica.layout.dp, targets.by)
+            curves.append(Curve.of(question, targets, servers[-1], batches))
     if not curves:
         raise BadQuantity(f"{question.model.name} does not fit with one request: it needs {_needs(servers)}")
     return curves
@@ -177,10 +196,11 @@ def _needs(servers: Sequence[Server]) -> str:
     return f"{si(needed[least], 'B')} of {si(servers[least].replica.usable_bytes, 'B')}"
 
 
-def _batches(largest: int, copies: int) -> FloatArray:
+def _batches(largest: int, copies: int, by: Measure) -> FloatArray:
     """The numbers of requests that the search tries, up to the largest: as many for each copy."""
-    few = np.arange(1.0, min(largest // copies, EVERY_BATCH_TO) + 1)
-    many = np.geomspace(1, largest // copies, BATCHES_BEYOND).round()
+    every, beyond = BATCHES[by]
+    few = np.arange(1.0, min(largest // copies, every) + 1)
+    many = np.geomspace(1, largest // copies, beyond).round()
     return copies * np.union1d(few, many)
 
 
@@ -198,10 +218,12 @@ def _fronts(curves: Sequence[Curve]) -> Iterator[Point]:
     for name in dict.fromkeys(curve.question.gpu.name for curve in curves):
         mine = [curve for curve in curves if curve.question.gpu.name == name]
         limit = mine[0].targets.ttft_s or math.inf
-        kept = [np.flatnonzero(curve.load.ttft_s <= limit) for curve in mine]
+        kept = [np.flatnonzero(curve.steady.ttft_s <= limit) for curve in mine]
         places = [(curve, int(index)) for curve, indices in zip(mine, kept, strict=True) for index in indices]
-        x = [1 / curve.load.tpot_s[indices] for curve, indices in zip(mine, kept, strict=True)]
-        y = [curve.load.tokens_per_s[indices] / curve.question.gpus for curve, indices in zip(mine, kept, strict=True)]
+        x = [1 / curve.steady.tpot_s[indices] for curve, indices in zip(mine, kept, strict=True)]
+        y = [
+            curve.steady.tokens_per_s[indices] / curve.question.gpus for curve, indices in zip(mine, kept, strict=True)
+        ]
         for place in pareto(np.concatenate(x), np.concatenate(y)) if places else ():
             curve, index = places[place]
             yield curve.point(index)

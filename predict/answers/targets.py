@@ -1,6 +1,7 @@
 """Targets of a server, and a point: a configuration that runs with a number of requests."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from predict import checks
 from predict.answers.question import Question
@@ -9,6 +10,13 @@ from predict.formulas import money
 from predict.model.server import Server, Steady
 from predict.resources import Resource
 from predict.units import duration
+
+
+class Measure(StrEnum):
+    """The times that targets are held against, and that machines are compared by."""
+
+    BOUND = "bound"  # of the roofline, known for every machine
+    EXPECTED = "expected"  # of calibrated kernels; other machines have none
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +28,7 @@ class Targets:
     ttft_s: float | None = None  # at most
     tpot_s: float | None = None  # at most
     requests_per_s: float | None = None  # of all replicas together
+    by: Measure = Measure.BOUND
 
     def __post_init__(self) -> None:
         checks.whole(isl=self.isl, osl=self.osl)
@@ -43,8 +52,9 @@ class Point:
     targets: Targets
     server: Server
     batch: int  # running requests of a replica
-    steady: Steady  # at this batch alone
-    bound: Resource
+    steady: Steady  # at this batch alone, by the measure of the targets
+    least: Steady  # the bounds
+    bound: Resource  # what takes most of their time
     replicas: int = 1
     served_per_s: float | None = None  # requests that all replicas together get; None: as many as they can serve
 
@@ -95,8 +105,12 @@ class Point:
 
     @property
     def usd_per_1m_tokens(self) -> float:
+        """Price of a million generated tokens by the measure of the targets."""
+        return self.usd(self.steady)
+
+    def usd(self, steady: Steady) -> float:
         """Price of a million generated tokens, prompts included, if the replicas get `served_per_s`."""
-        rate = self.replicas * self.requests_per_s if self.served_per_s is None else self.served_per_s
+        rate = self.replicas * float(steady.requests_per_s[0]) if self.served_per_s is None else self.served_per_s
         return float(money.usd_per_1m_tokens(self.question.usd_per_gpu_hour, rate * self.targets.osl, self.gpus))
 
     @property

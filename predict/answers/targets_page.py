@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from predict.answers.lines import Unit, show
+from predict.answers.points import all_values, expected_key, expected_values, point_values
 from predict.answers.search import Search
 from predict.answers.table import Column, Table, cell
-from predict.answers.targets import Point
-from predict.errors import MissingCeiling
-from predict.expected.server import expected_load
+from predict.answers.targets import Measure, Point
 from predict.units import duration
 
 FRONT_POINTS = 8  # of each GPU on the page
@@ -22,51 +21,25 @@ _NAMES = (
     Column("weights", "weights", is_key=True),
 )
 _SETTINGS = (Column("batch", "batch", Unit.REQUESTS), Column("chunk", "chunk", Unit.TOKENS))
-_RATES = (
-    Column("tokens_per_s_per_user", "/s/user", Unit.TOKENS_PER_S),
-    Column("tokens_per_s_per_gpu", "/s/GPU", Unit.TOKENS_PER_S),
-    Column("usd_per_1m_tokens", "$/1M", Unit.USD),
-    Column("bound", "bound"),
-)
-MACHINE_COLUMNS = (
-    *_NAMES,
-    Column("replicas", "copies", Unit.GPUS),
-    *_SETTINGS,
+_BOTH = (
     Column("ttft_s", "TTFT", Unit.SECONDS),
     Column("ttft_expected_s", "exp.", Unit.SECONDS),
     Column("tpot_s", "TPOT", Unit.SECONDS),
     Column("tpot_expected_s", "exp.", Unit.SECONDS),
-    *_RATES[1:],
 )
-FRONT_COLUMNS = (
-    *_NAMES,
-    *_SETTINGS,
-    Column("ttft_s", "TTFT", Unit.SECONDS),
-    Column("tpot_s", "TPOT", Unit.SECONDS),
-    *_RATES,
-)
-# Lines about the best point: label, unit, key of the bound, key of the expected value, formula.
+_COPIES, _BOUND = Column("replicas", "copies", Unit.GPUS), Column("bound", "bound")
+# Lines about the best point: label, unit, key, formula.
 BEST_LINES = (
-    (
-        "mixed step",
-        Unit.SECONDS,
-        "mixed_step_s",
-        "mixed_step_expected_s",
-        "reads prompt tokens, and decodes the other requests",
-    ),
-    ("decode step", Unit.SECONDS, "decode_step_s", "decode_step_expected_s", "decodes the whole batch"),
-    ("TTFT", Unit.SECONDS, "ttft_s", "ttft_expected_s", "the steps that read the prompt; no queue"),
-    ("TPOT", Unit.SECONDS, "tpot_s", "tpot_expected_s", "(batch / requests/s - TTFT) / (tokens out - 1)"),
-    ("requests/s", Unit.TOKENS_PER_S, "requests_per_s", "requests_per_s_expected", "1 / time of the steps per request"),
-    ("tokens/s", Unit.TOKENS_PER_S, "tokens_per_s", "tokens_per_s_expected", "requests/s x tokens out"),
-    ("tokens/s/GPU", Unit.TOKENS_PER_S, "tokens_per_s_per_gpu", "tokens_per_s_per_gpu_expected", "tokens/s / GPUs"),
-    ("tokens/s/user", Unit.TOKENS_PER_S, "tokens_per_s_per_user", "tokens_per_s_per_user_expected", "1 / TPOT"),
-    ("bound by", Unit.NAME, "bound", "", "what takes longest of all steps together"),
-)
-EXPECTED_KEYS = (
-    *("mixed_step_expected_s", "decode_step_expected_s"),
-    *("ttft_expected_s", "tpot_expected_s", "requests_per_s_expected", "tokens_per_s_expected"),
-    *("tokens_per_s_per_gpu_expected", "tokens_per_s_per_user_expected"),
+    ("mixed step", Unit.SECONDS, "mixed_step_s", "reads prompt tokens, and decodes for the other requests"),
+    ("decode step", Unit.SECONDS, "decode_step_s", "decodes for all"),
+    ("TTFT", Unit.SECONDS, "ttft_s", "the steps that read the prompt; no queue"),
+    ("TPOT", Unit.SECONDS, "tpot_s", "(batch / requests/s - TTFT) / (tokens out - 1)"),
+    ("requests/s", Unit.TOKENS_PER_S, "requests_per_s", "1 / time of the steps per request"),
+    ("tokens/s", Unit.TOKENS_PER_S, "tokens_per_s", "requests/s x tokens out"),
+    ("tokens/s/GPU", Unit.TOKENS_PER_S, "tokens_per_s_per_gpu", "tokens/s / GPUs"),
+    ("tokens/s/user", Unit.TOKENS_PER_S, "tokens_per_s_per_user", "1 / TPOT"),
+    ("$ per 1M out", Unit.USD, "usd_per_1m_tokens", "GPUs x price / tokens/s; prompts included"),
+    ("bound by", Unit.NAME, "bound", "what takes longest of all steps together"),
 )
 BEST_COLUMNS = (
     Column("label", "", is_key=True),
@@ -76,58 +49,9 @@ BEST_COLUMNS = (
 )
 
 
-def point_values(point: Point) -> dict[str, object]:
-    """Every bound of a point by its key, in SI units, and its configuration."""
-    q = point.question
-    layout = point.server.replica.layout
-    return {
-        "gpu": q.gpu.name,
-        "gpus": q.gpus,
-        "layout": layout.text,
-        "tp": layout.tp,
-        "dp": layout.dp,
-        "ep": layout.ep,
-        "weights": q.weights_name,
-        "kv": q.kv_dtype.name,
-        "compute": q.compute_dtype.name,
-        "chunk": point.chunk,
-        "batch": point.batch,
-        "replicas": point.replicas,
-        "total_gpus": point.gpus,
-        "mixed_step_s": float(point.steady.mixed_s[0]),
-        "mixed_steps_per_request": float(point.steady.steps.mixed[0]),
-        "decode_step_s": float(point.steady.decode_s[0]),
-        "decode_steps_per_request": float(point.steady.steps.decode[0]),
-        "ttft_s": point.ttft_s,
-        "tpot_s": point.tpot_s,
-        "requests_per_s": point.requests_per_s,
-        "tokens_per_s": point.tokens_per_s,
-        "tokens_per_s_per_gpu": point.tokens_per_s_per_gpu,
-        "tokens_per_s_per_user": point.tokens_per_s_per_user,
-        "bound": str(point.bound),
-        "usd_per_gpu_hour": q.usd_per_gpu_hour,
-        "usd_per_hour": point.usd_per_hour,
-        "usd_per_1m_tokens": point.usd_per_1m_tokens,
-    }
-
-
-def expected_values(point: Point) -> dict[str, float | None]:
-    """The expected times and rates of a point by their keys; None where its kernels are not calibrated."""
-    try:
-        load = expected_load(point.server, point.batch)
-    except MissingCeiling:
-        return dict.fromkeys(EXPECTED_KEYS)
-    requests_per_s, tokens_per_s, tpot_s = (
-        float(each[0]) for each in (load.requests_per_s, load.tokens_per_s, load.tpot_s)
-    )
-    rates = (requests_per_s, tokens_per_s, tokens_per_s / point.question.gpus, 1 / tpot_s)
-    steps_s = (float(load.mixed_s[0]), float(load.decode_s[0]))
-    return dict(zip(EXPECTED_KEYS, (*steps_s, float(load.ttft_s[0]), tpot_s, *rates), strict=True))
-
-
 def search_json(found: Search) -> dict[str, object]:
     """The targets and the best point, flat; then lists of the best of each machine and of the points on the fronts."""
-    targets, points = found.targets, _values(found)
+    targets, points = found.targets, all_values(found.points)
     return {
         "model": found.best.question.model.name,
         "isl": targets.isl,
@@ -135,26 +59,42 @@ def search_json(found: Search) -> dict[str, object]:
         "ttft_target_s": targets.ttft_s,
         "tpot_target_s": targets.tpot_s,
         "requests_per_s_target": targets.requests_per_s,
+        "by": targets.by,
         **points[0],
         "machines": points,
-        "front": [point_values(point) for point in found.fronts],
+        "front": front_values(found),
         "notes": list(search_notes(found)),
     }
 
 
+def front_values(found: Search) -> list[dict[str, object]]:
+    """The points on the fronts: their bounds, and expected values where these are what is compared."""
+    if found.targets.by is Measure.EXPECTED:
+        return all_values(found.fronts)
+    return [point_values(point) for point in found.fronts]
+
+
 def machines_table(found: Search) -> Table:
     """The best of each machine with its main numbers, the cheapest first."""
-    return _table(MACHINE_COLUMNS, _values(found))
+    rates = _by(found, "tokens_per_s_per_gpu", "usd_per_1m_tokens")
+    return _table((*_NAMES, _COPIES, *_SETTINGS, *_BOTH, *rates, _BOUND), all_values(found.points))
 
 
 def machines_csv(found: Search) -> str:
     """Every number of the best of each machine, in SI units."""
-    return to_csv(_values(found))
+    return to_csv(all_values(found.points))
 
 
-def front_table(points: Sequence[Point]) -> Table:
-    """Points of a front with their main numbers."""
-    return _table(FRONT_COLUMNS, [point_values(point) for point in points])
+def front_csv(found: Search) -> str:
+    """Every number of the points on the fronts."""
+    return to_csv(front_values(found))
+
+
+def front_table(found: Search) -> Table:
+    """Points of the fronts with their main numbers, a few of each GPU."""
+    times = _by(found, "ttft_s", "tpot_s")
+    rates = _by(found, "tokens_per_s_per_user", "tokens_per_s_per_gpu", "usd_per_1m_tokens")
+    return _table((*_NAMES, *_SETTINGS, *times, *rates, _BOUND), _spread(front_values(found)))
 
 
 def to_csv(points: Sequence[Mapping[str, object]]) -> str:
@@ -162,8 +102,17 @@ def to_csv(points: Sequence[Mapping[str, object]]) -> str:
     return Table(tuple(Column(key, key) for key in points[0]), tuple(points)).csv()
 
 
-def _values(found: Search) -> list[dict[str, object]]:
-    return [{**point_values(point), **expected_values(point)} for point in found.points]
+def _by(found: Search, *keys: str) -> Iterator[Column]:
+    """Columns of the measure that the search compares by."""
+    known = {
+        "ttft_s": ("TTFT", Unit.SECONDS),
+        "tpot_s": ("TPOT", Unit.SECONDS),
+        "tokens_per_s_per_user": ("/s/user", Unit.TOKENS_PER_S),
+        "tokens_per_s_per_gpu": ("/s/GPU", Unit.TOKENS_PER_S),
+        "usd_per_1m_tokens": ("$/1M", Unit.USD),
+    }
+    for key in keys:
+        yield Column(key if found.targets.by is Measure.BOUND else expected_key(key), *known[key])
 
 
 def _table(columns: Sequence[Column], rows: Sequence[Mapping[str, object]]) -> Table:
@@ -185,7 +134,8 @@ def search_page(found: Search, width: int, *, explain: bool = False) -> str:
     asked += [f"{targets.requests_per_s:g} requests/s"] if targets.requests_per_s else []
     replicas = f"{best.replicas} replicas ({best.gpus} GPUs) of " if best.replicas > 1 else ""
     price = f"{show(best.usd_per_1m_tokens, Unit.USD)} per 1M tokens out, {show(best.usd_per_hour, Unit.USD)} an hour"
-    front = "Pareto front of each GPU: tokens/s of a user against tokens/s of a GPU"
+    times = "bounds" if targets.by is Measure.BOUND else "expected times"
+    front = f"Pareto front of each GPU by {times}: tokens/s of a user against tokens/s of a GPU"
     notes = [
         line
         for note in search_notes(found)
@@ -196,8 +146,8 @@ def search_page(found: Search, width: int, *, explain: bool = False) -> str:
             *textwrap.wrap(f"{best.question.model.name}: {'; '.join(asked)}", width),
             *textwrap.wrap(f"Best: {replicas}{best.name}; {price}", width),
             *("", _best_table(best, explain=explain).text(width)),
-            *("", "Best of each machine, the cheapest first", "", machines_table(found).text(width)),
-            *("", front, "", front_table(_spread(found.fronts)).text(width)),
+            *("", f"Best of each machine by {times}, the cheapest first", "", machines_table(found).text(width)),
+            *("", front, "", front_table(found).text(width)),
             *("", "Notes", *notes),
         ]
     )
@@ -211,7 +161,10 @@ def search_notes(found: Search) -> Iterator[str]:
     yield from _misses(best)
     if q.model.context_limit and total > q.model.context_limit:
         yield f"{total:,} tokens are over the {q.model.context_limit:,} that {q.model.name} supports"
-    yield "times are bounds of a steady state without a queue, no server is faster: --mfu and --mbu lower the roofs"
+    if targets.by is Measure.BOUND:
+        yield "times are bounds of a steady state without a queue, no server is faster: --mfu and --mbu lower the roofs"
+    else:
+        yield "machines are compared by expected times of a steady state without a queue; others than these have none"
     yield "chunk: prompt tokens that a step reads, one prompt at a time if it can; a step also decodes for the batch"
     whole = int(best.server.replica.max_batch(total))
     yield f"caches count at the mean of a request's life: reserved at full length, the best holds {whole:,} requests"
@@ -230,54 +183,59 @@ def _misses(best: Point) -> Iterator[str]:
     """Where the expected numbers of the best point do not meet the targets that its bounds meet."""
     expected, targets = expected_values(best), best.targets
     limits = (("TTFT", targets.ttft_s, "ttft_expected_s"), ("TPOT", targets.tpot_s, "tpot_expected_s"))
-    for name, limit_s, key in limits:
-        time_s = expected[key]
-        if limit_s is not None and time_s is not None and time_s > limit_s:
-            yield f"the best meets its {name} by the bound only: {duration(time_s)} is expected"
+    missed = [
+        f"{name} {duration(time_s)}"
+        for name, limit_s, key in limits
+        if limit_s is not None and (time_s := expected[key]) is not None and time_s > limit_s
+    ]
+    if missed:
+        yield f"the best is in time by its bounds only: {' and '.join(missed)} expected; see --by expected"
     rate = expected["requests_per_s_expected"]
     if targets.requests_per_s is not None and rate is not None:
-        needed = math.ceil(targets.requests_per_s / rate)
+        needed = math.ceil(targets.requests_per_s / rate * (1 - 1e-9))
         if needed > best.replicas:
             yield f"at expected times {needed} replicas ({needed * best.question.gpus} GPUs) serve these requests"
 
 
 def _arithmetic(best: Point) -> Mapping[str, str]:
-    """The formulas of the best point's lines with the numbers put in, by key."""
-    steady, osl = best.steady, best.targets.osl
-    mixed_s, decode_s = duration(float(steady.mixed_s[0])), duration(float(steady.decode_s[0]))
-    mixed, decode, period_s = float(steady.steps.mixed[0]), float(steady.steps.decode[0]), float(steady.period_s[0])
-    copies = steady.steps.copies
-    latency, ttft = duration(best.batch * period_s), duration(best.ttft_s)
+    """The formulas of the bounds of the best point with the numbers put in, by key."""
+    least, osl = best.least, best.targets.osl
+    mixed, decode = float(least.steps.mixed[0]), float(least.steps.decode[0])
+    mixed_s, decode_s, ttft_s, tpot_s, latency_s = (
+        duration(float(each[0]))
+        for each in (least.mixed_s, least.decode_s, least.ttft_s, least.tpot_s, least.batch * least.period_s)
+    )
+    requests_per_s, tokens_per_s = float(least.requests_per_s[0]), float(least.tokens_per_s[0])
     return {
         "ttft_s": f"{max(1, mixed):.4g} mixed steps x {mixed_s}",
-        "tpot_s": f"({latency} - {ttft}) / {osl - 1:,}",
-        "requests_per_s": f"{copies} / ({mixed:.4g} x {mixed_s} + {decode:.4g} x {decode_s})",
-        "tokens_per_s": f"{best.requests_per_s:.4g} x {osl:,}",
-        "tokens_per_s_per_gpu": f"{best.tokens_per_s:,.4g} / {best.question.gpus}",
-        "tokens_per_s_per_user": f"1 / {duration(best.tpot_s)}",
+        "tpot_s": f"({latency_s} - {ttft_s}) / {osl - 1:,}",
+        "requests_per_s": f"{least.steps.copies} / ({mixed:.4g} x {mixed_s} + {decode:.4g} x {decode_s})",
+        "tokens_per_s": f"{requests_per_s:.4g} x {osl:,}",
+        "tokens_per_s_per_gpu": f"{tokens_per_s:,.0f} / {best.question.gpus}",
+        "tokens_per_s_per_user": f"1 / {tpot_s}",
     }
 
 
 def _best_table(best: Point, *, explain: bool) -> Table:
-    values: Mapping[str, object] = {**point_values(best), **expected_values(best)}
+    (values,) = all_values([best])
     arithmetic = _arithmetic(best) if explain else {}
     rows = (
         {
             "label": label,
             "bound": cell(values[key], unit),
-            "expected": None if values.get(other) is None else cell(values[other], unit),
+            "expected": None if (other := values.get(expected_key(key))) is None else cell(other, unit),
             "formula": arithmetic.get(key, formula),
         }
-        for label, unit, key, other, formula in BEST_LINES
+        for label, unit, key, formula in BEST_LINES
     )
     return Table(BEST_COLUMNS, tuple(rows)).without_empty()
 
 
-def _spread(points: Sequence[Point]) -> list[Point]:
+def _spread(points: Sequence[dict[str, object]]) -> list[dict[str, object]]:
     """At most `FRONT_POINTS` points of each GPU, spread over its front."""
     shown = []
-    for name in dict.fromkeys(point.question.gpu.name for point in points):
-        mine = [point for point in points if point.question.gpu.name == name]
+    for name in dict.fromkeys(point["gpu"] for point in points):
+        mine = [point for point in points if point["gpu"] == name]
         places = np.unique(np.linspace(0, len(mine) - 1, FRONT_POINTS).round().astype(int))
         shown += [mine[place] for place in places]
     return shown

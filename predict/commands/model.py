@@ -17,7 +17,7 @@ from predict.answers.lines import Use
 from predict.answers.machine import read_machines
 from predict.answers.page import page
 from predict.commands.forms import AsCsv, AsMarkdown, Form, page_width, read_form, read_uses
-from predict.commands.options import Isl, Osl, Out, RequestsPerS, Tpot, Ttft, TypedTargets, with_options
+from predict.commands.options import By, Isl, Osl, Out, RequestsPerS, Tpot, Ttft, TypedTargets, with_options
 from predict.errors import BadModel
 
 EXAMPLES = """Examples:
@@ -49,6 +49,7 @@ def model(
     ttft: Ttft = None,
     tpot: Tpot = None,
     requests_per_s: RequestsPerS = None,
+    by: By = None,
     out: Out = None,
     **typed: Any,  # a text, or texts
 ) -> None:
@@ -62,7 +63,7 @@ def model(
     form = read_form(as_json=as_json, as_csv=as_csv, as_markdown=as_markdown)
     gpu, gpus, price = (typed.pop(name) for name in ("gpu", "gpus", "usd_per_gpu_hour"))
     fields = {name: value for name, value in typed.items() if value is not None}
-    targets = TypedTargets(isl, osl, ttft, tpot, requests_per_s, out)
+    targets = TypedTargets(isl, osl, ttft, tpot, requests_per_s, by, out)
     if targets.are_given:
         from predict.commands.targets import targets_text  # noqa: PLC0415 - only targets need the search
 

@@ -25,6 +25,12 @@ Tpot = Annotated[str | None, typer.Option(help="Most time per token.", metavar="
 RequestsPerS = Annotated[
     str | None, typer.Option(help="Requests to serve, by replicas.", metavar="X", rich_help_panel=TARGETS)
 ]
+By = Annotated[
+    str | None,
+    typer.Option(
+        help="Times to compare by: bound (the default) or expected.", metavar="TIMES", rich_help_panel=TARGETS
+    ),
+]
 Out = Annotated[
     Path | None, typer.Option(help="Folder for the Pareto fronts: front.png, front.csv.", rich_help_panel=TARGETS)
 ]
@@ -39,6 +45,7 @@ class TypedTargets:
     ttft: str | None
     tpot: str | None
     requests_per_s: str | None
+    by: str | None
     out: Path | None
 
     @property

@@ -10,8 +10,8 @@ from pathlib import Path
 from predict.answers.asking import ask, layout_gpus, read_field
 from predict.answers.machine import Machine, read_machines
 from predict.answers.search import Search, search
-from predict.answers.targets import Targets
-from predict.answers.targets_page import machines_csv, machines_table, point_values, search_json, search_page, to_csv
+from predict.answers.targets import Measure, Targets
+from predict.answers.targets_page import front_csv, machines_csv, machines_table, search_json, search_page
 from predict.commands.forms import Form, page_width
 from predict.commands.options import TypedTargets
 from predict.errors import BadQuantity, BadRun
@@ -74,7 +74,13 @@ def _read(typed: TypedTargets) -> Targets:
         raise BadQuantity("targets are for requests of given lengths: give both --isl and --osl, in tokens")
     times_s = (_number("ttft", typed.ttft, Kind.SECONDS), _number("tpot", typed.tpot, Kind.SECONDS))
     rate = _number("requests-per-s", typed.requests_per_s, Kind.PLAIN)
-    return Targets(_whole("isl", typed.isl), _whole("osl", typed.osl), *times_s, rate)
+    return Targets(_whole("isl", typed.isl), _whole("osl", typed.osl), *times_s, rate, _read_measure(typed.by))
+
+
+def _read_measure(text: str | None) -> Measure:
+    if text is not None and text not in list(Measure):
+        raise BadQuantity(f"by must be one of {', '.join(Measure)}, not {text!r}")
+    return Measure.BOUND if text is None else Measure(text)
 
 
 def _number(name: str, text: str | None, kind: Kind) -> float | None:
@@ -91,7 +97,7 @@ def _whole(name: str, text: str) -> int:
 def _write_fronts(found: Search, out: Path) -> list[Path]:
     """Write the fronts to a folder: front.csv with every point, and front.png. Raises BadRun where that is not
     possible."""
-    files = {"front.csv": f"{to_csv(list(map(point_values, found.fronts)))}\n".encode(), "front.png": _draw(found)}
+    files = {"front.csv": f"{front_csv(found)}\n".encode(), "front.png": _draw(found)}
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
@@ -123,7 +129,7 @@ def _draw(found: Search) -> bytes:
     limit = "" if targets.ttft_s is None else f"; TTFT {duration(targets.ttft_s)} at most"
     return fronts_png(
         fronts,
-        f"{best.question.model.name}, {targets.isl:,} tokens in, {targets.osl:,} out{limit}; bounds",
+        f"{best.question.model.name}, {targets.isl:,} tokens in, {targets.osl:,} out{limit}; {found.targets.by} times",
         best=(best.tokens_per_s_per_user, best.tokens_per_s_per_gpu),
         user_tokens_per_s=None if targets.tpot_s is None else 1 / targets.tpot_s,
     )

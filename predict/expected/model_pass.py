@@ -5,9 +5,13 @@ takes a launch and its bytes. Tensor parallelism inside a node adds two all-redu
 plain attention: engines differ in how they group experts and expand latents, and neither is calibrated.
 """
 
+import functools
 import itertools
+import operator
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+
+import numpy as np
 
 from predict.errors import MissingCeiling
 from predict.expected.calibrations import find_calibration
@@ -23,6 +27,7 @@ from predict.model.replica import Replica
 from predict.model.transformer import Block
 from predict.resources import Resource, find_ceiling
 from predict.units import DTYPES, Formats
+from predict.workloads import Count, FloatArray, Number
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +65,27 @@ def expected_check(replica: Replica, batch: int, new: int, context: int) -> Expe
     return _pass(replica, scores, tokens=requests * new, logits=requests * new)
 
 
-def expected_mixed(replica: Replica, batch: int, context: int, prompts: float, prompt: int) -> ExpectedPass:
-    """A step that decodes a token for each of `batch` sequences after `context` cached ones, and does `prompts` times
-    the work of reading a prompt of `prompt` tokens, whose attention is that share of a whole prompt's. Raises
+def expected_decode_s(replica: Replica, batch: FloatArray, context: int) -> FloatArray:
+    """The time of `expected_decode` for each of several batches."""
+    requests = np.asarray(_served(replica, batch), dtype=np.float64)
+    scores = _Scores("attention_decode", {"batch": requests, "context": context + 1})
+    return _sum(_times(replica, scores, tokens=requests, logits=requests))
+
+
+def expected_mixed_s(replica: Replica, batch: FloatArray, context: int, prompts: FloatArray, prompt: int) -> FloatArray:
+    """Times of steps that decode a token for each of `batch` sequences after `context` cached ones, and do `prompts`
+    times the work of reading a prompt of `prompt` tokens, whose attention is that share of a whole prompt's. Raises
     MissingCeiling without a calibration."""
-    requests, share = _served(replica, batch), prompts / replica.layout.dp
-    scores = [_Scores("attention_prefill", {"batch": 1, "seq": prompt}, share=share)]
-    if batch:
-        scores.append(_Scores("attention_decode", {"batch": requests, "context": context + 1}))
-    return _pass(replica, *scores, tokens=requests + round(share * prompt), logits=max(1, requests))
+    requests, share = np.asarray(_served(replica, batch), dtype=np.float64), prompts / replica.layout.dp
+    some = np.maximum(requests, 1)
+    scores = (
+        _Scores("attention_prefill", {"batch": 1, "seq": prompt}, share=share),
+        _Scores("attention_decode", {"batch": some, "context": context + 1}, share=np.where(requests > 0, 1.0, 0.0)),
+    )
+    return _sum(_times(replica, *scores, tokens=requests + np.round(share * prompt), logits=some))
 
 
-def _served(replica: Replica, batch: int) -> int:
+def _served(replica: Replica, batch: Count) -> Count:
     """The requests of `batch` that one of the dp copies of the model serves. Raises MissingCeiling for a layout whose
     messages are not calibrated."""
     layout, node = replica.layout, replica.gpu.gpus_per_node
@@ -87,14 +101,21 @@ class _Scores:
     """The attention kernel of a layer."""
 
     op: str
-    dims: Mapping[str, int]
+    dims: Mapping[str, Number]
     queries: int = 1  # of each sequence, in decode
-    share: float = 1.0  # of its time that counts
+    share: Number = 1.0  # of its time that counts
 
 
-def _pass(replica: Replica, *scores: _Scores, tokens: int, logits: int) -> ExpectedPass:
+def _pass(replica: Replica, scores: _Scores, *, tokens: Count, logits: Count) -> ExpectedPass:
+    """One pass. Kinds of kernel that it does not have are left out."""
+    times = {kind: float(time_s) for kind, time_s in _times(replica, scores, tokens=tokens, logits=logits).items()}
+    return ExpectedPass({kind: time_s for kind, time_s in times.items() if time_s})
+
+
+def _times(replica: Replica, *scores: _Scores, tokens: Number, logits: Number) -> dict[KernelKind, Number]:
+    """Times by kind of kernel, of one pass or of several."""
     model, tp = replica.model, replica.layout.tp
-    times = dict.fromkeys(KernelKind, 0.0)
+    times: dict[KernelKind, Number] = dict.fromkeys(KernelKind, 0.0)
     for head in model.output_linears():
         outputs = max(head.outputs / tp, 1)
         times[KernelKind.VOCAB] += _matmul_s(replica, logits, outputs, head.inputs, head.weight_bits)
@@ -112,8 +133,13 @@ def _pass(replica: Replica, *scores: _Scores, tokens: int, logits: int) -> Expec
             KernelKind.LINK: 2 * _all_reduce_s(replica, tokens) if tp > 1 else 0.0,
         }
         for kind, time_s in layer.items():
-            times[kind] += block.layers * time_s
-    return ExpectedPass({kind: time_s for kind, time_s in times.items() if time_s})
+            times[kind] = times[kind] + block.layers * time_s
+    return times
+
+
+def _sum(times: Mapping[KernelKind, Number]) -> FloatArray:
+    """All kernels of each pass, one after the other."""
+    return np.asarray(functools.reduce(operator.add, times.values()))
 
 
 def _calibrated(block: Block, name: str) -> tuple[Attention, Mlp]:
@@ -133,8 +159,8 @@ def _uncalibrated(name: str, what: str) -> str:
 
 
 def _linear_times(
-    replica: Replica, block: Block, attention: Attention, tokens: int
-) -> Iterator[tuple[KernelKind, float]]:
+    replica: Replica, block: Block, attention: Attention, tokens: Number
+) -> Iterator[tuple[KernelKind, Number]]:
     """Times of one layer's matmuls on each GPU. Attention and MLP take two each: all matrices with the same input as
     one matmul, split over the GPUs by outputs (at least one KV head each), then the last matrix, split by inputs."""
     for component, group in itertools.groupby(block.linears(), key=lambda linear: linear.component):
@@ -148,7 +174,7 @@ def _linear_times(
         yield KernelKind.PROJECTIONS if is_attention else KernelKind.MLP, time_s
 
 
-def _elementwise_s(replica: Replica, attention: Attention, mlp: Mlp, tokens: int) -> float:
+def _elementwise_s(replica: Replica, attention: Attention, mlp: Mlp, tokens: Number) -> Number:
     """Time of the element-wise kernels of one layer: two norms with residual (each moves 4 hidden), rotary positions (Q
     and K read and written), and the activation."""
     gpus = replica.layout.tp
@@ -160,12 +186,12 @@ def _elementwise_s(replica: Replica, attention: Attention, mlp: Mlp, tokens: int
     return 4 * calibration.constants["launch_s"] + moved / dram
 
 
-def _matmul_s(replica: Replica, m: float, n: float, k: float, stored_bits: float) -> float:
+def _matmul_s(replica: Replica, m: Number, n: float, k: float, stored_bits: float) -> Number:
     """Time of one matmul, whose weights the checkpoint stores in `stored_bits`."""
     formats = _matmul_formats(replica, stored_bits)
     calibration = _calibration(replica, "matmul", formats.compute.name)
     machine = Machine.of(replica.gpu, formats.compute)
-    return float(expect({"m": m, "n": n, "k": k}, machine, formats, calibration).time_s[0])
+    return _as_given(expect({"m": m, "n": n, "k": k}, machine, formats, calibration).time_s, m)
 
 
 def _matmul_formats(replica: Replica, stored_bits: float) -> Formats:
@@ -174,24 +200,35 @@ def _matmul_formats(replica: Replica, stored_bits: float) -> Formats:
     formats, as_stored = replica.formats, replica.formats.weight_bits is None
     kept = as_stored and stored_bits >= DTYPES["bf16"].bits and replica.model.storage.multiplied is not None
     if formats.narrows and not kept:
+        stored = stored_bits if as_stored else formats.weight_bits
+        if stored is not None and stored >= DTYPES["bf16"].bits:
+            raise MissingCeiling(
+                f"no calibrated kernel multiplies weights of {stored:g} bits in {formats.compute.name}"
+            )
         return Formats.of(formats.compute)
     compute = formats.activation if kept else formats.compute
     return Formats(stored_bits if as_stored else formats.weight_bits, formats.kv_bits, compute)
 
 
-def _attention_s(replica: Replica, op: str, dims: dict[str, float]) -> float:
+def _attention_s(replica: Replica, op: str, dims: Mapping[str, Number]) -> Number:
     """Attention multiplies in 16 bits, even if the matmuls use a narrower format."""
     calibration = _calibration(replica, op, "bf16")
     formats = Formats(kv_bits=replica.formats.kv_bits)
-    return float(expect(dims, Machine.of(replica.gpu, DTYPES["bf16"]), formats, calibration).time_s[0])
+    time_s = expect(dims, Machine.of(replica.gpu, DTYPES["bf16"]), formats, calibration).time_s
+    return _as_given(time_s, dims["batch"])
 
 
-def _all_reduce_s(replica: Replica, tokens: int) -> float:
+def _all_reduce_s(replica: Replica, tokens: Number) -> Number:
     calibration = _calibration(replica, "all_reduce", "bf16")
     message_bytes = tokens * replica.model.hidden * replica.formats.activation.bytes
     machine = Machine.of(replica.gpu, DTYPES["bf16"])
     dims = {"gpus": replica.layout.tp, "message_bytes": message_bytes}
-    return float(expect(dims, machine, Formats(), calibration).time_s[0])
+    return _as_given(expect(dims, machine, Formats(), calibration).time_s, tokens)
+
+
+def _as_given(time_s: FloatArray, size: Number) -> Number:
+    """One time for one size, an array for an array."""
+    return time_s if isinstance(size, np.ndarray) else float(time_s[0])
 
 
 def _calibration(replica: Replica, op: str, dtype: str | None = None) -> Calibration:

@@ -54,6 +54,18 @@ def test_explain_puts_the_numbers_into_the_formulas():
     assert found["tpot_s"] == pytest.approx((latency - found["ttft_s"]) / 199)
 
 
+def test_expected_times_are_another_search():
+    found = json.loads(run("--by", "expected", "--json").stdout)
+    assert found["by"] == "expected"
+    assert found["tpot_expected_s"] <= 0.02
+    assert all(each["tpot_expected_s"] is not None for each in found["front"])
+    page = run("--by", "expected").stdout
+    assert "Best of each machine by expected times" in page
+    assert all(len(line) <= 100 for line in page.splitlines())
+    costs = [each["usd_per_1m_tokens_expected"] for each in found["machines"]]
+    assert costs == sorted(costs)
+
+
 def test_csv_and_markdown_are_the_table_of_machines():
     rows = list(csv.DictReader(io.StringIO(run("--csv").stdout)))
     found = json.loads(run("--json").stdout)["machines"]
@@ -98,6 +110,8 @@ def test_replicas_are_told():
         ("--out x", "give both --isl and --osl"),
         ("--isl 1000 --osl 200 --tpot soon", "tpot must be a number such as 0.03, 30ms or 2s"),
         ("--isl 10.5 --osl 200", "isl must be a positive whole number"),
+        ("--isl 1000 --osl 200 --by guess", "by must be one of bound, expected, not 'guess'"),
+        ("--by expected", "give both --isl and --osl"),
         ("--isl 1000 --osl 200 --batch 4", "leave out --batch"),
         ("--isl 1000 --osl 200 --tpot 1us", "no configuration reaches TPOT 1.00 us; the nearest has TTFT"),
         ("--isl 1000 --osl 200 --price l4=1", "price names l4"),

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from predict.answers.asking import ask
 from predict.answers.machine import read_machines
+from predict.answers.points import expected_values, point_values
 from predict.answers.search import Search, pareto, search
-from predict.answers.targets import Targets
+from predict.answers.targets import Measure, Targets
 from predict.errors import BadQuantity, MissingCeiling
+from predict.expected.server import expected_load
 from predict.formulas.memory import WEIGHT_FORMATS
 from predict.model.server import Server
 
@@ -76,6 +78,26 @@ def test_layouts_are_searched_for_models_with_experts():
     assert fixed.best.tokens_per_s < found.best.tokens_per_s
     with pytest.raises(BadQuantity, match="pp=2: continuous batching"):
         find(Targets(1000, 1000), gpus="2", pp="2")
+
+
+def test_expected_times_decide_where_they_are_asked():
+    by_bound = find(Targets(1000, 200, tpot_s=0.015), gpu="h100,b200").best
+    found = find(Targets(1000, 200, tpot_s=0.015, by=Measure.EXPECTED), gpu="h100,b200", gpus="1,2")
+    assert by_bound.question.gpu.name == "b200"
+    assert found.best.question.gpu.name == "h100-sxm"
+    assert found.reasons == ("1 x b200, 2 x b200: no calibration of matmul in bf16 on b200 is known",)
+    values, expected = point_values(found.best), expected_values(found.best)
+    assert values["tpot_s"] < expected["tpot_expected_s"] <= 0.015
+    assert expected["usd_per_1m_tokens_expected"] == pytest.approx(found.best.usd_per_1m_tokens)
+    assert values["usd_per_1m_tokens"] < expected["usd_per_1m_tokens_expected"]
+    more = np.array([found.best.batch + 1.0])
+    assert (
+        expected_load(found.best.server, more).tpot_s[0] > 0.015 or found.best.batch == found.best.server.largest_batch
+    )
+    speeds = [point.tokens_per_s_per_user for point in found.fronts]
+    assert speeds == sorted(speeds, reverse=True)
+    with pytest.raises(MissingCeiling, match="no calibration of matmul in bf16 on b200"):
+        find(Targets(1000, 200, by=Measure.EXPECTED), gpu="b200")
 
 
 def test_formats_are_compared_where_several_are_asked():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from predict.errors import MissingCeiling
-from predict.expected.model_pass import expected_decode, expected_mixed, expected_prefill
+from predict.expected.model_pass import expected_decode, expected_mixed_s, expected_prefill
 from predict.expected.server import expected_load
 from predict.gpus import GPUS
 from predict.model.kinds import KernelKind
@@ -12,13 +12,15 @@ from predict.model.passes import Logits
 from predict.model.presets import find_model
 from predict.model.replica import Replica
 from predict.model.server import Request, Server
+from predict.units import DTYPES, Formats
 
 LLAMA_8B = find_model("llama-3-8b")
 H100 = Replica(LLAMA_8B, GPUS["h100-sxm"])
+ONE = np.array([1.0])
 
 
 def test_one_request_takes_its_expected_prefill_and_decode_steps():
-    found = expected_load(Server(H100, Request(LLAMA_8B, 1000, 102, 1000)), 1)
+    found = expected_load(Server(H100, Request(LLAMA_8B, 1000, 102, 1000)), ONE)
     prefill, decode = expected_prefill(H100, 1, 1000, Logits.LAST), expected_decode(H100, 1, 1050)
     assert found.ttft_s[0] == pytest.approx(prefill.time_s)
     assert found.tpot_s[0] == pytest.approx(decode.time_s)
@@ -26,19 +28,21 @@ def test_one_request_takes_its_expected_prefill_and_decode_steps():
 
 
 def test_a_mixed_step_runs_its_matmuls_once_and_both_attentions():
-    mixed = expected_mixed(H100, 15, 1050, 0.5, 2000).times
-    together = expected_prefill(H100, 1, 1015, Logits.LAST).times  # 15 + 1000 tokens
-    assert mixed[KernelKind.MLP] == pytest.approx(together[KernelKind.MLP])
-    scores = expected_decode(H100, 15, 1050).times[KernelKind.SCORES]
-    scores += expected_prefill(H100, 1, 2000).times[KernelKind.SCORES] / 2
-    assert mixed[KernelKind.SCORES] == pytest.approx(scores)
+    # 15 + 1000 tokens go through the layers, 15 through the vocabulary.
+    together, decode = dict(expected_prefill(H100, 1, 1015).times), expected_decode(H100, 15, 1050).times
+    together[KernelKind.VOCAB] = decode[KernelKind.VOCAB]
+    together[KernelKind.SCORES] = decode[KernelKind.SCORES]
+    together[KernelKind.SCORES] += expected_prefill(H100, 1, 2000).times[KernelKind.SCORES] / 2
+    mixed_s = expected_mixed_s(H100, np.array([15.0, 0.0]), 1050, np.array([0.5, 1.0]), 2000)
+    assert mixed_s[0] == pytest.approx(sum(together.values()))
+    assert mixed_s[1] == pytest.approx(expected_prefill(H100, 1, 2000, Logits.LAST).time_s)
 
 
 @pytest.mark.parametrize("batch", [1, 8, 64])
 @pytest.mark.parametrize("chunk", [512, 8192])
 def test_it_is_never_under_the_bound(batch, chunk):
     server = Server(H100, Request(LLAMA_8B, 2000, 300, chunk))
-    bound, found = server.at(np.array([float(batch)])), expected_load(server, batch)
+    bound, found = server.at(np.array([float(batch)])), expected_load(server, np.array([float(batch)]))
     assert found.ttft_s[0] > bound.ttft_s[0]
     assert found.tpot_s[0] > bound.tpot_s[0]
     assert found.requests_per_s[0] < bound.requests_per_s[0]
@@ -46,7 +50,15 @@ def test_it_is_never_under_the_bound(batch, chunk):
 
 def test_what_is_not_calibrated_is_not_guessed():
     with pytest.raises(MissingCeiling, match="after a cached prefix is not calibrated"):
-        expected_load(Server(H100, Request(LLAMA_8B, 1000, 102, 1000, 500)), 1)
+        expected_load(Server(H100, Request(LLAMA_8B, 1000, 102, 1000, 500)), ONE)
     elsewhere = Replica(LLAMA_8B, GPUS["b200"])
     with pytest.raises(MissingCeiling, match="on b200"):
-        expected_load(Server(elsewhere, Request(LLAMA_8B, 1000, 102, 1000)), 1)
+        expected_load(Server(elsewhere, Request(LLAMA_8B, 1000, 102, 1000)), ONE)
+
+
+def test_weights_of_16_bits_are_not_timed_as_if_they_were_narrow():
+    formats = Formats(16, 16, DTYPES["fp8"])
+    with pytest.raises(MissingCeiling, match="no calibrated kernel multiplies weights of 16 bits in fp8"):
+        expected_decode(Replica(LLAMA_8B, GPUS["h100-sxm"], formats=formats), 1, 1000)
+    narrow = Replica(LLAMA_8B, GPUS["h100-sxm"], formats=Formats(8, 16, DTYPES["fp8"]))
+    assert expected_decode(narrow, 1, 1000).time_s > narrow.decode(1, 1000).napkin_s

@@ -9,20 +9,26 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from predict.formulas.memory import Recompute
-from predict.model.attention import Attention, LatentAttention
+from predict.model.attention import Attention, Indexer, LatentAttention
+from predict.model.compressed import CompressedAttention, Compressor, EntryIndex
 from predict.model.config.reader import from_config
 from predict.model.linear import Component
+from predict.model.linear_attention import GatedDeltaNet, KimiDelta, Lightning
 from predict.model.mlp import Experts, Mlp
 from predict.model.passes import (
     Mask,
     decode_step,
     forward,
     kv_bytes,
+    resident_bytes,
     training_step,
     uncached_step,
 )
 from predict.model.presets import PRESETS, find_model
-from predict.model.reach import Window
+from predict.model.reach import Chunk, TopK, Window
+from predict.model.short_conv import GatedConv
+from predict.model.side_by_side import SideBySide
+from predict.model.state_space import Mamba, Mamba2
 from predict.model.transformer import Block, Model
 from tests.predict.model import meta_models
 
@@ -55,6 +61,34 @@ def small_latent():
     attention = LatentAttention(4, None, kv_rank=4, nope_dim=16, rope_dim=4, value_dim=16)
     block = Block(2, 32, attention, Mlp(50, gated=True), 64)
     return replace(dense(1, 4, 8, 100), name="small-latent", blocks=(block,))
+
+
+def hybrid():
+    """A layer of every kind that is not plain attention: states, a chunk, compressed entries, no MLP, no mixer."""
+    mlp = Mlp(50, gated=True)
+    mixers = (
+        GatedDeltaNet(2, 4, 3, 5, 4, state_bits=32),
+        KimiDelta(2, 8, 4),
+        Lightning(2, 8),
+        Mamba(64, 5, 3, 4),
+        SideBySide((Attention(4, 2, 8, reach=Chunk(7)), Mamba2(4, 8, 2, 5, 4))),
+        CompressedAttention(4, 8, 6, 2, 5, 9, Compressor(4, 8, overlaps=True), EntryIndex(2, 4, chosen=3)),
+        CompressedAttention(4, 8, 6, 2, 5, 9, Compressor(8, 8)),
+        GatedConv(32, 3),
+    )
+    blocks = tuple(Block(n, 32, mixer, mlp, 64) for n, mixer in enumerate(mixers, 1))
+    blocks += (Block(2, 32, None, mlp, 32), Block(2, 32, Mamba2(4, 8, 2, 5, 4), None, 32))
+    return replace(dense(1, 4, 8, 100), name="hybrid", blocks=blocks)
+
+
+def sparse():
+    """Latents of which an index chooses some."""
+    attention = LatentAttention(4, 12, 8, 16, 4, 16, reach=TopK(6), indexer=Indexer(2, 8))
+    blocks = (
+        Block(2, 32, attention, Mlp(50, gated=True), 64),
+        Block(1, 32, replace(attention, indexer=None), Mlp(50, gated=True), 64),
+    )
+    return replace(dense(1, 4, 8, 100), name="sparse", blocks=blocks)
 
 
 def multiplied(model):
@@ -193,7 +227,7 @@ def test_full_recomputation_is_narayanans_equation_3(model, b, s):
     assert training_step(model, b, s, mask=Mask.FULL, recompute=Recompute.FULL).flop == published
 
 
-@given(models | st.just(mixed()), st.integers(1, 9), st.integers(1, 40), st.integers(1, 40))
+@given(models | st.sampled_from([mixed(), hybrid()]), st.integers(1, 9), st.integers(1, 40), st.integers(1, 40))
 def test_a_prompt_in_two_pieces_costs_what_it_costs_at_once(model, batch, first, second):
     whole, start = forward(model, batch, first + second), forward(model, batch, first)
     rest = forward(model, batch, second, cached=first)
@@ -230,7 +264,9 @@ def test_absorbed_decoding_of_deepseek_v3_does_242_flop_per_cached_byte():
     assert after.component_flop(SCORES) == 61 * (2 * 128 * 320 * pairs + 2 * 512 * 128 * 256 * 4096)
 
 
-@pytest.mark.parametrize("model", [*map(find_model, ("gpt-2-xl", "mistral-7b", "gemma-3-27b", "deepseek-v3")), mixed()])
+@pytest.mark.parametrize(
+    "model", [*map(find_model, ("gpt-2-xl", "mistral-7b", "gemma-3-27b", "deepseek-v3")), mixed(), hybrid(), sparse()]
+)
 def test_components_add_up_to_the_whole(model):
     for found in (forward(model, 3, 5000), decode_step(model, 3, 5000), training_step(model, 3, 50)):
         assert sum(found.component_flop(component) for component in Component) == found.flop
@@ -239,7 +275,12 @@ def test_components_add_up_to_the_whole(model):
 
 @pytest.mark.parametrize(
     "model",
-    [*map(find_model, ("gpt-2-small", "mistral-7b", "mixtral-8x7b", "gemma-3-27b", "deepseek-v3")), small_latent()],
+    [
+        *map(find_model, ("gpt-2-small", "mistral-7b", "mixtral-8x7b", "gemma-3-27b", "deepseek-v3")),
+        small_latent(),
+        hybrid(),
+        sparse(),
+    ],
     ids=lambda model: model.name,
 )
 @given(rows=st.lists(st.tuples(sizes, sizes, st.integers(0, 9000)), min_size=1, max_size=3))
@@ -258,5 +299,7 @@ def test_a_sweep_counts_what_single_passes_count(model, rows):
             for amount in ("flop", "weight_bytes", "cache_bytes", "activation_bytes"):
                 found = np.broadcast_to(getattr(swept, amount), len(rows))[i]
                 assert found == pytest.approx(getattr(single, amount), rel=1e-12), amount
-    swept_kv = kv_bytes(model, *np.array(rows, dtype=np.float64).T[::2])
-    assert list(swept_kv) == [kv_bytes(model, batch, context) for batch, _, context in rows]
+    batches, _, contexts = np.array(rows, dtype=np.float64).T
+    assert list(kv_bytes(model, batches, contexts)) == [kv_bytes(model, batch, context) for batch, _, context in rows]
+    held = np.broadcast_to(resident_bytes(model, batches, contexts), len(rows))
+    assert list(held) == [resident_bytes(model, batch, context) for batch, _, context in rows]

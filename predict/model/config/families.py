@@ -160,6 +160,8 @@ def find_reader(fields: Fields) -> tuple[Reader, str | None]:
     kind = fields.values.get("model_type", fields.architecture or None)
     if reader := _reader(kind):
         return reader, None
+    if kind is None and fields.get("ssm_cfg") is not None:
+        return mamba.of_the_authors, None
     named = next((name for name in _classes(fields) if _type_of(name)), None)
     known = _type_of(named or "")
     if named and (reader := _reader(known)):

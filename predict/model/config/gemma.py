@@ -23,7 +23,13 @@ def gemma3n(fields: Fields) -> Model:
     low-rank path to every layer."""
     hidden, layers = fields.size("hidden_size"), fields.layers("num_hidden_layers")
     streams, rank = fields.size("altup_num_inputs", 4), fields.size("laurel_rank", 64)
-    fields.use("activation_sparsity_pattern", "altup_active_idx", "altup_coef_clip", "altup_correct_scale")
+    fields.use(
+        "activation_sparsity_pattern",
+        "altup_active_idx",
+        "altup_coef_clip",
+        "altup_correct_scale",
+        "altup_lr_multiplier",
+    )
     each_layer = _LayerInputs(fields)
     extra = (
         *each_layer.linears(hidden),

@@ -1,6 +1,7 @@
 """Mamba and Mamba-2, alone and between attention, MLPs and experts: Mamba, Falcon-Mamba, Mamba-2, Nemotron-H."""
 
 import math
+from dataclasses import replace
 
 from predict.errors import BadModel
 from predict.model.config.fields import Fields
@@ -19,6 +20,8 @@ LAYERS = {"M": LINEAR, "*": FULL, "-": MLP, "E": MOE, "mamba": LINEAR, "attentio
 CODE = (
     "chunk_size",
     "mamba_chunk_size",
+    "num_logits_to_keep",
+    "num_query_groups",
     "rescale_prenorm_residual",
     "time_step_floor",
     "time_step_limit",
@@ -47,6 +50,31 @@ def mamba(fields: Fields) -> Model:
     )
     fields.use(*CODE, "intermediate_size", "mixer_rms_eps")
     return decoder(fields, [Block(layers, hidden, mixer, None, hidden)], tied=True)
+
+
+def of_the_authors(fields: Fields) -> Model:
+    """Mamba and Mamba-2 as their authors publish them (state-spaces/mamba, `MambaConfig`), with the defaults of that
+    code. Raises BadModel for the variants with attention or MLPs."""
+    hidden, layers = fields.size("hidden_size"), fields.layers("num_hidden_layers")
+    settings = fields.inside("ssm_cfg")
+    assert settings is not None
+    if fields.items("attn_layer_idx") or fields.count("d_intermediate", 0):
+        raise BadModel(f"{fields.origin}: attention and MLPs in the Mamba authors' format are not supported")
+    width, kernel = settings.size("expand", 2) * hidden, settings.size("d_conv", 4)
+    mixer: Mamba | Mamba2
+    if settings.text("layer") == "Mamba2":
+        head_dim = settings.size("headdim", 64)
+        if width % head_dim:
+            raise BadModel(f"{fields.origin}: headdim={head_dim} does not divide the {width} channels of Mamba-2")
+        mixer = Mamba2(width // head_dim, head_dim, settings.size("ngroups", 1), settings.size("d_state", 128), kernel)
+    else:
+        mixer = Mamba(width, settings.size("d_state", 16), math.ceil(hidden / 16), kernel)
+    multiple = fields.size("pad_vocab_size_multiple", 8)
+    vocab = -(-fields.size("vocab_size") // multiple) * multiple
+    fields.use("attn_cfg", "rms_norm", "fused_add_norm", "tie_embeddings", "num_key_value_heads")
+    tied = fields.flag("tie_embeddings", default=True)
+    model = decoder(fields, [Block(layers, hidden, mixer, None, hidden)], tied=tied)
+    return replace(model, vocab=vocab, architecture="mamba2" if isinstance(mixer, Mamba2) else "mamba")
 
 
 def mamba2(fields: Fields) -> Model:
@@ -82,7 +110,7 @@ def nemotron_h(fields: Fields) -> Model:
         mlps[MLP] = Mlp(fields.size("intermediate_size"), gated=False, bias=bias)
     if MOE in types:
         mlps[MOE] = _nemotron_experts(fields, bias=bias)
-    fields.use(*CODE, "attention_bias", "expand", "num_hidden_layers", "intermediate_size", "num_logits_to_keep")
+    fields.use(*CODE, "attention_bias", "expand", "num_hidden_layers", "intermediate_size")
     return decoder(fields, [Block(1, hidden, mixers.get(kind), mlps.get(kind), hidden) for kind in types])
 
 

@@ -83,7 +83,7 @@ def falcon_h1(fields: Fields) -> Model:
     """Falcon-H1 (TII 2025): attention and Mamba-2 read the same input in every layer."""
     hidden = fields.size("hidden_size")
     width = fields.size_or_none("mamba_d_ssm") or fields.size("mamba_expand", 2) * hidden
-    fields.use("mamba_expand", "mamba_norm_before_gate", "mamba_use_mlp", "num_logits_to_keep", *MULTIPLIERS)
+    fields.use("mamba_expand", "mamba_norm_before_gate", "mamba_use_mlp", *MULTIPLIERS)
     mamba = _mamba_2(fields, width, norm=fields.flag("mamba_rms_norm", default=False))
     mamba = replace(mamba, out_bias=fields.flag("projectors_bias", default=False))
     mlp = Mlp(fields.size("intermediate_size"), gated=True, bias=fields.flag("mlp_bias", default=False))

@@ -50,6 +50,33 @@ def test_mamba_2_caches_nothing_that_grows():
     assert model.text == "2.70B parameters: 64 layers of 2560; Mamba-2, 80 heads of 64 x 128"
 
 
+def test_the_authors_own_files_are_read():
+    # state-spaces/mamba2-2.7b and mamba-2.8b: the vocabulary of 50,277 is padded to a multiple of 16 and of 8.
+    published = {
+        "d_model": 2560,
+        "n_layer": 64,
+        "vocab_size": 50277,
+        "ssm_cfg": {"layer": "Mamba2"},
+        "attn_layer_idx": [],
+        "attn_cfg": {},
+        "rms_norm": True,
+        "residual_in_fp32": True,
+        "fused_add_norm": True,
+        "pad_vocab_size_multiple": 16,
+        "tie_embeddings": True,
+    }
+    model = from_config(published, "it")
+    assert model.params == from_config(MAMBA2_2_7B, "it").params
+    assert (model.architecture, model.vocab, model.notes) == ("mamba2", 50288, ())
+    older = from_config(published | {"ssm_cfg": {}, "pad_vocab_size_multiple": 8}, "it")
+    as_mamba = {"model_type": "mamba", "hidden_size": 2560, "num_hidden_layers": 64, "vocab_size": 50280}
+    assert older.params == from_config(as_mamba, "it").params == 2_768_345_600
+    with pytest.raises(BadModel, match="attention and MLPs in the Mamba authors' format are not supported"):
+        from_config(published | {"attn_layer_idx": [9]}, "it")
+    with pytest.raises(BadModel, match="headdim=7 does not divide the 5120 channels"):
+        from_config(published | {"ssm_cfg": {"layer": "Mamba2", "headdim": 7}}, "it")
+
+
 def test_nemotron_3_nano_has_its_size():
     # NVIDIA publishes 31.6B and 3.6B active. 23 Mamba-2 layers, 23 of experts, 6 of attention.
     model = from_config(NEMOTRON_3_NANO, "it")

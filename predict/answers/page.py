@@ -69,7 +69,7 @@ def _assumed(q: Question, uses: frozenset[Use]) -> str:
     reached = ", ".join(f"{name} {value:g}" for name, value in (("MFU", q.mfu), ("MBU", q.mbu)) if value is not None)
     memory = f"{si(q.memory_bytes, 'B', 4)} of memory per GPU, {si(q.reserved_bytes, 'B')} of it kept by the engine"
     assumed = [
-        f"weights {q.weights_name}, KV {q.kv_dtype.name}, multiplied in {q.compute_dtype.name}",
+        f"weights {q.weights_name}{_said(q)}, KV {q.kv_dtype.name}, multiplied in {q.compute_dtype.name}",
         f"{q.mask} attention",
         reached or "no MFU or MBU: times are lower bounds",
         f"${q.usd_per_gpu_hour:g} per GPU-hour",
@@ -85,6 +85,11 @@ def _columns(sections: Sequence[Section]) -> tuple[int, int]:
     """Widths of labels and of values, the same in every section."""
     lines = [line for section in sections for line in section.lines]
     return max(len(line.label) for line in lines), max(len(line.text) for line in lines)
+
+
+def _said(q: Question) -> str:
+    """What says that the weights have their format, if anything does."""
+    return f" (as {q.storage.origin} says)" if q.storage is not None and q.storage.origin else ""
 
 
 def _row(line: Line, columns: tuple[int, int], width: int, *, explain: bool) -> Iterator[str]:

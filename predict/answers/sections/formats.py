@@ -45,6 +45,8 @@ def _all_narrow(q: Question, weights: WeightFormat) -> Iterator[Note]:
 def _as_shipped(q: Question, storage: Storage) -> Iterator[Note]:
     """Why the products have their format, and the cache."""
     narrow = storage.multiplied
+    if q.weight_bits < REST_BITS:
+        yield Note(f"weights are {storage.name}, as {storage.origin} says; --weights counts every weight in another")
     if q.kv is None and storage.kv is not None:
         yield Note(f"the KV cache is in {storage.kv.name}, as the checkpoint asks")
     if q.compute is not None:

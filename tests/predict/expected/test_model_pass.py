@@ -8,10 +8,11 @@ from predict.expected.kernel import expect
 from predict.expected.model_pass import expected_check, expected_decode, expected_prefill
 from predict.expected.time_model import Machine
 from predict.gpus import resolve
+from predict.model.config.reader import from_config
 from predict.model.kinds import KernelKind
 from predict.model.layout import Layout
 from predict.model.passes import Logits
-from predict.model.presets import find_model
+from predict.model.presets import PRESETS, find_model
 from predict.model.replica import Replica
 from predict.units import DTYPES, Formats
 
@@ -74,3 +75,22 @@ def test_what_is_not_calibrated_is_refused():
         expected_decode(replica("deepseek-v3", layout=Layout(8)), 1, 128)
     with pytest.raises(MissingCeiling, match="no calibration of matmul in bf16 on b200"):
         expected_decode(replica(gpu=resolve("b200")), 1, 128)
+
+
+FP8 = DTYPES["fp8"]
+LLAMA = PRESETS["llama-3-8b"].config
+W8A8 = {"quant_method": "fp8", "activation_scheme": "dynamic", "modules_to_not_convert": ["lm_head"]}
+
+
+def fp8_matmul_s(m, n, k, weight_bits=8.0):
+    formats, calibration = Formats(weight_bits, 8, FP8), find_calibration("h100-sxm", "matmul", FP8)
+    return float(expect({"m": m, "n": n, "k": k}, Machine.of(H100, FP8), formats, calibration).time_s[0])
+
+
+def test_a_checkpoint_in_fp8_multiplies_its_layers_in_fp8_and_its_head_in_bf16():
+    shipped = from_config({**LLAMA, "quantization_config": W8A8}, "m")
+    times = expected_decode(Replica(shipped, H100, formats=Formats(compute=FP8)), 16, 4095).times
+    assert times[KernelKind.MLP] == pytest.approx(32 * (fp8_matmul_s(16, 28672, 4096) + fp8_matmul_s(16, 4096, 14336)))
+    assert times[KernelKind.VOCAB] == pytest.approx(matmuls_s(16, (128256, 4096)))
+    every = expected_decode(Replica(shipped, H100, formats=Formats(8, 16, FP8)), 16, 4095).times
+    assert every[KernelKind.VOCAB] == pytest.approx(fp8_matmul_s(16, 128256, 4096))

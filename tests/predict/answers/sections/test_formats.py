@@ -59,6 +59,7 @@ def test_what_is_asked_for_wins():
 
 
 def test_the_answer_says_why():
+    assert "weights are fp8 128x128, as its config.json says; --weights counts every weight" in notes(ask(FP8))
     assert "products are in fp8: the checkpoint narrows activations too, and h100-sxm can" in notes(ask(FP8))
     assert "a100-sxm-80gb multiplies no fp8: the weights are widened to bf16" in notes(ask(FP8, "a100-80gb"))
     said = "products are in bf16: the checkpoint narrows weights alone; an engine that narrows activations too may be"
@@ -97,3 +98,18 @@ def test_a_gpu_without_bf16_multiplies_fp16_and_one_without_either_says_so():
     neither = replace(only_fp16, roofs={unit: roof for unit, roof in only_fp16.roofs.items() if "fp16" not in unit})
     with pytest.raises(MissingCeiling, match="has no peak for it"):
         Question(from_config(LLAMA, "m"), neither)
+
+
+def test_a_file_in_fp8_leaves_room_for_twice_the_cache_and_more():
+    # Llama-3-70B: 8 bits for 68,451,041,280 weights of the layers, 16 for embedding, head and norms. A token takes 2 x
+    # 80 layers x 8 KV heads x 128 x 2 bytes. NVML says 143,771 MiB for an H200.
+    weights = {"num_bits": 8, "type": "float", "strategy": "channel", "symmetric": True}
+    activations = {"num_bits": 8, "type": "float", "strategy": "token", "dynamic": True}
+    group = {"targets": ["Linear"], "weights": weights, "input_activations": activations}
+    config = {"quant_method": "compressed-tensors", "format": "float-quantized", "ignore": ["lm_head"]}
+    config["config_groups"] = {"group_0": group}
+    model = from_config({**PRESETS["llama-3-70b"].config, "quantization_config": config}, "m")
+    found = answer(Question(model, resolve("h200"), overhead_bytes=0, seq=8192, context=8192))
+    lines = {line.key: line.value for section in found.sections for line in section.lines}
+    assert lines["weight_bytes"] == 68_451_041_280 + 2 * (70_553_706_496 - 68_451_041_280) == 72_656_371_712
+    assert int(lines["kv_capacity_tokens"]) == (143_771 * 2**20 - 72_656_371_712) // 327_680 == 238_337

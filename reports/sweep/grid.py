@@ -20,7 +20,7 @@ from predict.model.passes import Logits
 from predict.model.replica import Replica
 from predict.resources import Resource, find_ceiling, matmul_unit
 from predict.roofline import Prediction
-from predict.units import Kind, read_quantity
+from predict.units import Kind, read_quantity, si
 
 MAX_POINTS = 20_000_000  # 4 GB of columns
 LARGEST_SIZE = 2**40  # keeps every count of tokens exact
@@ -160,6 +160,10 @@ def remarks(frame: pd.DataFrame) -> list[str]:
     at_peak = [f"--{name}" for name in ("mfu", "mbu") if frame.attrs["replicas"][0][name] is None]
     if at_peak:
         lines.append(f"no {' and no '.join(at_peak)}: times are the napkin's bound at full peak; real times are longer")
+    kept = {replica["gpu"]: replica["overhead_bytes"] for replica in frame.attrs["replicas"]}
+    if any(kept.values()):
+        each = ", ".join(f"{si(size, 'B')} of each {gpu}" for gpu, size in kept.items())
+        lines.append(f"an engine keeps {each} besides weights and cache; --overhead 0 counts bare memory")
     limit, longest = frame.attrs["context_limit"], int(frame["context"].max())
     if limit is not None and longest > limit:
         lines.append(f"contexts over {limit} exceed what {frame.attrs['model']} was made for; they are computed anyway")

@@ -16,16 +16,16 @@ from predict.units import GB, si
 
 def memory_use(q: Question) -> Iterator[Line | Note]:
     """Bytes of weights and cache, the fewest GPUs, and what fits beside the weights."""
-    usable = q.memory_bytes - q.reserved_bytes
+    kept = q.reserved_bytes
     weights = plain(q.model.stored_bytes(q.formats.weight_bits))
     formula, arithmetic = weight_arithmetic(q)
     yield Line("weight_bytes", "weights", weights, Unit.BYTES, formula, arithmetic)
     yield from cache(q)
-    yield from _reserved(q)
-    fewest = plain(memory.min_gpus(weights, q.memory_bytes, q.reserved_bytes))
-    formula, arithmetic = "weights / memory of a GPU, rounded up", rounded_up(quotient(weights, usable))
+    yield from _reserved(q, plain(kept))
+    fewest = plain(memory.min_gpus(weights, q.memory_bytes, kept))
+    formula, arithmetic = "weights / memory of a GPU, rounded up", rounded_up(quotient(weights, q.memory_bytes - kept))
     yield Line("min_gpus_weights", "GPUs for the weights", fewest, Unit.GPUS, formula, arithmetic)
-    yield from nominal(q, "GPUs for the weights", lambda hbm: memory.min_gpus(weights, hbm, q.reserved_bytes))
+    yield from nominal(q, "GPUs for the weights", lambda hbm: memory.min_gpus(weights, hbm, kept))
     yield from format_notes(q)
     if not q.serves:
         yield Note(too_many(q, "tokens that fit, largest batch and longest context"), Weight.DECISION)
@@ -35,9 +35,8 @@ def memory_use(q: Question) -> Iterator[Line | Note]:
         yield from nominal(q, "the largest batch", lambda hbm: q.roomiest_replica(hbm_bytes=hbm).max_batch(q.context))
 
 
-def _reserved(q: Question) -> Iterator[Line | Note]:
+def _reserved(q: Question, kept: float) -> Iterator[Line | Note]:
     """What the engine keeps of each GPU."""
-    kept = plain(q.reserved_bytes)
     if q.overhead_bytes is not None:
         yield Line("engine_bytes_per_gpu", "kept by the engine", kept, Unit.BYTES, "of each GPU, as --overhead says")
         if not kept:
@@ -51,7 +50,7 @@ def _reserved(q: Question) -> Iterator[Line | Note]:
 
 def nominal(q: Question, what: str, at: Callable[[float], object]) -> Iterator[Note]:
     """Note if the card's nominal gigabytes give another answer than the memory that the driver reports."""
-    if q.hbm_bytes is not None or q.nominal_bytes <= q.reserved_bytes:
+    if q.hbm_bytes is not None or q.nominal_bytes <= (q.overhead_bytes or 0):
         return
     if (nominal := plain(at(q.nominal_bytes))) != plain(at(q.memory_bytes)):
         hbm = f"--hbm {q.nominal_bytes / GB:g}GB"

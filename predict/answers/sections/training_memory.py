@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from predict.answers.arithmetic import product
+from predict.answers.arithmetic import number, product
 from predict.answers.lines import Line, Note, Unit, Weight, plain
 from predict.answers.question import Question
 from predict.answers.sections.memory import nominal
@@ -105,8 +105,8 @@ def _training_total(q: Question) -> Iterator[Line | Note]:
     yield from _lines(q, found, sequences_at_once(layout, q.batch, q.micro_batch))
     usable = q.memory_bytes - q.training_reserved_bytes
     total = plain(found.total_bytes)
-    formula = f"of {both_bytes(usable)}: state + gathered + activations + logits"
-    yield Line("training_bytes_per_gpu", "a GPU in all", total, Unit.BYTES, formula)
+    formula, arithmetic = f"of {both_bytes(usable)}: the above together", " + ".join(map(number, _sizes(found)))
+    yield Line("training_bytes_per_gpu", "a GPU in all", total, Unit.BYTES, formula, arithmetic)
     if total > usable:
         sizes = f"{both_bytes(total)} of {both_bytes(usable)}"
         yield Note(f"a training step does not fit ({sizes} on a GPU): its times assume that it does", Weight.DECISION)
@@ -140,6 +140,18 @@ def _lines(q: Question, found: TrainingMemory, sequences: int) -> Iterator[Line]
     ):
         if size:
             yield Line(f"training_{name}_bytes_per_gpu", label, plain(size), Unit.BYTES, formula)
+
+
+def _sizes(found: TrainingMemory) -> list[float]:
+    """What a GPU holds, without what it does not."""
+    sizes = (
+        found.state_bytes,
+        found.gathered_bytes,
+        found.activation_bytes,
+        found.recomputed_bytes,
+        found.logits_bytes,
+    )
+    return [plain(size) for size in sizes if size]
 
 
 def _spread(layout: TrainingLayout) -> str:

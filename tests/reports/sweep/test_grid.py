@@ -322,6 +322,8 @@ def test_the_remarks_say_what_the_times_are():
     assert setting == "llama-3-8b; weights 16 bits, KV cache 16 bits; bf16 matmuls; napkin bound"
     assert bound.startswith("no --mfu and no --mbu: times are the napkin's bound")
     assert limit.startswith("contexts over 8192 exceed what llama-3-8b was made for")
+    (*_, kept) = remarks(sweep([dataclasses.replace(H100, overhead_bytes=2e9)], [1], [1024]))
+    assert kept == "an engine keeps 2.00 GB of each h100-sxm besides weights and cache; --overhead 0 counts bare memory"
     (setting, bound) = remarks(sweep([dataclasses.replace(H100, layout=Layout(2), mbu=0.8)], [1], [8192]))
     assert setting.startswith("llama-3-8b on 2 GPUs;")
     assert setting.endswith("MBU 0.8")

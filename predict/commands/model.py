@@ -18,7 +18,7 @@ from predict.answers.machine import read_machines
 from predict.answers.page import page
 from predict.commands.forms import AsCsv, AsMarkdown, Form, page_width, read_form, read_uses
 from predict.commands.options import By, Isl, Osl, Out, RequestsPerS, Tpot, Ttft, TypedTargets, with_options
-from predict.errors import BadModel
+from predict.errors import BadModel, BadQuantity
 
 EXAMPLES = """Examples:
 
@@ -65,12 +65,16 @@ def model(
     fields = {name: value for name, value in typed.items() if value is not None}
     targets = TypedTargets(isl, osl, ttft, tpot, requests_per_s, by, out)
     if targets.are_given:
+        if Use.TRAIN in uses:
+            raise BadQuantity("targets are of a server: leave out --train and --all")
         from predict.commands.targets import targets_text  # noqa: PLC0415 - only targets need the search
 
         typer.echo(targets_text(asked, targets, (gpu, gpus, price), fields, form, explain=show_arithmetic))
         return
     machines = read_machines(gpu or [], gpus or [str(layout_gpus(fields))], price)
     if len(machines) > 1:
+        if show_arithmetic:
+            raise BadQuantity("--explain shows the arithmetic of one machine: give one --gpu and one --gpus")
         typer.echo(_machines_text(compare_machines(asked, machines, fields), form, uses))
         return
     found = estimate_of(asked, {**fields, **machines[0].fields})

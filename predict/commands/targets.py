@@ -9,6 +9,7 @@ from pathlib import Path
 
 from predict.answers.asking import ask, layout_gpus, read_field
 from predict.answers.machine import Machine, read_machines
+from predict.answers.question import ASKED
 from predict.answers.search import Search, search
 from predict.answers.targets import Measure, Targets
 from predict.answers.targets_page import front_csv, machines_csv, machines_table, search_json, search_page
@@ -21,7 +22,13 @@ from predict.units import Kind, duration, read_quantity
 # What is compared where the command names no machines.
 USUAL_GPUS = ("a100", "l40s", "h100", "h200", "b200")
 USUAL_COUNTS = ("1", "2", "4", "8")
-SET_BY_LENGTHS = ("seq", "context", "batch")  # fields of `Question` that the lengths and the search set
+# Fields of `Question` that a search for a server uses.
+USED = frozenset(
+    {
+        *("tp", "pp", "dp", "ep", "link_between_nodes_bytes_per_s", "weights", "kv", "compute"),
+        *("hbm_bytes", "overhead_bytes", "mfu", "mbu", "prefix", "chunk"),
+    }
+)
 
 
 def targets_text(
@@ -36,8 +43,10 @@ def targets_text(
     """What the search found, in a form. `machines` are the texts of --gpu, --gpus and --price; `fields` those of
     `Question` by name."""
     targets = _read(typed)
-    if wrong := [name for name in SET_BY_LENGTHS if name in fields]:
-        raise BadQuantity(f"leave out --{wrong[0]}: with targets the lengths and the search set it")
+    if unused := [name for name in fields if name not in USED]:
+        raise BadQuantity(
+            f"leave out --{ASKED[unused[0]][1].option or unused[0]}: a search for a server sets or needs none"
+        )
     gpu, gpus, price = machines
     counts = USUAL_COUNTS if (size := layout_gpus(fields)) == 1 else (str(size),)
     found = _search(model, targets, read_machines(gpu or USUAL_GPUS, gpus or counts, price), fields)

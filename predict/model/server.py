@@ -21,6 +21,9 @@ from predict.resources import Resource
 from predict.units import ALL_BF16, Formats
 from predict.workloads import FloatArray, Number
 
+MOST_CONTEXTS = 4096
+LARGEST_REQUEST = 2**24  # tokens; no model reads as many
+
 
 @dataclass(frozen=True)
 class Request:
@@ -39,6 +42,8 @@ class Request:
         checks.count(prefix=self.cached)
         if self.generated < 2:
             raise BadQuantity("osl must be at least 2: prefill makes the first token, decode the others")
+        if self.prompt + self.generated > LARGEST_REQUEST:
+            raise BadQuantity(f"isl + osl = {self.prompt + self.generated:,} tokens are more than {LARGEST_REQUEST:,}")
         if self.cached >= self.prompt:
             raise BadQuantity(f"prefix={self.cached} must be less than the {self.prompt} tokens of the prompt")
 
@@ -49,8 +54,9 @@ class Request:
 
     @cached_property
     def contexts(self) -> FloatArray:
-        """Cached tokens at each of the request's decode steps."""
-        return self.prompt + np.arange(self.generated - 1.0)
+        """Cached tokens at the request's decode steps; of very many steps some, spread evenly."""
+        steps = min(self.generated - 1, MOST_CONTEXTS)
+        return np.linspace(self.prompt, self.prompt + self.generated - 2, steps).round()
 
     @cached_property
     def prefill(self) -> Pass:

@@ -127,6 +127,12 @@ def test_one_machine_has_its_lines_as_csv_and_markdown():
     assert "| TPOT | 23.95 ms | a step makes one token per request |" in markdown
 
 
+def test_the_arithmetic_is_of_one_machine():
+    result = RUNNER.invoke(app, [*ASKED, "--gpu", "h100,h200", "--explain"])
+    assert isinstance(result.exception, BadQuantity)
+    assert "--explain shows the arithmetic of one machine" in str(result.exception)
+
+
 def test_one_form_at_a_time():
     result = RUNNER.invoke(app, [*ASKED, "--gpu", "h100", "--json", "--csv"])
     assert isinstance(result.exception, BadQuantity)

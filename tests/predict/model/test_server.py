@@ -92,6 +92,13 @@ def test_what_the_copies_cannot_share_and_pipelines_are_refused():
         load(1, replica=Replica(LLAMA_8B, GPUS["h100-sxm"], Layout(pp=2)))
 
 
+def test_very_long_answers_are_averaged_over_some_of_their_steps():
+    # The cache grows evenly, so that 4096 of 100,000 steps have the mean of all: 1000 + 99,998/2 tokens.
+    request = Request(LLAMA_8B, 1000, 100_000, 8192)
+    assert request.contexts.size == 4096
+    assert np.mean(request.contexts) == pytest.approx(1000 + 99_998 / 2)
+
+
 @pytest.mark.parametrize("name", ["llama-3-8b", "qwen3-30b-a3b", "gemma-3-27b", "mistral-7b"])
 @pytest.mark.parametrize("chunk", [256, 2048])
 def test_a_larger_batch_makes_more_tokens_and_each_later(name, chunk):
@@ -105,6 +112,7 @@ def test_a_larger_batch_makes_more_tokens_and_each_later(name, chunk):
     ("asked", "message"),
     [
         ({"generated": 1}, "osl must be at least 2"),
+        ({"prompt": 2**24}, "isl [+] osl = 16,777,318 tokens are more than 16,777,216"),
         ({"prompt": 0}, "isl must be a positive whole number"),
         ({"cached": 1000}, "prefix=1000 must be less than the 1000 tokens"),
         ({"chunk": 0}, "chunk must be a positive whole number"),

@@ -21,16 +21,14 @@ class Front:
     points: Sequence[tuple[float, float]]  # tokens/s of a user (1 / TPOT), tokens/s of a GPU
 
 
-def fronts_png(
-    fronts: Sequence[Front], subtitle: str, *, best: tuple[float, float], user_tokens_per_s: float | None = None
-) -> bytes:
-    """Draw each front as a line through its points, `best` as a star, and the speed asked for as a dotted line."""
+def fronts_png(fronts: Sequence[Front], subtitle: str, *, best: Front, user_tokens_per_s: float | None = None) -> bytes:
+    """Draw each front as a line through its points, the best as a star, and the speed asked for as a dotted line."""
     return figures.to_png(draw_fronts(fronts, subtitle, best=best, user_tokens_per_s=user_tokens_per_s))
 
 
 @figures.house_style()
 def draw_fronts(
-    fronts: Sequence[Front], subtitle: str, *, best: tuple[float, float], user_tokens_per_s: float | None = None
+    fronts: Sequence[Front], subtitle: str, *, best: Front, user_tokens_per_s: float | None = None
 ) -> Figure:
     """The same as a figure."""
     title = "Faster for each user or cheaper for all: along a line the number of running requests grows"
@@ -42,7 +40,9 @@ def draw_fronts(
             *zip(*front.points, strict=True), color=color, linestyle=style, marker=".", markersize=3, linewidth=1.3
         )
         handles.append(figures.legend_line(front.name, color=color, linestyle=style, marker="."))
-    axes.plot(*best, marker="*", markersize=14, color=BLACK, linestyle="none", zorder=3)
+    ((x_best, y_best),) = best.points
+    axes.plot(x_best, y_best, marker="*", markersize=14, color=BLACK, linestyle="none", zorder=3)
+    axes.annotate(best.name, (x_best, y_best), xytext=(9, -3), textcoords="offset points", fontsize=8)
     handles.append(figures.legend_points("the cheapest in time, of the fewest GPUs", color=BLACK, marker="*"))
     x, y = ("tokens per second of a user (1 / TPOT)", _rate), ("tokens per second of a GPU", _rate)
     figures.log_panel(axes, "", x=x, y=y)

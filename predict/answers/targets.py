@@ -1,5 +1,6 @@
 """Targets of a server, and a point: a configuration that runs with a number of requests."""
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -109,8 +110,9 @@ class Point:
         return self.usd(self.steady)
 
     def usd(self, steady: Steady) -> float:
-        """Price of a million generated tokens, prompts included, if the replicas get `served_per_s`."""
-        rate = self.replicas * float(steady.requests_per_s[0]) if self.served_per_s is None else self.served_per_s
+        """Price of a million generated tokens, prompts included, if the replicas get `served_per_s`, at most as many
+        requests as they can serve."""
+        rate = min(self.replicas * float(steady.requests_per_s[0]), self.served_per_s or math.inf)
         return float(money.usd_per_1m_tokens(self.question.usd_per_gpu_hour, rate * self.targets.osl, self.gpus))
 
     @property

@@ -136,9 +136,13 @@ def _draw(found: Search) -> bytes:
         for name in names
     ]
     limit = "" if targets.ttft_s is None else f"; TTFT {duration(targets.ttft_s)} at most"
+    times = "bounds" if targets.by is Measure.BOUND else "expected times"
     return fronts_png(
         fronts,
-        f"{best.question.model.name}, {targets.isl:,} tokens in, {targets.osl:,} out{limit}; {found.targets.by} times",
-        best=(best.tokens_per_s_per_user, best.tokens_per_s_per_gpu),
+        f"{best.question.model.name}, {targets.isl:,} tokens in, {targets.osl:,} out{limit}; {times}",
+        best=Front(
+            f"{best.question.gpus} x {best.question.gpu.name}",
+            [(best.tokens_per_s_per_user, best.tokens_per_s_per_gpu)],
+        ),
         user_tokens_per_s=None if targets.tpot_s is None else 1 / targets.tpot_s,
     )

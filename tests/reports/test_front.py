@@ -3,10 +3,11 @@
 from reports.front import Front, draw_fronts, fronts_png
 
 FRONTS = [Front(f"gpu-{index}", [(400.0 + index, 20.0), (100.0, 900.0)]) for index in range(8)]
+BEST = Front("2 x gpu-1", [(120.0, 700.0)])
 
 
 def test_a_line_for_each_gpu_a_star_and_the_speed_asked_for():
-    figure = draw_fronts(FRONTS, "a model", best=(120.0, 700.0), user_tokens_per_s=50.0)
+    figure = draw_fronts(FRONTS, "a model", best=BEST, user_tokens_per_s=50.0)
     (axes,) = figure.axes
     lines = axes.get_lines()
     assert [line.get_xydata().tolist() for line in lines[:8]] == [
@@ -14,6 +15,7 @@ def test_a_line_for_each_gpu_a_star_and_the_speed_asked_for():
     ]
     assert lines[8].get_xydata().tolist() == [[120.0, 700.0]]
     assert lines[9].get_xdata()[0] == 50.0
+    assert "2 x gpu-1" in [text.get_text() for text in axes.texts]
     looks = {(line.get_color(), line.get_linestyle()) for line in lines[:8]}
     assert len(looks) == 8
     (legend,) = figure.legends
@@ -21,4 +23,4 @@ def test_a_line_for_each_gpu_a_star_and_the_speed_asked_for():
 
 
 def test_equal_fronts_give_equal_bytes():
-    assert fronts_png(FRONTS[:2], "a model", best=(1.0, 1.0)) == fronts_png(FRONTS[:2], "a model", best=(1.0, 1.0))
+    assert fronts_png(FRONTS[:2], "a model", best=BEST) == fronts_png(FRONTS[:2], "a model", best=BEST)

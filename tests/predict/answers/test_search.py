@@ -65,6 +65,11 @@ def test_replicas_serve_the_requests_that_are_asked():
     assert found.tpot_s < alone.tpot_s
     assert found.usd_per_hour == 8
     assert found.usd_per_1m_tokens == pytest.approx(8 / (asked * 200 * 3600) * 1e6)
+    # At expected times these replicas serve fewer, at a higher price.
+    expected = expected_values(found)
+    rate = 4 * expected["requests_per_s_expected"]
+    assert rate < asked
+    assert expected["usd_per_1m_tokens_expected"] == pytest.approx(8 / (rate * 200 * 3600) * 1e6)
     less = find(Targets(1000, 200, tpot_s=0.01, requests_per_s=1e-3)).best
     assert (less.replicas, less.batch) == (1, 1)
 

@@ -12,6 +12,8 @@ from predict.errors import BadQuantity, BadWorkload
 
 GB, TB = 10**9, 10**12
 KIB, MIB, GIB, TIB = 2**10, 2**20, 2**30, 2**40
+_BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": GB, "tb": TB, "kib": KIB, "mib": MIB, "gib": GIB, "tib": TIB}
+_GBIT = GB // 8  # in bytes
 LARGEST_QUANTITY = 10**30  # no amount of this field is larger
 
 _PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
@@ -34,23 +36,21 @@ class Kind(Enum):
         "1e12, 70B or 15T (k, M, B, T: thousands to trillions)",
         {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12, "p": 10**15},
     )
-    BYTES = (
-        "8e10, 80GB (decimal) or 80GiB (binary)",
-        {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": GB, "tb": TB, "kib": KIB, "mib": MIB, "gib": GIB, "tib": TIB},
-    )
+    BYTES = "8e10, 80GB (decimal) or 80GiB (binary)", _BYTES
+    BYTES_PER_S = "50e9, 50GB/s or 400Gbit/s", {**_BYTES, "Gb": _GBIT, "gbit": _GBIT, "gbps": _GBIT}
     WATTS = "700, 700W or 1.4kW", {"": 1, "w": 1, "kw": 1000}
     SECONDS = "0.03, 30ms or 2s", {"": 1, "s": 1, "ms": Decimal("1e-3"), "us": Decimal("1e-6")}
     PLAIN = "0.5 or 2", {"": 1}
 
     def __init__(self, examples: str, factors: Mapping[str, int | Decimal]) -> None:
         self.examples = examples  # texts that are understood
-        self.factors = factors  # suffix in lower case -> factor
+        self.factors = factors  # suffix -> factor; one in lower case is understood in any
 
 
 def kind_of(name: str) -> Kind:
     """What a quantity called `name` counts, by the unit in its name; SIZE if it names none."""
     if "bytes" in name:
-        return Kind.BYTES
+        return Kind.BYTES_PER_S if name.endswith("bytes_per_s") else Kind.BYTES
     if name in ("params", "flop") or name.endswith("flop_per_s"):
         return Kind.AMOUNT
     return Kind.SECONDS if name.endswith("_s") and not name.endswith("_per_s") else Kind.SIZE
@@ -62,12 +62,13 @@ def read_quantity(text: str, name: str, kind: Kind) -> float:
     read_quantity("8k", "seq", Kind.SIZE) == 8192: prompts, batches and matrices grow in powers of two.
     read_quantity("15T", "tokens", Kind.AMOUNT) == 15 * 10**12: parameters, training tokens and rates are decimal.
     read_quantity("80GB", "hbm", Kind.BYTES) == 80 * 10**9. A rate may say so: "450GB/s", "989TFLOP/s", "989 TFLOPS".
+    read_quantity("400Gb/s", "link", Kind.BYTES_PER_S) == 50 * 10**9: networks are told in bits.
     """
     match = _QUANTITY.fullmatch(text.strip())
-    number, suffix = (match[1], match[2].lower()) if match else ("", "")
+    number, suffix = (match[1], match[2]) if match else ("", "")
     if kind is not Kind.SIZE:
-        suffix = re.sub(r"(flops?|ops?)?(/s)?$", "", suffix)
-    factor = kind.factors.get(suffix)
+        suffix = re.sub(r"(flops?|ops?)?(/s)?$", "", suffix, flags=re.IGNORECASE)
+    factor = kind.factors.get(suffix, kind.factors.get(suffix.lower()))
     if not number or factor is None:
         raise BadQuantity(f"{name} must be a number such as {kind.examples}, not {text!r}")
     exact = Decimal(number.replace("_", "").replace(",", "")) * factor

@@ -141,6 +141,7 @@ class Question:
     chunk: Annotated[int | None, Asked("Tokens per chunk of a chunked prefill.")] = None
 
     def __post_init__(self) -> None:
+        checks.whole(**self.asked_sizes)
         checks.whole(gpus=self.gpus, batch=self.batch, seq=self.seq)
         checks.not_negative(context=self.context, overhead=self.overhead_bytes or 0)
         checks.positive(tokens=self.tokens, price=self.usd_per_gpu_hour, hbm=self.memory_bytes)
@@ -157,10 +158,10 @@ class Question:
             checks.whole(chunk=self.chunk)
         if self.micro_batch is not None:
             checks.whole(micro_batch=self.micro_batch)
+        assert self.layouts or not self.asked_sizes  # refuses sizes that contradict each other
         assert self.training_layout  # refuses an unknown stage
         if self.link_between_nodes_bytes_per_s is not None:
             checks.positive(**{"link-between-nodes": self.link_between_nodes_bytes_per_s})
-        checks.whole(**self.asked_sizes)
         if self.gpus > MAX_GPUS:
             raise BadQuantity(f"gpus={self.gpus} is more than the {MAX_GPUS} of the largest training runs")
         if self.overhead_bytes is not None and self.overhead_bytes >= self.memory_bytes:

@@ -55,7 +55,14 @@ class TypedTargets:
 
 
 _METAVARS: Mapping[Kind, str] = MappingProxyType(
-    {Kind.SIZE: "N", Kind.AMOUNT: "N", Kind.BYTES: "BYTES", Kind.SECONDS: "SECONDS", Kind.PLAIN: "X"}
+    {
+        Kind.SIZE: "N",
+        Kind.AMOUNT: "N",
+        Kind.BYTES: "BYTES",
+        Kind.BYTES_PER_S: "BYTES/S",
+        Kind.SECONDS: "SECONDS",
+        Kind.PLAIN: "X",
+    }
 )
 
 

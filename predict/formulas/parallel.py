@@ -157,7 +157,7 @@ def tensor_parallel_tax(
 def expert_hit_share(experts: int, active: int, parts: int, groups: int = 1, active_groups: int = 1) -> float:
     """Share of the tokens that need one of `parts` equal parts of a layer's experts, such as those of one GPU: the
     chance that it holds at least one of a token's `active` experts, all choices being equally likely. With groups a
-    token first chooses `active_groups` of the `groups` (DeepSeek-V3, 2024, section 2.1.2)."""
+    token first chooses `active_groups` of the `groups` (DeepSeek-V2, 2024, section 2.2.2)."""
     checks.whole(experts=experts, active=active, parts=parts, groups=groups, active_groups=active_groups)
     if active > experts or parts > experts or active_groups > groups:
         raise BadQuantity("active and parts must be at most experts, and active_groups at most groups")

@@ -82,9 +82,10 @@ def _worked_out(model: Model, gpus: int, asked: Mapping[str, int]) -> Layout:
 
 def fastest(replicas: Sequence[Replica], batch: int, context: int, time_s: Callable[[Replica], Number]) -> Replica:
     """The replica with the least time, the first of equals. Those whose memory does not hold `batch` sequences of
-    `context` tokens count only if none does."""
-    able = [each for each in replicas if each.max_batch(max(context, 1)) >= batch]
-    return min(able or replicas, key=lambda each: float(f"{float(time_s(each)):.9g}"))
+    `context` tokens count only if none does; those that do not even hold the weights, only then."""
+    hold = [each for each in replicas if each.max_batch(max(context, 1)) >= batch]
+    able = hold or [each for each in replicas if each.free_bytes > 0] or replicas
+    return min(able, key=lambda each: float(f"{float(time_s(each)):.9g}"))
 
 
 def roomiest(replicas: Sequence[Replica], context: int) -> Replica:

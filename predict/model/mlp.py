@@ -46,6 +46,8 @@ class Experts:
     latent: int | None = None  # width of the experts' inputs and outputs if not that of the residual stream
     latent_bias: bool = False  # on the two matrices of the latent
     extra_params: int = 0  # scales and norms of the router
+    groups: int = 1  # equal groups of experts, of which a token first chooses `active_groups`
+    active_groups: int = 1
 
     @property
     def other_params(self) -> int:

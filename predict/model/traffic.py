@@ -94,10 +94,12 @@ class Traffic:
 
 
 def _summed(block: Block, layout: Layout) -> int:
-    """All-reduces of a layer: after the mixer, and after an MLP or experts that get every token of the copy."""
+    """All-reduces of a layer: after the mixer, and after an MLP or experts that get every token of the copy. Where both
+    read the same input, one sums both."""
     exchanges_all = layout.dp > 1 and isinstance(block.mlp, Experts)
-    return (block.mixer is not None) + (block.mlp is not None and not exchanges_all)
+    mixes, follows = block.mixer is not None, block.mlp is not None and not exchanges_all
+    return max(mixes, follows) if block.elementwise.parallel else mixes + follows
 
 
 def _hit(experts: Experts, parts: int) -> float:
-    return parallel.expert_hit_share(experts.copies, experts.active, parts)
+    return parallel.expert_hit_share(experts.copies, experts.active, parts, experts.groups, experts.active_groups)

@@ -76,6 +76,13 @@ def test_an_unknown_dtype_is_refused_with_the_known_ones():
         ("1e3", Kind.SIZE, 1000),
         ("-4", Kind.SIZE, -4),
         ("125M", Kind.AMOUNT, 125_000_000),
+        ("50e9", Kind.BYTES_PER_S, 50 * 10**9),
+        ("50GB/s", Kind.BYTES_PER_S, 50 * 10**9),
+        ("50 gb", Kind.BYTES_PER_S, 50 * 10**9),
+        ("400Gb/s", Kind.BYTES_PER_S, 50 * 10**9),
+        ("400Gbit/s", Kind.BYTES_PER_S, 50 * 10**9),
+        ("400 Gbps", Kind.BYTES_PER_S, 50 * 10**9),
+        ("80Gb", Kind.BYTES, 80 * 10**9),
         ("70.6B", Kind.AMOUNT, 70_600_000_000),
         ("15T", Kind.AMOUNT, 15_000_000_000_000),
         ("989.4TFLOP/s", Kind.AMOUNT, 989_400_000_000_000),
@@ -113,7 +120,8 @@ def test_a_number_that_is_not_understood_says_what_is(text, kind, message):
 
 
 def test_the_unit_in_a_name_says_what_a_number_counts():
-    assert kind_of("hbm_bytes") is kind_of("bandwidth_bytes_per_s") is Kind.BYTES
+    assert kind_of("hbm_bytes") is Kind.BYTES
+    assert kind_of("bandwidth_bytes_per_s") is kind_of("link_between_nodes_bytes_per_s") is Kind.BYTES_PER_S
     assert kind_of("params") is kind_of("peak_flop_per_s") is Kind.AMOUNT
     assert kind_of("ttft_s") is Kind.SECONDS
     assert kind_of("tokens_per_s") is kind_of("seq") is Kind.SIZE

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 
+from predict.answers.arithmetic import number
 from predict.answers.lines import Line, Note, Unit, Weight, plain
 from predict.answers.question import Question
 from predict.answers.times import decode_times, prefill_times
 from predict.model.layout import Layout, count_experts
 from predict.model.replica import PassPrediction, Replica
 from predict.model.traffic import Exchange
-from predict.units import si
+from predict.units import GB
 
 EXCHANGES = {
     Exchange.ALL_REDUCE: ("all_reduce_bytes_per_gpu", "sums over tp GPUs: attention, MLP"),
@@ -41,13 +42,19 @@ def layout(q: Question) -> Iterator[Line | Note]:
 def _held(q: Question, replica: Replica) -> Iterator[Line]:
     """What each GPU holds while it decodes."""
     sizes = replica.layout
-    parts = "weights / (tp x pp)" if sizes.dp == 1 else "(experts / dp + the rest) / (tp x pp)"
-    weights = plain(replica.weight_bytes) / q.gpus
-    yield Line("weight_bytes_per_gpu", "weights of a GPU", weights, Unit.BYTES, parts)
-    cache = plain(replica.kv_bytes_per_gpu(q.batch, q.context))
-    copied = f", held {replica.cache_copies:g} times" if replica.cache_copies > 1 else ""
-    requests = f"KV of {-(-q.batch // sizes.dp):,} requests"
-    yield Line("kv_bytes_per_gpu", "KV cache of a GPU", cache, Unit.BYTES, f"{requests} / (tp x pp){copied}")
+    experts = plain(q.model.expert_bytes(q.formats.weight_bits))
+    once = plain(q.model.stored_bytes(q.formats.weight_bits))
+    formula, arithmetic = "weights / (tp x pp)", number(once)
+    if sizes.dp > 1:
+        formula = "(experts / dp + the rest) / (tp x pp)"
+        arithmetic = f"({number(experts)} / {sizes.dp} + {number(once - experts)})"
+    weights, each = plain(replica.weight_bytes) / q.gpus, f"({sizes.tp} x {sizes.pp})"
+    yield Line("weight_bytes_per_gpu", "weights of a GPU", weights, Unit.BYTES, formula, f"{arithmetic} / {each}")
+    cache, served = plain(replica.kv_bytes_per_gpu(q.batch, q.context)), -(-q.batch // sizes.dp)
+    copied = ", copies of heads included" if replica.cache_copies > 1 else ""
+    arithmetic = f"{served:,} x {number(replica.resident_kv_bytes(1, q.context))} / {each}"
+    formula = f"requests of a copy x KV of one / (tp x pp){copied}"
+    yield Line("kv_bytes_per_gpu", "KV cache of a GPU", cache, Unit.BYTES, formula, arithmetic)
 
 
 def _sent(step: PassPrediction) -> Iterator[Line]:
@@ -55,7 +62,7 @@ def _sent(step: PassPrediction) -> Iterator[Line]:
     for each in step.sent:
         key, formula = EXCHANGES[each.exchange]
         amount = plain(each.link_bytes + each.network_bytes)
-        if amount or each.exchange is Exchange.ALL_REDUCE:
+        if amount:
             yield Line(key, f"{each.exchange} of a step", amount, Unit.BYTES, formula)
     if between := sum(plain(each.network_bytes) for each in step.sent):
         yield Line("network_bytes_per_gpu", "of it to other nodes", between, Unit.BYTES, "over the network")
@@ -66,22 +73,16 @@ def _nodes(q: Question) -> Iterator[Note]:
     node, rate = q.gpu.gpus_per_node, q.network_bytes_per_s
     if node is None or q.gpus <= node:
         return
-    between = f"{si(rate, 'B/s')} a GPU between them (--link-between-nodes)" if rate else "the link between is unknown"
+    between = f"{rate / GB:g} GB/s a GPU between them (--link-between-nodes)" if rate else "the link between is unknown"
     yield Note(f"{q.gpus:,} {q.gpu.name} are {-(-q.gpus // node):,} nodes of {node}: {between}", Weight.DECISION)
 
 
 def _notes(q: Question, sizes: Layout) -> Iterator[Note]:
-    if sizes.dp > 1 and count_experts(q.model):
-        yield Note(
-            f"dp {sizes.dp}: attention and all else but experts is held {sizes.dp} times, for its share of requests"
-        )
-    elif sizes.dp > 1:
-        yield Note(f"dp {sizes.dp}: {sizes.dp} independent replicas, each serves its share of the requests")
+    copies = "copies of all but the experts" if count_experts(q.model) else "independent replicas"
+    if sizes.dp > 1:
+        yield Note(f"dp {sizes.dp}: {sizes.dp} {copies}, each of which serves its share of the requests")
     if q.batch < sizes.dp:
-        idle = sizes.dp - q.batch
-        yield Note(
-            f"batch {q.batch} over dp {sizes.dp}: {idle} of the {sizes.dp} copies have no request", Weight.DECISION
-        )
+        yield Note(f"batch {q.batch} leaves {sizes.dp - q.batch} of the {sizes.dp} {copies} idle", Weight.DECISION)
     if sizes.pp > 1:
         yield Note(f"pp {sizes.pp}: a token goes through all stages, which work on up to {sizes.pp} parts of the batch")
         if q.model.layers % sizes.pp:

@@ -37,6 +37,8 @@ def training(q: Question) -> Iterator[Line | Note]:
         yield Note(f"training times use the {q.training_dtype.name} peak, as --compute says")
     elif q.training_dtype != q.compute_dtype:
         yield Note(f"training times use the {q.training_dtype.name} peak; --compute chooses another")
+    if q.gpus > 1:
+        yield Note("training times count no traffic between GPUs: gradients and activations are taken to hide")
 
 
 def train_step_s(q: Question) -> float:

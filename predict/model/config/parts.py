@@ -52,7 +52,18 @@ def routed_experts(
     copies, active = fields.size(copies_field), fields.size("num_experts_per_tok", active_default)
     if active > copies:
         raise BadModel(f"{fields.origin}: num_experts_per_tok={active} is more than {copies_field}={copies}")
-    return Experts(copies, active, width, shared)
+    groups, chosen = _groups(fields, copies, active)
+    return Experts(copies, active, width, shared, groups=groups, active_groups=chosen)
+
+
+def _groups(fields: Fields, copies: int, active: int) -> tuple[int, int]:
+    """Groups of experts, and how many a token chooses (DeepSeek-V2, 2024, section 2.2.2); 1 of 1 if that limits
+    nothing."""
+    groups, chosen = fields.get("n_group"), fields.get("topk_group")
+    if fields.get("topk_method") == "greedy" or type(groups) is not int or type(chosen) is not int:
+        return 1, 1
+    is_limit = 1 <= chosen < groups <= copies and copies % groups == 0 and active <= chosen * copies // groups
+    return (groups, chosen) if is_limit else (1, 1)
 
 
 def qwen_windows(fields: Fields) -> Iterator[int | None]:

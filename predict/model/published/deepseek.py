@@ -20,6 +20,8 @@ DEEPSEEK = {
     **shape(7168, 18432, 61, 128, 128),
     **LATENT,
     "n_routed_experts": 256,
+    "n_group": 8,
+    "topk_group": 4,
     "first_k_dense_replace": 3,
     "max_position_embeddings": 163840,
     "quantization_config": fp8_blocks(),

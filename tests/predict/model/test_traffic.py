@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from predict.gpus import GPUS
+from predict.model.elementwise import RMS, Elementwise
 from predict.model.layout import Layout
 from predict.model.presets import find_model
 from predict.model.traffic import Exchange, Traffic
@@ -118,3 +119,17 @@ def test_stages_on_other_nodes_are_reached_over_the_network():
     # 4 stages of 4 GPUs are two nodes: of three steps from stage to stage one crosses.
     quarter = 100 * 4096 * 2 / 4
     assert sent(LLAMA, Layout(4, 4), 100, stages=4)[Exchange.PIPELINE] == (2 * quarter, quarter)
+
+
+def test_groups_of_experts_keep_a_token_on_fewer_gpus():
+    # DeepSeek-V3 chooses 4 of 8 groups, one on each of 8 GPUs: half of the GPUs, less those whose 32 experts are not
+    # among 8 of 128.
+    hit = (1 - math.comb(96, 8) / math.comb(128, 8)) / 2
+    found = sent(DEEPSEEK, Layout(1, 1, 8, 8), 10)
+    assert found[Exchange.ALL_TO_ALL][0] == pytest.approx(58 * 10 * 7168 * 4 * 7 * hit)
+
+
+def test_where_attention_and_mlp_read_the_same_input_one_sum_is_for_both():
+    block = replace(LLAMA.blocks[0], elementwise=Elementwise(RMS, parallel=True))
+    beside = replace(LLAMA, blocks=(block,))
+    assert sent(beside, Layout(8), 100)[Exchange.ALL_REDUCE] == (32 * 100 * 4096 * 2 * 9 / 8, 0)

@@ -66,7 +66,7 @@ class Mixer(ABC):
     @property
     @abstractmethod
     def shards(self) -> int:
-        """Most GPUs that can split the layer by heads or channels."""
+        """Heads or channels that GPUs can divide among them."""
 
     @property
     @abstractmethod

@@ -1,5 +1,6 @@
 """Mixers that read the same input and add their outputs."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -22,8 +23,8 @@ class SideBySide(Mixer):
 
     @property
     def shards(self) -> int:
-        """As many as every mixer can be split over."""
-        return min(mixer.shards for mixer in self.mixers)
+        """As many as all mixers can be split over evenly."""
+        return math.gcd(*(mixer.shards for mixer in self.mixers))
 
     @property
     def reach(self) -> Reach:

@@ -5,6 +5,7 @@ tokens meet is its mixer's to tell (`mixer`).
 """
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -97,8 +98,9 @@ class Model:
 
     @property
     def heads(self) -> int:
-        """Heads of the mixer that has the fewest: the most GPUs that can share every layer."""
-        return min((mixer.shards for mixer in self.mixers), default=1)
+        """Heads, or groups of them, that every layer can be divided into: the most GPUs that share all layers evenly.
+        Layers of 24 and of 16 heads give 8."""
+        return math.gcd(*(mixer.shards for mixer in self.mixers)) or 1
 
     @property
     def embedding_params(self) -> int:

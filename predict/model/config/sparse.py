@@ -35,7 +35,8 @@ def _indexer_types(fields: Fields) -> list[str]:
     pattern = fields.get("index_topk_pattern")
     if types is None and pattern is not None:
         letters = {"F": FULL, "S": SHARED}
-        types = [letters.get(each, each) for each in pattern] if isinstance(pattern, str | list) else [pattern]
+        listed = pattern if isinstance(pattern, str | list) else [pattern]
+        types = [letters.get(each, each) if isinstance(each, str) else each for each in listed]
     if types is None:
         types = [FULL if max(i - offset + 1, 0) % frequency == 0 else SHARED for i in range(layers)]
     if len(types) != layers or any(kind not in (FULL, SHARED) for kind in types) or types[0] == SHARED:

@@ -22,8 +22,8 @@ def test_a_layer_of_two_mixers_is_their_sum():
     assert BOTH.window_elements == 9 * 16
 
 
-def test_it_splits_as_far_as_the_one_that_splits_least():
-    assert BOTH.shards == 6
+def test_it_splits_as_far_as_both_do_evenly():
+    assert BOTH.shards == 2  # of 8 and 6 heads
     assert [held.shards for held in BOTH.holds] == [2, 6, 58]
     assert BOTH.reach == Window(9)
     assert BOTH.text == "GQA, 8 heads of 4, 2 KV heads beside Mamba-2, 6 heads of 5 x 7"

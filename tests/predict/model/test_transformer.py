@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from predict.model.attention import Attention
 from predict.model.linear import Component
+from predict.model.linear_attention import GatedDeltaNet
 from predict.model.mlp import Experts, Mlp
 from predict.model.presets import find_model
 from predict.model.reach import Chunk, Window
@@ -54,6 +55,13 @@ def test_blocks_add_up():
     assert model.kv_elements_per_token == 2 * 2 * 4 + 6 * (2 * 1 * 4)
     assert model.window == 7
     assert dense().window is None
+
+
+def test_gpus_divide_the_heads_of_every_layer():
+    # Qwen3.5-27B: layers of 24 query heads, and of 16 key heads.
+    blocks = tuple(Block(1, 8, mixer, None, 16) for mixer in (Attention(24, 4, 4), GatedDeltaNet(16, 48, 4, 4, 4)))
+    assert dense(blocks=blocks).heads == 8
+    assert dense(blocks=(Block(1, 8, None, Mlp(5, gated=True), 16),)).heads == 1
 
 
 def test_a_model_says_in_one_line_what_it_is():

@@ -86,6 +86,7 @@ def test_layers_that_share_an_indexer_keep_no_keys():
         ({"q_lora_rank": None}, "q_lora_rank is missing: the indexer's queries come from Q's latent"),
         ({"index_topk_pattern": "SF" * 39}, "indexer_types must be 78 of full or shared, the first full"),
         ({"index_topk_pattern": "FX" * 39}, "indexer_types must be 78 of full or shared"),
+        ({"index_topk_pattern": [{}]}, "indexer_types must be 78 of full or shared"),
         ({"index_topk_pattern": 7}, "indexer_types must be 78 of full or shared"),
         ({"indexer_types": ["full"]}, "indexer_types must be 78 of full or shared"),
     ],

@@ -190,10 +190,12 @@ def _curves(question: Question, targets: Targets, requests: dict[tuple[Formats, 
 
 
 def _needs(servers: Sequence[Server]) -> str:
-    """The bytes that one request of the server with most room needs, and those that it has."""
+    """The bytes that one request of the server with most room needs, those that it has, and the GPUs that have them."""
     needed = [float(each.replica.weight_bytes) + float(np.mean(each.cache_bytes)) for each in servers]
     least = int(np.argmin(needed))
-    return f"{si(needed[least], 'B')} of {si(servers[least].replica.usable_bytes, 'B')}"
+    replica = servers[least].replica
+    gpus = math.ceil(needed[least] / (replica.usable_bytes / replica.gpus))
+    return f"{si(needed[least], 'B')} of {si(replica.usable_bytes, 'B')}, at least {gpus} GPUs"
 
 
 def _batches(largest: int, copies: int, by: Measure) -> FloatArray:

@@ -131,10 +131,12 @@ def test_what_is_out_of_reach_says_what_is_nearest():
 
 
 def test_what_does_not_fit_anywhere_says_how_much_it_needs():
-    with pytest.raises(BadQuantity, match=r"llama-3-70b does not fit with one request: it needs 141 GB of 80.2 GB"):
+    with pytest.raises(
+        BadQuantity, match=r"llama-3-70b does not fit with one request: it needs 141 GB of 80.2 GB, at least 2 GPUs"
+    ):
         find(Targets(1000, 200), model="llama-3-70b", gpu="h100,l4")
     assert find(Targets(1000, 200), model="llama-3-70b", gpus="1,2").reasons == (
-        "1 x h100-sxm: llama-3-70b does not fit with one request: it needs 141 GB of 80.2 GB",
+        "1 x h100-sxm: llama-3-70b does not fit with one request: it needs 141 GB of 80.2 GB, at least 2 GPUs",
     )
     with pytest.raises(MissingCeiling, match="compute=fp8"):
         find(Targets(1000, 200), gpu="a100", compute="fp8")

@@ -40,6 +40,8 @@ def ask(model: str | Path | Model, asked: Mapping[str, object]) -> Question:
         shape = read_config(Path(model)) if preset is None else find_model(str(model))
     fields: dict[str, Any] = {name: read_field(name, value) for name, value in asked.items()}
     fields.setdefault("gpus", layout_gpus(fields))
+    if "acceptance" in fields and fields.get("draft") is None:
+        raise BadQuantity("accept is the chance that a token of --draft is accepted: give --draft, or leave it out")
     usual = min(USUAL_SEQ, shape.context_limit or USUAL_SEQ)
     fields.setdefault("seq", fields["context"] if fields.get("context", 0) > 0 else usual)
     fields.setdefault("context", fields["seq"])

@@ -71,6 +71,7 @@ class Note:
     text: str
     weight: Weight = Weight.ASSUMPTION
     uses: frozenset[Use] = BOTH
+    in_verdict: bool = False  # the page leaves it out, because its verdict says it
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +96,10 @@ class Answer:
         return tuple(note.text for note in self.remarks)
 
     def shown(self, uses: frozenset[Use]) -> "Answer":
-        """The part of the answer that any of `uses` needs."""
+        """The part of the answer that any of `uses` needs, below a verdict."""
         return Answer(
             tuple(section for section in self.sections if section.uses & uses),
-            tuple(note for note in self.remarks if note.uses & uses),
+            tuple(note for note in self.remarks if note.uses & uses and not note.in_verdict),
         )
 
 

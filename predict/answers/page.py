@@ -71,7 +71,7 @@ def _assumed(q: Question, uses: frozenset[Use]) -> str:
     assumed = [
         f"weights {q.weights_name}{_said(q)}, KV {q.kv_dtype.name}, multiplied in {q.compute_dtype.name}",
         f"{q.mask} attention",
-        reached or "no MFU or MBU: times are lower bounds",
+        *([reached] if reached else []),
         f"${q.usd_per_gpu_hour:g} per GPU-hour",
         memory,
     ]

@@ -3,13 +3,14 @@
 import shutil
 import sys
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from predict.answers.lines import BOTH, Use
 from predict.errors import BadQuantity
 
+OUTPUT = "What is printed"  # the panel of these options in --help
 PAGE_WIDTH = 100  # columns if the output is not a terminal, and at most
 
 
@@ -22,8 +23,18 @@ class Form(Enum):
     MARKDOWN = "--markdown"
 
 
-AsCsv = Annotated[bool, typer.Option("--csv", help="Print the table as CSV, in SI units.")]
-AsMarkdown = Annotated[bool, typer.Option("--markdown", help="Print the table in Markdown.")]
+def _flag(name: str, said: str) -> Any:
+    """An option without a value that chooses what is printed."""
+    return typer.Option(name, help=said, rich_help_panel=OUTPUT)
+
+
+Serve = Annotated[bool, _flag("--serve", "Only serving. The default.")]
+Train = Annotated[bool, _flag("--train", "Only training.")]
+Everything = Annotated[bool, _flag("--all", "Serving and training.")]
+Explain = Annotated[bool, _flag("--explain", "Print the arithmetic, line by line.")]
+AsJson = Annotated[bool, _flag("--json", "Print flat JSON, in SI units; a list for machines.")]
+AsCsv = Annotated[bool, _flag("--csv", "Print the table as CSV, in SI units.")]
+AsMarkdown = Annotated[bool, _flag("--markdown", "Print the table in Markdown.")]
 
 
 def read_form(*, as_json: bool, as_csv: bool, as_markdown: bool) -> Form:

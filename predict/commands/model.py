@@ -16,7 +16,19 @@ from predict.answers.estimate import Estimate, estimate_of
 from predict.answers.lines import Use
 from predict.answers.machine import read_machines
 from predict.answers.page import page
-from predict.commands.forms import AsCsv, AsMarkdown, Form, page_width, read_form, read_uses
+from predict.commands.forms import (
+    AsCsv,
+    AsJson,
+    AsMarkdown,
+    Everything,
+    Explain,
+    Form,
+    Serve,
+    Train,
+    page_width,
+    read_form,
+    read_uses,
+)
 from predict.commands.options import By, Isl, Osl, Out, RequestsPerS, Tpot, Ttft, TypedTargets, with_options
 from predict.errors import BadModel, BadQuantity
 
@@ -37,11 +49,11 @@ def model(
     preset: Annotated[str | None, typer.Argument(help="A model of `python -m predict models`.")] = None,
     *,
     config: Annotated[Path | None, typer.Option(help="A Hugging Face config.json instead of a preset.")] = None,
-    serve: Annotated[bool, typer.Option("--serve", help="Only serving. The default.")] = False,
-    train: Annotated[bool, typer.Option("--train", help="Only training.")] = False,
-    everything: Annotated[bool, typer.Option("--all", help="Serving and training.")] = False,
-    show_arithmetic: Annotated[bool, typer.Option("--explain", help="Print the arithmetic, line by line.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print flat JSON, in SI units; a list for machines.")] = False,
+    serve: Serve = False,
+    train: Train = False,
+    everything: Everything = False,
+    show_arithmetic: Explain = False,
+    as_json: AsJson = False,
     as_csv: AsCsv = False,
     as_markdown: AsMarkdown = False,
     isl: Isl = None,
@@ -53,7 +65,9 @@ def model(
     out: Out = None,
     **typed: Any,  # a text, or texts
 ) -> None:
-    """Estimate a whole model: FLOP, memory, prefill, decode, training and money. Each line shows its formula.
+    """Estimate a whole model: does it fit, how fast is it, what does it cost. Each line shows its formula.
+
+    Numbers are read as people write them: 8k is 8 x 1024, 15T, 80GB, 80GiB, 30ms.
 
     Several GPUs (--gpu h100,h200) or counts (--gpus 2,4,8) print a table with a line for each machine. --isl and --osl
     search the cheapest server of requests of these lengths.

@@ -73,17 +73,41 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+# Panel of --help -> the fields of `Question` that it shows.
+PANELS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "Machine": (
+            *("gpu", "gpus", "tp", "pp", "dp", "ep", "link_between_nodes_bytes_per_s", "hbm_bytes", "overhead_bytes"),
+            *("usd_per_gpu_hour", "mfu", "mbu"),
+        ),
+        "Requests": ("batch", "seq", "context", "prefix", "chunk", "mask", "logits", "token_price_usd_per_1m"),
+        "Formats": ("weights", "kv", "compute"),
+        "Speculative decoding": ("draft", "acceptance"),
+        "Training": ("tokens", "optimizer", "recompute", "kernels", "zero", "micro_batch"),
+    }
+)
+
 # Fields that take several values, separated by commas or each behind the option again.
 SEVERAL = ("gpu", "gpus")
 
 
 def _options() -> Iterator[inspect.Parameter]:
     defaults = {field.name: field.default for field in fields(Question)}
-    for name, (_, asked) in ASKED.items():
-        if asked.help:
-            default = None if asked.optional or defaults[name] is MISSING else defaults[name]
-            said = "" if default is None else f" Default: {in_json(default)}."
-            metavar = _METAVARS[kind_of_number(name)] if is_number(name) else None
-            option = typer.Option(None, f"--{asked.option or name}", help=asked.help + said, metavar=metavar)
-            one = list[str] if name in SEVERAL else str
-            yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=one | None)
+    for name, panel in _in_panels():
+        asked = ASKED[name][1]
+        default = None if asked.optional or defaults[name] is MISSING else defaults[name]
+        said = "" if default is None else f" Default: {in_json(default)}."
+        metavar = _METAVARS[kind_of_number(name)] if is_number(name) else None
+        option = typer.Option(
+            None, f"--{asked.option or name}", help=asked.help + said, metavar=metavar, rich_help_panel=panel
+        )
+        one = list[str] if name in SEVERAL else str
+        yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=one | None)
+
+
+def _in_panels() -> Iterator[tuple[str, str | None]]:
+    """The fields with a help text, panel by panel; those of no panel last."""
+    listed = {name: panel for panel, names in PANELS.items() for name in names}
+    asked = [name for name, (_, each) in ASKED.items() if each.help]
+    order = [*(name for name in listed if name in asked), *(name for name in asked if name not in listed)]
+    return ((name, listed.get(name)) for name in order)

@@ -6,6 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from predict.__main__ import app
+from predict.answers.question import ASKED
+from predict.commands.options import PANELS
 from predict.errors import MissingCeiling
 from predict.expected.calibrations import CALIBRATIONS
 from predict.expected.kernel import TIME_MODELS
@@ -170,6 +172,7 @@ def test_gpus_lists_every_sku_in_text_and_json():
         ("model llama-3-8b --gpu h100 --optimizer sgd", "unknown optimizer 'sgd'"),
         ("model llama-3-8b --gpu h100 --draft llama-4", "unknown model 'llama-4'"),
         ("model llama-3-8b --gpu h100 --serve --train", "give one of --serve or --train"),
+        ("model llama-3-8b --gpu h100 --accept 0.9", "accept is the chance that a token of --draft is accepted"),
         ("formula nothing", "unknown formula 'nothing'"),
         ("formula speedup alpha", "name=size"),
     ],
@@ -245,7 +248,7 @@ def test_the_page_fits_100_columns_and_explains_itself():
     for words in ("llama-3-70b on 2 x h100-sxm", "Memory", "Prefill", "Decode", "Training", "Money", "Notes"):
         assert words in page
     assert "= 70,553,706,496 x 16 / 8" in page
-    assert "no MFU or MBU: times are lower" in page
+    assert "times are bounds at full peak rates" in page
 
 
 def test_the_page_shows_the_batch_growing():
@@ -256,6 +259,21 @@ def test_the_page_shows_the_batch_growing():
     rows = {line.split()[0]: line.split()[-1] for line in table.splitlines() if line.strip()[:1].isdigit()}
     # 85.52 GB - 16.06 GB over 8192 x 131,072 B: 64.7 requests fit.
     assert rows == {"1": "yes", "4": "yes", "16": "yes", "64": "yes", "256": "no", "1,024": "no"}
+
+
+def test_every_option_of_a_question_is_in_a_panel_of_the_help():
+    listed = [name for names in PANELS.values() for name in names]
+    asked = {name for name, (_, each) in ASKED.items() if each.help}
+    assert asked - set(listed) == set()
+    assert len(listed) == len(set(listed))
+
+
+def test_the_help_fits_80_columns(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    text = RUNNER.invoke(app, ["model", "--help"], terminal_width=80).output
+    assert max(map(len, text.splitlines())) <= 80
+    for option in ("--gpu", "--batch", "--train", "--explain", "--json"):
+        assert option in text
 
 
 def test_models_lists_every_preset_in_text_and_json():

@@ -24,13 +24,14 @@ def serving_money(q: Question) -> Iterator[Line | Note]:
     if not q.serves:
         return
     lines: list[Line] = []
-    for key, label, tokens, times in (
-        ("usd_per_1m_tokens", "1M tokens out", q.batch, decode_times(q)),
-        ("usd_per_1m_prompt_tokens", "1M tokens in", q.batch * q.seq, prefill_times(q)),
+    for key, label, tokens, times, how in (
+        ("usd_per_1m_tokens", "1M tokens out", q.batch, decode_times(q), "GPUs x price / (tokens/s x 3600) x 1e6"),
+        ("usd_per_1m_prompt_tokens", "1M tokens in", q.batch * q.seq, prefill_times(q), "the same at prefill's rate"),
     ):
-        lines.append(_price(q, key, label, tokens / times.bound_s))
+        lines.append(_price(q, key, label, tokens / times.bound_s, how))
         if times.expected_s is not None:
-            lines.append(_price(q, f"{key}_expected", f"{label}, expected", tokens / times.expected_s))
+            formula = "the same at the expected rate"
+            lines.append(_price(q, f"{key}_expected", f"{label}, expected", tokens / times.expected_s, formula))
     yield from lines
     cost = float(lines[0].value)
     if (price := q.token_price_usd_per_1m) is not None:
@@ -41,9 +42,8 @@ def serving_money(q: Question) -> Iterator[Line | Note]:
         yield Line("break_even_utilization", "busy at least", busy, Unit.SHARE, "cost / price; above 100 %: never pays")
 
 
-def _price(q: Question, key: str, label: str, tokens_per_s: float) -> Line:
+def _price(q: Question, key: str, label: str, tokens_per_s: float, formula: str) -> Line:
     """The price of a million tokens at a rate."""
     usd = float(money.usd_per_1m_tokens(q.usd_per_gpu_hour, tokens_per_s, q.gpus))
-    formula = "GPUs x price / (tokens/s x 3600) x 1e6"
     arithmetic = f"{product(q.gpus, q.usd_per_gpu_hour)} / ({product(tokens_per_s, 3600)}) x 1,000,000"
     return Line(key, label, usd, Unit.USD, formula, arithmetic)

@@ -59,7 +59,9 @@ def _chunks(q: Question, replica: Replica, chunk: int) -> Iterator[Line | Note]:
         return float(part.napkin_s)
 
     times = [part_s(start) for start in range(0, q.seq, chunk)]
-    label = f"in {len(times)} chunks of {chunk}"
+    label = f"in {len(times)} chunk{'s' if len(times) > 1 else ''} of {chunk:,}"
+    if chunk >= q.seq:
+        yield Note(f"a chunk of {chunk:,} tokens holds the whole prompt: chunked prefill is one pass", Weight.DECISION)
     yield Line("chunked_prefill_s", label, sum(times), Unit.SECONDS, "each chunk reads weights and cache again")
     formula = "the longest chunk: decode waits this long"
     yield Line("chunk_stall_s", "a chunk", max(times), Unit.SECONDS, formula)

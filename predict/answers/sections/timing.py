@@ -13,7 +13,7 @@ from predict.roofline import Prediction
 def expected(times: Timed, key: str, label: str, *, is_detail: bool = False) -> Iterator[Line | Note]:
     """The calibrated time of a pass, or a note that says why there is none."""
     if times.expected is None:
-        yield Note(f"no expected time, only the bound: {times.reason}", Weight.ABSENT)
+        yield Note(f"no expected time, only the bound: {times.reason}", Weight.ABSENT, in_verdict=True)
         return
     parts = " + ".join(seconds(time_s) for time_s in times.expected.times.values())
     formula = "sum of its kernels, calibrated"

@@ -6,24 +6,15 @@ from predict.answers.arithmetic import amount, number, product, quotient, rounde
 from predict.answers.estimate import estimate
 from predict.model.presets import PRESETS
 from tests.predict.answers.arithmetic import evaluate
+from tests.predict.answers.asked import MACHINES, answered
 
 WITHIN = 1e-3  # a time or an amount is shown with five figures
-
-MACHINES = {
-    "one GPU": {"gpu": "h100"},
-    "everything asked": {
-        "gpu": "h200", "gpus": 2, "batch": 8, "seq": 4096, "context": 3000, "weights": "int4", "kv": "fp8",
-        "logits": "all", "token_price": 1.0, "prefix": 100, "chunk": 512, "recompute": "full", "draft": "qwen3-0.6b",
-    },
-    "efficiencies": {"gpu": "b200", "gpus": 8, "batch": 64, "mfu": 0.5, "mbu": 0.7},
-    "nothing fits": {"gpu": "l4", "seq": 8192, "overhead": "2GB"},
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_arithmetic_of_every_line_is_its_value(name, machine):
-    lines = [line for line in estimate(name, **MACHINES[machine]).lines.values() if line.arithmetic]
+    lines = [line for line in answered(name, machine).lines.values() if line.arithmetic]
     assert len(lines) > 15  # fewer where a model of few heads cannot be served by that many GPUs
     wrong = {line.key: (line.arithmetic, line.value) for line in lines if not _agrees(line)}
     assert wrong == {}

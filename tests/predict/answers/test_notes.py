@@ -7,22 +7,13 @@ import pytest
 from predict.answers.estimate import estimate
 from predict.answers.lines import Weight
 from predict.model.presets import PRESETS
-
-MACHINES = {
-    "one GPU": {"gpu": "h100"},
-    "too many GPUs": {"gpu": "h100", "gpus": 1000},
-    "everything asked": {
-        "gpu": "h200", "gpus": 2, "batch": 8, "seq": 4096, "context": 300_000, "weights": "int4", "kv": "fp8",
-        "draft": "qwen3-0.6b", "compute": "fp8",
-    },
-    "nothing fits": {"gpu": "l4", "seq": 8192, "batch": 1000},
-}  # fmt: skip
+from tests.predict.answers.asked import MACHINES, answered
 
 
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize("name", PRESETS)
 def test_notes_have_words_and_options_but_no_key_of_the_json(name, machine):
-    found = estimate(name, **MACHINES[machine])
+    found = answered(name, machine)
     keys = {key for key in found.flat() if "_" in key}
     for note in found.notes:
         assert keys & set(re.findall(r"\w+", note)) == set(), note
@@ -31,7 +22,7 @@ def test_notes_have_words_and_options_but_no_key_of_the_json(name, machine):
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_what_changes_a_decision_comes_first(machine):
-    remarks = estimate("llama-3-8b", **MACHINES[machine]).answer.remarks
+    remarks = answered("llama-3-8b", machine).answer.remarks
     assert [note.weight for note in remarks] == sorted(note.weight for note in remarks)
     assert len({note.text for note in remarks}) == len(remarks)
 
@@ -44,7 +35,7 @@ def test_a_chunk_that_holds_the_prompt_is_said():
 
 
 def test_a_misfit_is_a_decision_and_a_missing_calibration_an_absence():
-    weights = {note.text: note.weight for note in estimate("llama-3-70b", gpu="l4").answer.remarks}
+    weights = {note.text: note.weight for note in estimate("llama-3-70b", gpu="l4", overhead=0).answer.remarks}
     by_start = {text.split(":")[0]: weight for text, weight in weights.items()}
     assert by_start["the weights do not fit into 24.15 GB (22.49 GiB)"] is Weight.DECISION
     assert by_start["no expected time, only the bound"] is Weight.ABSENT

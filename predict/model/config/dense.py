@@ -132,10 +132,12 @@ def ernie4_5(fields: Fields) -> Model:
 
 
 def glm(fields: Fields) -> Model:
-    """GLM-4 (2024, two norms a layer) and GLM-4-0414 (2025, four): biases on Q, K and V."""
-    attention = grouped_attention(fields, qkv_bias=fields.flag("attention_bias", default=True), head_dim_default=128)
+    """GLM-4 (2024, two norms a layer), GLM-4-0414 and the text of GLM-4.1V (2025, four): biases on Q, K and V."""
+    head_dim = None if fields.architecture.startswith("glm4v") else 128
+    bias = fields.flag("attention_bias", default=True)
+    attention = grouped_attention(fields, qkv_bias=bias, head_dim_default=head_dim)
     mlp = Mlp(fields.size("intermediate_size"), gated=True)
-    return rms_model(fields, attention, itertools.repeat(mlp), norms=4 if fields.architecture == "glm4" else 2)
+    return rms_model(fields, attention, itertools.repeat(mlp), norms=2 if fields.architecture == "glm" else 4)
 
 
 def arcee(fields: Fields) -> Model:

@@ -119,6 +119,8 @@ READERS: Mapping[str, Reader] = MappingProxyType(
         "minicpm": remote.minicpm,
         "nemotron-nas": remote.deci,
         "qwen": remote.qwen,
+        "RefinedWeb": remote.refined_web,
+        "RefinedWebModel": layernorm.falcon,
         "xverse": dense.llama,
         "Yi": dense.llama,
     }
@@ -130,11 +132,17 @@ DECODERS: Mapping[str, str] = MappingProxyType(
         "gemma3n": "gemma3n_text",
         "gemma4": "gemma4_text",
         "kimi_k25": "deepseek_v3",
+        "glm4v": "glm4",
+        "glm4v_text": "glm4",
+        "glm4v_moe": "glm4_moe",
+        "glm4v_moe_text": "glm4_moe",
         "llama4": "llama4_text",
         "llava": "llama",
         "llava_next": "llama",
         "llava_onevision": "qwen2",
         "mistral3": "mistral",
+        "phi3_v": "phi3",
+        "phi4mm": "phi3",
         "qwen2_vl": "qwen2",
         "qwen2_vl_text": "qwen2",
         "qwen2_5_omni_text": "qwen2",
@@ -149,6 +157,8 @@ DECODERS: Mapping[str, str] = MappingProxyType(
         "qwen3_vl_moe_text": "qwen3_moe",
     }
 )
+# Classes whose name is not that of their type.
+CLASSES: Mapping[str, str] = MappingProxyType({"decilm": "nemotron-nas", "rw": "falcon"})
 KNOWN = (*READERS, *(name for name in DECODERS if not name.endswith("_text")))
 CLASS_ENDS = r"(For\w+|LMHeadModel|DoubleHeadsModel|PreTrainedModel|Model|Config)$"
 
@@ -159,7 +169,7 @@ def find_reader(fields: Fields) -> tuple[Reader, str | None]:
     fields.use("model_type", "architectures", "auto_map")
     kind = fields.values.get("model_type", fields.architecture or None)
     if reader := _reader(kind):
-        return reader, None
+        return reader, _foreign_code(fields, kind)
     if kind is None and fields.get("ssm_cfg") is not None:
         return mamba.of_the_authors, None
     named = next((name for name in _classes(fields) if _type_of(name)), None)
@@ -172,6 +182,14 @@ def find_reader(fields: Fields) -> tuple[Reader, str | None]:
     nearest = _nearest([str(kind), *_classes(fields)])
     hint = f"the nearest known is {nearest}; " if nearest else ""
     raise BadModel(f"{fields.origin}: unknown model_type {kind!r}; {hint}known: {', '.join(KNOWN)}")
+
+
+def _foreign_code(fields: Fields, kind: object) -> str | None:
+    """A note if the configuration comes with code of its own, whose class is not known."""
+    listed = fields.values.get("architectures")
+    if not fields.values.get("auto_map") or not isinstance(listed, list) or not listed:
+        return None
+    return None if _type_of(str(listed[0])) else f"read as {kind}, but the code of its {listed[0]} is not known"
 
 
 def _reader(kind: object) -> Reader | None:
@@ -189,7 +207,8 @@ def _classes(fields: Fields) -> list[str]:
 
 def _type_of(class_name: str) -> str | None:
     """The known type of a class: DeepseekV3ForCausalLM gives deepseek_v3."""
-    return {_key(name): name for name in KNOWN}.get(_key(re.sub(CLASS_ENDS, "", class_name)))
+    key = _key(re.sub(CLASS_ENDS, "", class_name))
+    return CLASSES.get(key) or {_key(name): name for name in KNOWN}.get(key)
 
 
 def _nearest(names: list[str]) -> str | None:

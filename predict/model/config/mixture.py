@@ -72,9 +72,9 @@ def qwen2_moe(fields: Fields) -> Model:
 
 def glm4_moe(fields: Fields) -> Model:
     """GLM-4.5 to 4.7, and dots.llm1: dense layers first, then experts and shared experts."""
-    bias = fields.flag("attention_bias", default=False)
-    is_dots = fields.architecture == "dots1"
-    qk_norm = is_dots or fields.flag("use_qk_norm", default=False)
+    is_dots, with_vision = fields.architecture == "dots1", fields.architecture.startswith("glm4v")
+    bias = fields.flag("attention_bias", default=with_vision)
+    qk_norm = is_dots or (fields.flag("use_qk_norm", default=False) and not with_vision)
     attention = grouped_attention(fields, qkv_bias=bias, output_bias=bias and is_dots, qk_norm=qk_norm)
     return rms_model(fields, attention, dense_then_experts(fields))
 

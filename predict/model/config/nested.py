@@ -1,5 +1,6 @@
 """Configurations inside a configuration: the decoder of a multimodal model, and what is beside it."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
@@ -13,10 +14,11 @@ SHARED = (
     "compression_config",
     "dtype",
     "torch_dtype",
-    "architectures",
-    "auto_map",
 )
-PARTS = ("vision", "visual", "audio", "speech", "talker", "token2wav", "code2wav", "projector", "image", "aligner")
+CLASSIFIER = r"(Classification|RewardModel|QuestionAnswering)$"
+PARTS = """
+aligner audio code2wav embd_layer image img_ _lora projector speech talker token2wav vision visual
+"""
 
 
 def text_fields(fields: Fields) -> Fields:
@@ -33,9 +35,18 @@ def text_fields(fields: Fields) -> Fields:
     if text.values.get("tie_word_embeddings") is True:  # older files say so only there
         fields.use("tie_word_embeddings")
         shared["tie_word_embeddings"] = True
+    fields.use("architectures", "auto_map")
+    shared["architectures"] = _decoder_classes(fields, text)
     found = replace(text, values={**text.values, **shared}, architecture=text.architecture or whole)
     fields.inner[inner] = found
     return text_fields(found)
+
+
+def _decoder_classes(whole: Fields, text: Fields) -> list[object]:
+    """Classes that tell of the decoder's head: the whole's if it is a classifier, else those inside. A name that ends
+    in Model says nothing here: what is around the decoder has the head."""
+    outer = [name for name in whole.items("architectures") if re.search(CLASSIFIER, str(name))]
+    return outer or [name for name in text.items("architectures") if not str(name).endswith("Model")]
 
 
 def left_out(fields: Fields) -> Iterator[str]:
@@ -48,6 +59,15 @@ def _beside(fields: Fields) -> Iterator[str]:
     for name, value in fields.values.items():
         if name in fields.inner and name in TEXT:
             yield from (f"{name}.{each}" for each in _beside(fields.inner[name]))
-        elif isinstance(value, Mapping) and value and name not in fields.used and any(part in name for part in PARTS):
+        elif (
+            isinstance(value, Mapping)
+            and value
+            and name not in fields.used
+            and any(part in name for part in PARTS.split())
+        ):
             fields.use(name)
             yield name
+
+
+def _is_network(name: str) -> bool:
+    return any(part in name for part in PARTS.split())

@@ -8,9 +8,11 @@ from predict.errors import BadModel
 from predict.model.attention import Attention
 from predict.model.config.dense import llama, qwen2
 from predict.model.config.fields import Fields
+from predict.model.config.layernorm import falcon
+from predict.model.config.layers import decoder
 from predict.model.config.parts import dense_then_experts, grouped_attention, rms_model, routed_experts
 from predict.model.mlp import Mlp
-from predict.model.transformer import Block, Model, merged
+from predict.model.transformer import Block, Model
 
 
 def internlm(fields: Fields) -> Model:
@@ -88,6 +90,11 @@ def minicpm(fields: Fields) -> Model:
     return rms_model(fields, attention, itertools.repeat(mlp), tied=True)
 
 
+def refined_web(fields: Fields) -> Model:
+    """Falcon-40B as first published."""
+    return falcon(fields.with_defaults({"new_decoder_architecture": True}))
+
+
 def deci(fields: Fields) -> Model:
     """DeciLM (Llama-Nemotron Super and Ultra): Llama whose layers have other KV heads or widths, or lack a part.
 
@@ -106,9 +113,7 @@ def deci(fields: Fields) -> Model:
         mlp = _deci_mlp(entry, hidden, bias=mlp_bias)
         blocks.append(Block(1, hidden, mixer, mlp, hidden * ((mixer is not None) + (mlp is not None))))
     fields.use("intermediate_size", "num_key_value_heads")
-    plain = Mlp(hidden, gated=True)  # replaced: the layers differ in their attention too
-    model = rms_model(fields, Attention(heads, heads, head_dim), itertools.repeat(plain))
-    return replace(model, blocks=merged(blocks))
+    return decoder(fields, blocks)
 
 
 def _entries(fields: Fields, entries: list[object]) -> Iterator[Fields]:

@@ -34,6 +34,15 @@ def test_a_type_that_is_not_known_is_read_by_its_classes(kind, start, classes):
     assert model.notes == (f"{start}: read as llama, the type of its LlamaForCausalLM",)
 
 
+def test_code_that_is_not_known_is_told():
+    own = {"model_type": "llama", "architectures": ["OurForCausalLM"]}
+    assert from_config(LLAMA | own, "it").notes == ()
+    own["auto_map"] = {"AutoModelForCausalLM": "modeling_ours.OurForCausalLM"}
+    assert from_config(LLAMA | own, "it").notes == ("read as llama, but the code of its OurForCausalLM is not known",)
+    own["architectures"] = ["LlamaForCausalLM"]
+    assert from_config(LLAMA | own, "it").notes == ()
+
+
 def test_any_other_type_is_refused_with_the_nearest_and_all_that_are_known():
     for values, nearest in (
         ({"model_type": "qwen33"}, "qwen3"),

@@ -48,3 +48,14 @@ def test_the_whole_may_say_whether_the_embeddings_are_tied():
 def test_fields_that_nobody_used_are_named_inside_and_outside():
     model = from_config({"model_type": "vl", "odd": 1, "vocab_size": 100, "text_config": TEXT | {"strange": 2}}, "it")
     assert model.notes == ("fields of the config that were not used: odd, text_config.strange",)
+
+
+def test_the_head_is_the_decoders_unless_the_whole_classifies():
+    for whole, inner, head in (
+        ("OmniModel", None, 64 * 100),
+        ("VLForConditionalGeneration", ["LlamaModel"], 64 * 100),
+        ("VLForSequenceClassification", ["LlamaForCausalLM"], 64 * 2),
+    ):
+        text = TEXT | {"architectures": inner}
+        config = {"model_type": "vl", "architectures": [whole], "auto_map": {"AutoModel": "x.Y"}, "text_config": text}
+        assert from_config(config, "it").params == ALONE - 64 * 100 + head

@@ -90,6 +90,14 @@ def test_mimo_is_qwen2s_layout():
     assert from_config(MIMO_7B, "it").notes == ()
 
 
+def test_falcon_as_first_published():
+    falcon = {"vocab_size": 65024, "parallel_attn": True, "alibi": False, "bias": False}
+    small = {"model_type": "RefinedWebModel", "hidden_size": 4544, "n_layer": 32, "n_head": 71, "multi_query": True}
+    large = {"model_type": "RefinedWeb", "hidden_size": 8192, "n_layer": 60, "n_head": 128, "n_head_kv": 8}
+    assert from_config(falcon | small, "it").params == 6_921_720_704
+    assert from_config(falcon | large, "it").params == 41_303_293_952
+
+
 def deci(*blocks):
     return shape("nemotron-nas", 512, None, len(blocks), 8, 100, block_configs=[*blocks], num_key_value_heads=None)
 

@@ -226,7 +226,7 @@ NAMES_OF_TRANSFORMERS = {"kimi_k2": "deepseek_v3"}
 # Code that is published beside the weights and names of Llama's layout (`test_remote.py`); DBRX, which transformers
 # 5.24 cannot build; Mistral 4, which it builds only with vision.
 NOT_BUILT = {"aquila", "baichuan", "chatglm", "deepseek", "exaone", "internlm", "internlm2", "mimo", "minicpm"}
-NOT_BUILT |= {"nemotron-nas", "qwen", "xverse", "Yi", "dbrx", "mistral4"}
+NOT_BUILT |= {"nemotron-nas", "qwen", "xverse", "Yi", "dbrx", "mistral4", "RefinedWeb", "RefinedWebModel"}
 CASES = [
     pytest.param({"model_type": kind, **base, **variant}, id=f"{kind}-{','.join(variant) or 'plain'}")
     for kind, (base, variants) in FAMILIES.items()
@@ -289,6 +289,26 @@ BESIDE = ("visual", "vision", "projector", "audio")
 @pytest.mark.parametrize("config", CASES)
 def test_parameters_are_those_of_transformers(config):
     assert from_config(config, "it").params == sum(parameter.numel() for parameter in built(config).parameters())
+
+
+GLM_VIT = QWEN_VIT | {"image_size": 56}
+GLM_MOE = {name: value for name, value in (SMALL | ROUTED).items() if name not in LATENT}
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("glm4v", SMALL),
+        ("glm4v_moe", GLM_MOE),
+        ("glm4v_moe", GLM_MOE | {"attention_bias": False, "head_dim": 16}),
+    ],
+)
+def test_the_text_beside_a_tower_of_another_layout_is_that_of_transformers(kind, text):
+    config = {"model_type": kind, "text_config": text, "vision_config": GLM_VIT}
+    whole = built(config, transformers.AutoModelForImageTextToText).named_parameters()
+    model = from_config(config, "it")
+    assert model.params == sum(parameter.numel() for name, parameter in whole if "visual" not in name)
+    assert model.notes == ("only the text part is counted; left out: vision_config",)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """A weight matrix, and the component of a pass that it belongs to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from predict.model.storage import REST_BITS
@@ -41,6 +41,10 @@ class Linear:
     def active_params(self) -> int:
         """Parameters that one token goes through."""
         return self.active * (self.inputs + self.bias) * self.outputs
+
+    def stored_in(self, bits: float) -> "Linear":
+        """The same matrix with weights of `bits` each."""
+        return self if bits == self.weight_bits else replace(self, weight_bits=bits)
 
     def stored_bytes(self, bits: float | None = None) -> Number:
         """Bytes of all copies, weights and bias: in `bits` each, or (None) as the checkpoint stores them."""

@@ -37,7 +37,7 @@ class Block:
         """The matrices of one layer."""
         parts = (part.linears(self.hidden) for part in (self.mixer, self.mlp) if part)
         for linear in itertools.chain(*parts, self.extra):
-            yield replace(linear, weight_bits=self.bits.of(linear.name))
+            yield linear.stored_in(self.bits.of(linear.name))
 
     @property
     def other_params(self) -> int:
@@ -237,7 +237,7 @@ class Model:
         yield from map(self._stored, head)
 
     def _stored(self, linear: Linear) -> Linear:
-        return replace(linear, weight_bits=self.storage.outer.of(linear.name))
+        return linear.stored_in(self.storage.outer.of(linear.name))
 
     def _multiplied(self) -> Iterator[tuple[int, Linear]]:
         """Every matrix and its number of layers."""

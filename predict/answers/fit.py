@@ -105,7 +105,8 @@ def _training_changes(q: Question) -> Iterator[Change]:
     flash = ("--recompute flash", {"recompute": Recompute.FLASH})
     one = ("--micro-batch 1", {"micro_batch": 1})
     full = ("--recompute full", {"recompute": Recompute.FULL})
-    changes: list[Change] = [flash, one, _both(flash, one), full, _both(full, one)]
+    ops = ("--recompute ops", {"recompute": Recompute.OPS})
+    changes: list[Change] = [flash, one, _both(flash, one), ops, _both(ops, one), full, _both(full, one)]
     yield from changes
     for more in _more_gpus(q, MOST_GPUS[Use.TRAIN]):
         yield from (more, _both(more, _both(flash, one)), _both(more, _both(full, one)))

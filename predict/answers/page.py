@@ -67,7 +67,10 @@ def page(question: Question, answer: Answer, uses: frozenset[Use], *, explain: b
 def _assumed(q: Question, uses: frozenset[Use]) -> str:
     """What the numbers assume, in one sentence."""
     reached = ", ".join(f"{name} {value:g}" for name, value in (("MFU", q.mfu), ("MBU", q.mbu)) if value is not None)
-    memory = f"{si(q.memory_bytes, 'B', 4)} of memory per GPU, {si(q.reserved_bytes, 'B')} of it kept by the engine"
+    kept = f"{si(q.reserved_bytes, 'B')} of it kept by the engine"
+    if Use.SERVE not in uses:
+        kept = f"{si(q.training_reserved_bytes, 'B')} of it kept by the runtime"
+    memory = f"{si(q.memory_bytes, 'B', 4)} of memory per GPU, {kept}"
     assumed = [
         f"weights {q.weights_name}{_said(q)}, KV {q.kv_dtype.name}, multiplied in {q.compute_dtype.name}",
         f"{q.mask} attention",

@@ -2,8 +2,10 @@
 
 The rules are those of PyTorch's autograd on the code of `transformers`: a matrix keeps its input, a norm and an
 activation function keep what their gradients need, FlashAttention keeps Q, K, V, its output and the log-sum-exp of each
-query. Recurrent layers keep what the kernels of flash-linear-attention and mamba_ssm save. The places of routed tokens,
-under 0.3 % of a layer, are left out; so are the scores of an indexer, which is trained by itself.
+query. Recurrent layers keep what the kernels of flash-linear-attention and mamba_ssm save.
+
+Left out are the places of routed tokens, under 0.3 % of a layer; what one matrix for Q, K and V keeps beside their
+copies with positions, up to 15 % in such families; and the scores of an indexer, which is trained by itself.
 """
 
 from collections.abc import Iterator

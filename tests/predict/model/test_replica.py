@@ -54,6 +54,35 @@ def test_a_decode_step_is_bound_by_dram():
     assert prediction.serial_s == pytest.approx(sum(term.time_s for term in prediction.terms))
 
 
+def test_without_a_number_an_engine_keeps_what_it_usually_does():
+    # 3.5 GB; 8192 tokens of 2 bytes: the stream and its norm, 8192 each, and half of 3 x 28,672 and of 8192.
+    usual = replace(PAIR, overhead_bytes=None)
+    assert usual.reserved_bytes == 3.5e9 + 8192 * 2 * (2 * 8192 + (3 * 28_672 + 8192) / 2)
+    assert usual.free_bytes == PAIR.free_bytes - 2 * usual.reserved_bytes
+
+
+def test_a_draft_is_held_beside_its_target():
+    # Llama 3 8B: 8,030,261,248 parameters, 2 x 32 x 8 x 128 x 2 bytes a token, on the same two GPUs.
+    drafted = replace(PAIR, draft=LLAMA_8B)
+    weights, token = 2 * 8_030_261_248, 131_072
+    assert (drafted.beside.model, drafted.beside.layout, drafted.beside.draft) == (LLAMA_8B, Layout(2), None)
+    assert drafted.held_weight_bytes == 2 * 70_553_706_496 + weights
+    assert drafted.free_bytes == PAIR.free_bytes - weights
+    assert drafted.held_cache_bytes(4, 1000) == 4 * 1000 * (KV_BYTES + token)
+    assert drafted.token_bytes == KV_BYTES + token
+    assert drafted.max_batch(1000) == (160e9 - 2 * 70_553_706_496 - weights) // (1000 * (KV_BYTES + token))
+    assert drafted.decode(4, 1000).napkin_s == PAIR.decode(4, 1000).napkin_s  # the target's own step
+
+
+def test_an_engine_that_keeps_every_token_holds_fewer_requests():
+    # Gemma 3 27B: 10 of 62 layers see all, 52 the latest 1024; 2 x 16 KV heads x 128 x 2 bytes a layer.
+    alone = Replica(find_model("gemma-3-27b"), H100)
+    layer = 2 * 16 * 128 * 2
+    assert alone.max_batch(8192) == alone.free_bytes // (layer * (10 * 8192 + 52 * 1024))
+    assert alone.max_batch_of_equal_layers(8192) == alone.free_bytes // (layer * 62 * 8192)
+    assert alone.max_batch_of_equal_layers(1024) == alone.max_batch(1024)
+
+
 def test_one_gpu_sends_nothing():
     assert Resource.LINK not in terms(Replica(LLAMA_8B, H100).decode(1, 100))
 

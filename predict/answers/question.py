@@ -6,8 +6,9 @@ JSON. `commands/options.py` makes the options of `python -m predict model` from 
 
 import math
 import typing
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import Annotated
 
@@ -48,7 +49,7 @@ class Asked:
     optional: bool = False  # the command line works out a default
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Question:
     """A model, a machine, and all assumptions.
 
@@ -258,7 +259,7 @@ class Question:
         sizes = {"tp": self.tp, "pp": self.pp, "dp": self.dp, "ep": self.ep}
         return {name: size for name, size in sizes.items() if size is not None}
 
-    @property
+    @cached_property
     def layouts(self) -> tuple[Layout, ...]:
         """The layouts that come into question; one if all its sizes are asked for. Raises BadQuantity for sizes that
         contradict each other, the model or the number of GPUs."""
@@ -269,17 +270,18 @@ class Question:
         """Rate of one GPU to other nodes, one direction; None if it is not known."""
         return self.link_between_nodes_bytes_per_s or self.gpu.network_bytes_per_s
 
-    def replicas(self, *, hbm_bytes: float | None = None) -> tuple[Replica, ...]:
+    @cached_property
+    def replicas(self) -> tuple[Replica, ...]:
         """The model in each of these layouts, without those over links whose rate is not known. Raises BadQuantity if
         there is no layout, MissingCeiling if no rate is known."""
         if reason := self.unserved:
             raise MissingCeiling(reason) if self.layouts else BadQuantity(reason)
-        return tuple(each for each in self._replicas(hbm_bytes) if not each.missing_rate)
+        return tuple(each for each in self._replicas if not each.missing_rate)
 
-    @property
+    @cached_property
     def unserved(self) -> str:
         """Why no replica can serve; empty if one can."""
-        missing = [each.missing_rate for each in self._replicas()]
+        missing = [each.missing_rate for each in self._replicas]
         if not missing:
             heads = f"the {self.model.heads} heads of one replica"
             return f"{self.gpus:,} GPUs cannot share {heads}; serve with fewer, or with copies (--dp)"
@@ -292,38 +294,58 @@ class Question:
 
     def replica(self, batch: int | None = None) -> Replica:
         """The replica that decodes `batch` requests fastest; None: the question's batch."""
-        requests = batch or self.batch
-        return fastest(
-            self.replicas(), requests, self.context, lambda each: each.decode(requests, self.context).napkin_s
-        )
+        requests, known = batch or self.batch, self._decoders
+
+        def time_s(replica: Replica) -> Number:
+            return replica.decode(requests, self.context).napkin_s
+
+        if requests not in known:
+            known[requests] = fastest(self.replicas, requests, self.context, time_s)
+        return known[requests]
 
     def prefill_replica(self, batch: int | None = None) -> Replica:
         """The replica that reads `batch` prompts fastest; None: the question's batch."""
-        prompts = batch or self.batch
+        prompts, known = batch or self.batch, self._readers
 
         def time_s(replica: Replica) -> Number:
             return replica.prefill(prompts, self.seq, mask=self.mask, logits=self.prompt_logits).napkin_s
 
-        return fastest(self.replicas(), prompts, self.seq, time_s)
+        if prompts not in known:
+            known[prompts] = fastest(self.replicas, prompts, self.seq, time_s)
+        return known[prompts]
 
     def roomiest_replica(self, *, hbm_bytes: float | None = None) -> Replica:
         """The replica that holds the largest batch."""
-        return roomiest(self.replicas(hbm_bytes=hbm_bytes), self.context)
+        sizes = self.memory_bytes if hbm_bytes is None else hbm_bytes
+        return roomiest([replace(each, hbm_bytes=sizes) for each in self.replicas], self.context)
 
-    def _replicas(self, hbm_bytes: float | None = None) -> Iterator[Replica]:
-        for layout in self.layouts:
-            yield Replica(
+    @cached_property
+    def _replicas(self) -> tuple[Replica, ...]:
+        return tuple(
+            Replica(
                 self.model,
                 self.gpu,
                 layout,
                 self.formats,
                 self.mfu,
                 self.mbu,
-                hbm_bytes or self.memory_bytes,
+                self.memory_bytes,
                 self.overhead_bytes,
                 self.link_between_nodes_bytes_per_s,
                 self.draft,
             )
+            for layout in self.layouts
+        )
+
+    @cached_property
+    def _decoders(self) -> dict[int, Replica]:
+        """The replicas that were found to decode fastest, by batch."""
+        return {}
+
+    @cached_property
+    def _readers(self) -> dict[int, Replica]:
+        """The replicas that were found to read prompts fastest, by batch."""
+        return {}
 
     @property
     def training_layout(self) -> TrainingLayout:

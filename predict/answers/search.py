@@ -172,9 +172,7 @@ def _on(question: Question, machine: Machine, weights: WeightFormat | None) -> Q
 def _curves(question: Question, targets: Targets, requests: dict[tuple[Formats, int], Request]) -> list[Curve]:
     """A curve for each chunk. Raises BadQuantity if not one request fits."""
     curves, servers = [], []
-    for replica, chunk in itertools.product(
-        question.replicas(), CHUNKS if question.chunk is None else (question.chunk,)
-    ):
+    for replica, chunk in itertools.product(question.replicas, CHUNKS if question.chunk is None else (question.chunk,)):
         if replica.layout.pp > 1 and question.pp is None:
             continue  # no engine's usual choice inside a node, and not worked out
         key = question.formats, chunk

@@ -14,32 +14,32 @@ from predict.workloads import Number
 def usual_layouts(model: Model, gpu: Gpu, gpus: int) -> tuple[Layout, ...]:
     """The layouts that engines choose for `model` on `gpus` GPUs, tensor parallelism first; empty if there is none.
 
-    All GPUs by tensor parallelism; for models with latents or experts also by data-parallel attention with expert
-    parallelism. GPUs of several nodes also as one stage per node, or as one copy of the attention per node.
+    All GPUs by tensor parallelism; for models with latents or experts also by copies of the attention, each on 1, 2,
+    4, ... GPUs of a node, with expert parallelism over all GPUs. GPUs of several nodes also as one stage per node.
+    Layouts that do not divide the heads are left out if others do.
     """
-    return tuple(dict.fromkeys(_usual(model, gpus, gpu.gpus_per_node or gpus)))
+    found = tuple(dict.fromkeys(_usual(model, gpus, gpu.gpus_per_node or gpus)))
+    return tuple(layout for layout in found if model.heads % layout.tp == 0) or found
 
 
 def _usual(model: Model, gpus: int, node: int) -> Iterator[Layout]:
     experts, copies_attention = count_experts(model), model.is_mixture or model.is_latent
 
-    def data_parallel(tp: int, dp: int, pp: int = 1) -> Layout:
+    def copied(tp: int, dp: int, pp: int = 1) -> Layout:
         return Layout(tp, pp, dp, math.gcd(experts, tp * dp) if experts else 1)
 
     if gpus <= model.heads:
         yield Layout(gpus)
     if copies_attention:
-        yield data_parallel(1, gpus)
-    if gpus <= node or gpus % node:
-        return
+        powers = (2**power for power in range(min(node, gpus, model.heads).bit_length()))
+        yield from (copied(tp, gpus // tp) for tp in powers if gpus % tp == model.heads % tp == 0 and tp < gpus)
     nodes = gpus // node
+    if gpus % node or not 1 < nodes <= model.layers:
+        return
     if node <= model.heads:
-        if nodes <= model.layers:
-            yield Layout(node, nodes)
-        if copies_attention:
-            yield data_parallel(node, nodes)
-    if copies_attention and nodes <= model.layers:
-        yield data_parallel(1, node, nodes)
+        yield Layout(node, nodes)
+    if copies_attention:
+        yield copied(1, node, nodes)
 
 
 def asked_layouts(model: Model, gpu: Gpu, gpus: int, asked: Mapping[str, int]) -> tuple[Layout, ...]:

@@ -27,8 +27,11 @@ def layout(q: Question) -> Iterator[Line | Note]:
         return
     times, prompts = decode_times(q), prefill_times(q)
     replica, reads, holds = times.replica, prompts.replica, q.roomiest_replica()
-    known = "; ".join(each.layout.text for each in q.replicas())
-    chosen = f"the fastest of {known}" if len(q.layouts) > 1 else "the one asked for" if q.asked_sizes else known
+    known = [each.layout.text for each in q.replicas]
+    chosen = "the one asked for" if q.asked_sizes else "what engines choose"
+    if len(known) > 1:
+        chosen = f"the fastest of {len(known)}"
+        yield Note(f"layouts compared: {'; '.join(known)}")
     yield Line("layout", "layout of decode", replica.layout.text, Unit.NAME, chosen)
     yield Line("prefill_layout", "of prefill", reads.layout.text, Unit.NAME, chosen)
     yield Line("max_batch_layout", "of the largest batch", holds.layout.text, Unit.NAME, "the one that holds most")

@@ -22,16 +22,21 @@ DEEPSEEK, QWEN_MOE = find_model("deepseek-v3"), find_model("qwen3-235b-a22b")
         (LLAMA_70B, H100, 8, [Layout(8)]),
         (LLAMA_405B, H100, 16, [Layout(16), Layout(8, 2)]),
         (LLAMA_405B, GB200, 16, [Layout(16)]),  # 72 GPUs are a node
-        (DEEPSEEK, H100, 8, [Layout(8), Layout(1, 1, 8, 8)]),
-        (QWEN_MOE, H100, 8, [Layout(8), Layout(1, 1, 8, 8)]),
+        (DEEPSEEK, H100, 8, [Layout(8), Layout(1, 1, 8, 8), Layout(2, 1, 4, 8), Layout(4, 1, 2, 8)]),
+        (QWEN_MOE, H100, 2, [Layout(2), Layout(1, 1, 2, 2)]),
         (
             DEEPSEEK,
             H100,
             16,
-            [Layout(16), Layout(1, 1, 16, 16), Layout(8, 2), Layout(8, 1, 2, 16), Layout(1, 2, 8, 8)],
+            [
+                Layout(16),
+                *(Layout(tp, 1, 16 // tp, 16) for tp in (1, 2, 4, 8)),
+                Layout(8, 2),
+                Layout(1, 2, 8, 8),
+            ],
         ),
-        # 72 = 8 x 9: 256 experts divide by 8, and 9 GPUs split each of them.
-        (DEEPSEEK, GB200, 72, [Layout(72), Layout(1, 1, 72, 8)]),
+        # 72 = 8 x 9: 256 experts divide by 8, and 9 GPUs split each of them. 128 heads do not divide by 72.
+        (DEEPSEEK, GB200, 72, [Layout(tp, 1, 72 // tp, 8) for tp in (1, 2, 4, 8)]),
         (LLAMA_70B, H100, 1024, []),  # 64 heads, and 128 nodes are more than 80 layers
         (LLAMA_70B, H100, 12, [Layout(12)]),  # one and a half nodes
     ],
@@ -49,7 +54,7 @@ def test_engines_split_heads_copy_attention_or_give_each_node_a_stage(model, gpu
         (LLAMA_70B, 8, {"pp": 2}, [Layout(4, 2)]),
         (LLAMA_70B, 8, {"tp": 2, "dp": 2}, [Layout(2, 2, 2)]),
         (DEEPSEEK, 8, {"dp": 8}, [Layout(1, 1, 8, 8)]),
-        (DEEPSEEK, 8, {"ep": 8}, [Layout(1, 1, 8, 8)]),
+        (DEEPSEEK, 8, {"ep": 8}, [Layout(tp, 1, 8 // tp, 8) for tp in (1, 2, 4)]),
         (DEEPSEEK, 8, {"dp": 8, "ep": 1}, [Layout(dp=8)]),
         (DEEPSEEK, 8, {"dp": 2}, [Layout(4, 1, 2, 8)]),
         (DEEPSEEK, 8, {"tp": 8, "ep": 8}, [Layout(8, ep=8)]),

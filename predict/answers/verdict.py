@@ -52,7 +52,7 @@ def _fit_line(q: Question, fit: Fit, use: Use) -> str:
         room = ""
         if use is Use.SERVE and q.context:
             largest = int(q.roomiest_replica().max_batch(q.context))
-            room = f"; the largest batch at {q.context:,} tokens is {largest:,}"
+            room = f"; up to {largest:,} requests of {q.context:,} tokens"
         return f"Fits: {of}{each} ({parts}){room}."
     near = nearest_fit(q, use)
     if near is None:

@@ -4,9 +4,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from predict.answers.lines import Line, Note, Unit
+from predict.answers.arithmetic import number, seconds
+from predict.answers.lines import Line, Note, Unit, Weight
 from predict.answers.question import Question
 from predict.answers.sections.decode import LARGEST_BATCH, first_batch
+from predict.errors import MissingCeiling
+from predict.expected.model_pass import expected_check, expected_decode
 from predict.formulas import speculation as drafts
 from predict.model.replica import Replica
 from predict.workloads import Count, Number
@@ -29,16 +32,39 @@ def speculation(q: Question) -> Iterator[Line | Note]:
     yield Line("speculation_k", "tokens to draft", best, Unit.TOKENS, formula)
     yield Line("speculation_tokens", "tokens of a step", tokens, Unit.TOKENS, "(1 - a^(k+1)) / (1 - a)")
     formula = "tokens x step / (k x draft step + check of k+1)"
-    yield Line("speculation_speedup", f"speed-up at batch {q.batch}", gains[best], Unit.TIMES, formula)
+    yield Line("speculation_speedup", f"speed-up at batch {q.batch:,}", gains[best], Unit.TIMES, formula)
     yield Line("speculation_tpot_s", "TPOT", step_s / gains[best], Unit.SECONDS, "TPOT / speed-up")
     stops = first_batch(lambda batch: np.asarray(_speedup(q, target, draft, best, batch)) <= 1)
     if stops is None:
         yield Note(f"speculation pays at every batch up to {LARGEST_BATCH:,} with k = {best}")
     else:
         yield Line("speculation_stops_at_batch", "stops paying at", stops, Unit.REQUESTS, f"speed-up 1 with k = {best}")
+    yield from _expected(q, target, draft)
     if draft.gpus < target.layout.stage_gpus:
         heads = f"{q.draft.heads} heads of {q.draft.name}"
         yield Note(f"the {heads} are split over {draft.layout.tp} of {target.layout.tp} GPUs that share a layer")
+
+
+def _expected(q: Question, target: Replica, draft: Replica) -> Iterator[Line | Note]:
+    """The same from expected times, where both models have them."""
+    try:
+        step_s = expected_decode(target, q.batch, q.context).time_s
+        draft_s = expected_decode(draft, q.batch, q.context).time_s
+        checks = {k: expected_check(target, q.batch, k + 1, q.context).time_s for k in range(1, LONGEST_DRAFT + 1)}
+    except MissingCeiling as error:
+        yield Note(f"no expected speed-up by speculation: {error}", Weight.ABSENT)
+        return
+    gains = {k: float(drafts.batch_speedup(q.acceptance, k, step_s, draft_s, check_s)) for k, check_s in checks.items()}
+    best = max(gains, key=lambda k: gains[k])
+    formula = f"the k of 1 to {LONGEST_DRAFT} with the largest expected speed-up"
+    yield Line("speculation_k_expected", "tokens to draft, expected", best, Unit.TOKENS, formula)
+    tokens = float(drafts.expected_tokens(q.acceptance, best))
+    formula = "tokens x step / (k x draft step + check of k+1)"
+    arithmetic = f"{number(tokens)} x {seconds(step_s)} / ({best} x {seconds(draft_s)} + {seconds(checks[best])})"
+    yield Line("speculation_speedup_expected", "speed-up, expected", gains[best], Unit.TIMES, formula, arithmetic)
+    arithmetic = f"{seconds(step_s)} / {number(gains[best])}"
+    tpot_s = step_s / gains[best]
+    yield Line("speculation_tpot_expected_s", "TPOT, expected", tpot_s, Unit.SECONDS, "TPOT / speed-up", arithmetic)
 
 
 def _speedup(q: Question, target: Replica, draft: Replica, k: int, batch: Count) -> Number:

@@ -7,6 +7,7 @@ import pytest
 from predict.answers.answer import answer
 from predict.answers.question import Question
 from predict.errors import BadQuantity, MissingCeiling
+from predict.expected.model_pass import expected_check, expected_decode
 from predict.formulas.memory import OPTIMIZERS, WEIGHT_FORMATS, Recompute
 from predict.gpus import GPUS, resolve
 from predict.model.passes import Logits, Mask
@@ -252,6 +253,22 @@ def test_speculation_stops_paying_where_the_batch_is_compute_bound_already():
     found = values("llama-3-8b", "h100", context=16, draft=find_model("qwen3-0.6b"), acceptance=0.6)
     k, ridge = found["speculation_k"], found["ridge_flop_per_byte"]
     assert ridge / (k + 1) < found["speculation_stops_at_batch"] < ridge
+
+
+def test_speculation_has_an_expected_speed_up_where_both_models_are_calibrated():
+    asked = {"batch": 4, "context": 2048, "acceptance": 0.8}
+    found = values("llama-3-8b", "h100", draft=find_model("llama-3.2-1b"), **asked)
+    replica, draft = ask("llama-3-8b", "h100", **asked).replica(), ask("llama-3.2-1b", "h100", **asked).replica()
+    k = found["speculation_k_expected"]
+    # (1 - 0.8^(k+1)) / 0.2 tokens for k steps of the draft and a check of k + 1 tokens, over one token a step.
+    step_s, draft_s = (expected_decode(each, 4, 2048).time_s for each in (replica, draft))
+    check_s = expected_check(replica, 4, k + 1, 2048).time_s
+    tokens = (1 - 0.8 ** (k + 1)) / 0.2
+    assert found["speculation_speedup_expected"] == pytest.approx(tokens * step_s / (k * draft_s + check_s))
+    assert found["speculation_tpot_expected_s"] == pytest.approx(step_s / found["speculation_speedup_expected"])
+    # Launches and checks cost more than the bound says.
+    assert found["speculation_speedup_expected"] < found["speculation_speedup"]
+    assert "no expected speed-up by speculation" in notes("llama-3-8b", "b200", draft=find_model("llama-3.2-1b"))
 
 
 def test_a_cached_prefix_and_chunks():

@@ -21,7 +21,7 @@ def test_what_fits_says_how_much_and_what_more_would():
     assert found.fits
     # 141.1 GB of weights and 8 x 8192 x 327,680 B of cache, of 2 x 85.52 GB.
     assert found.lines[0] == (
-        "Fits: 163 GB of 171 GB (weights 141 GB, KV cache 21.5 GB); the largest batch at 8,192 tokens is 11."
+        "Fits: 163 GB of 171 GB (weights 141 GB, KV cache 21.5 GB); up to 11 requests of 8,192 tokens."
     )
 
 

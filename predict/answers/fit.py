@@ -86,6 +86,8 @@ def nearest_fit(q: Question, use: Use) -> Nearest | None:
 
 def _serving_changes(q: Question) -> Iterator[Change]:
     """The nearest first."""
+    if q.draft is not None:
+        yield "no --draft", {"draft": None}
     if q.serves and q.context and (largest := int(q.roomiest_replica().max_batch(q.context))):
         yield f"--batch {largest}", {"batch": largest}
     yield from _more_gpus(q, MOST_GPUS[Use.SERVE])

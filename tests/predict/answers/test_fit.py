@@ -71,3 +71,12 @@ def test_a_training_keeps_less_before_it_takes_more_gpus():
     assert near.fit.fits
     # 1,129 GB of state do not fit into one GPU, whatever is recomputed.
     assert "--gpus" in nearest_fit(ask("llama-3-70b", "h100"), Use.TRAIN).option
+
+
+def test_a_draft_that_does_not_fit_beside_its_target_is_left_out_first():
+    # 16.06 GB and 16.38 GB of weights do not fit into 24.15 GB; the target alone does.
+    asked = ask("llama-3-8b", "l4", context=2048, draft=find_model("qwen3-8b"))
+    assert not serving_fit(asked).fits
+    near = nearest_fit(asked, Use.SERVE)
+    assert near.option == "no --draft"
+    assert near.fit.parts["weights"] == 2 * 8_030_261_248

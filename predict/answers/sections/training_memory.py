@@ -112,7 +112,7 @@ def _training_total(q: Question) -> Iterator[Line | Note]:
         yield Note(f"a training step does not fit ({sizes} on a GPU): its times assume that it does", Weight.DECISION)
     if q.batch % layout.data_parallel:
         each = "1 sequence" if share == 1 else f"up to {share} sequences"
-        yield Note(f"{q.batch} sequences do not divide by {layout.data_parallel} GPUs: {each} on a GPU")
+        yield Note(f"batch {q.batch:,} does not divide by dp {layout.data_parallel:,}: {each} on a GPU")
 
 
 def held_in_training(q: Question) -> TrainingMemory:

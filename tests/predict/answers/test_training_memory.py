@@ -64,13 +64,13 @@ def test_tensor_and_pipeline_parallelism_leave_the_other_gpus_to_data_parallelis
     assert lines["zero_3_bytes_per_gpu"].value == 8_030_261_248
     # One sequence at a time, two in flight in half of the layers: 32 layers of 49 x 4096 + 4 x 32 + 8 bytes over tp 4.
     assert lines["training_activation_bytes_per_gpu"].value == 128 * 32 * (49 * 4096 + 4 * 32 + 8) / 4
-    assert "do not divide" not in said
+    assert "does not divide" not in said
 
 
 def test_a_batch_that_gpus_cannot_share_evenly_is_noted():
     _, said = ask("llama-3-8b", gpus=8, batch=4, seq=128)
-    assert "4 sequences do not divide by 8 GPUs: 1 sequence on a GPU" in said
-    assert "do not divide" not in ask("llama-3-8b", gpus=8, batch=16, seq=128)[1]
+    assert "batch 4 does not divide by dp 8: 1 sequence on a GPU" in said
+    assert "does not divide" not in ask("llama-3-8b", gpus=8, batch=16, seq=128)[1]
 
 
 def test_scores_are_a_note_where_they_are_kept():

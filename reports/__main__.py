@@ -1,6 +1,7 @@
 """`python -m reports`: reads a run's records and sweeps a model; needs no GPU and measures nothing."""
 
 import json
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from predict.errors import BadModel, BadRun
 from predict.formulas.memory import WEIGHT_FORMATS, find_weight_format
 from predict.gpus import Gpu, resolve
 from predict.model.config.reader import read_config
-from predict.model.layout import Layout
+from predict.model.layout import ONE_GPU
 from predict.model.passes import Logits
 from predict.model.presets import find_model
 from predict.model.replica import Replica
@@ -41,6 +42,7 @@ from reports.run.load import Run, load_records, read_records
 from reports.run.plots import draw_comparison
 from reports.run.terminal import comparison_page, run_page
 from reports.sweep.grid import best_rows, parse_sizes, remarks, sweep, write_parquet
+from reports.sweep.layouts import laid_out
 from reports.sweep.plots import write_figures
 from reports.sweep.tables import sweep_table
 from reports.terminal import rich_table
@@ -183,7 +185,13 @@ def sweep_model(
     batch: Annotated[str, typer.Option(help=f"Requests decoded together: {RANGES}")] = "1:512",
     context: Annotated[str, typer.Option(help=f"Tokens of a request, cached or as prompt: {RANGES}")] = "1k:128k",
     out: Annotated[Path, typer.Option(help="Folder for sweep.parquet and the figures.")],
-    gpus: Annotated[int, typer.Option(help="GPUs that share every layer of a replica.")] = 1,
+    gpus: Annotated[int | None, typer.Option(help="GPUs of a replica. Default: 1, or tp x pp x dp.")] = None,
+    tp: Annotated[
+        int | None, typer.Option(help="GPUs that split heads and matrices. Default: the most tokens/s.")
+    ] = None,
+    pp: Annotated[int | None, typer.Option(help="Stages of layers, one after the other.")] = None,
+    dp: Annotated[int | None, typer.Option(help="Copies of all but the experts.")] = None,
+    ep: Annotated[int | None, typer.Option(help="GPUs that hold different experts of a layer.")] = None,
     logits: Annotated[Logits, typer.Option(help="Positions of a prompt projected to the vocabulary.")] = Logits.ALL,
     weights: Annotated[
         str | None, typer.Option(help=f"Stored weights: {', '.join(WEIGHT_FORMATS)}. Default: as the model ships.")
@@ -209,12 +217,19 @@ def sweep_model(
     skus = {sku.name: sku for sku in map(resolve, gpu.split(","))}.values()
     memory = None if hbm is None else read_quantity(hbm, "hbm", Kind.BYTES)
     kept = None if overhead is None else read_quantity(overhead, "overhead", Kind.BYTES)
-    checks.whole(gpus=gpus)
+    asked = {name: size for name, size in {"tp": tp, "pp": pp, "dp": dp, "ep": ep}.items() if size is not None}
+    count = math.prod(size for name, size in asked.items() if name != "ep") if gpus is None else gpus
+    checks.whole(gpus=count, **asked)
+    sizes = parse_sizes(batch, "--batch"), parse_sizes(context, "--context")
     replicas = [
-        Replica(shape, sku, Layout(gpus), _formats(shape, sku, weights, kv, compute), mfu, mbu, memory, kept)
+        laid_out(
+            Replica(shape, sku, ONE_GPU, _formats(shape, sku, weights, kv, compute), mfu, mbu, memory, kept),
+            count,
+            asked,
+            *sizes,
+        )
         for sku in skus
     ]
-    sizes = parse_sizes(batch, "--batch"), parse_sizes(context, "--context")
     frame = sweep(replicas, *sizes, logits=logits, usd_per_gpu_hour=price, largest=True)
     _make_folder(out)
     write_parquet(frame, out / "sweep.parquet")

@@ -32,7 +32,7 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
     {
         "model": "name of the model",
         "gpu": "SKU of each GPU",
-        "gpus": "tensor-parallel GPUs of the replica",
+        "gpus": "GPUs of the replica",
         "batch": "sequences that are decoded together",
         "context": "tokens of each sequence in the KV cache; the length of the prompt for prefill",
         "weight_bytes": "all weights, all GPUs together",
@@ -146,12 +146,19 @@ def setting(frame: pd.DataFrame) -> str:
     shares = [f"{name.upper()} {replica[name]:g}" for name in ("mfu", "mbu") if replica[name] is not None]
     return "; ".join(
         (
-            frame.attrs["model"] + (f" on {replica['gpus']} GPUs" if replica["gpus"] > 1 else ""),
+            frame.attrs["model"] + (f" on {replica['gpus']} GPUs{_layouts(frame)}" if replica["gpus"] > 1 else ""),
             f"weights {replica['weight_bits']:.4g} bits, KV cache {replica['kv_bits']} bits",
             f"{' or '.join(dict.fromkeys(each['compute'] for each in frame.attrs['replicas']))} matmuls",
             ", ".join(shares) or "napkin bound",
         )
     )
+
+
+def _layouts(frame: pd.DataFrame) -> str:
+    """How the GPUs share the model, if not all of them by tensor parallelism: " (tp 1, dp 8, ep 8)"."""
+    replicas = frame.attrs["replicas"]
+    layouts = dict.fromkeys(each["layout"] for each in replicas)
+    return "" if all(each["layout"] == f"tp {each['gpus']}" for each in replicas) else f" ({' or '.join(layouts)})"
 
 
 def remarks(frame: pd.DataFrame) -> list[str]:
@@ -295,6 +302,7 @@ def _replica_assumptions(replica: Replica) -> dict[str, object]:
     return {
         "gpu": replica.gpu.name,
         "gpus": replica.gpus,
+        "layout": replica.layout.text,
         "weight_bits": replica.mean_weight_bits,
         "kv_bits": replica.formats.kv_bits,
         "compute": replica.formats.compute.name,

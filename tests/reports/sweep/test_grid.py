@@ -444,7 +444,7 @@ def test_a_config_and_every_option_reach_the_numbers(tmp_path):
     (replica,) = data["assumptions"]["replicas"]
     assert replica.pop("roofs")["tensor.fp8"]["per_s"] == 1978.9e12 / 2
     assert replica == {
-        "gpu": "h100-sxm", "gpus": 2, "weight_bits": 4.125, "kv_bits": 8, "compute": "fp8", "mfu": 0.5, "mbu": 0.8,
+        "gpu": "h100-sxm", "gpus": 2, "layout": "tp 2", "weight_bits": 4.125, "kv_bits": 8, "compute": "fp8", "mfu": 0.5, "mbu": 0.8,
         "hbm_bytes": 40e9, "overhead_bytes": 1e9, "link_bytes_per_s": 450e9,
     }  # fmt: skip
     (best,) = data["best"]

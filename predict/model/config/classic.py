@@ -38,9 +38,8 @@ def opt(fields: Fields) -> Model:
     positions = fields.size("max_position_embeddings")
     bias = fields.flag("enable_bias", default=True)
     norm = 2 * hidden if fields.flag("layer_norm_elementwise_affine", default=True) else 0
-    final_norm = fields.flag("do_layer_norm_before", default=True) and not fields.flag(
-        "_remove_final_layer_norm", default=False
-    )
+    removed = fields.flag("_remove_final_layer_norm", default=False)
+    final_norm = fields.flag("do_layer_norm_before", default=True) and not removed
     block = Block(
         layers=fields.layers("num_hidden_layers"),
         hidden=hidden,

@@ -163,9 +163,11 @@ def hunyuan(fields: Fields) -> Model:
 
 def ministral(fields: Fields) -> Model:
     """Ministral 1 and 3: Mistral, with a window only if there is one."""
-    fields = fields.with_defaults({"head_dim": 128} if fields.architecture == "ministral3" else {})
+    third = fields.architecture == "ministral3"
+    window = fields.size_or_none("sliding_window") if third or fields.has("sliding_window") else 4096
+    fields = fields.with_defaults({"head_dim": 128} if third else {})
     mlp = Mlp(fields.size("intermediate_size"), gated=True)
-    windows = itertools.repeat(fields.size_or_none("sliding_window"))
+    windows = itertools.repeat(window)
     return rms_model(fields, grouped_attention(fields), itertools.repeat(mlp), windows)
 
 

@@ -21,6 +21,7 @@ SYNONYMS = (
     ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "seq_length", "context_length"),
     ("vocab_size", "padded_vocab_size"),
     ("sliding_window", "sliding_window_size", "attention_window_size"),
+    ("sliding_window_pattern", "_sliding_window_pattern"),
     ("layer_types", "layers_block_type"),
     ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "num_routed_experts"),
     (

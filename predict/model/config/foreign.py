@@ -23,6 +23,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "_from_model_config": "a generation_config.json",
         "max_new_tokens": "a generation_config.json",
         "_class_name": "the configuration of a diffusion model",
+        "producer": "a hf_quant_config.json",
         "quant_method": "a quantization configuration",
         "bits": "a quantization configuration",
         "multiple_of": "a params.json in the original format of the weights",

@@ -5,15 +5,25 @@ import itertools
 from predict.errors import BadModel
 from predict.model.attention import LatentAttention
 from predict.model.config.fields import Fields
-from predict.model.config.parts import dense_then_experts, rms_model
+from predict.model.config.parts import dense_then_experts, grouped_attention, rms_model
 from predict.model.mlp import Mlp
 from predict.model.transformer import Model
 
 
 def deepseek(fields: Fields) -> Model:
-    """DeepSeek-V2 and V3, Kimi K2: dense layers first, then experts."""
+    """DeepSeek-V2 and V3, Kimi K2: dense layers first, then experts. DeepSeek-VL2's text may have plain attention."""
+    if not fields.flag("use_mla", default=True):
+        return plain_deepseek(fields)
     bias = fields.architecture == "deepseek_v2" and fields.flag("mlp_bias", default=False)
     return rms_model(fields, latent_attention(fields), dense_then_experts(fields, bias=bias))
+
+
+def plain_deepseek(fields: Fields) -> Model:
+    """DeepSeek-MoE (2024): Llama's attention; dense layers first, then experts."""
+    bias = fields.flag("attention_bias", default=False)
+    attention = grouped_attention(fields, qkv_bias=bias, output_bias=bias, mha_if_absent=True)
+    fields.use("q_lora_rank", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
+    return rms_model(fields, attention, dense_then_experts(fields))
 
 
 def glm4_moe_lite(fields: Fields) -> Model:

@@ -76,7 +76,15 @@ def glm4_moe(fields: Fields) -> Model:
     bias = fields.flag("attention_bias", default=with_vision)
     qk_norm = is_dots or (fields.flag("use_qk_norm", default=False) and not with_vision)
     attention = grouped_attention(fields, qkv_bias=bias, output_bias=bias and is_dots, qk_norm=qk_norm)
-    return rms_model(fields, attention, dense_then_experts(fields))
+    windows = _dots_windows(fields) if is_dots else None
+    return rms_model(fields, attention, dense_then_experts(fields), windows)
+
+
+def _dots_windows(fields: Fields) -> Iterator[int | None]:
+    """The window of each layer of dots.llm1: none below max_window_layers."""
+    window = fields.size_or_none("sliding_window") if fields.has("sliding_window") else 4096
+    first = fields.count("max_window_layers", 62)
+    return (window if i >= first else None for i in itertools.count())
 
 
 def minimax_m2(fields: Fields) -> Model:

@@ -15,6 +15,7 @@ SHARED = (
     "dtype",
     "torch_dtype",
 )
+TIED_INSIDE = ("qwen2_vl", "qwen2_5_vl")  # whose older files say only inside that the embeddings are tied
 CLASSIFIER = r"(Classification|RewardModel|QuestionAnswering)$"
 PARTS = """
 aligner audio code2wav embd_layer image img_ _lora projector speech talker token2wav vision visual
@@ -32,10 +33,9 @@ def text_fields(fields: Fields) -> Fields:
     text = fields.inside(inner)
     assert text is not None
     shared = {name: fields.values[name] for name in SHARED if fields.values.get(name) is not None}
-    if text.values.get("tie_word_embeddings") is True:  # older files say so only there
-        fields.use("tie_word_embeddings")
+    if whole in TIED_INSIDE and text.values.get("tie_word_embeddings") is True:
         shared["tie_word_embeddings"] = True
-    fields.use("architectures", "auto_map")
+    fields.use("tie_word_embeddings", "architectures", "auto_map")
     shared["architectures"] = _decoder_classes(fields, text)
     found = replace(text, values={**text.values, **shared}, architecture=text.architecture or whole)
     fields.inner[inner] = found

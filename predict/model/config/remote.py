@@ -8,9 +8,10 @@ from predict.errors import BadModel
 from predict.model.attention import Attention
 from predict.model.config.dense import llama, qwen2
 from predict.model.config.fields import Fields
+from predict.model.config.latent import plain_deepseek
 from predict.model.config.layernorm import falcon
 from predict.model.config.layers import decoder
-from predict.model.config.parts import dense_then_experts, grouped_attention, rms_model, routed_experts
+from predict.model.config.parts import grouped_attention, rms_model, routed_experts
 from predict.model.mlp import Mlp
 from predict.model.transformer import Block, Model
 
@@ -72,12 +73,8 @@ def chatglm(fields: Fields) -> Model:
 
 
 def deepseek(fields: Fields) -> Model:
-    """DeepSeek-MoE 16B (2024): Llama's attention, dense layers first, then experts."""
-    if fields.get("n_routed_experts") is None:
-        return llama(fields)
-    bias = fields.flag("attention_bias", default=False)
-    attention = grouped_attention(fields, qkv_bias=bias, output_bias=bias, mha_if_absent=True)
-    return rms_model(fields, attention, dense_then_experts(fields))
+    """DeepSeek-LLM as Llama, and DeepSeek-MoE 16B (2024)."""
+    return llama(fields) if fields.get("n_routed_experts") is None else plain_deepseek(fields)
 
 
 def minicpm(fields: Fields) -> Model:

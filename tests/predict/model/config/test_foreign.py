@@ -14,6 +14,7 @@ from predict.model.config.reader import from_config
         ({"version": "1.0", "added_tokens": [], "model": {}}, "it is a tokenizer.json; give "),
         ({"bos_token_id": 1, "eos_token_id": 2, "temperature": 0.6}, "it is a generation_config.json; give "),
         ({"peft_type": "LORA", "r": 8}, "it is an adapter_config.json; the size is that of its base model; give "),
+        ({"producer": {"name": "modelopt"}, "quantization": {}}, "it is a hf_quant_config.json; give "),
         ({"dim": 4096, "n_layers": 32, "n_kv_heads": 8}, "it is a params.json in the original format"),
         ({"model_type": "bert", "hidden_size": 768}, "it: bert is an encoder; only models that generate text"),
         ({"model_type": "t5", "d_model": 512}, "it: t5 is an encoder with a decoder; only models of a decoder alone"),

@@ -37,12 +37,18 @@ def test_the_whole_may_say_whether_the_embeddings_are_tied():
         ({}, {}, ALONE),
         ({"tie_word_embeddings": True}, {}, tied),
         ({}, {"tie_word_embeddings": True}, tied),
-        ({"tie_word_embeddings": False}, {"tie_word_embeddings": True}, tied),
+        ({"tie_word_embeddings": False}, {"tie_word_embeddings": True}, ALONE),
         ({"tie_word_embeddings": True}, {"tie_word_embeddings": False}, tied),
         ({"tie_word_embeddings": False}, {"tie_word_embeddings": False}, ALONE),
     ):
         model = from_config({"model_type": "vl", **outer, "text_config": TEXT | inner}, "it")
         assert (model.params, model.notes) == (params, ()), (outer, inner)
+    older = {
+        "model_type": "qwen2_5_vl",
+        "tie_word_embeddings": False,
+        "text_config": TEXT | {"tie_word_embeddings": True},
+    }
+    assert from_config(older, "it").params == tied
 
 
 def test_fields_that_nobody_used_are_named_inside_and_outside():

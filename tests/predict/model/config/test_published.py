@@ -127,6 +127,35 @@ PUBLISHED = {
 }
 
 
+# What files of transformers 4 and 5 hold besides.
+SAVED = {
+    "_name_or_path": "someone/model",
+    "architectures": ["SomeForCausalLM"],
+    "attention_dropout": 0.0,
+    "bos_token_id": 1,
+    "eos_token_id": [2, 3],
+    "hidden_act": "silu",
+    "initializer_range": 0.02,
+    "output_router_logits": False,
+    "pad_token_id": None,
+    "pretraining_tp": 1,
+    "rms_norm_eps": 1e-06,
+    "rope_scaling": None,
+    "rope_theta": 1000000.0,
+    "router_aux_loss_coef": 0.001,
+    "torch_dtype": "bfloat16",
+    "transformers_version": "4.57.1",
+    "use_cache": True,
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_fields_of_every_file_are_no_note(name):
+    config, params, *_ = PUBLISHED[name]
+    model = from_config(SAVED | config, name)
+    assert (model.params, model.notes) == (params, ())
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_parameters_layers_and_cache(name):
     config, params, active, full, token_bytes, windowed, window_bytes = PUBLISHED[name]

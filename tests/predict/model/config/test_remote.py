@@ -85,6 +85,12 @@ def test_parameters_are_those_of_the_published_files(config, params):
     assert (model.params, model.notes) == (params, ())
 
 
+def test_a_text_without_latent_attention_is_deepseek_moes():
+    text = DEEPSEEK_MOE_16B | {"model_type": "deepseek_v2", "use_mla": False, "kv_lora_rank": None, "v_head_dim": 0}
+    model = from_config({"model_type": "deepseek_vl_v2", "language_config": text}, "it")
+    assert (model.params, model.notes) == (16_375_728_128, ())
+
+
 def test_mimo_is_qwen2s_layout():
     assert from_config(MIMO_7B, "it").params == from_config(MIMO_7B | {"model_type": "qwen2"}, "it").params
     assert from_config(MIMO_7B, "it").notes == ()

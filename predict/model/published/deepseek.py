@@ -81,8 +81,8 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         ),
         "kimi-k2-thinking": Preset(
             {**KIMI, "max_position_embeddings": 262144, "quantization_config": INT4_EXPERTS},
-            "moonshotai/Kimi-K2-Thinking/config.json",
-            (),
+            "moonshotai/Kimi-K2-Thinking/config.json; Kimi-K2.5 has the same decoder",
+            ("kimi-k2.5",),
             15.5e12,
             KIMI_REPORT,
         ),

@@ -15,7 +15,24 @@ GEMMA_3 = {
     "sliding_window": 1024,
     "sliding_window_pattern": 6,
 }
+# Keys are values too in layers that see all, every sixth.
+GEMMA_4 = {
+    "model_type": "gemma4_text",
+    "vocab_size": 262144,
+    "hidden_size_per_layer_input": 0,
+    "head_dim": 256,
+    "global_head_dim": 512,
+    "attention_k_eq_v": True,
+    "sliding_window": 1024,
+    "max_position_embeddings": 262144,
+    "tie_word_embeddings": True,
+}
 GEMMA_3_REPORT = "Gemma 3 report 2025, section 2.2"
+
+
+def _every_sixth_full(layers: int) -> list[str]:
+    return (["sliding_attention"] * 5 + ["full_attention"]) * (layers // 6)
+
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
@@ -80,6 +97,28 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             (),
             14e12,
             GEMMA_3_REPORT,
+        ),
+        "gemma-4-31b": Preset(
+            {
+                **GEMMA_4,
+                **shape(5376, 21504, 60, 32, 16),
+                "num_global_key_value_heads": 4,
+                "layer_types": _every_sixth_full(60),
+            },
+            "google/gemma-4-31B-it/config.json, the text decoder",
+        ),
+        "gemma-4-26b-a4b": Preset(
+            {
+                **GEMMA_4,
+                **shape(2816, 2112, 30, 16, 8),
+                "num_global_key_value_heads": 2,
+                "layer_types": _every_sixth_full(30),
+                "enable_moe_block": True,
+                "num_experts": 128,
+                "top_k_experts": 8,
+                "moe_intermediate_size": 704,
+            },
+            "google/gemma-4-26B-A4B-it/config.json, the text decoder",
         ),
     }
 )

@@ -29,6 +29,8 @@ HYBRID = {
     "tie_word_embeddings": False,
 }
 
+QWEN_35_MOE = {"model_type": "qwen3_5_moe_text", "vocab_size": 248320, "num_key_value_heads": 2, **HYBRID}
+
 QWEN_25_REPORT = "Qwen2.5 technical report 2024, table 1; Qwen/Qwen2.5-*/config.json"
 QWEN_25_TOKENS = "Qwen2.5 technical report 2024, section 3: 18T tokens"
 QWEN_3_TOKENS = "Qwen3 technical report 2025, section 3: 36T tokens"
@@ -105,13 +107,10 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         ),
         "qwen3.5-35b-a3b": Preset(
             {
-                "model_type": "qwen3_5_moe_text",
-                "vocab_size": 248320,
-                **HYBRID,
+                **QWEN_35_MOE,
                 "hidden_size": 2048,
                 "num_hidden_layers": 40,
                 "num_attention_heads": 16,
-                "num_key_value_heads": 2,
                 "linear_num_value_heads": 32,
                 "num_experts": 256,
                 "num_experts_per_tok": 8,
@@ -119,6 +118,20 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                 "shared_expert_intermediate_size": 512,
             },
             "Qwen/Qwen3.5-35B-A3B/config.json, the text decoder without the MTP layer",
+        ),
+        "qwen3.5-397b-a17b": Preset(
+            {
+                **QWEN_35_MOE,
+                "hidden_size": 4096,
+                "num_hidden_layers": 60,
+                "num_attention_heads": 32,
+                "linear_num_value_heads": 64,
+                "num_experts": 512,
+                "num_experts_per_tok": 10,
+                "moe_intermediate_size": 1024,
+                "shared_expert_intermediate_size": 1024,
+            },
+            "Qwen/Qwen3.5-397B-A17B/config.json, the text decoder without the MTP layer",
         ),
     }
 )

@@ -10,7 +10,7 @@ from predict.gpus import GPUS, NVIDIA_GPUS, Gpu, resolve, ridge_flop_per_byte
 from predict.model.presets import PRESETS, find_model
 from predict.model.transformer import Model
 from predict.resources import Resource
-from predict.units import GIB, KIB, TB, count, in_units
+from predict.units import GB, GIB, KIB, TB, count, in_units
 
 PLAIN_WIDTH = 120  # columns if the output is not a terminal
 NARROW_WIDTH = 110  # columns below which the aliases of the GPUs stand under their table
@@ -28,9 +28,19 @@ def show(table: Table) -> None:
 
 
 def model_table() -> Table:
-    """The presets: size, shape, KV cache per token, source."""
+    """The presets: size, shape, weights as they ship, KV cache per token, source."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("model", "params", "active", "layers", "hidden", "KV/token\nKiB", "context", "source"):
+    for heading in (
+        "model",
+        "params",
+        "active",
+        "layers",
+        "hidden",
+        "weights\nGB",
+        "KV/token\nKiB",
+        "context",
+        "source",
+    ):
         left = heading in ("model", "source")
         table.add_column(heading, justify="left" if left else "right", no_wrap=heading != "source", overflow="fold")
     for name, preset in PRESETS.items():
@@ -73,6 +83,7 @@ def _model_cells(shape: Model) -> tuple[str, ...]:
         count(shape.active_params),
         str(shape.layers),
         str(shape.hidden),
+        in_units(float(shape.stored_bytes()), GB),
         in_units(2 * shape.kv_elements_per_token, KIB),
         f"{shape.context_limit:,}" if shape.context_limit else "-",
     )

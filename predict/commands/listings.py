@@ -20,7 +20,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def models(
     *, as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with config fields and sources.")] = False
 ) -> None:
-    """List the model presets: size, shape, KV cache per token, source."""
+    """List the model presets: size, shape, weights as they ship, KV cache per token, source."""
     if as_json:
         typer.echo(json.dumps({name: _preset_json(name) for name in PRESETS}, indent=2))
         return
@@ -90,6 +90,8 @@ def _preset_json(name: str) -> dict[str, object]:
     return {
         "params": shape.params,
         "active_params": shape.active_params,
+        "weights": shape.storage.name,
+        "weight_bytes": float(shape.stored_bytes()),
         "kv_elements_per_token": shape.kv_elements_per_token,
         "aliases": preset.aliases,
         "source": preset.source,

@@ -282,6 +282,10 @@ def test_models_lists_every_preset_in_text_and_json():
     assert data.keys() == PRESETS.keys()
     assert all(name in text for name in PRESETS)
     assert data["llama-3-8b"]["params"] == 8_030_261_248
+    assert (data["gpt-oss-20b"]["weights"], data["gpt-oss-20b"]["weight_bytes"]) == (
+        "mxfp4 experts, bf16 rest",
+        13_761_264_768,
+    )
     assert all(entry["source"] for entry in data.values())
 
 

@@ -41,5 +41,5 @@ def test_what_cannot_be_laid_out_is_told():
     cards = Replica(find_model("llama-3-70b"), GPUS["l40s"])
     with pytest.raises(MissingCeiling, match="the bandwidth between nodes of 8 is not known"):
         laid_out(cards, 16, {}, [1], [1024])
-    with pytest.raises(MissingCeiling, match="1024 GPUs cannot share llama-3-70b"):
+    with pytest.raises(MissingCeiling, match="1024 GPUs cannot share the 64 heads of llama-3-70b"):
         laid_out(LLAMA, 1024, {}, [1], [1024])

@@ -192,7 +192,7 @@ def sweep_model(
     pp: Annotated[int | None, typer.Option(help="Stages of layers, one after the other.")] = None,
     dp: Annotated[int | None, typer.Option(help="Copies of all but the experts.")] = None,
     ep: Annotated[int | None, typer.Option(help="GPUs that hold different experts of a layer.")] = None,
-    logits: Annotated[Logits, typer.Option(help="Positions of a prompt projected to the vocabulary.")] = Logits.ALL,
+    logits: Annotated[Logits, typer.Option(help="Positions of a prompt projected to the vocabulary.")] = Logits.LAST,
     weights: Annotated[
         str | None, typer.Option(help=f"Stored weights: {', '.join(WEIGHT_FORMATS)}. Default: as the model ships.")
     ] = None,

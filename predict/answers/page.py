@@ -71,8 +71,9 @@ def _assumed(q: Question, uses: frozenset[Use]) -> str:
     if Use.SERVE not in uses:
         kept = f"{si(q.training_reserved_bytes, 'B')} of it kept by the runtime"
     memory = f"{si(q.memory_bytes, 'B', 4)} of memory per GPU, {kept}"
+    formats = f"weights {q.weights_name}{_said(q)}, KV {q.kv_dtype.name}, multiplied in {q.compute_dtype.name}"
     assumed = [
-        f"weights {q.weights_name}{_said(q)}, KV {q.kv_dtype.name}, multiplied in {q.compute_dtype.name}",
+        *([formats] if Use.SERVE in uses else []),
         f"{q.mask} attention",
         *([reached] if reached else []),
         f"${q.usd_per_gpu_hour:g} per GPU-hour",
@@ -80,7 +81,7 @@ def _assumed(q: Question, uses: frozenset[Use]) -> str:
     ]
     if Use.TRAIN in uses:
         tokens = f"{people_count(q.tokens)} training tokens ({q.tokens_source})"
-        assumed += [tokens, f"recompute {q.recompute}", q.optimizer.name]
+        assumed += [f"trained in {q.training_dtype.name}", tokens, f"recompute {q.recompute}", q.optimizer.name]
     return f"Assumed: {'; '.join(assumed)}."
 
 

@@ -67,7 +67,7 @@ def sweep(
     batches: ArrayLike,
     contexts: ArrayLike,
     *,
-    logits: Logits = Logits.ALL,
+    logits: Logits = Logits.LAST,
     usd_per_gpu_hour: float = 2.0,
     largest: bool = False,
 ) -> pd.DataFrame:

@@ -17,7 +17,7 @@ def capacity(q: Question, replica: Replica) -> Iterator[Line | Note]:
     if q.context:
         yield from _largest_batch(q, replica)
     yield from _longest_context(q, replica)
-    yield from _needed(q, replica)
+    yield from _needed(q, q.replica())
     if replica.cache_copies > 1:
         copies = f"the cache is held {replica.cache_copies:g} times, and counted once above"
         yield Note(f"more GPUs ({replica.layout.tp}) than KV heads: {copies}")

@@ -60,8 +60,8 @@ def test_one_sequence_of_1024_tokens_on_an_h100_by_hand():
     assert row["decode_tokens_per_s"] == row["tokens_per_s_per_gpu"] == pytest.approx(1 / step_s, rel=1e-12)
     assert row["usd_per_1m_tokens"] == pytest.approx(3 / 3600 * step_s * 1e6, rel=1e-12)
     assert (row["weight_bytes"], row["kv_bytes"]) == (2 * 8_030_261_248, 1024 * KV_BYTES)
-    # Causal: query i meets i keys.
-    prefill = 2 * 1024 * MULTIPLIED_PARAMS + 4 * 32 * (32 * 128) * (1024 * 1025 // 2)
+    # Causal: query i meets i keys. Only the last position is projected to the vocabulary of 128,256.
+    prefill = 2 * 1024 * MULTIPLIED_PARAMS + 4 * 32 * (32 * 128) * (1024 * 1025 // 2) - 1023 * 2 * 4096 * 128_256
     assert row["prefill_flop"] == prefill
     assert row["prefill_s"] == row["ttft_s"] == pytest.approx(prefill / 989.4e12, rel=1e-12)
 

@@ -20,11 +20,15 @@ EXPERTS = named_modules(["experts"], "")
 
 def fp8(fields: Fields) -> Quantization:
     """`fp8` of DeepSeek-V3 and `transformers` (blocks of 128 x 128), and that of vLLM (one scale per tensor). Weights
-    and activations are multiplied in fp8. DeepSeek-V4 has experts in MXFP4 (`expert_dtype`)."""
+    and activations are multiplied in fp8. DeepSeek-V4 has experts in MXFP4 (`expert_dtype`), or by ModelOpt in NVFP4;
+    what that ignores stays in fp8."""
     weights = FP8_BLOCK if fields.items("weight_block_size") else FP8
     fields.use("activation_scheme", "fmt", "scale_fmt")
     experts = [Rule(MXFP4, EXPERTS)] if fields.text("expert_dtype") == "fp4" else []
     kv = DTYPES["fp8"] if fields.get("kv_cache_scheme") is not None else None
+    if fields.text("moe_quant_algo") == "NVFP4":
+        fields.use("config_groups", "group_size", "ignore", "quant_algo", "quantized_layers")
+        return Quantization((Rule(NVFP4, EXPERTS), Rule(weights)), kv=kv)
     return Quantization((skipped(fields), *experts, Rule(weights)), kv=kv)
 
 

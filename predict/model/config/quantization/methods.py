@@ -95,7 +95,8 @@ def find_quantization(fields: Fields) -> Quantization | None:
         found = None if isinstance(fields.get(name), str) else fields.inside(name)
         if found is not None and found.values:
             found.use(*HARMLESS.split())
-            return _read(found, name)
+            # DeepSeek-V4 says beside the quantization what its experts are in.
+            return _read(found.with_defaults({"expert_dtype": fields.get("expert_dtype")}), name)
     return None
 
 

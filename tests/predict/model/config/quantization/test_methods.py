@@ -147,17 +147,27 @@ def test_mlx_quantizes_embedding_and_head_and_names_what_differs():
     assert model.storage.name == "int4 g64"
 
 
-def test_deepseek_v4_has_experts_in_4_bits_beside_fp8():
+@pytest.mark.parametrize(
+    ("inside", "beside", "bits", "name"),
+    [
+        ({"expert_dtype": "fp4"}, {}, 4.25, "mxfp4"),
+        ({}, {"expert_dtype": "fp4"}, 4.25, "mxfp4"),  # where the published files say it
+        ({"moe_quant_algo": "NVFP4", "ignore": ["*.attn.*"]}, {"expert_dtype": "fp4"}, 4.5, "nvfp4"),  # ModelOpt's
+    ],
+)
+def test_deepseek_v4_has_experts_in_4_bits_beside_fp8(inside, beside, bits, name):
     model = read(
-        {"quant_method": "fp8", "weight_block_size": [128, 128], "expert_dtype": "fp4", "scale_fmt": "ue8m0"},
+        {"quant_method": "fp8", "weight_block_size": [128, 128], "scale_fmt": "ue8m0", **inside},
         model_type="qwen3_moe",
         num_experts=4,
         num_experts_per_tok=2,
         moe_intermediate_size=32,
         head_dim=16,
+        **beside,
     )
-    assert model.blocks[0].bits.of("mlp.expert_up") == 4.25
-    assert model.storage.name == "mxfp4 experts, fp8 128x128 rest"
+    assert model.blocks[0].bits.of("mlp.expert_up") == bits
+    assert model.storage.name == f"{name} experts, fp8 128x128 rest"
+    assert model.notes == ()
 
 
 def test_torchao_names_a_configuration_for_each_module():

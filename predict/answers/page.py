@@ -31,6 +31,7 @@ BATCH_COLUMNS = (
     Column("tokens_per_s_per_user", "per user", Unit.TOKENS_PER_S),
     Column("usd_per_1m_tokens", "$ / 1M", Unit.USD),
     Column("fits", "fits"),
+    Column("layout", "layout"),  # only where batches differ in it
 )
 BREAKDOWN_COLUMNS = (
     Column("component", "", is_key=True),
@@ -124,7 +125,10 @@ def _batches(q: Question, width: int) -> Iterator[str]:
         return
     title = f"Decode over the batch, {q.context:,} cached tokens each: latency against throughput"
     yield from ("", _bold(title))
-    yield from _indented(Table(BATCH_COLUMNS, tuple(map(_batch_cells, rows))).without_empty(), width)
+    cells = [_batch_cells(row) for row in rows]
+    if len({row.step.replica.layout for row in rows}) > 1:
+        cells = [{**each, "layout": row.step.replica.layout.text} for each, row in zip(cells, rows, strict=True)]
+    yield from _indented(Table(BATCH_COLUMNS, tuple(cells)).without_empty(), width)
 
 
 def _batch_cells(row: BatchRow) -> Mapping[str, object]:

@@ -3,6 +3,8 @@
 import pytest
 
 from predict.answers.estimate import estimate
+from predict.answers.lines import Use
+from predict.answers.page import page
 from predict.errors import BadQuantity
 from predict.model.presets import find_model
 
@@ -117,3 +119,15 @@ def test_a_draft_model_of_fewer_heads_runs_on_some_of_the_gpus():
     assert found["speculation_speedup"] > 1
     heads = find_model("gpt-2-small").heads
     assert f"the {heads} heads of gpt-2-small are split over 4 of 8 GPUs" in "\n".join(found.notes)
+
+
+def test_batches_that_differ_in_their_layout_say_so():
+    asked = {"gpu": "b200", "gpus": 8, "weights": "fp8", "compute": "fp8"}
+    found = estimate("deepseek-v3", **asked)
+    lines = page(found.question, found.answer, frozenset({Use.SERVE}), explain=False, width=120).splitlines()
+    rows = lines[next(i for i, line in enumerate(lines) if "Decode over the batch" in line) :]
+    assert rows[1].endswith("layout")
+    assert rows[2].endswith("tp 8")  # one request
+    assert rows[7].endswith("tp 1, dp 8, ep 8")  # 1,024
+    dense = estimate("llama-3-70b", gpu="b200", gpus=8)
+    assert "layout\n" not in page(dense.question, dense.answer, frozenset({Use.SERVE}), explain=False, width=120)

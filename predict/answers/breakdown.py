@@ -12,7 +12,7 @@ from predict.answers.question import Question
 from predict.answers.times import Timed, decode_times, prefill_times
 from predict.formulas.memory import Recompute
 from predict.model.kinds import KernelKind, passes_by_kind
-from predict.model.passes import training_step
+from predict.model.passes import Pass, training_step
 from predict.resources import Resource, matmul_unit
 
 
@@ -57,22 +57,25 @@ def breakdowns(q: Question) -> tuple[Breakdown, ...]:
     training = _of_training(q)
     if not q.serves:
         return (training,)
-    prompts = _of_pass("prefill", prefill_times(q), q.batch * q.seq)
-    return prompts, _of_pass("decode step", decode_times(q), q.batch), training
+    return _of_pass("prefill", prefill_times(q)), _of_pass("decode step", decode_times(q)), training
 
 
-def _of_pass(name: str, times: Timed, tokens: int) -> Breakdown:
-    """Each kind takes its share of the pass's FLOP and of its bytes, copies included."""
-    bound = times.bound
-    kinds = {kind: times.replica.time(part, tokens) for kind, part in passes_by_kind(bound.work)}
-    flop, moved = float(bound.work.flop), sum(float(alone.bytes) for alone in kinds.values())
+def _of_pass(name: str, times: Timed) -> Breakdown:
+    """Each kind takes its share of the FLOP and of the bytes, copies included, that the pass is timed for."""
+    bound, layout = times.bound, times.replica.layout
+    kinds = dict(passes_by_kind(bound.timed))
+
+    def moved(part: Pass) -> float:
+        return float(part.weight_bytes_on(layout) + part.cache_bytes_on(layout))
+
+    flop, all_moved = float(bound.timed.flop), moved(bound.timed)
     (unit,) = (str(term.resource) for term in bound.terms if term.resource.is_compute)
     bounds = {
         kind: max(
-            (float(bound.compute_s) * float(alone.work.flop) / flop, unit),
-            (float(bound.dram_s) * float(alone.bytes) / moved, str(Resource.DRAM)),
+            (float(bound.compute_s) * float(part.flop) / flop, unit),
+            (float(bound.dram_s) * moved(part) / all_moved, str(Resource.DRAM)),
         )
-        for kind, alone in kinds.items()
+        for kind, part in kinds.items()
     }
     links = (term for term in bound.terms if term.resource in (Resource.LINK, Resource.NETWORK))
     if slowest := max(links, key=lambda term: float(term.time_s), default=None):

@@ -151,12 +151,21 @@ def _grouped(reasons: Sequence[tuple[Machine, Exception]]) -> Iterator[str]:
 
 
 def pareto(x: FloatArray, y: FloatArray) -> NDArray[np.intp]:
-    """Indices of the points that no other point beats in x or y without being worse in the other, by falling x."""
+    """Indices of the points that no other point beats in x or y without being worse in the other, by falling x. Numbers
+    that only rounding tells apart are equal."""
+    x, y = _significant(x), _significant(y)
     order = np.lexsort((-y, -x))
     highest = np.maximum.accumulate(y[order])
     is_first = np.concatenate([[True], highest[1:] > highest[:-1]])
     front: NDArray[np.intp] = order[is_first]
     return front
+
+
+def _significant(numbers: FloatArray) -> FloatArray:
+    """Positive numbers, rounded to the digits that sums of times in another order keep."""
+    unit = 10.0 ** (np.floor(np.log10(np.maximum(numbers, np.finfo(float).tiny))) + math.log10(_ROUNDING))
+    rounded: FloatArray = np.round(numbers / unit) * unit
+    return rounded
 
 
 def _on(question: Question, machine: Machine, weights: WeightFormat | None) -> Question:

@@ -68,8 +68,11 @@ def _worked_out(model: Model, gpus: int, asked: Mapping[str, int]) -> Layout:
     if free is None and taken != gpus:
         raise BadQuantity(f"{text} is {taken} GPUs, not {gpus}; say --gpus {taken} or leave one out")
     if gpus % taken:
-        name, size = max(sizes.items(), key=lambda each: each[1])
-        works = nearest(size, divisors(gpus // math.gcd(gpus, taken // size)))
+        wrong = {name: size for name, size in sizes.items() if gpus % (taken // size) == 0}
+        if not wrong:
+            raise BadQuantity(f"{text} is {taken} GPUs, which does not divide gpus={gpus}; say --gpus {taken}")
+        name, size = max(wrong.items(), key=lambda each: each[1])
+        works = nearest(size, divisors(gpus // (taken // size)))
         raise BadQuantity(f"{text} does not divide gpus={gpus}; nearest: {name}={works}")
     if free is not None:
         sizes[free] = gpus // taken

@@ -29,6 +29,7 @@ class PassPrediction(Prediction):
     """Time of a pass on a replica."""
 
     work: Pass  # of all GPUs together, weights read once
+    timed: Pass  # what the time is of: a stage works on a part of the batch, the copies with fewest requests are padded
     bytes: Number  # DRAM traffic of all GPUs together, copies of weights and of KV heads included
     weight_bytes: Number  # the weights' share of it
     peak_flop_per_s: float  # of all GPUs together
@@ -273,6 +274,7 @@ class Replica:
         return PassPrediction(
             (*predict(busiest.amounts(layout), self.roofs).terms, *self._sent_terms(sent)),
             work=work,
+            timed=busiest,
             bytes=weights + work.cache_bytes_on(self.layout),
             weight_bytes=weights,
             peak_flop_per_s=find_ceiling(matmul_unit(work.compute), self.gpu.roofs).per_s * self.gpus,

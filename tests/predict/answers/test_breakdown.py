@@ -42,6 +42,19 @@ def test_the_parts_can_take_longer_than_the_pass_but_not_less():
         assert sum(share.bound_share for share in breakdown.shares) == pytest.approx(1)
 
 
+def test_stages_read_their_weights_for_each_part_of_the_batch_but_its_cache_once():
+    # 8 requests go through 2 stages of 2 GPUs as 2 parts of 4. A token waits for both stages. Each stage reads half of
+    # the weights and the cache of half of the layers of 4 requests: 2048 tokens read, 1 written, 131,072 bytes each.
+    found, parts = shares(breakdowns(ask(gpus=4, tp=2, pp=2, batch=8, seq=2048, context=2048)), "decode step")
+    cache = 4 * 2049 * 131_072
+    assert parts[KernelKind.SCORES].bound_s == pytest.approx(cache / 2 / H100_BYTES_PER_S)
+    mlp = 2 * 32 * 3 * 4096 * 14336
+    assert parts[KernelKind.MLP].bound_s == pytest.approx(mlp / 2 / H100_BYTES_PER_S)
+    # All is bound by memory, so that the parts add up to the step, and links work beside it.
+    alone = sum(share.bound_s for kind, share in parts.items() if kind is not KernelKind.LINK)
+    assert alone == pytest.approx(found.bound_s)
+
+
 def test_expected_times_add_up_to_the_expected_pass():
     for name in ("prefill", "decode step"):
         breakdown, parts = shares(breakdowns(ask("llama-3-70b", gpus=2)), name)

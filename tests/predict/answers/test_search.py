@@ -175,6 +175,11 @@ def test_no_point_of_a_front_is_dominated_and_every_other_is(points):
     assert chosen == {each for each in every if not any(beats(other, each) for other in every)}
 
 
+def test_rounding_puts_no_point_on_a_front():
+    # 0.1 + 0.2 is the same speed as 0.3, so that the second point beats the first: it gives more of y.
+    assert list(pareto(np.array([0.1 + 0.2, 0.3, 0.2]), np.array([5.0, 6.0, 7.0]))) == [1, 2]
+
+
 def test_the_front_of_a_gpu_runs_from_the_fastest_to_the_cheapest():
     found = find(Targets(1000, 200, ttft_s=0.5), gpu="h100,l4", gpus="1,2")
     for name in ("h100-sxm", "l4"):

@@ -76,6 +76,9 @@ def test_what_is_left_out_is_worked_out(model, gpus, asked, layouts):
         ),
         (LLAMA_70B, 8, {"tp": 3}, "tp=3 does not divide gpus=8; nearest: tp=2 or 4"),
         (LLAMA_70B, 8, {"tp": 2, "pp": 3}, "tp=2 x pp=3 does not divide gpus=8; nearest: pp=2 or 4"),
+        # 3 does not divide 16, whatever tp is; without pp=3, tp=8 would.
+        (LLAMA_70B, 16, {"tp": 8, "pp": 3}, "tp=8 x pp=3 does not divide gpus=16; nearest: pp=2"),
+        (LLAMA_70B, 16, {"tp": 3, "pp": 5}, "tp=3 x pp=5 is 15 GPUs, which does not divide gpus=16; say --gpus 15"),
         (LLAMA_70B, 128, {"tp": 128}, "tp=128 cannot share the 64 heads of llama-3-70b; nearest: tp=64"),
         (LLAMA_70B, 6, {"tp": 6}, "tp=6 does not divide the 64 heads of llama-3-70b; nearest: tp=4 or 8"),
         (LLAMA_70B, 8, {"tp": 8, "ep": 8}, "ep=8: llama-3-70b has no experts; leave --ep out"),

@@ -23,7 +23,7 @@ _ENERGY_UNITS = ((1e3, "kJ"), (1.0, "J"), (1e-3, "mJ"), (1e-6, "uJ"))
 
 # "1.5e3", "4_096" or "8,192", then letters.
 _QUANTITY = re.compile(
-    r"([+-]?(?:\d{1,3}(?:,\d{3})+|\d+(?:_\d+)*)(?:\.\d*)?(?:e[+-]?\d{1,4})?|[+-]?\.\d+) ?([a-z/]*)",
+    r"([+-]?(?:\d{1,3}(?:,\d{3})+|\d+(?:_\d+)*)(?:\.\d*)?(?:e[+-]?\d{1,4})?|[+-]?\.\d+) ?([a-z/%]*)",
     re.IGNORECASE | re.ASCII,
 )
 
@@ -40,6 +40,7 @@ class Kind(Enum):
     BYTES_PER_S = "50e9, 50GB/s or 400Gbit/s", {**_BYTES, "Gb": _GBIT, "gbit": _GBIT, "gbps": _GBIT}
     WATTS = "700, 700W or 1.4kW", {"": 1, "w": 1, "kw": 1000}
     SECONDS = "0.03, 30ms or 2s", {"": 1, "s": 1, "ms": Decimal("1e-3"), "us": Decimal("1e-6")}
+    SHARE = "0.5 or 50%", {"": 1, "%": Decimal("0.01")}
     PLAIN = "0.5 or 2", {"": 1}
 
     def __init__(self, examples: str, factors: Mapping[str, int | Decimal]) -> None:

@@ -49,7 +49,8 @@ def draw_fronts(
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
     if user_tokens_per_s is not None:
-        figures.annotate_ridge(axes, user_tokens_per_s, "TPOT asked for", left=True)
+        slower = any(speed < user_tokens_per_s for front in fronts for speed, _ in front.points)
+        figures.annotate_ridge(axes, user_tokens_per_s, "TPOT asked for", left=slower)  # room for text is on that side
     figures.legend_below(figure, handles)
     return figure
 

@@ -24,6 +24,8 @@ from predict.units import DType, Kind, find_dtype, kind_of, read_quantity
 
 CHINCHILLA_TOKENS_PER_PARAM = 20  # Hoffmann et al. 2022
 
+SHARES = ("mfu", "mbu", "acceptance")  # fields from 0 to 1
+
 # Type of a field -> function that finds its value by name. Numbers and choices need no function.
 FIND: Mapping[object, Callable[[str], object]] = MappingProxyType(
     {Gpu: resolve, Model: find_model, WeightFormat: find_weight_format, DType: find_dtype, Optimizer: find_optimizer}
@@ -39,6 +41,8 @@ def ask(model: str | Path | Model, asked: Mapping[str, object]) -> Question:
     else:
         shape = read_config(Path(model)) if preset is None else find_model(str(model))
     fields: dict[str, Any] = {name: read_field(name, value) for name, value in asked.items()}
+    if fields.get("acceptance") is not None and fields.get("draft") is None:
+        raise BadQuantity("accept is of tokens that a draft model guesses: give --draft, or leave it out")
     fields.setdefault("gpus", layout_gpus(fields))
     if "acceptance" in fields and fields.get("draft") is None:
         raise BadQuantity("accept is the chance that a token of --draft is accepted: give --draft, or leave it out")
@@ -79,9 +83,11 @@ def is_number(name: str) -> bool:
 
 
 def kind_of_number(name: str) -> Kind:
-    """What the number of a field counts. Shares and prices have no suffix."""
+    """What the number of a field counts. Prices have no suffix."""
     if name == "tokens":
         return Kind.AMOUNT
+    if name in SHARES:
+        return Kind.SHARE
     found = kind_of(name)
     return Kind.PLAIN if found is Kind.SIZE and int not in types(ASKED[name][0]) else found
 

@@ -32,7 +32,7 @@ from predict.model.storage import Storage, product_format, wide_format
 from predict.model.training_memory import TrainingLayout
 from predict.model.transformer import Model
 from predict.resources import Resource, find_ceiling, matmul_unit
-from predict.units import DTYPES, GB, GIB, DType, Formats
+from predict.units import DTYPES, GB, GIB, DType, Formats, si
 from predict.workloads import Number
 
 MAX_GPUS = 65_536  # no published run has used more
@@ -158,7 +158,9 @@ class Question:
         if self.chunk is not None:
             checks.whole(chunk=self.chunk)
         if self.micro_batch is not None:
-            checks.whole(micro_batch=self.micro_batch)
+            checks.whole(**{"micro-batch": self.micro_batch})
+            if self.micro_batch > self.batch:
+                raise BadQuantity(f"micro-batch={self.micro_batch} is over the {self.batch} sequences of the batch")
         assert self.layouts or not self.asked_sizes  # refuses sizes that contradict each other
         assert self.training_layout  # refuses an unknown stage
         if self.link_between_nodes_bytes_per_s is not None:
@@ -166,9 +168,11 @@ class Question:
         if self.gpus > MAX_GPUS:
             raise BadQuantity(f"gpus={self.gpus} is more than the {MAX_GPUS} of the largest training runs")
         if self.overhead_bytes is not None and self.overhead_bytes >= self.memory_bytes:
-            raise BadQuantity(f"overhead={self.overhead_bytes:g} leaves nothing of the {self.memory_bytes:g} bytes")
+            kept, all_bytes = si(self.overhead_bytes, "B"), si(self.memory_bytes, "B")
+            raise BadQuantity(f"an overhead of {kept} leaves nothing of the {all_bytes} of a GPU")
         if self.unit not in self.gpu.roofs:
             able = ", ".join(unit.partition(".")[2] for unit in self.gpu.roofs if unit.startswith("tensor."))
+            able = able or "none of matrix products"
             raise MissingCeiling(
                 f"compute={self.compute_dtype.name}: {self.gpu.name} has no peak for it; it has {able}"
             )

@@ -61,6 +61,7 @@ _METAVARS: Mapping[Kind, str] = MappingProxyType(
         Kind.BYTES: "BYTES",
         Kind.BYTES_PER_S: "BYTES/S",
         Kind.SECONDS: "SECONDS",
+        Kind.SHARE: "X",
         Kind.PLAIN: "X",
     }
 )

@@ -13,6 +13,7 @@ import numpy as np
 
 from predict import checks
 from predict.errors import BadQuantity
+from predict.units import si
 from predict.workloads import Count, Number
 
 # What a process holds besides weights, KV cache and activations: CUDA context, NCCL buffers, workspaces, graphs. A
@@ -379,7 +380,8 @@ def _usable_bytes(hbm_bytes: Number, overhead_bytes: Number) -> Number:
     checks.positive(hbm_bytes=hbm_bytes)
     checks.not_negative(overhead_bytes=overhead_bytes)
     if np.any(np.greater_equal(overhead_bytes, hbm_bytes)):
-        raise BadQuantity("overhead_bytes must be below hbm_bytes: it leaves no memory")
+        kept, whole = si(float(np.max(overhead_bytes)), "B"), si(float(np.min(hbm_bytes)), "B")
+        raise BadQuantity(f"an overhead of {kept} leaves nothing of the {whole} of a GPU")
     return hbm_bytes - overhead_bytes
 
 

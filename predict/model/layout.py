@@ -61,6 +61,11 @@ ONE_GPU = Layout()
 def check_layout(layout: Layout, model: Model) -> None:
     """Raise BadQuantity, naming the nearest that works, if no engine would spread `model` so."""
     name, heads, experts = model.name, model.heads, count_experts(model)
+    if layout.ep > 1 and not experts:
+        raise BadQuantity(f"ep={layout.ep}: {name} has no experts; leave --ep out")
+    if layout.ep > 1 and experts % layout.ep:
+        works = nearest(layout.ep, divisors(math.gcd(experts, layout.stage_gpus)))
+        raise BadQuantity(f"ep={layout.ep} does not divide the {experts} experts of {name}; nearest: ep={works}")
     if layout.tp > heads:
         raise BadQuantity(f"tp={layout.tp} cannot share the {heads} heads of {name}; nearest: tp={heads}")
     if heads % layout.tp:
@@ -68,11 +73,6 @@ def check_layout(layout: Layout, model: Model) -> None:
         raise BadQuantity(f"tp={layout.tp} does not divide the {heads} heads of {name}; nearest: tp={works}")
     if layout.pp > model.layers:
         raise BadQuantity(f"pp={layout.pp} is over the {model.layers} layers of {name}; nearest: pp={model.layers}")
-    if layout.ep > 1 and not experts:
-        raise BadQuantity(f"ep={layout.ep}: {name} has no experts; leave --ep out")
-    if layout.ep > 1 and experts % layout.ep:
-        works = nearest(layout.ep, divisors(math.gcd(experts, layout.stage_gpus)))
-        raise BadQuantity(f"ep={layout.ep} does not divide the {experts} experts of {name}; nearest: ep={works}")
 
 
 def count_experts(model: Model) -> int:

@@ -93,6 +93,9 @@ def test_an_unknown_dtype_is_refused_with_the_known_ones():
         ("30ms", Kind.SECONDS, 0.03),
         ("2", Kind.SECONDS, 2),
         (".5", Kind.PLAIN, 0.5),
+        ("45%", Kind.SHARE, 0.45),
+        ("100 %", Kind.SHARE, 1),
+        ("0.45", Kind.SHARE, 0.45),
     ],
 )
 def test_numbers_are_read_as_people_write_them(text, kind, number):
@@ -108,6 +111,7 @@ def test_numbers_are_read_as_people_write_them(text, kind, number):
         ("", Kind.SIZE, "not ''"),
         ("k", Kind.SIZE, "not 'k'"),
         ("nan", Kind.PLAIN, "not 'nan'"),
+        ("45%", Kind.PLAIN, "not '45%'"),
         ("1,4", Kind.SIZE, "not '1,4'"),  # a list, not a number
         ("80G", Kind.BYTES, r"80GB \(decimal\) or 80GiB \(binary\), not '80G'"),
         ("\u0663", Kind.SIZE, "must be a number"),  # a digit, but not of this alphabet

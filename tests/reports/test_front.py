@@ -22,5 +22,12 @@ def test_a_line_for_each_gpu_a_star_and_the_speed_asked_for():
     assert [text.get_text() for text in legend.get_texts()][:2] == ["gpu-0", "gpu-1"]
 
 
+def test_the_speed_asked_for_is_named_where_the_axis_goes_on():
+    for speed, side in ((50.0, "left"), (300.0, "right")):  # slower than all points; between them
+        (axes,) = draw_fronts(FRONTS, "a model", best=BEST, user_tokens_per_s=speed).axes
+        (text,) = (each for each in axes.texts if each.get_text() == "TPOT asked for")
+        assert text.get_horizontalalignment() == side
+
+
 def test_equal_fronts_give_equal_bytes():
     assert fronts_png(FRONTS[:2], "a model", best=BEST) == fronts_png(FRONTS[:2], "a model", best=BEST)

@@ -35,10 +35,11 @@ def model_size(q: Question) -> Iterator[Line | Note]:
     yield from map(Note, model.notes)
     if model.context_limit:
         yield Line("context_limit", "context limit", model.context_limit, Unit.TOKENS, "longest supported sequence")
-        for name, length in (("seq", q.seq), ("context", q.context)):
+        said = {q.context: f"a context of {q.context:,} tokens is", q.seq: f"prompts of {q.seq:,} tokens are"}
+        for length in sorted(said, reverse=True):
             if length > model.context_limit:
-                limit = f"the {model.context_limit:,} tokens that {model.name} supports"
-                yield Note(f"{name}={length:,} is over {limit}", Weight.DECISION)
+                text = f"{said[length]} over the {model.context_limit:,} that {model.name} supports"
+                yield Note(text, Weight.DECISION)
 
 
 def forward_flop(q: Question) -> Iterator[Line | Note]:

@@ -1,8 +1,9 @@
 """Speculative decoding: the best number of drafted tokens, its speed-up, and where it stops paying."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from predict.answers.arithmetic import number, seconds
 from predict.answers.lines import Line, Note, Unit, Weight
@@ -12,7 +13,7 @@ from predict.errors import MissingCeiling
 from predict.expected.model_pass import expected_check, expected_decode
 from predict.formulas import speculation as drafts
 from predict.model.replica import Replica
-from predict.workloads import Count, Number
+from predict.workloads import Count, FloatArray, Number
 
 LONGEST_DRAFT = 16
 
@@ -34,11 +35,7 @@ def speculation(q: Question) -> Iterator[Line | Note]:
     formula = "tokens x step / (k x draft step + check of k+1)"
     yield Line("speculation_speedup", f"speed-up at batch {q.batch:,}", gains[best], Unit.TIMES, formula)
     yield Line("speculation_tpot_s", "TPOT", step_s / gains[best], Unit.SECONDS, "TPOT / speed-up")
-    stops = first_batch(lambda batch: np.asarray(_speedup(q, target, draft, best, batch)) <= 1)
-    if stops is None:
-        yield Note(f"speculation pays at every batch up to {LARGEST_BATCH:,} with k = {best}")
-    else:
-        yield Line("speculation_stops_at_batch", "stops paying at", stops, Unit.REQUESTS, f"speed-up 1 with k = {best}")
+    yield from _where_it_pays(lambda batch: np.asarray(_speedup(q, target, draft, best, batch)) > 1, best)
     yield from _expected(q, target, draft)
     if draft.gpus < target.layout.stage_gpus:
         heads = f"{q.draft.heads} heads of {q.draft.name}"
@@ -65,6 +62,22 @@ def _expected(q: Question, target: Replica, draft: Replica) -> Iterator[Line | N
     arithmetic = f"{seconds(step_s)} / {number(gains[best])}"
     tpot_s = step_s / gains[best]
     yield Line("speculation_tpot_expected_s", "TPOT, expected", tpot_s, Unit.SECONDS, "TPOT / speed-up", arithmetic)
+
+
+def _where_it_pays(pays: Callable[[FloatArray], NDArray[np.bool_]], k: int) -> Iterator[Line | Note]:
+    """From the first batch that pays to the first larger one that does not. A mixture need not pay at a small batch,
+    where tokens to check read experts that no other token chose."""
+    starts, formula = first_batch(pays), f"speed-up 1 with k = {k}"
+    if starts is None:
+        yield Note(f"speculation pays at no batch up to {LARGEST_BATCH:,} with k = {k}")
+        return
+    if starts > 1:
+        yield Line("speculation_starts_at_batch", "pays from", starts, Unit.REQUESTS, formula)
+    stops = first_batch(lambda batch: (batch > starts) & ~pays(batch))
+    if stops is not None:
+        yield Line("speculation_stops_at_batch", "stops paying at", stops, Unit.REQUESTS, formula)
+    elif starts == 1:
+        yield Note(f"speculation pays at every batch up to {LARGEST_BATCH:,} with k = {k}")
 
 
 def _speedup(q: Question, target: Replica, draft: Replica, k: int, batch: Count) -> Number:

@@ -229,7 +229,10 @@ def test_a_mixture_saturates_with_as_many_more_tokens_as_it_has_weights_for_each
 
 
 def test_a_context_over_the_limit_is_a_note():
-    assert "context=9,000 is over the 8,192" in notes(gpus=2, context=9000)
+    assert "a context of 9,000 tokens is over the 8,192 that llama-3-70b supports" in notes(gpus=2, context=9000)
+    both = notes(gpus=2, seq=9000, context=9000)
+    assert "prompts of 9,000 tokens are over the 8,192 that llama-3-70b supports" in both
+    assert both.count("over the 8,192") == 1
     assert "over the" not in notes(gpus=2, context=8192, seq=8192)
 
 
@@ -269,6 +272,20 @@ def test_speculation_has_an_expected_speed_up_where_both_models_are_calibrated()
     # Launches and checks cost more than the bound says.
     assert found["speculation_speedup_expected"] < found["speculation_speedup"]
     assert "no expected speed-up by speculation" in notes("llama-3-8b", "b200", draft=find_model("llama-3.2-1b"))
+
+
+def test_speculation_of_a_mixture_pays_from_a_batch_that_reads_most_experts_anyway():
+    # One token reads 4 of 128 experts, three to check read almost 12: checks cost nearly as many steps as they make
+    # tokens. At batch 30 a step reads 128 x (1 - (1 - 4/128)^30) = 79 experts, checks of 90 tokens 121.
+    asked = {"gpus": 2, "draft": find_model("gpt-oss-20b"), "acceptance": 0.75, "context": 7168}
+    found = values("gpt-oss-120b", "h100", batch=30, **asked)
+    assert found["speculation_speedup"] > 1
+    assert 1 < found["speculation_starts_at_batch"] <= 30 < found["speculation_stops_at_batch"]
+    drafts_too_much = {"draft": find_model("qwen3-4b"), "acceptance": 0.1}
+    never = values("qwen3-4b", "h100", **drafts_too_much)
+    assert never["speculation_speedup"] < 1
+    assert "speculation_stops_at_batch" not in never
+    assert "speculation pays at no batch" in notes("qwen3-4b", "h100", **drafts_too_much)
 
 
 def test_a_cached_prefix_and_chunks():
@@ -317,13 +334,14 @@ def test_every_gpu_that_has_its_roofs_answers(name, gpu):
         ({"batch": 0}, "batch must be a positive whole number, not 0"),
         ({"seq": -1}, "seq must be"),
         ({"context": -1}, "context must not be negative"),
+        ({"batch": 8, "micro_batch": 30}, "micro-batch=30 is over the 8 sequences of the batch"),
         ({"gpus": 100_000}, "gpus=100000 is more than"),
         ({"mfu": 1.1}, "mfu must be above 0 and at most 1"),
         ({"mbu": 0}, "mbu must be"),
         ({"tokens": -1.0}, "tokens must be positive"),
         ({"usd_per_gpu_hour": 0.0}, "price must be positive"),
         ({"hbm_bytes": 0.0}, "hbm must be positive"),
-        ({"overhead_bytes": 1e12}, "overhead=1e[+]12 leaves nothing"),
+        ({"overhead_bytes": 1e12}, "an overhead of 1.00 TB leaves nothing of the 85.5 GB of a GPU"),
         ({"acceptance": 1.5}, "accept must be from 0 to 1"),
         ({"seq": 100, "prefix": 100}, "prefix=100 must be less"),
         ({"chunk": 0}, "chunk must be"),

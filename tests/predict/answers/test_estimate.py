@@ -12,7 +12,7 @@ import predict
 from predict import estimate
 from predict.__main__ import app
 from predict.answers.estimate import OPTIONS
-from predict.errors import BadModel, UnknownGpu
+from predict.errors import BadModel, BadQuantity, UnknownGpu
 from predict.gpus import GPUS
 from predict.model.presets import find_model
 
@@ -30,6 +30,12 @@ def test_texts_and_values_ask_the_same():
     draft = find_model("qwen3-0.6b")
     values = estimate(find_model("llama-3-8b"), gpu=GPUS["h100-sxm"], seq=4096, hbm=80e9, draft=draft, tokens=15e12)
     assert texts.flat() | {"training_tokens": 0} == values.flat() | {"training_tokens": 0}
+
+
+def test_shares_are_read_in_percent():
+    asked = {"gpu": "h100", "draft": "qwen3-0.6b"}
+    percents = estimate("llama-3-8b", mfu="45%", mbu="80%", accept="75%", **asked)
+    assert percents.flat() == estimate("llama-3-8b", mfu=0.45, mbu=0.8, accept=0.75, **asked).flat()
 
 
 def test_a_number_is_found_by_its_key_with_its_unit_and_formula():
@@ -56,6 +62,8 @@ def test_a_config_file_is_a_model_and_a_preset_goes_before_a_file_of_its_name(tm
 def test_bad_input_raises_what_the_command_says_in_one_line():
     with pytest.raises(BadModel, match="did you mean llama-3-8b"):
         estimate("llama-3-8", gpu="h100")
+    with pytest.raises(BadQuantity, match="accept is of tokens that a draft model guesses: give --draft"):
+        estimate("llama-3-8b", gpu="h100", accept=0.7)
     with pytest.raises(BadModel, match=r"cannot read none.json"):
         estimate("none.json", gpu="h100")
     with pytest.raises(UnknownGpu):

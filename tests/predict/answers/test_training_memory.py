@@ -83,5 +83,5 @@ def test_scores_are_a_note_where_they_are_kept():
 def test_a_stage_of_zero_that_does_not_exist_is_refused():
     with pytest.raises(BadQuantity, match="zero must be 0, 1, 2 or 3, not 5"):
         ask("llama-3-8b", zero=5)
-    with pytest.raises(BadQuantity, match="micro_batch"):
+    with pytest.raises(BadQuantity, match="micro-batch must be a positive whole number, not 0"):
         ask("llama-3-8b", micro_batch=0)

@@ -493,7 +493,10 @@ def test_where_nothing_fits_the_table_says_none(tmp_path):
         ("--model llama-3-8b --gpu h100 --mfu 2", "mfu must be"),
         ("--model llama-3-8b --gpu h100 --mbu 0", "mbu must be"),
         ("--model llama-3-8b --gpu h100 --hbm -1", "hbm_bytes must be positive"),
-        ("--model llama-3-8b --gpu h100 --hbm 1e9 --overhead 1e9", "it leaves no memory"),
+        (
+            "--model llama-3-8b --gpu h100 --hbm 1e9 --overhead 1e9",
+            "an overhead of 1.00 GB leaves nothing",
+        ),
         ("--model llama-3-8b --gpu h100 --price nan", "usd_per_gpu_hour must not be negative"),
         ("--model llama-3-8b --gpu h100 --logits some", "some"),
         ("--model llama-3-8b --gpu h100 --out /dev/null/x", "cannot write to /dev/null/x"),

@@ -41,8 +41,6 @@ def ask(model: str | Path | Model, asked: Mapping[str, object]) -> Question:
     else:
         shape = read_config(Path(model)) if preset is None else find_model(str(model))
     fields: dict[str, Any] = {name: read_field(name, value) for name, value in asked.items()}
-    if fields.get("acceptance") is not None and fields.get("draft") is None:
-        raise BadQuantity("accept is of tokens that a draft model guesses: give --draft, or leave it out")
     fields.setdefault("gpus", layout_gpus(fields))
     if "acceptance" in fields and fields.get("draft") is None:
         raise BadQuantity("accept is the chance that a token of --draft is accepted: give --draft, or leave it out")

@@ -12,7 +12,7 @@ import predict
 from predict import estimate
 from predict.__main__ import app
 from predict.answers.estimate import OPTIONS
-from predict.errors import BadModel, BadQuantity, UnknownGpu
+from predict.errors import BadModel, UnknownGpu
 from predict.gpus import GPUS
 from predict.model.presets import find_model
 
@@ -62,8 +62,6 @@ def test_a_config_file_is_a_model_and_a_preset_goes_before_a_file_of_its_name(tm
 def test_bad_input_raises_what_the_command_says_in_one_line():
     with pytest.raises(BadModel, match="did you mean llama-3-8b"):
         estimate("llama-3-8", gpu="h100")
-    with pytest.raises(BadQuantity, match="accept is of tokens that a draft model guesses: give --draft"):
-        estimate("llama-3-8b", gpu="h100", accept=0.7)
     with pytest.raises(BadModel, match=r"cannot read none.json"):
         estimate("none.json", gpu="h100")
     with pytest.raises(UnknownGpu):

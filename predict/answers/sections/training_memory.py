@@ -33,6 +33,8 @@ RECOMPUTED = {
 def training_state(q: Question) -> Iterator[Line | Note]:
     """Weights, gradients and optimizer state, of all GPUs together and of each under ZeRO."""
     kind, params = q.optimizer, q.model.params
+    if q.model.vision_params:
+        yield Note("training counts the decoder alone, without the vision beside it")
     state = memory.training_state(params, kind)
     total = plain(state.total_bytes)
     formula = f"P x {kind.gradient_bytes:g}"

@@ -24,6 +24,8 @@ from predict.model.config.vision import vision_params
 from predict.model.mixer import ALL
 from predict.model.transformer import Model, merged
 
+# Files beside config.json that say how older checkpoints are quantized: by ModelOpt, AutoGPTQ and AutoAWQ.
+QUANTIZED_APART = ("hf_quant_config.json", "quantize_config.json", "quant_config.json")
 MAX_CONFIG_BYTES = 10_000_000  # a config.json has a few kilobytes; a file of weights has gigabytes
 
 
@@ -34,10 +36,10 @@ def read_config(path: Path) -> Model:
         path = folder / "config.json"
         if not path.exists():
             raise BadModel(f"{folder} has no config.json; give the folder of a Hugging Face model, or its config.json")
-    config, apart = _load(path), path.with_name("hf_quant_config.json")
-    # ModelOpt writes it beside older files.
-    if path.name == "config.json" and "quantization_config" not in config and apart.is_file():
-        config = {**config, "quantization_config": _load(apart)}
+    config = _load(path)
+    if path.name == "config.json" and "quantization_config" not in config:
+        beside = (path.with_name(name) for name in QUANTIZED_APART)
+        config = next(({**config, "quantization_config": _load(each)} for each in beside if each.is_file()), config)
     named = config.get("_name_or_path")
     stem = folder.resolve().name if folder is not None else path.stem
     return from_config(config, named if isinstance(named, str) and named else stem, origin=str(path))

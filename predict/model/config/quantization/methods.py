@@ -25,6 +25,7 @@ METHODS: Mapping[str, Callable[[Fields], Quantization]] = MappingProxyType(
         "fouroversix": nvfp4,
         "fp-quant": fp_quant,
         "compressed-tensors": compressed_tensors,
+        "sparseml": compressed_tensors,
         "modelopt": modelopt,
         "modelopt-fp8": modelopt,
         "modelopt-fp4": modelopt,
@@ -66,6 +67,7 @@ TELLING: Mapping[str, str] = MappingProxyType(
         "global_quant_config": "quark",
         "quant_type": "torchao",
         "desc_act": "gptq",
+        "w_bit": "awq",
         "zero_point": "awq",
         "bits": "mlx",
     }
@@ -92,9 +94,10 @@ def find_quantization(fields: Fields) -> Quantization | None:
     """What the configuration says of its quantization, None if nothing. An unknown method is read as 16 bits, with a
     note. Raises BadModel naming a field that is wrong."""
     for name in FIELDS:
-        found = None if isinstance(fields.get(name), str) else fields.inside(name)
+        found = None if isinstance(fields.values.get(name), str) else fields.inside(name)
         if found is not None and found.values:
             found.use(*HARMLESS.split())
+            fields.use(*(other for other in FIELDS if fields.values.get(other) == found.values))  # some write it twice
             # DeepSeek-V4 says beside the quantization what its experts are in.
             return _read(found.with_defaults({"expert_dtype": fields.get("expert_dtype")}), name)
     return None

@@ -447,6 +447,12 @@ def test_a_folder_may_hold_the_quantization_in_a_file_of_its_own(tmp_path):
         llama = read_config(path)
         assert llama.stored_bytes() == LINEAR_8B + 2 * (ENDS_8B + NORMS_8B)
         assert llama.storage.name == "fp8"
+    (tmp_path / "hf_quant_config.json").unlink()
+    (tmp_path / "quantize_config.json").write_text(json.dumps({"bits": 8, "group_size": 32, "desc_act": False}))
+    assert read_config(tmp_path).storage.name == "int8 g32"  # AutoGPTQ
+    (tmp_path / "quantize_config.json").unlink()
+    (tmp_path / "quant_config.json").write_text(json.dumps({"w_bit": 4, "q_group_size": 64, "version": "GEMM"}))
+    assert read_config(tmp_path).storage.name == "int4 g64"  # AutoAWQ
     in_config = {**LLAMA_8B, "quantization_config": {"quant_method": "awq", "bits": 4}}
     (tmp_path / "config.json").write_text(json.dumps(in_config))
     assert read_config(tmp_path).storage.name == "int4 g128"  # config.json goes before

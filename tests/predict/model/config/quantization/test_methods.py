@@ -144,7 +144,13 @@ def test_mlx_quantizes_embedding_and_head_and_names_what_differs():
     model = read(quantization, "quantization")
     assert (model.storage.embedding_bits, model.storage.outer.of("vocab")) == (4.5, 4.5)
     assert model.blocks[0].bits.of("mlp.down") == (6.5 + 4.5) / 2
-    assert model.storage.name == "int4 g64"
+    assert (model.storage.name, model.notes) == ("int4 g64", ())
+    twice = read(quantization, "quantization", quantization_config=quantization)  # as MLX writes it
+    assert (twice.storage.name, twice.notes) == ("int4 g64", ())
+
+
+def test_a_quantization_that_is_no_object_is_named():
+    assert read("fp8", "quantization").notes == ("fields of the config that were not used: quantization",)
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,10 @@ def search(
         except (MissingCeiling, BadQuantity) as error:
             reasons.append((machine, error))
     if not machine_curves:
-        raise max(reasons, key=lambda each: each[0].gpus * each[0].gpu.memory.bytes)[1]
+        reason = max(reasons, key=lambda each: each[0].gpus * each[0].gpu.memory.bytes)[1]
+        if targets.by is Measure.EXPECTED and isinstance(reason, MissingCeiling):
+            raise MissingCeiling(f"{reason}; leave out --by to compare by bounds")
+        raise reason
     found = [(curves, _best(curves)) for curves in machine_curves]
     points = [point for _, point in found if point is not None]
     every = [curve for curves in machine_curves for curve in curves]

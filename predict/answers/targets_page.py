@@ -94,7 +94,7 @@ def front_table(found: Search) -> Table:
     """Points of the fronts with their main numbers, a few of each GPU."""
     times = _by(found, "ttft_s", "tpot_s")
     rates = _by(found, "tokens_per_s_per_user", "tokens_per_s_per_gpu", "usd_per_1m_tokens")
-    return _table((*_NAMES, *_SETTINGS, *times, *rates, _BOUND), _spread(front_values(found)))
+    return _table((*_NAMES, *_SETTINGS, *times, *rates, _BOUND), spread(front_values(found)))
 
 
 def to_csv(points: Sequence[Mapping[str, object]]) -> str:
@@ -231,11 +231,15 @@ def _best_table(best: Point, *, explain: bool) -> Table:
     return Table(BEST_COLUMNS, tuple(rows)).without_empty()
 
 
-def _spread(points: Sequence[dict[str, object]]) -> list[dict[str, object]]:
-    """At most `FRONT_POINTS` points of each GPU, spread over its front."""
+def spread(points: Sequence[dict[str, object]]) -> list[dict[str, object]]:
+    """At most `FRONT_POINTS` points of each GPU, even along its front on the figure's logarithmic axes."""
     shown = []
     for name in dict.fromkeys(point["gpu"] for point in points):
         mine = [point for point in points if point["gpu"] == name]
-        places = np.unique(np.linspace(0, len(mine) - 1, FRONT_POINTS).round().astype(int))
+        speeds = [[point["tokens_per_s_per_user"], point["tokens_per_s_per_gpu"]] for point in mine]
+        steps = np.hypot(*np.diff(np.log(np.array(speeds, dtype=float)), axis=0).T)
+        along = np.concatenate([[0.0], np.cumsum(steps)])
+        marks = np.linspace(0, along[-1], FRONT_POINTS)
+        places = np.unique(np.abs(along - marks[:, np.newaxis]).argmin(axis=1))
         shown += [mine[place] for place in places]
     return shown

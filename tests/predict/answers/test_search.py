@@ -157,6 +157,11 @@ def test_targets_out_of_range_are_refused(targets, message):
         Targets(**{"isl": 1000, "osl": 200, **targets})
 
 
+def test_machines_without_expected_times_are_compared_by_bounds():
+    with pytest.raises(MissingCeiling, match="on l4 is known; leave out --by to compare by bounds"):
+        find(Targets(1000, 200, by=Measure.EXPECTED), model="llama-3.2-1b", gpu="l4", gpus="1")
+
+
 points_2d = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=40)
 
 

@@ -18,6 +18,7 @@ from predict.answers.verdict import verdicts
 from predict.units import duration, people_count, si
 
 INDENT = "  "
+OVERLAPPED = 1.01  # the parts' bounds over the pass's from which the page says that they overlap
 LEAST_FORMULA = 24  # columns for a formula; a narrower rest of a line moves it to a line of its own
 BATCH_COLUMNS = (
     Column("batch", "batch", Unit.REQUESTS, is_key=True),
@@ -117,6 +118,9 @@ def _breakdowns(found: Sequence[Breakdown], width: int) -> Iterator[str]:
         yield from ("", _bold(f"Where the time goes: {each.name}, at least {duration(each.bound_s)}{expected}"))
         table = Table(BREAKDOWN_COLUMNS, tuple(each.rows())).without_empty()
         yield from _indented(table, width)
+        if (together_s := sum(share.bound_s for share in each.shares)) > each.bound_s * OVERLAPPED:
+            overlap = f"Their own bounds add up to {duration(together_s)}: in the pass they overlap."
+            yield from _wrapped(overlap, width, INDENT, INDENT)
 
 
 def _batches(q: Question, width: int) -> Iterator[str]:

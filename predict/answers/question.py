@@ -36,6 +36,7 @@ from predict.units import DTYPES, GB, GIB, DType, Formats, si
 from predict.workloads import Number
 
 MAX_GPUS = 65_536  # no published run has used more
+ECC_UP_TO = 48  # GB of cards that take their error correction out of GDDR: 24 GB report 22.5 GiB
 USUAL_SEQ = 2048  # default prompt length in tokens
 
 
@@ -198,7 +199,10 @@ class Question:
     def nominal_bytes(self) -> float:
         """The card's nominal decimal gigabytes: 80e9 for an "80 GB" card that has 81,559 MiB. A file may give them."""
         total = self.gpu.memory.bytes
-        return total if total % GB == 0 else math.ceil(total / GIB) * GB
+        if total % GB == 0:
+            return total
+        size = math.ceil(total / GIB)
+        return (size if size > ECC_UP_TO else -(-size // 8) * 8) * GB
 
     @property
     def storage(self) -> Storage | None:

@@ -28,7 +28,7 @@ def memory_use(q: Question) -> Iterator[Line | Note]:
     yield from nominal(q, "GPUs for the weights", lambda hbm: memory.min_gpus(weights, hbm, kept))
     yield from format_notes(q)
     if not q.serves:
-        yield Note(too_many(q, "tokens that fit, largest batch and longest context"), Weight.DECISION)
+        yield Note(too_many(q, "tokens that fit, largest batch and longest context"), Weight.DECISION, in_verdict=True)
         return
     yield from capacity(q, q.roomiest_replica())
     if q.context:

@@ -18,7 +18,7 @@ def prefill(q: Question) -> Iterator[Line | Note]:
     formula = f"peak {q.unit} / DRAM bandwidth"
     yield Line("ridge_flop_per_byte", "ridge", ridge, Unit.FLOP_PER_BYTE, formula, arithmetic)
     if not q.serves:
-        yield Note(too_many(q, "times, tokens/s and prices of serving"), Weight.DECISION)
+        yield Note(too_many(q, "times, tokens/s and prices of serving"), Weight.DECISION, in_verdict=True)
         return
     one, all_of_them, tokens = prefill_times(q, 1), prefill_times(q), q.batch * q.seq
     prediction, time_s = all_of_them.bound, all_of_them.bound_s

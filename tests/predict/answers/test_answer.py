@@ -102,6 +102,11 @@ def test_eighty_decimal_gigabytes_are_another_answer_and_the_page_says_so():
     assert "--hbm" not in notes(gpus=2, batch=8, seq=8192, context=8192, hbm_bytes=80e9)
 
 
+@pytest.mark.parametrize(("gpu", "size_gb"), [("l4", 24), ("a10", 24), ("rtx-a6000", 48), ("h100", 80), ("h200", 141)])
+def test_the_nominal_size_is_the_one_on_the_box(gpu, size_gb):
+    assert ask(gpu=gpu).nominal_bytes == size_gb * 10**9
+
+
 def test_prefill_is_compute_over_both_gpus(lesson):
     # Only the last position of the 8 prompts is projected to the vocabulary.
     flop = lesson["forward_flop"] - lesson["flop_vocab"] + 8 * 2 * 8192 * 128256

@@ -77,3 +77,10 @@ def test_details_and_arithmetic_are_explained_only_when_asked():
     assert "8,030,261,248 x 16 / 8" in explained
     assert "8,030,261,248" not in plain
     assert explained.count("4.561 ms") > plain.count("4.561 ms")
+
+
+def test_parts_that_overlap_are_said_to():
+    # Two GPUs send in prefill while they compute; in a decode step of one GPU all parts wait for memory.
+    assert "Their own bounds add up to" in shown("two GPUs", SERVING, 100)
+    decode = shown("dense", SERVING, 100).partition("decode step, at least")[2].partition("Decode over")[0]
+    assert "add up" not in decode

@@ -47,7 +47,8 @@ def prefill(q: Question) -> Iterator[Line | Note]:
     if q.chunk is not None:
         yield from _chunks(q, all_of_them.replica, q.chunk)
     if q.mfu is None and q.mbu is None:
-        yield Note("times are bounds at full peak rates, nothing is faster: --mfu and --mbu lower the roofs")
+        layout = " in its layout" if q.gpus > 1 else ""
+        yield Note(f"times are bounds at full peak rates, nothing is faster{layout}: --mfu and --mbu lower the roofs")
     if q.logits is None:
         yield Note("prefill projects the last position of a prompt to the vocabulary: --logits all counts every one")
 

@@ -82,6 +82,7 @@ def test_what_is_left_out_is_worked_out(model, gpus, asked, layouts):
         (LLAMA_70B, 128, {"tp": 128}, "tp=128 cannot share the 64 heads of llama-3-70b; nearest: tp=64"),
         (LLAMA_70B, 6, {"tp": 6}, "tp=6 does not divide the 64 heads of llama-3-70b; nearest: tp=4 or 8"),
         (LLAMA_70B, 8, {"tp": 8, "ep": 8}, "ep=8: llama-3-70b has no experts; leave --ep out"),
+        (QWEN_MOE, 3, {"ep": 3}, "ep=3 does not divide the 128 experts of qwen3-235b-a22b; nearest: ep=1"),
         (DEEPSEEK, 8, {"tp": 8, "ep": 6}, "ep=6 does not divide the 8 GPUs of a stage; nearest: 4 or 8"),
     ],
 )

@@ -41,8 +41,8 @@ def test_what_engines_run_is_taken(model, layout):
 @pytest.mark.parametrize(
     ("model", "layout", "message"),
     [
-        # 7 divides neither 128 experts nor 32 heads: what was asked for is named.
-        (find_model("qwen3-30b-a3b"), Layout(7, ep=7), "ep=7 does not divide the 128 experts of qwen3-30b-a3b"),
+        # 7 divides neither 128 experts nor 64 heads: what was asked for is named.
+        (QWEN_MOE, Layout(7, ep=7), "ep=7 does not divide the 128 experts of qwen3-235b-a22b; nearest: ep=1"),
         (LLAMA_70B, Layout(128), "tp=128 cannot share the 64 heads of llama-3-70b; nearest: tp=64"),
         (LLAMA_70B, Layout(6), "tp=6 does not divide the 64 heads of llama-3-70b; nearest: tp=4 or 8"),
         (LLAMA_70B, Layout(1, 100), "pp=100 is over the 80 layers of llama-3-70b; nearest: pp=80"),

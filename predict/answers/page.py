@@ -34,6 +34,7 @@ BATCH_COLUMNS = (
     Column("fits", "fits"),
     Column("layout", "layout"),  # only where batches differ in it
 )
+TITLES = {Use.SERVE: "Serving", Use.TRAIN: "Training"}  # of the verdicts of a page that has both
 BREAKDOWN_COLUMNS = (
     Column("component", "", is_key=True),
     Column("bound_s", "bound", Unit.SECONDS),
@@ -44,13 +45,23 @@ BREAKDOWN_COLUMNS = (
 )
 
 
-def page(question: Question, answer: Answer, uses: frozenset[Use], *, explain: bool, width: int) -> str:
-    """The sections and notes that any of `uses` needs, `width` columns wide. With `explain`, the arithmetic follows
-    each line."""
+def page(
+    question: Question,
+    answer: Answer,
+    uses: frozenset[Use],
+    remarks: Sequence[str] = (),
+    *,
+    explain: bool,
+    width: int,
+) -> str:
+    """The sections and notes that any of `uses` needs, `width` columns wide. `remarks` stand before the notes. With
+    `explain`, the arithmetic follows each line."""
     shown = answer.shown(uses)
     lines = [_bold(f"{question.model.name} on {question.gpus:,} x {question.gpu.name}")]
     for verdict in verdicts(question, uses):
-        lines += [line for text in verdict.lines for line in _wrapped(text, width, "", INDENT)]
+        first, *others = verdict.lines
+        named = first if len(uses) == 1 else f"{TITLES[verdict.use]}: {first}"
+        lines += [line for text in (named, *others) for line in _wrapped(text, width, "", INDENT)]
     lines += ["", *textwrap.wrap(question.model.text, width), *textwrap.wrap(_assumed(question, uses), width)]
     columns = _columns(shown.sections)
     for section in shown.sections:
@@ -61,7 +72,7 @@ def page(question: Question, answer: Answer, uses: frozenset[Use], *, explain: b
     if Use.SERVE in uses:
         lines += _batches(question, width)
     lines += ["", _bold("Notes")]
-    for note in shown.notes:
+    for note in (*remarks, *shown.notes):
         lines += _wrapped(note, width, f"{INDENT}- ", f"{INDENT}  ")
     return "\n".join(lines)
 

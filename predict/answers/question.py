@@ -162,8 +162,7 @@ class Question:
             checks.whole(**{"micro-batch": self.micro_batch})
             if self.micro_batch > self.batch:
                 raise BadQuantity(f"micro-batch={self.micro_batch} is over the {self.batch} sequences of the batch")
-        assert self.layouts or not self.asked_sizes  # refuses sizes that contradict each other
-        assert self.training_layout  # refuses an unknown stage
+        _ = self.layouts, self.training_layout  # raise for sizes that contradict each other and an unknown stage
         if self.link_between_nodes_bytes_per_s is not None:
             checks.positive(**{"link-between-nodes": self.link_between_nodes_bytes_per_s})
         if self.gpus > MAX_GPUS:

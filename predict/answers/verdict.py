@@ -18,6 +18,7 @@ from predict.units import duration, people_count, percent, si
 class Verdict:
     """Three lines for a person."""
 
+    use: Use
     fits: bool
     lines: tuple[str, str, str]
 
@@ -35,13 +36,17 @@ def serving_verdict(q: Question) -> Verdict:
     fit = serving_fit(q)
     prompt, prompts, step = prefill_times(q, 1), prefill_times(q), decode_times(q)
     return Verdict(
-        fit.fits, (_fit_line(q, fit, Use.SERVE), _times_line(q, prompt, prompts, step), _limits_line(q, prompts, step))
+        Use.SERVE,
+        fit.fits,
+        (_fit_line(q, fit, Use.SERVE), _times_line(q, prompt, prompts, step), _limits_line(q, prompts, step)),
     )
 
 
 def _cannot_serve(q: Question) -> Verdict:
     reason = f"Cannot serve: {q.unserved}."
-    return Verdict(fits=False, lines=(reason, "No times of serving.", "--train shows the training on these GPUs."))
+    return Verdict(
+        Use.SERVE, fits=False, lines=(reason, "No times of serving.", "--train shows the training on these GPUs.")
+    )
 
 
 def _fit_line(q: Question, fit: Fit, use: Use) -> str:
@@ -100,6 +105,7 @@ def training_verdict(q: Question) -> Verdict:
     reached = "At best" if q.mfu is None else f"At an MFU of {percent(q.mfu)}"
     step = f"a step of {q.batch:,} x {q.seq:,} tokens takes {duration(train_step_s(q))}"
     return Verdict(
+        Use.TRAIN,
         fits,
         (
             held,

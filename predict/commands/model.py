@@ -29,7 +29,18 @@ from predict.commands.forms import (
     read_form,
     read_uses,
 )
-from predict.commands.options import By, Isl, Osl, Out, RequestsPerS, Tpot, Ttft, TypedTargets, with_options
+from predict.commands.options import (
+    By,
+    Isl,
+    Osl,
+    Out,
+    RequestsPerS,
+    Tpot,
+    Ttft,
+    TypedTargets,
+    unshown_options,
+    with_options,
+)
 from predict.errors import BadModel, BadQuantity
 
 EXAMPLES = """Examples:
@@ -93,7 +104,8 @@ def model(
         return
     found = estimate_of(asked, {**fields, **machines[0].fields})
     if form is Form.PAGE:
-        typer.echo(page(found.question, found.answer, uses, explain=show_arithmetic, width=page_width()))
+        remarks = unshown_options(fields, uses)
+        typer.echo(page(found.question, found.answer, uses, remarks, explain=show_arithmetic, width=page_width()))
     else:
         typer.echo(_estimate_text(found, form, uses))
 

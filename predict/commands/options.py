@@ -1,7 +1,7 @@
 """The options of `python -m predict model`: one for each field of `Question` that has a help text, and the targets."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from predict.answers.asking import is_number, kind_of_number
+from predict.answers.lines import Use
 from predict.answers.question import ASKED, Question, in_json
 from predict.units import Kind
 
@@ -88,8 +89,28 @@ PANELS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 
+# Use -> the fields that change nothing of the other use.
+ONLY: Mapping[Use, tuple[str, ...]] = MappingProxyType(
+    {
+        Use.SERVE: ("prefix", "chunk", "logits", "token_price_usd_per_1m", "weights", "kv", "draft", "acceptance"),
+        Use.TRAIN: PANELS["Training"],
+    }
+)
+
 # Fields that take several values, separated by commas or each behind the option again.
 SEVERAL = ("gpu", "gpus")
+
+
+def unshown_options(given: Iterable[str], uses: frozenset[Use]) -> list[str]:
+    """A remark for each of the `given` fields that changes nothing on a page of `uses`."""
+    given = list(given)
+    return [
+        f"--{ASKED[name][1].option or name} changes nothing here: --{use} or --all shows what it changes"
+        for use in Use
+        if use not in uses
+        for name in ONLY[use]
+        if name in given
+    ]
 
 
 def _options() -> Iterator[inspect.Parameter]:

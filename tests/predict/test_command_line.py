@@ -306,3 +306,17 @@ def test_no_command_prints_help_and_a_closed_pipe_is_no_traceback():
         f"{sys.executable} -m predict formulas | head -1", shell=True, capture_output=True, text=True, check=False
     )
     assert "Traceback" not in piped.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remark"),
+    [
+        ("--recompute full", "--recompute changes nothing here: --train or --all shows what it changes"),
+        ("--train --kv fp8", "--kv changes nothing here: --serve or --all shows what it changes"),
+        ("--all --kv fp8 --recompute full", None),
+        ("--kv fp8", None),
+    ],
+)
+def test_a_page_says_which_options_it_does_not_show(arguments, remark):
+    output = RUNNER.invoke(app, ["model", "llama-3-8b", "--gpu", "h100", *arguments.split()]).output
+    assert remark in output if remark else "changes nothing here" not in output

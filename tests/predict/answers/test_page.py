@@ -55,6 +55,13 @@ def test_the_verdict_comes_first_and_the_notes_last():
     assert "Notes" in lines
 
 
+def test_a_page_of_both_uses_says_which_verdict_is_whose():
+    lines = shown("dense", BOTH, 100).splitlines()
+    assert lines[1].startswith("Serving: Fits: ")
+    assert sum(line.startswith("Training: Does not fit: ") for line in lines) == 1
+    assert shown("dense", SERVING, 100).splitlines()[1].startswith("Fits: ")
+
+
 def test_a_use_has_its_sections():
     serving, training = shown("dense", SERVING, 100), shown("dense", TRAINING, 100)
     for title in (

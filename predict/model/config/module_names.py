@@ -82,7 +82,8 @@ IN_LAYER: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "layer_input.out": ("per_layer_projection",),
     }
 )
-HEAD = ("lm_head", "embed_out", "output", "output_layer")
+EMBEDDING = ("language_model.model.embed_tokens", "transformer.wte", "backbone.embeddings")
+HEAD = ("lm_head", "language_model.lm_head", "embed_out", "output", "output_layer")
 PREFIXES = (
     "model.layers.{}.",
     "model.language_model.layers.{}.",

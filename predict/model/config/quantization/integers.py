@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from predict.errors import BadModel
 from predict.formulas.memory import bits_per_weight
 from predict.model.config.fields import Fields
+from predict.model.config.module_names import EMBEDDING
 from predict.model.config.quantization.blocks import skipped
 from predict.model.config.quantization.scheme import (
     Packing,
@@ -84,7 +85,8 @@ def mlx(fields: Fields) -> Quantization:
             rules.append(Rule(None, named_modules([name], fields.origin)))
         elif isinstance(value, Mapping) and (one := section(fields, name)) is not None:
             rules.append(Rule(_mlx(one.with_defaults(_shared(fields))), named_modules([name], fields.origin)))
-    return Quantization((*rules, Rule(usual)), head=True, embedding=usual)
+    named = next((rule for rule in rules if rule.modules.include(None, EMBEDDING, ())), Rule(usual))
+    return Quantization((*rules, Rule(usual)), head=True, embedding=named.packing)
 
 
 def weight_only(fields: Fields) -> Quantization:

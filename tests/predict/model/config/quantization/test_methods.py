@@ -149,6 +149,14 @@ def test_mlx_quantizes_embedding_and_head_and_names_what_differs():
     assert (twice.storage.name, twice.notes) == ("int4 g64", ())
 
 
+def test_mlx_may_pack_the_embedding_in_other_bits():
+    # A scale and a bias of 16 bits for 64 weights are 0.5 bits: 6.5 for 6 bits, 4.5 for the 4 bits of the rest.
+    quantization = {"group_size": 64, "bits": 4, "model.embed_tokens": {"bits": 6}, "language_model.lm_head": False}
+    model = read(quantization, "quantization")
+    assert (model.storage.embedding_bits, model.storage.outer.of("vocab")) == (6.5, 16)
+    assert read(quantization | {"model.embed_tokens": False}, "quantization").storage.embedding_bits == 16
+
+
 def test_a_quantization_that_is_no_object_is_named():
     assert read("fp8", "quantization").notes == ("fields of the config that were not used: quantization",)
 

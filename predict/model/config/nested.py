@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from predict.model.config.fields import Fields
 
@@ -20,6 +21,42 @@ CLASSIFIER = r"(Classification|RewardModel|QuestionAnswering)$"
 PARTS = """
 aligner audio code2wav embd_layer image img_ _lora projector speech talker token2wav vision visual
 """
+# What the classes of `transformers` take for a size that is absent. Files of LLaVA and Pixtral name in `text_config`
+# only what differs from these.
+CLASS_DEFAULTS: Mapping[str, Mapping[str, int]] = MappingProxyType(
+    {
+        "llama": MappingProxyType(
+            {
+                "hidden_size": 4096,
+                "intermediate_size": 11008,
+                "num_hidden_layers": 32,
+                "num_attention_heads": 32,
+                "vocab_size": 32000,
+            }
+        ),
+        "mistral": MappingProxyType(
+            {
+                "hidden_size": 4096,
+                "intermediate_size": 14336,
+                "num_hidden_layers": 32,
+                "num_attention_heads": 32,
+                "num_key_value_heads": 8,
+                "vocab_size": 32000,
+            }
+        ),
+    }
+)
+
+
+def with_class_defaults(text: Fields) -> tuple[Fields, str | None]:
+    """The decoder of a multimodal model with what its file leaves to the class, and a note that names it."""
+    absent = {
+        name: value for name, value in CLASS_DEFAULTS.get(text.architecture, {}).items() if text.get(name) is None
+    }
+    if not absent:
+        return text, None
+    said = ", ".join(f"{name} {value:,}" for name, value in absent.items())
+    return text.with_defaults(absent), f"{text.origin} leaves fields to the defaults of {text.architecture}: {said}"
 
 
 def text_fields(fields: Fields) -> Fields:

@@ -1,8 +1,8 @@
 """Hugging Face `config.json` -> Model. Nothing is downloaded.
 
 Field names and rules are those of the `transformers` library, with one difference: `transformers` fills a missing width
-or depth from another model of the family, while this reader raises an error that names the field. The exception is
-Gemma 3, whose published files leave such fields out.
+or depth from another model of the family, while this reader raises an error that names the field. The exceptions are
+Gemma 3 and decoders of Llama or Mistral inside a multimodal model, whose published files leave such fields out.
 """
 
 import json
@@ -17,7 +17,7 @@ from predict.model.config.families import find_reader
 from predict.model.config.fields import Fields
 from predict.model.config.foreign import refuse_foreign
 from predict.model.config.head import with_head
-from predict.model.config.nested import left_out, text_fields
+from predict.model.config.nested import left_out, text_fields, with_class_defaults
 from predict.model.config.positions import with_context_limit
 from predict.model.config.storing import with_storage
 from predict.model.config.vision import vision_params
@@ -52,12 +52,14 @@ def from_config(config: Mapping[str, object], name: str, origin: str | None = No
     """
     fields = Fields(config, origin or name, name, "")
     refuse_foreign(fields)
-    text = text_fields(fields)
+    text, filled = text_fields(fields), None
+    if text.values is not fields.values:
+        text, filled = with_class_defaults(text)
     reader, note = find_reader(text)
     model = _without_idle_windows(with_context_limit(reader(text), text))
     model = with_storage(with_head(model, text), text)
     beside = vision_params(fields, model.hidden)
-    notes = [] if note is None else [note]
+    notes = [said for said in (note, filled) if said is not None]
     notes += [*left_out_layers(model, text), *left_out(fields), *_unused(fields)]
     return replace(model, vision_params=beside, notes=(*model.notes, *notes))
 

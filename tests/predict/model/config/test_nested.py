@@ -51,6 +51,27 @@ def test_the_whole_may_say_whether_the_embeddings_are_tied():
     assert from_config(older, "it").params == tied
 
 
+def test_a_pattern_of_windows_that_layer_types_spell_out_is_not_told():
+    gemma = TEXT | {"model_type": "gemma3_text", "num_key_value_heads": 4, "head_dim": 16, "sliding_window": 512}
+    saved = gemma | {"_sliding_window_pattern": 6, "layer_types": ["sliding_attention", "full_attention"]}
+    assert from_config(saved, "it").notes == ()
+
+
+def test_a_decoder_inside_may_leave_fields_to_its_class():
+    # LLaVA-1.5-7B: Llama-2-7B (6,738,415,616 parameters) with 64 more tokens in the embedding and in the head.
+    llava = {"model_type": "llava", "text_config": {"model_type": "llama", "vocab_size": 32064}}
+    model = from_config(llava, "it")
+    assert model.params == 6_738_415_616 + 2 * 64 * 4096
+    assert "hidden_size 4,096, intermediate_size 11,008, num_hidden_layers 32" in model.notes[0]
+    # Pixtral-12B names all but its heads. Layer: Q and out 5120 x 4096, K and V 5120 x 1024, MLP 3 x 5120 x 14336.
+    text = {"hidden_size": 5120, "head_dim": 128, "num_hidden_layers": 40, "num_key_value_heads": 8}
+    text |= {"model_type": "mistral", "intermediate_size": 14336, "vocab_size": 131072, "sliding_window": None}
+    layer = 2 * 5120 * 4096 + 2 * 5120 * 1024 + 3 * 5120 * 14336 + 2 * 5120
+    pixtral = from_config({"model_type": "llava", "text_config": text | {"max_position_embeddings": 1024000}}, "it")
+    assert pixtral.params == 40 * layer + 2 * 131072 * 5120 + 5120
+    assert pixtral.notes == ("it (text_config) leaves fields to the defaults of mistral: num_attention_heads 32",)
+
+
 def test_fields_that_nobody_used_are_named_inside_and_outside():
     model = from_config({"model_type": "vl", "odd": 1, "vocab_size": 100, "text_config": TEXT | {"strange": 2}}, "it")
     assert model.notes == ("fields of the config that were not used: odd, text_config.strange",)

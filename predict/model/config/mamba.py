@@ -20,6 +20,7 @@ LAYERS = {"M": LINEAR, "*": FULL, "-": MLP, "E": MOE, "mamba": LINEAR, "attentio
 CODE = (
     "chunk_size",
     "mamba_chunk_size",
+    "norm_before_gate",
     "num_logits_to_keep",
     "num_query_groups",
     "rescale_prenorm_residual",
@@ -41,14 +42,14 @@ def mamba(fields: Fields) -> Model:
     hidden, layers = fields.size("hidden_size"), fields.layers("num_hidden_layers")
     rank = fields.get("time_step_rank")
     mixer = Mamba(
-        width=fields.size("expand", 2) * hidden,
+        width=fields.size_or_none("intermediate_size") or fields.size("expand", 2) * hidden,
         state_dim=fields.size("state_size", 16),
         step_rank=math.ceil(hidden / 16) if rank in (None, "auto") else fields.size("time_step_rank"),
         kernel=fields.size("conv_kernel", 4),
         bias=fields.flag("use_bias", default=False),
         conv_bias=fields.flag("use_conv_bias", default=True),
     )
-    fields.use(*CODE, "intermediate_size", "mixer_rms_eps")
+    fields.use(*CODE, "expand", "mixer_rms_eps")
     return decoder(fields, [Block(layers, hidden, mixer, None, hidden)], tied=True)
 
 
@@ -93,6 +94,7 @@ def mamba2(fields: Fields) -> Model:
     if width != mixer.width:
         raise BadModel(f"{fields.origin}: expand x hidden_size={width} is not num_heads x head_dim={mixer.width}")
     fields.use(*CODE)
+    fields.agrees("rms_norm", value=True)
     return decoder(fields, [Block(layers, hidden, mixer, None, hidden)])
 
 

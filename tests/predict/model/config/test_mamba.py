@@ -39,6 +39,23 @@ NEMOTRON_3_NANO = {
 }
 
 
+def test_the_width_of_mamba_is_its_intermediate_size_where_the_file_has_one():
+    # Falcon-Mamba-7B says expand 16, and means 8192. A layer: in 4096 x 16384, convolution (4 + 1) x 8192,
+    # x 8192 x 288, step (256 + 1) x 8192, A 16 x 8192, D 8192, out 8192 x 4096, norm 4096; embedding and head of 65024.
+    falcon = {"model_type": "falcon_mamba", "hidden_size": 4096, "num_hidden_layers": 64, "vocab_size": 65024}
+    falcon |= {"expand": 16, "intermediate_size": 8192, "time_step_rank": 256, "tie_word_embeddings": False}
+    layer = 4096 * 16384 + 8192 * (5 + 288 + 257 + 16 + 1 + 4096) + 4096
+    assert from_config(falcon, "it").params == 64 * layer + 2 * 65024 * 4096 + 4096 == 7_272_665_088
+
+
+def test_what_only_orders_the_code_of_mamba_2_is_not_told():
+    published = MAMBA2_2_7B | {"norm_before_gate": True, "rms_norm": True, "chunk_size": 256}
+    assert from_config(published, "it").notes == ()
+    assert from_config(published | {"rms_norm": False}, "it").notes == (
+        "fields of the config that were not used: rms_norm",
+    )
+
+
 def test_mamba_2_caches_nothing_that_grows():
     # transformers 5.24 on the meta device: 2.70B. 64 layers of 80 heads x 64 x 128, and 3 inputs of 80*64 + 2*128.
     model = from_config(MAMBA2_2_7B, "it")

@@ -24,6 +24,8 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "max_new_tokens": "a generation_config.json",
         "_class_name": "the configuration of a diffusion model",
         "producer": "a hf_quant_config.json",
+        "rope_ntk_alpha": "a config.json in the original format of the weights",
+        "log_history": "a trainer_state.json",
         "quant_method": "a quantization configuration",
         "bits": "a quantization configuration",
         "multiple_of": "a params.json in the original format of the weights",

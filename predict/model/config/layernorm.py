@@ -61,11 +61,14 @@ def falcon(fields: Fields) -> Model:
 
 def mpt(fields: Fields) -> Model:
     """MPT (MosaicML 2023): no biases, not even in the norms; positions by ALiBi."""
-    fields.use("no_bias", "expansion_ratio", "learned_pos_emb")
+    fields.agrees("no_bias", value=True)
+    fields.agrees("expansion_ratio", value=4)
+    fields.use("learned_pos_emb")
     if inner := fields.inside("attn_config"):
-        inner.use(
-            "attn_type", "qk_ln", "rope", "rope_impl", "rope_dail_config", "rope_hf_config", "sliding_window_size"
-        )
+        inner.agrees("attn_type", value="multihead_attention")
+        inner.agrees("qk_ln", value=False)
+        inner.agrees("sliding_window_size", value=-1)
+        inner.use("rope", "rope_impl", "rope_dail_config", "rope_hf_config")
     attention = multi_head(fields, "d_model", "n_heads", bias=False)
     mlp = Mlp(4 * fields.size("d_model"), gated=False)
     return rms_model(fields, attention, itertools.repeat(mlp), elementwise=Elementwise(LAYER_WITHOUT_BIAS), tied=True)
@@ -82,7 +85,7 @@ def bloom(fields: Fields) -> Model:
 def starcoder2(fields: Fields) -> Model:
     """StarCoder2 (Lozhkov et al. 2024): GPT-2's MLP with grouped attention and a window."""
     bias = fields.flag("use_bias", default=True)
-    fields.use("mlp_type")
+    fields.agrees("mlp_type", value="default")
     attention = grouped_attention(fields, qkv_bias=bias, output_bias=bias)
     mlp = Mlp(fields.size("intermediate_size"), gated=False, bias=bias)
     windows = itertools.repeat(fields.size_or_none("sliding_window"))
@@ -113,8 +116,10 @@ def cohere(fields: Fields) -> Model:
 def cohere2(fields: Fields) -> Model:
     """Command R7B and Command A: windows in most layers."""
     mlp = Mlp(fields.size("intermediate_size"), gated=True)
-    fields.use("order_of_interleaved_layers", "use_gated_activation", "use_parallel_block", "use_parallel_embedding")
-    fields.use("use_embedding_sharing", "use_qk_norm", "cache_implementation")
+    for name in ("use_gated_activation", "use_parallel_block", "use_embedding_sharing"):
+        fields.agrees(name, value=True)
+    fields.agrees("use_qk_norm", value=False)
+    fields.use("order_of_interleaved_layers", "use_parallel_embedding", "cache_implementation")
     windows = every_nth_full(fields, 4, 4096)
     return rms_model(
         fields, _cohere_attention(fields), itertools.repeat(mlp), windows, norms=1, elementwise=COHERE, tied=True

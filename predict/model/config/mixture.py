@@ -90,8 +90,10 @@ def _dots_windows(fields: Fields) -> Iterator[int | None]:
 def minimax_m2(fields: Fields) -> Model:
     """MiniMax-M2 (2025): the norms on Q and K are as wide as all heads together."""
     attention = with_wide_norms(grouped_attention(fields, head_dim_default=128))
-    fields.use("use_qk_norm", "qk_norm_type", "attn_type_list", "shared_intermediate_size", "shared_moe_mode")
-    fields.use("mlp_intermediate_size")
+    fields.agrees("use_qk_norm", value=True)
+    fields.agrees("attn_type_list", value=[1] * fields.layers("num_hidden_layers"))
+    fields.agrees("shared_intermediate_size", value=0)
+    fields.use("qk_norm_type", "shared_moe_mode", "mlp_intermediate_size")
     experts = routed_experts(fields, "num_local_experts", fields.size("intermediate_size"))
     return rms_model(fields, attention, itertools.repeat(experts))
 
@@ -212,7 +214,7 @@ def afmoe(fields: Fields) -> Model:
     dense = Mlp(fields.size("intermediate_size"), gated=True)
     every, window = fields.size("global_attn_every_n_layers", 4), fields.size("sliding_window", 1024)
     windows = (window if (i + 1) % every else None for i in itertools.count())
-    fields.use("mup_enabled", "attention_bias", "n_group", "topk_group", "route_norm", "score_func")
+    fields.use("mup_enabled", "n_group", "topk_group", "route_norm", "score_func")
     mlps = (dense if i < first else experts for i in itertools.count())
     return rms_model(fields, attention, mlps, windows, norms=4)
 

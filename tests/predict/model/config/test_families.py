@@ -53,3 +53,43 @@ def test_any_other_type_is_refused_with_the_nearest_and_all_that_are_known():
         kind = values["model_type"]
         known = ", ".join(KNOWN)
         assert str(refused.value) == f"it: unknown model_type {kind!r}; the nearest known is {nearest}; known: {known}"
+
+
+MPT = {"model_type": "mpt", "vocab_size": 512, "d_model": 64, "n_heads": 8, "n_layers": 3}
+SMALL = LLAMA | {"num_key_value_heads": 2}
+PUBLISHED = {
+    "mpt": MPT | {"no_bias": True, "expansion_ratio": 4, "attn_config": {"attn_type": "multihead_attention"}},
+    "minimax_m2": SMALL
+    | {
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+        "use_qk_norm": True,
+        "attn_type_list": [1, 1],
+        "shared_intermediate_size": 0,
+    },
+    "starcoder2": SMALL | {"mlp_type": "default", "sliding_window": None},
+    "cohere2": SMALL | {"use_gated_activation": True, "use_parallel_block": True, "use_embedding_sharing": True},
+    "afmoe": SMALL | {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "attention_bias": False},
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "told"),
+    [
+        ("mpt", {"no_bias": False}, "no_bias"),
+        ("mpt", {"expansion_ratio": 6}, "expansion_ratio"),
+        ("mpt", {"attn_config": {"attn_type": "multiquery_attention", "qk_ln": True}}, "attn_config.attn_type"),
+        ("minimax_m2", {"use_qk_norm": False}, "use_qk_norm"),
+        ("minimax_m2", {"attn_type_list": [0, 1]}, "attn_type_list"),
+        ("minimax_m2", {"shared_intermediate_size": 96}, "shared_intermediate_size"),
+        ("starcoder2", {"mlp_type": "gated"}, "mlp_type"),
+        ("cohere2", {"use_gated_activation": False}, "use_gated_activation"),
+        ("cohere2", {"use_qk_norm": True}, "use_qk_norm"),
+        ("afmoe", {"attention_bias": True}, "attention_bias"),
+    ],
+)
+def test_a_variant_that_a_reader_does_not_build_is_told(kind, changes, told):
+    published = PUBLISHED[kind] | {"model_type": kind}
+    assert from_config(published, "it").notes == ()
+    (note,) = from_config(published | changes, "it").notes
+    assert note.startswith(f"fields of the config that were not used: {told}")

@@ -16,6 +16,11 @@ from predict.model.config.reader import from_config
         ({"peft_type": "LORA", "r": 8}, "it is an adapter_config.json; the size is that of its base model; give "),
         ({"producer": {"name": "modelopt"}, "quantization": {}}, "it is a hf_quant_config.json; give "),
         ({"dim": 4096, "n_layers": 32, "n_kv_heads": 8}, "it is a params.json in the original format"),
+        (
+            {"hidden_size": 2880, "rope_ntk_alpha": 1.0},
+            "it is a config.json in the original format of the weights; give",
+        ),
+        ({"best_metric": None, "log_history": []}, "it is a trainer_state.json; give "),
         ({"model_type": "bert", "hidden_size": 768}, "it: bert is an encoder; only models that generate text"),
         ({"model_type": "t5", "d_model": 512}, "it: t5 is an encoder with a decoder; only models of a decoder alone"),
         ({"model_type": "new", "is_encoder_decoder": True}, "it: new is an encoder"),

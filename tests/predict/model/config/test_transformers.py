@@ -125,7 +125,11 @@ FAMILIES = {
     "ministral3": (SMALL, [{}, {"head_dim": 16}, TIED]),
     "afmoe": (
         SMALL | MOE | {"num_experts": 8},
-        [{}, {"num_dense_layers": 2, "num_shared_experts": 1, "head_dim": 16}, {"num_key_value_heads": None}],
+        [
+            {},
+            {"num_dense_layers": 2, "num_shared_experts": 1, "head_dim": 16},
+            {"num_key_value_heads": None},
+        ],
     ),
     "exaone_moe": (
         SMALL | MOE | {"num_experts": 8},

@@ -158,7 +158,9 @@ DECODERS: Mapping[str, str] = MappingProxyType(
     }
 )
 # Classes whose name is not that of their type.
-CLASSES: Mapping[str, str] = MappingProxyType({"decilm": "nemotron-nas", "rw": "falcon"})
+CLASSES: Mapping[str, str] = MappingProxyType(
+    {"hunyuandensev1": "hunyuan_v1_dense", "hunyuanmoev1": "hunyuan_v1_moe", "decilm": "nemotron-nas", "rw": "falcon"}
+)
 KNOWN = (*READERS, *(name for name in DECODERS if not name.endswith("_text")))
 CLASS_ENDS = r"(For\w+|LMHeadModel|DoubleHeadsModel|PreTrainedModel|Model|Config)$"
 

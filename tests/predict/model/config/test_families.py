@@ -93,3 +93,12 @@ def test_a_variant_that_a_reader_does_not_build_is_told(kind, changes, told):
     assert from_config(published, "it").notes == ()
     (note,) = from_config(published | changes, "it").notes
     assert note.startswith(f"fields of the config that were not used: {told}")
+
+
+def test_a_class_may_have_another_name_than_its_type():
+    config = LLAMA | {"model_type": "hunyuan_v1_dense", "num_key_value_heads": 2, "head_dim": 16}
+    config |= {
+        "architectures": ["HunYuanDenseV1ForCausalLM"],
+        "auto_map": {"AutoConfig": "configuration.HunYuanConfig"},
+    }
+    assert from_config(config, "it").notes == ()

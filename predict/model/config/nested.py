@@ -13,6 +13,7 @@ SHARED = (
     "tie_word_embeddings",
     "quantization_config",
     "compression_config",
+    "quantization",
     "dtype",
     "torch_dtype",
 )

@@ -43,8 +43,10 @@ def _scalings(fields: Fields) -> Iterator[tuple[str, Mapping[str, object]]]:
     """Each kind of scaling, in lower case, and its fields. Newer files hold one object for each type of layers."""
     for name in FIELDS:
         value = fields.get(name)
-        if not isinstance(value, Mapping):
+        if value is None:
             continue
+        if not isinstance(value, Mapping):
+            raise BadModel(f"{fields.origin}: {name} must be a JSON object, not {value!r}")
         inner = [each for each in value.values() if isinstance(each, Mapping)]
         for scaling in [value, *inner]:
             kind = scaling.get("rope_type", scaling.get("type"))

@@ -137,8 +137,10 @@ def named_modules(names: Iterable[object], origin: str) -> Modules:
 
 
 def containing(texts: Iterable[object], origin: str) -> Modules:
-    """The modules whose name contains any of `texts`, as AWQ writes them."""
-    return Modules(regexes=tuple(_compiled(f".*{re.escape(str(text))}", origin) for text in texts))
+    """The modules whose name contains any of `texts`, as AWQ writes them. `gate` is the router of experts, as engines
+    read it, and not their gate_proj."""
+    ends = (r"(.*\.)?gate$" if text == "gate" else f".*{re.escape(str(text))}" for text in texts)
+    return Modules(regexes=tuple(_compiled(end, origin) for end in ends))
 
 
 def split_layer(name: str) -> tuple[int | None, str | None]:

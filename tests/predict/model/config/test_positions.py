@@ -74,3 +74,11 @@ def test_an_unknown_scaling_is_named_and_changes_nothing():
 def test_a_factor_must_be_a_positive_number(factor):
     with pytest.raises(BadModel, match="factor of the rope scaling must be a positive number"):
         limit(8192, {"type": "linear", "factor": factor})
+
+
+@pytest.mark.parametrize("value", ["yarn", [1]])
+def test_a_scaling_that_is_no_object_is_refused(value):
+    config = {"model_type": "llama", "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2}
+    config |= {"num_attention_heads": 4, "vocab_size": 100, "rope_scaling": value}
+    with pytest.raises(BadModel, match="it: rope_scaling must be a JSON object, not "):
+        from_config(config, "it")

@@ -149,6 +149,21 @@ def test_mlx_quantizes_embedding_and_head_and_names_what_differs():
     assert (twice.storage.name, twice.notes) == ("int4 g64", ())
 
 
+def test_awq_means_the_router_by_gate():
+    # As in the files of Mixtral, whose experts keep 4 bits: 4 + (16 + 4) / 128.
+    awq = {"quant_method": "awq", "bits": 4, "group_size": 128, "modules_to_not_convert": ["gate"]}
+    model = read(awq, model_type="mixtral", num_key_value_heads=2, num_local_experts=4, num_experts_per_tok=2)
+    assert model.blocks[0].bits.of("mlp.expert_gate") == 4.15625
+    assert read(awq).blocks[0].bits.of("mlp.gate") == 4.15625
+    assert read(awq | {"modules_to_not_convert": ["gate_proj"]}).blocks[0].bits.of("mlp.gate") == 16
+
+
+def test_mlx_quantizes_the_decoder_of_a_multimodal_model():
+    whole = {"model_type": "llava", "text_config": LLAMA, "quantization": {"group_size": 64, "bits": 8}}
+    model = from_config(whole, "m")
+    assert (model.storage.name, model.notes) == ("int8 g64", ())
+
+
 def test_mlx_may_pack_the_embedding_in_other_bits():
     # A scale and a bias of 16 bits for 64 weights are 0.5 bits: 6.5 for 6 bits, 4.5 for the 4 bits of the rest.
     quantization = {"group_size": 64, "bits": 4, "model.embed_tokens": {"bits": 6}, "language_model.lm_head": False}

@@ -18,6 +18,7 @@ from predict.units import DTYPES, Formats
 
 H100 = GPUS["h100-sxm"]  # 989.4e12 bf16 FLOP/s, 3.35e12 bytes/s, 450e9 bytes/s of NVLink in one direction
 LLAMA_70B, LLAMA_8B, DEEPSEEK = (find_model(name) for name in ("llama-3-70b", "llama-3-8b", "deepseek-v3"))
+QWEN_MOE = find_model("qwen3-30b-a3b")
 PAIR = Replica(LLAMA_70B, H100, Layout(2), hbm_bytes=80e9)
 
 # 70,553,706,496 parameters; the input embedding, 128256*8192, is only looked up; norms, 161*8192, multiply nothing.
@@ -324,13 +325,30 @@ def test_a_lowered_roof_says_so():
 @given(st.lists(st.tuples(st.integers(1, 256), st.integers(1, 32768)), min_size=1, max_size=4))
 def test_a_sweep_takes_as_long_as_its_single_steps(rows):
     batches, contexts = np.array(rows, dtype=np.float64).T
-    for replica in (PAIR, Replica(DEEPSEEK, H100, Layout(16))):
+    for layout in (Layout(16), Layout(1, 1, 8, 8), Layout(2, 2, 4, 8), Layout(4, 3, 2, 1)):
+        replica = Replica(DEEPSEEK, H100, layout)
         steps, prompts = replica.decode(batches, contexts).napkin_s, replica.prefill(batches, contexts).napkin_s
         room = replica.max_batch(contexts)
         for i, (batch, context) in enumerate(rows):
             assert steps[i] == pytest.approx(replica.decode(batch, context).napkin_s, rel=1e-12)
             assert prompts[i] == pytest.approx(replica.prefill(batch, context).napkin_s, rel=1e-12)
             assert room[i] == replica.max_batch(context)
+
+
+@given(
+    st.sampled_from([Layout(8), Layout(16), Layout(1, 1, 8, 8), Layout(2, 3, 4, 4), Layout(1, 4, 2, 2), Layout(4, 2)]),
+    st.integers(1, 300),
+    st.integers(1, 8192),
+)
+def test_no_layout_does_less_than_an_even_share_of_the_work(layout, batch, context):
+    # Every FLOP is done by some GPU, every weight that the tokens need and every cached token is read by one; the time
+    # is that of the GPU with most to do.
+    replica = Replica(QWEN_MOE, H100, layout)
+    for prediction in (replica.decode(batch, context), replica.prefill(batch, context)):
+        found, work = terms(prediction), prediction.work
+        assert found[Resource.TENSOR_BF16].amount * layout.gpus >= float(work.flop) * (1 - 1e-9)
+        assert found[Resource.DRAM].amount * layout.gpus >= float(work.bytes) * (1 - 1e-9)
+        assert float(prediction.bytes) >= float(work.bytes) * (1 - 1e-9)
 
 
 @given(st.integers(1, 64), st.integers(1, 8192))

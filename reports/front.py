@@ -42,7 +42,7 @@ def draw_fronts(
         handles.append(figures.legend_line(front.name, color=color, linestyle=style, marker="."))
     ((x_best, y_best),) = best.points
     axes.plot(x_best, y_best, marker="*", markersize=14, color=BLACK, linestyle="none", zorder=3)
-    axes.annotate(best.name, (x_best, y_best), xytext=(9, -3), textcoords="offset points", fontsize=8)
+    axes.annotate(best.name, (x_best, y_best), xytext=(6, 8), textcoords="offset points", fontsize=8)
     handles.append(figures.legend_points("the cheapest in time, of the fewest GPUs", color=BLACK, marker="*"))
     x, y = ("tokens per second of a user (1 / TPOT)", _rate), ("tokens per second of a GPU", _rate)
     figures.log_panel(axes, "", x=x, y=y)

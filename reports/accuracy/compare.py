@@ -20,7 +20,7 @@ from predict.gpus import GPUS, Gpu
 from predict.units import DTYPES, DType, Formats, binary_bytes, find_dtype, percent
 from predict.workloads import FloatArray
 from reports import figures
-from reports.accuracy.importers import DIMS_OF_OP, MeasuredTables
+from reports.accuracy.importers import DIMS_OF_OP, MeasuredTables, dropped_text
 from reports.palette import GREY, series_marker, series_style, wide_color
 from reports.run.frame import groups_of
 from reports.run.tables import times
@@ -98,8 +98,10 @@ def compare_tables(measured_tables: MeasuredTables) -> TableComparison:
     frame = merge_repeats(measured_tables.frame)
     by = "gpu" if frame["gpu"].nunique() > 1 else "table"
     sides = tuple(str(side) for side in frame[by].unique())
+    if not sides:
+        raise BadRecord(f"the tables have no usable row: {dropped_text(measured_tables.dropped) or 'they are empty'}")
     if len(sides) < 2:
-        raise BadRecord(f"nothing to compare: all rows are of {sides[0]}" if sides else "the tables have no usable row")
+        raise BadRecord(f"nothing to compare: all rows are of {sides[0]}")
     if len(sides) > MAX_SIDES:
         raise BadRecord(f"{len(sides)} {by}s side by side are too many: compare at most {MAX_SIDES}")
     bounds, missing = napkin_s(frame)

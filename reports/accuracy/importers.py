@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -105,6 +105,7 @@ _KINDS: tuple[tuple[str, ...], ...] = (
     ("nccl_dtype", *_COLLECTIVE.values(), *_COMMON),
     ("allreduce_dtype", *_COLLECTIVE.values(), *_COMMON),
 )
+T = TypeVar("T")
 _TEXTS = ("op", "device", "dtype", "weight_dtype", "kv_dtype", "kernel_source")
 _DTYPE_COLUMNS = ("gemm_dtype", "attn_dtype", "nccl_dtype", "allreduce_dtype")
 
@@ -142,6 +143,11 @@ def read_tables(paths: Iterable[Path], *, skip_broken: bool = False) -> Measured
             if reason:
                 dropped[table, reason] = rows
     return MeasuredTables(_concatenate(frames), MappingProxyType(dropped))
+
+
+def dropped_text(dropped: Mapping[tuple[str, str], int]) -> str:
+    """The rows that were left out, by table and reason, in one line."""
+    return "; ".join(f"{table}: {reason} ({rows} rows)" for (table, reason), rows in dropped.items())
 
 
 def find_device(text: str) -> str:
@@ -204,7 +210,7 @@ def _read_table(path: Path) -> pd.DataFrame:
     dtype = table[next(name for name in _DTYPE_COLUMNS if name in table)]
     op = table["op_name"].map(OPS)
     numbers = {name: _table_dimension(name, table, op) for name in DIMS}
-    numbers["message_bytes"] *= dtype.map(_STORED_BYTES).to_numpy(dtype=float)
+    numbers["message_bytes"] *= dtype.map(_by_spelling(dtype, _STORED_BYTES)).to_numpy(dtype=float)
     numbers["context"] += _column(table, "isl", 0)  # the new token attends to itself and to `step` cached ones
     return pd.DataFrame(
         {
@@ -248,6 +254,12 @@ def _read_benchmarks(path: Path) -> pd.DataFrame:
     benchmarks = data.get("benchmarks") if isinstance(data, dict) else None
     if not isinstance(benchmarks, list) or not all(isinstance(benchmark, dict) for benchmark in benchmarks):
         raise BadRecord(f"{path}: not a pytest-benchmark file: it has no list 'benchmarks'")
+    for benchmark in benchmarks:
+        for name in ("params", "extra_info", "stats"):
+            if not isinstance(benchmark.get(name) or {}, dict):
+                raise BadRecord(
+                    f"{path}: not a pytest-benchmark file: {name} of {benchmark.get('name')!r} is no object"
+                )
     rows = [_benchmark_row(benchmark) for benchmark in benchmarks]
     return pd.DataFrame(rows, columns=[*_TEXTS, *DIMS, "window", "time_s", "reason"])
 
@@ -311,11 +323,11 @@ def _tidy(rows: pd.DataFrame, table: str) -> tuple[pd.DataFrame, npt.NDArray[np.
         "op": _translate(rows["op"], OPS),
         "device": _translate(rows["device"]),
         "gpu": _translate(rows["device"], devices),
-        "dtype": _translate(rows["dtype"], _COMPUTED),
-        "weight_dtype": _translate(rows["weight_dtype"], _STORED),
-        "kv_dtype": _translate(rows["kv_dtype"], _STORED),
+        "dtype": _translate(rows["dtype"], _by_spelling(rows["dtype"], _COMPUTED)),
+        "weight_dtype": _translate(rows["weight_dtype"], _by_spelling(rows["weight_dtype"], _STORED)),
+        "kv_dtype": _translate(rows["kv_dtype"], _by_spelling(rows["kv_dtype"], _STORED)),
         "dtype_text": _translate(rows["dtype"]),
-        "format": _translate(rows["dtype"], _FORMATS),
+        "format": _translate(rows["dtype"], _by_spelling(rows["dtype"], _FORMATS)),
         "kernel_source": _translate(rows["kernel_source"]),
     }
     numbers = {name: _whole(rows[name]) for name in (*DIMS, "window")}
@@ -396,6 +408,12 @@ def _translate(values: "pd.Series[Any]", names: Mapping[str, str] | None = None)
     places = [-1 if text is None else categories.index(text) for text in ours]
     row_places: npt.NDArray[np.intp] = np.array([*places, -1], dtype=np.intp)[codes]
     return pd.Categorical.from_codes(row_places, categories=_categories(categories))
+
+
+def _by_spelling(values: "pd.Series[Any]", names: Mapping[str, T]) -> dict[str, T]:
+    """`names` by the spellings of `values`: upper case and torch's prefix do not matter ("BF16", "torch.bfloat16")."""
+    keys = {str(text): str(text).lower().removeprefix("torch.") for text in values.dropna().unique()}
+    return {text: names[key] for text, key in keys.items() if key in names}
 
 
 def _categories(names: Sequence[str]) -> "pd.Index[Any]":

@@ -21,7 +21,7 @@ from predict.expected.time_model import Calibration, Machine
 from predict.gpus import GPUS, resolve_all
 from predict.units import DTYPES, Formats, find_dtype, percent
 from predict.workloads import FloatArray
-from reports.accuracy.importers import MeasuredTables
+from reports.accuracy.importers import MeasuredTables, dropped_text
 from reports.calibration.errors import errors
 from reports.calibration.fit import LARGEST_HEAD_DIM, calibrate, choose_probes
 
@@ -124,8 +124,7 @@ def validate(measured_tables: MeasuredTables, gpu: str | None = None) -> Validat
             except MissingCeiling as error:
                 _count(skipped, table, str(error), int((family["op"] == op).sum()))
     if not groups:
-        reasons = "; ".join(f"{table}: {reason} ({rows} rows)" for (table, reason), rows in skipped.items())
-        raise BadRecord(f"nothing can be validated: {reasons}")
+        raise BadRecord(f"nothing can be validated: {dropped_text(skipped)}")
     return Validation(tuple(groups), MappingProxyType(skipped))
 
 

@@ -319,8 +319,10 @@ def test_what_is_left_out_or_has_no_roof_or_beats_it_is_said():
 def test_one_side_or_too_many_are_refused():
     with pytest.raises(BadRecord, match="nothing to compare: all rows are of a100"):
         compare_tables(measured_tables(row(**THIN, table="a100")))
-    with pytest.raises(BadRecord, match="the tables have no usable row"):
+    with pytest.raises(BadRecord, match="the tables have no usable row: they are empty"):
         compare_tables(MeasuredTables(make_frame(row(**THIN)).iloc[:0], {}))
+    with pytest.raises(BadRecord, match=r"the tables have no usable row: a100: unknown dtype \(2 rows\)"):
+        compare_tables(MeasuredTables(make_frame(row(**THIN)).iloc[:0], {("a100", "unknown dtype"): 2}))
     with pytest.raises(BadRecord, match=f"7 tables side by side are too many: compare at most {MAX_SIDES}"):
         compare_tables(measured_tables(*(row(**THIN, table=f"table {number}") for number in range(7))))
 

@@ -365,6 +365,9 @@ def test_no_benchmark_is_no_row(tmp_path):
         ("[]", "not a pytest-benchmark file: it has no list 'benchmarks'"),
         ('{"benchmarks": 1}', "not a pytest-benchmark file: it has no list 'benchmarks'"),
         ('{"benchmarks": [1]}', "not a pytest-benchmark file: it has no list 'benchmarks'"),
+        ('{"benchmarks": [{"name": "t", "extra_info": ["h100"]}]}', ".*: extra_info of 't' is no object"),
+        ('{"benchmarks": [{"params": [1]}]}', ".*: params of None is no object"),
+        ('{"benchmarks": [{"name": "t", "stats": [1]}]}', ".*: stats of 't' is no object"),
     ],
 )
 def test_other_json_is_refused(tmp_path, text, message):
@@ -372,3 +375,14 @@ def test_other_json_is_refused(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(BadRecord, match=f"other.json: {message}"):
         read_tables([path])
+
+
+def test_a_dtype_is_read_in_capitals_and_with_the_prefix_of_torch(tmp_path):
+    path = tmp_path / "spelled.csv"
+    rows = ("torch.bfloat16,16,4096,4096,0.015", "BF16,32,4096,4096,0.016", "bf15,64,4096,4096,0.017")
+    head = "framework,version,device,op_name,kernel_source,gemm_dtype,m,n,k,latency\n"
+    path.write_text(head + "".join(f"VLLM,0.1,NVIDIA H100 80GB HBM3,gemm,x,{row}\n" for row in rows))
+    measured_tables = read_tables([path])
+    assert measured_tables.frame["dtype"].tolist() == ["bf16", "bf16"]
+    assert measured_tables.frame["dtype_text"].tolist() == ["torch.bfloat16", "BF16"]
+    assert measured_tables.dropped == {("spelled", "unknown dtype"): 1}

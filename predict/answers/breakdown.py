@@ -7,13 +7,25 @@ which lets the FLOP of one kind hide behind the bytes of another.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from predict.answers.lines import Use
+from predict.answers.lines import Unit, Use
 from predict.answers.question import Question
+from predict.answers.table import Column, Table
 from predict.answers.times import Timed, decode_times, prefill_times
 from predict.formulas.memory import Recompute
 from predict.model.kinds import KernelKind, passes_by_kind
 from predict.model.passes import Pass, training_step
 from predict.resources import Resource, matmul_unit
+from predict.units import duration
+
+OVERLAPPED = 1.01  # the parts' bounds over the pass's from which a reader is told that they overlap
+COLUMNS = (
+    Column("component", "", is_key=True),
+    Column("bound_s", "bound", Unit.SECONDS),
+    Column("bound_share", "share", Unit.SHARE),
+    Column("bound_by", "by"),
+    Column("expected_s", "expected", Unit.SECONDS),
+    Column("expected_share", "share", Unit.SHARE),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +62,24 @@ class Breakdown:
                 "expected_s": share.expected_s,
                 "expected_share": share.expected_share,
             }
+
+    @property
+    def title(self) -> str:
+        """The title of `table`."""
+        expected = "" if self.expected_s is None else f", expected {duration(self.expected_s)}"
+        return f"Where the time goes: {self.name}, at least {duration(self.bound_s)}{expected}"
+
+    @property
+    def overlap(self) -> str:
+        """What to say if the parts' bounds add up to more than the pass's; else empty."""
+        together_s = sum(share.bound_s for share in self.shares)
+        if together_s <= self.bound_s * OVERLAPPED:
+            return ""
+        return f"Their own bounds add up to {duration(together_s)}: in the pass they overlap."
+
+    def table(self) -> Table:
+        """A row for each kind of kernel."""
+        return Table(COLUMNS, tuple(self.rows())).without_empty()
 
 
 def breakdowns(q: Question) -> tuple[Breakdown, ...]:

@@ -1,9 +1,13 @@
 """An answer about one machine as CSV and as Markdown: a line for each number."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from predict.answers.lines import Answer
+from predict.answers.batching import batch_table, batch_title
+from predict.answers.breakdown import breakdowns
+from predict.answers.lines import Answer, Use
+from predict.answers.question import Question
 from predict.answers.table import Column, Table, to_csv
+from predict.answers.verdict import verdict_lines
 
 LINE_COLUMNS = (Column("label", "number", is_key=True), Column("value", "value"), Column("formula", "formula"))
 
@@ -19,13 +23,25 @@ def answer_csv(answer: Answer) -> str:
     return to_csv([heading, *lines])
 
 
-def answer_markdown(answer: Answer) -> str:
-    """A table for each section, values as on the page, and the notes as a list."""
-    return "\n\n".join(_parts(answer))
+def answer_markdown(question: Question, answer: Answer, uses: frozenset[Use]) -> str:
+    """What the page of `uses` shows: the verdict and the notes as lists, a table for each section, for where the time
+    goes, and for decode by batch size."""
+    return "\n\n".join(_parts(question, answer.shown(uses), uses))
 
 
-def _parts(answer: Answer) -> Iterator[str]:
-    for section in answer.sections:
+def _parts(question: Question, shown: Answer, uses: frozenset[Use]) -> Iterator[str]:
+    yield f"# {question.model.name} on {question.gpus:,} x {question.gpu.name}"
+    yield _list(verdict_lines(question, uses))
+    for section in shown.sections:
         rows = ({"label": line.label, "value": line.text, "formula": line.formula} for line in section.lines)
         yield f"## {section.title}\n\n{Table(LINE_COLUMNS, tuple(rows)).markdown()}"
-    yield "\n".join(["## Notes", "", *(f"- {note}" for note in answer.notes)])
+    for each in breakdowns(question):
+        if each.use in uses:
+            yield f"## {each.title}\n\n{each.table().markdown()}"
+    if Use.SERVE in uses and (table := batch_table(question)) is not None:
+        yield f"## {batch_title(question)}\n\n{table.markdown()}"
+    yield f"## Notes\n\n{_list(shown.notes)}"
+
+
+def _list(texts: Iterable[str]) -> str:
+    return "\n".join(f"- {text}" for text in texts)

@@ -5,44 +5,20 @@ The layout uses no table library, because importing one would take a fifth of th
 """
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import typer
 
-from predict.answers.batching import BatchRow, batch_rows
+from predict.answers.batching import batch_table, batch_title
 from predict.answers.breakdown import Breakdown, breakdowns
-from predict.answers.lines import Answer, Line, Section, Unit, Use
+from predict.answers.lines import Answer, Line, Section, Use
 from predict.answers.question import Question
-from predict.answers.table import Column, Table
-from predict.answers.verdict import verdicts
-from predict.units import duration, people_count, si
+from predict.answers.table import Table
+from predict.answers.verdict import verdict_lines
+from predict.units import people_count, si
 
 INDENT = "  "
-OVERLAPPED = 1.01  # the parts' bounds over the pass's from which the page says that they overlap
 LEAST_FORMULA = 24  # columns for a formula; a narrower rest of a line moves it to a line of its own
-BATCH_COLUMNS = (
-    Column("batch", "batch", Unit.REQUESTS, is_key=True),
-    Column("compute_s", "FLOP", Unit.SECONDS),
-    Column("weights_s", "weights", Unit.SECONDS),
-    Column("cache_s", "KV cache", Unit.SECONDS),
-    Column("link_s", "link", Unit.SECONDS),
-    Column("step_s", "step", Unit.SECONDS),
-    Column("expected_s", "expected", Unit.SECONDS),
-    Column("tokens_per_s", "tokens/s", Unit.TOKENS_PER_S),
-    Column("tokens_per_s_per_user", "per user", Unit.TOKENS_PER_S),
-    Column("usd_per_1m_tokens", "$ / 1M", Unit.USD),
-    Column("fits", "fits"),
-    Column("layout", "layout"),  # only where batches differ in it
-)
-TITLES = {Use.SERVE: "Serving", Use.TRAIN: "Training"}  # of the verdicts of a page that has both
-BREAKDOWN_COLUMNS = (
-    Column("component", "", is_key=True),
-    Column("bound_s", "bound", Unit.SECONDS),
-    Column("bound_share", "share", Unit.SHARE),
-    Column("bound_by", "by"),
-    Column("expected_s", "expected", Unit.SECONDS),
-    Column("expected_share", "share", Unit.SHARE),
-)
 
 
 def page(
@@ -58,10 +34,7 @@ def page(
     `explain`, the arithmetic follows each line."""
     shown = answer.shown(uses)
     lines = [_bold(f"{question.model.name} on {question.gpus:,} x {question.gpu.name}")]
-    for verdict in verdicts(question, uses):
-        first, *others = verdict.lines
-        named = first if len(uses) == 1 else f"{TITLES[verdict.use]}: {first}"
-        lines += [line for text in (named, *others) for line in _wrapped(text, width, "", INDENT)]
+    lines += [line for text in verdict_lines(question, uses) for line in _wrapped(text, width, "", INDENT)]
     lines += ["", *textwrap.wrap(question.model.text, width), *textwrap.wrap(_assumed(question, uses), width)]
     columns = _columns(shown.sections)
     for section in shown.sections:
@@ -125,42 +98,13 @@ def _row(line: Line, columns: tuple[int, int], width: int, *, explain: bool) -> 
 
 def _breakdowns(found: Sequence[Breakdown], width: int) -> Iterator[str]:
     for each in found:
-        expected = "" if each.expected_s is None else f", expected {duration(each.expected_s)}"
-        yield from ("", _bold(f"Where the time goes: {each.name}, at least {duration(each.bound_s)}{expected}"))
-        table = Table(BREAKDOWN_COLUMNS, tuple(each.rows())).without_empty()
-        yield from _indented(table, width)
-        if (together_s := sum(share.bound_s for share in each.shares)) > each.bound_s * OVERLAPPED:
-            overlap = f"Their own bounds add up to {duration(together_s)}: in the pass they overlap."
-            yield from _wrapped(overlap, width, INDENT, INDENT)
+        yield from ("", _bold(each.title), *_indented(each.table(), width))
+        yield from _wrapped(each.overlap, width, INDENT, INDENT)
 
 
 def _batches(q: Question, width: int) -> Iterator[str]:
-    rows = batch_rows(q)
-    if not rows:
-        return
-    title = f"Decode over the batch, {q.context:,} cached tokens each: latency against throughput"
-    yield from ("", _bold(title))
-    cells = [_batch_cells(row) for row in rows]
-    if len({row.step.replica.layout for row in rows}) > 1:
-        cells = [{**each, "layout": row.step.replica.layout.text} for each, row in zip(cells, rows, strict=True)]
-    yield from _indented(Table(BATCH_COLUMNS, tuple(cells)).without_empty(), width)
-
-
-def _batch_cells(row: BatchRow) -> Mapping[str, object]:
-    step = row.step.bound
-    return {
-        "batch": row.batch,
-        "compute_s": float(step.compute_s),
-        "weights_s": float(step.weights_s),
-        "cache_s": float(step.dram_s - step.weights_s),
-        "link_s": float(step.link_s) or None,
-        "step_s": row.step.bound_s,
-        "expected_s": row.step.expected_s,
-        "tokens_per_s": row.tokens_per_s,
-        "tokens_per_s_per_user": row.tokens_per_s / row.batch,
-        "usd_per_1m_tokens": row.usd_per_1m_tokens,
-        "fits": row.fits,
-    }
+    if (table := batch_table(q)) is not None:
+        yield from ("", _bold(batch_title(q)), *_indented(table, width))
 
 
 def _indented(table: Table, width: int) -> Iterator[str]:

@@ -13,6 +13,8 @@ from predict.formulas import money
 from predict.resources import Resource
 from predict.units import duration, people_count, percent, si
 
+TITLES = {Use.SERVE: "Serving", Use.TRAIN: "Training"}  # of the verdicts of a page that has both
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -27,6 +29,15 @@ def verdicts(q: Question, uses: frozenset[Use]) -> tuple[Verdict, ...]:
     """The verdict of each use, serving first."""
     found = {Use.SERVE: serving_verdict, Use.TRAIN: training_verdict}
     return tuple(verdict(q) for use, verdict in found.items() if use in uses)
+
+
+def verdict_lines(q: Question, uses: frozenset[Use]) -> list[str]:
+    """The lines of the verdicts. If there are two, the first line of each names its use."""
+    lines: list[str] = []
+    for verdict in verdicts(q, uses):
+        first, *others = verdict.lines
+        lines += [first if len(uses) == 1 else f"{TITLES[verdict.use]}: {first}", *others]
+    return lines
 
 
 def serving_verdict(q: Question) -> Verdict:

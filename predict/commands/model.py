@@ -115,7 +115,7 @@ def _estimate_text(found: Estimate, form: Form, uses: frozenset[Use]) -> str:
         return found.to_json(uses)
     from predict.answers.exports import answer_csv, answer_markdown  # noqa: PLC0415 - only these forms need it
 
-    return answer_csv(found.answer) if form is Form.CSV else answer_markdown(found.answer.shown(uses))
+    return answer_csv(found.answer) if form is Form.CSV else answer_markdown(found.question, found.answer, uses)
 
 
 def _machines_text(rows: Sequence[MachineRow], form: Form, uses: frozenset[Use]) -> str:

@@ -125,6 +125,11 @@ def test_one_machine_has_its_lines_as_csv_and_markdown():
     assert (float(tpot["value"]), tpot["unit"]) == (found["tpot_s"], "s")
     markdown = run("--gpu", "h100", "--gpus", "2", "--markdown").stdout
     assert "| TPOT | 23.95 ms | a step makes one token per request |" in markdown
+    title, verdict, *_ = markdown.split("\n\n")
+    assert title.startswith("# ")
+    assert [line[:2] for line in verdict.splitlines()] == ["- "] * 3
+    assert "## Where the time goes: decode step, at least " in markdown
+    assert "## Decode over the batch" in markdown
 
 
 def test_the_arithmetic_is_of_one_machine():

@@ -79,11 +79,20 @@ def _longest_context(q: Question, replica: Replica) -> Iterator[Line | Note]:
         yield Line("max_context", f"longest context at {q.batch:,}", longest, Unit.TOKENS, "tokens that fit / batch")
 
 
+def _copies(replica: Replica) -> Iterator[str]:
+    """What the GPUs of the layout hold more than once."""
+    if replica.layout.dp > 1:
+        yield f"{'all but experts' if replica.model.is_mixture else 'weights'} {replica.layout.dp} times"
+    if replica.cache_copies > 1:
+        yield f"KV {replica.cache_copies:g} times"
+
+
 def _needed(q: Question, replica: Replica) -> Iterator[Line | Note]:
     """What the question's batch takes of all GPUs and of each, and whether that is there."""
     usable, free = replica.usable_bytes, plain(replica.free_bytes)
     parts = plain(replica.held_weight_bytes), plain(replica.held_cache_bytes(q.batch, q.context))
-    needed, arithmetic, formula = sum(parts), " + ".join(map(number, parts)), f"of {both_bytes(usable)}"
+    needed, arithmetic = sum(parts), " + ".join(map(number, parts))
+    formula = "; ".join([f"of {both_bytes(usable)}", *_copies(replica)])
     label = "weights + KV of the batch" if q.draft is None else "both models and their KV"
     yield Line("serving_bytes", label, needed, Unit.BYTES, formula, arithmetic)
     held = needed / q.gpus + replica.reserved_bytes

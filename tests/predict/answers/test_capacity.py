@@ -143,3 +143,13 @@ def test_a_cache_in_8_bits_holds_twice_the_tokens():
         for kv in ("bf16", "fp8")
     )
     assert narrow in (2 * wide, 2 * wide + 1)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "held"),
+    [({"tp": 8}, "KV 8 times"), ({"tp": 1, "dp": 8}, "all but experts 8 times"), ({"tp": 4, "dp": 2}, "KV 4 times")],
+)
+def test_what_is_held_more_than_once_is_said_beside_the_sum(sizes, held):
+    found = answer(Question(find_model("deepseek-v3"), resolve("b200"), gpus=8, batch=16, **sizes))
+    (line,) = (line for section in found.sections for line in section.lines if line.key == "serving_bytes")
+    assert line.formula.endswith(f"; {held}")

@@ -7,7 +7,6 @@ Numbers are SI, or texts with a unit. Peaks are dense, in FLOP/s by format; `fp3
 """
 
 import difflib
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +15,7 @@ from predict import checks
 from predict.errors import BadGpu
 from predict.gpus.gpu import Gpu, Memory
 from predict.gpus.table import GPUS, covered_by
+from predict.json_file import read_json
 from predict.resources import Ceiling, Resource, matmul_unit
 from predict.units import DTYPES, Kind, read_quantity, si
 
@@ -60,18 +60,9 @@ def read_gpu(path: Path) -> Gpu:
 
 
 def _load(path: Path) -> Mapping[str, object]:
-    try:
-        with path.open("rb") as file:
-            text = file.read(MAX_BYTES + 1)
-        if len(text) > MAX_BYTES:
-            raise BadGpu(f"{path} has more than {MAX_BYTES} bytes, too many for the file of a GPU")
-        given = json.loads(text, object_pairs_hook=lambda pairs: _once(pairs, path))
-    except OSError as error:
-        raise BadGpu(f"cannot read {path}: {error.strerror}") from None
-    except json.JSONDecodeError as error:
-        raise BadGpu(f"{path} is not valid JSON (line {error.lineno}: {error.msg})") from None
-    except (ValueError, RecursionError):  # not text, a number with thousands of digits, or very deep brackets
-        raise BadGpu(f"{path} is not a readable JSON file") from None
+    given = read_json(
+        path, "the file of a GPU", max_bytes=MAX_BYTES, error=BadGpu, object_of=lambda pairs: _once(pairs, path)
+    )
     if not isinstance(given, dict):
         raise BadGpu(f"{path} must hold one JSON object with {', '.join(REQUIRED)}")
     return given

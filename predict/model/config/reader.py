@@ -5,12 +5,12 @@ or depth from another model of the family, while this reader raises an error tha
 Gemma 3 and decoders of Llama or Mistral inside a multimodal model, whose published files leave such fields out.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from predict.errors import BadModel
+from predict.json_file import read_json
 from predict.model.attention import Attention
 from predict.model.config.extra_layers import left_out_layers
 from predict.model.config.families import find_reader
@@ -86,18 +86,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def _load(path: Path) -> Mapping[str, object]:
-    try:
-        with path.open("rb") as file:
-            text = file.read(MAX_CONFIG_BYTES + 1)
-        if len(text) > MAX_CONFIG_BYTES:
-            raise BadModel(f"{path} has more than {MAX_CONFIG_BYTES} bytes, too many for a config.json")
-        config = json.loads(text)
-    except OSError as error:
-        raise BadModel(f"cannot read {path}: {error.strerror}") from None
-    except json.JSONDecodeError as error:
-        raise BadModel(f"{path} is not valid JSON (line {error.lineno}: {error.msg}); is the file complete?") from None
-    except (ValueError, RecursionError):  # not text, a number with thousands of digits, or very deep brackets
-        raise BadModel(f"{path} is not a readable JSON file") from None
+    config = read_json(path, "a config.json", max_bytes=MAX_CONFIG_BYTES, error=BadModel)
     if not isinstance(config, dict):
         raise BadModel(f"{path} holds no JSON object; give the config.json of a model")
     return config

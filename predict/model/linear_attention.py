@@ -1,24 +1,23 @@
-"""Linear attention: a matrix for each head is the state, written by keys and values and read by queries.
-
-The state is read and written once per pass and sequence. FLOP are those of the recurrence, token by token: the form
-that works on chunks of a prompt at a time takes more. Decays, norms and activations are not counted.
-"""
+"""Linear attention: a matrix for each head is the state, written by keys and values and read by queries."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from predict.model.linear import Component, Linear
-from predict.model.mixer import Held, Mixer, Mixing, Store, state_work
+from predict.model.mixer import Held, Store
+from predict.model.recurrent import Recurrent
 from predict.model.short_conv import ShortConv
-from predict.workloads import Count
 
 
 @dataclass(frozen=True, slots=True)
-class GatedDeltaNet(Mixer):
+class GatedDeltaNet(Recurrent):
     """Gated delta rule (Yang et al. 2024, arXiv 2412.06464), as in Qwen3-Next: a state of key_dim x value_dim a head.
 
     Groups of value heads share the query and key of a key head.
     """
+
+    uses_of_state: ClassVar[int] = 3
 
     key_heads: int
     value_heads: int
@@ -46,11 +45,6 @@ class GatedDeltaNet(Mixer):
     def state(self) -> Held:
         """A matrix of key_dim x value_dim for each value head."""
         return Held(Store.STATE, self.width * self.key_dim, bits=self.state_bits, shards=self.value_heads)
-
-    @property
-    def holds(self) -> tuple[Held, ...]:
-        """The state, and the latest inputs of the convolution."""
-        return (self.state, self.conv.held)
 
     @property
     def shards(self) -> int:
@@ -81,16 +75,12 @@ class GatedDeltaNet(Mixer):
             yield Linear(f"linear_attention.{name}", kind, hidden, outputs)
         yield Linear("linear_attention.out", kind, self.width, hidden)
 
-    def mixing(self, new: Count, cached: Count, *, square: bool) -> Iterator[Mixing]:  # noqa: ARG002 - no pairs
-        """The convolution, then three multiply-adds per element of the state: read by the key, update, read by the
-        query."""
-        yield self.conv.mixing(new, cached)
-        yield state_work("recurrence", self.state, 3 * 2 * self.state.elements * new, cached, 2 * self.width * new)
-
 
 @dataclass(frozen=True, slots=True)
-class KimiDelta(Mixer):
+class KimiDelta(Recurrent):
     """Kimi delta attention (Kimi Linear, 2025, arXiv 2510.26692): the gated delta rule with a decay a channel."""
+
+    uses_of_state: ClassVar[int] = 3
 
     heads: int
     head_dim: int
@@ -111,11 +101,6 @@ class KimiDelta(Mixer):
     def state(self) -> Held:
         """A square matrix for each head."""
         return Held(Store.STATE, self.width * self.head_dim, bits=self.state_bits, shards=self.heads)
-
-    @property
-    def holds(self) -> tuple[Held, ...]:
-        """The state, and the latest inputs of the convolutions."""
-        return (self.state, self.conv.held)
 
     @property
     def shards(self) -> int:
@@ -149,14 +134,9 @@ class KimiDelta(Mixer):
         ):
             yield Linear(f"linear_attention.{name}", Component.ATTENTION_PROJECTIONS, inputs, outputs)
 
-    def mixing(self, new: Count, cached: Count, *, square: bool) -> Iterator[Mixing]:  # noqa: ARG002 - no pairs
-        """As the gated delta net."""
-        yield self.conv.mixing(new, cached)
-        yield state_work("recurrence", self.state, 3 * 2 * self.state.elements * new, cached, 2 * self.width * new)
-
 
 @dataclass(frozen=True, slots=True)
-class Lightning(Mixer):
+class Lightning(Recurrent):
     """Lightning attention (Qin et al. 2024, arXiv 2401.04658), as in MiniMax-Text-01: a fixed decay for each head."""
 
     heads: int
@@ -172,11 +152,6 @@ class Lightning(Mixer):
     def state(self) -> Held:
         """A square matrix for each head."""
         return Held(Store.STATE, self.width * self.head_dim, bits=self.state_bits, shards=self.heads)
-
-    @property
-    def holds(self) -> tuple[Held, ...]:
-        """The state."""
-        return (self.state,)
 
     @property
     def shards(self) -> int:
@@ -203,7 +178,3 @@ class Lightning(Mixer):
             ("out", self.width, hidden),
         ):
             yield Linear(f"linear_attention.{name}", Component.ATTENTION_PROJECTIONS, inputs, outputs)
-
-    def mixing(self, new: Count, cached: Count, *, square: bool) -> Iterator[Mixing]:  # noqa: ARG002 - no pairs
-        """Two multiply-adds per element of the state: update and read."""
-        yield state_work("recurrence", self.state, 2 * 2 * self.state.elements * new, cached, 2 * self.width * new)

@@ -1,23 +1,19 @@
-"""State-space layers: Mamba and Mamba-2.
-
-The state is read and written once per pass and sequence. FLOP are those of the recurrence, token by token: the form
-that works on chunks of a prompt at a time takes more. Decays, norms and activations are not counted.
-"""
+"""State-space layers: Mamba and Mamba-2."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from predict.model.linear import Component, Linear
-from predict.model.mixer import Held, Mixer, Mixing, Store, state_work
+from predict.model.mixer import Held, Store
+from predict.model.recurrent import Recurrent
 from predict.model.short_conv import ShortConv
-from predict.workloads import Count
 
 
 @dataclass(frozen=True, slots=True)
-class Mamba(Mixer):
+class Mamba(Recurrent):
     """Selective state space (Gu and Dao 2023, arXiv 2312.00752): each channel has a state of its own."""
 
-    width: int  # channels
+    channels: int
     state_dim: int
     step_rank: int  # width of the step's own latent
     kernel: int  # of the convolution
@@ -25,6 +21,11 @@ class Mamba(Mixer):
     conv_bias: bool = True
     norms: bool = False  # on the step's latent and both projections of the state (Jamba)
     state_bits: int | None = None  # None: the format of activations
+
+    @property
+    def width(self) -> int:
+        """Elements of x for one token: the channels."""
+        return self.channels
 
     @property
     def conv(self) -> ShortConv:
@@ -35,11 +36,6 @@ class Mamba(Mixer):
     def state(self) -> Held:
         """A vector for each channel."""
         return Held(Store.STATE, self.width * self.state_dim, bits=self.state_bits, shards=self.width)
-
-    @property
-    def holds(self) -> tuple[Held, ...]:
-        """The state, and the latest inputs of the convolution."""
-        return (self.state, self.conv.held)
 
     @property
     def shards(self) -> int:
@@ -67,14 +63,9 @@ class Mamba(Mixer):
         ):
             yield Linear(f"mamba.{name}", Component.ATTENTION_PROJECTIONS, inputs, outputs, bias)
 
-    def mixing(self, new: Count, cached: Count, *, square: bool) -> Iterator[Mixing]:  # noqa: ARG002 - no pairs
-        """The convolution, then two multiply-adds per element of the state: update and read."""
-        yield self.conv.mixing(new, cached)
-        yield state_work("recurrence", self.state, 2 * 2 * self.state.elements * new, cached, 2 * self.width * new)
-
 
 @dataclass(frozen=True, slots=True)
-class Mamba2(Mixer):
+class Mamba2(Recurrent):
     """State-space layer (Dao and Gu 2024, arXiv 2405.21060): a state of head_dim x state_dim a head.
 
     Groups of heads share the two projections of the state (B and C).
@@ -107,11 +98,6 @@ class Mamba2(Mixer):
         return Held(Store.STATE, self.width * self.state_dim, bits=self.state_bits, shards=self.heads)
 
     @property
-    def holds(self) -> tuple[Held, ...]:
-        """The state, and the latest inputs of the convolution."""
-        return (self.state, self.conv.held)
-
-    @property
     def shards(self) -> int:
         """A head each; groups are copied where there are fewer."""
         return self.heads
@@ -131,8 +117,3 @@ class Mamba2(Mixer):
         kind, inputs = Component.ATTENTION_PROJECTIONS, self.width + self.conv.channels + self.heads
         yield Linear("mamba.in", kind, hidden, inputs, self.bias)
         yield Linear("mamba.out", kind, self.width, hidden, self.bias if self.out_bias is None else self.out_bias)
-
-    def mixing(self, new: Count, cached: Count, *, square: bool) -> Iterator[Mixing]:  # noqa: ARG002 - no pairs
-        """The convolution, then two multiply-adds per element of the state: update and read."""
-        yield self.conv.mixing(new, cached)
-        yield state_work("recurrence", self.state, 2 * 2 * self.state.elements * new, cached, 2 * self.width * new)

@@ -42,7 +42,7 @@ def mamba(fields: Fields) -> Model:
     hidden, layers = fields.size("hidden_size"), fields.layers("num_hidden_layers")
     rank = fields.get("time_step_rank")
     mixer = Mamba(
-        width=fields.size_or_none("intermediate_size") or fields.size("expand", 2) * hidden,
+        channels=fields.size_or_none("intermediate_size") or fields.size("expand", 2) * hidden,
         state_dim=fields.size("state_size", 16),
         step_rank=math.ceil(hidden / 16) if rank in (None, "auto") else fields.size("time_step_rank"),
         kernel=fields.size("conv_kernel", 4),

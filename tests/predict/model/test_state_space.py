@@ -11,7 +11,7 @@ from tests.predict.model.counted import Counted
 # 6 heads of 5 in 2 groups, a state of 7 a channel, a convolution over 4 inputs; residual stream of 16.
 MAMBA = Mamba2(heads=6, head_dim=5, groups=2, state_dim=7, kernel=4)
 # 30 channels with a state of 7, steps of a latent of 3.
-SELECTIVE = Mamba(width=30, state_dim=7, step_rank=3, kernel=4)
+SELECTIVE = Mamba(channels=30, state_dim=7, step_rank=3, kernel=4)
 
 
 def shapes(mixer, hidden):

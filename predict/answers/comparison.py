@@ -41,7 +41,7 @@ COLUMNS: Mapping[Use, tuple[Column, ...]] = MappingProxyType(
             Column("min_gpus_training", "least GPUs", Unit.GPUS),
             Column("train_step_s", "step", Unit.SECONDS),
             Column("train_tokens_per_s_per_gpu", "tokens/s/GPU", Unit.TOKENS_PER_S),
-            Column("train_days", "days", Unit.TOKENS_PER_S),
+            Column("train_days", "days", Unit.DAYS),
             Column("train_usd", "$", Unit.USD),
         ),
     }

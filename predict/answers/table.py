@@ -94,7 +94,7 @@ def cell(value: object, unit: Unit) -> str:
             return duration(value)
         case Unit.USD:
             return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
-        case Unit.TOKENS_PER_S:
+        case Unit.TOKENS_PER_S | Unit.DAYS:
             return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
         case Unit.SHARE:
             return f"{100 * value:.1f} %"  # one decimal in every row, so that a column can be read down

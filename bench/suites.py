@@ -67,6 +67,11 @@ CPU_LAUNCH_LIMIT_S: Mapping[str, float] = MappingProxyType(
     {"smoke": 0.05, "quick": 0.1, "standard": 0.3, "full": 1.0, "kernels": 0.3, "calibration": 0.1}
 )
 
+# The most seconds of sampling that a case gets; it stops earlier if its median is known.
+SUITE_BUDGET_S: Mapping[str, float] = MappingProxyType(
+    {"smoke": 0.1, "quick": 0.3, "standard": 0.5, "full": 1.0, "kernels": 0.5, "calibration": 0.5}
+)
+
 
 def _sized(op: str, dtype: DType, *sizes: tuple[int, ...]) -> list[Workload]:
     """`op` at each of these sizes, which are in the order of its dimensions."""

@@ -18,12 +18,12 @@ from predict.errors import BadQuantity, MissingCeiling
 from predict.formulas import money
 from predict.model.passes import Logits
 from predict.model.replica import Replica
+from predict.ranges import LARGEST_SIZE
 from predict.resources import Resource, find_ceiling, matmul_unit
 from predict.roofline import Prediction
-from predict.units import Kind, read_quantity, si
+from predict.units import si
 
 MAX_POINTS = 20_000_000  # 4 GB of columns
-LARGEST_SIZE = 2**40  # keeps every count of tokens exact
 BLOCK_POINTS = 1_000_000  # evaluated at a time, since the terms of a pass take several times the memory of its rows
 CONTEXTS_SHOWN = 4
 _ROUNDING = 1e-9  # relative; throughputs that differ by less count as equal
@@ -105,18 +105,6 @@ def sweep(
     frame["decode_bound"] = _categorical(columns["decode_bound"], bounds).remove_unused_categories()
     frame.attrs.update(_assumptions(replicas, logits, usd_per_gpu_hour))
     return frame[list(COLUMNS)]
-
-
-def parse_sizes(text: str, option: str) -> Sizes:
-    """Read sizes: "8", "1,4,16", "1:512" (doubling, the end always included), "10:100:10" (steps); k is 1024, m 1024^2.
-
-    Returns them sorted, without duplicates. Raises BadQuantity, naming the option.
-    """
-    ranges = [_parse_range(part.strip(), option) for part in text.split(",")]
-    count = sum(map(len, ranges))
-    if count > MAX_POINTS:
-        raise BadQuantity(f"{option} {text!r} holds {count:,} sizes; a sweep has at most {MAX_POINTS:,} points")
-    return np.unique(np.concatenate([np.array(each, dtype=np.int64) for each in ranges]))
 
 
 def pick_sizes(sizes: ArrayLike, count: int) -> list[int]:
@@ -313,24 +301,3 @@ def _replica_assumptions(replica: Replica) -> dict[str, object]:
         "link_bytes_per_s": replica.gpu.link_bytes_per_s if replica.gpus > 1 else None,
         "roofs": {name.value: {"per_s": roof.per_s, "source": roof.source} for name, roof in roofs.items()},
     }
-
-
-def _parse_range(text: str, option: str) -> Sequence[int]:
-    match [_parse_size(number, option) for number in text.split(":")]:
-        case [only]:
-            return (only,)
-        case [first, last, *_] if first > last:
-            raise BadQuantity(f"{option}: {text!r} is empty: {first} is above {last}")
-        case [first, last]:
-            return [*(first << power for power in range((last // first).bit_length())), last]
-        case [first, last, step]:
-            return range(first, last + 1, step)
-        case _:
-            raise BadQuantity(f"{option}: {text!r} is not a range; write a, a:b (doubling) or a:b:step")
-
-
-def _parse_size(text: str, option: str) -> int:
-    size = read_quantity(text, option, Kind.SIZE)
-    if not isinstance(size, int) or not 1 <= size <= LARGEST_SIZE:
-        raise BadQuantity(f"{option}: {text!r} is not a whole number from 1 to {LARGEST_SIZE}")
-    return size

@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 
 from bench import __main__ as cli
 from bench import evidence, store
+from bench.commands import carrying_out, listing
+from bench.commands import run as run_command
 from bench.lab import Outcome
 from bench.record import Status
 from bench.runner import Runner, suite_plan
@@ -38,8 +40,9 @@ def gpu_box(monkeypatch):
 
     def make(answer=at_half_the_roof, **environment):
         bench = FakeBench(answer, make_environment(**environment))
-        monkeypatch.setattr(cli, "choose_device", lambda _: "cuda")
-        monkeypatch.setattr(cli, "WorkerBench", lambda *_, **__: bench)
+        for command in (run_command, listing):
+            monkeypatch.setattr(command, "choose_device", lambda _: "cuda")
+        monkeypatch.setattr(run_command, "WorkerBench", lambda *_, **__: bench)
         return bench
 
     return make
@@ -140,7 +143,7 @@ def test_a_mismatch_a_forced_card_and_an_unknown_card_are_warnings(gpu_box, tmp_
 
 
 def test_the_default_folder_names_time_and_device():
-    folder = cli.default_folder(make_environment(utc="2026-01-02T03:04:05+00:00"))
+    folder = carrying_out.default_folder(make_environment(utc="2026-01-02T03:04:05+00:00"))
     assert str(folder) == "runs/20260102T030405Z-h200-sxm"
 
 
@@ -175,8 +178,8 @@ CPU_SMOKE = ("run", "--gpu", "cpu", "--suite", "smoke", "--out")
 
 
 def test_a_folder_that_cannot_be_written_is_refused(monkeypatch, refusal):
-    monkeypatch.setattr(cli, "WorkerBench", lambda *_, **__: FakeBench(at_half_the_roof, cpu_environment()))
-    monkeypatch.setattr(cli, "announce", lambda *_: pytest.fail("began"))
+    monkeypatch.setattr(run_command, "WorkerBench", lambda *_, **__: FakeBench(at_half_the_roof, cpu_environment()))
+    monkeypatch.setattr(run_command, "announce", lambda *_: pytest.fail("began"))
     assert "cannot write /dev/null/run" in refusal(cli.app, *CPU_SMOKE, "/dev/null/run")
 
 
@@ -185,7 +188,7 @@ def test_a_run_into_a_folder_that_holds_records_is_refused(monkeypatch, refusal,
     """Those of another machine, even with --resume."""
     Runner(suite_plan("smoke", tmp_path), FakeBench(at_half_the_roof)).run()
     before = (tmp_path / "records.jsonl").read_bytes()
-    monkeypatch.setattr(cli, "WorkerBench", lambda *_, **__: FakeBench(at_half_the_roof, cpu_environment()))
+    monkeypatch.setattr(run_command, "WorkerBench", lambda *_, **__: FakeBench(at_half_the_roof, cpu_environment()))
     assert "choose another --out" in refusal(cli.app, *CPU_SMOKE, tmp_path, *option)
     assert (tmp_path / "records.jsonl").read_bytes() == before
 
@@ -208,8 +211,8 @@ def test_list_says_what_would_run():
 
 def test_a_card_without_a_datasheet_is_listed_without_estimates(monkeypatch):
     unknown = make_environment(gpu=None, name="NVIDIA X1")
-    monkeypatch.setattr(cli, "choose_device", lambda _: "cuda")
-    monkeypatch.setattr(cli, "environment", lambda *_, **__: unknown)
+    monkeypatch.setattr(run_command, "choose_device", lambda _: "cuda")
+    monkeypatch.setattr(run_command, "environment", lambda *_, **__: unknown)
     result = RUNNER.invoke(cli.app, ["list", "--suite", "smoke"])
     assert "  no estimate" in result.stdout
     count = len(result.stdout.splitlines())
@@ -245,7 +248,7 @@ def test_doctor_speaks_to_people_and_scripts():
 
 def test_the_smoke_suite_runs_for_real_on_this_cpu(monkeypatch, tmp_path):
     """In a worker process."""
-    monkeypatch.setattr(cli, "make_lab", make_lab_of_a_small_cache)
+    monkeypatch.setattr(run_command, "make_lab", make_lab_of_a_small_cache)
     out = tmp_path / "run"
     result = RUNNER.invoke(
         cli.app, ["run", "--gpu", "cpu", "--suite", "smoke", "--budget-s", "0.02", "--out", str(out)]

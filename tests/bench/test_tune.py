@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 from bench import __main__ as cli
 from bench import cases, store, tune
 from bench.cases import find_implementation
+from bench.commands import carrying_out
+from bench.commands import tune as tune_command
 from bench.env import CudaStatus
 from bench.lab import Lab
 from bench.measure import Budget
@@ -83,8 +85,8 @@ def kernel(monkeypatch):
         shapes = {"stream_copy": tuple(copy_of(n) for n in (1000, 2000))}
         monkeypatch.setattr("bench.suites.TUNING", shapes)
         monkeypatch.setattr("bench.runner.roof_probes", lambda _: [copy_of(4000)])
-        monkeypatch.setattr(cli, "choose_device", lambda _: "cuda")
-        monkeypatch.setattr(cli, "WorkerBench", lambda *_, **__: made_bench())
+        monkeypatch.setattr(tune_command, "choose_device", lambda _: "cuda")
+        monkeypatch.setattr(tune_command, "WorkerBench", lambda *_, **__: made_bench())
 
     return make
 
@@ -234,7 +236,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(kernel, monkeypatch, tmp_pa
                 raise KeyboardInterrupt
             return super().run(job)
 
-    monkeypatch.setattr(cli, "WorkerBench", lambda *_, **__: Stopping(made_bench()._lab))
+    monkeypatch.setattr(tune_command, "WorkerBench", lambda *_, **__: Stopping(made_bench()._lab))
     stopped = invoke(tmp_path / "run")
     assert stopped.exit_code == 130
     assert f"go on with --out {tmp_path / 'run'} --resume" in stopped.stderr
@@ -242,7 +244,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(kernel, monkeypatch, tmp_pa
     assert [record.implementation for record in store.read(tmp_path / "run" / "records.jsonl").records[-2:]] == [
         "triton", "triton@wide",
     ]  # fmt: skip
-    monkeypatch.setattr(cli, "WorkerBench", lambda *_, **__: made_bench())
+    monkeypatch.setattr(tune_command, "WorkerBench", lambda *_, **__: made_bench())
     resumed = invoke(tmp_path / "run", "--resume", "--json")
     assert resumed.exit_code == 0, resumed.output
     text = (tmp_path / "run" / "records.jsonl").read_text()
@@ -261,8 +263,8 @@ def test_a_folder_that_holds_records_needs_resume(kernel, tmp_path):
 
 
 def test_reports_read_the_folder_of_a_tuning(monkeypatch, tmp_path):
-    monkeypatch.setattr(cli, "choose_device", lambda _: "cuda")
-    monkeypatch.setattr(cli, "WorkerBench", lambda *_, **__: FakeBench(at_half_the_roof))
+    monkeypatch.setattr(tune_command, "choose_device", lambda _: "cuda")
+    monkeypatch.setattr(tune_command, "WorkerBench", lambda *_, **__: FakeBench(at_half_the_roof))
     out = tmp_path / "run"
     result = RUNNER.invoke(cli.app, ["tune", "--op", "attention_prefill", "--out", str(out)])
     assert result.exit_code == 0, result.output
@@ -277,7 +279,7 @@ def test_reports_read_the_folder_of_a_tuning(monkeypatch, tmp_path):
 
 
 def test_the_default_folder_names_the_op():
-    folder = cli.default_folder(make_environment(utc="2026-01-02T03:04:05+00:00"), "tune-matmul")
+    folder = carrying_out.default_folder(make_environment(utc="2026-01-02T03:04:05+00:00"), "tune-matmul")
     assert str(folder) == "runs/20260102T030405Z-h200-sxm-tune-matmul"
 
 
@@ -438,7 +440,7 @@ def test_a_kernel_without_configurations_in_a_dtype_says_so(monkeypatch, kernel)
 
 
 def test_without_a_gpu_the_command_is_one_line_and_exit_status_2(monkeypatch, refusal, tmp_path):
-    monkeypatch.setattr(cli, "choose_device", lambda _: "cpu")
+    monkeypatch.setattr(tune_command, "choose_device", lambda _: "cpu")
     said = refusal(cli.app, "tune", "--op", "attention_prefill", "--out", tmp_path / "run")
     assert said.startswith("error: tuning needs a CUDA device")
     assert not (tmp_path / "run").exists()

@@ -17,12 +17,13 @@ from predict.model.layout import Layout
 from predict.model.passes import Logits, decode_step, forward
 from predict.model.presets import find_model
 from predict.model.replica import Replica
+from predict.ranges import read_sizes
 from predict.resources import Resource
 from predict.units import Formats, find_dtype
 from reports.__main__ import app
 from reports.figures import to_png
 from reports.sweep import grid as sweep_module
-from reports.sweep.grid import COLUMNS, best_rows, parse_sizes, pick_sizes, remarks, sweep, write_parquet
+from reports.sweep.grid import COLUMNS, best_rows, pick_sizes, remarks, sweep, write_parquet
 from reports.sweep.plots import SWEEP_DRAWINGS, draw_step, write_figures
 
 RUNNER = CliRunner()
@@ -182,57 +183,6 @@ def test_more_sequences_or_tokens_never_take_less_time_or_memory(sizes, name):
     assert (frame["mbu"] <= 1 + 1e-12).all()
 
 
-@pytest.mark.parametrize(
-    ("text", "sizes"),
-    [
-        ("8", [8]),
-        ("1,4,16", [1, 4, 16]),
-        ("16, 4,4 ,1", [1, 4, 16]),
-        ("1:8", [1, 2, 4, 8]),
-        ("1:100", [1, 2, 4, 8, 16, 32, 64, 100]),
-        ("3:20", [3, 6, 12, 20]),
-        ("5:5", [5]),
-        ("10:40:10", [10, 20, 30, 40]),
-        ("10:39:10", [10, 20, 30]),
-        ("1k:4k", [1024, 2048, 4096]),
-        ("1M,2K", [2048, 1048576]),
-        ("1:4,6:8:1,7", [1, 2, 4, 6, 7, 8]),
-    ],
-)
-def test_sizes_are_lists_and_ranges(text, sizes):
-    assert parse_sizes(text, "--batch").tolist() == sizes
-
-
-BAD_SIZES = {
-    "": "must be a number such as 512, 8k",
-    "8,": "must be a number such as 512, 8k",
-    ":": "must be a number such as 512, 8k",
-    "1:": "must be a number such as 512, 8k",
-    "0": "not a whole number",
-    "-4": "not a whole number",
-    "1:-4": "not a whole number",
-    "1.5": "not a whole number",
-    "many": "must be a number such as 512, 8k",
-    "4g": "must be a number such as 512, 8k",
-    "٣": "must be a number such as 512, 8k",
-    "1:10:0": "not a whole number",
-    "9" * 5000: "too large a number",
-    f"{2**40 + 1}": "not a whole number",
-    "512:1": "is empty: 512 is above 1",
-    "512:1:1": "is empty",
-    "1:2:3:4": "is not a range",
-    "1:20000001:1": "at most 20,000,000",
-    "1:1048576m:1": "at most 20,000,000",
-}
-
-
-@pytest.mark.parametrize(("text", "message"), BAD_SIZES.items(), ids=[text[:12] for text in BAD_SIZES])
-def test_sizes_that_make_no_sense_are_refused_by_option(text, message):
-    with pytest.raises(BadQuantity, match=message) as caught:
-        parse_sizes(text, "--context")
-    assert "--context" in str(caught.value)
-
-
 def test_too_many_points_are_refused_before_they_are_made():
     with pytest.raises(BadQuantity, match=r"2 GPUs, 4,000 of --batch and 4,000 of --context make 32,000,000 points"):
         sweep(PAIR, range(1, 4001), range(1, 4001))
@@ -362,7 +312,7 @@ def test_two_runs_give_the_same_figures_byte_for_byte(tmp_path):
     files = {}
     for folder in (tmp_path / "a", tmp_path / "b"):
         folder.mkdir()
-        write_figures(sweep(PAIR, parse_sizes("1:64", "--batch"), [1024, 4096]), folder)
+        write_figures(sweep(PAIR, read_sizes("1:64", "--batch"), [1024, 4096]), folder)
         files[folder.name] = {file.name: file.read_bytes() for file in folder.iterdir()}
     assert files["a"] == files["b"]
     assert sorted(files["a"]) == ["context.png", "latency.png", "step.png", "throughput.png"]

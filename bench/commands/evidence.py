@@ -1,0 +1,27 @@
+"""`python -m bench evidence`: all that a GPU is needed for, in under 9 minutes."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench import evidence
+from bench.commands.options import GpuOption, exit_if
+from bench.env import choose_device
+from predict.errors import BadRun
+
+
+def collect_evidence(
+    *,
+    out: Annotated[Path, typer.Option(help="An empty or new folder.")],
+    gpu: GpuOption = None,
+    time_limit_s: Annotated[float, typer.Option(min=evidence.LEAST_LIMIT_S, help="For all of it together.")] = 510.0,
+) -> None:
+    """On a GPU: smoke tests of the harness, doctor, standard suite, report, and longer tests as time is left.
+
+    Writes at most 8 files of at most 16 MiB: evidence.txt, records.jsonl, report.md and figures; a step that is cut off
+    leaves what it has written. Exits with status 1 if anything failed.
+    """
+    if choose_device(gpu) != "cuda":
+        raise BadRun("evidence needs a CUDA device, and none was found; `python -m bench run` measures this CPU")
+    exit_if(not evidence.collect(out, gpu=gpu, time_limit_s=time_limit_s))

@@ -1,0 +1,46 @@
+"""`python -m bench list`: what a suite would run here, and about how long it takes."""
+
+import typer
+
+from bench.commands.carrying_out import make_budget
+from bench.commands.options import GpuOption, JsonOption, SuiteOption, print_json
+from bench.env import choose_device, environment
+from bench.forecast import forecast_s
+from bench.runner import limits_of, roof_probe_jobs, suite_jobs
+from bench.suites import SUITE_BUDGET_S
+from predict.units import duration
+
+
+def list_jobs(*, suite_name: SuiteOption = "quick", gpu: GpuOption = None, as_json: JsonOption = False) -> None:
+    """List what a suite would run here, in order, and about how long each case takes.
+
+    Roof probes come first, then one size of each headline, then what calibrates expected times; what is slow, or is
+    compiled for each shape, comes last. The times are rough: bench/forecast.py has the formula. On a CPU a run also
+    chooses the dtype, and leaves out what would take too long, once it has measured the roofs.
+    """
+    device = choose_device(gpu)
+    described = environment(device, gpu=None if device == "cpu" else gpu, force=False, warm_cache=False)
+    limits = limits_of(described, {})
+    jobs = (*roof_probe_jobs(limits), *suite_jobs(suite_name, limits))
+    estimates_s = forecast_s(jobs, described, make_budget(SUITE_BUDGET_S[suite_name]))
+    if as_json:
+        print_json(
+            [
+                {"workload": job.workload.id, "implementation": job.implementation, "estimate_s": estimate_s}
+                for job, estimate_s in zip(jobs, estimates_s, strict=True)
+            ]
+        )
+        return
+    for job, estimate_s in zip(jobs, estimates_s, strict=True):
+        estimate = "no estimate" if estimate_s is None else f"about {duration(estimate_s, 2)}"
+        typer.echo(f"{job.workload.id}  {job.implementation}  {estimate}")
+    typer.echo(f"{len(jobs)} cases on {described.name}{_total(estimates_s)}", err=True)
+
+
+def _total(estimates_s: tuple[float | None, ...]) -> str:
+    """The estimate of a whole run, for the end of a sentence."""
+    known_s = [each for each in estimates_s if each is not None]
+    unknown = len(estimates_s) - len(known_s)
+    without = f"{unknown} have no estimate: no datasheet roof is known for them" if unknown else ""
+    total = f"about {sum(known_s) / 60:.1f} minutes by estimate" if known_s else ""
+    return "".join(f"; {text}" for text in (total, without) if text)

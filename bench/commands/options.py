@@ -1,0 +1,29 @@
+"""Options that several commands have, and how their output ends."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.suites import SUITES
+
+GpuOption = Annotated[
+    str | None, typer.Option(help="The card this must be (h100, h200-sxm, ...), or cpu; default: what is detected.")
+]
+SuiteOption = Annotated[str, typer.Option("--suite", help=f"One of: {', '.join(SUITES)}.")]
+OutOption = Annotated[Path | None, typer.Option(help="Folder for the results; default: a new one under runs/.")]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the records in --out.")]
+TimeLimitOption = Annotated[float | None, typer.Option(min=1, help="Begin no case after this many seconds.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def print_json(data: object) -> None:
+    """Print JSON for other programs."""
+    typer.echo(json.dumps(data, indent=2))
+
+
+def exit_if(failed: bool) -> None:  # noqa: FBT001 - reads as a sentence
+    """Exit with status 1 if something failed."""
+    if failed:
+        raise typer.Exit(1)

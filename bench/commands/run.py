@@ -1,0 +1,104 @@
+"""`python -m bench run`: measures a suite, prints its tables, writes records, report and figures."""
+
+import contextlib
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench import store
+from bench.commands.carrying_out import CASE_LIMIT_S, carry_out, default_folder, make_budget
+from bench.commands.options import (
+    GpuOption,
+    JsonOption,
+    OutOption,
+    ResumeOption,
+    SuiteOption,
+    TimeLimitOption,
+    exit_if,
+    print_json,
+)
+from bench.env import choose_device
+from bench.lab import Settings, make_lab
+from bench.record import Record
+from bench.runner import FAILED, suite_plan
+from bench.suites import SUITE_BUDGET_S, check_suite
+from bench.worker import WorkerBench
+from reports.calibration.file import CALIBRATION
+from reports.commands.options import print_run
+from reports.run.calibrate import RunFit, fit_headline, fit_run, write_calibration
+from reports.run.load import load_records, read_records
+from reports.run.page import write_report
+
+EXAMPLES = """Examples:
+
+python -m bench run
+
+python -m bench run --gpu h100 --suite standard --out runs/h100
+
+python -m bench run --gpu h100 --suite standard --out runs/h100 --resume
+"""
+
+
+def run(
+    *,
+    gpu: GpuOption = None,
+    suite_name: SuiteOption = "quick",
+    out: OutOption = None,
+    resume: ResumeOption = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Go on although this is not --gpu, and mark the records.")
+    ] = False,
+    warm_cache: Annotated[bool, typer.Option("--warm-cache", help="Let operands stay in the cache.")] = False,
+    budget_s: Annotated[float | None, typer.Option(min=0.01, help="Sampling time per case, in seconds.")] = None,
+    case_limit_s: Annotated[float, typer.Option(min=1, help="Stop a case that takes longer.")] = CASE_LIMIT_S,
+    time_limit_s: TimeLimitOption = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate/--no-calibrate", help="Fit expected times if all probes were measured.")
+    ] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure this machine's roofs, then a suite; print the table, write records, report and figures.
+
+    A GPU's run that measured all probes of an op (suites calibration, standard, full) also gets its own calibration.
+    Exits with status 1 if a case was incorrect, impossible, crashed or timed out.
+    """
+    check_suite(suite_name)
+    device = choose_device(gpu)
+    budget = make_budget(SUITE_BUDGET_S[suite_name] if budget_s is None else budget_s)
+    settings = Settings(device, gpu, force, warm_cache, budget)
+    with contextlib.closing(WorkerBench(make_lab, settings, job_limit_s=case_limit_s)) as bench:
+        folder = out or default_folder(bench.environment)
+        records = carry_out(suite_plan(suite_name, folder, resume=resume, time_limit_s=time_limit_s), bench)
+    fits = calibrate_where_measured(folder) if calibrate else ()
+    loaded = load_records(folder)
+    report = write_report(loaded, folder)
+    if as_json:
+        print_json(_summary(folder, report, records, fits))
+    else:
+        print_run(loaded)
+        typer.echo("".join(f"{fit_headline(fit)}\n" for fit in fits), nl=False)
+        typer.echo(f"records  {folder / store.RECORDS}\nreport   {report}")
+    exit_if(any(record.status in FAILED for record in records))
+
+
+def calibrate_where_measured(folder: Path) -> tuple[RunFit, ...]:
+    """Write the run's own calibration; none if no op has all of its probes, or the GPU is unknown."""
+    loaded = read_records(folder)
+    fits = fit_run(loaded)
+    if fits:
+        write_calibration(loaded, folder, fits)
+    return fits
+
+
+def _summary(folder: Path, report: Path, records: tuple[Record, ...], fits: tuple[RunFit, ...]) -> dict[str, object]:
+    return {
+        "out": str(folder),
+        "records": str(folder / store.RECORDS),
+        "report": str(report),
+        "calibration": str(folder / CALIBRATION) if fits else None,
+        "environment": asdict(records[-1].environment),
+        "count_by_status": Counter(record.status.value for record in records),
+    }

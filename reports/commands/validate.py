@@ -1,0 +1,70 @@
+"""`python -m reports validate` and `accuracy`: expected times held against measured tables."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reports.accuracy import document as accuracy
+from reports.accuracy import plots as validate_plots
+from reports.accuracy.importers import read_tables
+from reports.accuracy.tables import validation_table
+from reports.accuracy.validate import Validation, group_json, over_the_bar, validate, worst_rows
+from reports.commands.options import JsonOption, console, make_folder
+from reports.files import write_file
+
+EXAMPLES = """Examples:
+
+python -m reports validate h100-sxm_gemm_vllm-0.24.0.parquet --gpu h100 --json
+
+python -m reports validate tables/*.parquet --out runs/validation
+"""
+
+
+def validate_tables(
+    measured: Annotated[list[Path], typer.Argument(metavar="TABLE...", help="Measured tables: parquet, CSV, runs.")],
+    *,
+    gpu: Annotated[str | None, typer.Option(help="Stop if a table is of another GPU than this.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for figures and the explained worst rows.")] = None,
+    gate: Annotated[bool, typer.Option("--gate", help="Exit with status 1 if expected time misses a bar.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Calibrate expected time from up to 16 rows of each group of measured tables, predict the rest, print errors."""
+    validation = validate(read_tables(measured), gpu)
+    if as_json:
+        entries = [group_json(group, validation.skipped) for group in validation.groups]
+        typer.echo(json.dumps(entries, indent=2, allow_nan=False))
+    else:
+        console().print(validation_table(validation.groups))
+        for (table, reason), rows in validation.skipped.items():
+            typer.echo(f"{table}: {rows:,} rows left out: {reason}")
+    if out is not None:
+        for file in _write_validation(validation, out):
+            typer.echo(file, err=as_json)
+    if gate and (failures := over_the_bar(validation.groups)):
+        typer.echo("\n".join(failures), err=True)
+        raise typer.Exit(1)
+
+
+def write_accuracy(
+    measured: Annotated[list[Path], typer.Argument(metavar="TABLE...", help="Measured tables: parquet, CSV, runs.")],
+    *,
+    out: Annotated[Path, typer.Option(help="Folder for accuracy.md and accuracy/*.png.")] = Path("docs"),
+) -> None:
+    """Write accuracy.md: how far expected time is off, where and why; the same tables give the same bytes."""
+    measured_tables = read_tables(measured)
+    validation = validate(measured_tables)
+    make_folder(out / accuracy.FOLDER)
+    typer.echo("\n".join(map(str, accuracy.write_accuracy(measured_tables, validation, out))))
+
+
+def _write_validation(validation: Validation, out: Path) -> list[Path]:
+    """Write the figures and, for each group, a CSV of its worst rows; return the paths."""
+    make_folder(out)
+    files = validate_plots.write_figures(validation.groups, out)
+    for number, group in enumerate(validation.groups, start=1):
+        file = out / f"worst-{number:02d}-{group.op}-{group.dtype}-{group.gpu}.csv"
+        write_file(file, worst_rows(group).to_csv(index=False).encode())
+        files.append(file)
+    return files

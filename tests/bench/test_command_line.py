@@ -179,7 +179,7 @@ CPU_SMOKE = ("run", "--gpu", "cpu", "--suite", "smoke", "--out")
 
 def test_a_folder_that_cannot_be_written_is_refused(monkeypatch, refusal):
     monkeypatch.setattr(run_command, "WorkerBench", lambda *_, **__: FakeBench(at_half_the_roof, cpu_environment()))
-    monkeypatch.setattr(run_command, "announce", lambda *_: pytest.fail("began"))
+    monkeypatch.setattr(carrying_out, "announce", lambda *_: pytest.fail("began"))
     assert "cannot write /dev/null/run" in refusal(cli.app, *CPU_SMOKE, "/dev/null/run")
 
 
@@ -211,8 +211,8 @@ def test_list_says_what_would_run():
 
 def test_a_card_without_a_datasheet_is_listed_without_estimates(monkeypatch):
     unknown = make_environment(gpu=None, name="NVIDIA X1")
-    monkeypatch.setattr(run_command, "choose_device", lambda _: "cuda")
-    monkeypatch.setattr(run_command, "environment", lambda *_, **__: unknown)
+    monkeypatch.setattr(listing, "choose_device", lambda _: "cuda")
+    monkeypatch.setattr(listing, "environment", lambda *_, **__: unknown)
     result = RUNNER.invoke(cli.app, ["list", "--suite", "smoke"])
     assert "  no estimate" in result.stdout
     count = len(result.stdout.splitlines())

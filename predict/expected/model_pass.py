@@ -1,14 +1,13 @@
 """Expected time of a whole pass: the sum of the calibrated times of its kernels, as serving engines launch them.
 
-Q, K and V form one matmul, gate and up another. Each element-wise kernel (two norms, rotary positions, activation)
+The matmuls are those of `predict.model.products`. Each element-wise kernel (two norms, rotary positions, activation)
 takes a launch and its bytes. Tensor parallelism inside a node adds two all-reduces per layer. Only dense models with
 plain attention: engines differ in how they group experts and expand latents, and neither is calibrated.
 """
 
 import functools
-import itertools
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,10 +17,10 @@ from predict.expected.calibrations import find_calibration
 from predict.expected.kernel import expect
 from predict.expected.time_model import Calibration, Machine
 from predict.model.attention import Attention
-from predict.model.kinds import KernelKind
-from predict.model.linear import Component
+from predict.model.kinds import KernelKind, kind_of_component
 from predict.model.mlp import Mlp
 from predict.model.passes import Logits
+from predict.model.products import heads_on_gpu, products
 from predict.model.reach import Everything, Window
 from predict.model.replica import Replica
 from predict.model.transformer import Block
@@ -116,15 +115,14 @@ def _times(replica: Replica, *scores: _Scores, tokens: Number, logits: Number) -
     """Times by kind of kernel, of one pass or of several."""
     model, tp = replica.model, replica.layout.tp
     times: dict[KernelKind, Number] = dict.fromkeys(KernelKind, 0.0)
-    for head in model.output_linears():
-        outputs = max(head.outputs / tp, 1)
-        times[KernelKind.VOCAB] += _matmul_s(replica, logits, outputs, head.inputs, head.weight_bits)
+    for head in products(model.output_linears(), tp):
+        times[KernelKind.VOCAB] += _matmul_s(replica, logits, head.outputs, head.inputs, head.weight_bits)
     for block in model.blocks:
         attention, mlp = _calibrated(block, model.name)
-        heads, kv_heads = attention.heads / tp, max(attention.kv_heads / tp, 1)
+        heads, kv_heads = heads_on_gpu(attention, tp)
         shape = {"kv_heads": kv_heads, "head_dim": attention.head_dim, "window": block.window or 0}
         layer = {
-            **dict(_linear_times(replica, block, attention, tokens)),
+            **_linear_times(replica, block, tokens),
             KernelKind.ELEMENTWISE: _elementwise_s(replica, attention, mlp, tokens),
             KernelKind.SCORES: sum(
                 each.share * _attention_s(replica, each.op, {**each.dims, **shape, "heads": heads * each.queries})
@@ -158,20 +156,14 @@ def _uncalibrated(name: str, what: str) -> str:
     return f"the kernels of {name} ({what}) are not calibrated"
 
 
-def _linear_times(
-    replica: Replica, block: Block, attention: Attention, tokens: Number
-) -> Iterator[tuple[KernelKind, Number]]:
-    """Times of one layer's matmuls on each GPU. Attention and MLP take two each: all matrices with the same input as
-    one matmul, split over the GPUs by outputs (at least one KV head each), then the last matrix, split by inputs."""
-    for component, group in itertools.groupby(block.linears(), key=lambda linear: linear.component):
-        *first, last = group
-        is_attention = component is Component.ATTENTION_PROJECTIONS
-        least = attention.head_dim if is_attention else 0
-        outputs = [max(linear.outputs / replica.layout.tp, least) for linear in first]
-        bits = sum(linear.weight_bits * width for linear, width in zip(first, outputs, strict=True)) / sum(outputs)
-        time_s = _matmul_s(replica, tokens, sum(outputs), first[0].inputs, bits)
-        time_s += _matmul_s(replica, tokens, last.outputs, last.inputs / replica.layout.tp, last.weight_bits)
-        yield KernelKind.PROJECTIONS if is_attention else KernelKind.MLP, time_s
+def _linear_times(replica: Replica, block: Block, tokens: Number) -> dict[KernelKind, Number]:
+    """Times of one layer's matmuls on each GPU."""
+    times: dict[KernelKind, Number] = {}
+    for product in products(block.linears(), replica.layout.tp):
+        kind = kind_of_component(product.component)
+        time_s = _matmul_s(replica, tokens, product.outputs, product.inputs, product.weight_bits)
+        times[kind] = times.get(kind, 0.0) + time_s
+    return times
 
 
 def _elementwise_s(replica: Replica, attention: Attention, mlp: Mlp, tokens: Number) -> Number:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from predict.model.linear import Component, Linear
+from predict.model.linear import Component, Linear, Split
 from predict.model.mixer import ALL, Held, Mixer, Mixing, Store
 from predict.model.reach import Reach, TopK, larger, smaller, triangle
 from predict.workloads import Count, Number
@@ -65,17 +65,16 @@ class Attention(Mixer):
 
     def linears(self, hidden: int) -> Iterator[Linear]:
         """Q, K, V and output projection; hidden: width of the residual stream."""
-        width, kv_width, kind = (
-            self.heads * self.head_dim,
-            self.kv_heads * self.head_dim,
-            Component.ATTENTION_PROJECTIONS,
-        )
-        yield Linear("attention.q", kind, hidden, width * (2 if self.gated else 1), self.qkv_bias)
+        kind, width = Component.ATTENTION_PROJECTIONS, self.heads * self.head_dim
+        outputs = {"q": width * (2 if self.gated else 1)}
         if not self.shares_cache:
-            yield Linear("attention.k", kind, hidden, kv_width, self.qkv_bias)
-        if self.values and not self.shares_cache:
-            yield Linear("attention.v", kind, hidden, kv_width, self.qkv_bias)
-        yield Linear("attention.out", kind, width, hidden, self.output_bias)
+            outputs["k"] = self.kv_heads * self.head_dim
+            if self.values:
+                outputs["v"] = self.kv_heads * self.head_dim
+        product = "qkv" if len(outputs) > 1 else "q"
+        for name, size in outputs.items():
+            yield Linear(f"attention.{name}", kind, hidden, size, self.qkv_bias, product=product, least=self.head_dim)
+        yield Linear("attention.out", kind, width, hidden, self.output_bias, product="out", split=Split.INPUTS)
 
     def mixing(self, new: Count, cached: Count, *, square: bool) -> Iterator[Mixing]:
         """The scores and the weighted values. A shared cache is read by the layer that holds it."""
@@ -111,9 +110,9 @@ class Indexer:
     def linears(self, hidden: int, query_rank: int) -> Iterator[Linear]:
         """Q from the layer's query latent, K, and a weight for each head."""
         kind = Component.ATTENTION_PROJECTIONS
-        yield Linear("indexer.q", kind, query_rank, self.heads * self.head_dim)
-        yield Linear("indexer.k", kind, hidden, self.head_dim)
-        yield Linear("indexer.weights", kind, hidden, self.heads)
+        yield Linear("indexer.q", kind, query_rank, self.heads * self.head_dim, split=Split.NONE)
+        yield Linear("indexer.k", kind, hidden, self.head_dim, split=Split.NONE)
+        yield Linear("indexer.weights", kind, hidden, self.heads, split=Split.NONE)
 
     def mixing(self, new: Count, cached: Count, chosen: int, *, square: bool) -> Mixing:
         """The index scores, two FLOP per head and element. A query with no more than `chosen` tokens needs none: it
@@ -195,21 +194,27 @@ class LatentAttention(Mixer):
         query_width = self.heads * (self.nope_dim + self.rope_dim)
         kind = Component.ATTENTION_PROJECTIONS
         if self.query_rank is None:
-            yield Linear("attention.q", kind, hidden, query_width)
+            yield Linear("attention.q", kind, hidden, query_width, product="q")
         else:
-            yield Linear("attention.q_down", kind, hidden, self.query_rank, self.bias)
-            yield Linear("attention.q_up", kind, self.query_rank, query_width)
-        yield Linear("attention.kv_down", kind, hidden, self.kv_rank + self.rope_dim, self.bias)
+            yield self._down("q_down", hidden, self.query_rank)
+            yield Linear("attention.q_up", kind, self.query_rank, query_width, product="q_up")
+        yield self._down("kv_down", hidden, self.kv_rank + self.rope_dim)
         yield self.expansion
-        yield Linear("attention.out", kind, self.heads * self.value_dim, hidden, self.bias)
+        width = self.heads * self.value_dim
+        yield Linear("attention.out", kind, width, hidden, self.bias, product="out", split=Split.INPUTS)
         if self.indexer:
             yield from self.indexer.linears(hidden, self.query_rank or hidden)
+
+    def _down(self, name: str, hidden: int, rank: int) -> Linear:
+        """A matrix to a latent, which every GPU needs whole."""
+        kind, product = Component.ATTENTION_PROJECTIONS, "qkv_down" if self.query_rank else name
+        return Linear(f"attention.{name}", kind, hidden, rank, self.bias, product=product, split=Split.NONE)
 
     @property
     def expansion(self) -> Linear:
         """The matrix that expands a latent to every head's key and value."""
         outputs = self.heads * (self.nope_dim + self.value_dim)
-        return Linear("attention.kv_up", Component.ATTENTION_PROJECTIONS, self.kv_rank, outputs)
+        return Linear("attention.kv_up", Component.ATTENTION_PROJECTIONS, self.kv_rank, outputs, product="kv_up")
 
     def mixing(self, new: Count, cached: Count, *, square: bool) -> Iterator[Mixing]:
         """The index scores if there are any, then scores and weighted values over the tokens within reach."""

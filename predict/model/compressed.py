@@ -7,7 +7,7 @@ index may choose the entries that a query sees.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from predict.model.linear import Component, Linear
+from predict.model.linear import Component, Linear, Split
 from predict.model.mixer import Held, Mixer, Mixing, Store
 from predict.model.reach import Entries, Window, larger, smaller
 from predict.workloads import Count
@@ -42,8 +42,8 @@ class Compressor:
 
     def linears(self, name: str, hidden: int) -> Iterator[Linear]:
         """The projection and its weights."""
-        yield Linear(f"{name}.kv", PROJECTIONS, hidden, self.projected)
-        yield Linear(f"{name}.weights", PROJECTIONS, hidden, self.projected)
+        for part in ("kv", "weights"):
+            yield Linear(f"{name}.{part}", PROJECTIONS, hidden, self.projected, product=name, split=Split.NONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +60,9 @@ class EntryIndex:
 
     def linears(self, hidden: int, query_rank: int, rate: int) -> Iterator[Linear]:
         """Q from the layer's query latent, the compressed keys, and a weight for each head."""
-        yield Linear("indexer.q", PROJECTIONS, query_rank, self.heads * self.head_dim)
+        yield Linear("indexer.q", PROJECTIONS, query_rank, self.heads * self.head_dim, split=Split.NONE)
         yield from self.compressor(rate).linears("indexer.compressor", hidden)
-        yield Linear("indexer.weights", PROJECTIONS, hidden, self.heads)
+        yield Linear("indexer.weights", PROJECTIONS, hidden, self.heads, split=Split.NONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +135,12 @@ class CompressedAttention(Mixer):
     def linears(self, hidden: int) -> Iterator[Linear]:
         """Q by a latent, the vector, the output in two steps; compressors and index."""
         width = self.heads * self.head_dim
-        yield Linear("attention.q_down", PROJECTIONS, hidden, self.query_rank)
-        yield Linear("attention.q_up", PROJECTIONS, self.query_rank, width)
-        yield Linear("attention.kv", PROJECTIONS, hidden, self.head_dim)
-        yield Linear("attention.out_down", PROJECTIONS, width // self.groups, self.groups * self.output_rank)
-        yield Linear("attention.out", PROJECTIONS, self.groups * self.output_rank, hidden)
+        for name, size in (("q_down", self.query_rank), ("kv", self.head_dim)):
+            yield Linear(f"attention.{name}", PROJECTIONS, hidden, size, product="qkv_down", split=Split.NONE)
+        yield Linear("attention.q_up", PROJECTIONS, self.query_rank, width, product="q_up")
+        outputs = self.groups * self.output_rank
+        yield Linear("attention.out_down", PROJECTIONS, width // self.groups, outputs, product="out_down")
+        yield Linear("attention.out", PROJECTIONS, outputs, hidden, product="out", split=Split.INPUTS)
         if self.compressor:
             yield from self.compressor.linears("compressor", hidden)
             if self.index:

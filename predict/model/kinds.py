@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from enum import StrEnum
 
-from predict.model.linear import Component
+from predict.model.linear import Component, Linear
 from predict.model.passes import Part, Pass
 
 
@@ -33,11 +33,16 @@ _OF_COMPONENT = {
 }
 
 
-def kind_of(part: Part) -> KernelKind:
-    """The kind of kernel that computes a part of a pass."""
+def kind_of(part: Part | Linear) -> KernelKind:
+    """The kind of kernel that computes a part of a pass, or multiplies by a matrix."""
     if part.name.startswith("mlp.expert"):
         return KernelKind.EXPERTS
-    return KernelKind.ROUTER if part.name == "mlp.router" else _OF_COMPONENT[part.component]
+    return KernelKind.ROUTER if part.name == "mlp.router" else kind_of_component(part.component)
+
+
+def kind_of_component(component: Component) -> KernelKind:
+    """The kind of kernel of a component, apart from router and experts."""
+    return _OF_COMPONENT[component]
 
 
 def passes_by_kind(work: Pass) -> Iterator[tuple[KernelKind, Pass]]:

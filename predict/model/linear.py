@@ -19,6 +19,14 @@ class Component(StrEnum):
     RESIDUAL = "residual"  # matrices on the residual stream itself, and on what is added to it for each layer
 
 
+class Split(StrEnum):
+    """How GPUs under tensor parallelism divide a matrix (Megatron-LM, Shoeybi et al. 2019, section 3)."""
+
+    OUTPUTS = "outputs"  # each makes a part of the outputs
+    INPUTS = "inputs"  # each multiplies a part of the inputs, and the results are added up
+    NONE = "none"  # each has the whole matrix
+
+
 @dataclass(frozen=True, slots=True)
 class Linear:
     """A weight matrix of shape (inputs, outputs), or several equal copies."""
@@ -31,6 +39,9 @@ class Linear:
     copies: int = 1  # number of experts
     active: int = 1  # copies that one token goes through
     weight_bits: float = 16  # of a stored weight; a bias takes 16
+    product: str = ""  # engines multiply all matrices of a layer with the same product as one; empty: by itself
+    split: Split = Split.OUTPUTS
+    least: int = 1  # outputs that a GPU makes at least: those of a head
 
     @property
     def params(self) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from predict.model.linear import Component, Linear
+from predict.model.linear import Component, Linear, Split
 from predict.model.mixer import Held, Store
 from predict.model.recurrent import Recurrent
 from predict.model.short_conv import ShortConv
@@ -63,17 +63,16 @@ class GatedDeltaNet(Recurrent):
 
     def linears(self, hidden: int) -> Iterator[Linear]:
         """Q, K, V, the gate of the output (z), the strength of an update (b), the decay (a), and the output."""
-        kind = Component.ATTENTION_PROJECTIONS
-        for name, outputs in (
-            ("q", self.keys),
-            ("k", self.keys),
-            ("v", self.width),
-            ("z", self.width),
-            ("b", self.value_heads),
-            ("a", self.value_heads),
+        for name, outputs, product in (
+            ("q", self.keys, "qkvz"),
+            ("k", self.keys, "qkvz"),
+            ("v", self.width, "qkvz"),
+            ("z", self.width, "qkvz"),
+            ("b", self.value_heads, "ba"),
+            ("a", self.value_heads, "ba"),
         ):
-            yield Linear(f"linear_attention.{name}", kind, hidden, outputs)
-        yield Linear("linear_attention.out", kind, self.width, hidden)
+            yield _projection(name, hidden, outputs, product)
+        yield _projection("out", self.width, hidden, split=Split.INPUTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,18 +120,14 @@ class KimiDelta(Recurrent):
     def linears(self, hidden: int) -> Iterator[Linear]:
         """Q, K, V, the decay (f) and the output's gate (g) by two matrices each, the strength of an update (b), and
         the output."""
-        for name, inputs, outputs in (
-            ("q", hidden, self.width),
-            ("k", hidden, self.width),
-            ("v", hidden, self.width),
-            ("f_down", hidden, self.head_dim),
-            ("f_up", self.head_dim, self.width),
-            ("b", hidden, self.heads),
-            ("g_down", hidden, self.head_dim),
-            ("g_up", self.head_dim, self.width),
-            ("out", self.width, hidden),
-        ):
-            yield Linear(f"linear_attention.{name}", Component.ATTENTION_PROJECTIONS, inputs, outputs)
+        for name in ("q", "k", "v"):
+            yield _projection(name, hidden, self.width, "qkv")
+        yield _projection("f_down", hidden, self.head_dim, split=Split.NONE)
+        yield _projection("f_up", self.head_dim, self.width)
+        yield _projection("b", hidden, self.heads)
+        yield _projection("g_down", hidden, self.head_dim, split=Split.NONE)
+        yield _projection("g_up", self.head_dim, self.width)
+        yield _projection("out", self.width, hidden, split=Split.INPUTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +165,12 @@ class Lightning(Recurrent):
 
     def linears(self, hidden: int) -> Iterator[Linear]:
         """Q, K and V, the gate of the output, and the output."""
-        for name, inputs, outputs in (
-            ("q", hidden, self.width),
-            ("k", hidden, self.width),
-            ("v", hidden, self.width),
-            ("z", hidden, self.width),
-            ("out", self.width, hidden),
-        ):
-            yield Linear(f"linear_attention.{name}", Component.ATTENTION_PROJECTIONS, inputs, outputs)
+        for name in ("q", "k", "v"):
+            yield _projection(name, hidden, self.width, "qkv")
+        yield _projection("z", hidden, self.width)
+        yield _projection("out", self.width, hidden, split=Split.INPUTS)
+
+
+def _projection(name: str, inputs: int, outputs: int, product: str = "", split: Split = Split.OUTPUTS) -> Linear:
+    kind, together = Component.ATTENTION_PROJECTIONS, f"linear_attention.{product}" if product else ""
+    return Linear(f"linear_attention.{name}", kind, inputs, outputs, product=together, split=split)

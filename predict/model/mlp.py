@@ -1,9 +1,9 @@
 """The part of a layer that treats every token by itself: an MLP, or a mixture of experts."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from predict.model.linear import Component, Linear
+from predict.model.linear import Component, Linear, Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +26,12 @@ class Mlp:
 
     def linears(self, hidden: int) -> Iterator[Linear]:
         """Gate if there is one, up and down."""
+        product = "gate_up" if self.gated else "up"
         for name in ("mlp.gate", "mlp.up") if self.gated else ("mlp.up",):
-            yield Linear(name, Component.MLP, hidden, self.intermediate, self.bias)
-        yield Linear("mlp.down", Component.MLP, self.intermediate, hidden, self.bias)
+            yield Linear(name, Component.MLP, hidden, self.intermediate, self.bias, product=product)
+        yield Linear(
+            "mlp.down", Component.MLP, self.intermediate, hidden, self.bias, product="down", split=Split.INPUTS
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +66,26 @@ class Experts:
 
     def linears(self, hidden: int) -> Iterator[Linear]:
         """Router, experts and the shared MLP."""
-        yield Linear("mlp.router", Component.MLP, hidden, self.copies, self.router_bias)
+        yield _whole("router", hidden, self.copies, bias=self.router_bias)
         width = self.latent or hidden
         if self.latent:
-            yield Linear("mlp.latent_down", Component.MLP, hidden, self.latent, self.latent_bias)
-            yield Linear("mlp.latent_up", Component.MLP, self.latent, hidden, self.latent_bias)
-        for name, inputs, outputs in (
-            *((("mlp.expert_gate", width, self.intermediate),) if self.gated else ()),
-            ("mlp.expert_up", width, self.intermediate),
-            ("mlp.expert_down", self.intermediate, width),
+            yield _whole("latent_down", hidden, self.latent, bias=self.latent_bias)
+            yield _whole("latent_up", self.latent, hidden, bias=self.latent_bias)
+        first = "experts_gate_up" if self.gated else "experts_up"
+        for name, inputs, outputs, product, split in (
+            *((("expert_gate", width, self.intermediate, first, Split.OUTPUTS),) if self.gated else ()),
+            ("expert_up", width, self.intermediate, first, Split.OUTPUTS),
+            ("expert_down", self.intermediate, width, "experts_down", Split.INPUTS),
         ):
-            yield Linear(name, Component.MLP, inputs, outputs, self.bias, copies=self.copies, active=self.active)
+            one = Linear(f"mlp.{name}", Component.MLP, inputs, outputs, self.bias, product=product, split=split)
+            yield replace(one, copies=self.copies, active=self.active)
         if self.shared:
-            yield from self.shared.linears(hidden)
+            for linear in self.shared.linears(hidden):
+                yield replace(linear, product=f"shared_{linear.product}")
         if self.shared_gate:
-            yield Linear("mlp.shared_gate", Component.MLP, hidden, 1)
+            yield _whole("shared_gate", hidden, 1)
+
+
+def _whole(name: str, inputs: int, outputs: int, *, bias: bool = False) -> Linear:
+    """A matrix that every GPU has whole."""
+    return Linear(f"mlp.{name}", Component.MLP, inputs, outputs, bias, product=name, split=Split.NONE)

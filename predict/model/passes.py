@@ -293,7 +293,7 @@ def _mixing_parts(
     for work in block.mixer.mixing(new, cached, square=mask is Mask.FULL):
         each: Number = 0
         if work.held:
-            each = batch * stored_bytes(block.layers * work.held.elements, _read_bits(work.held, formats))
+            each = batch * stored_bytes(block.layers * work.held.elements, read_bits(work.held, formats))
         yield Part(
             work.name,
             work.component,
@@ -310,7 +310,7 @@ def _bits(held: Held, formats: Formats) -> float:
     return formats.kv_bits if held.store.grows else held.bits or formats.activation.bits
 
 
-def _read_bits(held: Held, formats: Formats) -> float:
+def read_bits(held: Held, formats: Formats) -> float:
     """Bits of one element that a pass reads or writes. Index keys are often stored in 8 bits beside a 16-bit cache
     (DeepSeek-V3.2, 2025, section 2.1), and the bound must hold for them."""
     return min(8, formats.kv_bits) if held.store is Store.INDEX else _bits(held, formats)

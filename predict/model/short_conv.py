@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from predict.model.linear import Component, Linear
+from predict.model.linear import Component, Linear, Split
 from predict.model.mixer import Held, Mixer, Mixing, Store, state_work
 from predict.workloads import Count
 
@@ -68,7 +68,8 @@ class GatedConv(Mixer):
     def linears(self, hidden: int) -> Iterator[Linear]:
         """Both gates and the convolution's input as one matrix, and the output."""
         yield Linear("conv.in", Component.ATTENTION_PROJECTIONS, hidden, 3 * self.width, self.bias)
-        yield Linear("conv.out", Component.ATTENTION_PROJECTIONS, self.width, hidden, self.bias)
+        kind = Component.ATTENTION_PROJECTIONS
+        yield Linear("conv.out", kind, self.width, hidden, self.bias, split=Split.INPUTS)
 
     def mixing(self, new: Count, cached: Count, *, square: bool) -> Iterator[Mixing]:  # noqa: ARG002 - no pairs
         """The convolution."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from predict.model.linear import Component, Linear
+from predict.model.linear import Component, Linear, Split
 from predict.model.mixer import Held, Store
 from predict.model.recurrent import Recurrent
 from predict.model.short_conv import ShortConv
@@ -55,13 +55,14 @@ class Mamba(Recurrent):
 
     def linears(self, hidden: int) -> Iterator[Linear]:
         """X and its gate; the step and both projections of the state; the step of each channel; the output."""
-        for name, inputs, outputs, bias in (
-            ("in", hidden, 2 * self.width, self.bias),
-            ("x", self.width, self.step_rank + 2 * self.state_dim, False),
-            ("step", self.step_rank, self.width, True),
-            ("out", self.width, hidden, self.bias),
+        kind = Component.ATTENTION_PROJECTIONS
+        for name, inputs, outputs, bias, split in (
+            ("in", hidden, 2 * self.width, self.bias, Split.OUTPUTS),
+            ("x", self.width, self.step_rank + 2 * self.state_dim, False, Split.INPUTS),
+            ("step", self.step_rank, self.width, True, Split.OUTPUTS),
+            ("out", self.width, hidden, self.bias, Split.INPUTS),
         ):
-            yield Linear(f"mamba.{name}", Component.ATTENTION_PROJECTIONS, inputs, outputs, bias)
+            yield Linear(f"mamba.{name}", kind, inputs, outputs, bias, split=split)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,4 +117,5 @@ class Mamba2(Recurrent):
         """One matrix in (gate, x, B, C and the step of each head), one out."""
         kind, inputs = Component.ATTENTION_PROJECTIONS, self.width + self.conv.channels + self.heads
         yield Linear("mamba.in", kind, hidden, inputs, self.bias)
-        yield Linear("mamba.out", kind, self.width, hidden, self.bias if self.out_bias is None else self.out_bias)
+        bias = self.bias if self.out_bias is None else self.out_bias
+        yield Linear("mamba.out", kind, self.width, hidden, bias, split=Split.INPUTS)

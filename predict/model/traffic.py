@@ -62,7 +62,7 @@ class Traffic:
     def _all_reduce(self, elements: Number) -> Sent:
         """Over tp GPUs. What crosses nodes is summed inside them before, and each GPU sends its part of it."""
         tp, nodes = self.layout.tp, self.nodes(self.layout.tp)
-        sums = sum(block.layers * _summed(block, self.layout) for block in self.model.blocks)
+        sums = sum(block.layers * all_reduces(block, self.layout) for block in self.model.blocks)
         message = sums * elements * self._activation_bytes
         inside = parallel.all_reduce_bytes(message, tp // nodes, in_switch=self.gpu.may_reduce_in_switch)
         return Sent(Exchange.ALL_REDUCE, inside, parallel.all_reduce_bytes(message * nodes / tp, nodes))
@@ -93,7 +93,7 @@ class Traffic:
         return self.formats.activation.bytes
 
 
-def _summed(block: Block, layout: Layout) -> int:
+def all_reduces(block: Block, layout: Layout) -> int:
     """All-reduces of a layer: after the mixer, and after an MLP or experts that get every token of the copy. Where both
     read the same input, one sums both."""
     exchanges_all = layout.dp > 1 and isinstance(block.mlp, Experts)

@@ -7,7 +7,7 @@ from predict.model.compressed import CompressedAttention, Compressor, EntryIndex
 from predict.model.config.fields import Fields
 from predict.model.config.layers import decoder
 from predict.model.config.parts import routed_experts
-from predict.model.linear import Component, Linear
+from predict.model.linear import Component, Linear, Split
 from predict.model.mlp import Mlp
 from predict.model.transformer import Block, Model
 
@@ -33,12 +33,12 @@ def deepseek_v4(fields: Fields) -> Model:
     fields.use("n_shared_experts", *SETTINGS)
     experts = routed_experts(fields, "n_routed_experts", width, Mlp(width, gated=True, bias=bias))
     weights = (2 + streams) * streams  # collapse, expand, and mix
-    mixed = Linear("streams.mix", Component.RESIDUAL, streams * hidden, weights)
+    mixed = Linear("streams.mix", Component.RESIDUAL, streams * hidden, weights, split=Split.NONE)
     norms = 2 * hidden + 2 * (weights + 3)  # and what is added to the weights, and their scales
     mixers = _mixers(fields)
     blocks = [Block(1, hidden, mixers[kind], experts, norms, (mixed, mixed)) for kind in _types(fields)]
     model = decoder(fields, blocks, extra_params=streams + 1)
-    collapse = Linear("streams.collapse", Component.RESIDUAL, streams * hidden, streams)
+    collapse = Linear("streams.collapse", Component.RESIDUAL, streams * hidden, streams, split=Split.NONE)
     return replace(model, head=(collapse, Linear("vocab", Component.VOCAB, hidden, model.vocab)))
 
 

@@ -9,7 +9,7 @@ from predict.model.config.fields import Fields
 from predict.model.config.layers import FULL, SLIDING, decoder, layer_types
 from predict.model.config.parts import grouped_attention, routed_experts
 from predict.model.elementwise import RMS_FP32, Elementwise
-from predict.model.linear import Component, Linear
+from predict.model.linear import Component, Linear, Split
 from predict.model.mixer import ALL
 from predict.model.mlp import Experts, Mlp
 from predict.model.reach import Window
@@ -106,7 +106,7 @@ class _LayerInputs:
 
 
 def _residual(name: str, inputs: int, outputs: int) -> Linear:
-    return Linear(name, Component.RESIDUAL, inputs, outputs)
+    return Linear(name, Component.RESIDUAL, inputs, outputs, split=Split.NONE)
 
 
 def _kinds(fields: Fields, period: int) -> list[tuple[str, Attention]]:

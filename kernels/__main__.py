@@ -1,5 +1,7 @@
 """Command line: which kernels there are, and what they compile to. Text goes to stdout, progress to stderr."""
 
+from __future__ import annotations
+
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -9,11 +11,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from kernels.catalog import HAS_TRITON, list_implementations
 from kernels.peers.packages import package_version
-from kernels.triton.compile import Compiled, CompileError, compile_kernels
-from kernels.triton.document import differing_rows, tables_version, write_tables
 from predict.command_line import run_command_line
+from predict.lazily import lazily
+
+with lazily():  # torch
+    from kernels import catalog
+    from kernels.triton import compile as compiling
+    from kernels.triton import document as docs
 
 DEFAULT_ARCHITECTURES = "sm80,sm90,sm100,sm120"
 
@@ -23,7 +28,7 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=F
 @app.command("list")
 def list_command(*, as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False) -> None:
     """List every implementation of every op with its dtypes, its architectures and the package it comes with."""
-    if not HAS_TRITON:
+    if not catalog.HAS_TRITON:
         typer.echo("Triton is not installed: only PyTorch's implementations are listed", err=True)
     rows = [
         {
@@ -35,13 +40,13 @@ def list_command(*, as_json: Annotated[bool, typer.Option("--json", help="One JS
             "package": row.package,
             "version": package_version(row.package),
         }
-        for row in list_implementations()
+        for row in catalog.list_implementations()
     ]
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
     table = Table("op", "implementation", "devices", "dtypes", "architectures", "package")
-    for row in list_implementations():
+    for row in catalog.list_implementations():
         names = ", ".join(f"sm{architecture}" for architecture in row.architectures) or f"as {row.package}"
         package = f"{row.package} {package_version(row.package) or ''}".rstrip()
         table.add_row(row.op, row.name, ", ".join(row.devices), ", ".join(row.dtypes), names, package)
@@ -65,14 +70,14 @@ def compile_command(
     Triton is not compared, and a line says so; failures, spills and limits still count."""
     triton = package_version("triton") or "none"
     try:
-        for document in filter(None, (write_docs, check_docs)):
-            tables_version(document)  # refuses a document without a place for the tables before minutes of compiling
-        rows = compile_kernels(_parse_architectures(arch), every=every, on_row=_show_progress)
+        for path in filter(None, (write_docs, check_docs)):
+            docs.tables_version(path)  # refuses a document without a place for the tables before minutes of compiling
+        rows = compiling.compile_kernels(_parse_architectures(arch), every=every, on_row=_show_progress)
         if write_docs:
-            write_tables(write_docs, rows, triton=triton)
-        comparable = check_docs is not None and tables_version(check_docs) in (triton, None)
-        differing = differing_rows(check_docs, rows, triton=triton) if check_docs is not None and comparable else []
-    except (CompileError, OSError) as error:
+            docs.write_tables(write_docs, rows, triton=triton)
+        comparable = check_docs is not None and docs.tables_version(check_docs) in (triton, None)
+        differing = docs.differing_rows(check_docs, rows, triton=triton) if check_docs and comparable else []
+    except (compiling.CompileError, OSError) as error:
         reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
         typer.echo(f"error: {reason}", err=True)
         raise typer.Exit(2) from None
@@ -81,7 +86,7 @@ def compile_command(
     else:
         _print(_make_table(rows))
     if check_docs is not None and not comparable:
-        theirs = tables_version(check_docs)
+        theirs = docs.tables_version(check_docs)
         typer.echo(f"{check_docs} is of Triton {theirs}, this is {triton}: its tables were not compared", err=True)
     if differing:
         where = f"error: {check_docs} differs in {'; '.join(differing)}"
@@ -94,15 +99,15 @@ def _parse_architectures(text: str) -> list[int]:
     numbers = [name.strip().removeprefix("sm") for name in text.split(",")]
     for number in numbers:
         if not number.isdecimal():
-            raise CompileError(f"--arch must be like sm80,sm90, not {text!r}")
+            raise compiling.CompileError(f"--arch must be like sm80,sm90, not {text!r}")
     return [int(number) for number in numbers]
 
 
-def _show_progress(row: Compiled) -> None:
+def _show_progress(row: compiling.Compiled) -> None:
     typer.echo(f"{row.kernel} {row.arch} {row.dtype} {row.config}: {row.status} {row.reason}".rstrip(), err=True)
 
 
-def _make_table(rows: list[Compiled]) -> Table:
+def _make_table(rows: list[compiling.Compiled]) -> Table:
     table = Table("kernel", "arch", "dtype", "configuration", "status")
     for heading in ("registers", "spills", "shared", "occupancy"):
         table.add_column(heading, justify="right")

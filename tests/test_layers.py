@@ -28,7 +28,7 @@ MODULES = {
     "predict.commands.targets": {"reports.front"},  # loaded to draw, when a figure is asked for
     "predict.answers.page": {"typer"},
     "predict.tables": {"rich"},
-    "kernels.__main__": COMMAND_LINE | {"predict.command_line"},
+    "kernels.__main__": COMMAND_LINE | {"predict.command_line", "predict.lazily"},
     "kernels.triton": {"triton"},
     "kernels.peers.liger": {"liger_kernel"},
     "kernels.peers.quack": {"quack"},
@@ -68,6 +68,7 @@ TOP = {
     "reports.commands",
     "predict.__main__",
     "predict.command_line",
+    "predict.lazily",
     "predict.commands",
     "predict.tables",
 }
@@ -174,6 +175,14 @@ def test_no_module_imports_what_its_layer_may_not(module, path):
 )
 def test_the_check_above_can_fail(module, source):
     assert violations(module, source) != []
+
+
+@pytest.mark.parametrize("package", OURS)
+def test_a_command_line_explains_itself_without_what_its_work_needs(package):
+    heavy = GPU_STACK | READING | {"scipy", "psutil", "pynvml"}
+    code = f"import {package}.__main__, sys; print(*{heavy} & sys.modules.keys())"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout == "\n"
 
 
 @pytest.mark.parametrize("module", ["predict", "reports", "reports.__main__", *sorted(TORCH_FREE)])

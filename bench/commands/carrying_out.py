@@ -12,8 +12,6 @@ from bench.record import Environment, Record
 from bench.runner import Plan, Runner
 from bench.worker import Bench
 
-CASE_LIMIT_S = 120.0  # a case that takes longer is stopped
-
 
 def carry_out(plan: Plan, bench: Bench) -> tuple[Record, ...]:
     """Run the plan with a progress bar. Ctrl-C exits with status 130; that and a lost worker say how to go on."""

@@ -7,8 +7,11 @@ import typer
 
 from bench import evidence
 from bench.commands.options import GpuOption, exit_if
-from bench.env import choose_device
 from predict.errors import BadRun
+from predict.lazily import lazily
+
+with lazily():  # torch
+    from bench import env
 
 
 def collect_evidence(
@@ -22,6 +25,6 @@ def collect_evidence(
     Writes at most 8 files of at most 16 MiB: evidence.txt, records.jsonl, report.md and figures; a step that is cut off
     leaves what it has written. Exits with status 1 if anything failed.
     """
-    if choose_device(gpu) != "cuda":
+    if env.choose_device(gpu) != "cuda":
         raise BadRun("evidence needs a CUDA device, and none was found; `python -m bench run` measures this CPU")
     exit_if(not evidence.collect(out, gpu=gpu, time_limit_s=time_limit_s))

@@ -1,14 +1,17 @@
 """`python -m bench list`: what a suite would run here, and about how long it takes."""
 
+from __future__ import annotations
+
 import typer
 
-from bench.commands.carrying_out import make_budget
 from bench.commands.options import GpuOption, JsonOption, SuiteOption, print_json
-from bench.env import choose_device, environment
-from bench.forecast import forecast_s
-from bench.runner import limits_of, roof_probe_jobs, suite_jobs
 from bench.suites import SUITE_BUDGET_S
+from predict.lazily import lazily
 from predict.units import duration
+
+with lazily():  # torch
+    from bench import env, forecast, runner
+    from bench.commands import carrying_out
 
 
 def list_jobs(*, suite_name: SuiteOption = "quick", gpu: GpuOption = None, as_json: JsonOption = False) -> None:
@@ -18,11 +21,11 @@ def list_jobs(*, suite_name: SuiteOption = "quick", gpu: GpuOption = None, as_js
     compiled for each shape, comes last. The times are rough: bench/forecast.py has the formula. On a CPU a run also
     chooses the dtype, and leaves out what would take too long, once it has measured the roofs.
     """
-    device = choose_device(gpu)
-    described = environment(device, gpu=None if device == "cpu" else gpu, force=False, warm_cache=False)
-    limits = limits_of(described, {})
-    jobs = (*roof_probe_jobs(limits), *suite_jobs(suite_name, limits))
-    estimates_s = forecast_s(jobs, described, make_budget(SUITE_BUDGET_S[suite_name]))
+    device = env.choose_device(gpu)
+    described = env.environment(device, gpu=None if device == "cpu" else gpu, force=False, warm_cache=False)
+    limits = runner.limits_of(described, {})
+    jobs = (*runner.roof_probe_jobs(limits), *runner.suite_jobs(suite_name, limits))
+    estimates_s = forecast.forecast_s(jobs, described, carrying_out.make_budget(SUITE_BUDGET_S[suite_name]))
     if as_json:
         print_json(
             [

@@ -17,6 +17,8 @@ ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the rec
 TimeLimitOption = Annotated[float | None, typer.Option(min=1, help="Begin no case after this many seconds.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
+CASE_LIMIT_S = 120.0  # a case that takes longer is stopped
+
 
 def print_json(data: object) -> None:
     """Print JSON for other programs."""

@@ -1,5 +1,7 @@
 """`python -m bench run`: measures a suite, prints its tables, writes records, report and figures."""
 
+from __future__ import annotations
+
 import contextlib
 from collections import Counter
 from dataclasses import asdict
@@ -9,8 +11,8 @@ from typing import Annotated
 import typer
 
 from bench import store
-from bench.commands.carrying_out import CASE_LIMIT_S, carry_out, default_folder, make_budget
 from bench.commands.options import (
+    CASE_LIMIT_S,
     GpuOption,
     JsonOption,
     OutOption,
@@ -20,17 +22,17 @@ from bench.commands.options import (
     exit_if,
     print_json,
 )
-from bench.env import choose_device
-from bench.lab import Settings, make_lab
 from bench.record import Record
-from bench.runner import FAILED, suite_plan
 from bench.suites import SUITE_BUDGET_S, check_suite
-from bench.worker import WorkerBench
+from predict.lazily import lazily
 from reports.calibration.file import CALIBRATION
 from reports.commands.options import print_run
-from reports.run.calibrate import RunFit, fit_headline, fit_run, write_calibration
-from reports.run.load import load_records, read_records
-from reports.run.page import write_report
+
+with lazily():  # torch, pandas and matplotlib
+    from bench import env, lab, runner, worker
+    from bench.commands import carrying_out
+    from reports.run import calibrate as calibration
+    from reports.run import load, page
 
 EXAMPLES = """Examples:
 
@@ -66,34 +68,37 @@ def run(
     Exits with status 1 if a case was incorrect, impossible, crashed or timed out.
     """
     check_suite(suite_name)
-    device = choose_device(gpu)
-    budget = make_budget(SUITE_BUDGET_S[suite_name] if budget_s is None else budget_s)
-    settings = Settings(device, gpu, force, warm_cache, budget)
-    with contextlib.closing(WorkerBench(make_lab, settings, job_limit_s=case_limit_s)) as bench:
-        folder = out or default_folder(bench.environment)
-        records = carry_out(suite_plan(suite_name, folder, resume=resume, time_limit_s=time_limit_s), bench)
+    device = env.choose_device(gpu)
+    budget = carrying_out.make_budget(SUITE_BUDGET_S[suite_name] if budget_s is None else budget_s)
+    settings = lab.Settings(device, gpu, force, warm_cache, budget)
+    with contextlib.closing(worker.WorkerBench(lab.make_lab, settings, job_limit_s=case_limit_s)) as bench:
+        folder = out or carrying_out.default_folder(bench.environment)
+        plan = runner.suite_plan(suite_name, folder, resume=resume, time_limit_s=time_limit_s)
+        records = carrying_out.carry_out(plan, bench)
     fits = calibrate_where_measured(folder) if calibrate else ()
-    loaded = load_records(folder)
-    report = write_report(loaded, folder)
+    loaded = load.load_records(folder)
+    report = page.write_report(loaded, folder)
     if as_json:
         print_json(_summary(folder, report, records, fits))
     else:
         print_run(loaded)
-        typer.echo("".join(f"{fit_headline(fit)}\n" for fit in fits), nl=False)
+        typer.echo("".join(f"{calibration.fit_headline(fit)}\n" for fit in fits), nl=False)
         typer.echo(f"records  {folder / store.RECORDS}\nreport   {report}")
-    exit_if(any(record.status in FAILED for record in records))
+    exit_if(any(record.status in runner.FAILED for record in records))
 
 
-def calibrate_where_measured(folder: Path) -> tuple[RunFit, ...]:
+def calibrate_where_measured(folder: Path) -> tuple[calibration.RunFit, ...]:
     """Write the run's own calibration; none if no op has all of its probes, or the GPU is unknown."""
-    loaded = read_records(folder)
-    fits = fit_run(loaded)
+    loaded = load.read_records(folder)
+    fits = calibration.fit_run(loaded)
     if fits:
-        write_calibration(loaded, folder, fits)
+        calibration.write_calibration(loaded, folder, fits)
     return fits
 
 
-def _summary(folder: Path, report: Path, records: tuple[Record, ...], fits: tuple[RunFit, ...]) -> dict[str, object]:
+def _summary(
+    folder: Path, report: Path, records: tuple[Record, ...], fits: tuple[calibration.RunFit, ...]
+) -> dict[str, object]:
     return {
         "out": str(folder),
         "records": str(folder / store.RECORDS),

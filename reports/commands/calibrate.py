@@ -6,9 +6,11 @@ from typing import Annotated
 import typer
 
 from predict.errors import BadRun
+from predict.lazily import lazily
 from reports.commands.options import JsonOption, RunArgument, SkipOption, folder_of, tell_broken
-from reports.run.calibrate import explain_fit, fit_json, fit_run, why_none, write_calibration
-from reports.run.load import read_records
+
+with lazily():  # pandas and SciPy
+    from reports.run import calibrate, load
 
 
 def calibrate_run(
@@ -21,13 +23,13 @@ def calibrate_run(
     skip_broken: SkipOption = False,
 ) -> None:
     """Fit the constants of expected time to the run's own probes; write calibration.json beside the records."""
-    run = tell_broken(read_records(path, skip_broken=skip_broken))
-    fits = fit_run(run, implementation=implementation)
+    run = tell_broken(load.read_records(path, skip_broken=skip_broken))
+    fits = calibrate.fit_run(run, implementation=implementation)
     if not fits:
-        raise BadRun(why_none(run, implementation=implementation))
-    file = write_calibration(run, folder_of(path), fits)
+        raise BadRun(calibrate.why_none(run, implementation=implementation))
+    file = calibrate.write_calibration(run, folder_of(path), fits)
     if as_json:
-        typer.echo(json.dumps([fit_json(fit) for fit in fits], allow_nan=False, indent=2))
+        typer.echo(json.dumps([calibrate.fit_json(fit) for fit in fits], allow_nan=False, indent=2))
         return
-    typer.echo("\n\n".join(map(explain_fit, fits)))
+    typer.echo("\n\n".join(map(calibrate.explain_fit, fits)))
     typer.echo(f"\n{file}")

@@ -1,26 +1,30 @@
 """`python -m reports compare`: two runs, or tables of kernel times, side by side."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from matplotlib.figure import Figure
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from predict.errors import BadRun
-from reports.accuracy.compare import TableComparison, compare_tables, draw_table_comparison, op_tables, side_letter
-from reports.accuracy.importers import read_tables
+from predict.lazily import lazily
 from reports.commands.options import JsonOption, SkipOption, console, load, make_folder
-from reports.figures import to_png
-from reports.files import write_file
-from reports.run.compare import Comparison, compare
-from reports.run.frame import json_rows
-from reports.run.plots import draw_comparison
-from reports.run.terminal import comparison_page
-from reports.terminal import rich_table
+
+with lazily():  # pandas and matplotlib
+    from reports import figures, files, terminal
+    from reports.accuracy import compare as of_tables
+    from reports.accuracy import importers
+    from reports.run import compare as of_runs
+    from reports.run import frame, plots
+    from reports.run import terminal as run_terminal
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 EXAMPLES = """Examples:
 
@@ -42,43 +46,43 @@ def compare_runs(
 ) -> None:
     """Compare two runs by % of roof (two machines, or one before and after a change), or tables of kernel times."""
     if as_tables:
-        by_table = compare_tables(read_tables(paths, skip_broken=skip_broken))
+        by_table = of_tables.compare_tables(importers.read_tables(paths, skip_broken=skip_broken))
         if as_json:
-            typer.echo(json_rows(by_table.rows))
+            typer.echo(frame.json_rows(by_table.rows))
         else:
             console().print(_table_comparison(by_table))
-        _write_comparison(out, lambda: draw_table_comparison(by_table), as_json=as_json)
+        _write_comparison(out, lambda: of_tables.draw_table_comparison(by_table), as_json=as_json)
         return
     if len(paths) != 2:
         raise BadRun(f"compare takes two runs, not {len(paths)}; with --tables two or more tables of kernel times")
-    comparison = compare(*(load(path, skip_broken=skip_broken) for path in paths))
+    comparison = of_runs.compare(*(load(path, skip_broken=skip_broken) for path in paths))
     if as_json:
         typer.echo(_comparison_json(comparison))
     else:
-        console().print(comparison_page(comparison))
-    _write_comparison(out, lambda: draw_comparison(comparison), as_json=as_json)
+        console().print(run_terminal.comparison_page(comparison))
+    _write_comparison(out, lambda: plots.draw_comparison(comparison), as_json=as_json)
 
 
 def _write_comparison(out: Path | None, draw: Callable[[], Figure], *, as_json: bool) -> None:
     """Write comparison.png to `out`, if given, and print its path."""
     if out is not None:
         make_folder(out)
-        write_file(out / "comparison.png", to_png(draw()))
+        files.write_file(out / "comparison.png", figures.to_png(draw()))
         typer.echo(out / "comparison.png", err=as_json)
 
 
-def _table_comparison(comparison: TableComparison) -> Group:
+def _table_comparison(comparison: of_tables.TableComparison) -> Group:
     """The sides and their letters, a table for each op, and the notes."""
     parts: list[RenderableType] = [
-        Text(f"{side_letter(place)}: {side}", "bold") for place, side in enumerate(comparison.sides)
+        Text(f"{of_tables.side_letter(place)}: {side}", "bold") for place, side in enumerate(comparison.sides)
     ]
     parts.append(Text("medians over shapes, each with its fastest kernel; times over shapes that all sides have\n"))
-    parts += [rich_table(table) for table in op_tables(comparison)]
+    parts += [terminal.rich_table(table) for table in of_tables.op_tables(comparison)]
     parts += [Text(note, "yellow") for note in comparison.notes]
     return Group(*parts)
 
 
-def _comparison_json(comparison: Comparison) -> str:
+def _comparison_json(comparison: of_runs.Comparison) -> str:
     return json.dumps(
         {
             "machine_a": comparison.machine_a,
@@ -87,7 +91,7 @@ def _comparison_json(comparison: Comparison) -> str:
             "only_a": comparison.only_a,
             "only_b": comparison.only_b,
             "time_ratio_by_op": comparison.by_op.to_dict(),
-            "rows": json.loads(json_rows(comparison.rows)),
+            "rows": json.loads(frame.json_rows(comparison.rows)),
         },
         allow_nan=False,
         indent=2,

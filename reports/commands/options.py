@@ -1,5 +1,7 @@
 """What the commands have in common: the run that is read, and where output goes."""
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -8,8 +10,11 @@ import typer
 from rich.console import Console
 
 from predict.errors import BadRun
-from reports.run.load import Run, load_records
-from reports.run.terminal import run_page
+from predict.lazily import lazily
+
+with lazily():  # pandas
+    from reports.run import load as loading
+    from reports.run import terminal as terminal_page
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or its records.jsonl.")]
 SkipOption = Annotated[bool, typer.Option("--skip-broken", help="Skip broken lines instead of stopping at the first.")]
@@ -17,10 +22,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, in SI unit
 PLAIN_WIDTH = 120  # columns of output that is not a terminal
 
 
-def print_run(run: Run) -> None:
+def print_run(run: loading.Run) -> None:
     """Print the tables of a run, fitted to the terminal."""
     terminal = console()
-    terminal.print(run_page(run, width=terminal.width))
+    terminal.print(terminal_page.run_page(run, width=terminal.width))
 
 
 def console() -> Console:
@@ -33,12 +38,12 @@ def folder_of(path: Path) -> Path:
     return path if path.is_dir() else path.parent
 
 
-def load(path: Path, *, skip_broken: bool) -> Run:
+def load(path: Path, *, skip_broken: bool) -> loading.Run:
     """A run with expected times; what is broken is told on stderr."""
-    return tell_broken(load_records(path, skip_broken=skip_broken))
+    return tell_broken(loading.load_records(path, skip_broken=skip_broken))
 
 
-def tell_broken(run: Run) -> Run:
+def tell_broken(run: loading.Run) -> loading.Run:
     """Tell on stderr which lines were skipped; return the run."""
     for broken in run.broken:
         typer.echo(f"skipped {broken}", err=True)

@@ -2,9 +2,11 @@
 
 import typer
 
+from predict.lazily import lazily
 from reports.commands.options import JsonOption, RunArgument, SkipOption, folder_of, load, print_run
-from reports.run import page
-from reports.run.frame import json_rows
+
+with lazily():  # pandas and matplotlib
+    from reports.run import frame, page
 
 
 def render(path: RunArgument, *, skip_broken: SkipOption = False) -> None:
@@ -17,6 +19,6 @@ def show(path: RunArgument, *, as_json: JsonOption = False, skip_broken: SkipOpt
     """Print the tables of a run."""
     run = load(path, skip_broken=skip_broken)
     if as_json:
-        typer.echo(json_rows(run.frame))
+        typer.echo(frame.json_rows(run.frame))
     else:
         print_run(run)

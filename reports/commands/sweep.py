@@ -1,17 +1,19 @@
 """`python -m reports sweep`: every batch and context of a model."""
 
+from __future__ import annotations
+
 import json
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import pandas as pd
 import typer
 
 from predict import checks
 from predict.errors import BadModel
 from predict.formulas.memory import WEIGHT_FORMATS, find_weight_format
 from predict.gpus import Gpu, resolve
+from predict.lazily import lazily
 from predict.model.config.reader import read_config
 from predict.model.layout import ONE_GPU
 from predict.model.passes import Logits
@@ -22,12 +24,14 @@ from predict.model.transformer import Model
 from predict.ranges import RANGES, read_sizes
 from predict.units import DTYPES, Formats, Kind, find_dtype, read_quantity
 from reports.commands.options import JsonOption, console, make_folder
-from reports.run.frame import json_rows
-from reports.sweep.grid import best_rows, remarks, sweep, write_parquet
-from reports.sweep.layouts import laid_out
-from reports.sweep.plots import write_figures
-from reports.sweep.tables import sweep_table
-from reports.terminal import rich_table
+
+with lazily():  # pandas and matplotlib
+    from reports import terminal
+    from reports.run import frame as rows
+    from reports.sweep import grid, layouts, plots, tables
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 EXAMPLES = """Examples:
 
@@ -82,7 +86,7 @@ def sweep_model(
     checks.whole(gpus=count, **asked)
     sizes = read_sizes(batch, "--batch"), read_sizes(context, "--context")
     replicas = [
-        laid_out(
+        layouts.laid_out(
             Replica(shape, sku, ONE_GPU, _formats(shape, sku, weights, kv, compute), mfu, mbu, memory, kept),
             count,
             asked,
@@ -90,15 +94,15 @@ def sweep_model(
         )
         for sku in skus
     ]
-    frame = sweep(replicas, *sizes, logits=logits, usd_per_gpu_hour=price, largest=True)
+    frame = grid.sweep(replicas, *sizes, logits=logits, usd_per_gpu_hour=price, largest=True)
     make_folder(out)
-    write_parquet(frame, out / "sweep.parquet")
-    files = [out / "sweep.parquet", *write_figures(frame, out)]
+    grid.write_parquet(frame, out / "sweep.parquet")
+    files = [out / "sweep.parquet", *plots.write_figures(frame, out)]
     if as_json:
         typer.echo(_sweep_json(frame, files))
         return
-    console().print(rich_table(sweep_table(best_rows(frame), shape.name)))
-    typer.echo("\n".join([*remarks(frame), f"{len(frame):,} points:", *map(str, files)]))
+    console().print(terminal.rich_table(tables.sweep_table(grid.best_rows(frame), shape.name)))
+    typer.echo("\n".join([*grid.remarks(frame), f"{len(frame):,} points:", *map(str, files)]))
 
 
 def _formats(model: Model, gpu: Gpu, weights: str | None, kv: str | None, compute: str | None) -> Formats:
@@ -120,9 +124,9 @@ def _sweep_json(frame: pd.DataFrame, files: list[Path]) -> str:
         {
             "points": len(frame),
             "files": [str(file) for file in files],
-            "remarks": remarks(frame),
+            "remarks": grid.remarks(frame),
             "assumptions": {name: value for name, value in frame.attrs.items() if name != "columns"},
-            "best": json.loads(json_rows(best_rows(frame))),
+            "best": json.loads(rows.json_rows(grid.best_rows(frame))),
         },
         allow_nan=False,
         indent=2,

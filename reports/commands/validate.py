@@ -1,18 +1,19 @@
 """`python -m reports validate` and `accuracy`: expected times held against measured tables."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from reports.accuracy import document as accuracy
-from reports.accuracy import plots as validate_plots
-from reports.accuracy.importers import read_tables
-from reports.accuracy.tables import validation_table
-from reports.accuracy.validate import Validation, group_json, over_the_bar, validate, worst_rows
+from predict.lazily import lazily
 from reports.commands.options import JsonOption, console, make_folder
-from reports.files import write_file
+
+with lazily():  # pandas and matplotlib
+    from reports import files as writing
+    from reports.accuracy import document, importers, plots, tables, validate
 
 EXAMPLES = """Examples:
 
@@ -31,18 +32,18 @@ def validate_tables(
     as_json: JsonOption = False,
 ) -> None:
     """Calibrate expected time from up to 16 rows of each group of measured tables, predict the rest, print errors."""
-    validation = validate(read_tables(measured), gpu)
+    validation = validate.validate(importers.read_tables(measured), gpu)
     if as_json:
-        entries = [group_json(group, validation.skipped) for group in validation.groups]
+        entries = [validate.group_json(group, validation.skipped) for group in validation.groups]
         typer.echo(json.dumps(entries, indent=2, allow_nan=False))
     else:
-        console().print(validation_table(validation.groups))
+        console().print(tables.validation_table(validation.groups))
         for (table, reason), rows in validation.skipped.items():
             typer.echo(f"{table}: {rows:,} rows left out: {reason}")
     if out is not None:
         for file in _write_validation(validation, out):
             typer.echo(file, err=as_json)
-    if gate and (failures := over_the_bar(validation.groups)):
+    if gate and (failures := validate.over_the_bar(validation.groups)):
         typer.echo("\n".join(failures), err=True)
         raise typer.Exit(1)
 
@@ -53,18 +54,18 @@ def write_accuracy(
     out: Annotated[Path, typer.Option(help="Folder for accuracy.md and accuracy/*.png.")] = Path("docs"),
 ) -> None:
     """Write accuracy.md: how far expected time is off, where and why; the same tables give the same bytes."""
-    measured_tables = read_tables(measured)
-    validation = validate(measured_tables)
-    make_folder(out / accuracy.FOLDER)
-    typer.echo("\n".join(map(str, accuracy.write_accuracy(measured_tables, validation, out))))
+    measured_tables = importers.read_tables(measured)
+    validation = validate.validate(measured_tables)
+    make_folder(out / document.FOLDER)
+    typer.echo("\n".join(map(str, document.write_accuracy(measured_tables, validation, out))))
 
 
-def _write_validation(validation: Validation, out: Path) -> list[Path]:
+def _write_validation(validation: validate.Validation, out: Path) -> list[Path]:
     """Write the figures and, for each group, a CSV of its worst rows; return the paths."""
     make_folder(out)
-    files = validate_plots.write_figures(validation.groups, out)
+    files = plots.write_figures(validation.groups, out)
     for number, group in enumerate(validation.groups, start=1):
         file = out / f"worst-{number:02d}-{group.op}-{group.dtype}-{group.gpu}.csv"
-        write_file(file, worst_rows(group).to_csv(index=False).encode())
+        writing.write_file(file, validate.worst_rows(group).to_csv(index=False).encode())
         files.append(file)
     return files

@@ -10,8 +10,7 @@ from typer.testing import CliRunner
 
 from bench import __main__ as cli
 from bench import evidence, store
-from bench.commands import carrying_out, listing
-from bench.commands import run as run_command
+from bench.commands import carrying_out
 from bench.lab import Outcome
 from bench.record import Status
 from bench.runner import Runner, suite_plan
@@ -40,9 +39,8 @@ def gpu_box(monkeypatch):
 
     def make(answer=at_half_the_roof, **environment):
         bench = FakeBench(answer, make_environment(**environment))
-        for command in (run_command, listing):
-            monkeypatch.setattr(command, "choose_device", lambda _: "cuda")
-        monkeypatch.setattr(run_command, "WorkerBench", lambda *_, **__: bench)
+        monkeypatch.setattr("bench.env.choose_device", lambda _: "cuda")
+        monkeypatch.setattr("bench.worker.WorkerBench", lambda *_, **__: bench)
         return bench
 
     return make
@@ -178,8 +176,8 @@ CPU_SMOKE = ("run", "--gpu", "cpu", "--suite", "smoke", "--out")
 
 
 def test_a_folder_that_cannot_be_written_is_refused(monkeypatch, refusal):
-    monkeypatch.setattr(run_command, "WorkerBench", lambda *_, **__: FakeBench(at_half_the_roof, cpu_environment()))
-    monkeypatch.setattr(carrying_out, "announce", lambda *_: pytest.fail("began"))
+    monkeypatch.setattr("bench.worker.WorkerBench", lambda *_, **__: FakeBench(at_half_the_roof, cpu_environment()))
+    monkeypatch.setattr("bench.commands.carrying_out.announce", lambda *_: pytest.fail("began"))
     assert "cannot write /dev/null/run" in refusal(cli.app, *CPU_SMOKE, "/dev/null/run")
 
 
@@ -188,7 +186,7 @@ def test_a_run_into_a_folder_that_holds_records_is_refused(monkeypatch, refusal,
     """Those of another machine, even with --resume."""
     Runner(suite_plan("smoke", tmp_path), FakeBench(at_half_the_roof)).run()
     before = (tmp_path / "records.jsonl").read_bytes()
-    monkeypatch.setattr(run_command, "WorkerBench", lambda *_, **__: FakeBench(at_half_the_roof, cpu_environment()))
+    monkeypatch.setattr("bench.worker.WorkerBench", lambda *_, **__: FakeBench(at_half_the_roof, cpu_environment()))
     assert "choose another --out" in refusal(cli.app, *CPU_SMOKE, tmp_path, *option)
     assert (tmp_path / "records.jsonl").read_bytes() == before
 
@@ -211,8 +209,8 @@ def test_list_says_what_would_run():
 
 def test_a_card_without_a_datasheet_is_listed_without_estimates(monkeypatch):
     unknown = make_environment(gpu=None, name="NVIDIA X1")
-    monkeypatch.setattr(listing, "choose_device", lambda _: "cuda")
-    monkeypatch.setattr(listing, "environment", lambda *_, **__: unknown)
+    monkeypatch.setattr("bench.env.choose_device", lambda _: "cuda")
+    monkeypatch.setattr("bench.env.environment", lambda *_, **__: unknown)
     result = RUNNER.invoke(cli.app, ["list", "--suite", "smoke"])
     assert "  no estimate" in result.stdout
     count = len(result.stdout.splitlines())
@@ -248,7 +246,7 @@ def test_doctor_speaks_to_people_and_scripts():
 
 def test_the_smoke_suite_runs_for_real_on_this_cpu(monkeypatch, tmp_path):
     """In a worker process."""
-    monkeypatch.setattr(run_command, "make_lab", make_lab_of_a_small_cache)
+    monkeypatch.setattr("bench.lab.make_lab", make_lab_of_a_small_cache)
     out = tmp_path / "run"
     result = RUNNER.invoke(
         cli.app, ["run", "--gpu", "cpu", "--suite", "smoke", "--budget-s", "0.02", "--out", str(out)]

@@ -13,7 +13,6 @@ from bench import __main__ as cli
 from bench import cases, store, tune
 from bench.cases import find_implementation
 from bench.commands import carrying_out
-from bench.commands import tune as tune_command
 from bench.env import CudaStatus
 from bench.lab import Lab
 from bench.measure import Budget
@@ -85,8 +84,8 @@ def kernel(monkeypatch):
         shapes = {"stream_copy": tuple(copy_of(n) for n in (1000, 2000))}
         monkeypatch.setattr("bench.suites.TUNING", shapes)
         monkeypatch.setattr("bench.runner.roof_probes", lambda _: [copy_of(4000)])
-        monkeypatch.setattr(tune_command, "choose_device", lambda _: "cuda")
-        monkeypatch.setattr(tune_command, "WorkerBench", lambda *_, **__: made_bench())
+        monkeypatch.setattr("bench.env.choose_device", lambda _: "cuda")
+        monkeypatch.setattr("bench.worker.WorkerBench", lambda *_, **__: made_bench())
 
     return make
 
@@ -236,7 +235,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(kernel, monkeypatch, tmp_pa
                 raise KeyboardInterrupt
             return super().run(job)
 
-    monkeypatch.setattr(tune_command, "WorkerBench", lambda *_, **__: Stopping(made_bench()._lab))
+    monkeypatch.setattr("bench.worker.WorkerBench", lambda *_, **__: Stopping(made_bench()._lab))
     stopped = invoke(tmp_path / "run")
     assert stopped.exit_code == 130
     assert f"go on with --out {tmp_path / 'run'} --resume" in stopped.stderr
@@ -244,7 +243,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(kernel, monkeypatch, tmp_pa
     assert [record.implementation for record in store.read(tmp_path / "run" / "records.jsonl").records[-2:]] == [
         "triton", "triton@wide",
     ]  # fmt: skip
-    monkeypatch.setattr(tune_command, "WorkerBench", lambda *_, **__: made_bench())
+    monkeypatch.setattr("bench.worker.WorkerBench", lambda *_, **__: made_bench())
     resumed = invoke(tmp_path / "run", "--resume", "--json")
     assert resumed.exit_code == 0, resumed.output
     text = (tmp_path / "run" / "records.jsonl").read_text()
@@ -263,8 +262,8 @@ def test_a_folder_that_holds_records_needs_resume(kernel, tmp_path):
 
 
 def test_reports_read_the_folder_of_a_tuning(monkeypatch, tmp_path):
-    monkeypatch.setattr(tune_command, "choose_device", lambda _: "cuda")
-    monkeypatch.setattr(tune_command, "WorkerBench", lambda *_, **__: FakeBench(at_half_the_roof))
+    monkeypatch.setattr("bench.env.choose_device", lambda _: "cuda")
+    monkeypatch.setattr("bench.worker.WorkerBench", lambda *_, **__: FakeBench(at_half_the_roof))
     out = tmp_path / "run"
     result = RUNNER.invoke(cli.app, ["tune", "--op", "attention_prefill", "--out", str(out)])
     assert result.exit_code == 0, result.output
@@ -440,7 +439,7 @@ def test_a_kernel_without_configurations_in_a_dtype_says_so(monkeypatch, kernel)
 
 
 def test_without_a_gpu_the_command_is_one_line_and_exit_status_2(monkeypatch, refusal, tmp_path):
-    monkeypatch.setattr(tune_command, "choose_device", lambda _: "cpu")
+    monkeypatch.setattr("bench.env.choose_device", lambda _: "cpu")
     said = refusal(cli.app, "tune", "--op", "attention_prefill", "--out", tmp_path / "run")
     assert said.startswith("error: tuning needs a CUDA device")
     assert not (tmp_path / "run").exists()

@@ -56,6 +56,11 @@ class Attention(Mixer):
         return (norms if self.qk_norm else 0) + self.extra_params
 
     @property
+    def has_wide_norms(self) -> bool:
+        """Whether norms on Q and K have a weight for each element of every head (OLMo 2, Command R+)."""
+        return self.extra_params >= self.heads * self.head_dim
+
+    @property
     def text(self) -> str:
         """One line for a person: "GQA, 64 heads of 128, 8 KV heads"."""
         kind = "MHA" if self.kv_heads == self.heads else "MQA" if self.kv_heads == 1 else "GQA"

@@ -1,13 +1,17 @@
 """The kernels between the matrices: norms with and without a residual, norms of Q and K, positions, activations."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from predict.model.attention import Attention, LatentAttention
+from predict.model.compressed import CompressedAttention
+from predict.model.elementwise import Norm
 from predict.model.gpu_share import GpuShare
 from predict.model.kinds import KernelKind
+from predict.model.linear_attention import GatedDeltaNet, KimiDelta, Lightning
 from predict.model.mixer import Mixer
 from predict.model.model_kernel import ModelKernel, of_op, without_op
 from predict.model.products import heads_on_gpu
+from predict.model.state_space import Mamba2
 from predict.model.transformer import Block, Model
 
 KIND = KernelKind.ELEMENTWISE
@@ -40,32 +44,49 @@ def _norm(block: Block, name: str, share: GpuShare, count: int) -> ModelKernel:
     return of_op(KIND, name, op, dims, share.dtype, count=count)
 
 
-def mixer_elementwise(mixer: Mixer, share: GpuShare, count: int, *, rotary: bool) -> Iterator[ModelKernel]:
-    """Norms of Q, K and latents, and rotary positions."""
+def mixer_elementwise(mixer: Mixer, norm: Norm, share: GpuShare, count: int, *, rotary: bool) -> Iterator[ModelKernel]:
+    """Norms of Q, K and latents, rotary positions, and norms of what a recurrence makes."""
     match mixer:
         case Attention():
-            yield from _of_attention(mixer, share, count, rotary=rotary)
+            yield from _of_attention(mixer, norm, share, count, rotary=rotary)
         case LatentAttention():
-            latents = {"q_latent_norm": mixer.query_rank, "kv_latent_norm": mixer.kv_rank}
-            for name, rank in latents.items():
-                if rank:
-                    dims = {"rows": share.tokens, "cols": rank}
-                    yield of_op(KIND, name, "rmsnorm", dims, share.dtype, count=count)
+            yield from _latent_norms({"q_latent_norm": mixer.query_rank, "kv_latent_norm": mixer.kv_rank}, share, count)
             if mixer.rope_dim:
-                rotated = {"tokens": share.tokens, "heads": mixer.heads / share.tp + 1, "head_dim": mixer.rope_dim}
-                yield of_op(KIND, "rope", "rope", rotated, share.dtype, count=count)
+                yield _rope(mixer.heads / share.tp + 1, mixer.rope_dim, share, count)
+        case CompressedAttention():
+            yield from _latent_norms({"q_latent_norm": mixer.query_rank, "kv_norm": mixer.head_dim}, share, count)
+        case GatedDeltaNet() | KimiDelta() | Lightning() | Mamba2(norm=True):
+            dims = {"rows": share.tokens, "cols": mixer.width / share.tp}
+            reason = "no op computes a norm and a gate"
+            yield without_op(KIND, "gated_norm", reason, share.dtype, count=count, dims=dims)
 
 
-def _of_attention(attention: Attention, share: GpuShare, count: int, *, rotary: bool) -> Iterator[ModelKernel]:
+def _latent_norms(widths: Mapping[str, int | None], share: GpuShare, count: int) -> Iterator[ModelKernel]:
+    for name, width in widths.items():
+        if width:
+            yield of_op(KIND, name, "rmsnorm", {"rows": share.tokens, "cols": width}, share.dtype, count=count)
+
+
+def _of_attention(
+    attention: Attention, norm: Norm, share: GpuShare, count: int, *, rotary: bool
+) -> Iterator[ModelKernel]:
     heads, kv_heads = heads_on_gpu(attention, share.tp)
     groups = {"q_norm": heads} if attention.shares_cache else {"q_norm": heads, "k_norm": kv_heads}
-    if attention.qk_norm:
+    if attention.qk_norm or attention.has_wide_norms:
+        op = "layernorm" if norm.centered else "rmsnorm"
         for name, each in groups.items():
             dims = {"rows": share.tokens * each, "cols": attention.head_dim}
-            yield of_op(KIND, name, "rmsnorm", dims, share.dtype, count=count)
+            if attention.has_wide_norms:
+                dims = {"rows": share.tokens, "cols": each * attention.head_dim}
+            yield of_op(KIND, name, op, dims, share.dtype, count=count)
     if rotary:
-        rotated = {"tokens": share.tokens, "heads": sum(groups.values()), "head_dim": attention.head_dim}
-        yield of_op(KIND, "rope", "rope", rotated, share.dtype, count=count)
+        yield _rope(sum(groups.values()), attention.head_dim, share, count)
+
+
+def _rope(heads: float, rotated: int, share: GpuShare, count: int) -> ModelKernel:
+    """Rotary positions of Q and K in one kernel; `rotated`: elements of a head."""
+    dims = {"tokens": share.tokens, "heads": heads, "head_dim": rotated}
+    return of_op(KIND, "rope", "rope", dims, share.dtype, count=count)
 
 
 def gate_kernel(attention: Attention, share: GpuShare, count: int) -> ModelKernel:

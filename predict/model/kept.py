@@ -89,9 +89,8 @@ def _attention(attention: Attention, elementwise: Elementwise, kernels: Kernels)
     width = attention.heads * attention.head_dim
     kv_heads = 0 if attention.shares_cache else attention.kv_heads
     kv_width = kv_heads * attention.head_dim
-    wide = attention.extra_params >= width  # one norm over all heads
-    if attention.qk_norm or wide:
-        statistics = 2 if wide else attention.heads + kv_heads
+    if attention.qk_norm or attention.has_wide_norms:
+        statistics = 2 if attention.has_wide_norms else attention.heads + kv_heads
         size = norm_bytes(elementwise.norm, kernels) * (width + kv_width) + FP32_BYTES * statistics
         yield Kept("norms of Q and K", size, split=True)
     yield Kept("Q, K, V and attention's output", ELEMENT_BYTES * (2 * width + 2 * kv_width), split=True)

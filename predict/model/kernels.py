@@ -104,21 +104,25 @@ def _of_block(block: Block, share: GpuShare, *, rotary: bool) -> Iterator[ModelK
 
 
 def _of_mixer(block: Block, found: list[Product], share: GpuShare, *, rotary: bool) -> Iterator[ModelKernel]:
+    """The kernels of a mixer in their order: the products before it mixes tokens, and the one after it."""
     mixer, count = block.mixer, block.layers
     if mixer is None:
         return
-    is_last = {product.linears[0].name: product.linears[0].name.endswith(".out") for product in found}
     for product in found:
-        if not is_last[product.linears[0].name]:
+        if not _is_last(product):
             yield from _of_projection(mixer, product, share, count)
     for each in mixer.mixers if isinstance(mixer, SideBySide) else (mixer,):
-        yield from mixer_elementwise(each, share, count, rotary=rotary)
+        yield from mixer_elementwise(each, block.elementwise.norm, share, count, rotary=rotary)
         yield from mixing_kernels(each, share, count)
         if isinstance(each, Attention) and each.gated:
             yield gate_kernel(each, share, count)
     for product in found:
-        if is_last[product.linears[0].name]:
+        if _is_last(product):
             yield from _of_projection(mixer, product, share, count)
+
+
+def _is_last(product: Product) -> bool:
+    return product.linears[0].name.endswith(".out")
 
 
 def _of_projection(mixer: Mixer, product: Product, share: GpuShare, count: int) -> Iterator[ModelKernel]:

@@ -14,6 +14,8 @@ from predict.resources import matmul_unit
 from predict.workloads import Amounts, stored_bytes
 
 FP8_BITS = 8
+NAMES = {"attention.scores": "attention"}
+WITHOUT_OP = {"conv": "a short convolution", "indexer.scores": "the scores of an index"}
 
 
 def mixing_kernels(mixer: Mixer, share: GpuShare, count: int) -> Iterator[ModelKernel]:
@@ -28,13 +30,10 @@ def mixing_kernels(mixer: Mixer, share: GpuShare, count: int) -> Iterator[ModelK
             case LatentAttention(), "attention.scores":
                 yield _latent(mixer, share, count, amounts)
             case _:
-                kind, name = kind_of_component(work.component), work.name.replace(".", "_")
-                what = "an index" if name.startswith("indexer") else mixer.text
-                reason = f"no op computes the {work.name.rpartition('.')[2]} of {what}"
-                yield without_op(kind, _SHORT.get(name, name), reason, share.dtype, count=count, amounts=amounts)
-
-
-_SHORT = {"attention_scores": "attention"}
+                kind, name = kind_of_component(work.component), NAMES.get(work.name, work.name.replace(".", "_"))
+                what = WITHOUT_OP.get(work.name, f"the {name} of {mixer.text.split(',')[0]}")
+                reason = f"no op computes {what}"
+                yield without_op(kind, name, reason, share.dtype, count=count, amounts=amounts)
 
 
 def _attention(attention: Attention, share: GpuShare, count: int, amounts: Amounts) -> ModelKernel:

@@ -4,13 +4,14 @@ import functools
 import itertools
 import math
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
+from bench.callables import implementation_of, is_callable
 from bench.working_memory import working_bytes
 from kernels.catalog import list_implementations
 from kernels.constants import ADAMW_BETAS, FILL_VALUE, INT4_GROUP, INT4_PER_WORD
@@ -106,11 +107,14 @@ def stores_scores(op: str, name: str) -> bool:
 
 
 def find_implementation(workload: Workload, name: str, device: str) -> Implementation:
-    """The implementation `name` of this workload; `triton@128x64-w8-s3` is `triton` with that configuration fixed.
+    """The implementation `name` of this workload; `triton@128x64-w8-s3` is `triton` with that configuration fixed,
+    `my.kernels:my_gemm` a user's function.
 
-    Raises BadWorkload for an unknown name, listing the known ones, and Unsupported if the implementation does not take
-    the dtype or the device.
+    Raises BadWorkload for an unknown name, listing the known ones, Unsupported if the implementation does not take the
+    dtype or the device, and BadCallable for a function that cannot be imported.
     """
+    if is_callable(name):
+        return implementation_of(name, workload.op)
     name, at, config = name.partition(CONFIGURED)
     row = _find_row(workload, name, device)
     if not at:
@@ -153,7 +157,21 @@ def _find_row(workload: Workload, name: str, device: str) -> Implementation:
 
 def bind(run: Run, workload: Workload) -> Run:
     """`run` of an implementation or a reference, with its keyword dimensions bound."""
-    return functools.partial(run, **{name: workload.dims[name] for name in CASES[workload.op].keywords})
+    return functools.partial(run, **keywords_of(workload))
+
+
+def keywords_of(workload: Workload) -> dict[str, int]:
+    """The dimensions that the functions of an op take by keyword."""
+    return {name: workload.dims[name] for name in CASES[workload.op].keywords}
+
+
+def written_parts(workload: Workload, inputs: Sequence[Tensor]) -> Inputs:
+    """The inputs, or parts of them, that a call may write to."""
+    case = CASES[workload.op]
+    if workload.op == "launch":  # what it writes is what was there
+        return tuple(inputs)
+    output = () if case.output is None else (inputs[case.output],)
+    return *output, *(case.appended(tuple(inputs)) if case.appended else ())
 
 
 def result_format(workload: Workload) -> DType:
@@ -175,8 +193,8 @@ def needed_bytes(workload: Workload, implementation: Implementation) -> float:
     outputs = float(amounts.bytes_written) / result_format(workload).bytes
     checking = outputs * 8 * 5  # fp64 reference, baseline, and intermediates of comparing them with the output
     needed = float(amounts.bytes) + checking + _scratch_bytes(workload)
-    if implementation.prepare:
-        needed += float(amounts.bytes_read)  # the original inputs stay in memory beside the prepared ones
+    if implementation.prepare or implementation.foreign:
+        needed += float(amounts.bytes_read)  # the original inputs stay in memory beside prepared ones, or copies
     trains = workload.op == "block_train"
     between = saved_activation_bytes(workload) if trains else peak_bytes(workload) - float(amounts.bytes)
     needed += 5 * between  # intermediates between kernels: in 16 bits, and by the reference in fp64

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from bench.cases import Maker
-from bench.measure import Budget, measure
+from bench.sampling import Budget, sample_until_known
 from bench.stats import summarize
 from bench.timer import CACHES_TO_EXCEED, Call, CudaTimer, Preparation, Timer
 from predict.units import binary_bytes, si
@@ -58,6 +58,6 @@ def read_cold(cache_bytes: int, device: torch.device, timer: Timer | None = None
     for multiple in MULTIPLES:
         free_bytes = 4 * multiple * cache_bytes
         case = Preparation(bind, read_bytes, free_bytes, cache_bytes, warm=False, caches=multiple)
-        time_s = summarize(measure(timer.prepare(case), Budget(time_s=0.2, min_time_s=0.1)).times_s).median_s
+        time_s = summarize(sample_until_known(timer.prepare(case), Budget(time_s=0.2, min_time_s=0.1)).times_s).median_s
         per_s[multiple] = read_bytes / time_s
     return ColdReads(read_bytes, per_s)

@@ -1,4 +1,4 @@
-"""Whether a process can run another job after an error: most errors leave its CUDA context intact."""
+"""Whether a process can run another job: most errors leave its CUDA context intact, and most functions its settings."""
 
 import gc
 
@@ -31,3 +31,21 @@ def _works() -> bool:
         return False
     # A failed capture may leave its own stream current; the timer expects the default one.
     return bool(torch.cuda.current_stream() == torch.cuda.default_stream())
+
+
+def torch_settings() -> tuple[object, ...]:
+    """What a user's function may have set for all that runs after it in this process, such as fewer threads."""
+    return (
+        torch.get_num_threads(),
+        torch.get_default_dtype(),
+        torch.get_default_device(),
+        torch.backends.cuda.matmul.fp32_precision,
+        torch.is_grad_enabled(),
+        torch.is_inference_mode_enabled(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled,
+        torch.backends.cudnn.enabled,
+        torch.backends.cudnn.benchmark,
+        torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction,
+        torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction,
+    )

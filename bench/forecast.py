@@ -20,8 +20,8 @@ from itertools import pairwise
 
 from bench.cases import compiles
 from bench.lab import Job
-from bench.measure import Budget
 from bench.record import Environment
+from bench.sampling import Budget
 from bench.timer import CACHES_TO_EXCEED, MAX_INPUT_SETS
 from predict.errors import MissingCeiling
 from predict.gpus import NVIDIA_GPUS

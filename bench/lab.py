@@ -8,35 +8,47 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from enum import Enum, auto
 
 import torch
 
 from bench import host
+from bench.callables import BadCallable, check_arguments, load
 from bench.cases import (
     CASES,
     Inputs,
     Run,
     bind,
     find_implementation,
+    keywords_of,
     make_inputs,
     needed_bytes,
     result_format,
+    written_parts,
 )
 from bench.check import check_all
+from bench.contract import BrokenContract, WrongShape, call_watched, check_unchanged, outputs_of
 from bench.device import nvml_handle
 from bench.env import ABNORMAL_THROTTLE, environment, limit_threads, read_state
-from bench.measure import POWER_LAG_S, Budget, Monitor, measure
 from bench.peak_memory import measure_peak_bytes
 from bench.record import Check, Environment, Measurement, Status
+from bench.sampling import POWER_LAG_S, Budget, Monitor, sample_until_known
 from bench.timer import CudaTimer, Preparation, Timer, WallTimer
 from kernels.implementation import Implementation, Result
 from predict.errors import MissingCeiling
 from predict.gpus import NVIDIA_GPUS
 from predict.roofline import predict
 from predict.units import binary_bytes
-from predict.workloads import Workload
+from predict.workloads import Amounts, Workload
 
 COMPUTE_SAMPLING_S = 0.3  # ten graphs of 2 ms end before a card of 700 W reaches its power limit
+
+
+class Trial(Enum):
+    """How far a user's function is tried before a run begins."""
+
+    IMPORT = auto()
+    CALL = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +59,7 @@ class Job:
     implementation: str
     warm: bool = False  # operands may stay in the cache
     not_captured: str | None = None  # why an earlier capture of this implementation failed; it is not tried again
+    trial: Trial | None = None  # only try it: there is no check and no time
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +72,20 @@ class Outcome:
     measurement: Measurement | None = None  # None if the job was not timed
     poisoned: bool = False  # the process that ran it must be replaced
     not_captured: str | None = None  # why no CUDA graph could be captured, if nothing else went wrong
+    refused: bool = False  # a user's function that cannot be imported or called, or returns other tensors
+    printed: str | None = None  # the end of what a user's function printed
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A call that is timed, and what must be known of it."""
+
+    run: Run
+    make_set: Callable[[int], Inputs]  # the i-th set of inputs, as `run` takes them
+    amounts: Amounts | None  # None if unknown
+    warm: bool = False  # operands may stay in the cache
+    as_issued: bool = False  # the host's time is part of it
+    captures: bool = True  # a CUDA graph may be tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +114,9 @@ class Truth:
         return sum(tensor.nbytes for tensor in (*self.inputs, *self.reference, *self.baseline))
 
 
+TRIED = Outcome(Status.SKIPPED, "only tried")
+
+
 class Lab:
     """A device, a timer and a budget."""
 
@@ -100,6 +130,9 @@ class Lab:
 
     def run(self, job: Job) -> Outcome:
         """Check and time one job. Expected failures are outcomes; anything unexpected propagates."""
+        if job.trial is Trial.IMPORT:
+            load(job.implementation)
+            return TRIED
         workload = job.workload
         implementation = find_implementation(workload, job.implementation, self._device.type)
         if self._truth is not None and self._truth.source != (workload, implementation.reference):
@@ -107,19 +140,68 @@ class Lab:
         if lacking := self._lacking_memory(workload, implementation):
             return Outcome(Status.OUT_OF_MEMORY, lacking)
         self._truth = self._truth or self._find_truth(workload, implementation.reference)
+        if implementation.foreign:
+            check_arguments(implementation.name, self._truth.inputs, keywords_of(workload))
+        if job.trial is Trial.CALL:
+            return self._try_call(implementation, workload, self._truth)
+        return self._examine(job, implementation, self._truth)
+
+    def _try_call(self, implementation: Implementation, workload: Workload, truth: Truth) -> Outcome:
+        """Call a user's function once. Raises BadCallable if it returns other tensors than its op."""
+        try:
+            outputs_of(bind(implementation.run, workload)(*truth.inputs), truth.baseline)
+        except WrongShape as error:
+            raise BadCallable(f"--callable {implementation.name}: {workload.id}: {error}") from None
+        finally:
+            self.forget()  # it may have written to the inputs
+        return TRIED
+
+    def _examine(self, job: Job, implementation: Implementation, original: Truth) -> Outcome:
+        """Check an implementation, and time it if it is right."""
+        workload = job.workload
         run = bind(implementation.run, workload)
-        truth = replace(self._truth, inputs=_prepared(implementation, workload, self._truth.inputs))
+        truth = replace(original, inputs=_prepared(implementation, workload, original.inputs))
         if appended := CASES[workload.op].appended:
-            for part in appended(self._truth.inputs):
+            for part in appended(original.inputs):
                 part.fill_(math.nan)  # else it holds what another implementation wrote
-        checked = self._check(run, truth, workload)
-        if not checked.passed:
-            return Outcome(Status.INCORRECT, _explain(checked), checked)
-        measurement = self._measure(run, truth, job, implementation)
+        try:
+            checked = self._check(run, truth, workload, foreign=implementation.foreign)
+            if not checked.passed:
+                return Outcome(Status.INCORRECT, explain(checked), checked)
+            measurement = self._measure(run, truth, job, implementation)
+            if implementation.foreign:
+                before = make_inputs(workload, self._device, index=0)
+                check_unchanged(before, truth.inputs, functools.partial(written_parts, workload))
+        except BrokenContract as error:
+            self.forget()  # the inputs may be other ones now
+            return Outcome(Status.INCORRECT, str(error))
         if abnormal := ABNORMAL_THROTTLE.intersection(measurement.throttle or ()):
             reason = f"the card slowed itself down ({', '.join(sorted(abnormal))}): check its cooling and power supply"
             return Outcome(Status.THROTTLED, reason, checked, measurement)
         return Outcome(Status.MEASURED, None, checked, measurement)
+
+    def time(self, subject: Subject) -> Measurement:
+        """Time a call until its median is known. Raises CaptureFailed."""
+        first = subject.make_set(0)
+
+        def bind_set(index: int) -> Callable[[], Result]:
+            return functools.partial(subject.run, *(first if index == 0 else subject.make_set(index)))
+
+        set_bytes = sum(each.nbytes for each in first)
+        peak_bytes = None if self._device.type == "cpu" else measure_peak_bytes(bind_set(0), set_bytes)
+        sampler = self._timer.prepare(
+            Preparation(
+                bind=bind_set,
+                set_bytes=set_bytes,
+                free_bytes=self._free_bytes() / 2,
+                cache_bytes=self.environment.last_level_cache_bytes,
+                warm=subject.warm or self.environment.warm_cache,
+                as_issued=subject.as_issued,
+                captures=subject.captures,
+            )
+        )
+        budget = replace(self._budget, min_time_s=self._least_sampling_s(subject.amounts))
+        return replace(sample_until_known(sampler, budget, monitor=self._monitor), peak_bytes=peak_bytes)
 
     def forget(self) -> None:
         """Free what is kept of the last workload."""
@@ -137,7 +219,8 @@ class Lab:
         low_precision = _outputs(compute(*inputs, precision=workload.dtype.name))
         return Truth((workload, reference), inputs, _outputs(compute(*inputs)), low_precision)
 
-    def _check(self, run: Run, truth: Truth, workload: Workload) -> Check:
+    def _check(self, run: Run, truth: Truth, workload: Workload, *, foreign: bool = False) -> Check:
+        """Hold the result of one call against the truth. Raises BrokenContract."""
         given = CASES[workload.op].output
         if given is not None:
             truth.inputs[given].fill_(math.nan)
@@ -146,45 +229,40 @@ class Lab:
             # kernel does not write then stay NaN, instead of another implementation's right answer.
             for output in truth.baseline:
                 torch.full_like(output, math.nan)
-        return check_all(_outputs(run(*truth.inputs)), truth.reference, truth.baseline, result_format(workload))
+        if foreign:
+            actual = call_watched(run, truth.inputs, functools.partial(written_parts, workload), truth.baseline)
+        else:
+            actual = outputs_of(run(*truth.inputs), truth.baseline)
+        return check_all(actual, truth.reference, truth.baseline, result_format(workload))
 
     def _measure(self, run: Run, truth: Truth, job: Job, implementation: Implementation) -> Measurement:
-        """Time `run` on the prepared inputs of `truth` and on the further sets that the timer asks for. Raises
-        CaptureFailed."""
+        """Time `run` on the prepared inputs of `truth` and on the further sets that the timer asks for."""
 
-        def bind_set(index: int) -> Callable[[], Result]:
+        def make_set(index: int) -> Inputs:
             if index == 0:
-                return functools.partial(run, *truth.inputs)
-            inputs = make_inputs(job.workload, self._device, index=index)
-            return functools.partial(run, *_prepared(implementation, job.workload, inputs))
+                return truth.inputs
+            return _prepared(implementation, job.workload, make_inputs(job.workload, self._device, index=index))
 
-        set_bytes = sum(each.nbytes for each in truth.inputs)
-        peak_bytes = None if self._device.type == "cpu" else measure_peak_bytes(bind_set(0), set_bytes)
-        sampler = self._timer.prepare(
-            Preparation(
-                bind=bind_set,
-                set_bytes=set_bytes,
-                free_bytes=self._free_bytes() / 2,
-                cache_bytes=self.environment.last_level_cache_bytes,
-                warm=job.warm or self.environment.warm_cache,
-                as_issued=CASES[job.workload.op].as_issued,
-                captures=implementation.captures and job.not_captured is None,
-            )
+        subject = Subject(
+            run,
+            make_set,
+            job.workload.amounts,
+            warm=job.warm,
+            as_issued=CASES[job.workload.op].as_issued,
+            captures=implementation.captures and job.not_captured is None,
         )
-        budget = replace(self._budget, min_time_s=self._least_sampling_s(job.workload))
-        measured = measure(sampler, budget, monitor=self._monitor)
-        return replace(measured, peak_bytes=peak_bytes, not_captured=job.not_captured)
+        return replace(self.time(subject), not_captured=job.not_captured)
 
-    def _least_sampling_s(self, workload: Workload) -> float:
-        """How long to sample at least: until the power meter has caught up; if compute is the bound, or the card is
+    def _least_sampling_s(self, amounts: Amounts | None) -> float:
+        """How long to sample at least: until the power meter has caught up; if compute is the bound, or what binds is
         unknown, until a card would have begun to throttle."""
         if self._device.type == "cpu":
             return 0.0
         gpu = NVIDIA_GPUS.get(self.environment.gpu or "")
-        if gpu is None:
+        if gpu is None or amounts is None:
             return COMPUTE_SAMPLING_S
         try:
-            bound = predict(workload.amounts, gpu.roofs).bound
+            bound = predict(amounts, gpu.roofs).bound
         except MissingCeiling:
             return COMPUTE_SAMPLING_S
         return COMPUTE_SAMPLING_S if bound is not None and bound.is_compute else POWER_LAG_S
@@ -216,7 +294,8 @@ def _outputs(result: Result) -> tuple[torch.Tensor, ...]:
     return result if isinstance(result, tuple) else (result,)
 
 
-def _explain(checked: Check) -> str:
+def explain(checked: Check) -> str:
+    """Why a check did not pass."""
     return (
         f"wrong result: relative error {checked.relative_error:.2g} (allowed {checked.relative_bound:.2g}),"
         f" largest error {checked.max_error:.2g} (allowed {checked.max_bound:.2g})"

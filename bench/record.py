@@ -140,7 +140,7 @@ class Record:
     schema: int  # SCHEMA of the program that wrote it
     harness: int  # HARNESS of the program that wrote it
     workload: Workload
-    implementation: str  # its name in kernels.catalog, with the configuration after "@"
+    implementation: str  # its name in kernels.catalog, with the configuration after "@"; or a user's module:function
     status: Status
     reason: str | None  # one line; None only if measured
     prediction: Prediction | None  # by the primary roofs; None if they lack one that it needs
@@ -148,6 +148,7 @@ class Record:
     check: Check | None  # None if the result was not checked
     measurement: Measurement | None  # None if the case was not timed
     environment: Environment
+    printed: str | None = None  # the end of what a user's function printed; None of other implementations
 
     @property
     def key(self) -> tuple[str, str]:

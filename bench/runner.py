@@ -11,7 +11,7 @@ records of roof probes are written together, once all have run.
 import functools
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import store
@@ -149,7 +149,7 @@ class Runner:
             why = impossibility(job.workload.amounts, outcome.measurement, self._gpu, l2_bytes=l2_bytes)
         except MissingCeiling:
             return outcome  # the card lacks this unit: it computed by other means
-        return outcome if why is None else Outcome(Status.IMPOSSIBLE, why, outcome.check, outcome.measurement)
+        return outcome if why is None else replace(outcome, status=Status.IMPOSSIBLE, reason=why)
 
     def _write(self, job: Job, outcome: Outcome) -> None:
         record = self._record(job, outcome)
@@ -173,6 +173,7 @@ class Runner:
             check=outcome.check,
             measurement=outcome.measurement,
             environment=self._environment,
+            printed=outcome.printed,
         )
 
 

@@ -32,7 +32,7 @@ from typing import Protocol
 import torch
 
 from bench.context import PoisonsProcess
-from bench.measure import Observe, Sampler
+from bench.sampling import Observe, Sampler
 
 GRAPH_SAMPLE_S = 2e-3  # starting the graph is under 1 % of it
 MAX_GRAPH_LAUNCHES = 1024

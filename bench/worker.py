@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Protocol
 
 from bench import host
-from bench.context import PoisonsProcess, can_run_another
+from bench.callables import BadCallable, is_callable
+from bench.context import PoisonsProcess, can_run_another, torch_settings
 from bench.lab import Job, Lab, Outcome, Settings
 from bench.machine import difference
+from bench.printed import Printed, redirected
 from bench.record import Environment, Status
 from bench.timer import CaptureFailed
 from kernels.unsupported import Unsupported
@@ -58,6 +60,7 @@ class WorkerBench:
         self._settings = settings
         self._job_limit_s = job_limit_s
         self._not_captured: dict[tuple[str, str], str] = {}  # op and implementation: why
+        self._printed = Printed()
         start_s = time.monotonic()
         self.environment = self._start(START_LIMIT_S)
         self._restart_limit_s = min(START_LIMIT_S, max(RESTART_LIMIT_S, 3 * (time.monotonic() - start_s)))
@@ -71,6 +74,8 @@ class WorkerBench:
         outcome = self._exchange(replace(job, not_captured=self._not_captured.get(kind)), self._job_limit_s)
         if outcome.poisoned:
             self.close()
+        if is_callable(job.implementation):
+            outcome = _with_printed(outcome, self._printed.tail())
         if outcome.not_captured is None or kind in self._not_captured:
             return outcome
         self._not_captured[kind] = outcome.not_captured
@@ -88,7 +93,10 @@ class WorkerBench:
         context = multiprocessing.get_context("spawn")  # a forked child cannot use CUDA
         self._connection, theirs = context.Pipe()
         self._process = context.Process(
-            target=_serve, args=(theirs, self._make_lab, self._settings), daemon=True, name="napkin-bench worker"
+            target=_serve,
+            args=(theirs, self._make_lab, self._settings, self._printed.file),
+            daemon=True,
+            name="napkin-bench worker",
         )
         self._process.start()
         theirs.close()
@@ -125,9 +133,12 @@ class WorkerBench:
     def _exchange(self, job: Job, limit_s: float) -> Outcome:
         """Send the job and wait for its outcome."""
         deadline_s = time.monotonic() + limit_s
+        if is_callable(job.implementation):
+            self._printed.clear()
         try:
             self._connection.send(job)
             while not self._connection.poll(0.2):
+                self._printed.shorten()
                 if time.monotonic() > deadline_s:
                     reason = f"not done after {duration(limit_s)}; raise --case-limit-s"
                     return Outcome(Status.TIMEOUT, reason, poisoned=True)
@@ -153,7 +164,9 @@ def attempt(lab: Lab, job: Job) -> Outcome:
         return lab.run(job)
     except Unsupported as error:
         return Outcome(Status.SKIPPED, _first_line(error))
-    except Exception as error:  # noqa: BLE001 - the one place: a failing case is a record, not the end of the run
+    except BadCallable as error:
+        return Outcome(Status.CRASHED, str(error), refused=True)
+    except BaseException as error:  # noqa: BLE001 - the one place: a failing case is a record, not the end of the run
         lab.forget()
         status = Status.OUT_OF_MEMORY if _is_out_of_memory(error) else Status.CRASHED
         not_captured = str(error) if isinstance(error, CaptureFailed) else None
@@ -163,7 +176,16 @@ def attempt(lab: Lab, job: Job) -> Outcome:
     return replace(outcome, poisoned=outcome.poisoned or not can_run_another(lab.environment.device))
 
 
-def _serve(connection: Connection, make_lab: Callable[[Settings], Lab], settings: Settings) -> None:
+def attempt_foreign(lab: Lab, job: Job, printed: Path) -> Outcome:
+    """Run a job of a user's function. What it prints goes into the file `printed`; if it changes a setting of torch,
+    other jobs need another process."""
+    before = torch_settings()
+    with redirected(printed):
+        outcome = attempt(lab, job)
+    return replace(outcome, poisoned=outcome.poisoned or torch_settings() != before)
+
+
+def _serve(connection: Connection, make_lab: Callable[[Settings], Lab], settings: Settings, printed: Path) -> None:
     """Make the lab, then answer jobs until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then stops this process
     # PyTorch warns why an SDPA backend declines; the reason goes into the record.
@@ -179,22 +201,31 @@ def _serve(connection: Connection, make_lab: Callable[[Settings], Lab], settings
             job = connection.recv()
         except EOFError:
             return
-        connection.send(attempt(lab, job))
+        foreign = is_callable(job.implementation)
+        connection.send(attempt_foreign(lab, job, printed) if foreign else attempt(lab, job))
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def _with_printed(outcome: Outcome, printed: str | None) -> Outcome:
+    """The outcome with what was printed; the last line of it may say why the process died."""
+    if printed is None or outcome.reason is None or outcome.status not in (Status.CRASHED, Status.TIMEOUT):
+        return replace(outcome, printed=printed)
+    last = printed.splitlines()[-1].strip()[:200]
+    return replace(outcome, printed=printed, reason=f"{outcome.reason}; it printed last: {last}")
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
     """PyTorch's allocator has a type for it; the driver, Triton and cuBLAS only a message."""
     named = type(error).__name__ in ("OutOfMemoryError", "MemoryError")
     return named or any(words in str(error) for words in ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED"))
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     """Type, first line of the message, and place."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {_first_line(error)} ({Path(frame.filename).name}:{frame.lineno})"
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).strip() or "no message").splitlines()[0]
 
 

@@ -66,6 +66,8 @@ class Implementation:
     writes: tuple[Intermediate, ...] = ()
     # The reference, where `kernels.reference` has no function named after the op or its result has another form.
     own_reference: Callable[..., Result] | None = None
+    # Whether it is a user's: then it is also checked that it leaves its inputs as they are and computes at every call.
+    foreign: bool = False
 
     def __post_init__(self) -> None:
         if self.own_reference is None and not hasattr(reference, self.op):

@@ -12,8 +12,8 @@ import torch
 from bench.context import PoisonsProcess
 from bench.env import GpuState
 from bench.lab import Job, Lab, Outcome, Settings, make_lab
-from bench.measure import Observe, Sampler
 from bench.record import Environment
+from bench.sampling import Observe, Sampler
 from bench.timer import CaptureFailed, Preparation
 from bench.worker import attempt
 from tests.factories import make_environment

@@ -14,10 +14,10 @@ from bench.device import nvml_handle
 from bench.doctor import Level, examine
 from bench.env import environment, other_processes, read_state
 from bench.lab import Job, Settings, make_lab
-from bench.measure import Budget, measure
 from bench.physics import impossibility
 from bench.record import Status
 from bench.runner import Runner, suite_plan
+from bench.sampling import Budget, sample_until_known
 from bench.stats import summarize
 from bench.timer import CudaTimer, Preparation
 from bench.worker import WorkerBench
@@ -67,7 +67,7 @@ def bench():
 
 
 def median_s(preparation):
-    return summarize(measure(CudaTimer().prepare(preparation), BUDGET).times_s).median_s
+    return summarize(sample_until_known(CudaTimer().prepare(preparation), BUDGET).times_s).median_s
 
 
 def reading(size_bytes, *, warm=False, captures=True):

@@ -11,9 +11,9 @@ import json
 import pytest
 
 from bench.lab import Settings, make_lab
-from bench.measure import Budget
 from bench.record import HARNESS, SCHEMA, Record, RoofSet, Status, to_line
 from bench.runner import jobs_of
+from bench.sampling import Budget
 from bench.suites import GPU_SUITES
 from predict.errors import MissingCeiling
 from predict.gpus import GPUS

@@ -6,10 +6,10 @@ from pathlib import Path
 import typer
 
 from bench.env import unknown_line
-from bench.measure import Budget
 from bench.progress import ProgressBar
 from bench.record import Environment, Record
 from bench.runner import Plan, Runner
+from bench.sampling import Budget
 from bench.worker import Bench
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from bench.forecast import CPU_COSTS, GPU_COSTS, Costs, forecast_s, nominal_roofs
 from bench.lab import Job
-from bench.measure import Budget
+from bench.sampling import Budget
 from kernels.catalog import HAS_TRITON
 from predict.units import find_dtype
 from predict.workloads import make_workload

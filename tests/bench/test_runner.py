@@ -9,9 +9,9 @@ import torch
 from bench import runner, store
 from bench.cases import CASES, IMPLEMENTATIONS, implementation_names, make_inputs
 from bench.lab import Job, Lab, Outcome
-from bench.measure import Budget
 from bench.record import Measurement, Status
 from bench.runner import Runner, limits_of, roof_probe_jobs, suite_jobs, suite_plan
+from bench.sampling import Budget
 from bench.suites import suite
 from bench.worker import WorkerLost
 from kernels import reference

@@ -15,9 +15,9 @@ from bench.cases import find_implementation
 from bench.commands import carrying_out
 from bench.env import CudaStatus
 from bench.lab import Lab
-from bench.measure import Budget
 from bench.record import Status
 from bench.runner import Runner
+from bench.sampling import Budget
 from bench.suites import TUNING, tuning_workloads
 from kernels import reference
 from kernels.implementation import EVERYWHERE, Implementation

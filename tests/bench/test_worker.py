@@ -10,9 +10,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from bench.callables import BadCallable
 from bench.lab import Job, Settings
-from bench.measure import Budget
 from bench.record import Status
+from bench.sampling import Budget
+from bench.trial import try_callables
 from bench.worker import NotStarted, WorkerBench, WorkerLost, _death
 from predict.errors import BadRun
 from predict.units import find_dtype
@@ -226,3 +228,161 @@ def test_a_worker_that_was_killed_for_memory_is_told_from_one_that_died(bench, m
     outcome = bench.run(Job(WORKLOAD, "dies"))
     assert (outcome.status, outcome.poisoned) == (status, True)
     assert ("killed for memory: this process may use 1.5 GiB" in outcome.reason) == (status is Status.OUT_OF_MEMORY)
+
+
+# A user's function in a real worker.
+
+MINE = """
+import ctypes, os, time
+import torch
+
+def right(a, b):
+    return a @ b
+
+def chatty(a, b):
+    os.write(1, b"written in C\\n")
+    print("printed in Python")
+    return a @ b
+
+def wrong(a, b):
+    return (a @ b) * 1.5
+
+def in_place(a, b):
+    return a.mul_(2) @ b / 2
+
+def raises(a, b):
+    raise ValueError("a tile is too large")
+
+def leaves(a, b):
+    raise SystemExit(7)
+
+def interrupts(a, b):
+    raise KeyboardInterrupt
+
+def segfaults(a, b):
+    os.write(2, b"about to read address 0\\n")
+    ctypes.string_at(0)
+
+def hangs(a, b):
+    print("waiting for a lock", flush=True)
+    while True:
+        time.sleep(0.01)
+
+def one_thread(a, b):
+    torch.set_num_threads(1)
+    return a @ b
+
+def one_argument(a):
+    return a
+
+def transposed(a, b):
+    return (a @ b).t()
+
+def transposed_if_large(a, b):
+    return (a @ b).t() if len(a) > 2 else a @ b
+"""
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory):
+    """A worker that was started in the folder of a user's package."""
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "mypackage").mkdir()
+    (folder / "mypackage/__init__.py").touch()
+    (folder / "mypackage/kernels.py").write_text(MINE)
+    (folder / "dies.py").write_text("import os\nprint('no license')\nos._exit(9)\n")
+    with contextlib.chdir(folder):
+        bench = WorkerBench(make_faulty_lab, SETTINGS, job_limit_s=20.0)
+        yield bench
+        bench.close()
+
+
+def run_mine(bench, function, workload=WORKLOAD):
+    return bench.run(Job(workload, f"mypackage.kernels:{function}"))
+
+
+def test_a_users_function_is_checked_and_timed_like_any_other(mine):
+    outcome = run_mine(mine, "right")
+    assert (outcome.status, outcome.printed) == (Status.MEASURED, None)
+    assert outcome.check.passed
+
+
+def test_what_it_prints_is_in_its_outcome_and_not_on_our_stdout(mine, capfd):
+    outcome = run_mine(mine, "chatty")
+    assert outcome.status is Status.MEASURED
+    assert set(outcome.printed.splitlines()) == {"written in C", "printed in Python"}
+    assert run_mine(mine, "right").printed is None
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("function", "status", "reason"),
+    [
+        ("wrong", Status.INCORRECT, "wrong result: relative error 0.5"),
+        ("in_place", Status.INCORRECT, "changes its input 0"),
+        ("transposed", Status.INCORRECT, "returns a tensor (3, 2), where a tensor (2, 3) is right"),
+        ("raises", Status.CRASHED, "ValueError: a tile is too large (kernels.py:20)"),
+        ("leaves", Status.CRASHED, "SystemExit: 7 (kernels.py:23)"),
+        ("interrupts", Status.CRASHED, "KeyboardInterrupt: no message (kernels.py:26)"),
+        ("segfaults", Status.CRASHED, "(signal SIGSEGV); it printed last: about to read address 0"),
+    ],
+)
+def test_whatever_it_does_is_an_outcome_with_its_reason(mine, function, status, reason):
+    outcome = run_mine(mine, function)
+    assert outcome.status is status
+    assert reason in outcome.reason
+    assert run_mine(mine, "right").status is Status.MEASURED
+
+
+def test_one_that_hangs_is_stopped_and_says_what_it_printed(mine):
+    run_mine(mine, "right")  # the worker is up
+    mine._job_limit_s = 1.0
+    outcome = run_mine(mine, "hangs")
+    mine._job_limit_s = 20.0
+    assert outcome.status is Status.TIMEOUT
+    assert outcome.reason.endswith("raise --case-limit-s; it printed last: waiting for a lock")
+
+
+def test_one_that_takes_threads_away_costs_its_process_and_not_the_rows_after_it(mine):
+    run_mine(mine, "right")
+    before = mine._process.pid
+    outcome = run_mine(mine, "one_thread")
+    assert outcome.status is Status.MEASURED
+    assert outcome.poisoned == (torch.get_num_threads() > 1)
+    assert run_mine(mine, "right").status is Status.MEASURED
+    assert (mine._process.pid != before) == outcome.poisoned
+
+
+LARGER = make_workload("matmul", {"m": 4, "n": 3, "k": 4}, find_dtype("fp32"))
+
+
+def tried(bench, name):
+    try_callables([Job(LARGER, "torch"), Job(LARGER, name), Job(WORKLOAD, name)], bench)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mypackage.kernels:absent", "module 'mypackage.kernels' has no attribute 'absent'"),
+        ("mypackage.kernels:MINE", "has no attribute 'MINE'"),
+        ("mypackage.kernels:torch", "torch is no function but of type module"),
+        ("mypackage.kernels:one_argument", "is called with 2 tensors, but takes (a): too many positional arguments"),
+        (
+            "mypackage.kernels:transposed",
+            "matmul-m2-n3-k4-fp32: returns a tensor (3, 2), where a tensor (2, 3) is right",
+        ),
+        ("dies:f", "importing it failed: the worker process died (exit status 9)"),
+    ],
+)
+def test_a_trial_refuses_what_cannot_be_measured_in_one_line(mine, name, message):
+    with pytest.raises(BadCallable) as caught:
+        tried(mine, name)
+    assert message in str(caught.value)
+    assert str(caught.value).startswith(f"--callable {name}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("function", ["right", "wrong", "raises", "transposed_if_large"])
+def test_a_trial_leaves_to_the_run_what_makes_a_record(mine, function):
+    tried(mine, f"mypackage.kernels:{function}")
+    assert run_mine(mine, "right").status is Status.MEASURED

@@ -12,8 +12,8 @@ from bench import lab as lab_module
 from bench import peak_memory
 from bench.cases import bind, find_implementation, make_inputs
 from bench.lab import Job, Lab
-from bench.measure import Budget
 from bench.record import Status, from_line, to_line
+from bench.sampling import Budget
 from bench.suites import GPT2_SMALL_BLOCK, LLAMA3_8B_BLOCK
 from predict.peak_memory import Scores, peak_bytes, saved_activation_bytes, score_bytes
 from predict.units import find_dtype
@@ -219,9 +219,9 @@ SMALL = workload("matmul", "fp32", m=4, n=8, k=16)
 class CudaLab(Lab):
     """Believes that it is on a GPU, once its inputs are made."""
 
-    def _measure(self, *arguments):
+    def time(self, subject):
         self._device = torch.device("cuda")
-        return super()._measure(*arguments)
+        return super().time(subject)
 
     def _free_bytes(self):
         return 2**40

@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 from bench import env
 from bench.cases import IMPLEMENTATIONS, find_implementation, implementation_names, make_inputs
 from bench.lab import Job, Lab
-from bench.measure import Budget
 from bench.record import Status
+from bench.sampling import Budget
 from kernels import __main__ as cli
 from kernels import catalog, reference
 from kernels.peers import liger, packages, quack

@@ -11,8 +11,8 @@ import torch.nn.functional as F  # noqa: N812
 from bench.cases import CASES, IMPLEMENTATIONS, bind, find_implementation, make_inputs, needed_bytes, result_format
 from bench.check import check_all
 from bench.lab import Job, Lab
-from bench.measure import Budget
 from bench.record import Status
+from bench.sampling import Budget
 from bench.suites import GPT2_SMALL_BLOCK, LLAMA3_8B_BLOCK
 from bench.timer import WallTimer
 from kernels import reference

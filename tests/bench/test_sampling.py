@@ -1,13 +1,13 @@
 import pytest
 
 from bench.env import GpuState
-from bench.measure import MONITOR_PERIOD_S, POWER_LAG_S, Budget, measure
+from bench.sampling import MONITOR_PERIOD_S, POWER_LAG_S, Budget, sample_until_known
 from tests.fakes import FakeClock, FakeMonitor, FakeSampler
 
 
 def run(script_s, budget, monitor=None):
     sampler = FakeSampler(script_s, FakeClock())
-    return measure(sampler, budget, clock=sampler.clock, monitor=monitor), sampler
+    return sample_until_known(sampler, budget, clock=sampler.clock, monitor=monitor), sampler
 
 
 def test_steady_times_stop_as_soon_as_there_are_enough():
@@ -62,7 +62,7 @@ def test_a_case_is_sampled_for_as_long_as_is_asked_even_if_its_median_is_known()
 
 def test_samples_that_were_queued_together_are_all_kept():
     sampler = FakeSampler([1e-3], FakeClock(), together=4)
-    measurement = measure(sampler, Budget(time_s=1.0, warmup_s=0.0, min_samples=10), clock=sampler.clock)
+    measurement = sample_until_known(sampler, Budget(time_s=1.0, warmup_s=0.0, min_samples=10), clock=sampler.clock)
     assert len(measurement.times_s) == 12  # the third four make it more than ten
 
 
@@ -128,6 +128,6 @@ def test_what_the_driver_does_not_tell_is_absent_and_stops_nothing():
 @pytest.mark.parametrize("cold", [True, False, None])
 def test_the_record_says_how_the_samples_were_taken(cold):
     sampler = FakeSampler([1e-3], method="cuda_graph", launches_per_sample=40, cold_l2=cold)
-    measurement = measure(sampler, Budget(), clock=sampler.clock)
+    measurement = sample_until_known(sampler, Budget(), clock=sampler.clock)
     assert (measurement.method, measurement.launches_per_sample, measurement.cold_l2) == ("cuda_graph", 40, cold)
     assert (measurement.held, measurement.host_s) == (True, 20e-6)

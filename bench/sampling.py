@@ -49,7 +49,7 @@ POWER_LAG_S = 0.1  # power meters refresh about ten times a second: a reading be
 FEWEST_SAMPLES = 6  # even beyond the budget: fewer have no 95 % interval
 
 
-def measure(
+def sample_until_known(
     sampler: Sampler,
     budget: Budget,
     *,

@@ -23,7 +23,7 @@ from kernels.unsupported import Unsupported
 from predict.errors import BadWorkload
 from predict.peak_memory import peak_bytes, saved_activation_bytes
 from predict.units import GIB, DType, find_dtype
-from predict.workloads import OPS, Workload, dim_names, make_workload
+from predict.workloads import OPS, Workload, complete_dims, dim_names, make_workload
 
 Inputs = tuple[Tensor, ...]
 Run = Callable[..., Result]
@@ -329,14 +329,17 @@ def _uncached_inputs(workload: Workload, maker: Maker) -> Inputs:
 
 
 def _block_shape(workload: Workload) -> BlockSizes:
-    dims = workload.dims
+    dims = complete_dims("block_forward", workload.dims)  # of a training step too, which is Llama's
     queries, keys = (dims["seq"], dims["seq"]) if "seq" in dims else (1, dims["context"])
-    sizes = (dims[name] for name in ("heads", "kv_heads", "head_dim", "inner"))
+    sizes = (dims[name] for name in ("heads", "kv_heads", "head_dim", "inner", "hidden", "matrices"))
     return BlockSizes(dims["batch"], queries, keys, *sizes)
 
 
 def _rotary(sizes: BlockSizes, maker: Maker) -> Inputs:
-    """Cosines and sines of all tokens' positions; the tokens are the last ones of each sequence."""
+    """Cosines and sines of all tokens' positions, if the block turns Q and K; the tokens are the last ones of each
+    sequence."""
+    if sizes.matrices == 2:
+        return ()
     positions = torch.arange(sizes.keys - sizes.queries, sizes.keys, dtype=torch.float64, device=maker.device)
     pairs = torch.arange(0, sizes.head_dim, 2, dtype=torch.float64, device=maker.device)
     angles = torch.outer(positions.repeat(sizes.batch), ROPE_BASE ** (-pairs / sizes.head_dim))
@@ -346,7 +349,7 @@ def _rotary(sizes: BlockSizes, maker: Maker) -> Inputs:
 def _block_weights(sizes: BlockSizes, maker: Maker) -> Inputs:
     """Norm weights around 1, and matrices scaled so that products are about as large as their inputs."""
     return tuple(
-        maker.scales(*shape, mean=1.0) if len(shape) == 1 else maker.normal(*shape, scale=shape[1] ** -0.5)
+        maker.scales(*shape, mean=1.0) if shape == sizes.norm_shape else maker.normal(*shape, scale=shape[1] ** -0.5)
         for shape in sizes.weight_shapes
     )
 
@@ -421,7 +424,7 @@ CASES: Mapping[str, Case] = MappingProxyType(
         "attention_mla": Case(_mla_inputs, keywords=("latent",)),
         "generate_cached": Case(_cached_inputs, appended=_last_positions),
         "generate_uncached": Case(_uncached_inputs, keywords=("kv_heads", "head_dim")),
-        "block_forward": Case(_block_forward_inputs, as_issued=True),
+        "block_forward": Case(_block_forward_inputs, keywords=("head_dim",), as_issued=True),
         "block_decode": Case(_block_decode_inputs, as_issued=True, appended=_last_positions),
         "block_train": Case(_block_train_inputs, keywords=("kv_heads",), result_format="fp32", as_issued=True),
         "stream_read": Case(_read_inputs),

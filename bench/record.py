@@ -20,7 +20,7 @@ from predict.errors import BadRecord, NapkinError
 from predict.resources import Roofs
 from predict.roofline import Prediction
 from predict.units import DType, find_dtype
-from predict.workloads import OPS, Workload, dim_names
+from predict.workloads import OPS, Workload, ordered_dims
 
 # Version of the line's layout. 1: first. A field that was added later has a default, which is what older lines
 # mean, and does not raise the version.
@@ -179,7 +179,7 @@ def from_line(line: str) -> Record:
 def _check(record: Record) -> None:
     """Raise BadRecord for values that have the right types but make no sense."""
     op, dims = record.workload.op, record.workload.dims
-    if op not in OPS or dim_names(op) != tuple(dims):
+    if op not in OPS or ordered_dims(op, frozenset(dims)) != tuple(dims):
         raise BadRecord(f"no op {op!r} with dimensions {', '.join(dims) or 'none'}")
     if record.measurement is None:
         if record.status is Status.MEASURED:

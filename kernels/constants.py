@@ -23,6 +23,8 @@ NOT_ATTENTION_DTYPES: Mapping[str, str] = MappingProxyType(
 TRIAD_SCALE = 3.0  # stream_triad: y = a + TRIAD_SCALE*b
 FILL_VALUE = 1.0  # stream_write: every element
 RMSNORM_EPS = 1e-6
+LAYERNORM_EPS = 1e-5  # GPT-2's
+GELU_CUBIC = 0.044715  # gelu: x * (1 + tanh(sqrt(2/pi) * (x + GELU_CUBIC*x^3))) / 2
 INT4_GROUP = 128  # weights along k with one scale
 INT4_PER_WORD = 8  # weights in an int32
 MLA_SCALE = 192**-0.5  # of scores: DeepSeek's heads have 128 + 64 numbers before projections are absorbed

@@ -9,7 +9,7 @@ inputs and output, memory stays under about 1 GiB at any size.
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -22,8 +22,10 @@ from kernels.constants import (
     ADAMW_RATE,
     ADAMW_STEP,
     FILL_VALUE,
+    GELU_CUBIC,
     INT4_GROUP,
     INT4_PER_WORD,
+    LAYERNORM_EPS,
     MLA_SCALE,
     RMSNORM_EPS,
     TRIAD_SCALE,
@@ -51,6 +53,7 @@ from kernels.shapes import (
     rope_sizes,
     row_sizes,
     scaled_sizes,
+    split_block,
     split_block_weights,
     stream_size,
     w4a16_sizes,
@@ -344,12 +347,13 @@ def generate_uncached(x: Tensor, w_qkv: Tensor, *, kv_heads: int, head_dim: int,
     return out
 
 
-def block_forward(x: Tensor, cos: Tensor, sin: Tensor, *weights: Tensor, precision: str = "fp64") -> Tensor:
-    """x: (batch, seq, hidden), cos, sin: (batch*seq, head_dim/2), weights: those of `BlockWeights`. A pre-norm block:
-    y = x + attention(norm(x)), then y + swiglu(norm(y)). Returns x's shape in `precision`. The intermediates of one
-    sequence at a time are in memory too."""
-    held = BlockWeights(*weights)
-    sizes = block_forward_sizes(x, cos, sin, held)
+def block_forward(x: Tensor, *others: Tensor, head_dim: int, precision: str = "fp64") -> Tensor:
+    """x: (batch, seq, hidden), others: cos, sin: (batch*seq, head_dim/2), then those of `BlockWeights`. A pre-norm
+    block: y = x + attention(norm(x)), then y + mlp(norm(y)). Llama's: RMSNorm, rotary embedding, SwiGLU. Without cos
+    and sin it is GPT-2's: LayerNorm, no rotary embedding, GELU. Returns x's shape in `precision`. The intermediates of
+    one sequence at a time are in memory too."""
+    sizes = block_forward_sizes(x, *others, head_dim=head_dim)
+    angles, held = split_block(others)
     out = torch.empty(x.shape, dtype=_dtype(precision), device=x.device)
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -358,28 +362,26 @@ def block_forward(x: Tensor, cos: Tensor, sin: Tensor, *weights: Tensor, precisi
 
     for batch in range(sizes.batch):
         tokens = slice(batch * sizes.queries, (batch + 1) * sizes.queries)
-        out[batch] = _block(x[batch], cos[tokens], sin[tokens], held, sizes, attend, precision)
+        out[batch] = _block(x[batch], tuple(each[tokens] for each in angles), held, sizes, attend, precision)
     return out
 
 
-def block_decode(
-    x: Tensor, cos: Tensor, sin: Tensor, *others: Tensor, precision: str = "fp64"
-) -> tuple[Tensor, Tensor, Tensor]:
-    """x: (batch, hidden), cos, sin: (batch, head_dim/2), others: those of `BlockWeights` and the caches: (batch,
+def block_decode(x: Tensor, *others: Tensor, precision: str = "fp64") -> tuple[Tensor, Tensor, Tensor]:
+    """x: (batch, hidden), others: cos, sin: (batch, head_dim/2), those of `BlockWeights`, and the caches: (batch,
     kv_heads, context, head_dim). The block of `block_forward` for one token a sequence, whose query attends over the
     first context-1 cached positions and over its own K and V. Leaves the caches alone and never reads their last
     position. Returns (batch, hidden), and the new token's K and V, (batch, kv_heads, head_dim) each, in `precision`:
     among many tokens, the output alone would hide a wrong K or V."""
-    *weights, k_cache, v_cache = others
-    held = BlockWeights(*weights)
-    sizes = block_decode_sizes(x, cos, sin, held, k_cache, v_cache)
+    sizes = block_decode_sizes(x, *others)
+    *given, k_cache, v_cache = others
+    angles, held = split_block(tuple(given))
     appended: list[Tensor] = []
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         appended.extend((k, v))
         return _attend_cached(q, k, v, k_cache, v_cache, precision)
 
-    out = _block(x, cos, sin, held, sizes, attend, precision)
+    out = _block(x, angles, held, sizes, attend, precision)
     return out, appended[0], appended[1]
 
 
@@ -412,7 +414,7 @@ def block_train(
 
     with torch.enable_grad():
         rows = zip(given, cos.view(len(x), -1, cos.shape[1]), sin.view(len(x), -1, sin.shape[1]), strict=True)
-        out = torch.stack([_block(*row, held, sizes, attend, precision) for row in rows])
+        out = torch.stack([_block(one, angles, held, sizes, attend, precision) for one, *angles in rows])
         slope, *slopes = torch.autograd.grad(out, (given, *held), grad.to(dtype))
     gradient = torch.cat([each.flatten() for each in slopes])
     master, m, v = adamw(gradient, *(_wide(each, precision) for each in (master, m, v)))
@@ -518,25 +520,44 @@ def _normalize(x: Tensor, weight: Tensor) -> Tensor:
 
 def _block(
     x: Tensor,
-    cos: Tensor,
-    sin: Tensor,
+    angles: Sequence[Tensor],
     weights: BlockWeights,
     sizes: BlockSizes,
     attend: Callable[[Tensor, Tensor, Tensor], Tensor],
     precision: str,
 ) -> Tensor:
-    """x: (tokens, hidden), cos, sin: (tokens, head_dim/2). `attend` takes Q, K and V of these tokens and returns
-    (tokens, heads, head_dim). Returns x's shape in `precision`; the result of each step is rounded to it."""
+    """x: (tokens, hidden), angles: cos and sin: (tokens, head_dim/2), or none. `attend` takes Q, K and V of these
+    tokens and returns (tokens, heads, head_dim). Returns x's shape in `precision`; the result of each step is rounded
+    to it."""
     dtype, wide = _dtype(precision), _wide(x, precision)
-    normed = _normalize(wide, weights.attention_norm).to(dtype)
+    normed = _norm(wide, weights.attention_norm).to(dtype)
     heads = _linear(normed, weights.qkv, precision).view(len(x), -1, sizes.head_dim)
     q, k, v = heads.split((sizes.heads, sizes.kv_heads, sizes.kv_heads), dim=1)
-    q, k = (_turn(_wide(each, precision), cos, sin).to(dtype) for each in (q, k))
-    wide = wide + _linear(attend(q, k, v).reshape(x.shape), weights.out, precision)
-    normed = _normalize(wide, weights.mlp_norm).to(dtype)
-    gate, up = _linear(normed, weights.gate_up, precision).chunk(2, dim=1)
-    product = _gate(_wide(gate, precision), up).to(dtype)
+    if angles:
+        q, k = (_turn(_wide(each, precision), *angles).to(dtype) for each in (q, k))
+    wide = wide + _linear(attend(q, k, v).reshape(len(x), sizes.width), weights.out, precision)
+    normed = _norm(wide, weights.mlp_norm).to(dtype)
+    product = _activate(_linear(normed, weights.gate_up, precision), sizes, precision).to(dtype)
     return (_wide(wide.to(dtype), precision) + _linear(product, weights.down, precision)).to(dtype)
+
+
+def _norm(x: Tensor, weights: Tensor) -> Tensor:
+    """x: (rows, cols), fp32 or fp64. Returns its rmsnorm for weights (cols,), its layernorm for (2, cols), a weight and
+    a bias, in the same format."""
+    if weights.dim() == 1:
+        return _normalize(x, weights)
+    weight, bias = weights.to(x.dtype)
+    centered = x - x.mean(dim=1, keepdim=True)
+    return centered * torch.rsqrt(centered.square().mean(dim=1, keepdim=True) + LAYERNORM_EPS) * weight + bias
+
+
+def _activate(x: Tensor, sizes: BlockSizes, precision: str) -> Tensor:
+    """x: what the first matrix of the MLP makes: gate and up, or up alone. Returns (tokens, inner), fp32 or fp64."""
+    if sizes.matrices == 3:
+        gate, up = x.chunk(2, dim=1)
+        return _gate(_wide(gate, precision), up)
+    wide = _wide(x, precision)
+    return wide * (1 + torch.tanh(math.sqrt(2 / math.pi) * (wide + GELU_CUBIC * wide**3))) / 2
 
 
 def _linear(x: Tensor, weight: Tensor, precision: str) -> Tensor:

@@ -76,24 +76,32 @@ class AttentionSizes:
 
 @dataclass(frozen=True, slots=True)
 class BlockSizes(AttentionSizes):
-    """Sizes of a transformer block: those of its attention, and the width of its MLP."""
+    """Sizes of a transformer block: those of its attention, the width of its MLP, the width of the residual stream,
+    and the matrices of the MLP: 3 for Llama's block (gate, up, down), 2 for GPT-2's (up, down)."""
 
     inner: int
+    hidden: int
+    matrices: int = 3
 
     @property
-    def hidden(self) -> int:
-        """Width of the residual stream."""
+    def width(self) -> int:
+        """Numbers that attention makes of a token: those of all heads."""
         return self.heads * self.head_dim
+
+    @property
+    def norm_shape(self) -> tuple[int, ...]:
+        """Shape of a norm's weights: an RMSNorm has a weight for each number, a LayerNorm a weight and a bias."""
+        return (self.hidden,) if self.matrices == 3 else (2, self.hidden)
 
     @property
     def weight_shapes(self) -> tuple[tuple[int, ...], ...]:
         """Shapes of `BlockWeights`."""
         return (
-            (self.hidden,),
-            ((self.heads + 2 * self.kv_heads) * self.head_dim, self.hidden),
-            (self.hidden, self.hidden),
-            (self.hidden,),
-            (2 * self.inner, self.hidden),
+            self.norm_shape,
+            (self.width + 2 * self.kv_heads * self.head_dim, self.hidden),
+            (self.hidden, self.width),
+            self.norm_shape,
+            ((self.matrices - 1) * self.inner, self.hidden),
             (self.hidden, self.inner),
         )
 
@@ -104,8 +112,9 @@ class BlockSizes(AttentionSizes):
 
 
 class BlockWeights(NamedTuple):
-    """Weights of a transformer block: norms (hidden,), the others (outputs, inputs). Rows of `qkv`: those of Q, then K,
-    then V. Rows of `gate_up`: those of the gate, then up."""
+    """Weights of a transformer block: norms `BlockSizes.norm_shape`, the others (outputs, inputs). Rows of `qkv`: those
+    of Q, then K, then V. Rows of `gate_up`: those of the gate, then up; those of up alone where the MLP has two
+    matrices."""
 
     attention_norm: Tensor
     qkv: Tensor
@@ -113,6 +122,15 @@ class BlockWeights(NamedTuple):
     mlp_norm: Tensor
     gate_up: Tensor
     down: Tensor
+
+
+_BLOCK_WEIGHTS = len(BlockWeights._fields)
+
+
+def split_block(others: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], BlockWeights]:
+    """The inputs of a block beside its hidden states and caches, as its angles and its weights. A block with three
+    matrices in its MLP has a rotary embedding: cos and sin; one with two has none."""
+    return others[:-_BLOCK_WEIGHTS], BlockWeights(*others[-_BLOCK_WEIGHTS:])
 
 
 def bind(op: str, spec: str, *tensors: Tensor) -> Mapping[str, int]:
@@ -318,25 +336,23 @@ def generate_uncached_sizes(x: Tensor, w_qkv: Tensor, kv_heads: int, head_dim: i
     return _projected(op, {**size, "kv_heads": kv_heads, "head_dim": head_dim}, queries=size["context"])
 
 
-def block_forward_sizes(x: Tensor, cos: Tensor, sin: Tensor, weights: BlockWeights) -> BlockSizes:
-    """Sizes of a block over prompts: x (batch, seq, hidden); cos, sin (batch*seq, head_dim/2); weights as
-    `BlockWeights` says. Raises ValueError for others."""
+def block_forward_sizes(x: Tensor, *others: Tensor, head_dim: int) -> BlockSizes:
+    """Sizes of a block over prompts: x (batch, seq, hidden); others: cos, sin (batch*seq, head_dim/2) if its MLP has
+    three matrices, and weights as `BlockWeights` says. Raises ValueError for others."""
     op = "block_forward"
-    size = bind(op, f"x: batch seq hidden; cos, sin: batch*seq half; {_WEIGHTS}", x, cos, sin, *weights)
-    return _block_sizes(op, size, weights, queries=size["seq"], keys=size["seq"])
+    size = bind(op, f"x: batch seq hidden; {_block_spec(len(others), 'batch*seq')}", x, *others)
+    return _block_sizes(op, {**size, "head_dim": head_dim}, others, queries=size["seq"], keys=size["seq"])
 
 
-def block_decode_sizes(
-    x: Tensor, cos: Tensor, sin: Tensor, weights: BlockWeights, k_cache: Tensor, v_cache: Tensor
-) -> BlockSizes:
-    """Sizes of a block that makes one token per sequence: x (batch, hidden); cos, sin (batch, head_dim/2); k_cache,
-    v_cache (batch, kv_heads, context, head_dim), whose last position is the new token's. Raises ValueError for
-    others."""
+def block_decode_sizes(x: Tensor, *others: Tensor) -> BlockSizes:
+    """Sizes of a block that makes one token per sequence: x (batch, hidden); others: cos, sin (batch, head_dim/2) if
+    its MLP has three matrices, weights as `BlockWeights` says, and k_cache, v_cache (batch, kv_heads, context,
+    head_dim), whose last position is the new token's. Raises ValueError for others."""
     op = "block_decode"
-    spec = f"x: batch hidden; cos, sin: batch half; {_WEIGHTS}; k_cache, v_cache: batch kv_heads context head_dim"
-    size = bind(op, spec, x, cos, sin, *weights, k_cache, v_cache)
-    sizes = _block_sizes(op, size, weights, queries=1, keys=size["context"])
-    _check_shape(op, "k_cache", k_cache, (sizes.batch, sizes.kv_heads, sizes.keys, sizes.head_dim))
+    caches = "k_cache, v_cache: batch kv_heads context head_dim"
+    size = bind(op, f"x: batch hidden; {_block_spec(len(others) - 2, 'batch')}; {caches}", x, *others)
+    sizes = _block_sizes(op, size, others[:-2], queries=1, keys=size["context"])
+    _check_shape(op, "k_cache", others[-2], (sizes.batch, sizes.kv_heads, sizes.keys, sizes.head_dim))
     return sizes
 
 
@@ -364,7 +380,7 @@ def block_train_sizes(
         raise ValueError(f"{op}: hidden={hidden} must be a multiple of kv_heads={kv_heads} times head_dim={head_dim}")
     rest = len(weights) - hidden * (2 + 2 * hidden + 2 * kv_heads * head_dim)
     inner = rest // (3 * hidden)
-    sizes = BlockSizes(batch, seq, seq, hidden // head_dim, kv_heads, head_dim, inner)
+    sizes = BlockSizes(batch, seq, seq, hidden // head_dim, kv_heads, head_dim, inner, hidden)
     if inner < 1 or sizes.parameters != len(weights):
         raise ValueError(f"{op}: {len(weights)} weights do not make a block with hidden={hidden}, kv_heads={kv_heads}")
     bind(op, "weights: parameters; fp32 master, m, v: parameters", weights, master, m, v)
@@ -454,22 +470,34 @@ def _projected(op: str, size: Mapping[str, int], *, queries: int) -> AttentionSi
     return sizes
 
 
-_WEIGHTS = (
-    "attention_norm: hidden; qkv: projected hidden; out: hidden hidden; mlp_norm: hidden; gate_up: gated hidden;"
-    " down: hidden inner"
-)
+def _block_spec(tensors: int, tokens: str) -> str:
+    """The spec of a block's angles, if it has any, and of its weights: `tensors` in all."""
+    rotary = tensors > _BLOCK_WEIGHTS
+    angles, norm = (f"cos, sin: {tokens} half; ", "hidden") if rotary else ("", "two hidden")
+    return (
+        f"{angles}attention_norm: {norm}; qkv: projected hidden; out: hidden width; mlp_norm: {norm};"
+        " gate_up: rows hidden; down: hidden inner"
+    )
 
 
-def _block_sizes(op: str, size: Mapping[str, int], weights: BlockWeights, *, queries: int, keys: int) -> BlockSizes:
+def _block_sizes(
+    op: str, size: Mapping[str, int], others: tuple[Tensor, ...], *, queries: int, keys: int
+) -> BlockSizes:
     """Sizes of a block, once its projections are known to fit its heads."""
-    hidden, head_dim = size["hidden"], 2 * size["half"]
-    heads, ragged = divmod(hidden, head_dim)
+    angles, weights = split_block(others)
+    head_dim = size["head_dim"]
+    for name, tensor in zip(("cos", "sin"), angles, strict=False):
+        _check_shape(op, name, tensor, (size["batch"] * queries, head_dim // 2))
+    heads, ragged = divmod(size["width"], head_dim)
     kv_heads = (size["projected"] // head_dim - heads) // 2
-    if ragged or kv_heads < 1:
-        raise ValueError(f"{op}: qkv of shape {tuple(weights.qkv.shape)} does not make heads of {head_dim} of {hidden}")
+    if ragged or heads < 1 or kv_heads < 1:
+        shapes = f"qkv of shape {tuple(weights.qkv.shape)} and out of shape {tuple(weights.out.shape)}"
+        raise ValueError(f"{op}: {shapes} do not make heads of {head_dim}")
     if heads % kv_heads:
         raise ValueError(f"{op}: heads={heads} must be a multiple of kv_heads={kv_heads}")
-    sizes = BlockSizes(size["batch"], queries, keys, heads, kv_heads, head_dim, size["inner"])
+    sizes = BlockSizes(
+        size["batch"], queries, keys, heads, kv_heads, head_dim, size["inner"], size["hidden"], 3 if angles else 2
+    )
     for name, tensor, shape in zip(weights._fields, weights, sizes.weight_shapes, strict=True):
         _check_shape(op, name, tensor, shape)
     return sizes

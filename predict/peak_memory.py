@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from enum import Enum
 from types import MappingProxyType
 
-from predict.workloads import Workload, block_matrices
+from predict.workloads import Workload, block_matrices, complete_dims
 
 _FP32_BYTES = 4
 
@@ -93,17 +93,23 @@ def generate_peak_bytes(workload: Workload) -> float:
 
 
 def block_forward_peak_bytes(workload: Workload) -> float:
-    """Inputs, plus the most that one kernel needs between kernels. h is hidden, k the width of K, I inner.
-
-    Elements per token: attention has Q, K and V (h + 2k) and its output (h). The product before SwiGLU has the residual
-    (h), its input (h), gate and up (2I). SwiGLU has the residual (h), gate and up (2I) and its output (I), which is the
-    most if I is larger than h and k."""
-    dims = workload.dims
-    hidden, kv_dim, inner = dims["heads"] * dims["head_dim"], dims["kv_heads"] * dims["head_dim"], dims["inner"]
+    """Inputs, plus the most that one kernel needs between kernels (`_between_elements`)."""
+    dims = complete_dims(workload.op, workload.dims)
     tokens = dims["batch"] * dims.get("seq", 1)
-    between = tokens * max(2 * hidden + 2 * kv_dim, 2 * hidden + 2 * inner, hidden + 3 * inner)
-    inputs = workload.amounts.bytes - tokens * hidden * workload.dtype.bytes  # the cache holds the appended K and V
-    return float(inputs + between * workload.dtype.bytes)
+    inputs = workload.amounts.bytes - tokens * dims["hidden"] * workload.dtype.bytes  # the cache holds K and V
+    return float(inputs + tokens * _between_elements(dims) * workload.dtype.bytes)
+
+
+def _between_elements(dims: Mapping[str, int]) -> int:
+    """The most elements per token that one kernel of a block needs between kernels, beside the block's input. h is
+    hidden, w the width of Q, k that of K, I inner.
+
+    Attention has Q, K and V (w + 2k) and its output (w). The product before SwiGLU has the residual (h), its input (h),
+    gate and up (2I). SwiGLU has the residual (h), gate and up (2I) and its output (I), which is the most if I is larger
+    than h and k. Without a gate, up alone (I) takes the place of both."""
+    hidden, inner, made = dims["hidden"], dims["inner"], (dims["matrices"] - 1) * dims["inner"]
+    width, kv_dim = dims["heads"] * dims["head_dim"], dims["kv_heads"] * dims["head_dim"]
+    return max(2 * width + 2 * kv_dim, 2 * hidden + made, hidden + made + inner)
 
 
 def block_train_peak_bytes(workload: Workload) -> float:

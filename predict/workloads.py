@@ -37,6 +37,12 @@ _FORMATS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         **dict.fromkeys(("matmul_w8a16", "matmul_w4a16", "attention_decode_fp8", "block_train"), ("bf16", "fp16")),
     }
 )
+# Dimensions that need not be given, and what they are then. An op has one where its function's parameter has a default.
+_DEFAULTS: Mapping[str, Callable[[Mapping[str, Count]], Count]] = MappingProxyType(
+    {"hidden": lambda dims: dims["heads"] * dims["head_dim"], "matrices": lambda _: 3}
+)
+# The sizes that a dimension may have, where these are few.
+_CHOICES: Mapping[str, tuple[int, ...]] = MappingProxyType({"matrices": (2, 3)})
 # (dimension, divisor): the dimension must be a multiple of the divisor.
 _DIVISORS: Mapping[str, tuple[str, int]] = MappingProxyType(
     {
@@ -285,35 +291,51 @@ def generate_uncached(
 
 
 def block_forward(
-    batch: Count, seq: Count, heads: Count, kv_heads: Count, head_dim: Count, inner: Count, dtype: DType
+    batch: Count,
+    seq: Count,
+    heads: Count,
+    kv_heads: Count,
+    head_dim: Count,
+    inner: Count,
+    dtype: DType,
+    hidden: Count | None = None,
+    matrices: Count = 3,
 ) -> Amounts:
-    """A Llama-style block over a prompt: rmsnorm, QKV, rotary embedding, causal attention, output projection, residual;
-    rmsnorm, gate and up (SwiGLU), down, residual. It takes 2 FLOP per token and matrix element and 4*head_dim per
-    query-key pair. Weights, hidden states, cos and sin are read once; hidden states are written once. Intermediates
-    between its ten kernels (nine if the last residual is fused into the matmul) may stay on chip.
+    """A block over a prompt. With three `matrices` in its MLP it is Llama's: rmsnorm, QKV, rotary embedding, causal
+    attention, output projection, residual; rmsnorm, gate and up (SwiGLU), down, residual. With two it is GPT-2's:
+    layernorm in place of rmsnorm, up and GELU, no rotary embedding. `hidden`, the width of the residual stream, is
+    heads*head_dim unless given. It takes 2 FLOP per token and matrix element and 4*head_dim per query-key pair.
+    Weights, hidden states, cos and sin are read once; hidden states are written once. Intermediates between its ten
+    kernels (nine if the last residual is fused into the matmul) may stay on chip.
 
-    Making a token without a KV cache costs this with seq = context: every position goes through the block again. The
-    MLP has three matrices; GPT-2's has no gate and only two."""
-    tokens, hidden = batch * seq, heads * head_dim
-    matrices = block_matrices(heads, kv_heads, head_dim, inner)
-    pairs = batch * heads * (seq * (seq + 1) // 2)
-    flop = 2 * tokens * matrices + 4 * pairs * head_dim
-    read = matrices + 2 * hidden + tokens * (hidden + head_dim)
-    return _amounts(matmul_unit(dtype), flop, read, tokens * hidden, dtype)
+    Norms on Q and K, biases and windows are not part of it. Making a token without a KV cache costs this with seq =
+    context: every position goes through the block again."""
+    flop = _block_flop(batch, seq, seq * (seq + 1) // 2, heads, kv_heads, head_dim, inner, hidden, matrices)
+    weights = _block_weights(heads, kv_heads, head_dim, inner, hidden, matrices)
+    stream = batch * seq * _block_hidden(heads, head_dim, hidden)
+    read = weights + stream + batch * seq * _block_angles(head_dim, matrices)
+    return _amounts(matmul_unit(dtype), flop, read, stream, dtype)
 
 
 def block_decode(
-    batch: Count, context: Count, heads: Count, kv_heads: Count, head_dim: Count, inner: Count, dtype: DType
+    batch: Count,
+    context: Count,
+    heads: Count,
+    kv_heads: Count,
+    head_dim: Count,
+    inner: Count,
+    dtype: DType,
+    hidden: Count | None = None,
+    matrices: Count = 3,
 ) -> Amounts:
     """The block of block_forward makes token number `context` of each sequence with a KV cache. It reads all matrices
     for one token per sequence, appends the token's K and V, and attends to `context` tokens: context-1 from the cache
     and the new one."""
-    hidden, kv_dim = heads * head_dim, kv_heads * head_dim
-    matrices = block_matrices(heads, kv_heads, head_dim, inner)
-    cached = 2 * batch * (context - 1) * kv_dim
-    flop = 2 * batch * matrices + 4 * batch * hidden * context
-    read = matrices + 2 * hidden + batch * (hidden + head_dim) + cached
-    return _amounts(matmul_unit(dtype), flop, read, 2 * batch * kv_dim + batch * hidden, dtype)
+    flop = _block_flop(batch, 1, context, heads, kv_heads, head_dim, inner, hidden, matrices)
+    weights = _block_weights(heads, kv_heads, head_dim, inner, hidden, matrices)
+    stream, token = batch * _block_hidden(heads, head_dim, hidden), 2 * batch * kv_heads * head_dim
+    read = weights + stream + batch * _block_angles(head_dim, matrices) + (context - 1) * token
+    return _amounts(matmul_unit(dtype), flop, read, token + stream, dtype)
 
 
 def block_train(
@@ -338,11 +360,51 @@ def block_train(
     )
 
 
-def block_matrices(heads: Count, kv_heads: Count, head_dim: Count, inner: Count) -> Count:
-    """Elements of a block's matrices: Q, K, V, output projection, gate, up and down. Not counted: the 2*hidden
-    parameters of the two norms."""
-    hidden = heads * head_dim
-    return hidden * (2 * hidden + 2 * kv_heads * head_dim) + 3 * hidden * inner
+def block_matrices(
+    heads: Count, kv_heads: Count, head_dim: Count, inner: Count, hidden: Count | None = None, matrices: Count = 3
+) -> Count:
+    """Elements of a block's matrices: Q, K, V, output projection, and those of the MLP: gate, up and down, or up and
+    down. Not counted: the parameters of the two norms."""
+    width = _block_hidden(heads, head_dim, hidden)
+    return width * (2 * heads * head_dim + 2 * kv_heads * head_dim) + matrices * width * inner
+
+
+def _block_hidden(heads: Count, head_dim: Count, hidden: Count | None) -> Count:
+    return heads * head_dim if hidden is None else hidden
+
+
+def _block_angles(head_dim: Count, matrices: Count) -> Count:
+    """Cosines and sines of a token: head_dim/2 each with three matrices, none with two."""
+    return head_dim * (matrices - 2)
+
+
+def _block_weights(
+    heads: Count, kv_heads: Count, head_dim: Count, inner: Count, hidden: Count | None, matrices: Count
+) -> Count:
+    """Elements of a block's matrices and of its two norms."""
+    elements = block_matrices(heads, kv_heads, head_dim, inner, hidden, matrices)
+    return elements + 2 * _norm_elements(_block_hidden(heads, head_dim, hidden), matrices)
+
+
+def _norm_elements(hidden: Count, matrices: Count) -> Count:
+    """An RMSNorm, of a block with three matrices, has a weight for each element; a LayerNorm a weight and a bias."""
+    return hidden * (4 - matrices)
+
+
+def _block_flop(
+    batch: Count,
+    tokens: Count,
+    pairs: Count,
+    heads: Count,
+    kv_heads: Count,
+    head_dim: Count,
+    inner: Count,
+    hidden: Count | None,
+    matrices: Count,
+) -> Count:
+    """FLOP of a block for `tokens` tokens of each sequence, of which each head counts `pairs` query-key pairs."""
+    elements = block_matrices(heads, kv_heads, head_dim, inner, hidden, matrices)
+    return batch * (2 * tokens * elements + 4 * pairs * heads * head_dim)
 
 
 def stream_read(n: Count, dtype: DType) -> Amounts:
@@ -480,23 +542,50 @@ def find_op(name: str) -> Callable[..., Amounts]:
 
 @functools.cache
 def dim_names(op: str) -> tuple[str, ...]:
-    """The dimensions of `op`, in order. Raises BadWorkload for an unknown op."""
-    return tuple(name for name in inspect.signature(find_op(op)).parameters if name not in _NO_DIMENSIONS)
+    """The dimensions that `op` needs, in order. Raises BadWorkload for an unknown op."""
+    return tuple(name for name in _parameters(op) if name not in optional_dims(op))
+
+
+@functools.cache
+def optional_dims(op: str) -> tuple[str, ...]:
+    """The dimensions of `op` that may be left out, in order. Raises BadWorkload for an unknown op."""
+    return tuple(name for name, each in _parameters(op).items() if each.default is not inspect.Parameter.empty)
+
+
+@functools.cache
+def ordered_dims(op: str, given: frozenset[str]) -> tuple[str, ...]:
+    """The dimensions of a workload of `op` for which `given` are given: all that it needs, then those of the optional
+    ones that are among them. Raises BadWorkload for an unknown op."""
+    return *dim_names(op), *(name for name in optional_dims(op) if name in given)
+
+
+def complete_dims(op: str, dims: Mapping[str, int]) -> dict[str, int]:
+    """`dims` of a workload of `op` with the optional ones that it leaves out."""
+    missing = {name: int(_DEFAULTS[name](dims)) for name in optional_dims(op) if name not in dims}
+    return {**dims, **missing}
+
+
+@functools.cache
+def _parameters(op: str) -> Mapping[str, inspect.Parameter]:
+    parameters = inspect.signature(find_op(op)).parameters
+    return {name: each for name, each in parameters.items() if name not in _NO_DIMENSIONS}
 
 
 def signature(op: str) -> str:
-    """The op with its dimensions: "matmul(m, n, k)"."""
-    return f"{op}({', '.join(dim_names(op))})"
+    """The op with its dimensions, in brackets those that may be left out: "matmul(m, n, k)"."""
+    return f"{op}({', '.join((*dim_names(op), *(f'[{name}]' for name in optional_dims(op))))})"
 
 
 def make_workload(op: str, dims: Mapping[str, int], dtype: DType) -> Workload:
-    """Check the dimensions and count the amounts. Raises BadWorkload naming the dimension or dtype that is wrong."""
+    """Check the dimensions and count the amounts. An optional dimension that is given but says what leaving it out does
+    is left out, so that one workload has one id. Raises BadWorkload naming the dimension or dtype that is wrong."""
     names = _check_request(op, dims, dtype)
     for name in names:
         size = dims[name]
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
             raise BadWorkload(f"{op}: {name} must be a positive whole number, not {size!r}")
-    ordered = {name: dims[name] for name in names}
+    usual = {name for name in optional_dims(op) if name in dims and dims[name] == _DEFAULTS[name](dims)}
+    ordered = {name: dims[name] for name in names if name not in usual}
     _check_sizes(op, ordered)
     return Workload(op, ordered, dtype, find_op(op)(**ordered, dtype=dtype))
 
@@ -522,6 +611,9 @@ def _check_sizes(op: str, dims: Mapping[str, Count]) -> None:
         name, divisor = _DIVISORS[op]
         if np.any(dims[name] % divisor):
             raise BadWorkload(f"{op}: {said[name]} is not a multiple of {divisor}")
+    for name, choices in _CHOICES.items():
+        if name in dims and not np.all(np.isin(dims[name], choices)):
+            raise BadWorkload(f"{op}: {said[name]} is not {' or '.join(map(str, choices))}")
     if op in _LIMITS:
         name, limit = _LIMITS[op]
         if np.any(np.greater(dims[name], dims[limit])):
@@ -529,13 +621,15 @@ def _check_sizes(op: str, dims: Mapping[str, Count]) -> None:
 
 
 def _check_request(op: str, dims: Mapping[str, object], dtype: DType) -> tuple[str, ...]:
-    """Return the dimensions of `op`. Raises BadWorkload if `dims` has other names or `op` does not accept `dtype`."""
-    names = dim_names(op)
-    takes = f"it takes {', '.join(names)}" if names else "it takes no dimension"
-    if unknown := [name for name in dims if name not in names]:
+    """Return the dimensions of `op` that `dims` has. Raises BadWorkload if `dims` lacks one or has other names, or `op`
+    does not accept `dtype`."""
+    needed, optional = dim_names(op), optional_dims(op)
+    takes = f"it takes {', '.join(needed)}" if needed else "it takes no dimension"
+    takes += f", and optionally {', '.join(optional)}" if optional else ""
+    if unknown := [name for name in dims if name not in (*needed, *optional)]:
         raise BadWorkload(f"{op} has no dimension {unknown[0]!r}; {takes}")
-    if missing := [name for name in names if name not in dims]:
+    if missing := [name for name in needed if name not in dims]:
         raise BadWorkload(f"{op} needs {', '.join(f'{name}=...' for name in missing)}; {takes}")
     if dtype.name not in _FORMATS.get(op, (dtype.name,)):
         raise BadWorkload(f"{op} takes dtype {' or '.join(_FORMATS[op])}, not {dtype.name}")
-    return names
+    return ordered_dims(op, frozenset(dims))

@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (PyTorch's own convention)
 from torch import Tensor
 
-from kernels.constants import RMSNORM_EPS
+from kernels.constants import LAYERNORM_EPS, RMSNORM_EPS
 from kernels.implementation import CUDA, FLOATS, Implementation, Result
 from kernels.precision import fp32_matmul_precision
 from kernels.pytorch.compiled import find_compiled
-from kernels.shapes import BlockWeights, block_decode_sizes, block_forward_sizes
+from kernels.shapes import BlockWeights, block_decode_sizes, block_forward_sizes, split_block
 from kernels.unsupported import Unsupported
 
 
@@ -36,40 +36,44 @@ def issue(step: Step) -> Result:
     return step.call()
 
 
-def prepare_forward(x: Tensor, cos: Tensor, sin: Tensor, *weights: Tensor) -> tuple[Step]:
-    """x: (batch, seq, hidden), cos, sin: (batch*seq, head_dim/2), weights: those of `BlockWeights`. The step returns
-    y + mlp(norm(y)), where y = x + attention(norm(x)): x's shape."""
-    block_forward_sizes(x, cos, sin, BlockWeights(*weights))
-    return (_step(forward, (x, cos, sin, *weights)),)
+def issue_prompt(step: Step, *, head_dim: int) -> Result:  # noqa: ARG001  (the step has it)
+    """Queue a step of `block_forward`. Returns its result."""
+    return issue(step)
 
 
-def prepare_decode(x: Tensor, cos: Tensor, sin: Tensor, *others: Tensor) -> tuple[Step]:
-    """x: (batch, hidden), cos, sin: (batch, head_dim/2), others: those of `BlockWeights` and the caches: (batch,
-    kv_heads, context, head_dim). The step writes the new token's K and V at position context-1 of the caches in place,
-    and attends over all `context` positions. It returns (batch, hidden), and views of what it appended to each cache:
-    (batch, kv_heads, head_dim)."""
-    appended = check_decode(x, cos, sin, *others)
-    return (_step(decode, (x, cos, sin, *others), appended),)
+def prepare_forward(x: Tensor, *others: Tensor, head_dim: int) -> tuple[Step]:
+    """x: (batch, seq, hidden), others: cos, sin: (batch*seq, head_dim/2) if the MLP has three matrices, then those of
+    `BlockWeights`. The step returns y + mlp(norm(y)), where y = x + attention(norm(x)): x's shape."""
+    block_forward_sizes(x, *others, head_dim=head_dim)
+    return (_step(functools.partial(forward, head_dim), (x, *others)),)
 
 
-def compile_forward(x: Tensor, cos: Tensor, sin: Tensor, *weights: Tensor) -> tuple[Step]:
+def prepare_decode(x: Tensor, *others: Tensor) -> tuple[Step]:
+    """x: (batch, hidden), others: cos, sin: (batch, head_dim/2) if the MLP has three matrices, those of `BlockWeights`,
+    and the caches: (batch, kv_heads, context, head_dim). The step writes the new token's K and V at position context-1
+    of the caches in place, and attends over all `context` positions. It returns (batch, hidden), and views of what it
+    appended to each cache: (batch, kv_heads, head_dim)."""
+    appended = check_decode(x, *others)
+    return (_step(decode, (x, *others), appended),)
+
+
+def compile_forward(x: Tensor, *others: Tensor, head_dim: int) -> tuple[Step]:
     """The step of `prepare_forward`, by torch.compile."""
-    block_forward_sizes(x, cos, sin, BlockWeights(*weights))
-    inputs = (x, cos, sin, *weights)
-    return (_step(find_compiled(forward, *inputs), inputs),)
+    block_forward_sizes(x, *others, head_dim=head_dim)
+    compiled = find_compiled(forward, head_dim, x, *others)
+    return (_step(functools.partial(compiled, head_dim), (x, *others)),)
 
 
-def compile_decode(x: Tensor, cos: Tensor, sin: Tensor, *others: Tensor) -> tuple[Step]:
+def compile_decode(x: Tensor, *others: Tensor) -> tuple[Step]:
     """The step of `prepare_decode`, by torch.compile."""
-    appended = check_decode(x, cos, sin, *others)
-    inputs = (x, cos, sin, *others)
-    return (_step(find_compiled(decode, *inputs), inputs, appended),)
+    appended = check_decode(x, *others)
+    return (_step(find_compiled(decode, x, *others), (x, *others), appended),)
 
 
-def capture_forward(*inputs: Tensor) -> tuple[Step]:
+def capture_forward(x: Tensor, *others: Tensor, head_dim: int) -> tuple[Step]:
     """The step of `prepare_forward` as a CUDA graph; each run overwrites the result of the last. Raises Unsupported
     without a GPU."""
-    return (capture(*prepare_forward(*inputs), inputs[0].device),)
+    return (capture(*prepare_forward(x, *others, head_dim=head_dim), x.device),)
 
 
 def capture_decode(*inputs: Tensor) -> tuple[Step]:
@@ -97,11 +101,11 @@ def capture(step: Step, device: torch.device) -> Step:
     return Step(functools.partial(_replay, graph, result), step.nbytes + pool_bytes, reads=step)
 
 
-def check_decode(x: Tensor, cos: Tensor, sin: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
+def check_decode(x: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
     """Check the arguments of `prepare_decode`. Returns views of the last position of both caches: (batch, kv_heads,
     head_dim)."""
-    *weights, k_cache, v_cache = others
-    block_decode_sizes(x, cos, sin, BlockWeights(*weights), k_cache, v_cache)
+    block_decode_sizes(x, *others)
+    k_cache, v_cache = others[-2:]
     return k_cache[:, :, -1], v_cache[:, :, -1]
 
 
@@ -136,78 +140,91 @@ def _with(call: Callable[[], Tensor], appended: tuple[Tensor, ...]) -> tuple[Ten
 # The formulas that are compiled, without the checks.
 
 
-def forward(x: Tensor, cos: Tensor, sin: Tensor, *weights: Tensor) -> Tensor:
+def forward(head_dim: int, x: Tensor, *others: Tensor) -> Tensor:
     """The step of `prepare_forward`; autograd may pass through it. PyTorch chooses the backend of attention, as in a
     model."""
-    held = BlockWeights(*weights)
+    angles, held = split_block(others)
     rows = x.reshape(-1, x.shape[-1])
-    total = rows + F.linear(_attend(rows, cos, sin, held, x.shape[:2]), held.out)
+    total = rows + F.linear(_attend(rows, head_dim, angles, held, x.shape[:2]), held.out)
     return _add_mlp(total, held).view(x.shape)
 
 
-def decode(x: Tensor, cos: Tensor, sin: Tensor, *others: Tensor) -> Tensor:
+def decode(x: Tensor, *others: Tensor) -> Tensor:
     """The step of `prepare_decode`, without the views of what was appended."""
-    *weights, k_cache, v_cache = others
-    held = BlockWeights(*weights)
-    total = x + F.linear(_attend_cached(x, cos, sin, held, k_cache, v_cache), held.out)
+    *given, k_cache, v_cache = others
+    angles, held = split_block(tuple(given))
+    total = x + F.linear(_attend_cached(x, angles, held, k_cache, v_cache), held.out)
     return _add_mlp(total, held)
 
 
 # Each returns one tensor, so that its intermediate tensors are freed before the next begins.
 
 
-def _attend(x: Tensor, cos: Tensor, sin: Tensor, weights: BlockWeights, prompts: torch.Size) -> Tensor:
-    """x: (tokens, hidden), the tokens of `prompts`: (batch, seq). Returns x's shape: causal attention."""
-    q, k, v = (heads.unflatten(0, prompts).transpose(1, 2) for heads in _project(x, cos, sin, weights))
+def _attend(x: Tensor, head_dim: int, angles: tuple[Tensor, ...], weights: BlockWeights, prompts: torch.Size) -> Tensor:
+    """x: (tokens, hidden), the tokens of `prompts`: (batch, seq). Returns (tokens, heads*head_dim): causal
+    attention."""
+    projected = _project(x, head_dim, angles, weights)
+    q, k, v = (heads.unflatten(0, prompts).transpose(1, 2) for heads in projected)
     grouped = q.shape[1] != k.shape[1]
     attended = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
-    return attended.transpose(1, 2).reshape(x.shape)
+    return attended.transpose(1, 2).reshape(len(x), -1)
 
 
 def _attend_cached(
-    x: Tensor, cos: Tensor, sin: Tensor, weights: BlockWeights, k_cache: Tensor, v_cache: Tensor
+    x: Tensor, angles: tuple[Tensor, ...], weights: BlockWeights, k_cache: Tensor, v_cache: Tensor
 ) -> Tensor:
-    """x: (batch, hidden), caches: (batch, kv_heads, context, head_dim). Returns x's shape; appends K and V."""
-    q, k, v = _project(x, cos, sin, weights)
+    """x: (batch, hidden), caches: (batch, kv_heads, context, head_dim). Returns (batch, heads*head_dim); appends K and
+    V."""
+    q, k, v = _project(x, k_cache.shape[3], angles, weights)
     k_cache[:, :, -1] = k
     v_cache[:, :, -1] = v
     # One query needs no mask, so the heads that share K and V are more rows of queries.
     rows = q.reshape(len(x), k_cache.shape[1], -1, k_cache.shape[3])
-    return F.scaled_dot_product_attention(rows, k_cache, v_cache).reshape(x.shape)
+    return F.scaled_dot_product_attention(rows, k_cache, v_cache).reshape(len(x), -1)
 
 
-def _project(x: Tensor, cos: Tensor, sin: Tensor, weights: BlockWeights) -> tuple[Tensor, Tensor, Tensor]:
-    """x: (tokens, hidden) -> Q: (tokens, heads, head_dim), K and V: (tokens, kv_heads, head_dim), Q and K turned."""
-    head_dim = 2 * cos.shape[1]
-    heads = x.shape[1] // head_dim
+def _project(
+    x: Tensor, head_dim: int, angles: tuple[Tensor, ...], weights: BlockWeights
+) -> tuple[Tensor, Tensor, Tensor]:
+    """x: (tokens, hidden) -> Q: (tokens, heads, head_dim), K and V: (tokens, kv_heads, head_dim), Q and K turned if
+    there are angles."""
+    heads = weights.out.shape[1] // head_dim
     projected = F.linear(_norm(x, weights.attention_norm), weights.qkv).unflatten(1, (-1, head_dim))
     kv_heads = (projected.shape[1] - heads) // 2
     turned, v = projected.split((heads + kv_heads, kv_heads), dim=1)
-    lower, upper = turned.chunk(2, dim=-1)
-    cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
-    turned = torch.cat((lower * cos - upper * sin, upper * cos + lower * sin), dim=-1)
+    if angles:
+        lower, upper = turned.chunk(2, dim=-1)
+        cos, sin = (each.unsqueeze(1) for each in angles)
+        turned = torch.cat((lower * cos - upper * sin, upper * cos + lower * sin), dim=-1)
     q, k = turned.split((heads, kv_heads), dim=1)
     return q, k, v
 
 
 def _add_mlp(x: Tensor, weights: BlockWeights) -> Tensor:
     """x: (tokens, hidden). Returns x + mlp(norm(x))."""
-    gate, up = F.linear(_norm(x, weights.mlp_norm), weights.gate_up).chunk(2, dim=-1)
+    first = F.linear(_norm(x, weights.mlp_norm), weights.gate_up)
+    if len(weights.gate_up) == weights.down.shape[1]:
+        return x + F.linear(F.gelu(first, approximate="tanh"), weights.down)
+    gate, up = first.chunk(2, dim=-1)
     return x + F.linear(F.silu(gate) * up, weights.down)
 
 
-def _norm(x: Tensor, weight: Tensor) -> Tensor:
-    return F.rms_norm(x, weight.shape, weight, RMSNORM_EPS)
+def _norm(x: Tensor, weights: Tensor) -> Tensor:
+    """The rmsnorm of x (tokens, hidden) for weights (hidden,), its layernorm for (2, hidden): a weight and a bias."""
+    if weights.dim() == 1:
+        return F.rms_norm(x, weights.shape, weights, RMSNORM_EPS)
+    return F.layer_norm(x, weights.shape[1:], weights[0], weights[1], LAYERNORM_EPS)
 
 
 IMPLEMENTATIONS = (
-    Implementation("block_forward", "torch", issue, prepare=prepare_forward),
+    Implementation("block_forward", "torch", issue_prompt, prepare=prepare_forward),
     Implementation("block_decode", "torch", issue, prepare=prepare_decode),
-    Implementation("block_forward", "torch_graph", issue, FLOATS, CUDA, prepare=capture_forward),
+    Implementation("block_forward", "torch_graph", issue_prompt, FLOATS, CUDA, prepare=capture_forward),
     Implementation("block_decode", "torch_graph", issue, FLOATS, CUDA, prepare=capture_decode),
 )
 
+_compiled = functools.partial(Implementation, name="torch_compile", devices=CUDA, compiles=True)
 COMPILED = (
-    Implementation("block_forward", "torch_compile", issue, FLOATS, CUDA, prepare=compile_forward, compiles=True),
-    Implementation("block_decode", "torch_compile", issue, FLOATS, CUDA, prepare=compile_decode, compiles=True),
+    _compiled("block_forward", run=issue_prompt, prepare=compile_forward),
+    _compiled("block_decode", run=issue, prepare=compile_decode),
 )

@@ -38,7 +38,7 @@ def prepare_train(*inputs: Tensor, kv_heads: int) -> tuple[Step]:
     weights, master, m and v, which it updates by ADAMW_RATE, and every other time by as much the other way."""
     sizes = _check(*inputs, kv_heads=kv_heads)
     update = functools.partial(_update, sizes, itertools.cycle((ADAMW_RATE, -ADAMW_RATE)))
-    return (_step(forward, update, inputs, sizes),)
+    return (_step(functools.partial(forward, sizes.head_dim), update, inputs, sizes),)
 
 
 def compile_train(*inputs: Tensor, kv_heads: int) -> tuple[Step]:
@@ -47,7 +47,7 @@ def compile_train(*inputs: Tensor, kv_heads: int) -> tuple[Step]:
     x, _, cos, sin, *state = inputs
     parts = split_block_weights(state[0], sizes)
     rates = tuple(torch.tensor(rate, device=x.device) for rate in (ADAMW_RATE, -ADAMW_RATE))
-    compiled = find_compiled(forward, x, cos, sin, *parts)
+    compiled = functools.partial(find_compiled(forward, sizes.head_dim, x, cos, sin, *parts), sizes.head_dim)
     update = functools.partial(
         _update_compiled, find_compiled(_adamw, rates[0], *state, *parts), itertools.cycle(rates)
     )

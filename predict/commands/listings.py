@@ -12,7 +12,7 @@ from predict.commands.pairs import read_pairs
 from predict.formulas.catalog import FORMULAS, evaluate, find_formula
 from predict.gpus import GPUS, Gpu, NvidiaGpu
 from predict.model.presets import PRESETS, find_model
-from predict.workloads import OPS, dim_names, signature
+from predict.workloads import OPS, dim_names, optional_dims, signature
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -73,7 +73,10 @@ def gpus(
 def ops(*, as_json: AsJson = False) -> None:
     """List the ops with their dimensions, FLOP and bytes."""
     if as_json:
-        listing = {name: {"dims": dim_names(name), "napkin": inspect.getdoc(op)} for name, op in OPS.items()}
+        listing = {
+            name: {"dims": dim_names(name), "optional": optional_dims(name), "napkin": inspect.getdoc(op)}
+            for name, op in OPS.items()
+        }
         typer.echo(json.dumps(listing, indent=2))
         return
     _list({signature(name): op for name, op in OPS.items()})

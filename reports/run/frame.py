@@ -15,11 +15,12 @@ from predict.gpus import NVIDIA_GPUS, held_clock_roofs
 from predict.peak_memory import Scores, peak_bytes
 from predict.resources import Resource, Roofs, find_ceiling
 from predict.roofline import predict
-from predict.workloads import OPS, Amounts, dim_names
+from predict.workloads import OPS, Amounts, complete_dims, dim_names, optional_dims
 from reports.run.energy import joules_per_tflop, joules_per_token
 
-# The dimensions of each op. The frame has a column for each of `DIMS`, whichever ops a run has.
-DIMS_OF_OP: Mapping[str, tuple[str, ...]] = MappingProxyType({op: dim_names(op) for op in OPS})
+# The dimensions of each op, those that a row may lack among them. The frame has a column for each of `DIMS`, whichever
+# ops a run has.
+DIMS_OF_OP: Mapping[str, tuple[str, ...]] = MappingProxyType({op: (*dim_names(op), *optional_dims(op)) for op in OPS})
 DIMS: tuple[str, ...] = tuple(dict.fromkeys(name for names in DIMS_OF_OP.values() for name in names))
 
 # A record has only the name of its implementation; tests check this table against `Implementation.writes`.
@@ -43,8 +44,9 @@ def to_frame(records: Sequence[Record]) -> pd.DataFrame:
     columns: dict[str, pd.Series] = {}
     for name, values in _identity(records).items():
         columns[name] = pd.Series(values, dtype=object)
+    dims = _dims(records)
     for name in DIMS:
-        columns[name] = pd.Series([record.workload.dims.get(name) for record in records], dtype="Int64")
+        columns[name] = pd.Series([each.get(name) for each in dims], dtype="Int64")
     summaries = [summarize(record.measurement.times_s) if record.measurement else None for record in records]
     for name, numbers in (_predicted(records) | _measured(records, summaries)).items():
         columns[name] = pd.Series(numbers, dtype="float64")
@@ -67,8 +69,8 @@ def to_frame(records: Sequence[Record]) -> pd.DataFrame:
 
 
 def groups_of(frame: pd.DataFrame, columns: Sequence[str]) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
-    """Each combination of values in `columns` and its rows, sorted by these values."""
-    for values, group in frame.groupby(list(columns), sort=True):
+    """Each combination of values in `columns`, absent ones too, and its rows, sorted by these values."""
+    for values, group in frame.groupby(list(columns), sort=True, dropna=False):
         yield (values if isinstance(values, tuple) else (values,)), group
 
 
@@ -89,6 +91,22 @@ def json_rows(frame: pd.DataFrame) -> str:
         for row in frame.astype(object).to_dict(orient="records")
     ]
     return "[\n" + ",\n".join(json.dumps(row, allow_nan=False) for row in rows) + "\n]"
+
+
+def _dims(records: Sequence[Record]) -> list[Mapping[str, int]]:
+    """The dimensions of each record. Of those that it leaves out it has the ones that another record of its op gives,
+    so that the rows of a table can be told apart."""
+    given: dict[str, set[str]] = {}
+    for record in records:
+        given.setdefault(record.workload.op, set()).update(record.workload.dims)
+    return [
+        {
+            name: size
+            for name, size in complete_dims(record.workload.op, record.workload.dims).items()
+            if name in given[record.workload.op]
+        }
+        for record in records
+    ]
 
 
 def _identity(records: Sequence[Record]) -> dict[str, list[str | None]]:

@@ -15,8 +15,9 @@ from predict.expected.kernel import expect
 from predict.expected.time_model import Calibration, Machine
 from predict.gpus import NVIDIA_GPUS
 from predict.units import DType, Formats
+from predict.workloads import dim_names
 from reports.calibration.file import CALIBRATION, OwnCalibrations, read_calibrations
-from reports.run.frame import DIMS_OF_OP, machine_name, to_frame
+from reports.run.frame import machine_name, to_frame
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def with_expected_times(run: Run, own: OwnCalibrations | None) -> Run:
         if calibration is None:
             continue
         calibrations[op, dtype.name] = calibration
-        dims = {name: [record.workload.dims[name] for record in records] for name in DIMS_OF_OP[op]}
+        dims = {name: [record.workload.dims[name] for record in records] for name in dim_names(op)}
         times_s = expect(dims, Machine.of(gpu, dtype), Formats.of(dtype), calibration).time_s
         expected_s.update(zip((record.key for record in records), times_s.tolist(), strict=True))
     filled = tuple(_with_expected(record, expected_s.get(record.key)) for record in run.records)

@@ -70,7 +70,7 @@ def _one_query(dims: Dims) -> Base | None:
 
 def _same(op: str) -> Callable[[Dims], Base]:
     """The row of another op with the same dimensions; those that the other op lacks are dropped."""
-    return lambda dims: (op, {name: dims[name] for name in DIMS_OF_OP[op]})
+    return lambda dims: (op, {name: dims[name] for name in DIMS_OF_OP[op] if name in dims})
 
 
 # The napkin itself is good to 30 %; rules that compare two kernels of one kind have tighter tolerances.
@@ -183,7 +183,7 @@ def _of_scores(by_key: Rows, roofs: Roofs) -> Iterator[Ratio]:
 
 
 def _dims(row: Row) -> dict[str, int]:
-    return {name: int(row[name]) for name in DIMS_OF_OP[row["op"]]}
+    return {name: int(row[name]) for name in DIMS_OF_OP[row["op"]] if not pd.isna(row[name])}
 
 
 def _id(op: str, dims: Dims, dtype: str) -> str:

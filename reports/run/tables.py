@@ -72,7 +72,7 @@ def split_keys(op: str, rows: pd.DataFrame) -> tuple[list[str], str]:
     """
     keys = [*DIMS_OF_OP[op], "dtype"]
     varying = sorted((key for key in keys if rows[key].nunique() > 1), key=lambda key: rows[key].nunique())
-    shared = {key: rows[key].iloc[0] for key in keys if key not in varying}
+    shared = {key: rows[key].iloc[0] for key in keys if key not in varying and rows[key].notna().all()}
     dtype = str(shared.pop("dtype", ""))
     return varying, ", ".join(text for text in (dims_text(shared), dtype) if text)
 

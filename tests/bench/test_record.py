@@ -33,6 +33,14 @@ def test_a_record_of_any_status_survives_the_file(status):
     assert from_line(to_line(record)) == record
 
 
+def test_a_dimension_that_may_be_left_out_stays_out_of_the_line_and_is_in_it_where_it_is_given():
+    heads = {"batch": 1, "context": 5, "heads": 2, "kv_heads": 1, "head_dim": 4, "inner": 6}
+    for dims in (heads, {**heads, "hidden": 10}, {**heads, "matrices": 2}, {**heads, "hidden": 10, "matrices": 2}):
+        line = to_line(make_record("block_decode", dims))
+        assert json.loads(line)["workload"]["dims"] == dims
+        assert from_line(line) == make_record("block_decode", dims)
+
+
 def test_a_cpu_record_without_datasheet_and_readings_survives():
     environment = make_environment(device="cpu", gpu=None, sm=None, driver=None, ecc=None, mismatches=("a", "b"))
     record = make_record(environment=environment, roofs=RoofSet(datasheet={}, measured=MEASURED))
@@ -105,6 +113,10 @@ def test_nan_and_infinity_are_never_written():
         (changed(workload__dtype="bf17"), "workload.dtype has the unknown value 'bf17'"),
         (changed(workload__dims={"m": 1.5}), "workload.dims.m should be int, not 1.5"),
         (changed(workload__dims={"m": 1, "n": 1}), "no op 'matmul' with dimensions m, n"),
+        (
+            changed(workload__dims={"m": 1, "n": 1, "k": 1, "hidden": 1}),
+            "no op 'matmul' with dimensions m, n, k, hidden",
+        ),
         (changed(workload__op="conv"), "no op 'conv' with dimensions m, n, k"),
         (changed(measurement__times_s=[]), "times_s must be positive numbers"),
         (changed(measurement__times_s=[0.0]), "times_s must be positive numbers"),

@@ -110,6 +110,16 @@ def test_a_forward_pass_holds_weights_and_the_widest_place_between_two_kernels()
     assert found == 2 * (784 + 16 + 8 + 80 + 2 * 80)
 
 
+def test_a_block_of_gpt2_holds_no_gate_and_no_angles():
+    # hidden 10, heads of 8: 240 elements of projections, up and down of 24: 480; norms 4*10. 6 tokens of 10. Widest is
+    # GELU: the residual of 10, its operand and its result of 24 each.
+    plain = {**TINY, "hidden": 10, "matrices": 2}
+    assert peak_bytes(workload("block_forward", batch=2, seq=3, **plain)) == 2 * (760 + 60 + 6 * 58)
+    # With an MLP of 2: 240 + 40. Widest is attention: Q, K and V of 16, its output of 8.
+    narrow = workload("block_forward", batch=2, seq=3, **{**plain, "inner": 2})
+    assert peak_bytes(narrow) == 2 * (320 + 60 + 6 * 24)
+
+
 def test_training_holds_16_bytes_a_parameter():
     # 784 parameters: 2 bytes of weights, 4 each of master, m and v, 2 of gradients. 6 tokens of 8: x, the gradient of
     # the output, the output, the gradient of x; cos and sin 24.

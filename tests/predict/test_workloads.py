@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 from predict.errors import BadWorkload
 from predict.resources import Resource
 from predict.units import DTYPES, find_dtype
-from predict.workloads import OPS, Amounts, dim_names, make_workload, sweep_amounts
+from predict.workloads import (
+    OPS,
+    Amounts,
+    complete_dims,
+    dim_names,
+    make_workload,
+    optional_dims,
+    signature,
+    sweep_amounts,
+)
 
 BF16 = find_dtype("bf16")
 FP32 = find_dtype("fp32")
@@ -342,6 +351,22 @@ def test_prefilling_is_decoding_every_prefix(data):
     assert amounts("attention_prefill", seq=seq, **dims).flop == decoded
 
 
+def test_a_dimension_may_be_left_out_where_it_has_a_usual_size():
+    assert optional_dims("block_decode") == ("hidden", "matrices")
+    assert optional_dims("matmul") == ()
+    heads = "block_decode(batch, context, heads, kv_heads, head_dim, inner, [hidden], [matrices])"
+    assert signature("block_decode") == heads
+    assert signature("matmul") == "matmul(m, n, k)"
+    dims = {"batch": 1, "context": 5, "heads": 3, "kv_heads": 1, "head_dim": 4, "inner": 6}
+    assert complete_dims("block_decode", dims) == {**dims, "hidden": 12, "matrices": 3}
+    assert complete_dims("block_decode", {**dims, "hidden": 7}) == {**dims, "hidden": 7, "matrices": 3}
+    swept = sweep_amounts("block_decode", {**dims, "matrices": [2, 3]}, BF16)
+    each = [amounts("block_decode", **dims, matrices=matrices) for matrices in (2, 3)]
+    assert list(swept.bytes) == [one.bytes for one in each]
+    with pytest.raises(BadWorkload, match="block_decode: matrices is not 2 or 3"):
+        sweep_amounts("block_decode", {**dims, "matrices": [2, 4]}, BF16)
+
+
 def test_amounts_add_unit_by_unit():
     total = amounts("matmul", m=1, n=1, k=1) + amounts("stream_triad", FP32, n=5) + amounts("matmul", m=1, n=1, k=2)
     assert total == Amounts({Resource.TENSOR_BF16: 6, Resource.VECTOR_FP32: 10}, 4 + 40 + 8, 2 + 20 + 2)
@@ -349,9 +374,11 @@ def test_amounts_add_unit_by_unit():
 
 @given(st.sampled_from(sorted(OPS)), st.data())
 def test_a_sweep_counts_what_single_workloads_count(op, data):
-    rows = [dims_of(op, data.draw) for _ in range(3)]
+    optional = {"hidden": sizes, "matrices": st.sampled_from((2, 3))}
+    given = data.draw(st.lists(st.sampled_from(optional_dims(op)), unique=True)) if optional_dims(op) else []
+    rows = [{**dims_of(op, data.draw), **{name: data.draw(optional[name]) for name in given}} for _ in range(3)]
     dtype = DTYPES[dtypes_of(op)[0]]
-    swept = sweep_amounts(op, {name: [row[name] for row in rows] for name in dim_names(op)}, dtype)
+    swept = sweep_amounts(op, {name: [row[name] for row in rows] for name in (*dim_names(op), *given)}, dtype)
     for i, row in enumerate(rows):
         single = amounts(op, dtype, **row)
         for name in ("flop", "bytes_read", "bytes_written"):

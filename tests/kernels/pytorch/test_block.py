@@ -44,10 +44,21 @@ def issued(prepare, issue=block.issue):
     return lambda *inputs, **keywords: issue(*prepare(*inputs, **keywords), **keywords)
 
 
-block_forward, block_decode = issued(block.prepare_forward), issued(block.prepare_decode)
-compiled_forward, compiled_decode = issued(block.compile_forward), issued(block.compile_decode)
+block_forward, block_decode = issued(block.prepare_forward, block.issue_prompt), issued(block.prepare_decode)
+compiled_forward = issued(block.compile_forward, block.issue_prompt)
+compiled_decode = issued(block.compile_decode)
 trained = issued(block_train.prepare_train, block_train.issue_train)
 compiled_train = issued(block_train.compile_train, block_train.issue_train)
+
+
+def by_triton(block_triton):
+    """Our kernels composed, of the module that imports Triton."""
+    return {
+        "block_forward": issued(block_triton.prepare_forward, block.issue_prompt),
+        "block_decode": issued(block_triton.prepare_decode),
+    }
+
+
 BY_PYTORCH = {"block_forward": block_forward, "block_decode": block_decode, "block_train": trained}
 
 
@@ -111,6 +122,38 @@ def test_a_tiny_block_by_hand():
     assert found == Amounts({Resource.TENSOR_BF16: 3 * 3168 + 24 * 14 * 4}, 280 * 14 + 2 * (96 + 24), 280 * 14 + 2 * 96)
 
 
+# The residual stream is wider than the heads; and a block of GPT-2.
+WIDE = {**TINY, "hidden": 10}
+PLAIN = {**TINY, "hidden": 10, "matrices": 2}
+
+
+def test_a_tiny_block_of_another_width_by_hand():
+    # hidden 10, heads of 2*4. Q 8x10, K and V 4x10 each, the output projection 10x8: 80 + 40 + 40 + 80 = 240; gate, up
+    # and down 3x10 each: 90. 330 elements, and norms of 10 + 10.
+    # Attention meets as many keys as above: 384 and 320 FLOP. x is 6*10 or 2*10, cos and sin 6*4 or 2*4.
+    found = amounts("block_forward", batch=2, seq=3, **WIDE)
+    assert found == Amounts({Resource.TENSOR_BF16: 2 * 6 * 330 + 384}, 2 * (350 + 60 + 24), 2 * 60)
+    found = amounts("block_decode", batch=2, context=5, **WIDE)
+    assert found == Amounts({Resource.TENSOR_BF16: 2 * 2 * 330 + 320}, 2 * (350 + 20 + 8 + 64), 2 * (16 + 20))
+
+
+def test_a_tiny_block_of_gpt2_by_hand():
+    # Up and down: 240 + 60 = 300 elements; a norm has a weight and a bias: 4*10. No cos and sin.
+    found = amounts("block_forward", batch=2, seq=3, **PLAIN)
+    assert found == Amounts({Resource.TENSOR_BF16: 2 * 6 * 300 + 384}, 2 * (340 + 60), 2 * 60)
+    found = amounts("block_decode", batch=2, context=5, **PLAIN)
+    assert found == Amounts({Resource.TENSOR_BF16: 2 * 2 * 300 + 320}, 2 * (340 + 20 + 64), 2 * (16 + 20))
+
+
+def test_a_dimension_that_says_what_leaving_it_out_does_is_left_out():
+    plain = make_workload("block_decode", {"batch": 1, "context": 5, **TINY}, find_dtype("bf16"))
+    said = make_workload("block_decode", {"matrices": 3, "hidden": 8, **plain.dims}, find_dtype("bf16"))
+    assert said == plain
+    assert plain.id == "block_decode-batch1-context5-heads2-kv_heads1-head_dim4-inner3-bf16"
+    other = make_workload("block_decode", {"matrices": 2, "hidden": 10, **plain.dims}, find_dtype("bf16"))
+    assert other.id == "block_decode-batch1-context5-heads2-kv_heads1-head_dim4-inner3-hidden10-matrices2-bf16"
+
+
 def layer(model, component=None):
     """A function of a pass: its FLOP for one layer, without the vocabulary; of one component where named."""
     blocks = [each for each in Component if each is not Component.VOCAB and component in (None, each)]
@@ -137,6 +180,20 @@ def test_a_block_is_a_layer_of_a_model(model, dims):
     assert block_bytes == 2 * (model.blocks[0].params / model.layers - biases)
 
 
+@pytest.mark.parametrize(
+    ("name", "dims"),
+    [
+        ("gpt-2-small", {"heads": 12, "kv_heads": 12, "head_dim": 64, "inner": 3072, "matrices": 2}),
+        ("qwen3-4b", {"heads": 32, "kv_heads": 8, "head_dim": 128, "inner": 9728, "hidden": 2560}),
+    ],
+)
+def test_a_block_is_a_layer_of_models_of_other_shapes(name, dims):
+    model = find_model(name)
+    flop = layer(model)
+    assert amounts("block_forward", batch=2, seq=100, **dims).flop == flop(forward(model, 2, 100))
+    assert amounts("block_decode", batch=2, context=100, **dims).flop == flop(decode_step(model, 2, 99))
+
+
 def test_many_sizes_at_once_are_counted_as_each_alone():
     swept = sweep_amounts("block_train", {"batch": 1, "seq": [1, 64, 4096], **LLAMA3_8B_BLOCK}, find_dtype("bf16"))
     each = [amounts("block_train", batch=1, seq=seq, **LLAMA3_8B_BLOCK) for seq in (1, 64, 4096)]
@@ -149,6 +206,14 @@ def test_what_is_no_block_is_refused():
         amounts("block_train", "fp32", batch=1, seq=1, **TINY)
     with pytest.raises(BadWorkload, match="head_dim=5 is not a multiple of 2"):
         amounts("block_forward", batch=1, seq=1, **{**TINY, "head_dim": 5})
+    with pytest.raises(BadWorkload, match="block_decode: matrices=4 is not 2 or 3"):
+        amounts("block_decode", batch=1, context=1, **TINY, matrices=4)
+    with pytest.raises(BadWorkload, match="hidden must be a positive whole number, not 0"):
+        amounts("block_decode", batch=1, context=1, **TINY, hidden=0)
+    with pytest.raises(BadWorkload, match="block_train has no dimension 'hidden'"):
+        amounts("block_train", batch=1, seq=1, **TINY, hidden=8)
+    with pytest.raises(BadWorkload, match=r"needs inner=\.\.\.; it takes .*, inner, and optionally hidden, matrices"):
+        amounts("block_decode", batch=1, context=1, heads=1, kv_heads=1, head_dim=2)
     with pytest.raises(BadWorkload, match="heads=3 is not a multiple of kv_heads=2"):
         amounts("block_decode", batch=1, context=1, **{**TINY, "heads": 3, "kv_heads": 2})
 
@@ -173,9 +238,64 @@ def test_the_meaning_is_what_its_parts_mean():
     torch.testing.assert_close(trial.truth[0], out.view(x.shape), rtol=1e-12, atol=1e-12)
 
 
+class Gpt2Block(torch.nn.Module):
+    """GPT-2's block by PyTorch's modules, with its biases but those of the norms left at zero."""
+
+    def __init__(self, heads, hidden, inner):
+        super().__init__()
+        self.attention_norm, self.mlp_norm = torch.nn.LayerNorm(hidden), torch.nn.LayerNorm(hidden)
+        self.attention = torch.nn.MultiheadAttention(hidden, heads, batch_first=True)
+        self.up, self.down = torch.nn.Linear(hidden, inner), torch.nn.Linear(inner, hidden)
+        for bias in (self.attention.out_proj.bias, self.attention.in_proj_bias, self.up.bias, self.down.bias):
+            torch.nn.init.zeros_(bias)
+
+    def forward(self, x):
+        normed = self.attention_norm(x)
+        future = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
+        x = x + self.attention(normed, normed, normed, attn_mask=future, need_weights=False)[0]
+        return x + self.down(torch.nn.GELU(approximate="tanh")(self.up(self.mlp_norm(x))))
+
+    def load(self, attention_norm, qkv, out, mlp_norm, up, down):
+        pairs = [
+            (self.attention_norm.weight, attention_norm[0]),
+            (self.attention_norm.bias, attention_norm[1]),
+            (self.attention.in_proj_weight, qkv),
+            (self.attention.out_proj.weight, out),
+            (self.mlp_norm.weight, mlp_norm[0]),
+            (self.mlp_norm.bias, mlp_norm[1]),
+            (self.up.weight, up),
+            (self.down.weight, down),
+        ]
+        for parameter, value in pairs:
+            parameter.data.copy_(value)
+        return self
+
+
+def test_a_block_with_two_matrices_is_gpt2s():
+    trial = Trial("block_forward", {**FORWARD, "kv_heads": 4, "matrices": 2}, "fp64")
+    x, *weights = trial.inputs  # no cos and sin
+    module = Gpt2Block(4, 64, 24).double().load(*weights)
+    torch.testing.assert_close(trial.truth[0], module(x).detach(), rtol=1e-11, atol=1e-11)
+
+
+def test_a_token_with_a_cache_is_the_last_of_its_prompt_in_gpt2_too():
+    dims = {**SMALL, "hidden": 80, "matrices": 2}
+    x, *weights = Trial("block_forward", {"batch": 2, "seq": 13, **dims}, "fp64").inputs
+    whole = reference.block_forward(x, *weights, head_dim=16)
+    norm, qkv, *_ = weights
+    normed = F.layer_norm(x, (80,), *norm, eps=1e-5)
+    projected = F.linear(normed, qkv).view(2, 13, 8, 16).transpose(1, 2)
+    k, v = projected[:, 4:6].clone(), projected[:, 6:].clone()
+    last = k[:, :, -1].clone(), v[:, :, -1].clone()
+    k[:, :, -1] = v[:, :, -1] = torch.nan  # never read
+    found = reference.block_decode(x[:, -1], *weights, k, v)
+    for actual, expected in zip(found, (whole[:, -1], *last), strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
+
+
 def test_a_token_with_a_cache_is_the_last_of_its_prompt():
     x, cos, sin, *weights = Trial("block_forward", FORWARD, "fp64").inputs
-    whole = reference.block_forward(x, cos, sin, *weights)
+    whole = reference.block_forward(x, cos, sin, *weights, head_dim=16)
     held = BlockWeights(*weights)
     projected = reference.matmul(reference.rmsnorm(x.reshape(26, 64), held.attention_norm), held.qkv.t()).view(
         26, 8, 16
@@ -197,14 +317,15 @@ def test_a_token_with_a_cache_is_the_last_of_its_prompt():
 def test_training_computes_what_the_forward_pass_does_and_its_gradients():
     trial = shared("block_train", "bf16", **FORWARD)
     x, grad, cos, sin, weights, _, m, _ = (each.double() for each in trial.inputs)
-    sizes = BlockSizes(2, 13, 13, **SMALL)
+    sizes = BlockSizes(2, 13, 13, **SMALL, hidden=64)
     out, slope, _, _, new_m, _ = trial.truth
 
     def objective(x, weights):
         parts = split_block_weights(weights, sizes)
-        return (reference.block_forward(x, cos, sin, *parts) * grad).sum().item()
+        return (reference.block_forward(x, cos, sin, *parts, head_dim=16) * grad).sum().item()
 
-    torch.testing.assert_close(out, reference.block_forward(x, cos, sin, *split_block_weights(weights, sizes)))
+    parts = split_block_weights(weights, sizes)
+    torch.testing.assert_close(out, reference.block_forward(x, cos, sin, *parts, head_dim=16))
     gradient = (new_m - ADAMW_BETAS[0] * m) / (1 - ADAMW_BETAS[0])
     generator = torch.Generator().manual_seed(0)
     for _ in range(2):
@@ -249,7 +370,16 @@ def test_what_a_training_step_makes_is_rounded_where_it_is_kept_in_16_bits():
 
 
 @pytest.mark.parametrize("dtype", ["fp64", "fp32", "bf16", "fp16"])
-@pytest.mark.parametrize("model", [SMALL, {**SMALL, "kv_heads": 4}, {**SMALL, "kv_heads": 1}])
+@pytest.mark.parametrize(
+    "model",
+    [
+        SMALL,
+        {**SMALL, "kv_heads": 4},
+        {**SMALL, "kv_heads": 1},
+        {**SMALL, "hidden": 80},
+        {**SMALL, "hidden": 48, "matrices": 2},
+    ],
+)
 def test_pytorch_is_right(model, dtype, device):
     forward = Trial("block_forward", {**FORWARD, **model}, dtype, device)
     assert forward.passes(forward.run(block_forward))
@@ -265,14 +395,13 @@ def test_training_by_pytorch_is_right(model, dtype, device):
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "fp16", pytest.param("bf16", marks=pytest.mark.gpu)])
-@pytest.mark.parametrize("kv_heads", [1, 2])
-def test_our_kernels_composed_are_right(kv_heads, dtype, device):
+@pytest.mark.parametrize("model", [{}, {"kv_heads": 2}, {"hidden": 96}])
+def test_our_kernels_composed_are_right(model, dtype, device):
     block_triton = pytest.importorskip("kernels.triton.block")
-    model = {**FOR_TRITON, "kv_heads": kv_heads}
+    model = {**FOR_TRITON, **model}
     for op, dims in (("block_forward", {"batch": 2, "seq": 19}), ("block_decode", {"batch": 2, "context": 19})):
         trial = Trial(op, {**dims, **model}, dtype, device)
-        prepare = {"block_forward": block_triton.prepare_forward, "block_decode": block_triton.prepare_decode}[op]
-        assert trial.passes(trial.run(issued(prepare)))
+        assert trial.passes(trial.run(by_triton(block_triton)[op]))
 
 
 def test_a_call_leaves_what_it_is_given_alone():
@@ -399,7 +528,7 @@ def test_a_wrong_training_step_is_caught(what):
     trial = shared("block_train", "bf16", **{**LONG, "seq": 128})
     assert trial.passes(trial.run(trained))
     x, _, cos, sin, weights, *_ = trial.inputs
-    parts = split_block_weights(weights, BlockSizes(1, 128, 128, **SMALL))
+    parts = split_block_weights(weights, BlockSizes(1, 128, 128, **SMALL, hidden=64))
     _, cos, sin, *parts = (
         changes([x, cos, sin, *parts], first=3)[what].get(index, each)
         for index, each in enumerate([x, cos, sin, *parts])
@@ -540,7 +669,7 @@ def test_a_cpu_has_no_graphs():
         (block_triton.capture_decode, token),
     ):
         with pytest.raises(Unsupported, match="needs CUDA tensors, not cpu"):
-            capture(*trial.inputs)
+            trial.run(capture)
 
 
 # What is refused.
@@ -615,6 +744,9 @@ def test_what_kernels_do_not_take_is_refused_before_any_is_launched():
             trial.run(prepare)
         trial = Trial(op, dims, "fp64")
         with pytest.raises(Unsupported, match=f"{op} does not support fp64"):
+            trial.run(prepare)
+        trial = Trial(op, {**dims, "head_dim": 64, "matrices": 2}, "fp32")
+        with pytest.raises(Unsupported, match=f"{op} does not support matrices=2 .layernorm, GELU.; supported: 3"):
             trial.run(prepare)
     grouped = Trial("block_decode", {**DECODE, "head_dim": 64, "heads": 129, "kv_heads": 1}, "fp16")
     *others, k_cache, v_cache = grouped.inputs

@@ -37,6 +37,17 @@ def test_a_status_has_a_column_of_its_own():
     assert "status" not in plain.titles
 
 
+def test_a_dimension_that_rows_leave_out_has_a_column_only_where_another_row_gives_it():
+    llama = {"batch": 1, "context": 5, "heads": 2, "kv_heads": 1, "head_dim": 4, "inner": 6}
+    alone = (make_record("block_decode", llama), make_record("block_decode", {**llama, "batch": 8}))
+    (table,) = op_tables(to_frame(alone))
+    assert table.titles[:2] == ("batch", "implementation")
+    assert table.shared == "context 5, heads 2, kv_heads 1, head_dim 4, inner 6, bf16"
+    (table,) = op_tables(to_frame((*alone, make_record("block_decode", {**llama, "matrices": 2}))))
+    assert table.titles[:3] == ("batch", "matrices", "implementation")
+    assert [row[:2] for row in table.rows] == [("1", "2"), ("1", "3"), ("8", "3")]
+
+
 def test_a_comparison_puts_into_its_title_what_all_rows_share():
     heads = {"heads": 32, "kv_heads": 8, "head_dim": 128}
     run = Run(

@@ -26,6 +26,7 @@ class Attention(Mixer):
     values: bool = True  # False: the keys before their norm are the values too, and V has no matrix (Gemma 4)
     shares_cache: bool = False  # reads an earlier layer's keys and values: neither matrices nor a cache of them
     extra_params: int = 0  # sinks, and norms over other widths than a head
+    rotary: float = 1.0  # share of a head's elements with rotary positions
 
     @property
     def shards(self) -> int:

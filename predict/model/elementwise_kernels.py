@@ -44,11 +44,11 @@ def _norm(block: Block, name: str, share: GpuShare, count: int) -> ModelKernel:
     return of_op(KIND, name, op, dims, share.dtype, count=count)
 
 
-def mixer_elementwise(mixer: Mixer, norm: Norm, share: GpuShare, count: int, *, rotary: bool) -> Iterator[ModelKernel]:
+def mixer_elementwise(mixer: Mixer, norm: Norm, share: GpuShare, count: int) -> Iterator[ModelKernel]:
     """Norms of Q, K and latents, rotary positions, and norms of what a recurrence makes."""
     match mixer:
         case Attention():
-            yield from _of_attention(mixer, norm, share, count, rotary=rotary)
+            yield from _of_attention(mixer, norm, share, count)
         case LatentAttention():
             yield from _latent_norms({"q_latent_norm": mixer.query_rank, "kv_latent_norm": mixer.kv_rank}, share, count)
             if mixer.rope_dim:
@@ -67,9 +67,7 @@ def _latent_norms(widths: Mapping[str, int | None], share: GpuShare, count: int)
             yield of_op(KIND, name, "rmsnorm", {"rows": share.tokens, "cols": width}, share.dtype, count=count)
 
 
-def _of_attention(
-    attention: Attention, norm: Norm, share: GpuShare, count: int, *, rotary: bool
-) -> Iterator[ModelKernel]:
+def _of_attention(attention: Attention, norm: Norm, share: GpuShare, count: int) -> Iterator[ModelKernel]:
     heads, kv_heads = heads_on_gpu(attention, share.tp)
     groups = {"q_norm": heads} if attention.shares_cache else {"q_norm": heads, "k_norm": kv_heads}
     if attention.qk_norm or attention.has_wide_norms:
@@ -79,8 +77,8 @@ def _of_attention(
             if attention.has_wide_norms:
                 dims = {"rows": share.tokens, "cols": each * attention.head_dim}
             yield of_op(KIND, name, op, dims, share.dtype, count=count)
-    if rotary:
-        yield _rope(sum(groups.values()), attention.head_dim, share, count)
+    if rotated := round(attention.head_dim * attention.rotary):
+        yield _rope(sum(groups.values()), rotated, share, count)
 
 
 def _rope(heads: float, rotated: int, share: GpuShare, count: int) -> ModelKernel:

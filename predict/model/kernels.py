@@ -82,19 +82,19 @@ def _of_model(model: Model, share: GpuShare) -> Iterator[ModelKernel]:
     for product in products(model.input_linears(), share.tp):
         yield from _dense(product, share.tokens, share, 1)
     for block in model.blocks:
-        yield from _of_block(block, share.within(block), rotary=not model.position_params)
+        yield from _of_block(block, share.within(block))
     yield from outer_norm_kernels(model, share)
     for product in products(model.output_linears(), share.tp):
         yield from _dense(product, share.positions, share, 1)
 
 
-def _of_block(block: Block, share: GpuShare, *, rotary: bool) -> Iterator[ModelKernel]:
+def _of_block(block: Block, share: GpuShare) -> Iterator[ModelKernel]:
     """The kernels of all layers of a block."""
     yield from norm_kernels(block, share)
     found = tuple(products(block.linears(), share.tp))
     if block.mixer:
         inside = {linear.name for linear in block.mixer.linears(block.hidden)}
-        yield from _of_mixer(block, [each for each in found if each.linears[0].name in inside], share, rotary=rotary)
+        yield from _of_mixer(block, [each for each in found if each.linears[0].name in inside], share)
     if block.mlp:
         inside = {linear.name for linear in block.mlp.linears(block.hidden)}
         yield from _of_mlp(block, [each for each in found if each.linears[0].name in inside], share)
@@ -103,7 +103,7 @@ def _of_block(block: Block, share: GpuShare, *, rotary: bool) -> Iterator[ModelK
     yield from _sent(block, share)
 
 
-def _of_mixer(block: Block, found: list[Product], share: GpuShare, *, rotary: bool) -> Iterator[ModelKernel]:
+def _of_mixer(block: Block, found: list[Product], share: GpuShare) -> Iterator[ModelKernel]:
     """The kernels of a mixer in their order: the products before it mixes tokens, and the one after it."""
     mixer, count = block.mixer, block.layers
     if mixer is None:
@@ -112,7 +112,7 @@ def _of_mixer(block: Block, found: list[Product], share: GpuShare, *, rotary: bo
         if not _is_last(product):
             yield from _of_projection(mixer, product, share, count)
     for each in mixer.mixers if isinstance(mixer, SideBySide) else (mixer,):
-        yield from mixer_elementwise(each, block.elementwise.norm, share, count, rotary=rotary)
+        yield from mixer_elementwise(each, block.elementwise.norm, share, count)
         yield from mixing_kernels(each, share, count)
         if isinstance(each, Attention) and each.gated:
             yield gate_kernel(each, share, count)

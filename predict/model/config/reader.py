@@ -19,6 +19,7 @@ from predict.model.config.foreign import refuse_foreign
 from predict.model.config.head import with_head
 from predict.model.config.nested import left_out, text_fields, with_class_defaults
 from predict.model.config.positions import with_context_limit
+from predict.model.config.rotary import with_rotary
 from predict.model.config.storing import with_storage
 from predict.model.config.vision import vision_params
 from predict.model.mixer import ALL
@@ -56,7 +57,8 @@ def from_config(config: Mapping[str, object], name: str, origin: str | None = No
     if text.values is not fields.values:
         text, filled = with_class_defaults(text)
     reader, note = find_reader(text)
-    model = _without_idle_windows(with_context_limit(reader(text), text))
+    model = with_rotary(with_context_limit(reader(text), text), text)
+    model = _without_idle_windows(model)
     model = with_storage(with_head(model, text), text)
     beside = vision_params(fields, model.hidden)
     notes = [said for said in (note, filled) if said is not None]

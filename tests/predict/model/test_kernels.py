@@ -258,6 +258,14 @@ def test_a_mamba_hybrid_has_two_matrices_and_three_kernels_that_no_op_computes()
     assert (kernels["attention"].count, kernels["gate_up"].count) == (1, 4)
 
 
+def test_positions_rotate_a_part_of_each_head_or_nothing():
+    # Qwen3-Next rotates a quarter of heads of 256, in the 12 layers of 48 that attend: 16 heads and 2 KV heads.
+    assert told(decode_kernels(replica("qwen3-next-80b-a3b"), 1, 99))["rope"] == (12, "rope", (1, 18, 64))
+    assert told(decode_kernels(replica("smollm3-3b"), 1, 99))["rope"][0] == 27  # three of four layers of 36
+    assert told(decode_kernels(replica("llama-4-scout"), 1, 99))["rope"][0] == 36  # of 48: those with chunks
+    assert "rope" not in told(decode_kernels(replica("opt-13b"), 1, 99))
+
+
 def test_norms_over_all_heads_are_as_wide_as_these():
     found = told(decode_kernels(replica("olmo-2-7b"), 8, 99))  # 32 layers, 32 heads of 128
     assert found["q_norm"] == found["k_norm"] == (32, "rmsnorm", (8, 4096))

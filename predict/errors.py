@@ -8,6 +8,7 @@ NapkinError
 |- BadModel          an unknown model, or a config.json that cannot be read
 |- BadQuantity       a size, a rate, a price or a share outside its range
 |- BadRecord         a results file that cannot be read
+|- BadLog            the result of a server's benchmark that is of no known form, or has no number to compare
 `- BadRun            a run that cannot start: wrong machine, folder or suite
 
 `python -m ...` prints the message on stderr and exits with status 2. Any other exception is a bug and keeps its
@@ -45,6 +46,10 @@ class BadQuantity(NapkinError):
 
 class BadRecord(NapkinError):
     """A results file holds data that are not a record of this schema."""
+
+
+class BadLog(NapkinError):
+    """The result of a server's benchmark that is of no known form, or lacks a number that a comparison needs."""
 
 
 class BadRun(NapkinError):

@@ -1,12 +1,15 @@
 """JSON that a user gives as a file."""
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from predict.errors import NapkinError
 
 Pairs = list[tuple[str, object]]
+_SPACE = re.compile(r"[ \t\r\n]*")
 
 
 def read_json(
@@ -19,12 +22,44 @@ def read_json(
 ) -> object:
     """What the file `path` holds, which should be `kind` ("a config.json"). `object_of` makes an object of its pairs.
     Raises `error` with one line for a file that cannot be read, has more than `max_bytes`, or is no JSON."""
+    with _refusing(path, error):
+        return json.loads(_read(path, kind, max_bytes, error), object_pairs_hook=object_of)
+
+
+def read_json_values(path: Path, kind: str, *, max_bytes: int, error: type[NapkinError]) -> list[object]:
+    """Every JSON value that the file holds, one behind the other: one value, or JSON lines. Raises as `read_json` does,
+    and for an empty file."""
+    with _refusing(path, error):
+        content = _read(path, kind, max_bytes, error)
+        text = content.decode(json.detect_encoding(content))
+        return list(_values(text))
+
+
+def _values(text: str) -> Iterator[object]:
+    decoder, place = json.JSONDecoder(), len(text) - len(text.lstrip())
+    while True:
+        value, place = decoder.raw_decode(text, place)
+        yield value
+        gap = _SPACE.match(text, place)
+        assert gap is not None  # it may be empty
+        place = gap.end()
+        if place == len(text):
+            return
+
+
+def _read(path: Path, kind: str, max_bytes: int, error: type[NapkinError]) -> bytes:
+    with path.open("rb") as file:
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise error(f"{path} has more than {max_bytes} bytes, too many for {kind}")
+    return content
+
+
+@contextmanager
+def _refusing(path: Path, error: type[NapkinError]) -> Iterator[None]:
+    """Say in one line why a file cannot be read."""
     try:
-        with path.open("rb") as file:
-            text = file.read(max_bytes + 1)
-        if len(text) > max_bytes:
-            raise error(f"{path} has more than {max_bytes} bytes, too many for {kind}")
-        return json.loads(text, object_pairs_hook=object_of)
+        yield
     except OSError as reason:
         raise error(f"cannot read {path}: {reason.strerror}") from None
     except json.JSONDecodeError as reason:

@@ -3,7 +3,7 @@
 import typer
 
 from predict.command_line import run_command_line
-from reports.commands import calibrate, compare, run, sweep, validate
+from reports.commands import calibrate, compare, import_log, run, sweep, validate
 
 app = typer.Typer(
     help="Report, show and compare measured runs; sweep a model over batches and contexts.",
@@ -18,6 +18,7 @@ app.command("calibrate", epilog="Example: python -m reports calibrate runs/h100 
 app.command("compare", epilog=compare.EXAMPLES)(compare.compare_runs)
 app.command("validate", epilog=validate.EXAMPLES)(validate.validate_tables)
 app.command("sweep", epilog=sweep.EXAMPLES)(sweep.sweep_model)
+app.command("import", epilog=import_log.EXAMPLES)(import_log.import_log)
 app.command("accuracy", epilog="Example: python -m reports accuracy tables/*.parquet --out docs")(
     validate.write_accuracy
 )

@@ -58,6 +58,7 @@ ROOMS = {
     "reports.run": {"reports.calibration"},
     "reports.accuracy": {"reports.calibration", "reports.run"},
     "reports.sweep": set(),
+    "reports.served": set(),
 }
 TOP = {
     "bench.__main__",
@@ -169,6 +170,8 @@ def test_no_module_imports_what_its_layer_may_not(module, path):
         ("reports.calibration.fit", "from reports.run import load"),
         ("reports.run.page", "from reports.accuracy.validate import Group"),
         ("reports.accuracy.compare", "from reports.sweep import grid"),
+        ("reports.served.page", "from reports.run.load import Run"),
+        ("reports.served.page", "import typer"),
         ("reports.run.plots", "import torch.cuda"),
         ("reports.run.tables", "from rich.table import Table"),
     ],

@@ -84,6 +84,18 @@ def expected_mixed_s(replica: Replica, batch: FloatArray, context: int, prompts:
     return _sum(_times(replica, *scores, tokens=requests + np.round(share * prompt), logits=some))
 
 
+def expected_launch_s(replica: Replica) -> float:
+    """What launches of matmuls and attention take of a decode step's expected time. Those of element-wise kernels count
+    with their kind, those between GPUs with the links. Raises MissingCeiling without a calibration."""
+    matmul_s = _calibration(replica, "matmul").constants["launch_s"]
+    scores_s = _calibration(replica, "attention_decode", "bf16").constants["launch_s"]
+    model, tp = replica.model, replica.layout.tp
+    layers_s = sum(
+        block.layers * (scores_s + matmul_s * len(list(products(block.linears(), tp)))) for block in model.blocks
+    )
+    return layers_s + matmul_s * len(list(products(model.output_linears(), tp)))
+
+
 def _served(replica: Replica, batch: Count) -> Count:
     """The requests of `batch` that one of the dp copies of the model serves. Raises MissingCeiling for a layout whose
     messages are not calibrated."""

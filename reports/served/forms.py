@@ -1,0 +1,93 @@
+"""Recognizes the form of a log by its keys, and reads every run of a file."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from predict.errors import BadLog
+from predict.json_file import read_json_values
+from reports.served import aiperf, sglang, trtllm, vllm
+from reports.served.fields import Fields
+from reports.served.log import ServedLog
+
+MAX_BYTES = 2**29  # with --save-detailed a run holds every text that was generated
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What one tool writes."""
+
+    name: str
+    keys: tuple[str, ...]  # every version has these
+    read: Callable[[Fields], ServedLog]
+    written_by: str  # the option that writes it
+
+    def missing(self, log: Fields) -> list[str]:
+        """The keys that a log lacks."""
+        return [key for key in self.keys if log.find(key) is None]
+
+
+# A log is of the first form whose keys it has.
+FORMS = (
+    Form(sglang.SERVING, sglang.SERVING_KEYS, sglang.read_serving, "--output-file"),
+    Form(vllm.SERVE, vllm.SERVE_KEYS, vllm.read_serve, "--save-result"),
+    Form(vllm.THROUGHPUT, vllm.THROUGHPUT_KEYS, vllm.read_throughput, "--output-json"),
+    Form(vllm.LATENCY, vllm.LATENCY_KEYS, vllm.read_latency, "--output-json"),
+    Form(trtllm.BENCH, trtllm.BENCH_KEYS, trtllm.read_bench, "--report_json"),
+    Form(aiperf.AIPERF, aiperf.AIPERF_KEYS, aiperf.read_summary, "profile_export_*perf.json"),
+)
+
+
+def read_logs(path: Path) -> list[ServedLog]:
+    """The runs that a file holds. Raises BadLog for one that cannot be read or is of no known form, saying which keys
+    the nearest form has that it lacks."""
+    runs = read_json_values(path, "the result of a benchmark", max_bytes=MAX_BYTES, error=BadLog)
+    _refuse_other_files(path, runs[0])
+    several = len(runs) > 1
+    return [
+        _read(run, f"{path.name}, run {number}" if several else path.name) for number, run in enumerate(runs, start=1)
+    ]
+
+
+def _read(run: object, file: str) -> ServedLog:
+    if not isinstance(run, dict):
+        raise BadLog(f"{file} holds a {_kind(run)}, not the object that a benchmark writes; import reads {_known()}")
+    log = Fields(run, file)
+    found = next((form for form in FORMS if not form.missing(log)), None)
+    return _refuse(log) if found is None else found.read(log)
+
+
+def _refuse(log: Fields) -> ServedLog:
+    """Raise BadLog, naming the form that lacks least."""
+    near = min(FORMS, key=lambda form: len(form.missing(log)) / len(form.keys))
+    missing = near.missing(log)
+    if len(missing) == len(near.keys):
+        raise BadLog(f"{log.file} is of no known form; import reads {_known()}")
+    raise BadLog(f"{log.file} is of no known form; the nearest is {near.name}, which also has {', '.join(missing)}")
+
+
+def _refuse_other_files(path: Path, run: object) -> None:
+    """Raise BadLog for files that lie beside a result, saying which to give."""
+    first = run[0] if isinstance(run, list) and run else run
+    if isinstance(first, dict):
+        if isinstance(run, dict) and isinstance(run.get("metadata"), dict) and "metrics" in run:
+            raise BadLog(
+                f"{path.name} holds AIPerf's records of each request: give profile_export_aiperf.json beside it"
+            )
+        if isinstance(run, dict) and "experiments" in run:
+            raise BadLog(
+                f"{path.name} holds GenAI-Perf's records of each request: give profile_export_genai_perf.json beside it"
+            )
+        if isinstance(run, list) and "benchmark" in first and "metric" in first:
+            raise BadLog(f"{path.name} holds PyTorch's form of a result: give the file beside it without .pytorch")
+    if isinstance(run, list):
+        raise BadLog(f"{path.name} holds a list: give one result, or one on each line (jq -c '.[]' {path.name})")
+
+
+def _known() -> str:
+    return ", ".join(f"{form.name} ({form.written_by})" for form in FORMS)
+
+
+def _kind(value: object) -> str:
+    kinds = {str: "text", bool: "truth value", int: "number", float: "number", list: "list"}
+    return kinds.get(type(value), "null")

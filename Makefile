@@ -3,6 +3,8 @@
 PYTHON ?= .venv/bin/python
 BASE_PYTHON ?= python3
 SUITE ?= quick
+# What `make bench` and `make list` measure.
+WHAT = $(if $(OP),--op $(OP),$(if $(MODEL),--model $(MODEL),--suite $(SUITE)))
 TABLES := $(wildcard tables/*.parquet)
 READY := $(if $(filter .venv/bin/python,$(PYTHON)),.venv/installed)
 
@@ -12,12 +14,12 @@ READY := $(if $(filter .venv/bin/python,$(PYTHON)),.venv/installed)
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
 setup: .venv/installed ## create .venv and install the pinned dependencies
-bench: $(READY) ## measure this machine: GPU=h100 SUITE=smoke|quick|standard|full|kernels|calibration OUT=dir
-	@$(PYTHON) -m bench run $(if $(GPU),--gpu $(GPU)) --suite $(SUITE) $(if $(OUT),--out $(OUT)) $(ARGS)
+bench: $(READY) ## measure this machine: GPU=h100 SUITE=smoke|quick|standard|full|kernels|calibration OUT=dir; or OP="matmul m=1,16 n=8k k=8k", MODEL=llama-3-8b
+	@$(PYTHON) -m bench run $(if $(GPU),--gpu $(GPU)) $(WHAT) $(if $(OUT),--out $(OUT)) $(ARGS)
 predict: $(READY) ## compute a napkin, no GPU needed: ARGS="model llama-3-70b --gpu h100 --gpus 2"
 	@$(PYTHON) -m predict $(ARGS)
 list: $(READY) ## list the cases a suite runs on this machine, in order, and about how long they take: SUITE=quick
-	@$(PYTHON) -m bench list $(if $(GPU),--gpu $(GPU)) --suite $(SUITE) $(ARGS)
+	@$(PYTHON) -m bench list $(if $(GPU),--gpu $(GPU)) $(WHAT) $(ARGS)
 doctor: $(READY) ## describe this machine and whatever would spoil a measurement
 	@$(PYTHON) -m bench doctor $(if $(GPU),--gpu $(GPU)) $(ARGS)
 report: $(READY) ## render a run again from its records: RUN=dir

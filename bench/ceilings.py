@@ -13,7 +13,7 @@ _BANDWIDTH_OPS = frozenset({"stream_read", "stream_write", "stream_copy", "strea
 def measured_roofs(roof_probes: Iterable[Record]) -> Roofs:
     """The roofs that the records of roof probes show; the best probe of each counts.
 
-    Streams and matrix-vector products (m=1) give bandwidth, other matmuls FLOP/s, a read that was timed warm L2. A
+    Streams and matrix-vector products (m=1) give bandwidth, other products FLOP/s, a read that was timed warm L2. A
     probe's rate is that of its fastest tenth of samples: other work on the machine does not lower a roof. Only status
     `measured` counts: an impossible rate is no roof, nor is that of a throttled card.
     """
@@ -47,6 +47,6 @@ def _probed(record: Record) -> list[tuple[Resource, float]]:
             return [(Resource.L2, moved)] if workload.op == "stream_read" else []
         written_share = float(amounts.bytes_written) / moved
         return [(min(WRITTEN_SHARE, key=lambda mix: abs(WRITTEN_SHARE[mix] - written_share)), moved)]
-    if workload.op == "matmul":
+    if workload.op in ("matmul", "matmul_scaled"):
         return [(unit, float(flop)) for unit, flop in amounts.flop_by_unit.items()]
     return []

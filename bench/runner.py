@@ -1,14 +1,13 @@
 """Runs a plan: measures the machine's roofs, then every case, and appends a record for each.
 
     bench = WorkerBench(make_lab, settings, job_limit_s=120)
-    records = Runner(suite_plan("quick", Path("runs/h100")), bench).run()
+    records = Runner(plan_of(of_suite("quick"), Path("runs/h100")), bench).run()
 
 writes runs/h100/records.jsonl and returns what it holds: one record per workload and implementation, measured or with
 the reason why not. Each record is on disk before the next case begins; a stopped run goes on with `resume`. Only the
 records of roof probes are written together, once all have run.
 """
 
-import functools
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -20,10 +19,10 @@ from bench.ceilings import faster_dtype, measured_roofs
 from bench.crashes import Crashes
 from bench.lab import Job, Outcome
 from bench.machine import difference
-from bench.order import arrange
 from bench.physics import impossibility
 from bench.record import HARNESS, SCHEMA, Environment, Record, RoofSet, Status
-from bench.suites import BF16, Limits, check_suite, l2_roof_probe, roof_probes, suite
+from bench.selection import Selection
+from bench.suites import BF16, Limits, l2_roof_probe, roof_probes
 from bench.worker import Bench, WorkerLost
 from predict.errors import BadRecord, BadRun, MissingCeiling
 from predict.gpus import NVIDIA_GPUS
@@ -48,6 +47,7 @@ class Plan:
     out: Path  # folder of the records
     resume: bool = False  # go on with the records that it holds
     time_limit_s: float | None = None  # begin no case after it
+    probes: Callable[[Limits], Iterable[Job]] = lambda _: ()  # of roofs, besides the machine's usual ones
 
 
 class Progress:
@@ -83,7 +83,8 @@ class Runner:
     def run(self, progress: Progress | None = None) -> tuple[Record, ...]:
         """Measure the roofs, then the plan's jobs; return every record of the folder."""
         self._progress = progress or Progress()
-        self._measure_roofs(roof_probe_jobs(limits_of(self._environment, {})))
+        unmeasured = limits_of(self._environment, {})
+        self._measure_roofs([*roof_probe_jobs(unmeasured), *self._plan.probes(unmeasured)])
         pending = self._pending(self._plan.jobs(limits_of(self._environment, self._roofs.measured)))
         self._progress.phase(self._plan.name, len(pending))
         for job in pending:
@@ -177,15 +178,9 @@ class Runner:
         )
 
 
-def suite_plan(name: str, out: Path, *, resume: bool = False, time_limit_s: float | None = None) -> Plan:
-    """Every workload of suite `name` by every implementation. Raises BadRun if there is no such suite."""
-    check_suite(name)
-    return Plan(f"suite {name}", functools.partial(suite_jobs, name), out, resume, time_limit_s)
-
-
-def suite_jobs(name: str, limits: Limits) -> tuple[Job, ...]:
-    """Every workload of suite `name` by every implementation, the most telling first."""
-    return arrange(jobs_of(suite(name, limits), limits.device))
+def plan_of(selection: Selection, out: Path, *, resume: bool = False, time_limit_s: float | None = None) -> Plan:
+    """A run of what was selected."""
+    return Plan(selection.name, selection.jobs, out, resume, time_limit_s, selection.probes)
 
 
 def jobs_of(workloads: Iterable[Workload], device: str, *, warm: bool = False) -> tuple[Job, ...]:

@@ -352,6 +352,19 @@ def roof_probes(limits: Limits) -> tuple[Workload, ...]:
     return (make_workload("launch", {}, FP32), *_streams(size_bytes), *products)
 
 
+def further_probes(workloads: Iterable[Workload], limits: Limits) -> tuple[Workload, ...]:
+    """A product in each format of these workloads that no roof probe has."""
+    probed = {probe.dtype for probe in roof_probes(limits) if probe.op.startswith("matmul")}
+    asked = dict.fromkeys(workload.dtype for workload in workloads if workload.amounts.flop)
+    shape, m = ((8192, 8192), 8192) if limits.device == "cuda" else ((2048, 2048), 256)
+    return tuple(
+        probe
+        for dtype in asked
+        if dtype not in probed
+        for probe in matmuls((shape,), (m,), dtype, op="matmul_scaled" if dtype in (FP8, INT8) else "matmul")
+    )
+
+
 def l2_roof_probe(limits: Limits) -> Workload | None:
     """A read of half the L2, to be timed warm; None if the size of L2 is unknown."""
     if limits.last_level_cache_bytes is None:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from predict.errors import BadWorkload
 from predict.resources import Resource, matmul_unit, vector_unit
-from predict.units import DType
+from predict.units import DType, find_dtype
 
 FloatArray = NDArray[np.float64]
 Count = int | FloatArray
@@ -569,6 +569,12 @@ def complete_dims(op: str, dims: Mapping[str, int]) -> dict[str, int]:
 def _parameters(op: str) -> Mapping[str, inspect.Parameter]:
     parameters = inspect.signature(find_op(op)).parameters
     return {name: each for name, each in parameters.items() if name not in _NO_DIMENSIONS}
+
+
+def taken_dtype(op: str, preferred: DType) -> DType:
+    """`preferred`, or the first format of an op that does not take it."""
+    taken = _FORMATS.get(op, (preferred.name,))
+    return preferred if preferred.name in taken else find_dtype(taken[0])
 
 
 def signature(op: str) -> str:

@@ -16,8 +16,9 @@ from bench.env import environment, other_processes, read_state
 from bench.lab import Job, Settings, make_lab
 from bench.physics import impossibility
 from bench.record import Status
-from bench.runner import Runner, suite_plan
+from bench.runner import Runner, plan_of
 from bench.sampling import Budget, sample_until_known
+from bench.selection import of_suite
 from bench.stats import summarize
 from bench.timer import CudaTimer, Preparation
 from bench.worker import WorkerBench
@@ -249,7 +250,7 @@ assert not can_run_another("cuda")
 def test_the_smoke_suite_runs_in_a_worker_without_a_failure(tmp_path):
     bench = WorkerBench(make_lab, SETTINGS, job_limit_s=120.0)
     try:
-        records = Runner(suite_plan("smoke", tmp_path / "run"), bench).run()
+        records = Runner(plan_of(of_suite("smoke"), tmp_path / "run"), bench).run()
     finally:
         bench.close()
     bad = [(r.workload.id, r.implementation, r.reason) for r in records if r.status not in ("measured", "skipped")]

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import typer
 
-from bench.commands.options import GpuOption, JsonOption, SuiteOption, print_json
-from bench.suites import SUITE_BUDGET_S
+from bench.commands.asked import (
+    Asked,
+    DimsArgument,
+    DtypeOption,
+    ImplementationOption,
+    OnlyOption,
+    OpOption,
+    OpsFromOption,
+    SuiteOption,
+    tell_what_is_left_out,
+)
+from bench.commands.options import GpuOption, JsonOption, print_json
 from predict.lazily import lazily
 from predict.units import duration
 
@@ -14,18 +24,31 @@ with lazily():  # torch
     from bench.commands import carrying_out
 
 
-def list_jobs(*, suite_name: SuiteOption = "quick", gpu: GpuOption = None, as_json: JsonOption = False) -> None:
-    """List what a suite would run here, in order, and about how long each case takes.
+def list_jobs(
+    dims: DimsArgument = None,
+    *,
+    gpu: GpuOption = None,
+    suite: SuiteOption = None,
+    op: OpOption = None,
+    ops_from: OpsFromOption = None,
+    dtype: DtypeOption = None,
+    only: OnlyOption = None,
+    implementation: ImplementationOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List what `run` would measure here, in order, and about how long each case takes.
 
     Roof probes come first, then one size of each headline, then what calibrates expected times; what is slow, or is
     compiled for each shape, comes last. The times are rough: bench/forecast.py has the formula. On a CPU a run also
     chooses the dtype, and leaves out what would take too long, once it has measured the roofs.
     """
+    asked = Asked(suite, op, tuple(dims or ()), ops_from, dtype, only, implementation, yes=True)
     device = env.choose_device(gpu)
     described = env.environment(device, gpu=None if device == "cpu" else gpu, force=False, warm_cache=False)
-    limits = runner.limits_of(described, {})
-    jobs = (*runner.roof_probe_jobs(limits), *runner.suite_jobs(suite_name, limits))
-    estimates_s = forecast.forecast_s(jobs, described, carrying_out.make_budget(SUITE_BUDGET_S[suite_name]))
+    limits, selection = runner.limits_of(described, {}), asked.selection(device)
+    tell_what_is_left_out(selection, described)
+    jobs = (*runner.roof_probe_jobs(limits), *selection.probes(limits), *selection.jobs(limits))
+    estimates_s = forecast.forecast_s(jobs, described, carrying_out.make_budget(asked.budget_s))
     if as_json:
         print_json(
             [

@@ -6,12 +6,9 @@ from typing import Annotated
 
 import typer
 
-from bench.suites import SUITES
-
 GpuOption = Annotated[
     str | None, typer.Option(help="The card this must be (h100, h200-sxm, ...), or cpu; default: what is detected.")
 ]
-SuiteOption = Annotated[str, typer.Option("--suite", help=f"One of: {', '.join(SUITES)}.")]
 OutOption = Annotated[Path | None, typer.Option(help="Folder for the results; default: a new one under runs/.")]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the records in --out.")]
 TimeLimitOption = Annotated[float | None, typer.Option(min=1, help="Begin no case after this many seconds.")]

@@ -11,19 +11,29 @@ from typing import Annotated
 import typer
 
 from bench import store
+from bench.commands.asked import (
+    Asked,
+    DimsArgument,
+    DtypeOption,
+    ImplementationOption,
+    OnlyOption,
+    OpOption,
+    OpsFromOption,
+    SuiteOption,
+    YesOption,
+    tell_what_is_left_out,
+)
 from bench.commands.options import (
     CASE_LIMIT_S,
     GpuOption,
     JsonOption,
     OutOption,
     ResumeOption,
-    SuiteOption,
     TimeLimitOption,
     exit_if,
     print_json,
 )
 from bench.record import Record
-from bench.suites import SUITE_BUDGET_S, check_suite
 from predict.lazily import lazily
 from reports.calibration.file import CALIBRATION
 from reports.commands.options import print_run
@@ -41,13 +51,24 @@ python -m bench run
 python -m bench run --gpu h100 --suite standard --out runs/h100
 
 python -m bench run --gpu h100 --suite standard --out runs/h100 --resume
+
+python -m bench run --op matmul m=1,16,256 n=8192 k=8192 --dtype bf16
+
+python -m bench run --suite standard --only 'attention_*' --implementation torch,triton
 """
 
 
 def run(
+    dims: DimsArgument = None,
     *,
     gpu: GpuOption = None,
-    suite_name: SuiteOption = "quick",
+    suite: SuiteOption = None,
+    op: OpOption = None,
+    ops_from: OpsFromOption = None,
+    dtype: DtypeOption = None,
+    only: OnlyOption = None,
+    implementation: ImplementationOption = None,
+    yes: YesOption = False,
     out: OutOption = None,
     resume: ResumeOption = False,
     force: Annotated[
@@ -62,18 +83,19 @@ def run(
     ] = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure this machine's roofs, then a suite; print the table, write records, report and figures.
+    """Measure this machine's roofs, then a suite or what you name; print the table, write records, report and figures.
 
     A GPU's run that measured all probes of an op (suites calibration, standard, full) also gets its own calibration.
     Exits with status 1 if a case was incorrect, impossible, crashed or timed out.
     """
-    check_suite(suite_name)
+    asked = Asked(suite, op, tuple(dims or ()), ops_from, dtype, only, implementation, yes)
     device = env.choose_device(gpu)
-    budget = carrying_out.make_budget(SUITE_BUDGET_S[suite_name] if budget_s is None else budget_s)
+    selection, budget = asked.selection(device), carrying_out.make_budget(budget_s or asked.budget_s)
     settings = lab.Settings(device, gpu, force, warm_cache, budget)
     with contextlib.closing(worker.WorkerBench(lab.make_lab, settings, job_limit_s=case_limit_s)) as bench:
+        tell_what_is_left_out(selection, bench.environment)
         folder = out or carrying_out.default_folder(bench.environment)
-        plan = runner.suite_plan(suite_name, folder, resume=resume, time_limit_s=time_limit_s)
+        plan = runner.plan_of(selection, folder, resume=resume, time_limit_s=time_limit_s)
         records = carrying_out.carry_out(plan, bench)
     fits = calibrate_where_measured(folder) if calibrate else ()
     loaded = load.load_records(folder)

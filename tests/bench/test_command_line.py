@@ -13,7 +13,8 @@ from bench import evidence, store
 from bench.commands import carrying_out
 from bench.lab import Outcome
 from bench.record import Status
-from bench.runner import Runner, suite_plan
+from bench.runner import Runner, plan_of
+from bench.selection import of_suite
 from bench.worker import WorkerLost
 from predict.expected.probes import PROBES
 from predict.gpus import GPUS
@@ -184,7 +185,7 @@ def test_a_folder_that_cannot_be_written_is_refused(monkeypatch, refusal):
 @pytest.mark.parametrize("option", [[], ["--resume"]])
 def test_a_run_into_a_folder_that_holds_records_is_refused(monkeypatch, refusal, tmp_path, option):
     """Those of another machine, even with --resume."""
-    Runner(suite_plan("smoke", tmp_path), FakeBench(at_half_the_roof)).run()
+    Runner(plan_of(of_suite("smoke"), tmp_path), FakeBench(at_half_the_roof)).run()
     before = (tmp_path / "records.jsonl").read_bytes()
     monkeypatch.setattr("bench.worker.WorkerBench", lambda *_, **__: FakeBench(at_half_the_roof, cpu_environment()))
     assert "choose another --out" in refusal(cli.app, *CPU_SMOKE, tmp_path, *option)

@@ -7,7 +7,8 @@ import pytest
 
 from bench.lab import Job
 from bench.order import HEADLINES, arrange
-from bench.runner import jobs_of, suite_jobs
+from bench.runner import jobs_of
+from bench.selection import of_suite
 from bench.suites import BF16, SUITES, matmuls, prefills, suite
 from kernels.catalog import HAS_TRITON
 from predict.expected.probes import PROBES, probe_workloads
@@ -24,7 +25,7 @@ def batches(jobs, implementation="torch"):
 @BOTH
 @pytest.mark.parametrize("name", SUITES)
 def test_every_case_of_a_suite_comes_once(name, limits):
-    jobs = suite_jobs(name, limits)
+    jobs = of_suite(name).jobs(limits)
     assert Counter(map(repr, jobs)) == Counter(map(repr, jobs_of(suite(name, limits), limits.device)))
     assert max(Counter(map(repr, jobs)).values()) == 1
 
@@ -32,7 +33,7 @@ def test_every_case_of_a_suite_comes_once(name, limits):
 @WITH_TRITON
 @pytest.mark.parametrize("name", ["smoke", "quick", "standard", "full"])
 def test_one_size_of_each_headline_comes_first_by_ours_and_by_the_vendor(name):
-    first = suite_jobs(name, H200)[:12]
+    first = of_suite(name).jobs(H200)[:12]
     assert [(job.workload.op, job.implementation) for job in first] == [
         *itertools.product(["matmul"], ["torch", "triton"]),
         *itertools.product(["attention_prefill", "attention_decode"], ["sdpa_flash", "sdpa_cudnn", "triton"]),
@@ -44,7 +45,7 @@ def test_one_size_of_each_headline_comes_first_by_ours_and_by_the_vendor(name):
 
 @pytest.mark.parametrize("name", ["smoke", "quick", "standard", "full"])
 def test_a_cpu_has_the_same_headlines_by_pytorch(name):
-    first = suite_jobs(name, CPU)[:5]
+    first = of_suite(name).jobs(CPU)[:5]
     assert [job.workload.op for job in first] == list(HEADLINES)
     assert {job.implementation for job in first} == {"torch", "sdpa_flash"}
 
@@ -58,7 +59,7 @@ def test_the_headline_is_the_size_that_is_nearest_in_doublings():
 
 @WITH_TRITON
 def test_what_calibrates_comes_next_and_what_is_slow_or_compiles_comes_last():
-    jobs = suite_jobs("standard", H200)
+    jobs = of_suite("standard").jobs(H200)
     probes = {workload.id for op in PROBES for workload in probe_workloads(op, BF16)}
     assert len(probes) == 48
     # matmul by torch and triton, prefill and decode by flash, cuDNN and triton: 16 x 2 + 32 x 3 cases.
@@ -90,7 +91,7 @@ def test_a_sweep_is_thin_at_first_and_then_filled_in():
 
 @WITH_TRITON
 def test_half_of_a_run_has_some_of_every_op():
-    jobs = suite_jobs("standard", H200)
+    jobs = of_suite("standard").jobs(H200)
     assert {job.workload.op for job in jobs[: len(jobs) // 3]} == {job.workload.op for job in jobs}
 
 
@@ -98,7 +99,7 @@ def test_half_of_a_run_has_some_of_every_op():
 @pytest.mark.parametrize("name", SUITES)
 def test_implementations_of_a_workload_mostly_follow_each_other(name):
     """The truth of a workload is computed anew at most for headline or calibration, sweep, slow ones, compiled ones."""
-    runs = Counter(workload for workload, _ in itertools.groupby(job.workload.id for job in suite_jobs(name, H200)))
+    runs = Counter(workload for workload, _ in itertools.groupby(job.workload.id for job in of_suite(name).jobs(H200)))
     assert max(runs.values()) <= 4
 
 

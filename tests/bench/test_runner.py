@@ -10,8 +10,9 @@ from bench import runner, store
 from bench.cases import CASES, IMPLEMENTATIONS, implementation_names, make_inputs
 from bench.lab import Job, Lab, Outcome
 from bench.record import Measurement, Status
-from bench.runner import Runner, limits_of, roof_probe_jobs, suite_jobs, suite_plan
+from bench.runner import Runner, limits_of, plan_of, roof_probe_jobs
 from bench.sampling import Budget
+from bench.selection import of_suite
 from bench.suites import suite
 from bench.worker import WorkerLost
 from kernels import reference
@@ -39,7 +40,7 @@ def at_half_the_roof(job):
 
 
 def plan(tmp_path, **changes):
-    return suite_plan(**({"name": "smoke", "out": tmp_path / "run"} | changes))
+    return plan_of(**({"selection": of_suite("smoke"), "out": tmp_path / "run"} | changes))
 
 
 def test_a_run_measures_roofs_first_then_the_suite_and_writes_every_record(tmp_path):
@@ -49,7 +50,7 @@ def test_a_run_measures_roofs_first_then_the_suite_and_writes_every_record(tmp_p
     assert store.read(tmp_path / "run" / "records.jsonl").records == records
     assert {record.status for record in records} == {Status.MEASURED}
     limits = limits_of(bench.environment, {})
-    assert bench.jobs == [*roof_probe_jobs(limits), *suite_jobs("smoke", limits)]
+    assert bench.jobs == [*roof_probe_jobs(limits), *of_suite("smoke").jobs(limits)]
     suite_ids = {workload.id for workload in suite("smoke", limits)}
     assert suite_ids <= {record.workload.id for record in records}
 
@@ -239,12 +240,6 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(BadRun, match=r"cannot write .*choose another --out"):
         Runner(plan(tmp_path, out=tmp_path / "file" / "run"), FakeBench(at_half_the_roof))
-
-
-def test_an_unknown_suite_leaves_no_folder_behind(tmp_path):
-    with pytest.raises(BadRun, match="no suite 'huge'"):
-        Runner(plan(tmp_path, name="huge"), FakeBench(at_half_the_roof))
-    assert not (tmp_path / "run").exists()
 
 
 def test_after_the_time_limit_the_rest_is_recorded_as_skipped(tmp_path):

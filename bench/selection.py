@@ -1,0 +1,136 @@
+"""What a run measures: the workloads of a suite, of a grid or of a model's pass, by some implementations or by all.
+
+selection = Selection("suite quick", functools.partial(suite, "quick"), Filter(only=("attention_*",)))
+selection.jobs(limits)
+"""
+
+import fnmatch
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from bench.cases import implementation_names
+from bench.grid import Grid
+from bench.lab import Job
+from bench.order import arrange
+from bench.suites import Limits, check_suite, further_probes, suite
+from predict.errors import BadRun
+from predict.units import DType
+from predict.workloads import Workload
+
+MOST_CASES = 10_000  # that a grid may have without being asked again
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Patterns as a shell has them (attention_*); without any, all pass."""
+
+    only: tuple[str, ...] = ()  # of ops or ids of workloads
+    implementations: tuple[str, ...] = ()
+
+    def takes(self, workload: Workload) -> bool:
+        """Whether the workload is asked for."""
+        return not self.only or any(_matches(name, self.only) for name in (workload.op, workload.id))
+
+    def names(self, op: str, device: str) -> tuple[str, ...]:
+        """The implementations of `op` that are asked for and measured on the device."""
+        names = implementation_names(op, device)
+        return tuple(name for name in names if not self.implementations or _matches(name, self.implementations))
+
+
+ALL = Filter()
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a run measures after the roof probes."""
+
+    name: str  # for the progress bar
+    workloads: Callable[[Limits], Iterable[Workload]]  # called before and after the roofs are known
+    filter: Filter = ALL
+    has_formats_of_its_own: bool = False  # those of a user, which may need further roofs
+    refused: Callable[[Limits], tuple[str, ...]] = lambda _: ()  # lines on what is asked for and no workload
+
+    def jobs(self, limits: Limits) -> tuple[Job, ...]:
+        """Each workload by each implementation, the most telling first."""
+        taken = [workload for workload in self._all(limits) if self.filter.takes(workload)]
+        return arrange(
+            Job(workload, name) for workload in taken for name in self.filter.names(workload.op, limits.device)
+        )
+
+    def check(self, limits: Limits) -> None:
+        """Raise BadRun if the filter leaves nothing, saying what there is."""
+        workloads = self._all(limits)
+        taken = [workload for workload in workloads if self.filter.takes(workload)]
+        if not taken:
+            ops = ", ".join(dict.fromkeys(workload.op for workload in workloads))
+            raise BadRun(f"--only {','.join(self.filter.only)} matches nothing of {self.name}; its ops: {ops}")
+        here = tuple(dict.fromkeys(name for each in taken for name in implementation_names(each.op, limits.device)))
+        if not any(self.filter.names(each.op, limits.device) for each in taken):
+            ops = ", ".join(dict.fromkeys(each.op for each in taken))
+            asked = "".join(f" {each}" for each in self.filter.implementations)
+            raise BadRun(
+                f"{ops} has no implementation{asked} on a {limits.device}; known here: {', '.join(here) or 'none'}"
+            )
+
+    def probes(self, limits: Limits) -> tuple[Job, ...]:
+        """Roof probes in formats that the machine's usual ones lack."""
+        if not self.has_formats_of_its_own:
+            return ()
+        workloads = further_probes(self._all(limits), limits)
+        return tuple(Job(each, name) for each in workloads for name in implementation_names(each.op, limits.device))
+
+    def left_out(self, limits: Limits) -> tuple[str, ...]:
+        """Lines for the user: combinations that make no sense, and patterns that match no implementation here."""
+        names = {name for each in self._all(limits) for name in implementation_names(each.op, limits.device)}
+        patterns = [each for each in self.filter.implementations if not any(_matches(name, (each,)) for name in names)]
+        known = ", ".join(sorted(names))
+        unmatched = (f"no implementation {each!r} on a {limits.device}; known here: {known}" for each in patterns)
+        return (*self.refused(limits), *unmatched)
+
+    def _all(self, limits: Limits) -> tuple[Workload, ...]:
+        return tuple({workload.id: workload for workload in self.workloads(limits)}.values())
+
+
+def of_suite(name: str, chosen: Filter = ALL) -> Selection:
+    """The workloads of a suite. Raises BadRun if there is no such suite."""
+    check_suite(name)
+    return Selection(f"suite {name}", lambda limits: suite(name, limits), chosen)
+
+
+def of_grids(grids: Sequence[Grid], chosen: Filter, device: str, *, yes: bool) -> Selection:
+    """Ops at the sizes that a user names. Raises BadRun for more than MOST_CASES without `yes`."""
+    cases = sum(len(grid) * len(chosen.names(grid.op, device)) for grid in grids)
+    if cases > MOST_CASES and not yes:
+        raise BadRun(f"these are {cases:,} cases, more than {MOST_CASES:,}; narrow the grid, or say --yes")
+    ops = ", ".join(dict.fromkeys(grid.op for grid in grids))
+    return Selection(
+        ops,
+        lambda limits: _of_grids(grids, limits.dtype),
+        chosen,
+        has_formats_of_its_own=True,
+        refused=lambda limits: tuple(_refused(grids, limits.dtype)),
+    )
+
+
+def read_filter(only: str | None, implementation: str | None) -> Filter:
+    """The patterns of --only and --implementation, comma-separated."""
+    return Filter(_split(only), _split(implementation))
+
+
+def _of_grids(grids: Iterable[Grid], default: DType) -> Iterator[Workload]:
+    for grid in grids:
+        yield from grid.workloads(default)
+
+
+def _refused(grids: Iterable[Grid], default: DType) -> Iterator[str]:
+    for grid in grids:
+        if reasons := grid.refused(default):
+            yield f"{len(reasons)} of {len(grid)} combinations of {grid.op} are left out, such as: {reasons[0]}"
+
+
+def _split(patterns: str | None) -> tuple[str, ...]:
+    return tuple(each.strip() for each in (patterns or "").split(",") if each.strip())
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)

@@ -2,67 +2,81 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from kernels.peers.packages import package_version
 from predict.command_line import run_command_line
+from predict.forms import Form, table_text, with_form
 from predict.lazily import lazily
+from predict.table import Column, Table
+from predict.terminal import terminal_width, wrapped
+from predict.units import Unit
 
 with lazily():  # torch
-    from kernels import catalog
+    from kernels import catalog, implementation
     from kernels.triton import compile as compiling
     from kernels.triton import document as docs
 
 DEFAULT_ARCHITECTURES = "sm80,sm90,sm100,sm120"
+LIST_COLUMNS = (
+    Column("op", "op", is_key=True),
+    Column("implementation", "implementation", is_key=True),
+    Column("devices", "devices"),
+    Column("dtypes", "dtypes"),
+    Column("architectures", "architectures"),
+    Column("package", "package"),
+)
+VERSION = Column("version", "version")  # the page tells it below the table
+COMPILE_COLUMNS = (
+    Column("kernel", "kernel", is_key=True),
+    Column("arch", "arch", is_key=True),
+    Column("dtype", "dtype", is_key=True),
+    Column("config", "configuration", is_key=True),
+    Column("default", "default"),
+    Column("status", "status"),
+    Column("registers", "registers", Unit.COUNT),
+    Column("spill_instructions", "spills", Unit.COUNT),
+    Column("shared_bytes", "shared bytes", Unit.COUNT),
+    Column("occupancy", "occupancy", Unit.SHARE),
+    Column("instructions", "instructions"),
+    Column("reason", "reason"),
+)
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 @app.command("list")
-def list_command(*, as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False) -> None:
+@with_form
+def list_command(*, form: Form) -> None:
     """List every implementation of every op with its dtypes, its architectures and the package it comes with."""
     if not catalog.HAS_TRITON:
         typer.echo("Triton is not installed: only PyTorch's implementations are listed", err=True)
-    rows = [
-        {
-            "op": row.op,
-            "implementation": row.name,
-            "devices": row.devices,
-            "dtypes": row.dtypes,
-            "architectures": row.architectures,
-            "package": row.package,
-            "version": package_version(row.package),
-        }
-        for row in catalog.list_implementations()
-    ]
-    if as_json:
-        typer.echo(json.dumps(rows, indent=2))
-        return
-    table = Table("op", "implementation", "devices", "dtypes", "architectures", "package")
-    for row in catalog.list_implementations():
-        names = ", ".join(f"sm{architecture}" for architecture in row.architectures) or f"as {row.package}"
-        package = f"{row.package} {package_version(row.package) or ''}".rstrip()
-        table.add_row(row.op, row.name, ", ".join(row.devices), ", ".join(row.dtypes), names, package)
-    _print(table)
+    listed = catalog.list_implementations()
+    columns = LIST_COLUMNS if form is Form.PAGE else (*LIST_COLUMNS, VERSION)
+    table = Table(columns, tuple(map(_listed_row, listed)))
+    typer.echo(table_text(table, form, lambda: [_listed_json(row) for row in listed]))
+    if form is Form.PAGE:
+        packages = dict.fromkeys(row.package for row in listed)
+        versions = ", ".join(f"{name} {package_version(name) or 'not installed'}" for name in packages)
+        typer.echo("\n".join(["", *wrapped(versions, terminal_width())]))
 
 
 @app.command("compile")
+@with_form
 def compile_command(
     *,
     arch: Annotated[str, typer.Option(help="Architectures, separated by commas.")] = DEFAULT_ARCHITECTURES,
     every: Annotated[bool, typer.Option("--every", help="Every configuration, not only the defaults.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False,
     write_docs: Annotated[
         Path | None, typer.Option(help="Write the table of what is compiled into this document.")
     ] = None,
     check_docs: Annotated[Path | None, typer.Option(help="Fail where this document's table differs.")] = None,
+    form: Form,
 ) -> None:
     """Compile every Triton kernel ahead of time: registers, spills, shared memory, instructions, occupancy.
 
@@ -81,10 +95,7 @@ def compile_command(
         reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
         typer.echo(f"error: {reason}", err=True)
         raise typer.Exit(2) from None
-    if as_json:
-        typer.echo(json.dumps([asdict(row) for row in rows], indent=2))
-    else:
-        _print(_make_table(rows))
+    typer.echo(table_text(_compiled_table(rows), form, lambda: [asdict(row) for row in rows]))
     if check_docs is not None and not comparable:
         theirs = docs.tables_version(check_docs)
         typer.echo(f"{check_docs} is of Triton {theirs}, this is {triton}: its tables were not compared", err=True)
@@ -107,30 +118,38 @@ def _show_progress(row: compiling.Compiled) -> None:
     typer.echo(f"{row.kernel} {row.arch} {row.dtype} {row.config}: {row.status} {row.reason}".rstrip(), err=True)
 
 
-def _make_table(rows: list[compiling.Compiled]) -> Table:
-    table = Table("kernel", "arch", "dtype", "configuration", "status")
-    for heading in ("registers", "spills", "shared", "occupancy"):
-        table.add_column(heading, justify="right")
-    table.add_column("instructions")
-    for row in rows:
-        sizes = (row.registers, row.spill_instructions, row.shared_bytes)
-        table.add_row(
-            row.kernel,
-            row.arch,
-            row.dtype,
-            row.config if row.default else f"{row.config} (not a default)",
-            f"{row.status}: {row.reason}" if row.reason else row.status,
-            *("" if size is None else str(size) for size in sizes),
-            "" if row.occupancy is None else f"{row.occupancy:.0%}",
-            ", ".join(f"{count} {opcode}" for opcode, count in row.instructions.items()),
-        )
-    return table
+def _listed_json(row: implementation.Implementation) -> Mapping[str, object]:
+    return {
+        "op": row.op,
+        "implementation": row.name,
+        "devices": row.devices,
+        "dtypes": row.dtypes,
+        "architectures": row.architectures,
+        "package": row.package,
+        "version": package_version(row.package),
+    }
 
 
-def _print(table: Table) -> None:
-    """Print a table, 200 columns wide where stdout is no terminal."""
-    console = Console()
-    console.print(table) if console.is_terminal else Console(width=200).print(table)
+def _listed_row(row: implementation.Implementation) -> Mapping[str, object]:
+    """The JSON with its lists as texts."""
+    return {
+        **_listed_json(row),
+        "devices": ", ".join(row.devices),
+        "dtypes": ", ".join(row.dtypes),
+        "architectures": ", ".join(f"sm{each}" for each in row.architectures) or f"as {row.package}",
+    }
+
+
+def _compiled_table(compiled: Sequence[compiling.Compiled]) -> Table:
+    rows = (
+        {
+            **asdict(row),
+            "instructions": ", ".join(f"{count} {opcode}" for opcode, count in row.instructions.items()) or None,
+            "reason": row.reason or None,
+        }
+        for row in compiled
+    )
+    return Table(COMPILE_COLUMNS, tuple(rows)).without_empty()
 
 
 if __name__ == "__main__":

@@ -1,112 +1,81 @@
-"""Tables of GPUs and models for the terminal."""
+"""The GPUs and the models as tables."""
 
-import sys
+from collections.abc import Mapping
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
-from predict.gpus import GPUS, NVIDIA_GPUS, Gpu, resolve, ridge_flop_per_byte
+from predict.gpus import GPUS, NVIDIA_GPUS, Gpu, ridge_flop_per_byte
 from predict.model.presets import PRESETS, find_model
-from predict.model.transformer import Model
 from predict.resources import Resource
-from predict.units import GB, GIB, KIB, TB, count, in_units
+from predict.table import Column, Table
+from predict.units import Unit
 
-PLAIN_WIDTH = 120  # columns if the output is not a terminal
-NARROW_WIDTH = 110  # columns below which the aliases of the GPUs stand under their table
 SIXTEEN_BITS = (Resource.TENSOR_BF16, Resource.TENSOR_FP16)
+KV_BYTES = 2  # of an element of the cache in 16 bits
+GPU_COLUMNS = (
+    Column("gpu", "GPU", is_key=True),
+    Column("tensor_16_bit_flop_per_s", "16-bit TFLOP/s", Unit.TFLOP_PER_S),
+    Column("tensor_fp8_flop_per_s", "fp8 TFLOP/s", Unit.TFLOP_PER_S),
+    Column("vector_fp32_flop_per_s", "fp32 TFLOP/s", Unit.TFLOP_PER_S),
+    Column("dram_bytes_per_s", "DRAM TB/s", Unit.TB_PER_S),
+    Column("ridge_flop_per_byte", "ridge FLOP/B", Unit.FLOP_PER_BYTE),
+    Column("memory_bytes", "memory GiB", Unit.GIB),
+    Column("can_be_measured", "bench runs it"),
+    Column("aliases", "--gpu also takes"),
+)
+GPU_NOTE = (
+    "Dense peaks, accumulating in fp32; 16-bit: bf16, or fp16 where there is no bf16. The napkin knows all of them,"
+    " bench measures NVIDIA's. --json has the source of each number."
+)
+MODEL_COLUMNS = (
+    Column("model", "model", is_key=True),
+    Column("params", "params", Unit.PARAMS),
+    Column("active_params", "active", Unit.PARAMS),
+    Column("layers", "layers", Unit.COUNT),
+    Column("hidden", "hidden", Unit.COUNT),
+    Column("weight_bytes", "weights GB", Unit.GB),
+    Column("kv_bytes_per_token", "KV/token KiB", Unit.KIB),
+    Column("context_limit", "context", Unit.TOKENS),
+    Column("source", "source"),
+)
 
 
-def console() -> Console:
-    """A console as wide as the terminal."""
-    return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
-
-
-def show(table: Table) -> None:
-    """Print a table in the terminal's width."""
-    console().print(table)
+def gpu_table() -> Table:
+    """The GPUs: dense peaks, bandwidth, ridge point, memory, other names."""
+    return Table(GPU_COLUMNS, tuple(map(_gpu_row, GPUS.values())))
 
 
 def model_table() -> Table:
-    """The presets: size, shape, weights as they ship, KV cache per token, source."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in (
-        "model",
-        "params",
-        "active",
-        "layers",
-        "hidden",
-        "weights\nGB",
-        "KV/token\nKiB",
-        "context",
-        "source",
-    ):
-        left = heading in ("model", "source")
-        table.add_column(heading, justify="left" if left else "right", no_wrap=heading != "source", overflow="fold")
-    for name, preset in PRESETS.items():
-        table.add_row(*_model_cells(find_model(name)), preset.source)
-    return table
+    """The presets: size, shape, weights as they ship, KV cache per token in 16 bits, source."""
+    return Table(MODEL_COLUMNS, tuple(map(_model_row, PRESETS)))
 
 
-def gpu_table(width: int) -> Table:
-    """The GPUs: dense peaks, bandwidth, ridge. Below `NARROW_WIDTH` columns the aliases stand in the caption."""
-    narrow = width < NARROW_WIDTH
-    caption = "Dense peaks, accumulating in fp32; 16-bit: bf16, or fp16 where there is no bf16. Sources: --json."
-    if narrow:
-        caption += f"\n--gpu also takes {_aliases()}"
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0 if narrow else 1), caption=caption)
-    for heading in (
-        "GPU",
-        "16-bit\nTFLOP/s",
-        "fp8\nTFLOP/s",
-        "fp32\nTFLOP/s",
-        "DRAM\nTB/s",
-        "ridge\nFLOP/B",
-        "memory\nGiB",
-    ):
-        table.add_column(heading, justify="left" if heading == "GPU" else "right", no_wrap=True)
-    if not narrow:
-        table.add_column("--gpu also takes", overflow="fold")
-    for measurable in NVIDIA_GPUS.values():
-        table.add_row(*_gpu_cells(measurable, narrow=narrow))
-    table.add_section()
-    table.add_row("Only the napkin knows these:")
-    for gpu in (gpu for gpu in GPUS.values() if gpu.name not in NVIDIA_GPUS):
-        table.add_row(*_gpu_cells(gpu, narrow=narrow))
-    return table
-
-
-def _model_cells(shape: Model) -> tuple[str, ...]:
-    return (
-        shape.name,
-        count(shape.params),
-        count(shape.active_params),
-        str(shape.layers),
-        str(shape.hidden),
-        in_units(float(shape.stored_bytes()), GB),
-        in_units(2 * shape.kv_elements_per_token, KIB),
-        f"{shape.context_limit:,}" if shape.context_limit else "-",
-    )
-
-
-def _gpu_cells(gpu: Gpu, *, narrow: bool) -> tuple[str, ...]:
-    def rate(resource: Resource) -> str:
-        return in_units(gpu.roofs[resource].per_s, TB) if resource in gpu.roofs else "-"
+def _gpu_row(gpu: Gpu) -> Mapping[str, object]:
+    def rate(resource: Resource) -> float | None:
+        return gpu.roofs[resource].per_s if resource in gpu.roofs else None
 
     unit = next(unit for unit in SIXTEEN_BITS if unit in gpu.roofs)
-    cells = (
-        gpu.name,
-        rate(unit),
-        rate(Resource.TENSOR_FP8),
-        rate(Resource.VECTOR_FP32),
-        rate(Resource.DRAM),
-        in_units(ridge_flop_per_byte(gpu.roofs, unit), 1) if Resource.DRAM in gpu.roofs else "-",
-        in_units(gpu.memory.bytes, GIB),
-    )
-    return cells if narrow else (*cells, ", ".join(gpu.aliases))
+    return {
+        "gpu": gpu.name,
+        "tensor_16_bit_flop_per_s": rate(unit),
+        "tensor_fp8_flop_per_s": rate(Resource.TENSOR_FP8),
+        "vector_fp32_flop_per_s": rate(Resource.VECTOR_FP32),
+        "dram_bytes_per_s": rate(Resource.DRAM),
+        "ridge_flop_per_byte": ridge_flop_per_byte(gpu.roofs, unit) if Resource.DRAM in gpu.roofs else None,
+        "memory_bytes": gpu.memory.bytes,
+        "can_be_measured": gpu.name in NVIDIA_GPUS,
+        "aliases": ", ".join(gpu.aliases) or None,
+    }
 
 
-def _aliases() -> str:
-    """Each alias and the GPU that it means."""
-    aliases = dict.fromkeys(alias for gpu in GPUS.values() for alias in gpu.aliases)
-    return ", ".join(f"{alias} ({resolve(alias).name})" for alias in aliases)
+def _model_row(name: str) -> Mapping[str, object]:
+    model = find_model(name)
+    return {
+        "model": model.name,
+        "params": model.params,
+        "active_params": model.active_params,
+        "layers": model.layers,
+        "hidden": model.hidden,
+        "weight_bytes": float(model.stored_bytes()),
+        "kv_bytes_per_token": KV_BYTES * float(model.kv_elements_per_token),
+        "context_limit": model.context_limit or None,
+        "source": PRESETS[name].source,
+    }

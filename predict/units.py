@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from enum import Enum
+from enum import Enum, StrEnum
 from types import MappingProxyType
 
 from predict.errors import BadQuantity, BadWorkload
@@ -150,6 +150,33 @@ def find_dtype(name: str) -> DType:
         raise BadWorkload(f"unknown dtype {name!r}; known: {', '.join(DTYPES)}") from None
 
 
+class Unit(StrEnum):
+    """The unit of a number. It decides how the number is shown."""
+
+    FLOP = "FLOP"
+    BYTES = "B"
+    SECONDS = "s"
+    DAYS = "days"
+    TOKENS = "tokens"
+    TOKENS_PER_S = "tokens/s"
+    REQUESTS = "requests"
+    GPUS = "GPUs"
+    PARAMS = "parameters"
+    FLOP_PER_BYTE = "FLOP/B"
+    SHARE = "%"
+    USD = "$"
+    GPU_HOURS = "GPU-hours"
+    TIMES = "x"
+    COUNT = "count"  # of anything else
+    NAME = ""  # a text
+    # Of a column whose heading says so. The number itself is in FLOP/s, B/s or bytes.
+    TFLOP_PER_S = "TFLOP/s"
+    TB_PER_S = "TB/s"
+    GB = "GB"
+    GIB = "GiB"
+    KIB = "KiB"
+
+
 def si(value: float, unit: str, digits: int = 3) -> str:
     """Format with a decimal prefix: si(3.35e12, "B/s") == "3.35 TB/s"."""
     if value == 0 or not math.isfinite(value):
@@ -205,6 +232,34 @@ def binary_bytes(size_bytes: float) -> str:
 def percent(fraction: float) -> str:
     """Format a fraction as a percentage with three significant figures, without decimals from 100 % on."""
     return f"{_significant(fraction * 100, 3)} %"
+
+
+def show(value: float | str, unit: Unit) -> str:
+    """Format a value for the page."""
+    if isinstance(value, str):
+        return value
+    match unit:
+        case Unit.BYTES:
+            return both_bytes(value)
+        case Unit.SECONDS:
+            return duration(value, 4)
+        case Unit.SHARE:
+            return percent(value)
+        case Unit.USD:
+            return f"${value:,.0f}" if value >= 1000 else f"${value:.4g}"
+        case Unit.FLOP:
+            return si(value, "FLOP", 4)
+        case Unit.PARAMS:
+            return f"{count(value, 4)}"
+        case Unit.TOKENS_PER_S:
+            return f"{value:,.0f} tokens/s" if value >= 100 else f"{value:.3g} tokens/s"
+        case Unit.DAYS:
+            return f"{value:,.1f} days" if value >= 10 else f"{value:.3g} days"
+        case Unit.TIMES:
+            return f"{value:.3g}x"
+        case _:
+            number = f"{value:,.4g}" if value != int(value) and value < 1000 else f"{value:,.0f}"
+            return f"{number} {unit.removesuffix('s') if value == 1 else unit}"
 
 
 def _in_largest(value: float, units: tuple[tuple[float, str], ...], base: str, digits: int) -> str:

@@ -20,6 +20,10 @@ from predict.command_line import run_command_line
 settings.register_profile("tests", deadline=None)  # a loaded machine is no error
 settings.load_profile("tests")
 
+# Widths of output must not depend on where the tests run: readline, which pytest loads, sets COLUMNS for children.
+os.environ.pop("COLUMNS", None)
+os.unsetenv("COLUMNS")
+
 HAS_CUDA = torch.cuda.is_available()
 if not HAS_CUDA:
     # Must stand before any kernel module is imported: Triton decides at decoration time.

@@ -24,11 +24,19 @@ PACKAGES = {
 MODULES = {
     "predict.__main__": COMMAND_LINE,
     "predict.command_line": {"typer"},
+    "predict.forms": {"typer"},
     "predict.commands": {"typer"},
     "predict.commands.targets": {"reports.front"},  # loaded to draw, when a figure is asked for
     "predict.answers.page": {"typer"},
-    "predict.tables": {"rich"},
-    "kernels.__main__": COMMAND_LINE | {"predict.command_line", "predict.lazily"},
+    "kernels.__main__": {
+        "typer",
+        "predict.command_line",
+        "predict.lazily",
+        "predict.forms",
+        "predict.table",
+        "predict.terminal",
+        "predict.units",
+    },
     "kernels.triton": {"triton"},
     "kernels.peers.liger": {"liger_kernel"},
     "kernels.peers.quack": {"quack"},

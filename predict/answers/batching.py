@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from predict.answers.lines import Unit
 from predict.answers.question import Question
-from predict.answers.table import Column, Table
 from predict.answers.times import Timed, decode_times
 from predict.formulas import money
+from predict.table import Column, Table
+from predict.units import Unit
 
 BATCHES = (1, 4, 16, 64, 256, 1024)
 COLUMNS = (

@@ -7,15 +7,15 @@ which lets the FLOP of one kind hide behind the bytes of another.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from predict.answers.lines import Unit, Use
+from predict.answers.lines import Use
 from predict.answers.question import Question
-from predict.answers.table import Column, Table
 from predict.answers.times import Timed, decode_times, prefill_times
 from predict.formulas.memory import Recompute
 from predict.model.kinds import KernelKind, passes_by_kind
 from predict.model.passes import Pass, training_step
 from predict.resources import Resource, matmul_unit
-from predict.units import duration
+from predict.table import Column, Table
+from predict.units import Unit, duration
 
 OVERLAPPED = 1.01  # the parts' bounds over the pass's from which a reader is told that they overlap
 COLUMNS = (

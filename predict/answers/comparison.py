@@ -1,6 +1,5 @@
 """Several machines in one view: a model on each of them, what fits first, then the cheapest."""
 
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,13 +7,14 @@ from types import MappingProxyType
 
 from predict.answers.estimate import Estimate, estimate_of
 from predict.answers.fit import serving_fit, training_fit
-from predict.answers.lines import SERVING, Unit, Use, Weight
+from predict.answers.lines import SERVING, Use, Weight
 from predict.answers.machine import Machine
 from predict.answers.sections.timing import too_many
-from predict.answers.table import Column, Table
 from predict.errors import BadQuantity, MissingCeiling
 from predict.model.transformer import Model
-from predict.units import people_count
+from predict.table import Column, Table
+from predict.terminal import wrapped
+from predict.units import Unit, people_count
 
 _NAMES = (
     Column("gpu", "GPU", is_key=True),
@@ -167,8 +167,8 @@ def _part(rows: Sequence[MachineRow], use: Use, width: int) -> Iterator[str]:
     )
     prices = ", ".join(dict.fromkeys(f"${row.machine.price(q):g} {row.machine.gpu.name}" for row in rows))
     table = machine_table(rows, use)
-    yield from textwrap.wrap(f"{title}; a GPU-hour costs {prices}", width)
+    yield from wrapped(f"{title}; a GPU-hour costs {prices}", width)
     yield from ("", Table(tuple(each for each in table.columns if each is not REASON), table.rows).text(width), "")
     yield "Notes"
     for note in machine_notes(rows, use):
-        yield from textwrap.wrap(note, width, initial_indent="  - ", subsequent_indent="    ")
+        yield from wrapped(note, width, "  - ", "    ")

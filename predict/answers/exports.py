@@ -6,8 +6,8 @@ from predict.answers.batching import batch_table, batch_title
 from predict.answers.breakdown import breakdowns
 from predict.answers.lines import Answer, Use
 from predict.answers.question import Question
-from predict.answers.table import Column, Table, to_csv
 from predict.answers.verdict import verdict_lines
+from predict.table import Column, Table, to_csv
 
 LINE_COLUMNS = (Column("label", "number", is_key=True), Column("value", "value"), Column("formula", "formula"))
 

@@ -1,29 +1,9 @@
-"""The parts of an answer (lines with numbers and formulas, sections, notes), and how a number is shown."""
+"""The parts of an answer: lines with numbers and formulas, sections, notes."""
 
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
-from predict.units import both_bytes, count, duration, percent, si
-
-
-class Unit(StrEnum):
-    """The unit of a number. It decides how the number is shown."""
-
-    FLOP = "FLOP"
-    BYTES = "B"
-    SECONDS = "s"
-    DAYS = "days"
-    TOKENS = "tokens"
-    TOKENS_PER_S = "tokens/s"
-    REQUESTS = "requests"
-    GPUS = "GPUs"
-    PARAMS = "parameters"
-    FLOP_PER_BYTE = "FLOP/B"
-    SHARE = "%"
-    USD = "$"
-    GPU_HOURS = "GPU-hours"
-    TIMES = "x"
-    NAME = ""
+from predict.units import Unit, show
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,34 +81,6 @@ class Answer:
             tuple(section for section in self.sections if section.uses & uses),
             tuple(note for note in self.remarks if note.uses & uses and not note.in_verdict),
         )
-
-
-def show(value: float | str, unit: Unit) -> str:
-    """Format a value for the page."""
-    if isinstance(value, str):
-        return value
-    match unit:
-        case Unit.BYTES:
-            return both_bytes(value)
-        case Unit.SECONDS:
-            return duration(value, 4)
-        case Unit.SHARE:
-            return percent(value)
-        case Unit.USD:
-            return f"${value:,.0f}" if value >= 1000 else f"${value:.4g}"
-        case Unit.FLOP:
-            return si(value, "FLOP", 4)
-        case Unit.PARAMS:
-            return f"{count(value, 4)}"
-        case Unit.TOKENS_PER_S:
-            return f"{value:,.0f} tokens/s" if value >= 100 else f"{value:.3g} tokens/s"
-        case Unit.DAYS:
-            return f"{value:,.1f} days" if value >= 10 else f"{value:.3g} days"
-        case Unit.TIMES:
-            return f"{value:.3g}x"
-        case _:
-            number = f"{value:,.4g}" if value != int(value) and value < 1000 else f"{value:,.0f}"
-            return f"{number} {unit.removesuffix('s') if value == 1 else unit}"
 
 
 def plain(value: object) -> float:

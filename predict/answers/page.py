@@ -4,7 +4,6 @@ batch size, and notes.
 The layout uses no table library, because importing one would take a fifth of the time allowed for the whole answer.
 """
 
-import textwrap
 from collections.abc import Iterator, Sequence
 
 import typer
@@ -13,8 +12,9 @@ from predict.answers.batching import batch_table, batch_title
 from predict.answers.breakdown import Breakdown, breakdowns
 from predict.answers.lines import Answer, Line, Section, Use
 from predict.answers.question import Question
-from predict.answers.table import Table
 from predict.answers.verdict import verdict_lines
+from predict.table import Table
+from predict.terminal import PROSE_WIDTH, wrapped
 from predict.units import people_count, si
 
 INDENT = "  "
@@ -30,23 +30,23 @@ def page(
     explain: bool,
     width: int,
 ) -> str:
-    """The sections and notes that any of `uses` needs, `width` columns wide. `remarks` stand before the notes. With
-    `explain`, the arithmetic follows each line."""
+    """The sections and notes that any of `uses` needs: tables at most `width` columns wide, all else at most
+    `PROSE_WIDTH`. `remarks` stand before the notes. With `explain`, the arithmetic follows each line."""
     shown = answer.shown(uses)
     lines = [_bold(f"{question.model.name} on {question.gpus:,} x {question.gpu.name}")]
-    lines += [line for text in verdict_lines(question, uses) for line in _wrapped(text, width, "", INDENT)]
-    lines += ["", *textwrap.wrap(question.model.text, width), *textwrap.wrap(_assumed(question, uses), width)]
+    lines += [line for text in verdict_lines(question, uses) for line in wrapped(text, width, "", INDENT)]
+    lines += ["", *wrapped(question.model.text, width), *wrapped(_assumed(question, uses), width)]
     columns = _columns(shown.sections)
     for section in shown.sections:
-        lines += ["", _bold(section.title)]
+        lines += ["", *map(_bold, wrapped(section.title, width))]
         for line in (line for line in section.lines if explain or not line.is_detail):
-            lines += _row(line, columns, width, explain=explain)
+            lines += _row(line, columns, min(width, PROSE_WIDTH), explain=explain)
     lines += _breakdowns([each for each in breakdowns(question) if each.use in uses], width)
     if Use.SERVE in uses:
         lines += _batches(question, width)
     lines += ["", _bold("Notes")]
     for note in (*remarks, *shown.notes):
-        lines += _wrapped(note, width, f"{INDENT}- ", f"{INDENT}  ")
+        lines += wrapped(note, width, f"{INDENT}- ", f"{INDENT}  ")
     return "\n".join(lines)
 
 
@@ -87,33 +87,32 @@ def _row(line: Line, columns: tuple[int, int], width: int, *, explain: bool) -> 
     left = f"{INDENT}{line.label:<{label}}  {line.text:<{value}}  "
     texts = [line.formula, f"= {line.arithmetic}"] if explain and line.arithmetic else [line.formula]
     if width - len(left) < LEAST_FORMULA:
-        yield left.rstrip()
+        if len(left.rstrip()) > width:
+            yield from (f"{INDENT}{line.label}", f"{2 * INDENT}{line.text}")
+        else:
+            yield left.rstrip()
         for text in texts:
-            yield from _wrapped(text, width, 2 * INDENT, 2 * INDENT)
+            yield from wrapped(text, width, 2 * INDENT, 2 * INDENT)
         return
-    parts = [part for text in texts for part in textwrap.wrap(text, width - len(left))] or [""]
+    parts = [part for text in texts for part in wrapped(text, width - len(left))] or [""]
     for number, part in enumerate(parts):
         yield f"{left if number == 0 else ' ' * len(left)}{part}".rstrip()
 
 
 def _breakdowns(found: Sequence[Breakdown], width: int) -> Iterator[str]:
     for each in found:
-        yield from ("", _bold(each.title), *_indented(each.table(), width))
-        yield from _wrapped(each.overlap, width, INDENT, INDENT)
+        yield from ("", *map(_bold, wrapped(each.title, width)), *_indented(each.table(), width))
+        yield from wrapped(each.overlap, width, INDENT, INDENT)
 
 
 def _batches(q: Question, width: int) -> Iterator[str]:
     if (table := batch_table(q)) is not None:
-        yield from ("", _bold(batch_title(q)), *_indented(table, width))
+        yield from ("", *map(_bold, wrapped(batch_title(q), width)), *_indented(table, width))
 
 
 def _indented(table: Table, width: int) -> Iterator[str]:
     for line in table.text(width - len(INDENT)).splitlines():
         yield f"{INDENT}{line}".rstrip()
-
-
-def _wrapped(text: str, width: int, first: str, others: str) -> list[str]:
-    return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=others)
 
 
 def _bold(text: str) -> str:

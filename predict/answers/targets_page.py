@@ -1,17 +1,16 @@
 """What a search found, as a page, as tables and as flat JSON."""
 
 import math
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from predict.answers.lines import Unit, show
 from predict.answers.points import all_values, expected_key, expected_values, point_values
 from predict.answers.search import Search
-from predict.answers.table import Column, Table, cell
 from predict.answers.targets import Measure, Point
-from predict.units import duration
+from predict.table import Column, Table, cell
+from predict.terminal import wrapped
+from predict.units import Unit, duration, show
 
 FRONT_POINTS = 8  # of each GPU on the page
 _NAMES = (
@@ -136,18 +135,15 @@ def search_page(found: Search, width: int, *, explain: bool = False) -> str:
     price = f"{show(best.usd_per_1m_tokens, Unit.USD)} per 1M tokens out, {show(best.usd_per_hour, Unit.USD)} an hour"
     times = "bounds" if targets.by is Measure.BOUND else "expected times"
     front = f"Pareto front of each GPU by {times}: tokens/s of a user against tokens/s of a GPU"
-    notes = [
-        line
-        for note in search_notes(found)
-        for line in textwrap.wrap(note, width, initial_indent="  - ", subsequent_indent="    ")
-    ]
+    notes = [line for note in search_notes(found) for line in wrapped(note, width, "  - ", "    ")]
     return "\n".join(
         [
-            *textwrap.wrap(f"{best.question.model.name}: {'; '.join(asked)}", width),
-            *textwrap.wrap(f"Best: {replicas}{best.name}; {price}", width),
+            *wrapped(f"{best.question.model.name}: {'; '.join(asked)}", width),
+            *wrapped(f"Best: {replicas}{best.name}; {price}", width),
             *("", _best_table(best, explain=explain).text(width)),
-            *("", f"Best of each machine by {times}, the cheapest first", "", machines_table(found).text(width)),
-            *("", front, "", front_table(found).text(width)),
+            *("", *wrapped(f"Best of each machine by {times}, the cheapest first", width)),
+            *("", machines_table(found).text(width)),
+            *("", *wrapped(front, width), "", front_table(found).text(width)),
             *("", "Notes", *notes),
         ]
     )

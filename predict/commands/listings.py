@@ -9,31 +9,39 @@ import typer
 
 from predict.answers.lines import plain
 from predict.commands.pairs import read_pairs
+from predict.forms import Form, table_text, with_form
 from predict.formulas.catalog import FORMULAS, evaluate, find_formula
 from predict.gpus import GPUS, Gpu, NvidiaGpu
 from predict.model.presets import PRESETS, find_model
+from predict.table import Column, Table
+from predict.tables import GPU_NOTE, gpu_table, model_table
+from predict.terminal import terminal_width, wrapped
 from predict.workloads import OPS, dim_names, optional_dims, signature
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+OP_COLUMNS = (
+    Column("op", "op", is_key=True),
+    Column("dims", "dimensions"),
+    Column("optional", "optional"),
+    Column("napkin", "napkin"),
+)
+FORMULA_COLUMNS = (
+    Column("formula", "formula", is_key=True),
+    Column("arguments", "arguments"),
+    Column("meaning", "meaning"),
+)
 
 
-def models(
-    *, as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with config fields and sources.")] = False
-) -> None:
+@with_form
+def models(*, form: Form) -> None:
     """List the model presets: size, shape, weights as they ship, KV cache per token, source."""
-    if as_json:
-        typer.echo(json.dumps({name: _preset_json(name) for name in PRESETS}, indent=2))
-        return
-    from predict import tables  # noqa: PLC0415 - importing rich takes a tenth of a second, and only tables need it
-
-    tables.show(tables.model_table())
+    typer.echo(table_text(model_table(), form, lambda: {name: _preset_json(name) for name in PRESETS}))
 
 
 def formula(
     name: Annotated[str, typer.Argument(help="A formula of `python -m predict formulas`, with or without its module.")],
     values: Annotated[list[str] | None, typer.Argument(help="Its arguments as name=value.")] = None,
     *,
-    as_json: AsJson = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Evaluate one formula: batching, paging, speculation, collectives, pipelines, activations, money."""
     arguments = read_pairs(values or [])
@@ -45,47 +53,68 @@ def formula(
     typer.echo(f"{full} = {result:.10g}\n\n{inspect.getdoc(function)}")
 
 
-def formulas(*, as_json: AsJson = False) -> None:
+@with_form
+def formulas(*, form: Form) -> None:
     """List the formulas with their arguments, meaning and source."""
     arguments = {name: tuple(inspect.signature(function).parameters) for name, function in FORMULAS.items()}
-    if as_json:
-        listing = {
-            name: {"arguments": arguments[name], "meaning": inspect.getdoc(function)}
-            for name, function in FORMULAS.items()
-        }
-        typer.echo(json.dumps(listing, indent=2))
+    if form is Form.PAGE:
+        _list({f"{name}({', '.join(arguments[name])})": function for name, function in FORMULAS.items()})
         return
-    _list({f"{name}({', '.join(arguments[name])})": function for name, function in FORMULAS.items()})
+    rows = (
+        {"formula": name, "arguments": ", ".join(arguments[name]), "meaning": _one_line(function)}
+        for name, function in FORMULAS.items()
+    )
+    listing = {
+        name: {"arguments": arguments[name], "meaning": inspect.getdoc(function)} for name, function in FORMULAS.items()
+    }
+    typer.echo(table_text(Table(FORMULA_COLUMNS, tuple(rows)), form, lambda: listing))
 
 
-def gpus(
-    *, as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the source of each number.")] = False
-) -> None:
-    """List the GPUs: dense peaks, bandwidth, ridge point."""
-    if as_json:
-        typer.echo(json.dumps({name: _gpu_json(gpu) for name, gpu in GPUS.items()}, indent=2))
-        return
-    from predict import tables  # noqa: PLC0415 - as above
-
-    tables.show(tables.gpu_table(tables.console().width))
+@with_form
+def gpus(*, form: Form) -> None:
+    """List the GPUs: dense peaks, bandwidth, ridge point. The JSON has the source of each number."""
+    typer.echo(table_text(gpu_table(), form, lambda: {name: _gpu_json(gpu) for name, gpu in GPUS.items()}))
+    if form is Form.PAGE:
+        typer.echo("\n".join(["", *wrapped(GPU_NOTE, terminal_width())]))
 
 
-def ops(*, as_json: AsJson = False) -> None:
+@with_form
+def ops(*, form: Form) -> None:
     """List the ops with their dimensions, FLOP and bytes."""
-    if as_json:
-        listing = {
-            name: {"dims": dim_names(name), "optional": optional_dims(name), "napkin": inspect.getdoc(op)}
-            for name, op in OPS.items()
-        }
-        typer.echo(json.dumps(listing, indent=2))
+    if form is Form.PAGE:
+        _list({signature(name): op for name, op in OPS.items()})
         return
-    _list({signature(name): op for name, op in OPS.items()})
+    rows = (
+        {
+            "op": name,
+            "dims": ", ".join(dim_names(name)),
+            "optional": ", ".join(optional_dims(name)) or None,
+            "napkin": _one_line(op),
+        }
+        for name, op in OPS.items()
+    )
+    listing = {
+        name: {"dims": dim_names(name), "optional": optional_dims(name), "napkin": inspect.getdoc(op)}
+        for name, op in OPS.items()
+    }
+    typer.echo(table_text(Table(OP_COLUMNS, tuple(rows)), form, lambda: listing))
 
 
 def _list(functions: Mapping[str, Callable[..., object]]) -> None:
     """Print each call and, indented below it, the function's docstring."""
+    width, indent = terminal_width(), " " * 4
     for called, function in functions.items():
-        typer.echo(f"{called}\n    {(inspect.getdoc(function) or '').replace(chr(10), chr(10) + '    ')}\n")
+        typer.echo("\n".join(wrapped(called, width, "", indent)))
+        for paragraph in (inspect.getdoc(function) or "").split("\n\n"):
+            lines = [f"{indent}{line}" for line in paragraph.splitlines()]
+            if max(map(len, lines), default=0) > width:
+                lines = wrapped(paragraph, width, indent, indent)
+            typer.echo("\n".join([*lines, ""]))
+
+
+def _one_line(function: Callable[..., object]) -> str:
+    """The function's docstring on one line."""
+    return " ".join((inspect.getdoc(function) or "").split())
 
 
 def _preset_json(name: str) -> dict[str, object]:

@@ -16,19 +16,6 @@ from predict.answers.estimate import Estimate, estimate_of
 from predict.answers.lines import Use
 from predict.answers.machine import read_machines
 from predict.answers.page import page
-from predict.commands.forms import (
-    AsCsv,
-    AsJson,
-    AsMarkdown,
-    Everything,
-    Explain,
-    Form,
-    Serve,
-    Train,
-    page_width,
-    read_form,
-    read_uses,
-)
 from predict.commands.options import (
     By,
     Isl,
@@ -41,7 +28,10 @@ from predict.commands.options import (
     unshown_options,
     with_options,
 )
+from predict.commands.uses import Everything, Explain, Serve, Train, read_uses
 from predict.errors import BadModel, BadQuantity
+from predict.forms import Form, with_form
+from predict.terminal import terminal_width
 
 EXAMPLES = """Examples:
 
@@ -56,6 +46,7 @@ python -m predict model llama-3-70b --gpu h100,h200 --isl 4000 --osl 500 --ttft 
 
 
 @with_options
+@with_form
 def model(
     preset: Annotated[str | None, typer.Argument(help="A model of `python -m predict models`.")] = None,
     *,
@@ -64,9 +55,7 @@ def model(
     train: Train = False,
     everything: Everything = False,
     show_arithmetic: Explain = False,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
-    as_markdown: AsMarkdown = False,
+    form: Form,
     isl: Isl = None,
     osl: Osl = None,
     ttft: Ttft = None,
@@ -85,7 +74,6 @@ def model(
     """
     asked = _one_of(preset, config)
     uses = read_uses(serve=serve, train=train, everything=everything)
-    form = read_form(as_json=as_json, as_csv=as_csv, as_markdown=as_markdown)
     gpu, gpus, price = (typed.pop(name) for name in ("gpu", "gpus", "usd_per_gpu_hour"))
     fields = {name: value for name, value in typed.items() if value is not None}
     targets = TypedTargets(isl, osl, ttft, tpot, requests_per_s, by, out)
@@ -105,7 +93,7 @@ def model(
     found = estimate_of(asked, {**fields, **machines[0].fields})
     if form is Form.PAGE:
         remarks = unshown_options(fields, uses)
-        typer.echo(page(found.question, found.answer, uses, remarks, explain=show_arithmetic, width=page_width()))
+        typer.echo(page(found.question, found.answer, uses, remarks, explain=show_arithmetic, width=terminal_width()))
     else:
         typer.echo(_estimate_text(found, form, uses))
 
@@ -128,7 +116,7 @@ def _machines_text(rows: Sequence[MachineRow], form: Form, uses: frozenset[Use])
         case Form.MARKDOWN:
             return "\n\n".join(table.markdown() for table in tables)
         case Form.PAGE:
-            return machine_page(rows, uses, page_width())
+            return machine_page(rows, uses, terminal_width())
 
 
 def _one_of(preset: str | None, config: Path | None) -> str | Path:

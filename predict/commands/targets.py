@@ -13,10 +13,11 @@ from predict.answers.question import ASKED
 from predict.answers.search import Search, search
 from predict.answers.targets import Measure, Targets
 from predict.answers.targets_page import front_csv, machines_csv, machines_table, search_json, search_page
-from predict.commands.forms import Form, page_width
 from predict.commands.options import TypedTargets
 from predict.errors import BadQuantity, BadRun
+from predict.forms import Form
 from predict.formulas.memory import WeightFormat
+from predict.terminal import terminal_width
 from predict.units import Kind, duration, read_quantity
 
 # What is compared where the command names no machines.
@@ -59,7 +60,7 @@ def targets_text(
         case Form.MARKDOWN:
             return machines_table(found).markdown()
         case Form.PAGE:
-            return "\n".join([search_page(found, page_width(), explain=explain), *map(str, files)])
+            return "\n".join([search_page(found, terminal_width(), explain=explain), *map(str, files)])
 
 
 def _search(model: str | Path, targets: Targets, machines: Sequence[Machine], fields: Mapping[str, object]) -> Search:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from predict.answers.arithmetic import product
-from predict.answers.lines import Line, Note, Unit, plain
+from predict.answers.lines import Line, Note, plain
 from predict.answers.question import Question
 from predict.model.attention import Attention
 from predict.model.passes import (
@@ -15,6 +15,7 @@ from predict.model.passes import (
     state_bytes,
     window_bytes,
 )
+from predict.units import Unit
 from predict.workloads import stored_bytes
 
 

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 from predict.answers.arithmetic import number, rounded_down
-from predict.answers.lines import Line, Note, Unit, Weight, plain
+from predict.answers.lines import Line, Note, Weight, plain
 from predict.answers.question import Question
 from predict.formulas import memory
 from predict.model.replica import Replica
-from predict.units import both_bytes
+from predict.units import Unit, both_bytes
 
 
 def capacity(q: Question, replica: Replica) -> Iterator[Line | Note]:

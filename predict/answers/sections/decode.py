@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from predict.answers.arithmetic import number, product, quotient, seconds
-from predict.answers.lines import Line, Note, Unit, plain
+from predict.answers.lines import Line, Note, plain
 from predict.answers.question import Question
 from predict.answers.sections.timing import expected, flop_share, rule, terms
 from predict.answers.times import decode_times
@@ -15,7 +15,7 @@ from predict.formulas import serving
 from predict.gpus import ridge_flop_per_byte
 from predict.model.passes import resident_bytes
 from predict.model.replica import PassPrediction, Replica
-from predict.units import si
+from predict.units import Unit, si
 from predict.workloads import FloatArray
 
 LARGEST_BATCH = 65_536  # upper end of the search for a batch

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 
 from predict.answers.arithmetic import number
-from predict.answers.lines import Line, Note, Unit, Weight, plain
+from predict.answers.lines import Line, Note, Weight, plain
 from predict.answers.question import Question
 from predict.answers.times import decode_times, prefill_times
 from predict.model.layout import Layout, count_experts
 from predict.model.replica import PassPrediction, Replica
 from predict.model.traffic import Exchange
-from predict.units import GB
+from predict.units import GB, Unit
 
 EXCHANGES = {
     Exchange.ALL_REDUCE: ("all_reduce_bytes_per_gpu", "sums over tp GPUs: attention, MLP"),

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from predict.answers.arithmetic import quotient, rounded_up
-from predict.answers.lines import Line, Note, Unit, Weight, plain
+from predict.answers.lines import Line, Note, Weight, plain
 from predict.answers.question import Question
 from predict.answers.sections.cache import cache
 from predict.answers.sections.capacity import capacity
@@ -11,7 +11,7 @@ from predict.answers.sections.formats import format_notes, weight_arithmetic
 from predict.answers.sections.timing import too_many
 from predict.formulas import memory
 from predict.model.working_set import pass_tokens
-from predict.units import GB, si
+from predict.units import GB, Unit, si
 
 
 def memory_use(q: Question) -> Iterator[Line | Note]:

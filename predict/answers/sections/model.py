@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 
 from predict.answers.arithmetic import amount, product
-from predict.answers.lines import Line, Note, Unit, Weight, plain
+from predict.answers.lines import Line, Note, Weight, plain
 from predict.answers.question import Question
 from predict.model.linear import Component
 from predict.model.passes import Logits
+from predict.units import Unit
 
 FLOP_LINES = (
     (Component.MLP, "MLP", "2 x tokens x weights of the MLPs"),

@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 
 from predict.answers.arithmetic import product
-from predict.answers.lines import Line, Note, Unit
+from predict.answers.lines import Line, Note
 from predict.answers.question import Question
 from predict.answers.sections.training import train_days
 from predict.answers.times import decode_times, prefill_times
 from predict.formulas import money
+from predict.units import Unit
 
 
 def training_money(q: Question) -> Iterator[Line | Note]:

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 
 from predict.answers.arithmetic import product, quotient, seconds
-from predict.answers.lines import Line, Note, Unit, Weight
+from predict.answers.lines import Line, Note, Weight
 from predict.answers.question import Question
 from predict.answers.sections.timing import expected, flop_share, rule, terms, too_many
 from predict.answers.times import prefill_times
 from predict.gpus import ridge_flop_per_byte
 from predict.model.replica import Replica
+from predict.units import Unit
 
 
 def prefill(q: Question) -> Iterator[Line | Note]:

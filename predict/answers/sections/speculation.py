@@ -6,13 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from predict.answers.arithmetic import number, seconds
-from predict.answers.lines import Line, Note, Unit, Weight
+from predict.answers.lines import Line, Note, Weight
 from predict.answers.question import Question
 from predict.answers.sections.decode import LARGEST_BATCH, first_batch
 from predict.errors import MissingCeiling
 from predict.expected.model_pass import expected_check, expected_decode
 from predict.formulas import speculation as drafts
 from predict.model.replica import Replica
+from predict.units import Unit
 from predict.workloads import Count, FloatArray, Number
 
 LONGEST_DRAFT = 16

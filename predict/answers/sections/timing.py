@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 
 from predict.answers.arithmetic import amount, product, seconds
-from predict.answers.lines import Line, Note, Unit, Weight
+from predict.answers.lines import Line, Note, Weight
 from predict.answers.question import Question
 from predict.answers.times import Timed
 from predict.model.replica import PassPrediction
 from predict.roofline import Prediction
+from predict.units import Unit
 
 
 def expected(times: Timed, key: str, label: str, *, is_detail: bool = False) -> Iterator[Line | Note]:

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 
 from predict.answers.arithmetic import amount, product, quotient, seconds
-from predict.answers.lines import Line, Note, Unit, plain
+from predict.answers.lines import Line, Note, plain
 from predict.answers.question import Question
 from predict.answers.sections.training_memory import step_memory, training_state
 from predict.formulas import money
 from predict.model.passes import training_step
-from predict.units import DTYPES, people_count
+from predict.units import DTYPES, Unit, people_count
 
 
 def training(q: Question) -> Iterator[Line | Note]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from predict.answers.arithmetic import number, product
-from predict.answers.lines import Line, Note, Unit, Weight, plain
+from predict.answers.lines import Line, Note, Weight, plain
 from predict.answers.question import Question
 from predict.answers.sections.memory import nominal
 from predict.errors import BadModel
@@ -18,7 +18,7 @@ from predict.model.training_memory import (
     sequences_per_gpu,
     training_memory,
 )
-from predict.units import both_bytes
+from predict.units import Unit, both_bytes
 
 ZERO_FORMULAS = {1: "weights, gradients + optimizer / GPUs", 2: "weights + the rest / GPUs", 3: "all / GPUs"}
 RECOMPUTED = {

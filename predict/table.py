@@ -1,15 +1,27 @@
-"""A table of numbers: for the terminal at any width, as Markdown, and as CSV."""
+"""A table: in the terminal at any width, as Markdown, and as CSV. None of them loses a column or cuts a value."""
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
-from predict.answers.lines import Unit, show
-from predict.units import duration
+from predict.columns import TextColumn, draw
+from predict.units import GB, GIB, KIB, TB, Unit, count, duration, in_units, show
 
-GAP = "  "
 ABSENT = "-"  # a number that is not known; a note below the table says why
+
+# How much a number of the unit counts that stands in the heading alone.
+OF_HEADING: Mapping[Unit, float] = MappingProxyType(
+    {
+        Unit.TFLOP_PER_S: TB,
+        Unit.TB_PER_S: TB,
+        Unit.GB: GB,
+        Unit.GIB: GIB,
+        Unit.KIB: KIB,
+        Unit.FLOP_PER_BYTE: 1,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +52,18 @@ class Table:
         return Table(tuple(known), self.rows)
 
     def text(self, width: int) -> str:
-        """The table in at most `width` columns of text. A wider one is cut: the columns that do not fit stand below,
-        behind the names of their rows, so that no number is lost."""
-        return "\n\n".join(_draw(self._cells(columns), columns) for columns in self._cut(width))
+        """The table in at most `width` columns of text; `predict.columns` says how a wider one is cut."""
+        columns = [
+            TextColumn(column.heading, cells, column.is_text, column.is_key)
+            for column, cells in zip(self.columns, self._cells(), strict=True)
+        ]
+        return draw(columns, width)
 
     def markdown(self) -> str:
         """The table in Markdown."""
-        heading, *rows = self._cells(self.columns)
+        headings = [column.heading for column in self.columns]
         rule = ["---" if column.is_text else "--:" for column in self.columns]
-        lines = [f"| {' | '.join(map(_escape, cells))} |" for cells in (heading, *rows)]
+        lines = [f"| {' | '.join(map(_escape, cells))} |" for cells in (headings, *zip(*self._cells(), strict=True))]
         return "\n".join([lines[0], f"|{'|'.join(rule)}|", *lines[1:]])
 
     def csv(self) -> str:
@@ -56,28 +71,9 @@ class Table:
         keys = [column.key for column in self.columns]
         return to_csv([keys, *([_raw(row.get(key)) for key in keys] for row in self.rows)])
 
-    def _cells(self, columns: Sequence[Column]) -> list[list[str]]:
-        shown = [[cell(row.get(column.key), column.unit) for column in columns] for row in self.rows]
-        return [[column.heading for column in columns], *shown]
-
-    def _cut(self, width: int) -> Iterator[list[Column]]:
-        """The columns of each part. A part has at least one column beside the names of its rows."""
-        names = [column for column in self.columns if column.is_key]
-        part, used = list(names), self._width(names)
-        for column in self.columns:
-            if column.is_key:
-                continue
-            more = len(GAP) + self._width([column])
-            if used + more > width and len(part) > len(names):
-                yield part
-                part, used = list(names), self._width(names)
-            part.append(column)
-            used += more
-        yield part
-
-    def _width(self, columns: Sequence[Column]) -> int:
-        widths = [max(map(len, column)) for column in zip(*self._cells(columns), strict=True)]
-        return sum(widths) + len(GAP) * max(0, len(columns) - 1)
+    def _cells(self) -> list[tuple[str, ...]]:
+        """Each column's cells as text."""
+        return [tuple(cell(row.get(column.key), column.unit) for row in self.rows) for column in self.columns]
 
 
 def cell(value: object, unit: Unit) -> str:
@@ -89,6 +85,8 @@ def cell(value: object, unit: Unit) -> str:
     if isinstance(value, str):
         return value
     assert isinstance(value, int | float)
+    if unit in OF_HEADING:
+        return in_units(value, OF_HEADING[unit])
     match unit:
         case Unit.SECONDS:
             return duration(value)
@@ -100,6 +98,10 @@ def cell(value: object, unit: Unit) -> str:
             return f"{100 * value:.1f} %"  # one decimal in every row, so that a column can be read down
         case Unit.GPUS | Unit.REQUESTS | Unit.TOKENS:
             return f"{value:,.4g}" if value < 1000 and value != int(value) else f"{value:,.0f}"
+        case Unit.PARAMS:
+            return count(value)
+        case Unit.COUNT:
+            return f"{value:.0f}"
         case _:
             return show(value, unit)
 
@@ -109,18 +111,6 @@ def to_csv(rows: Sequence[Sequence[object]]) -> str:
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows(rows)
     return buffer.getvalue().rstrip("\n")
-
-
-def _draw(rows: Sequence[Sequence[str]], columns: Sequence[Column]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = (
-        GAP.join(
-            f"{text:<{width}}" if column.is_text else f"{text:>{width}}"
-            for text, width, column in zip(row, widths, columns, strict=True)
-        ).rstrip()
-        for row in rows
-    )
-    return "\n".join(lines)
 
 
 def _escape(text: str) -> str:

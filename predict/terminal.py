@@ -1,0 +1,30 @@
+"""How wide a command's output is."""
+
+import os
+import shutil
+import sys
+import textwrap
+
+PLAIN_WIDTH = 100  # columns of output that is not a terminal, unless COLUMNS says another number
+LEAST_WIDTH = 40
+PROSE_WIDTH = 100  # sentences in longer lines are hard to read; tables may be wider
+
+
+def terminal_width() -> int:
+    """Columns of the terminal; of piped output what COLUMNS says, else `PLAIN_WIDTH`; at least `LEAST_WIDTH`.
+
+    In a terminal COLUMNS wins if it is set, as it does for other programs."""
+    said = os.environ.get("COLUMNS", "")
+    columns = int(said) if said.isdecimal() else 0
+    if not columns:
+        columns = shutil.get_terminal_size((PLAIN_WIDTH, 0)).columns if sys.stdout.isatty() else PLAIN_WIDTH
+    return max(columns, LEAST_WIDTH)
+
+
+def wrapped(text: str, width: int, first: str = "", others: str = "") -> list[str]:
+    """Sentences in lines of at most `width` and at most `PROSE_WIDTH`. A longer word is not broken, so that names and
+    paths can be copied."""
+    width = min(width, PROSE_WIDTH)
+    return textwrap.wrap(
+        text, width, initial_indent=first, subsequent_indent=others, break_long_words=False, break_on_hyphens=False
+    )

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from predict.answers.question import ASKED
-from predict.commands.forms import AsCsv, AsJson, AsMarkdown, Form, page_width, read_form
 from predict.errors import BadLog, BadQuantity
+from predict.forms import Form, with_form
+from predict.terminal import terminal_width
 from predict.units import Kind, read_quantity
 from reports.served.asked import ask_about
 from reports.served.comparison import Comparison, compare_log
@@ -43,6 +44,7 @@ def _load(said: str, metavar: str = "N") -> Any:
     return typer.Option(help=said, metavar=metavar, rich_help_panel=LOAD)
 
 
+@with_form
 def import_log(
     path: Annotated[Path, typer.Argument(metavar="LOG", help="Result of a server's benchmark, JSON or JSON lines.")],
     *,
@@ -69,13 +71,10 @@ def import_log(
         str | None, _load("Tokens that a step makes of a request: over 1 with speculative decoding.", "X")
     ] = None,
     run: Annotated[int | None, typer.Option(metavar="N", help="The N-th run of a file that holds several.")] = None,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
-    as_markdown: AsMarkdown = False,
+    form: Form,
 ) -> None:
     """Set the result of a server's benchmark beside bound and expected time at its load, and say where a token's time
     goes. Reads results of vLLM, SGLang, TensorRT-LLM, AIPerf and GenAI-Perf."""
-    form = read_form(as_json=as_json, as_csv=as_csv, as_markdown=as_markdown)
     typed = {
         "gpu": gpu,
         "gpus": gpus,
@@ -128,7 +127,7 @@ def _text(found: list[Comparison], form: Form) -> str:
             case Form.MARKDOWN:
                 return comparison_markdown(one)
             case Form.PAGE:
-                return comparison_page(one, page_width())
+                return comparison_page(one, terminal_width())
     match form:
         case Form.JSON:
             return json.dumps([comparison_json(each) for each in found], indent=2, allow_nan=False)
@@ -137,7 +136,7 @@ def _text(found: list[Comparison], form: Form) -> str:
         case Form.MARKDOWN:
             return runs_table(found).markdown()
         case Form.PAGE:
-            return runs_page(found, page_width())
+            return runs_page(found, terminal_width())
 
 
 def _size(name: str, text: str | None) -> int | None:

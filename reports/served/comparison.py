@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from predict.answers.lines import Unit
 from predict.answers.question import Question
 from predict.errors import MissingCeiling
 from predict.expected.whole_model import MEDIAN_ERROR, Measured
-from predict.units import duration, percent
+from predict.units import Unit, duration, percent
 from reports.served.load import Load
 from reports.served.log import ServedLog
 from reports.served.steps import Above, Least, Loaded

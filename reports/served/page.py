@@ -1,15 +1,14 @@
 """A comparison as a page, as Markdown, as CSV and as JSON; several runs as a table."""
 
-import textwrap
 from collections.abc import Iterator, Sequence
 
-from predict.answers.lines import Unit
 from predict.answers.points import expected_key
 from predict.answers.question import Question
-from predict.answers.table import Column, Table, cell
 from predict.gpus import GPUS
 from predict.model.presets import PRESETS
-from predict.units import duration
+from predict.table import Column, Table, cell
+from predict.terminal import wrapped
+from predict.units import Unit, duration
 from reports.served.comparison import Comparison, Group, Row
 from reports.served.log import Spread
 
@@ -50,13 +49,13 @@ CAUSES = (
 
 def comparison_page(found: Comparison, width: int) -> str:
     """What ran, how far it is from its roof, both tables and the notes, at most `width` columns wide."""
-    lines = [line for text in (title(found), *verdict(found)) for line in _wrapped(text, width, "", INDENT)]
+    lines = [line for text in (title(found), *verdict(found)) for line in wrapped(text, width, "", INDENT)]
     lines += ["", *_indented(rows_table(found), width)]
     if found.parts:
-        lines += ["", *_wrapped(parts_title(found), width), *_indented(parts_table(found), width)]
+        lines += ["", *wrapped(parts_title(found), width), *_indented(parts_table(found), width)]
     lines += ["", "Notes"]
     for note in notes(found):
-        lines += _wrapped(note, width, f"{INDENT}- ", f"{INDENT}  ")
+        lines += wrapped(note, width, f"{INDENT}- ", f"{INDENT}  ")
     return "\n".join(lines)
 
 
@@ -138,10 +137,10 @@ def runs_page(found: Sequence[Comparison], width: int) -> str:
     name = first.log.file.partition(", run ")[0]
     q = first.question
     heading = f"{q.model.name} on {q.gpus:,} x {q.gpu.name}: {name}, {len(found)} runs of {first.log.form}"
-    lines = [*_wrapped(heading, width), "", *_indented(runs_table(found), width), "", "Notes"]
+    lines = [*wrapped(heading, width), "", *_indented(runs_table(found), width), "", "Notes"]
     told = dict.fromkeys(note for each in found for note in (*alarms(each), *each.notes))
     for note in ("--run 1 shows where a step of the first run goes", *told):
-        lines += _wrapped(note, width, f"{INDENT}- ", f"{INDENT}  ")
+        lines += wrapped(note, width, f"{INDENT}- ", f"{INDENT}  ")
     return "\n".join(lines)
 
 
@@ -293,10 +292,6 @@ def _text(row: Row, value: float | None) -> str:
 def _indented(table: Table, width: int) -> Iterator[str]:
     for line in table.text(width - len(INDENT)).splitlines():
         yield f"{INDENT}{line}".rstrip()
-
-
-def _wrapped(text: str, width: int, first: str = "", others: str = "") -> list[str]:
-    return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=others, break_on_hyphens=False)
 
 
 def _list(texts: Iterator[str]) -> str:

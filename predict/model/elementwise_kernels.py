@@ -11,7 +11,7 @@ from predict.model.linear_attention import GatedDeltaNet, KimiDelta, Lightning
 from predict.model.mixer import Mixer
 from predict.model.model_kernel import ModelKernel, of_op, without_op
 from predict.model.products import heads_on_gpu
-from predict.model.state_space import Mamba2
+from predict.model.state_space import Mamba, Mamba2
 from predict.model.transformer import Block, Model
 
 KIND = KernelKind.ELEMENTWISE
@@ -51,10 +51,16 @@ def mixer_elementwise(mixer: Mixer, norm: Norm, share: GpuShare, count: int) -> 
             yield from _of_attention(mixer, norm, share, count)
         case LatentAttention():
             yield from _latent_norms({"q_latent_norm": mixer.query_rank, "kv_latent_norm": mixer.kv_rank}, share, count)
+            if mixer.indexer:
+                dims: dict[str, float] = {"rows": share.tokens, "cols": mixer.indexer.head_dim}
+                yield of_op(KIND, "indexer_k_norm", "layernorm", dims, share.dtype, count=count)
             if mixer.rope_dim:
                 yield _rope(mixer.heads / share.tp + 1, mixer.rope_dim, share, count)
         case CompressedAttention():
             yield from _latent_norms({"q_latent_norm": mixer.query_rank, "kv_norm": mixer.head_dim}, share, count)
+        case Mamba(norms=True):
+            widths = {"step_norm": mixer.step_rank, "b_norm": mixer.state_dim, "c_norm": mixer.state_dim}
+            yield from _latent_norms(widths, share, count)
         case GatedDeltaNet() | KimiDelta() | Lightning() | Mamba2(norm=True):
             dims = {"rows": share.tokens, "cols": mixer.width / share.tp}
             reason = "no op computes a norm and a gate"

@@ -36,8 +36,10 @@ ONE_GPU_IS_MEASURED = "one GPU is measured, and this is sent between GPUs"
 
 
 def decode_kernels(replica: Replica, batch: int, context: int, dtype: DType | None = None) -> tuple[ModelKernel, ...]:
-    """The kernels of a decode step for `batch` requests after `context` cached tokens; see `pass_kernels`."""
-    return pass_kernels(replica, batch, 1, cached=context, dtype=dtype)
+    """The kernels of a decode step for `batch` requests after `context` cached tokens; see `pass_kernels`. With pp
+    stages each works on its part of the batch."""
+    checks.whole(batch=batch)
+    return pass_kernels(replica, -(-batch // replica.layout.pp), 1, cached=context, dtype=dtype)
 
 
 def prefill_kernels(

@@ -40,23 +40,27 @@ def _attention(attention: Attention, share: GpuShare, count: int, amounts: Amoun
     """Softmax attention of this GPU's heads."""
     heads, kv_heads = heads_on_gpu(attention, share.tp)
     shape = {"heads": heads, "kv_heads": kv_heads, "head_dim": attention.head_dim}
-    op, sizes = _op_and_sizes(attention.reach, share)
-    if op is None:
-        reason = f"no op attends with {attention.reach.text or 'a cache of this format'} here"
-        return without_op(KernelKind.SCORES, "attention", reason, share.dtype, count=count, dims=shape, amounts=amounts)
+    found = _op_and_sizes(attention.reach, share)
+    if isinstance(found, str):
+        return without_op(KernelKind.SCORES, "attention", found, share.dtype, count=count, dims=shape, amounts=amounts)
+    op, sizes = found
     dims = {**sizes, **shape}
     return of_op(KernelKind.SCORES, "attention", op, dims, share.dtype, count=count, otherwise=amounts)
 
 
-def _op_and_sizes(reach: Reach, share: GpuShare) -> tuple[str | None, dict[str, float]]:
-    """The op for what queries see, and its sizes without those of the heads."""
-    batch, new, context = share.batch, share.new, share.cached + share.new
+def _op_and_sizes(reach: Reach, share: GpuShare) -> tuple[str, dict[str, float]] | str:
+    """The op for what queries see, and its sizes without those of the heads; or why there is none."""
+    batch, new, context, bits = share.batch, share.new, share.cached + share.new, share.formats.kv_bits
+    is_narrow = share.cached > 0 and bits <= FP8_BITS
+    if is_narrow and (bits < FP8_BITS or new > 1):
+        return f"no op lets {'a query' if new == 1 else 'several queries'} attend to a cache of {bits:g} bits"
     if new == 1:
-        return _decode_op(share.formats.kv_bits), {"batch": batch, "context": int(reach.seen(share.cached)) + 1}
+        op = "attention_decode_fp8" if is_narrow else "attention_decode"
+        return op, {"batch": batch, "context": int(reach.seen(share.cached)) + 1}
     fits = reach.limit is None or context <= reach.limit
     if share.cached:
-        sizes: dict[str, float] = {"batch": batch, "queries": new, "context": context}
-        return ("attention_chunk" if fits and share.formats.kv_bits > FP8_BITS else None), sizes
+        chunk: dict[str, float] = {"batch": batch, "queries": new, "context": context}
+        return ("attention_chunk", chunk) if fits else f"no op attends to a cache within a {reach.text}"
     match reach:
         case _ if fits:
             return "attention_prefill", {"batch": batch, "seq": new}
@@ -64,13 +68,7 @@ def _op_and_sizes(reach: Reach, share: GpuShare) -> tuple[str | None, dict[str, 
             return "attention_window", {"batch": batch, "seq": new, "window": reach.tokens}
         case Chunk() if new % reach.tokens == 0:  # each chunk is a sequence of its own
             return "attention_packed", {"sequences": batch * new // reach.tokens, "tokens": batch * new}
-    return None, {}
-
-
-def _decode_op(kv_bits: float) -> str | None:
-    if kv_bits == FP8_BITS:
-        return "attention_decode_fp8"
-    return "attention_decode" if kv_bits > FP8_BITS else None
+    return f"no op attends within {reach.text} to {new:,} tokens, which are no whole chunks"
 
 
 def _latent(latent: LatentAttention, share: GpuShare, count: int, amounts: Amounts) -> ModelKernel:

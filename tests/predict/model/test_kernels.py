@@ -82,6 +82,11 @@ def test_copies_of_the_model_share_the_requests():
     assert found["down"] == (32, "matmul", (3, 4096, 14336))
 
 
+def test_stages_work_on_parts_of_the_batch_and_are_counted_together():
+    found = told(decode_kernels(replica("llama-3-8b", layout=Layout(pp=4)), 16, 99))
+    assert found["down"] == (32, "matmul", (4, 4096, 14336))
+
+
 def test_gpt_2_has_layer_norms_a_plain_mlp_and_no_rotary_positions():
     kernels = decode_kernels(replica("gpt-2-small"), 1, 127)
     found = told(kernels)
@@ -172,6 +177,26 @@ def test_a_shape_that_an_op_does_not_take_is_told_with_the_reason():
 def test_a_cache_in_fp8_is_read_in_fp8():
     found = told(decode_kernels(replica("llama-3-8b", formats=Formats(kv_bits=8)), 16, 4095))
     assert found["attention"] == (32, "attention_decode_fp8", (16, 4096, 32, 8, 128))
+
+
+def test_a_cache_that_no_op_reads_is_told():
+    four, eight = (replica("llama-3-8b", formats=Formats(kv_bits=bits)) for bits in (4, 8))
+    step = {kernel.name: kernel for kernel in decode_kernels(four, 1, 99)}["attention"]
+    assert (step.op, step.reason) == (None, "no op lets a query attend to a cache of 4 bits")
+    guesses = {kernel.name: kernel for kernel in pass_kernels(eight, 1, 5, cached=99)}["attention"]
+    assert guesses.reason == "no op lets several queries attend to a cache of 8 bits"
+
+
+def test_whole_chunks_are_sequences_of_their_own():
+    # Llama 4 Scout attends within chunks of 8192 in three of four layers: 40 heads, 8 KV heads of 128.
+    found = told(prefill_kernels(replica("llama-4-scout"), 2, 16384))
+    assert found["attention"] == [
+        (36, "attention_packed", (2 * 2, 2 * 16384, 40, 8, 128)),
+        (12, "attention_prefill", (2, 16384, 40, 8, 128)),
+    ]
+    begun = prefill_kernels(replica("llama-4-scout"), 1, 10000)
+    reasons = [kernel.reason for kernel in begun if kernel.name == "attention" and not kernel.op]
+    assert reasons == ["no op attends within chunks of 8192 to 10,000 tokens, which are no whole chunks"]
 
 
 def test_a_machine_without_16_bits_runs_the_list_in_fp32():

@@ -56,6 +56,15 @@ def forecast_s(jobs: Iterable[Job], here: Environment, budget: Budget) -> tuple[
     return tuple(_job_s(job, here, budget, roofs, fresh=new) for job, new in zip(jobs, fresh, strict=True))
 
 
+def least_case_s(workload: Workload, roofs: Roofs) -> float | None:
+    """Seconds of the fewest launches of a case on a CPU, and of its reference; None if a roof is unknown."""
+    try:
+        launch_s = CPU_COSTS.slower * float(predict(workload.amounts, roofs).napkin_s)
+    except MissingCeiling:
+        return None
+    return (CPU_COSTS.fewest + CPU_COSTS.reference) * launch_s
+
+
 def nominal_roofs(here: Environment) -> Roofs:
     """A GPU's datasheet, empty if the table lacks it. For a CPU, whose roofs are not measured yet, round numbers: 40
     GFLOP/s a thread in fp32 and twice that in narrower formats, 10 GB/s."""

@@ -61,6 +61,11 @@ class Job:
     not_captured: str | None = None  # why an earlier capture of this implementation failed; it is not tried again
     trial: Trial | None = None  # only try it: there is no check and no time
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """That of its record."""
+        return (self.workload.id, self.implementation)
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

@@ -17,6 +17,7 @@ from bench import store
 from bench.cases import implementation_names
 from bench.ceilings import faster_dtype, measured_roofs
 from bench.crashes import Crashes
+from bench.forecast import least_case_s
 from bench.lab import Job, Outcome
 from bench.machine import difference
 from bench.physics import impossibility
@@ -28,6 +29,7 @@ from predict.errors import BadRecord, BadRun, MissingCeiling
 from predict.gpus import NVIDIA_GPUS
 from predict.resources import Roofs
 from predict.roofline import predict
+from predict.units import duration
 from predict.workloads import Workload
 
 # A record with one of these is final; with any other, `resume` tries the case again.
@@ -48,6 +50,7 @@ class Plan:
     resume: bool = False  # go on with the records that it holds
     time_limit_s: float | None = None  # begin no case after it
     probes: Callable[[Limits], Iterable[Job]] = lambda _: ()  # of roofs, besides the machine's usual ones
+    case_limit_s: float | None = None  # on a CPU, begin no case that must take longer
 
 
 class Progress:
@@ -97,7 +100,7 @@ class Runner:
         pending = self._pending(jobs)
         self._progress.phase("roofs of this machine", len(pending))
         outcomes = [(job, self._attempt(job)) for job in pending]
-        known = [self._records[_key(job)] for job in jobs if _key(job) in self._records]
+        known = [self._records[job.key] for job in jobs if job.key in self._records]
         found = [self._record(job, outcome) for job, outcome in outcomes]
         self._roofs = RoofSet(self._roofs.datasheet, measured_roofs([*known, *found]))
         for job, outcome in outcomes:
@@ -105,9 +108,7 @@ class Runner:
 
     def _pending(self, jobs: Iterable[Job]) -> tuple[Job, ...]:
         """The jobs that have no final record yet."""
-        return tuple(
-            job for job in jobs if _key(job) not in self._records or self._records[_key(job)].status not in FINAL
-        )
+        return tuple(job for job in jobs if job.key not in self._records or self._records[job.key].status not in FINAL)
 
     def _attempt(self, job: Job) -> Outcome:
         """Run a job if it is worth trying."""
@@ -125,7 +126,17 @@ class Runner:
             return f"the time limit of {limit_s:g} s was reached; --resume runs the rest"
         if reason := self._crashes.given_up(job):
             return f"not tried: crashed twice alike: {reason}; --resume tries again"
-        return None
+        return self._too_long(job)
+
+    def _too_long(self, job: Job) -> str | None:
+        """Why a CPU cannot end this job within the limit of a case, or None. A GPU's jobs are left to the limit."""
+        limit_s, roofs = self._plan.case_limit_s, self._roofs.measured
+        if limit_s is None or self._environment.device != "cpu" or not roofs:
+            return None
+        least_s = least_case_s(job.workload, roofs)
+        if least_s is None or least_s <= limit_s:
+            return None
+        return f"not tried: takes this CPU about {duration(least_s, 2)}; --case-limit-s is {limit_s:g}"
 
     def _try(self, job: Job) -> Outcome:
         """Run a job, and check its time against physics."""
@@ -178,9 +189,16 @@ class Runner:
         )
 
 
-def plan_of(selection: Selection, out: Path, *, resume: bool = False, time_limit_s: float | None = None) -> Plan:
+def plan_of(
+    selection: Selection,
+    out: Path,
+    *,
+    resume: bool = False,
+    time_limit_s: float | None = None,
+    case_limit_s: float | None = None,
+) -> Plan:
     """A run of what was selected."""
-    return Plan(selection.name, selection.jobs, out, resume, time_limit_s, selection.probes)
+    return Plan(selection.name, selection.jobs, out, resume, time_limit_s, selection.probes, case_limit_s)
 
 
 def jobs_of(workloads: Iterable[Workload], device: str, *, warm: bool = False) -> tuple[Job, ...]:
@@ -205,11 +223,8 @@ def limits_of(environment: Environment, measured: Roofs) -> Limits:
         last_level_cache_bytes=environment.last_level_cache_bytes,
         dtype=BF16 if environment.device == "cuda" else faster_dtype(measured),
         roofs=measured or None,
+        gpu=environment.gpu,
     )
-
-
-def _key(job: Job) -> Key:
-    return (job.workload.id, job.implementation)
 
 
 def _claim(plan: Plan, environment: Environment) -> tuple[Record, ...]:

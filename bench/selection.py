@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from bench.cases import implementation_names
 from bench.grid import Grid
 from bench.lab import Job
+from bench.model_run import ModelRun
 from bench.order import arrange
+from bench.passes import ModelPass
 from bench.suites import Limits, check_suite, further_probes, suite
 from predict.errors import BadRun
 from predict.units import DType
@@ -48,6 +50,8 @@ class Selection:
     workloads: Callable[[Limits], Iterable[Workload]]  # called before and after the roofs are known
     filter: Filter = ALL
     has_formats_of_its_own: bool = False  # those of a user, which may need further roofs
+    refuse: Callable[[Limits], None] = lambda _: None  # raises BadRun for what does not fit
+    passes: Callable[[Limits], tuple[ModelPass, ...]] = lambda _: ()  # of a model, that the workloads make up
     refused: Callable[[Limits], tuple[str, ...]] = lambda _: ()  # lines on what is asked for and no workload
 
     def jobs(self, limits: Limits) -> tuple[Job, ...]:
@@ -58,7 +62,8 @@ class Selection:
         )
 
     def check(self, limits: Limits) -> None:
-        """Raise BadRun if the filter leaves nothing, saying what there is."""
+        """Raise BadRun for what does not fit here, and if the filter leaves nothing, saying what there is."""
+        self.refuse(limits)
         workloads = self._all(limits)
         taken = [workload for workload in workloads if self.filter.takes(workload)]
         if not taken:
@@ -109,6 +114,13 @@ def of_grids(grids: Sequence[Grid], chosen: Filter, device: str, *, yes: bool) -
         chosen,
         has_formats_of_its_own=True,
         refused=lambda limits: tuple(_refused(grids, limits.dtype)),
+    )
+
+
+def of_model(asked: ModelRun, chosen: Filter = ALL) -> Selection:
+    """The kernels of a model's passes, and its layers as a whole."""
+    return Selection(
+        asked.name, asked.workloads, chosen, has_formats_of_its_own=True, refuse=asked.check, passes=asked.passes
     )
 
 

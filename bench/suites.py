@@ -22,6 +22,7 @@ class Limits:
     last_level_cache_bytes: int | None  # None if unknown
     dtype: DType  # of matmul and attention: bf16 on a GPU; on a CPU the faster of fp32 and bf16
     roofs: Roofs | None = None  # measured; on a CPU they bound how long one launch may take
+    gpu: str | None = None  # the SKU; None for a CPU or a card that the table lacks
 
 
 @dataclass(frozen=True, slots=True)

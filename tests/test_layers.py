@@ -19,7 +19,7 @@ PACKAGES = {
     "predict": set(),
     "kernels": {"torch"},
     "bench": {"predict", "kernels", "scipy", "psutil"} | GPU_STACK,
-    "reports": {"predict", "bench.record", "bench.stats", "bench.store", "scipy"} | READING,
+    "reports": {"predict", "bench.passes", "bench.record", "bench.stats", "bench.store", "scipy"} | READING,
 }
 MODULES = {
     "predict.__main__": COMMAND_LINE,
@@ -84,7 +84,7 @@ TOP = {
 # A package itself may name what its rooms offer, as long as it loads them only when asked.
 DOORS = {"predict"}
 # These must load without torch: reports are read where there is none.
-TORCH_FREE = {"bench.record", "bench.stats", "bench.store"}
+TORCH_FREE = {"bench.passes", "bench.record", "bench.stats", "bench.store"}
 
 
 def imports(source):

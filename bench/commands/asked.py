@@ -10,22 +10,31 @@ import typer
 
 from bench.record import Environment
 from bench.suites import SUITE_BUDGET_S, SUITES
+from predict.answers.asking import named_model
 from predict.errors import BadRun
+from predict.formulas.memory import find_weight_format
 from predict.lazily import lazily
-from predict.ranges import RANGES
+from predict.model.layout import Layout
+from predict.ranges import RANGES, read_sizes
 from predict.units import DTYPES, DType, find_dtype
 
 with lazily():  # torch
-    from bench import grid, runner, selection
+    from bench import grid, model_run, runner, selection
 
 DEFAULT_SUITE = "quick"
 ASKED_BUDGET_S = 0.5  # the most seconds of sampling of a case that a user names
 
-WHAT = "What is measured"  # the panel of these options in --help
+# The panels of these options in --help.
+WHAT, MODEL = "What is measured", "A model's pass"
+USUAL_TOKENS = "2048"  # of a prompt, and in the cache
 
 
 def _option(*names: str, said: str) -> typer.models.OptionInfo:
     return typer.Option(*names, help=said, rich_help_panel=WHAT)  # type: ignore[no-any-return]
+
+
+def _model_option(*names: str, said: str) -> typer.models.OptionInfo:
+    return typer.Option(*names, help=said, rich_help_panel=MODEL)  # type: ignore[no-any-return]
 
 
 DimsArgument = Annotated[
@@ -51,7 +60,70 @@ ImplementationOption = Annotated[
     str | None,
     _option("--implementation", said="Only these implementations, comma-separated: torch,triton."),
 ]
+ModelOption = Annotated[
+    str | None, _model_option("--model", said="A preset of `python -m predict models`, or a config.json: all kernels.")
+]
+PhaseOption = Annotated[
+    str | None, _model_option("--phase", said="decode, prefill, or both with a comma. Default: both.")
+]
+BatchOption = Annotated[str, _model_option("--batch", said="Requests: 8; 1,8,64; 1:64 doubles.")]
+ContextOption = Annotated[str, _model_option("--context", said="Cached tokens of each request in decode.")]
+SeqOption = Annotated[str, _model_option("--seq", said="Tokens of each prompt in prefill.")]
+TpOption = Annotated[
+    int, _model_option("--tp", said="GPUs that split heads and matrices; one GPU's share is measured.")
+]
+EpOption = Annotated[int, _model_option("--ep", said="GPUs that hold different experts.")]
+WeightsOption = Annotated[
+    str | None, _model_option("--weights", said="Stored weights: fp8, int4, ... Default: as the model ships.")
+]
+KvOption = Annotated[str | None, _model_option("--kv", said="KV cache: fp8, ... Default: as the model asks.")]
+ComputeOption = Annotated[
+    str | None, _model_option("--compute", said="Products: fp8, ... Default: what the model narrows activations to.")
+]
 YesOption = Annotated[bool, _option("--yes", said="Measure a grid of more than 10,000 cases.")]
+
+
+@dataclass(frozen=True, slots=True)
+class AskedModel:
+    """A model and its passes, as they were typed."""
+
+    name: str
+    phase: str | None
+    batch: str
+    context: str
+    seq: str
+    tp: int
+    ep: int
+    weights: str | None
+    kv: str | None
+    compute: str | None
+
+    def run(self, dtypes: tuple[DType, ...]) -> model_run.ModelRun:
+        """The passes. Raises NapkinError for an unknown model or phase, sizes that cannot be read, and a layout that no
+        engine would choose."""
+        if len(dtypes) > 1:
+            raise BadRun("--model takes one --dtype; run once for each")
+        formats = model_run.AskedFormats(
+            find_weight_format(self.weights) if self.weights else None,
+            find_dtype(self.kv) if self.kv else None,
+            find_dtype(self.compute) if self.compute else None,
+            dtypes[0] if dtypes else None,
+        )
+        sizes = model_run.sizes_of(
+            self._phases(),
+            read_sizes(self.batch, "--batch"),
+            read_sizes(self.context, "--context"),
+            read_sizes(self.seq, "--seq"),
+        )
+        return model_run.ModelRun(named_model(self.name), sizes, Layout(tp=self.tp, ep=self.ep), formats)
+
+    def _phases(self) -> tuple[model_run.Phase, ...]:
+        names = (self.phase or ",".join(model_run.Phase)).split(",")
+        known = {str(phase): phase for phase in model_run.Phase}
+        for name in names:
+            if name.strip() not in known:
+                raise BadRun(f"--phase must be {' or '.join(known)}, or both with a comma, not {name.strip()!r}")
+        return tuple(known[name.strip()] for name in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +138,7 @@ class Asked:
     only: str | None
     implementation: str | None
     yes: bool
+    model: AskedModel | None = None
 
     @property
     def budget_s(self) -> float:
@@ -77,18 +150,21 @@ class Asked:
         chosen = selection.read_filter(self.only, self.implementation)
         if self._suite:
             return selection.of_suite(self._suite, chosen)
+        if self.model:
+            return selection.of_model(self.model.run(_dtypes(self.dtype)), chosen)
         return selection.of_grids(self._grids(), chosen, device, yes=self.yes)
 
     @property
     def _suite(self) -> str | None:
-        """The suite that is measured; None if ops are. Raises BadRun if both are asked for."""
-        shapes = self.op or self.ops_from
-        if self.suite and shapes:
-            raise BadRun(f"--suite {self.suite} and {'--op' if self.op else '--ops-from'}: give one of them")
-        if shapes:
-            return None
-        if self.dims:
+        """The suite that is measured; None if something else is. Raises BadRun for options that exclude each other."""
+        asked = {"--suite": self.suite, "--op": self.op, "--ops-from": self.ops_from, "--model": self.model}
+        given = [option for option, value in asked.items() if value]
+        if len(given) > 1 and given != ["--op", "--ops-from"]:
+            raise BadRun(f"{' and '.join(given)}: give one of them")
+        if self.dims and not self.op and not self.ops_from:
             raise BadRun(f"{self.dims[0]} is a dimension of which op? Give --op")
+        if given and given != ["--suite"]:
+            return None
         if self.dtype:
             raise BadRun("--dtype belongs to --op, --ops-from and --model; a suite has formats of its own")
         return self.suite or DEFAULT_SUITE

@@ -5,14 +5,26 @@ from __future__ import annotations
 import typer
 
 from bench.commands.asked import (
+    USUAL_TOKENS,
     Asked,
+    AskedModel,
+    BatchOption,
+    ComputeOption,
+    ContextOption,
     DimsArgument,
     DtypeOption,
+    EpOption,
     ImplementationOption,
+    KvOption,
+    ModelOption,
     OnlyOption,
     OpOption,
     OpsFromOption,
+    PhaseOption,
+    SeqOption,
     SuiteOption,
+    TpOption,
+    WeightsOption,
     tell_what_is_left_out,
 )
 from bench.commands.options import GpuOption, JsonOption, print_json
@@ -34,6 +46,16 @@ def list_jobs(
     dtype: DtypeOption = None,
     only: OnlyOption = None,
     implementation: ImplementationOption = None,
+    model: ModelOption = None,
+    phase: PhaseOption = None,
+    batch: BatchOption = "1",
+    context: ContextOption = USUAL_TOKENS,
+    seq: SeqOption = USUAL_TOKENS,
+    tp: TpOption = 1,
+    ep: EpOption = 1,
+    weights: WeightsOption = None,
+    kv: KvOption = None,
+    compute: ComputeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List what `run` would measure here, in order, and about how long each case takes.
@@ -42,7 +64,8 @@ def list_jobs(
     compiled for each shape, comes last. The times are rough: bench/forecast.py has the formula. On a CPU a run also
     chooses the dtype, and leaves out what would take too long, once it has measured the roofs.
     """
-    asked = Asked(suite, op, tuple(dims or ()), ops_from, dtype, only, implementation, yes=True)
+    passes = AskedModel(model, phase, batch, context, seq, tp, ep, weights, kv, compute) if model else None
+    asked = Asked(suite, op, tuple(dims or ()), ops_from, dtype, only, implementation, yes=True, model=passes)
     device = env.choose_device(gpu)
     described = env.environment(device, gpu=None if device == "cpu" else gpu, force=False, warm_cache=False)
     limits, selection = runner.limits_of(described, {}), asked.selection(device)

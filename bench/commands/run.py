@@ -12,14 +12,26 @@ import typer
 
 from bench import store
 from bench.commands.asked import (
+    USUAL_TOKENS,
     Asked,
+    AskedModel,
+    BatchOption,
+    ComputeOption,
+    ContextOption,
     DimsArgument,
     DtypeOption,
+    EpOption,
     ImplementationOption,
+    KvOption,
+    ModelOption,
     OnlyOption,
     OpOption,
     OpsFromOption,
+    PhaseOption,
+    SeqOption,
     SuiteOption,
+    TpOption,
+    WeightsOption,
     YesOption,
     tell_what_is_left_out,
 )
@@ -33,6 +45,7 @@ from bench.commands.options import (
     exit_if,
     print_json,
 )
+from bench.passes import write_passes
 from bench.record import Record
 from predict.lazily import lazily
 from reports.calibration.file import CALIBRATION
@@ -54,6 +67,8 @@ python -m bench run --gpu h100 --suite standard --out runs/h100 --resume
 
 python -m bench run --op matmul m=1,16,256 n=8192 k=8192 --dtype bf16
 
+python -m bench run --model llama-3-8b --phase decode --batch 1,8,64 --context 8k
+
 python -m bench run --suite standard --only 'attention_*' --implementation torch,triton
 """
 
@@ -68,6 +83,16 @@ def run(
     dtype: DtypeOption = None,
     only: OnlyOption = None,
     implementation: ImplementationOption = None,
+    model: ModelOption = None,
+    phase: PhaseOption = None,
+    batch: BatchOption = "1",
+    context: ContextOption = USUAL_TOKENS,
+    seq: SeqOption = USUAL_TOKENS,
+    tp: TpOption = 1,
+    ep: EpOption = 1,
+    weights: WeightsOption = None,
+    kv: KvOption = None,
+    compute: ComputeOption = None,
     yes: YesOption = False,
     out: OutOption = None,
     resume: ResumeOption = False,
@@ -88,22 +113,25 @@ def run(
     A GPU's run that measured all probes of an op (suites calibration, standard, full) also gets its own calibration.
     Exits with status 1 if a case was incorrect, impossible, crashed or timed out.
     """
-    asked = Asked(suite, op, tuple(dims or ()), ops_from, dtype, only, implementation, yes)
+    passes = AskedModel(model, phase, batch, context, seq, tp, ep, weights, kv, compute) if model else None
+    asked = Asked(suite, op, tuple(dims or ()), ops_from, dtype, only, implementation, yes, passes)
     device = env.choose_device(gpu)
     selection, budget = asked.selection(device), carrying_out.make_budget(budget_s or asked.budget_s)
     settings = lab.Settings(device, gpu, force, warm_cache, budget)
     with contextlib.closing(worker.WorkerBench(lab.make_lab, settings, job_limit_s=case_limit_s)) as bench:
         tell_what_is_left_out(selection, bench.environment)
         folder = out or carrying_out.default_folder(bench.environment)
-        plan = runner.plan_of(selection, folder, resume=resume, time_limit_s=time_limit_s)
+        plan = runner.plan_of(selection, folder, resume=resume, time_limit_s=time_limit_s, case_limit_s=case_limit_s)
         records = carrying_out.carry_out(plan, bench)
+    limits = runner.limits_of(records[-1].environment, records[-1].roofs.measured)
+    write_passes(folder, selection.passes(limits))
     fits = calibrate_where_measured(folder) if calibrate else ()
     loaded = load.load_records(folder)
     report = page.write_report(loaded, folder)
     if as_json:
         print_json(_summary(folder, report, records, fits))
     else:
-        print_run(loaded)
+        print_run(loaded.only({job.key for job in selection.jobs(limits)}))
         typer.echo("".join(f"{calibration.fit_headline(fit)}\n" for fit in fits), nl=False)
         typer.echo(f"records  {folder / store.RECORDS}\nreport   {report}")
     exit_if(any(record.status in runner.FAILED for record in records))

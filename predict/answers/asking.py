@@ -35,11 +35,7 @@ FIND: Mapping[object, Callable[[str], object]] = MappingProxyType(
 def ask(model: str | Path | Model, asked: Mapping[str, object]) -> Question:
     """The question about `model`: the name of a preset, the path of a config.json, or a `Model`. `asked` holds fields
     of `Question` by name, each a text or a value. Raises BadModel, BadQuantity, and the errors of finding a name."""
-    preset = _preset(model)
-    if isinstance(model, Model):
-        shape = model
-    else:
-        shape = read_config(Path(model)) if preset is None else find_model(str(model))
+    preset, shape = _preset(model), named_model(model)
     fields: dict[str, Any] = {name: read_field(name, value) for name, value in asked.items()}
     fields.setdefault("gpus", layout_gpus(fields))
     if "acceptance" in fields and fields.get("draft") is None:
@@ -50,6 +46,13 @@ def ask(model: str | Path | Model, asked: Mapping[str, object]) -> Question:
     if "tokens" not in fields:
         fields["tokens"], fields["tokens_source"] = _training_tokens(preset, shape)
     return Question(shape, **fields)
+
+
+def named_model(model: str | Path | Model) -> Model:
+    """The model that is meant: the name of a preset, the path of a config.json, or a `Model`. Raises BadModel."""
+    if isinstance(model, Model):
+        return model
+    return read_config(Path(model)) if _preset(model) is None else find_model(str(model))
 
 
 def layout_gpus(fields: Mapping[str, object]) -> int:

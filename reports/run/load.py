@@ -1,13 +1,14 @@
 """Reads a run from its folder; refuses broken lines, naming file and line."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
 
 from bench import store
+from bench.passes import ModelPass, read_passes
 from bench.record import Environment, Record, RoofSet
 from predict.errors import BadRecord
 from predict.expected.calibrations import find_calibration
@@ -27,6 +28,12 @@ class Run:
     records: tuple[Record, ...]  # at least one; of lines with the same key the last
     broken: tuple[str, ...] = ()  # `file:line: reason` of each broken line that was skipped
     calibrations: Mapping[tuple[str, str], Calibration] = field(default_factory=dict)  # of expected_s, by op and dtype
+    passes: tuple[ModelPass, ...] = ()  # of a model, that its records make up
+
+    def only(self, keys: Collection[tuple[str, str]]) -> "Run":
+        """The run with the records of these keys alone; with all of them if it has none."""
+        records = tuple(record for record in self.records if record.key in keys)
+        return replace(self, records=records or self.records)
 
     @functools.cached_property
     def frame(self) -> pd.DataFrame:
@@ -86,7 +93,7 @@ def read_records(path: Path, *, skip_broken: bool = False) -> Run:
         broken = stored.broken
         what = f"all {len(broken)} lines are broken, the first: {broken[0]}" if broken else "the file is empty"
         raise BadRecord(f"{file}: no record ({what})")
-    return Run(stored.records, stored.broken)
+    return Run(stored.records, stored.broken, passes=read_passes(file.parent))
 
 
 def with_expected_times(run: Run, own: OwnCalibrations | None) -> Run:

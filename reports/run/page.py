@@ -21,6 +21,7 @@ from reports.run.frame import dims_text, groups_of
 from reports.run.leaderboard import against_peers, leaderboard, leaderboard_table, peer_tables
 from reports.run.load import Run
 from reports.run.machine import clock_text, expected_lines, machine_lines, roof_table, warning_lines
+from reports.run.passes import measured_passes
 from reports.run.plots import DRAWINGS, cache_ratios, cache_rows, ridge_batch
 from reports.run.rules import broken_table, ratios, rule_table, rules_say
 from reports.run.tables import failures, op_tables, times, unstable
@@ -79,6 +80,7 @@ def render(run: Run, shown: tuple[Shown, ...]) -> str:
         clocks=clock_text(frame),
         counts=sorted(Counter(frame["status"]).items()),
         story=story(frame, roofs),
+        passes=measured_passes(run),
         roofs=roof_table(roofs).without_empty_columns(),
         expected=expected_lines(run),
         tables=op_tables(frame),

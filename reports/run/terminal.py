@@ -1,5 +1,8 @@
 """Shows a run, or the comparison of two runs, in the terminal."""
 
+import textwrap
+from collections.abc import Iterator
+
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
@@ -8,6 +11,7 @@ from reports.run.compare import Comparison, comparison_tables
 from reports.run.leaderboard import against_peers, leaderboard, leaderboard_table
 from reports.run.load import Run
 from reports.run.machine import clock_text, expected_lines, machine_lines, roof_table, warning_lines
+from reports.run.passes import MeasuredPass, measured_passes
 from reports.run.rules import ratios, rule_table
 from reports.run.tables import failures, op_tables, times, unstable
 from reports.tables import TextTable
@@ -33,7 +37,7 @@ def run_page(run: Run, *, width: int) -> RenderableType:
     """A run in a terminal of `width` columns: machine, a table per op, leaderboard, rules of thumb, failures."""
     whole = op_tables(run.frame)
     fitting = [table.keep(_fitting(table, width)) for table in whole]
-    parts = [_header(run), *map(rich_table, fitting)]
+    parts = [_header(run), *_passes(run, width), *map(rich_table, fitting)]
     if any(len(kept.titles) < len(table.titles) for kept, table in zip(fitting, whole, strict=True)):
         parts.append(Text("this terminal is too narrow for some columns, which are left out\n", "dim"))
     if found := leaderboard(against_peers(run.frame)):
@@ -45,6 +49,11 @@ def run_page(run: Run, *, width: int) -> RenderableType:
     if doubtful := unstable(run.frame).rows:
         parts.append(Text(f"{len(doubtful)} rows are unstable; `python -m reports render` lists them", "yellow"))
     return Group(*parts)
+
+
+def passes_page(run: Run, *, width: int) -> str:
+    """The passes of a model: a table of its kernels, the whole, what it says, and notes."""
+    return "\n\n".join(text for each in measured_passes(run) for text in _pass_parts(each, width))
 
 
 def comparison_page(comparison: Comparison) -> RenderableType:
@@ -61,6 +70,20 @@ def comparison_page(comparison: Comparison) -> RenderableType:
         if names:
             parts.append(Text(f"{len(names)} rows measured in {side} only, such as {names[0]}", "dim"))
     return Group(*parts)
+
+
+def _passes(run: Run, width: int) -> list[RenderableType]:
+    page = passes_page(run, width=width)
+    return [Text(f"{page}\n")] if page else []
+
+
+def _pass_parts(found: MeasuredPass, width: int) -> Iterator[str]:
+    yield textwrap.fill(f"{found.asked.title}: where the time goes", width)
+    yield found.table().text(width)
+    yield found.whole_table().text(width)
+    yield "\n".join(textwrap.fill(sentence, width) for sentence in found.sentences)
+    if found.notes:
+        yield "\n".join(textwrap.fill(note, width, initial_indent="- ", subsequent_indent="  ") for note in found.notes)
 
 
 def _header(run: Run) -> RenderableType:

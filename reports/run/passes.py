@@ -1,0 +1,258 @@
+"""A model's pass as its run measured it: each kernel beside its bound and expected time, the sum, and the whole.
+
+A kernel's time is that of the fastest implementation that the run has of it, times how often the pass runs it.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from bench.passes import ModelPass, Whole
+from bench.record import Record, Status
+from bench.stats import summarize
+from predict.errors import MissingCeiling
+from predict.model.model_kernel import ModelKernel
+from predict.resources import Roofs
+from predict.roofline import predict
+from predict.table import Column, Table
+from predict.units import Unit, duration, percent
+from predict.workloads import Amounts
+from reports.run.load import Run
+
+COLUMNS = (
+    Column("kernel", "kernel", is_key=True),
+    Column("count", "times", Unit.COUNT),
+    Column("bound_s", "bound", Unit.SECONDS),
+    Column("bound_by", "by"),
+    Column("expected_s", "expected", Unit.SECONDS),
+    Column("measured_s", "measured", Unit.SECONDS),
+    Column("share", "share", Unit.SHARE),
+    Column("of_bound", "% of roof", Unit.SHARE),
+    Column("implementation", "fastest"),
+    Column("component", "part of"),
+)
+WHOLE_COLUMNS = (
+    Column("what", "the whole pass", is_key=True),
+    Column("implementation", "by", is_key=True),
+    Column("time_s", "time", Unit.SECONDS),
+    Column("of_bound", "% of roof", Unit.SHARE),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PassRow:
+    """One kernel, all of its runs in the pass together."""
+
+    component: str
+    kernel: str
+    count: int
+    workload: str | None  # id; None: no op computes it
+    bound_s: float | None  # None: its work is not counted, or a roof is not known
+    bound_by: str | None
+    expected_s: float | None
+    measured_s: float | None  # None: no implementation was measured
+    implementation: str | None  # the fastest
+    reason: str  # why nothing was measured
+    share: float | None = None  # of what was measured of the pass
+
+    @property
+    def of_bound(self) -> float | None:
+        """Share of the roof that is reached."""
+        return self.bound_s / self.measured_s if self.bound_s and self.measured_s else None
+
+
+@dataclass(frozen=True, slots=True)
+class WholeRow:
+    """The pass as a whole, predicted or measured in another way."""
+
+    what: str
+    implementation: str
+    time_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredPass:
+    """A pass with what the run measured of it."""
+
+    asked: ModelPass
+    rows: tuple[PassRow, ...]  # in the order of the pass
+    wholes: tuple[WholeRow, ...]
+    bound_s: float | None  # of the pass, as `predict model` says without links
+    notes: tuple[str, ...]
+
+    @property
+    def measured_s(self) -> float:
+        """The kernels that were measured, one after the other."""
+        return sum(row.measured_s for row in self.rows if row.measured_s)
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """Which kernel is the bottleneck, and how far from its roof; where most time is lost; what the sum lacks."""
+        timed = [row for row in self.rows if row.measured_s]
+        if not timed:
+            return ("no kernel of this pass was measured: the notes say why",)
+        return tuple(_sentences(timed))
+
+    def table(self) -> Table:
+        """A row for each kernel, and their sum."""
+        rows = [{**{column.key: getattr(row, column.key) for column in COLUMNS}} for row in self.rows]
+        return Table(COLUMNS, (*rows, self._sum())).without_empty()
+
+    def whole_table(self) -> Table:
+        """The whole: predicted, as the sum of its kernels, and measured as one."""
+        rows = [
+            {
+                "what": row.what,
+                "implementation": row.implementation,
+                "time_s": row.time_s,
+                "of_bound": self.bound_s / row.time_s if self.bound_s else None,
+            }
+            for row in self.wholes
+        ]
+        return Table(WHOLE_COLUMNS, tuple(rows)).without_empty()
+
+    def _sum(self) -> dict[str, object]:
+        """The last row. A sum that lacks a kernel says of how many it is."""
+        missing = sum(row.measured_s is None for row in self.rows)
+        timed = [row for row in self.rows if row.measured_s]
+        bound_s = _total(row.bound_s for row in timed)
+        return {
+            "kernel": f"{len(timed)} of {len(self.rows)}" if missing else "all",
+            "component": "sum of what was measured" if missing else "sum",
+            "count": sum(row.count for row in timed),
+            "bound_s": bound_s,
+            "expected_s": _total(row.expected_s for row in timed),
+            "measured_s": self.measured_s or None,
+            "share": 1.0 if timed else None,
+            "of_bound": bound_s / self.measured_s if bound_s and self.measured_s else None,
+        }
+
+
+def measured_passes(run: Run) -> tuple[MeasuredPass, ...]:
+    """The passes of the run, each with its measured kernels."""
+    timed = _timed(run.records)
+    return tuple(_measured(asked, run, timed) for asked in run.passes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Timed:
+    """A measured row: one run of a workload by one implementation."""
+
+    implementation: str
+    time_s: float
+    expected_s: float | None
+
+
+def _timed(records: Iterable[Record]) -> dict[str, list[_Timed]]:
+    """The measured rows of each workload, the fastest first. Configurations of a tuner are left out."""
+    found: dict[str, list[_Timed]] = {}
+    for record in records:
+        if record.status is Status.MEASURED and record.measurement and "@" not in record.implementation:
+            time_s = summarize(record.measurement.times_s).median_s
+            expected_s = record.prediction.expected_s if record.prediction else None
+            row = _Timed(record.implementation, time_s, None if expected_s is None else float(expected_s))
+            found.setdefault(record.workload.id, []).append(row)
+    return {workload: sorted(rows, key=lambda row: row.time_s) for workload, rows in found.items()}
+
+
+def _measured(asked: ModelPass, run: Run, timed: Mapping[str, list[_Timed]]) -> MeasuredPass:
+    roofs = run.roofs.primary
+    rows = [_row(kernel, roofs, timed, run.records) for kernel in asked.kernels]
+    total_s = sum(row.measured_s for row in rows if row.measured_s)
+    shared = tuple(replace(row, share=row.measured_s / total_s if row.measured_s else None) for row in rows)
+    bound_s = _bound(asked.amounts, roofs)[0]
+    wholes = tuple(_wholes(asked, timed, bound_s, shared))
+    return MeasuredPass(asked, shared, wholes, bound_s, tuple(_notes(asked, shared)))
+
+
+def _row(kernel: ModelKernel, roofs: Roofs, timed: Mapping[str, list[_Timed]], records: Iterable[Record]) -> PassRow:
+    workload = kernel.workload.id if kernel.workload else None
+    bound_s, bound_by = _bound(kernel.amounts, roofs)
+    fastest = next(iter(timed.get(workload or "", ())), None)
+    count = kernel.count
+    return PassRow(
+        component=kernel.kind,
+        kernel=kernel.name,
+        count=count,
+        workload=workload,
+        bound_s=None if bound_s is None else count * bound_s,
+        bound_by=bound_by,
+        expected_s=count * fastest.expected_s if fastest and fastest.expected_s else None,
+        measured_s=count * fastest.time_s if fastest else None,
+        implementation=fastest.implementation if fastest else None,
+        reason="" if fastest else kernel.reason or _why_not(workload, records),
+    )
+
+
+def _bound(amounts: Amounts | None, roofs: Roofs) -> tuple[float | None, str | None]:
+    """The bound and what binds; None where work or roof is not known."""
+    if amounts is None:
+        return None, None
+    try:
+        found = predict(amounts, roofs)
+    except MissingCeiling:
+        return None, None
+    return float(found.napkin_s), found.bound
+
+
+def _why_not(workload: str | None, records: Iterable[Record]) -> str:
+    """The reason of the first record of a workload that was not measured."""
+    first = next((record for record in records if record.workload.id == workload), None)
+    return f"{first.implementation}: {first.status}: {first.reason}" if first else "not part of this run"
+
+
+def _wholes(
+    asked: ModelPass, timed: Mapping[str, list[_Timed]], bound_s: float | None, rows: Sequence[PassRow]
+) -> Iterator[WholeRow]:
+    if bound_s is not None:
+        yield WholeRow("predict model", "bound", bound_s)
+    if asked.expected_s is not None:
+        yield WholeRow("predict model", "expected", asked.expected_s)
+    measured = [row.measured_s for row in rows if row.measured_s]
+    if measured:
+        what = "sum of the kernels" if len(measured) == len(rows) else f"sum of {len(measured)} of {len(rows)} kernels"
+        yield WholeRow(what, "the fastest of each", sum(measured))
+    for whole in asked.wholes:
+        for each in timed.get(whole.workload or "", ()):
+            yield WholeRow(_what(whole), each.implementation, whole.count * each.time_s)
+
+
+def _what(whole: Whole) -> str:
+    return f"{whole.name} measured whole" if whole.count == 1 else f"{whole.count} x {whole.name} measured whole"
+
+
+def _notes(asked: ModelPass, rows: Sequence[PassRow]) -> Iterator[str]:
+    """What the pass asked says, and why kernels or wholes were not measured."""
+    yield from asked.notes
+    reasons: dict[str, list[str]] = {}
+    for row in rows:
+        if row.measured_s is None:
+            reasons.setdefault(row.reason, []).append(row.kernel)
+    for reason, names in reasons.items():
+        yield f"not measured: {', '.join(names)}: {reason}"
+    for whole in asked.wholes:
+        if whole.workload is None:
+            yield f"the {whole.name} as a whole: {whole.reason}"
+
+
+def _sentences(timed: Sequence[PassRow]) -> Iterator[str]:
+    slowest = max(timed, key=lambda row: row.measured_s or 0)
+    reaches = f", at {percent(slowest.of_bound)} of its roof" if slowest.of_bound else ""
+    yield (
+        f"The bottleneck is {slowest.component}, {slowest.kernel}: {percent(slowest.share or 0)} of the kernels' time"
+        f"{reaches}."
+    )
+    over = {row: row.measured_s - row.bound_s for row in timed if row.measured_s and row.bound_s is not None}
+    if over:
+        worst = max(over, key=lambda row: over[row])
+        lost_s = sum(each for each in over.values() if each > 0)
+        if over[worst] > 0 and worst is not slowest:
+            yield (
+                f"Most time over its roof is lost in {worst.component}, {worst.kernel}: {duration(over[worst])} of"
+                f" {duration(lost_s)}."
+            )
+
+
+def _total(values: Iterable[float | None]) -> float | None:
+    """The sum; None where one is not known."""
+    known = list(values)
+    return None if None in known or not known else sum(each for each in known if each is not None)

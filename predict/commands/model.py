@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from predict.answers.asking import layout_gpus
+from predict.answers.asking import ask, layout_gpus
 from predict.answers.comparison import MachineRow, compare_machines, machine_page, machine_table
 from predict.answers.estimate import Estimate, estimate_of
 from predict.answers.lines import Use
@@ -28,7 +28,7 @@ from predict.commands.options import (
     unshown_options,
     with_options,
 )
-from predict.commands.uses import Everything, Explain, Serve, Train, read_uses
+from predict.commands.uses import ByKernel, Everything, Explain, Serve, Train, read_uses
 from predict.errors import BadModel, BadQuantity
 from predict.forms import Form, with_form
 from predict.terminal import terminal_width
@@ -54,6 +54,7 @@ def model(
     serve: Serve = False,
     train: Train = False,
     everything: Everything = False,
+    by_kernel: ByKernel = False,
     show_arithmetic: Explain = False,
     form: Form,
     isl: Isl = None,
@@ -77,6 +78,10 @@ def model(
     gpu, gpus, price = (typed.pop(name) for name in ("gpu", "gpus", "usd_per_gpu_hour"))
     fields = {name: value for name, value in typed.items() if value is not None}
     targets = TypedTargets(isl, osl, ttft, tpot, requests_per_s, by, out)
+    if by_kernel and (targets.are_given or Use.TRAIN in uses or show_arithmetic):
+        raise BadQuantity(
+            "--by-kernel lists the kernels of prefill and decode: leave out targets, --train and --explain"
+        )
     if targets.are_given:
         if Use.TRAIN in uses:
             raise BadQuantity("targets are of a server: leave out --train and --all")
@@ -86,9 +91,15 @@ def model(
         return
     machines = read_machines(gpu or [], gpus or [str(layout_gpus(fields))], price)
     if len(machines) > 1:
-        if show_arithmetic:
-            raise BadQuantity("--explain shows the arithmetic of one machine: give one --gpu and one --gpus")
+        if show_arithmetic or by_kernel:
+            said = "--explain shows the arithmetic" if show_arithmetic else "--by-kernel lists the kernels"
+            raise BadQuantity(f"{said} of one machine: give one --gpu and one --gpus")
         typer.echo(_machines_text(compare_machines(asked, machines, fields), form, uses))
+        return
+    if by_kernel:
+        from predict.commands.by_kernel import kernels_text  # noqa: PLC0415 - only this option needs them
+
+        typer.echo(kernels_text(ask(asked, {**fields, **machines[0].fields}), form))
         return
     found = estimate_of(asked, {**fields, **machines[0].fields})
     if form is Form.PAGE:

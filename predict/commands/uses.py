@@ -9,6 +9,7 @@ from predict.forms import flag
 Serve = Annotated[bool, flag("--serve", "Only serving. The default.")]
 Train = Annotated[bool, flag("--train", "Only training.")]
 Everything = Annotated[bool, flag("--all", "Serving and training.")]
+ByKernel = Annotated[bool, flag("--by-kernel", "List the kernels of each pass on one GPU, as ops with sizes.")]
 Explain = Annotated[bool, flag("--explain", "Print the arithmetic, line by line.")]
 
 

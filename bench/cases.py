@@ -22,6 +22,7 @@ from kernels.shapes import BlockSizes
 from kernels.unsupported import Unsupported
 from predict.errors import BadWorkload
 from predict.peak_memory import peak_bytes, saved_activation_bytes
+from predict.suggest import unknown
 from predict.units import GIB, DType, find_dtype
 from predict.workloads import OPS, Workload, complete_dims, dim_names, make_workload
 
@@ -120,9 +121,7 @@ def find_implementation(workload: Workload, name: str, device: str) -> Implement
     if not at:
         return row
     if config not in row.configs:
-        raise BadWorkload(
-            f"{workload.op} by {name} has no configuration {config!r}; known: {', '.join(row.configs) or 'none'}"
-        )
+        raise BadWorkload(unknown(f"configuration of {workload.op} by {name}", config, row.configs))
     return replace(row, name=f"{name}{CONFIGURED}{config}", run=_held_to(row, config))
 
 
@@ -144,7 +143,7 @@ def _find_row(workload: Workload, name: str, device: str) -> Implementation:
     rows = [row for row in IMPLEMENTATIONS if row.op == workload.op and row.name == name]
     if not rows:
         known = dict.fromkeys(row.name for row in IMPLEMENTATIONS if row.op == workload.op)
-        raise BadWorkload(f"{workload.op} has no implementation {name!r}; known: {', '.join(known)}")
+        raise BadWorkload(unknown(f"implementation of {workload.op}", name, known))
     here = [row for row in rows if device in row.devices]
     if not here:
         raise Unsupported(f"{name} does not run on a {device}")

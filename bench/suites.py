@@ -9,6 +9,7 @@ from predict.errors import BadRun, MissingCeiling
 from predict.expected.probes import PROBES, probe_workloads
 from predict.resources import Roofs
 from predict.roofline import predict
+from predict.suggest import did_you_mean, quoted
 from predict.units import GIB, MIB, DType, find_dtype
 from predict.workloads import Workload, dim_names, make_workload
 
@@ -308,7 +309,7 @@ def _cpu_suites(limits: Limits) -> dict[str, list[Workload]]:
 def check_suite(name: str) -> None:
     """Raise BadRun, listing the suites, if none is called `name`."""
     if name not in SUITES:
-        raise BadRun(f"there is no suite {name!r}; known: {', '.join(SUITES)}")
+        raise BadRun(f"there is no suite {quoted(name)}{did_you_mean(name, SUITES)}known: {', '.join(SUITES)}")
 
 
 def suite(name: str, limits: Limits) -> tuple[Workload, ...]:

@@ -18,7 +18,7 @@ from bench.suites import tuning_workloads
 from kernels.unsupported import Unsupported
 from predict.errors import BadRun
 from predict.units import DType
-from predict.workloads import Workload
+from predict.workloads import Workload, find_op
 
 LAUNCHER = "triton"  # the implementation that has configurations; under this name it chooses one itself
 DEFAULT = "default"  # the name of that choice here
@@ -71,8 +71,9 @@ class Tuning:
 
 
 def find_workloads(op: str, dtype: DType | None) -> tuple[Workload, ...]:
-    """The shapes that `op` is tuned on. Raises BadRun if its launcher has no configurations, naming the ops that have
-    some, or does not take `dtype`."""
+    """The shapes that `op` is tuned on. Raises BadWorkload for an unknown op, and BadRun if its launcher has no
+    configurations, naming the ops that have some, or does not take `dtype`."""
+    find_op(op)
     tunable = dict.fromkeys(row.op for row in cases.IMPLEMENTATIONS if row.name == LAUNCHER and row.configs)
     if op not in tunable:
         raise BadRun(f"{op} has no configurations to tune; ops that have some: {', '.join(tunable) or 'none'}")

@@ -9,6 +9,7 @@ from enum import Enum, StrEnum
 from types import MappingProxyType
 
 from predict.errors import BadQuantity, BadWorkload
+from predict.suggest import unknown
 
 GB, TB = 10**9, 10**12
 KIB, MIB, GIB, TIB = 2**10, 2**20, 2**30, 2**40
@@ -108,6 +109,17 @@ DTYPES: Mapping[str, DType] = MappingProxyType(
     }
 )
 
+# What others call these formats -> our name, which is suggested.
+DTYPE_SPELLINGS: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("float64", "double"), "fp64"),
+        **dict.fromkeys(("float32", "float", "single"), "fp32"),
+        **dict.fromkeys(("bfloat16",), "bf16"),
+        **dict.fromkeys(("float16", "half"), "fp16"),
+        **dict.fromkeys(("float8", "e4m3", "e5m2", "float8_e4m3fn", "float8_e5m2"), "fp8"),
+    }
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Formats:
@@ -147,7 +159,7 @@ def find_dtype(name: str) -> DType:
     try:
         return DTYPES[name]
     except KeyError:
-        raise BadWorkload(f"unknown dtype {name!r}; known: {', '.join(DTYPES)}") from None
+        raise BadWorkload(unknown("dtype", name, DTYPES, DTYPE_SPELLINGS)) from None
 
 
 class Unit(StrEnum):

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from predict.errors import BadWorkload
 from predict.resources import Resource, matmul_unit, vector_unit
+from predict.suggest import did_you_mean, quoted, unknown
 from predict.units import DType, find_dtype
 
 FloatArray = NDArray[np.float64]
@@ -533,11 +534,11 @@ OPS: Mapping[str, Callable[..., Amounts]] = MappingProxyType(
 
 
 def find_op(name: str) -> Callable[..., Amounts]:
-    """Return the op called `name`; raises BadWorkload listing the known ones."""
+    """Return the op called `name`; raises BadWorkload with the names that are near."""
     try:
         return OPS[name]
     except KeyError:
-        raise BadWorkload(f"unknown op {name!r}; known: {', '.join(OPS)}") from None
+        raise BadWorkload(unknown("op", name, OPS, listed_by="python -m predict ops")) from None
 
 
 @functools.cache
@@ -632,8 +633,9 @@ def _check_request(op: str, dims: Mapping[str, object], dtype: DType) -> tuple[s
     needed, optional = dim_names(op), optional_dims(op)
     takes = f"it takes {', '.join(needed)}" if needed else "it takes no dimension"
     takes += f", and optionally {', '.join(optional)}" if optional else ""
-    if unknown := [name for name in dims if name not in (*needed, *optional)]:
-        raise BadWorkload(f"{op} has no dimension {unknown[0]!r}; {takes}")
+    names = (*needed, *optional)
+    if others := [name for name in dims if name not in names]:
+        raise BadWorkload(f"{op} has no dimension {quoted(others[0])}{did_you_mean(others[0], names)}{takes}")
     if missing := [name for name in needed if name not in dims]:
         raise BadWorkload(f"{op} needs {', '.join(f'{name}=...' for name in missing)}; {takes}")
     if dtype.name not in _FORMATS.get(op, (dtype.name,)):

@@ -20,6 +20,7 @@ from predict.model.config.reader import read_config
 from predict.model.presets import find_model, find_preset
 from predict.model.published.preset import Preset
 from predict.model.transformer import Model
+from predict.suggest import no_choice
 from predict.units import DType, Kind, find_dtype, kind_of, read_quantity
 
 CHINCHILLA_TOKENS_PER_PARAM = 20  # Hoffmann et al. 2022
@@ -74,7 +75,7 @@ def read_field(name: str, given: object) -> object:
     assert isinstance(kind, type)
     assert issubclass(kind, StrEnum)
     if given not in list(kind):
-        raise BadQuantity(f"{asked.option or name} must be one of {', '.join(kind)}, not {given!r}")
+        raise BadQuantity(no_choice(asked.option or name, given, kind))
     return kind(given)
 
 

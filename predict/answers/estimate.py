@@ -1,6 +1,5 @@
 """The Python call: `from predict import estimate`. `python -m predict model` prints what it returns."""
 
-import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from predict.gpus import Gpu
 from predict.model.kept import Kernels
 from predict.model.passes import Logits, Mask
 from predict.model.transformer import Model
+from predict.suggest import did_you_mean
 from predict.units import DType
 
 
@@ -46,9 +46,8 @@ class Estimate:
     def __getitem__(self, key: str) -> float | str:
         """The value of a line. Raises KeyError naming the closest key."""
         if key not in self.lines:
-            close = difflib.get_close_matches(key, self.lines, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise KeyError(f"no {key} in this estimate: its notes say what is absent and why{hint}")
+            hint = did_you_mean(key, self.lines)
+            raise KeyError(f"no {key} in this estimate{hint}its notes say what is absent and why")
         return self.lines[key].value
 
     def __contains__(self, key: object) -> bool:

@@ -12,6 +12,7 @@ from predict.commands.pairs import read_pairs
 from predict.forms import Form, table_text, with_form
 from predict.formulas.catalog import FORMULAS, evaluate, find_formula
 from predict.gpus import GPUS, Gpu, NvidiaGpu
+from predict.model.config.families import KNOWN
 from predict.model.presets import PRESETS, find_model
 from predict.table import Column, Table
 from predict.tables import GPU_NOTE, gpu_table, model_table
@@ -32,8 +33,16 @@ FORMULA_COLUMNS = (
 
 
 @with_form
-def models(*, form: Form) -> None:
+def models(
+    *,
+    types: Annotated[bool, typer.Option("--types", help="List each model_type that --config reads instead.")] = False,
+    form: Form,
+) -> None:
     """List the model presets: size, shape, weights as they ship, KV cache per token, source."""
+    if types:
+        rows = tuple({"model_type": name} for name in KNOWN)
+        typer.echo(table_text(Table((Column("model_type", "model_type", is_key=True),), rows), form, lambda: KNOWN))
+        return
     typer.echo(table_text(model_table(), form, lambda: {name: _preset_json(name) for name in PRESETS}))
 
 

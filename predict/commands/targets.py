@@ -17,6 +17,7 @@ from predict.commands.options import TypedTargets
 from predict.errors import BadQuantity, BadRun
 from predict.forms import Form
 from predict.formulas.memory import WeightFormat
+from predict.suggest import no_choice
 from predict.terminal import terminal_width
 from predict.units import Kind, duration, read_quantity
 
@@ -89,7 +90,7 @@ def _read(typed: TypedTargets) -> Targets:
 
 def _read_measure(text: str | None) -> Measure:
     if text is not None and text not in list(Measure):
-        raise BadQuantity(f"by must be one of {', '.join(Measure)}, not {text!r}")
+        raise BadQuantity(no_choice("by", text, Measure))
     return Measure.BOUND if text is None else Measure(text)
 
 

@@ -1,6 +1,5 @@
 """Finds and evaluates formulas by name for the command line: `serving.batch_to_saturate`, `speculation.speedup`, ..."""
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -10,6 +9,7 @@ from numpy.typing import ArrayLike
 from predict.errors import BadQuantity
 from predict.formulas import continuous, memory, money, parallel, serving, speculation
 from predict.formulas.memory import Recompute
+from predict.suggest import did_you_mean, no_choice, quoted, unknown
 from predict.units import Kind, kind_of, read_quantity
 from predict.workloads import Count, Number
 
@@ -34,9 +34,8 @@ def find_formula(name: str) -> tuple[str, Formula]:
     found = [full for full in FORMULAS if name in (full, full.partition(".")[2])]
     if len(found) == 1:
         return found[0], FORMULAS[found[0]]
-    close = difflib.get_close_matches(name, [*FORMULAS, *(full.partition(".")[2] for full in FORMULAS)], n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    raise BadQuantity(f"unknown formula {name!r}; {hint}`python -m predict formulas` lists them")
+    bare = {full.partition(".")[2]: full for full in FORMULAS}
+    raise BadQuantity(unknown("formula", name, FORMULAS, bare, listed_by="python -m predict formulas"))
 
 
 def evaluate(name: str, arguments: Mapping[str, str]) -> object:
@@ -44,8 +43,8 @@ def evaluate(name: str, arguments: Mapping[str, str]) -> object:
     full, formula = find_formula(name)
     parameters = inspect.signature(formula).parameters
     takes = f"it takes {', '.join(parameters)}"
-    if unknown := [argument for argument in arguments if argument not in parameters]:
-        raise BadQuantity(f"{full} has no {unknown[0]!r}; {takes}")
+    if others := [argument for argument in arguments if argument not in parameters]:
+        raise BadQuantity(f"{full} has no {quoted(others[0])}{did_you_mean(others[0], parameters)}{takes}")
     needed = [each.name for each in parameters.values() if each.default is inspect.Parameter.empty]
     if missing := [argument for argument in needed if argument not in arguments]:
         raise BadQuantity(f"{full} needs {', '.join(f'{each}=...' for each in missing)}; {takes}")
@@ -73,6 +72,6 @@ def _read(name: str, text: str, annotation: object, kind: Kind) -> object:
         return text == "true"
     if annotation is Recompute:
         if text not in list(Recompute):
-            raise BadQuantity(f"{name} must be one of {', '.join(Recompute)}, not {text!r}")
+            raise BadQuantity(no_choice(name, text, Recompute))
         return Recompute(text)
     return read_quantity(text, name, kind)

@@ -13,7 +13,8 @@ import numpy as np
 
 from predict import checks
 from predict.errors import BadQuantity
-from predict.units import si
+from predict.suggest import unknown
+from predict.units import DTYPE_SPELLINGS, si
 from predict.workloads import Count, Number
 
 # What a process holds besides weights, KV cache and activations: CUDA context, NCCL buffers, workspaces, graphs. A
@@ -83,7 +84,7 @@ def find_weight_format(name: str) -> WeightFormat:
     try:
         return WEIGHT_FORMATS[name]
     except KeyError:
-        raise BadQuantity(f"unknown weight format {name!r}; known: {', '.join(WEIGHT_FORMATS)}") from None
+        raise BadQuantity(unknown("weight format", name, WEIGHT_FORMATS, DTYPE_SPELLINGS)) from None
 
 
 def bits_per_weight(bits: Number, group: Number | None = None, scale_bits: Number = 0, zero_bits: Number = 0) -> Number:
@@ -146,7 +147,7 @@ def find_optimizer(name: str) -> Optimizer:
     try:
         return OPTIMIZERS[name]
     except KeyError:
-        raise BadQuantity(f"unknown optimizer {name!r}; known: {', '.join(OPTIMIZERS)}") from None
+        raise BadQuantity(unknown("optimizer", name, OPTIMIZERS)) from None
 
 
 @dataclass(frozen=True, slots=True)

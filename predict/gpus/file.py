@@ -6,8 +6,7 @@
 Numbers are SI, or texts with a unit. Peaks are dense, in FLOP/s by format; `fp32` is that of the vector units.
 """
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -17,6 +16,7 @@ from predict.gpus.gpu import Gpu, Memory
 from predict.gpus.table import GPUS, covered_by
 from predict.json_file import read_json
 from predict.resources import Ceiling, Resource, matmul_unit
+from predict.suggest import unknown
 from predict.units import DTYPES, Kind, read_quantity, si
 
 MAX_BYTES = 1_000_000  # such a file has a few hundred
@@ -81,7 +81,7 @@ def _once(pairs: list[tuple[str, object]], path: Path) -> dict[str, object]:
 def _check_keys(given: Mapping[str, object], path: Path) -> None:
     for key in given:
         if key not in (*REQUIRED, *OPTIONAL):
-            raise BadGpu(f"{path}: {_unknown(key, (*REQUIRED, *OPTIONAL))}")
+            raise BadGpu(f"{path}: {unknown('key', key, (*REQUIRED, *OPTIONAL))}")
     for key in REQUIRED:
         if key not in given:
             what = "say where the numbers come from" if key == "sources" else "a prediction needs it"
@@ -94,7 +94,7 @@ def _peaks(value: object, path: Path) -> Mapping[str, object]:
         raise BadGpu(f'{path}: peaks must be an object of dense FLOP/s by format, such as {{"bf16": "500e12"}}')
     for name in value:
         if name not in UNITS:
-            raise BadGpu(f"{path}: peaks has an {_unknown(name, UNITS)}")
+            raise BadGpu(f"{path}: peaks has an {unknown('key', name, UNITS)}")
     units = [UNITS[name] for name in value]
     if twice := next((unit for unit in units if units.count(unit) > 1), None):
         raise BadGpu(f"{path}: peaks gives {twice} twice")
@@ -111,7 +111,7 @@ def _sources(given: Mapping[str, object], peaks: Mapping[str, object], path: Pat
         raise BadGpu(f"{path}: sources must be a text, or an object with the source of each number")
     for key in value:
         if key not in (*needed, "peaks"):
-            raise BadGpu(f"{path}: sources has an {_unknown(key, ('peaks', *needed))}")
+            raise BadGpu(f"{path}: sources has an {unknown('key', key, ('peaks', *needed))}")
     found = {}
     for key in needed:
         text = value.get(key, value.get("peaks") if key in peaks else None)
@@ -190,9 +190,3 @@ def _refuse_sparse(unit: Resource, per_s: float, bandwidth: float, what: str) ->
 
 def _near(roofs: Mapping[Resource, Ceiling], unit: Resource, per_s: float, tolerance: float) -> bool:
     return unit in roofs and abs(per_s / roofs[unit].per_s - 1) <= tolerance
-
-
-def _unknown(key: str, known: Iterable[str]) -> str:
-    names = tuple(known)
-    close = difflib.get_close_matches(key, names, n=1)
-    return f"unknown key {key!r}; {f'did you mean {close[0]}? ' if close else ''}known: {', '.join(names)}"

@@ -1,14 +1,15 @@
 """Finds a GPU by its name, in a file, or by the product name that NVML reports."""
 
-import difflib
-from collections.abc import Iterable
 from pathlib import Path
 from types import MappingProxyType
 
 from predict.errors import UnknownGpu
 from predict.gpus.file import read_gpu
 from predict.gpus.gpu import Gpu, NvidiaGpu
-from predict.gpus.table import GPUS, NVIDIA_GPUS, covered_by, key_of
+from predict.gpus.table import GPUS, NVIDIA_GPUS, covered_by
+from predict.suggest import unknown
+
+LISTED_BY = "python -m predict gpus"
 
 _BY_NVML_NAME = MappingProxyType({name: gpu for gpu in NVIDIA_GPUS.values() for name in gpu.nvml_names})
 
@@ -16,8 +17,8 @@ _BY_NVML_NAME = MappingProxyType({name: gpu for gpu in NVIDIA_GPUS.values() for 
 def resolve(name: str) -> Gpu:
     """Return the GPU with this name or alias, or the one that a file describes if `name` ends in ".json".
 
-    `a100` means the 80 GB SXM part, `h100` and `h200` the SXM parts. Raises UnknownGpu listing the known names, and
-    BadGpu or BadQuantity for a file that cannot be read.
+    `a100` means the 80 GB SXM part, `h100` and `h200` the SXM parts. Raises UnknownGpu with the names that are near,
+    and BadGpu or BadQuantity for a file that cannot be read.
     """
     return resolve_all(name)[0]
 
@@ -32,20 +33,14 @@ def resolve_all(name: str) -> tuple[Gpu, ...]:
     covered = covered_by(name)
     if not covered:
         aliases = dict.fromkeys(alias for gpu in GPUS.values() for alias in gpu.aliases)
-        raise UnknownGpu(_unknown(name, key_of(name), (*GPUS, *aliases)))
+        products = {product: gpu.name for product, gpu in _BY_NVML_NAME.items()}
+        raise UnknownGpu(unknown("GPU", name, (*GPUS, *aliases), products, listed_by=LISTED_BY))
     return covered
 
 
 def find_gpu(nvml_name: str) -> NvidiaGpu:
-    """Return the GPU that NVML calls exactly `nvml_name`; raises UnknownGpu listing the known product names."""
+    """Return the GPU that NVML calls exactly `nvml_name`; raises UnknownGpu with the product names that are near."""
     try:
         return _BY_NVML_NAME[nvml_name]
     except KeyError:
-        raise UnknownGpu(_unknown(nvml_name, nvml_name, _BY_NVML_NAME)) from None
-
-
-def _unknown(name: str, key: str, known: Iterable[str]) -> str:
-    names = tuple(known)
-    close = difflib.get_close_matches(key, names, n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    return f"unknown GPU {name!r}; {hint}known: {', '.join(names)}"
+        raise UnknownGpu(unknown("GPU", nvml_name, _BY_NVML_NAME, listed_by=f"{LISTED_BY} --json")) from None

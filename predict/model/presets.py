@@ -3,7 +3,6 @@
 A preset goes through the same reader as a user's file. `published/` holds them, by vendor.
 """
 
-import difflib
 import functools
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -13,6 +12,7 @@ from predict.model.config.reader import from_config
 from predict.model.published import deepseek, google, meta, mistral, openai, others, qwen
 from predict.model.published.preset import Preset
 from predict.model.transformer import Model
+from predict.suggest import unknown
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
@@ -26,19 +26,19 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
 def find_preset(name: str) -> tuple[str, Preset]:
     """Return the canonical name and the preset of `name`. Case, '-', '_', '.' and spaces do not matter.
 
-    Raises BadModel with the closest name and the list of all names.
+    Raises BadModel with the names that are near.
     """
     known = _spellings()
     key = _key(name)
     if key not in known:
-        close = difflib.get_close_matches(key, known, n=1)
-        hint = f"did you mean {known[close[0]]}? " if close else ""
-        raise BadModel(f"unknown model {name!r}; {hint}known: {', '.join(PRESETS)}; or give --config config.json")
+        aliases = {alias: proper for proper, preset in PRESETS.items() for alias in preset.aliases}
+        said = unknown("model", name, PRESETS, aliases, listed_by="python -m predict models")
+        raise BadModel(f"{said}; or give --config config.json")
     return known[key], PRESETS[known[key]]
 
 
 def find_model(name: str) -> Model:
-    """Return the model of the preset called `name`; raises BadModel listing the known ones."""
+    """Return the model of the preset called `name`; raises BadModel with the names that are near."""
     proper_name, preset = find_preset(name)
     return from_config(preset.config, proper_name)
 

@@ -364,9 +364,9 @@ def test_a_configuration_is_found_by_name_and_given_to_the_launcher(kernel):
     row = find_implementation(copy_of(4), "triton@half", "cpu")
     assert row.name == "triton@half"
     assert row.run(torch.ones(4), torch.zeros(4)).tolist() == [0.5] * 4
-    with pytest.raises(BadWorkload, match="stream_copy by triton has no configuration 'x'; known: wide, half"):
+    with pytest.raises(BadWorkload, match="unknown configuration of stream_copy by triton 'x'; known: wide, half"):
         find_implementation(copy_of(4), "triton@x", "cpu")
-    with pytest.raises(BadWorkload, match="stream_copy by torch has no configuration 'wide'; known: none"):
+    with pytest.raises(BadWorkload, match="unknown configuration of stream_copy by torch 'wide'; known: none"):
         find_implementation(copy_of(4), "torch@wide", "cpu")
     with pytest.raises(Unsupported, match="does not take fp16"):
         find_implementation(make_workload("stream_copy", {"n": 4}, find_dtype("fp16")), "triton@wide", "cpu")
@@ -414,8 +414,8 @@ def test_a_real_launcher_runs_the_configuration_it_is_given(device):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--op", "matmull"], "unknown op 'matmull': did you mean matmul?"),
         (["--op", "launch"], "launch has no configurations to tune; ops that have some: "),
-        (["--op", "convolution"], "convolution has no configurations to tune; ops that have some: "),
         (["--op", "attention_prefill", "--dtype", "fp64"], "attention_prefill by triton does not take fp64; it takes"),
         (["--op", "attention_prefill", "--dtype", "fp1"], "unknown dtype 'fp1'"),
         (["--op", "attention_prefill"], "tuning needs a CUDA device, and none was found"),

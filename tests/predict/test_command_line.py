@@ -187,9 +187,26 @@ def test_the_program_itself_ends_with_status_2_and_one_line():
     assert result.stderr == "error: batch must be a positive whole number, not 0\n"
 
 
-def test_an_unknown_gpu_lists_the_known_ones(refusal):
-    message = refusal(app, *"kernel matmul m=1 n=1 k=1 --gpu h1000".split())
-    assert all(name in message for name in GPUS)
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (
+            "kernel matmull m=1 --gpu h100",
+            "unknown op 'matmull': did you mean matmul? `python -m predict ops` lists them",
+        ),
+        ("kernel matmul m=1 n=1 K=1 --gpu h100", "matmul has no dimension 'K': did you mean k? it takes m, n, k"),
+        ("kernel matmul m=1 --gpu h10o", "unknown GPU 'h10o': did you mean h100? `python -m predict gpus` lists them"),
+        ("model llama-3-8b --gpu h100 --logits lst", "logits must be one of all, last, not 'lst': did you mean last?"),
+        ("model x --gpu h100 --bacth 3", "No such option --bacth: did you mean --batch? (see python -m program model"),
+    ],
+)
+def test_a_name_that_is_not_known_gets_one_line_with_what_may_be_meant(arguments, line, refusal):
+    assert refusal(app, *arguments.split()).startswith(f"error: {line}")
+
+
+def test_the_types_of_config_files_are_listed(capsys):
+    app(["models", "--types"], standalone_mode=False)
+    assert {"llama", "qwen3_moe"} <= set(capsys.readouterr().out.split())
 
 
 def test_the_command_line_needs_no_torch():

@@ -239,7 +239,7 @@ def test_the_id_names_op_dimensions_and_dtype():
         ("matmul", {"m": 1, "n": 1}, "needs k=...; it takes m, n, k"),
         ("matmul", {"m": 1, "n": 1, "k": 1, "q": 1}, "no dimension 'q'; it takes m, n, k"),
         ("launch", {"n": 1}, "no dimension 'n'; it takes no dimension"),
-        ("conv", {}, "unknown op 'conv'; known: matmul, "),
+        ("conv", {}, "unknown op 'conv'; `python -m predict ops` lists them"),
         ("matmul_w4a16", {"m": 1, "n": 1, "k": 100}, "k=100 is not a multiple of 128"),
         ("rope", {"tokens": 1, "heads": 1, "head_dim": 5}, "head_dim=5 is not a multiple of 2"),
         ("matmul_scaled", {"m": 1, "n": 1, "k": 1}, "matmul_scaled takes dtype fp8 or int8, not bf16"),

@@ -1,6 +1,5 @@
 """Which reader reads which `model_type`, and what to do with a type that is not known."""
 
-import difflib
 import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -23,6 +22,7 @@ from predict.model.config import (
 )
 from predict.model.config.fields import Fields
 from predict.model.transformer import Model
+from predict.suggest import did_you_mean, nearest, quoted
 
 Reader = Callable[[Fields], Model]
 
@@ -162,12 +162,13 @@ CLASSES: Mapping[str, str] = MappingProxyType(
     {"hunyuandensev1": "hunyuan_v1_dense", "hunyuanmoev1": "hunyuan_v1_moe", "decilm": "nemotron-nas", "rw": "falcon"}
 )
 KNOWN = (*READERS, *(name for name in DECODERS if not name.endswith("_text")))
+LISTED = "`python -m predict models --types` lists what is known"
 CLASS_ENDS = r"(For\w+|LMHeadModel|DoubleHeadsModel|PreTrainedModel|Model|Config)$"
 
 
 def find_reader(fields: Fields) -> tuple[Reader, str | None]:
     """The reader of a decoder's configuration; a note if its type is not known but that of its classes is.
-    Raises BadModel with the nearest known type, and all of them."""
+    Raises BadModel with the nearest known type."""
     fields.use("model_type", "architectures", "auto_map")
     kind = fields.values.get("model_type", fields.architecture or None)
     if reader := _reader(kind):
@@ -180,10 +181,9 @@ def find_reader(fields: Fields) -> tuple[Reader, str | None]:
         said = "model_type is missing" if kind is None else f"model_type {kind!r} is not known"
         return reader, f"{said}: read as {known}, the type of its {named}"
     if kind is None:
-        raise BadModel(f"{fields.origin}: model_type is missing; known: {', '.join(KNOWN)}")
-    nearest = _nearest([str(kind), *_classes(fields)])
-    hint = f"the nearest known is {nearest}; " if nearest else ""
-    raise BadModel(f"{fields.origin}: unknown model_type {kind!r}; {hint}known: {', '.join(KNOWN)}")
+        raise BadModel(f"{fields.origin}: model_type is missing; {LISTED}")
+    hint = _nearest([str(kind), *_classes(fields)])
+    raise BadModel(f"{fields.origin}: unknown model_type {quoted(str(kind))}{hint}{LISTED}")
 
 
 def _foreign_code(fields: Fields, kind: object) -> str | None:
@@ -213,12 +213,10 @@ def _type_of(class_name: str) -> str | None:
     return CLASSES.get(key) or {_key(name): name for name in KNOWN}.get(key)
 
 
-def _nearest(names: list[str]) -> str | None:
-    keys = {_key(name): name for name in KNOWN}
-    for name in names:
-        if close := difflib.get_close_matches(_key(re.sub(CLASS_ENDS, "", name)), keys, n=1):
-            return keys[close[0]]
-    return None
+def _nearest(names: list[str]) -> str:
+    """What `did_you_mean` says of the first of these types and classes that a known type is near."""
+    bare = [re.sub(CLASS_ENDS, "", name) for name in names]
+    return did_you_mean(next((name for name in bare if nearest(name, KNOWN)), ""), KNOWN)
 
 
 def _key(name: str) -> str:

@@ -44,7 +44,7 @@ def test_a_number_is_found_by_its_key_with_its_unit_and_formula():
     assert found.lines["tpot_s"].unit == "s"
     assert "tpot_s" in found
     assert json.loads(found.to_json())["notes"] == list(found.notes)
-    with pytest.raises(KeyError, match=r"no tpot in this estimate.*did you mean tpot_s"):
+    with pytest.raises(KeyError, match=r"no tpot in this estimate: did you mean tpot_s\? its notes"):
         found["tpot"]
 
 

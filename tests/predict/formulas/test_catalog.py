@@ -57,7 +57,7 @@ def test_arguments_are_read_by_the_unit_in_their_name():
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("speedupp", {}, "did you mean speedup"),
+        ("speedupp", {}, "did you mean speculation.speedup?"),
         ("speedup", {"alpha": "0.8"}, "needs k=..., c=...; it takes alpha, k, c"),
         ("speedup", {"alpha": "0.8", "k": "4", "c": "1", "z": "1"}, "has no 'z'"),
         ("speedup", {"alpha": "much", "k": "4", "c": "1"}, "alpha must be a number such as"),

@@ -3,7 +3,7 @@
 import pytest
 
 from predict.errors import BadModel
-from predict.model.config.families import DECODERS, KNOWN, READERS
+from predict.model.config.families import DECODERS, READERS
 from predict.model.config.reader import from_config
 
 LLAMA = {
@@ -43,16 +43,17 @@ def test_code_that_is_not_known_is_told():
     assert from_config(LLAMA | own, "it").notes == ()
 
 
-def test_any_other_type_is_refused_with_the_nearest_and_all_that_are_known():
-    for values, nearest in (
-        ({"model_type": "qwen33"}, "qwen3"),
-        ({"model_type": "xyz", "architectures": ["Qwen3MoForCausalLM"]}, "qwen3_moe"),
+def test_any_other_type_is_refused_with_the_nearest_and_the_command_that_lists_what_is_known():
+    for values, hint in (
+        ({"model_type": "quen3"}, ": did you mean qwen3?"),
+        ({"model_type": "qwen33"}, ";"),  # another number is another model
+        ({"model_type": "xyz", "architectures": ["Qwen3MoForCausalLM"]}, ": did you mean qwen3_moe?"),
     ):
         with pytest.raises(BadModel) as refused:
             from_config(LLAMA | values, "it")
         kind = values["model_type"]
-        known = ", ".join(KNOWN)
-        assert str(refused.value) == f"it: unknown model_type {kind!r}; the nearest known is {nearest}; known: {known}"
+        listed = "`python -m predict models --types` lists what is known"
+        assert str(refused.value) == f"it: unknown model_type {kind!r}{hint} {listed}"
 
 
 MPT = {"model_type": "mpt", "vocab_size": 512, "d_model": 64, "n_heads": 8, "n_layers": 3}

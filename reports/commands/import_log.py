@@ -7,6 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from predict.answers.question import ASKED
+from predict.commands.forms import AsCsv, AsJson, AsMarkdown, Form, page_width, read_form
+from predict.errors import BadQuantity
 from predict.errors import BadLog, BadQuantity
 from predict.forms import Form, with_form
 from predict.terminal import terminal_width
@@ -96,24 +98,15 @@ def import_log(
         prefix=_size("prefix", prefix),
         tokens_per_step=_positive("tokens-per-step", tokens_per_step),
     )
-    found = [_compare(log, given, model, fields) for log in _chosen(read_logs(path), path, run)]
-    typer.echo(_text(found, form))
+    runs = read_logs(path, run)
+    for reason in runs.refused:
+        typer.echo(f"skipped {reason}", err=True)
+    typer.echo(_text([_compare(log, given, model, fields) for log in runs.logs], form))
 
 
 def _compare(log: ServedLog, given: Given, model: str | None, fields: dict[str, str]) -> Comparison:
     asked = ask_about(log, given, model, fields)
     return compare_log(asked.log, asked.load, asked.question, asked.notes)
-
-
-def _chosen(logs: list[ServedLog], path: Path, run: int | None) -> list[ServedLog]:
-    """All runs, or the one that is asked for. Raises BadLog for one that is not there."""
-    if run is None:
-        return logs
-    if not 1 <= run <= len(logs):
-        if len(logs) == 1:
-            raise BadLog(f"{path.name} holds one run: leave out --run")
-        raise BadLog(f"{path.name} holds {len(logs)} runs: give --run 1 to {len(logs)}, not {run}")
-    return [logs[run - 1]]
 
 
 def _text(found: list[Comparison], form: Form) -> str:

@@ -19,6 +19,7 @@ from reports.served.log import ServedLog
 from reports.served.steps import Above, Least, Loaded
 
 TOLERANCE = 1.001  # a clock's digits: less is no faster than the bound
+FEW = 0.7  # of the requests that may be in flight, from which a reader is told that there were fewer
 QUEUED = 3  # times the expected or least TTFT from which a reader is told where the rest of it is
 
 
@@ -132,6 +133,10 @@ def _running(log: ServedLog, load: Load, q: Question) -> tuple[float, list[str]]
         notes.append(f"requests in flight are not in the file: {running:,.4g}, {held}; --concurrency gives them")
     elif running < sent:
         notes.append(f"of {sent:,.4g} requests in flight memory holds {running:,.4g}: the others wait")
+    most = log.most_in_flight
+    if most is not None and load.in_flight is not None and load.in_flight < FEW * most:
+        seen = f"{load.in_flight:,.3g} requests in flight of at most {most:,.4g}"
+        notes.append(f"{seen}: few waves, a client that is late, or a request rate below what the server can do")
     if not fitting:
         notes.append(f"{q.model.name} ({q.weights_name}) does not fit on {q.gpus} x {q.gpu.name}, so it ran otherwise")
     return running, notes
@@ -236,7 +241,7 @@ def _step_notes(log: ServedLog, load: Load, step_s: float, least: Least, above: 
         made = f"{load.tokens_per_step:.3g}"
         yield f"speculative decoding: a step makes {made} tokens of each request, so it takes {made} TPOT"
     reading = _reading(log, load)
-    if reading < 1:
+    if 0 < reading < 1:
         yield f"{percent(reading)} of the prompts count in steps: not those that a run begins with, nor a request's own"
     prompts_s = least.prompts_s if above is None else above.prompts_s
     if 0 < step_s - least.step_s < prompts_s:

@@ -1,7 +1,7 @@
 """Recognizes the form of a log by its keys, and reads every run of a file."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from predict.errors import BadLog
@@ -38,32 +38,53 @@ FORMS = (
 )
 
 
-def read_logs(path: Path) -> list[ServedLog]:
-    """The runs that a file holds. Raises BadLog for one that cannot be read or is of no known form, saying which keys
-    the nearest form has that it lacks."""
-    runs = read_json_values(path, "the result of a benchmark", max_bytes=MAX_BYTES, error=BadLog)
-    _refuse_other_files(path, runs[0])
-    several = len(runs) > 1
-    return [
-        _read(run, f"{path.name}, run {number}" if several else path.name) for number, run in enumerate(runs, start=1)
-    ]
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """The runs of a file."""
+
+    logs: tuple[ServedLog, ...]  # at least one
+    refused: tuple[str, ...] = ()  # why others of the file cannot be compared
 
 
-def _read(run: object, file: str) -> ServedLog:
-    if not isinstance(run, dict):
-        raise BadLog(f"{file} holds a {_kind(run)}, not the object that a benchmark writes; import reads {_known()}")
-    log = Fields(run, file)
+def read_logs(path: Path, run: int | None = None) -> Runs:
+    """The runs that a file holds, or the one with this number. Of several, those without a measurement are left out.
+    Raises BadLog for a file that cannot be read, has no such run, or has none that can be compared. One of no known
+    form is told which keys the nearest form has that it lacks."""
+    values = read_json_values(path, "the result of a benchmark", max_bytes=MAX_BYTES, error=BadLog)
+    _refuse_other_files(path, values[0])
+    if run is not None and not 1 <= run <= len(values):
+        if len(values) == 1:
+            raise BadLog(f"{path.name} holds one run: leave out --run")
+        raise BadLog(f"{path.name} holds {len(values)} runs: give --run 1 to {len(values)}, not {run}")
+    logs, refused = [], []
+    for number, value in enumerate(values, start=1):
+        if run in (None, number):
+            try:
+                logs.append(_read(value, f"{path.name}, run {number}" if len(values) > 1 else path.name, number))
+            except BadLog as error:
+                refused.append(error)
+    if not logs:
+        raise refused[0]
+    return Runs(tuple(logs), tuple(map(str, refused)))
+
+
+def _read(value: object, file: str, number: int) -> ServedLog:
+    if not isinstance(value, dict):
+        raise BadLog(f"{file} holds a {_kind(value)}, not the object that a benchmark writes; import reads {_known()}")
+    log = Fields(value, file)
     found = next((form for form in FORMS if not form.missing(log)), None)
-    return _refuse(log) if found is None else found.read(log)
+    if found is None:
+        raise BadLog(_why_unknown(log))
+    return replace(found.read(log), run=number)
 
 
-def _refuse(log: Fields) -> ServedLog:
-    """Raise BadLog, naming the form that lacks least."""
+def _why_unknown(log: Fields) -> str:
+    """What the nearest form has that a log lacks."""
     near = min(FORMS, key=lambda form: len(form.missing(log)) / len(form.keys))
     missing = near.missing(log)
     if len(missing) == len(near.keys):
-        raise BadLog(f"{log.file} is of no known form; import reads {_known()}")
-    raise BadLog(f"{log.file} is of no known form; the nearest is {near.name}, which also has {', '.join(missing)}")
+        return f"{log.file} is of no known form; import reads {_known()}"
+    return f"{log.file} is of no known form; the nearest is {near.name}, which also has {', '.join(missing)}"
 
 
 def _refuse_other_files(path: Path, run: object) -> None:

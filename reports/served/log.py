@@ -17,6 +17,7 @@ class ServedLog:
     """One run of a benchmark. None: the file does not say."""
 
     file: str  # its name, with the run's number if it holds several
+    run: int = 1  # that number
     form: str  # the tool that wrote it: "vLLM bench serve"
     model: str | None = None  # as the log calls it
     tokenizer: str | None = None

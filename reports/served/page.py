@@ -87,6 +87,7 @@ def comparison_json(found: Comparison) -> dict[str, object]:
     times = {"ttft": log.ttft, "tpot": log.tpot, "latency": log.latency}
     return {
         "file": log.file,
+        "run": log.run,
         "form": log.form,
         "named_model": log.model,
         **_machine(q),
@@ -120,23 +121,28 @@ def runs_table(found: Sequence[Comparison]) -> Table:
     """A row for each run of a file."""
     rows = (
         {
-            "run": number,
+            "run": each.log.run,
             "in_flight": each.load.in_flight,
             "isl": each.load.isl,
             "osl": each.load.osl,
             **row_values(each),
         }
-        for number, each in enumerate(found, start=1)
+        for each in found
     )
     return Table(RUNS, tuple(rows)).without_empty()
 
 
 def runs_page(found: Sequence[Comparison], width: int) -> str:
-    """The table of all runs, and the notes that any of them has."""
+    """The table of all runs, the alarms of each, and the notes that all have."""
     first = found[0]
     name = first.log.file.partition(", run ")[0]
     q = first.question
     heading = f"{q.model.name} on {q.gpus:,} x {q.gpu.name}: {name}, {len(found)} runs of {first.log.form}"
+    lines = [*_wrapped(heading, width), "", *_indented(runs_table(found), width), "", "Notes"]
+    told = [f"run {each.log.run}: {alarm}" for each in found for alarm in alarms(each)]
+    told += [note for note in first.notes if all(note in each.notes for each in found)]
+    for note in (f"--run {first.log.run} shows where a token's time goes in that run", *told):
+        lines += _wrapped(note, width, f"{INDENT}- ", f"{INDENT}  ")
     lines = [*wrapped(heading, width), "", *_indented(runs_table(found), width), "", "Notes"]
     told = dict.fromkeys(note for each in found for note in (*alarms(each), *each.notes))
     for note in ("--run 1 shows where a step of the first run goes", *told):
@@ -292,6 +298,13 @@ def _text(row: Row, value: float | None) -> str:
 def _indented(table: Table, width: int) -> Iterator[str]:
     for line in table.text(width - len(INDENT)).splitlines():
         yield f"{INDENT}{line}".rstrip()
+
+
+def _wrapped(text: str, width: int, first: str = "", others: str = "") -> list[str]:
+    """Lines that break neither before a percent sign nor at a hyphen."""
+    whole = text.replace(" %", "\N{NO-BREAK SPACE}%")
+    lines = textwrap.wrap(whole, width, initial_indent=first, subsequent_indent=others, break_on_hyphens=False)
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
 
 
 def _list(texts: Iterator[str]) -> str:

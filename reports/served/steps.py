@@ -116,9 +116,9 @@ class Loaded:
 
     def _least(self, batch: int) -> Times:
         replica = self.question.replica(batch)
-        step = replica.decode(batch, self.load.context)
+        step = replica.decode(batch, self.request.contexts)  # requests are spread over their lives
         weights_s, bytes_s, flop_s, link_s = (
-            float(each) for each in (step.weights_s, step.dram_s, step.compute_s, step.link_s)
+            float(np.mean(each)) for each in (step.weights_s, step.dram_s, step.compute_s, step.link_s)
         )
         prompts_s = self._mixed_s(replica, batch, self.reading) - self._mixed_s(replica, batch, 0.0)
         longest_s = max(bytes_s, flop_s)

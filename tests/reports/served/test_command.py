@@ -28,7 +28,7 @@ def printed(*arguments):
 
 
 def comparisons(name="vllm_serve.json", model="llama-3-8b"):
-    asked = [ask_about(log, Given(), model, {"gpu": "h100"}) for log in read_logs(DATA / name)]
+    asked = [ask_about(log, Given(), model, {"gpu": "h100"}) for log in read_logs(DATA / name).logs]
     return [compare_log(each.log, each.load, each.question, each.notes) for each in asked]
 
 
@@ -86,7 +86,7 @@ def test_several_runs_are_a_row_each_and_one_of_them_a_page():
     arguments = (DATA / "sglang_serving.jsonl", "--model", "llama-3-8b", "--gpu", "h100")
     page = printed(*arguments)
     assert "sglang_serving.jsonl, 2 runs of SGLang bench_serving" in page
-    assert "--run 1 shows where a step of the first run goes" in page
+    assert "--run 1 shows where a token's time goes in that run" in page
     rows = list(csv.DictReader(io.StringIO(printed(*arguments, "--csv"))))
     assert [(row["run"], row["tokens_per_s"]) for row in rows] == [("1", "128.0"), ("2", "2560.0")]
     assert len(json.loads(printed(*arguments, "--json"))) == 2

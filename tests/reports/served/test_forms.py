@@ -13,7 +13,7 @@ DATA = Path(__file__).resolve().parents[2] / "data" / "served"
 
 
 def one(name):
-    (log,) = read_logs(DATA / name)
+    (log,) = read_logs(DATA / name).logs
     return log
 
 
@@ -55,8 +55,9 @@ def test_vllm_latency_tells_one_time():
 
 
 def test_every_line_of_sglang_is_a_run_with_its_own_concurrency():
-    first, second = read_logs(DATA / "sglang_serving.jsonl")
+    first, second = read_logs(DATA / "sglang_serving.jsonl").logs
     assert [first.file, second.file] == ["sglang_serving.jsonl, run 1", "sglang_serving.jsonl, run 2"]
+    assert (first.run, second.run) == (1, 2)
     assert (first.in_flight, second.in_flight) == (0.919, 59.88)
     assert (first.model, first.gpus) == (None, None)  # older versions do not say
     assert (second.model, second.gpus) == ("meta-llama/Meta-Llama-3-8B-Instruct", 1)
@@ -86,7 +87,7 @@ def test_aiperf_and_genai_perf_have_the_same_numbers_and_other_options(name, for
 def test_genai_perf_of_2024_has_flat_options_and_other_units(tmp_path):
     flat = {"model": ["my-model"], "concurrency": 8, "request_rate": None}
     seconds = {"unit": "sec", "avg": 0.25}
-    log = read_logs(changed(tmp_path, "genai_perf.json", input_config=flat, time_to_first_token=seconds))[0]
+    log = read_logs(changed(tmp_path, "genai_perf.json", input_config=flat, time_to_first_token=seconds)).logs[0]
     assert (log.model, log.most_in_flight, log.ttft) == ("my-model", 8, Spread(0.25))
     bad = changed(tmp_path, "genai_perf.json", time_to_first_token={"unit": "fortnights", "avg": 1})
     with pytest.raises(BadLog, match="time_to_first_token is in 'fortnights'; known units: ns"):
@@ -97,17 +98,31 @@ def test_files_that_append_are_read_whole_however_they_are_laid_out(tmp_path):
     path = tmp_path / "appended.json"
     text = (DATA / "vllm_serve.json").read_text()
     path.write_text(f"\n{text}\n{json.dumps(json.loads(text), indent=2)}  \n")
-    assert [log.file for log in read_logs(path)] == ["appended.json, run 1", "appended.json, run 2"]
+    assert [log.file for log in read_logs(path).logs] == ["appended.json, run 1", "appended.json, run 2"]
+
+
+def test_a_run_of_several_without_a_measurement_is_left_out_and_named(tmp_path):
+    good = json.loads((DATA / "vllm_serve.json").read_text())
+    path = tmp_path / "runs.jsonl"
+    path.write_text("\n".join(json.dumps(each) for each in ({**good, "completed": 0}, good, {"loss": 1})))
+    runs = read_logs(path)
+    assert [log.run for log in runs.logs] == [2]
+    first, third = runs.refused
+    assert first.startswith("runs.jsonl, run 1: no request completed")
+    assert third.startswith("runs.jsonl, run 3 is of no known form")
+    assert read_logs(path, 2).refused == ()
+    with pytest.raises(BadLog, match="run 1: no request completed"):
+        read_logs(path, 1)
 
 
 def test_zeros_that_stand_for_what_was_not_measured_are_absent(tmp_path):
-    log = read_logs(changed(tmp_path, "vllm_serve.json", mean_ttft_ms=0, mean_tpot_ms=0.0))[0]
+    log = read_logs(changed(tmp_path, "vllm_serve.json", mean_ttft_ms=0, mean_tpot_ms=0.0)).logs[0]
     assert (log.ttft, log.tpot) == (None, None)
 
 
 def test_lists_with_failed_requests_count_those_that_answered(tmp_path):
     firsts, gaps = [0.1, 0.0], [[0.2, 0.3], []]
-    log = read_logs(changed(tmp_path, "vllm_serve.json", ttfts=firsts, itls=gaps, failed=1))[0]
+    log = read_logs(changed(tmp_path, "vllm_serve.json", ttfts=firsts, itls=gaps, failed=1)).logs[0]
     assert log.latency.mean_s == pytest.approx(0.6)
     assert log.failed == 1
 
@@ -167,7 +182,7 @@ def test_a_file_that_is_not_there_is_refused():
 
 def test_no_form_hides_another():
     """The keys of each form are missing in the files of all others."""
-    files = {path.name: read_logs(path)[0].form for path in DATA.iterdir()}
+    files = {path.name: read_logs(path).logs[0].form for path in DATA.iterdir()}
     assert len(files) == 9
     names = {form.name for form in FORMS}
     assert {form for form in files.values() if "Perf" not in form} == names - {"AIPerf or GenAI-Perf"}

@@ -16,7 +16,7 @@ from predict.expected.whole_model import MEDIAN_ERROR, Measured
 from predict.units import Unit, duration, percent
 from reports.served.load import Load
 from reports.served.log import ServedLog
-from reports.served.steps import Above, Least, Loaded
+from reports.served.steps import Above, First, Least, Loaded
 
 TOLERANCE = 1.001  # a clock's digits: less is no faster than the bound
 FEW = 0.7  # of the requests that may be in flight, from which a reader is told that there were fewer
@@ -105,8 +105,8 @@ def compare_log(log: ServedLog, load: Load, question: Question, remarks: tuple[s
     decoding = load.decoding or running
     server = Loaded.of(question, load, _reading(log, load))
     least = server.least(decoding)
-    above, reason = _above(server, decoding)
-    rows = tuple(_rows(log, load, server, running, least, above))
+    first, (above, reason) = server.first(), _above(server, decoding)
+    rows = tuple(_rows(log, server, running, first, least, above))
     step_s = _step_s(log, load, running)
     is_possible = not any(row.is_beaten for row in rows) and step_s * TOLERANCE >= least.step_s
     return Comparison(
@@ -118,7 +118,7 @@ def compare_log(log: ServedLog, load: Load, question: Question, remarks: tuple[s
         step_s,
         rows,
         tuple(_parts(step_s, least, above)) if is_possible else (),
-        (*remarks, *notes, *_notes(log, rows, reason), *_step_notes(log, load, step_s, least, above)),
+        (*remarks, *notes, *_notes(log, first, reason), *_step_notes(log, load, step_s, least, above)),
     )
 
 
@@ -133,6 +133,10 @@ def _running(log: ServedLog, load: Load, q: Question) -> tuple[float, list[str]]
         notes.append(f"requests in flight are not in the file: {running:,.4g}, {held}; --concurrency gives them")
     elif running < sent:
         notes.append(f"of {sent:,.4g} requests in flight memory holds {running:,.4g}: the others wait")
+    if 0 < fitting < decoding:
+        notes.append(
+            f"{decoding:,.4g} requests decoded where memory should hold {fitting:,.0f}: other formats or GPUs ran"
+        )
     most = log.most_in_flight
     if most is not None and load.in_flight is not None and load.in_flight < FEW * most:
         seen = f"{load.in_flight:,.3g} requests in flight of at most {most:,.4g}"
@@ -161,13 +165,13 @@ def _above(server: Loaded, decoding: float) -> tuple[Above | None, str]:
 
 
 def _rows(
-    log: ServedLog, load: Load, server: Loaded, running: float, least: Least, above: Above | None
+    log: ServedLog, server: Loaded, running: float, first: First, least: Least, above: Above | None
 ) -> Iterator[Row]:
-    first_s, first_expected_s, _ = server.ttft()
-    yield Row("ttft_s", "TTFT", Unit.SECONDS, log.ttft.mean_s if log.ttft else None, first_s, first_expected_s)
-    step_s, made = least.step_s, load.tokens_per_step
+    ttft_s, tpot_s = (None if each is None else each.mean_s for each in (log.ttft, log.tpot))
+    load, step_s, made = server.load, least.step_s, server.load.tokens_per_step
+    yield Row("ttft_s", "TTFT", Unit.SECONDS, ttft_s, first.least_s, first.expected_s)
     expected_s = None if above is None else (step_s + above.step_s + above.prompts_s) / made
-    yield Row("tpot_s", "TPOT", Unit.SECONDS, log.tpot.mean_s if log.tpot else None, step_s / made, expected_s)
+    yield Row("tpot_s", "TPOT", Unit.SECONDS, tpot_s, step_s / made, expected_s)
     rate = server.least_tokens_per_s(running)
     expected = None if above is None else server.expected_tokens_per_s(running)
     total = (load.isl + load.osl) / load.osl
@@ -215,7 +219,7 @@ def _parts(step_s: float, least: Least, above: Above | None) -> Iterator[Part]:
     yield Part("rest", label, Group.REST, rest_s, rest_s / step_s)
 
 
-def _notes(log: ServedLog, rows: tuple[Row, ...], reason: str) -> Iterator[str]:
+def _notes(log: ServedLog, first: First, reason: str) -> Iterator[str]:
     """Why numbers are absent, and where a long TTFT is."""
     if log.ttft is None and log.tpot is None:
         yield "TTFT and TPOT are not in the file: a step is the requests in flight over the rate of their tokens"
@@ -228,10 +232,11 @@ def _notes(log: ServedLog, rows: tuple[Row, ...], reason: str) -> Iterator[str]:
     else:
         within = 100 * MEDIAN_ERROR[Measured.IN_FLIGHT]
         yield f"expected tokens/s are within {within:.0f} % of public measurements of servers (median)"
-    first = rows[0]
-    alone_s = first.expected or first.bound
-    if first.measured is not None and first.measured > QUEUED * alone_s:
-        rest = duration(first.measured - alone_s)
+    if first.reason and first.reason not in reason:
+        yield f"no expected TTFT: {first.reason}"
+    alone_s = first.expected_s or first.least_s
+    if log.ttft is not None and log.ttft.mean_s > QUEUED * alone_s:
+        rest = duration(log.ttft.mean_s - alone_s)
         yield f"of the TTFT {rest} are no reading of the prompt: waiting for a place, other prompts, steps, the network"
 
 

@@ -43,7 +43,7 @@ RUNS = (
 )
 CAUSES = (
     "lengths (--isl, --osl), a prefix cache (--prefix), speculative decoding (--tokens-per-step), formats (--weights, "
-    "--kv, --compute) or GPUs (--gpu, --gpus) that are not those that ran"
+    "--kv, --compute), a layout (--tp, --pp, --dp, --ep) or GPUs (--gpu, --gpus) that are not those that ran"
 )
 
 

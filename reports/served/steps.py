@@ -2,7 +2,8 @@
 
 Numbers of requests are means and so fractions; a time at a fraction lies between those at the two whole numbers beside
 it, because every step has a whole number. That is a bound where the time of a step is convex in its requests, as it is
-for a dense model.
+for a dense model. Steps of a mixture touch fewer experts the fewer requests there are, so where their number varies
+widely its bound may be off by about a request.
 """
 
 import math
@@ -21,6 +22,16 @@ from predict.model.server import Request
 from reports.served.load import Load
 
 Times = tuple[float, ...]
+AFTER_PREFIX = "the attention of a prompt after a cached prefix is not calibrated"
+
+
+@dataclass(frozen=True, slots=True)
+class First:
+    """A prompt by itself, in seconds: its bound, and its expected time or the reason why there is none."""
+
+    least_s: float
+    expected_s: float | None
+    reason: str = ""  # why `expected_s` is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +99,15 @@ class Loaded:
         (step_s,) = _between(running, self.question, lambda batch: (self._expected_mixed_s(batch, 1.0),))
         return self._tokens(running) / step_s
 
-    def ttft(self) -> tuple[float, float | None, str]:
-        """A prompt by itself: the least time, and the expected time or why there is none."""
+    def first(self) -> First:
+        """A prompt by itself."""
         q, load = self.question, self.load
         if not load.cached:
             times = prefill_times(q, 1)
-            return times.bound_s, times.expected_s, times.reason
+            return First(times.bound_s, times.expected_s, times.reason)
         new = load.isl - load.cached
         bounds = (each.prefill(1, new, cached=load.cached, logits=q.prompt_logits) for each in q.replicas)
-        reason = "the attention of a prompt after a cached prefix is not calibrated"
-        return min(float(each.napkin_s) for each in bounds), None, reason
+        return First(min(float(each.napkin_s) for each in bounds), None, AFTER_PREFIX)
 
     def _tokens(self, running: float) -> float:
         """Tokens of a step: those decoded, and the first of each prompt that ends in it."""
@@ -142,7 +152,7 @@ class Loaded:
         if not reading:
             return float(expected_decode_s(replica, requests, self.load.context)[0])
         if self.load.cached:
-            raise MissingCeiling("the attention of a prompt after a cached prefix is not calibrated")
+            raise MissingCeiling(AFTER_PREFIX)
         prompts = np.array([self._prompts(batch, reading)])
         return float(expected_mixed_s(replica, requests, self.load.context, prompts, self.load.isl)[0])
 

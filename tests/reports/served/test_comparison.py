@@ -239,3 +239,10 @@ def test_more_requests_never_lower_the_bound_of_the_rate():
         load = replace(asked.load, in_flight=float(in_flight))
         bounds.append(compare_log(asked.log, load, asked.question).row("tokens_per_s").bound)
     assert all(low <= high for low, high in itertools.pairwise(bounds))
+
+
+def test_a_token_goes_through_all_stages_of_a_pipeline_with_its_part_of_the_batch():
+    # 55 or 56 requests are two parts of up to 28, and a part reads each half of the weights once.
+    found = compared(fields={"gpus": "2", "pp": "2"})
+    assert found.row("tpot_s").bound == pytest.approx((WEIGHTS + 28 * (CONTEXT + 1) * TOKEN) / DRAM)
+    assert any("pipelines are not calibrated" in note for note in found.notes)

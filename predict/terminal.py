@@ -23,8 +23,13 @@ def terminal_width() -> int:
 
 def wrapped(text: str, width: int, first: str = "", others: str = "") -> list[str]:
     """Sentences in lines of at most `width` and at most `PROSE_WIDTH`. A longer word is not broken, so that names and
-    paths can be copied."""
-    width = min(width, PROSE_WIDTH)
-    return textwrap.wrap(
-        text, width, initial_indent=first, subsequent_indent=others, break_long_words=False, break_on_hyphens=False
+    paths can be copied, and a percent sign stays with its number."""
+    lines = textwrap.wrap(
+        text.replace(" %", "\N{NO-BREAK SPACE}%"),
+        min(width, PROSE_WIDTH),
+        initial_indent=first,
+        subsequent_indent=others,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]

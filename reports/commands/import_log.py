@@ -7,9 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from predict.answers.question import ASKED
-from predict.commands.forms import AsCsv, AsJson, AsMarkdown, Form, page_width, read_form
 from predict.errors import BadQuantity
-from predict.errors import BadLog, BadQuantity
 from predict.forms import Form, with_form
 from predict.terminal import terminal_width
 from predict.units import Kind, read_quantity

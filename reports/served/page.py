@@ -138,14 +138,10 @@ def runs_page(found: Sequence[Comparison], width: int) -> str:
     name = first.log.file.partition(", run ")[0]
     q = first.question
     heading = f"{q.model.name} on {q.gpus:,} x {q.gpu.name}: {name}, {len(found)} runs of {first.log.form}"
-    lines = [*_wrapped(heading, width), "", *_indented(runs_table(found), width), "", "Notes"]
+    lines = [*wrapped(heading, width), "", *_indented(runs_table(found), width), "", "Notes"]
     told = [f"run {each.log.run}: {alarm}" for each in found for alarm in alarms(each)]
     told += [note for note in first.notes if all(note in each.notes for each in found)]
     for note in (f"--run {first.log.run} shows where a token's time goes in that run", *told):
-        lines += _wrapped(note, width, f"{INDENT}- ", f"{INDENT}  ")
-    lines = [*wrapped(heading, width), "", *_indented(runs_table(found), width), "", "Notes"]
-    told = dict.fromkeys(note for each in found for note in (*alarms(each), *each.notes))
-    for note in ("--run 1 shows where a step of the first run goes", *told):
         lines += wrapped(note, width, f"{INDENT}- ", f"{INDENT}  ")
     return "\n".join(lines)
 
@@ -298,13 +294,6 @@ def _text(row: Row, value: float | None) -> str:
 def _indented(table: Table, width: int) -> Iterator[str]:
     for line in table.text(width - len(INDENT)).splitlines():
         yield f"{INDENT}{line}".rstrip()
-
-
-def _wrapped(text: str, width: int, first: str = "", others: str = "") -> list[str]:
-    """Lines that break neither before a percent sign nor at a hyphen."""
-    whole = text.replace(" %", "\N{NO-BREAK SPACE}%")
-    lines = textwrap.wrap(whole, width, initial_indent=first, subsequent_indent=others, break_on_hyphens=False)
-    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
 
 
 def _list(texts: Iterator[str]) -> str:

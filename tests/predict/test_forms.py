@@ -59,3 +59,7 @@ def test_sentences_stay_narrow_on_a_wide_terminal_and_break_no_word():
     lines = wrapped("word " * 60 + "x" * 130, 200)
     assert max(map(len, lines[:-1])) <= PROSE_WIDTH
     assert lines[-1] == "x" * 130
+
+
+def test_a_percent_sign_stays_with_its_number():
+    assert wrapped("not explained 32 %.", 17) == ["not explained", "32 %."]

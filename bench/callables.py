@@ -63,10 +63,12 @@ def load(name: str) -> Callable[..., Result]:
     return run
 
 
-def check_arguments(name: str, inputs: tuple[Tensor, ...], keywords: Mapping[str, int]) -> None:
-    """Raise BadCallable unless the function can be called with the inputs of its op."""
+def check_arguments(
+    name: str, run: Callable[..., object], inputs: tuple[Tensor, ...], keywords: Mapping[str, int]
+) -> None:
+    """Raise BadCallable unless `run` can be called with the inputs of its op."""
     try:
-        signature = inspect.signature(load(name))
+        signature = inspect.signature(run)
     except ValueError:  # of some functions in C
         return
     try:
@@ -74,7 +76,7 @@ def check_arguments(name: str, inputs: tuple[Tensor, ...], keywords: Mapping[str
     except TypeError as error:
         named = f" and {', '.join(f'{each}=' for each in keywords)}" if keywords else ""
         count = f"{len(inputs)} tensor{'s' if len(inputs) > 1 else ''}{named}"
-        raise BadCallable(f"--callable {name} is called with {count}, but takes {signature}: {error}") from None
+        raise BadCallable(f"{name} is called with {count}, but takes {signature}: {error}") from None
 
 
 def _import(name: str, place: str) -> ModuleType:

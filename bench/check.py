@@ -14,7 +14,14 @@ from predict.units import DType
 ERROR_FACTOR = 3.0  # a right kernel rounds in other places than the baseline; a wrong one is far off
 
 # The relative error of one rounding: half the distance between 1 and the next number.
-UNIT_ROUNDOFF = {"fp64": 2.0**-53, "fp32": 2.0**-24, "tf32": 2.0**-11, "fp16": 2.0**-11, "bf16": 2.0**-8}
+UNIT_ROUNDOFF = {
+    "fp64": 2.0**-53,
+    "fp32": 2.0**-24,
+    "tf32": 2.0**-11,
+    "fp16": 2.0**-11,
+    "bf16": 2.0**-8,
+    "fp8": 2.0**-4,
+}
 
 # The relative error of summing thousands of terms in another order, by accumulator.
 ACCUMULATION_FP32, ACCUMULATION_FP64 = 1e-5, 1e-13
@@ -25,7 +32,11 @@ def check_all(
 ) -> Check:
     """Compare each tensor of a result with its reference. Returns the check that is nearest to, or farthest beyond,
     its bounds."""
-    checks = [check(*each, dtype) for each in zip(actual, reference, baseline, strict=True)]
+    return worst([check(*each, dtype) for each in zip(actual, reference, baseline, strict=True)])
+
+
+def worst(checks: Sequence[Check]) -> Check:
+    """The check that is nearest to, or farthest beyond, its bounds."""
     return max(checks, key=lambda each: max(each.relative_error / each.relative_bound, each.max_error / each.max_bound))
 
 

@@ -85,7 +85,7 @@ class Outcome:
 class Subject:
     """A call that is timed, and what must be known of it."""
 
-    run: Run
+    run: Callable[..., object]
     make_set: Callable[[int], Inputs]  # the i-th set of inputs, as `run` takes them
     amounts: Amounts | None  # None if unknown
     warm: bool = False  # operands may stay in the cache
@@ -138,15 +138,18 @@ class Lab:
         if job.trial is Trial.IMPORT:
             load(job.implementation)
             return TRIED
+        return self.run_by(find_implementation(job.workload, job.implementation, self._device.type), job)
+
+    def run_by(self, implementation: Implementation, job: Job) -> Outcome:
+        """Run a job by an implementation that need not be in the catalog."""
         workload = job.workload
-        implementation = find_implementation(workload, job.implementation, self._device.type)
         if self._truth is not None and self._truth.source != (workload, implementation.reference):
             self._truth = None
         if lacking := self._lacking_memory(workload, implementation):
             return Outcome(Status.OUT_OF_MEMORY, lacking)
         self._truth = self._truth or self._find_truth(workload, implementation.reference)
         if implementation.foreign:
-            check_arguments(implementation.name, self._truth.inputs, keywords_of(workload))
+            check_arguments(implementation.name, implementation.run, self._truth.inputs, keywords_of(workload))
         if job.trial is Trial.CALL:
             return self._try_call(implementation, workload, self._truth)
         return self._examine(job, implementation, self._truth)
@@ -156,7 +159,7 @@ class Lab:
         try:
             outputs_of(bind(implementation.run, workload)(*truth.inputs), truth.baseline)
         except WrongShape as error:
-            raise BadCallable(f"--callable {implementation.name}: {workload.id}: {error}") from None
+            raise BadCallable(f"{implementation.name} {error} for {workload.id}") from None
         finally:
             self.forget()  # it may have written to the inputs
         return TRIED
@@ -189,7 +192,7 @@ class Lab:
         """Time a call until its median is known. Raises CaptureFailed."""
         first = subject.make_set(0)
 
-        def bind_set(index: int) -> Callable[[], Result]:
+        def bind_set(index: int) -> Callable[[], object]:
             return functools.partial(subject.run, *(first if index == 0 else subject.make_set(index)))
 
         set_bytes = sum(each.nbytes for each in first)

@@ -16,11 +16,12 @@ from enum import Enum, StrEnum
 from statistics import median
 from typing import Any, TypeVar
 
-from predict.errors import BadRecord, NapkinError
+from predict.errors import BadRecord, MissingCeiling, NapkinError
+from predict.gpus import NVIDIA_GPUS, held_clock_roofs
 from predict.resources import Roofs
-from predict.roofline import Prediction
+from predict.roofline import Prediction, predict
 from predict.units import DType, find_dtype
-from predict.workloads import OPS, Workload, ordered_dims
+from predict.workloads import OPS, Amounts, Workload, ordered_dims
 
 # Version of the line's layout. 1: first. A field that was added later has a default, which is what older lines
 # mean, and does not raise the version.
@@ -28,6 +29,9 @@ SCHEMA = 1
 # Version of how times are taken: results of different harnesses are not comparable. 1: first.
 # 2: GPU work is timed in graphs or behind a hold that is verified; input sets exceed caches four times.
 HARNESS = 2
+
+# Before the name of a function that a user measured: it stands where other records have an op, and has no dimensions.
+FUNCTION = "function:"
 
 T = TypeVar("T")
 
@@ -155,6 +159,30 @@ class Record:
         """What was asked; a later record of the same key replaces this one in a file."""
         return (self.workload.id, self.implementation)
 
+    @property
+    def roof_times_s(self) -> Mapping[str, float]:
+        """The least time under each roof that is known: `datasheet`, `measured`, and, where arithmetic is the bound,
+        `held_clock`. None is 0."""
+        amounts = self.workload.amounts
+        found = {
+            "datasheet": _least_s(amounts, self.roofs.datasheet),
+            "measured": _least_s(amounts, self.roofs.measured),
+        }
+        gpu = NVIDIA_GPUS.get(self.environment.gpu or "")
+        sm_hz = self.measurement.sm_hz if self.measurement else None
+        bound = self.prediction.bound if self.prediction else None
+        if gpu and sm_hz and bound is not None and bound.is_compute:
+            found["held_clock"] = _least_s(Amounts(amounts.flop_by_unit, 0, 0), held_clock_roofs(gpu, sm_hz))
+        return {roof: time_s for roof, time_s in found.items() if time_s}
+
+
+def _least_s(amounts: Amounts, roofs: Roofs) -> float | None:
+    """The napkin's time; None if a roof is missing."""
+    try:
+        return float(predict(amounts, roofs).napkin_s)
+    except MissingCeiling:
+        return None
+
 
 def to_line(record: Record) -> str:
     """One line of JSON, without the newline. Raises ValueError for NaN or infinity: JSON has neither."""
@@ -179,7 +207,8 @@ def from_line(line: str) -> Record:
 def _check(record: Record) -> None:
     """Raise BadRecord for values that have the right types but make no sense."""
     op, dims = record.workload.op, record.workload.dims
-    if op not in OPS or ordered_dims(op, frozenset(dims)) != tuple(dims):
+    known = not dims if op.startswith(FUNCTION) else op in OPS and ordered_dims(op, frozenset(dims)) == tuple(dims)
+    if not known:
         raise BadRecord(f"no op {op!r} with dimensions {', '.join(dims) or 'none'}")
     if record.measurement is None:
         if record.status is Status.MEASURED:

@@ -10,7 +10,7 @@ records of roof probes are written together, once all have run.
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench import store
@@ -18,17 +18,15 @@ from bench.cases import implementation_names
 from bench.ceilings import faster_dtype, measured_roofs
 from bench.crashes import Crashes
 from bench.forecast import least_case_s
+from bench.judgment import datasheet_roofs, judge, make_record
 from bench.lab import Job, Outcome
 from bench.machine import difference
-from bench.physics import impossibility
-from bench.record import HARNESS, SCHEMA, Environment, Record, RoofSet, Status
+from bench.record import HARNESS, Environment, Record, RoofSet, Status
 from bench.selection import Selection
 from bench.suites import BF16, Limits, l2_roof_probe, roof_probes
 from bench.worker import Bench, WorkerLost
-from predict.errors import BadRecord, BadRun, MissingCeiling
-from predict.gpus import NVIDIA_GPUS
+from predict.errors import BadRecord, BadRun
 from predict.resources import Roofs
-from predict.roofline import predict
 from predict.units import duration
 from predict.workloads import Workload
 
@@ -75,8 +73,7 @@ class Runner:
         self._plan, self._bench, self._clock = plan, bench, clock
         self._progress = Progress()
         self._environment = bench.environment
-        self._gpu = NVIDIA_GPUS[self._environment.gpu] if self._environment.gpu else None
-        self._roofs = RoofSet(datasheet=self._gpu.roofs if self._gpu else {}, measured={})
+        self._roofs = RoofSet(datasheet_roofs(self._environment), measured={})
         self._file = plan.out / store.RECORDS
         self._records: dict[Key, Record] = {record.key: record for record in _claim(plan, self._environment)}
         self._crashes = Crashes()
@@ -147,21 +144,7 @@ class Runner:
             self.lost = str(error)
             return Outcome(Status.CRASHED, self.lost)  # not skipped: this fails the run
         self._crashes.add(job, outcome)
-        return self._judge(job, outcome)
-
-    def _judge(self, job: Job, outcome: Outcome) -> Outcome:
-        """Call a time impossible if this card cannot have reached it; a forced card is not this card."""
-        environment = self._environment
-        l2_bytes = environment.last_level_cache_bytes
-        if outcome.status is not Status.MEASURED or outcome.measurement is None:
-            return outcome
-        if self._gpu is None or environment.forced or l2_bytes is None:
-            return outcome
-        try:
-            why = impossibility(job.workload.amounts, outcome.measurement, self._gpu, l2_bytes=l2_bytes)
-        except MissingCeiling:
-            return outcome  # the card lacks this unit: it computed by other means
-        return outcome if why is None else replace(outcome, status=Status.IMPOSSIBLE, reason=why)
+        return judge(job.workload, outcome, self._environment)
 
     def _write(self, job: Job, outcome: Outcome) -> None:
         record = self._record(job, outcome)
@@ -169,24 +152,7 @@ class Runner:
         self._records[record.key] = record
 
     def _record(self, job: Job, outcome: Outcome) -> Record:
-        try:
-            prediction = predict(job.workload.amounts, self._roofs.primary)
-        except MissingCeiling:
-            prediction = None  # neither table nor roof probes have this roof; keep the time all the same
-        return Record(
-            schema=SCHEMA,
-            harness=HARNESS,
-            workload=job.workload,
-            implementation=job.implementation,
-            status=outcome.status,
-            reason=outcome.reason,
-            prediction=prediction,
-            roofs=self._roofs,
-            check=outcome.check,
-            measurement=outcome.measurement,
-            environment=self._environment,
-            printed=outcome.printed,
-        )
+        return make_record(job.workload, job.implementation, outcome, self._roofs, self._environment)
 
 
 def plan_of(

@@ -166,7 +166,9 @@ def attempt(lab: Lab, job: Job) -> Outcome:
         return Outcome(Status.SKIPPED, _first_line(error))
     except BadCallable as error:
         return Outcome(Status.CRASHED, str(error), refused=True)
-    except BaseException as error:  # noqa: BLE001 - the one place: a failing case is a record, not the end of the run
+    except BaseException as error:
+        if not isinstance(error, Exception) and not is_callable(job.implementation):
+            raise  # Ctrl-C where jobs run in the user's process
         lab.forget()
         status = Status.OUT_OF_MEMORY if _is_out_of_memory(error) else Status.CRASHED
         not_captured = str(error) if isinstance(error, CaptureFailed) else None

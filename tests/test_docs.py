@@ -7,13 +7,18 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import typer
 
+from bench import function
 from bench.__main__ import app as bench_app
+from bench.lab import Lab
 from kernels.__main__ import app as kernels_app
 from predict.__main__ import app as predict_app
+from predict.resources import Ceiling, Resource
 from predict.workloads import OPS
 from reports.__main__ import app as reports_app
+from tests.fakes import FakeTimer, cpu_environment
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -84,7 +89,7 @@ def test_the_page_in_the_readme_is_what_the_command_prints():
 
 
 def test_the_python_in_the_readme_gives_what_it_says():
-    (block,) = blocks(README, "python")
+    (block,) = (block for block in blocks(README, "python") if block.startswith("from predict"))
     imported, asked, *read = [line for line in block.splitlines() if line]
     names = {}
     exec(f"{imported}\n{asked}", names)
@@ -93,6 +98,23 @@ def test_the_python_in_the_readme_gives_what_it_says():
         assert found
         if said := re.match(r" (0\.\d+|\".+?\")", comment):
             assert found == (said[1].strip('"') if isinstance(found, str) else pytest.approx(float(said[1]), rel=1e-3))
+
+
+def test_the_functions_that_the_readme_measures_are_right(monkeypatch, tmp_path):
+    """On a made-up CPU where every call takes 1 ms."""
+    (block,) = (block for block in blocks(README, "python") if block.startswith("from bench"))
+    monkeypatch.setattr(function, "make_lab", lambda s: Lab(cpu_environment(), FakeTimer(1e-3), s.budget, monitor=None))
+    monkeypatch.setattr(function, "probe_roofs", lambda amounts, here: {Resource.DRAM: Ceiling(1e12, "made up")})
+    names = {
+        "torch": torch,
+        "my_norm": lambda x, weight: torch.nn.functional.rms_norm(x, weight.shape, weight, eps=1e-6),
+        "plain_norm": lambda x, weight: x * (x.square().mean(1, keepdim=True) + 1e-6).rsqrt() * weight,
+        "my_gemm": torch.mm,
+    }
+    exec(block.replace(', device="cuda"', "").replace("runs/mine", str(tmp_path)), names)
+    assert names["result"].check.passed
+    assert float(names["result"].prediction.napkin_s) == pytest.approx(134.2e6 / 1e12)
+    assert (tmp_path / "records.jsonl").exists()
 
 
 def test_the_tree_lists_every_module_and_nothing_else():

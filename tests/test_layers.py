@@ -196,7 +196,7 @@ def test_a_command_line_explains_itself_without_what_its_work_needs(package):
     assert result.stdout == "\n"
 
 
-@pytest.mark.parametrize("module", ["predict", "reports", "reports.__main__", *sorted(TORCH_FREE)])
+@pytest.mark.parametrize("module", ["predict", "bench", "reports", "reports.__main__", *sorted(TORCH_FREE)])
 def test_loading_it_loads_no_torch(module):
     code = f"import predict, reports, {module}, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -10,11 +10,8 @@ import pandas as pd
 
 from bench.record import Environment, Measurement, Record
 from bench.stats import Summary, stability_warnings, summarize
-from predict.errors import MissingCeiling
-from predict.gpus import NVIDIA_GPUS, held_clock_roofs
 from predict.peak_memory import Scores, peak_bytes
-from predict.resources import Resource, Roofs, find_ceiling
-from predict.roofline import predict
+from predict.resources import Resource
 from predict.workloads import OPS, Amounts, complete_dims, dim_names, optional_dims
 from reports.run.energy import joules_per_tflop, joules_per_token
 
@@ -59,8 +56,7 @@ def to_frame(records: Sequence[Record]) -> pd.DataFrame:
     frame = pd.DataFrame(columns)
     frame["ratio"] = frame["time_s"] / frame["napkin_s"].where(frame["napkin_s"] > 0)
     for roof in ("datasheet", "measured", "held_clock"):
-        napkin_s = frame.pop(f"{roof}_s")
-        frame[f"of_{roof}"] = napkin_s.where(napkin_s > 0) / frame["time_s"]
+        frame[f"of_{roof}"] = frame.pop(f"{roof}_s") / frame["time_s"]
     over = frame["of_datasheet"] > 1
     frame.loc[over, "warnings"] = [
         "; ".join(text for text in (warnings, OVER_DATASHEET) if text) for warnings in frame.loc[over, "warnings"]
@@ -105,6 +101,8 @@ def _dims(records: Sequence[Record]) -> list[Mapping[str, int]]:
             for name, size in complete_dims(record.workload.op, record.workload.dims).items()
             if name in given[record.workload.op]
         }
+        if record.workload.op in OPS
+        else {}  # a user's function
         for record in records
     ]
 
@@ -127,6 +125,7 @@ def _predicted(records: Sequence[Record]) -> dict[str, list[float]]:
     """Amounts and times under each roof; `compute_s` and `memory_s` are the two sides of the napkin."""
     amounts = [record.workload.amounts for record in records]
     predictions = [record.prediction for record in records]
+    least_s = [record.roof_times_s for record in records]
     return {
         "flop": [float(each.flop) for each in amounts],
         "bytes": [float(each.bytes) for each in amounts],
@@ -137,9 +136,10 @@ def _predicted(records: Sequence[Record]) -> dict[str, list[float]]:
         "expected_s": [
             float(each.expected_s) if each and each.expected_s is not None else math.nan for each in predictions
         ],
-        "datasheet_s": [_napkin_s(record.workload.amounts, record.roofs.datasheet) for record in records],
-        "measured_s": [_napkin_s(record.workload.amounts, record.roofs.measured) for record in records],
-        "held_clock_s": [_held_clock_s(record) for record in records],
+        **{
+            f"{roof}_s": [times_s.get(roof, math.nan) for times_s in least_s]
+            for roof in ("datasheet", "measured", "held_clock")
+        },
         "predicted_peak_bytes": [_predicted_peak_bytes(record) for record in records],
     }
 
@@ -201,28 +201,3 @@ def _unit(amounts: Amounts) -> Resource | None:
 def _slowest_term(record: Record, *, compute: bool) -> float:
     terms = record.prediction.terms if record.prediction else ()
     return max((float(term.time_s) for term in terms if term.resource.is_compute == compute), default=math.nan)
-
-
-def _napkin_s(amounts: Amounts, roofs: Roofs) -> float:
-    try:
-        return float(predict(amounts, roofs).napkin_s)
-    except MissingCeiling:
-        return math.nan
-
-
-def _held_clock_s(record: Record) -> float:
-    """Least time of the FLOP at the clock that the card held; NaN unless compute-bound on a known GPU and clock."""
-    gpu = NVIDIA_GPUS.get(record.environment.gpu or "")
-    sm_hz = record.measurement.sm_hz if record.measurement else None
-    bound = record.prediction.bound if record.prediction else None
-    if gpu is None or not sm_hz or bound is None or not bound.is_compute:
-        return math.nan
-    roofs = held_clock_roofs(gpu, sm_hz)
-    try:
-        return max(
-            float(flop) / find_ceiling(unit, roofs).per_s
-            for unit, flop in record.workload.amounts.flop_by_unit.items()
-            if flop
-        )
-    except MissingCeiling:
-        return math.nan

@@ -67,6 +67,7 @@ LOOKS: Mapping[str, Look] = MappingProxyType(
         "launch": Look(GREY, "*"),
     }
 )
+FUNCTION_LOOK = Look(GREY, "$f$")  # of a user's function, measured by itself
 _UNIT_COLORS = (BLUE, RED, GREEN, PINK, ORANGE, SKY)
 _MATMUL_PANELS = 6
 
@@ -89,14 +90,14 @@ def draw_roofline(run: Run) -> Figure:
     handles += _draw_roofs(axes, run.roofs.measured, "measured", span=span, colors=colors, style="--")
     for (unit, op), group in groups_of(rows, ["unit", "op"]):
         performance = group["flop"] / group["time_s"]
-        _draw_points(axes, group["arithmetic_intensity"], performance, colors[unit], LOOKS[op].marker)
+        _draw_points(axes, group["arithmetic_intensity"], performance, colors[unit], _look(op).marker)
     figures.log_panel(
         axes, "", x=("arithmetic intensity (FLOP per byte of memory traffic)", lambda value: f"{value:g}"),
         y=("performance (FLOP per second)", lambda value: si(value, "FLOP/s", digits=1)),
     )  # fmt: skip
     axes.set_xlim(*span)
     axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)
-    markers = [figures.legend_points(_op_name(op), color=GREY, marker=LOOKS[op].marker) for op in _ops_of(rows)]
+    markers = [figures.legend_points(_op_name(op), color=GREY, marker=_look(op).marker) for op in _ops_of(rows)]
     figures.legend_below(figure, markers, columns=6)
     return figure
 
@@ -145,8 +146,8 @@ def draw_phases(run: Run) -> Figure:
     handles = []
     for op, phase, size in (("attention_prefill", "prefill", "seq"), ("attention_decode", "decode", "context")):
         for index, (label, group) in enumerate(_configurations(rows[rows["op"] == op], op, size)):
-            handles.append(figures.legend_line(f"{phase}{label}", color=LOOKS[op].color, linestyle=series_style(index)))
-            _draw_phase(panels, group.assign(size=group[size]), LOOKS[op], series_style(index), implementations)
+            handles.append(figures.legend_line(f"{phase}{label}", color=_look(op).color, linestyle=series_style(index)))
+            _draw_phase(panels, group.assign(size=group[size]), _look(op), series_style(index), implementations)
     for axes, rate, side in zip(panels, ("FLOP", "bytes"), ("compute", "memory"), strict=True):
         axes.axhline(100, color="black", linewidth=1)
         figures.log_axis(axes, "x", figures.count_text)
@@ -179,7 +180,7 @@ def draw_cache(run: Run) -> Figure:
         amounts = sweep_amounts(op, {**dims, "context": context}, find_dtype(dtype))
         napkin_s.append(np.asarray(predict(amounts, run.roofs.primary).napkin_s))
         flop.append(np.asarray(amounts.flop))
-        rows, look = _fastest(group[group["op"] == op], "context"), LOOKS[op]
+        rows, look = _fastest(group[group["op"] == op], "context"), _look(op)
         measured = rows["context"].astype(float), rows["time_s"]
         time_axes.plot(*measured, look.marker, color=look.color, label=f"{name}, measured")
         label = f"{name}, napkin ({_primary_name(run)} roofs)"
@@ -219,7 +220,7 @@ def draw_parity(run: Run) -> Figure:
         axes.plot(span, span, color="black", linewidth=1)
         axes.fill_between(span, span * 0.7, span * 1.3, color="black", alpha=0.1, linewidth=0)
         for (op,), group in groups_of(rows, ["op"]):
-            _draw_points(axes, group[side], group["time_s"], LOOKS[op].color, LOOKS[op].marker)
+            _draw_points(axes, group[side], group["time_s"], _look(op).color, _look(op).marker)
         figures.log_panel(
             axes,
             title,
@@ -228,7 +229,7 @@ def draw_parity(run: Run) -> Figure:
         )
         axes.set(xlim=span, ylim=span, aspect="equal")
     handles = [
-        figures.legend_points(_op_name(op), color=LOOKS[op].color, marker=LOOKS[op].marker) for op in _ops_of(rows)
+        figures.legend_points(_op_name(op), color=_look(op).color, marker=_look(op).marker) for op in _ops_of(rows)
     ]
     handles.append(figures.legend_line("measured = predicted; band: within 30 %", color="black"))
     figures.legend_below(figure, handles)
@@ -438,8 +439,14 @@ def _primary_name(run: Run) -> str:
 
 
 def _ops_of(rows: pd.DataFrame) -> list[str]:
-    """The ops of the rows, in the order of `LOOKS`."""
-    return [op for op in LOOKS if op in set(rows["op"])]
+    """The ops of the rows, in the order of `LOOKS`; then users' functions."""
+    found = set(rows["op"])
+    return [*(op for op in LOOKS if op in found), *sorted(found.difference(LOOKS))]
+
+
+def _look(op: str) -> Look:
+    """How an op, or a user's function, is drawn."""
+    return LOOKS.get(op, FUNCTION_LOOK)
 
 
 def _op_name(op: str) -> str:

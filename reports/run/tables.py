@@ -61,8 +61,9 @@ def unstable(frame: pd.DataFrame) -> TextTable:
 
 
 def by_op(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """Each op of the frame with its rows, in the order of `predict.workloads.OPS`."""
-    return [(op, frame[frame["op"] == op]) for op in OPS if (frame["op"] == op).any()]
+    """Each op of the frame with its rows, in the order of `predict.workloads.OPS`; then users' functions."""
+    functions = sorted(set(frame["op"]).difference(OPS))
+    return [(op, frame[frame["op"] == op]) for op in (*OPS, *functions) if (frame["op"] == op).any()]
 
 
 def split_keys(op: str, rows: pd.DataFrame) -> tuple[list[str], str]:
@@ -70,7 +71,7 @@ def split_keys(op: str, rows: pd.DataFrame) -> tuple[list[str], str]:
 
     Those with the fewest values come first, so that a sweep reads down the table.
     """
-    keys = [*DIMS_OF_OP[op], "dtype"]
+    keys = [*DIMS_OF_OP.get(op, ()), "dtype"]
     varying = sorted((key for key in keys if rows[key].nunique() > 1), key=lambda key: rows[key].nunique())
     shared = {key: rows[key].iloc[0] for key in keys if key not in varying and rows[key].notna().all()}
     dtype = str(shared.pop("dtype", ""))

@@ -17,11 +17,14 @@ class Product:
 
     linears: tuple[Linear, ...]  # with the same input
     tp: int = 1
+    is_part: bool = False  # of a product whose other matrices are stored in another format
 
     @property
     def name(self) -> str:
-        """For a person: "qkv", "mamba_in"."""
+        """For a person: "qkv", "mamba_in"; of a part its matrices: "k_v"."""
         one = self.linears[0]
+        if self.is_part:
+            return "_".join(linear.name.rpartition(".")[2] for linear in self.linears)
         return (one.product or one.name).replace(".", "_")
 
     @property
@@ -52,7 +55,7 @@ class Product:
         """One product for each format of weights: what a checkpoint stores differently, no engine multiplies as one."""
         bits = dict.fromkeys(linear.weight_bits for linear in self.linears)
         groups = (tuple(linear for linear in self.linears if linear.weight_bits == each) for each in bits)
-        return tuple(Product(group, self.tp) for group in groups)
+        return tuple(Product(group, self.tp, is_part=len(bits) > 1) for group in groups)
 
     @property
     def _widths(self) -> list[float]:

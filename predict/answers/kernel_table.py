@@ -10,6 +10,7 @@ from predict.errors import MissingCeiling
 from predict.expected.kernel import calibration_of, with_expected
 from predict.gpus import Gpu
 from predict.model.kernels import decode_kernels, prefill_kernels
+from predict.model.kinds import KernelKind
 from predict.model.model_kernel import ModelKernel
 from predict.roofline import Prediction
 from predict.table import Column, Table
@@ -78,12 +79,22 @@ class KernelTable:
         )
         if (stages := self.times.replica.layout.pp) > 1:
             yield f"Runs are those of all {stages} stages together."
+        yield from self._experts()
         reasons: dict[str, list[str]] = {}
         for row in self.rows:
             if row.reason:
                 reasons.setdefault(row.reason, []).append(row.kernel.name)
         for reason, names in reasons.items():
             yield f"{', '.join(dict.fromkeys(names))}: {reason}."
+
+    def _experts(self) -> Iterator[str]:
+        """How many experts the grouped products have, where these are not all."""
+        replica = self.times.replica
+        dims = (row.kernel.dims for row in self.rows if row.kernel.kind is KernelKind.EXPERTS)
+        found = sorted({each["experts"] for each in dims if "experts" in each})
+        here = replica.model.experts.copies // replica.layout.ep if replica.model.experts else 0
+        if found and found[0] < here:
+            yield f"Tokens come to {found[0]} of {here} experts on average, and the products have as many."
 
     def table(self) -> Table:
         """For a person: names and numbers."""

@@ -49,6 +49,14 @@ def test_the_page_fits_a_terminal_and_says_what_has_no_op():
     assert "all_reduce: one GPU is measured" in page
 
 
+def test_the_page_says_how_many_experts_the_products_have():
+    _, decode = kernel_tables(ask("qwen3-30b-a3b", {"gpu": "h100", "batch": 16, "seq": 4096}))
+    # 128 * (1 - (120/128)^16) = 82.4
+    assert "Tokens come to 82 of 128 experts on average, and the products have as many." in decode.remarks
+    _, all_of_them = kernel_tables(ask("qwen3-30b-a3b", {"gpu": "h100", "batch": 200, "seq": 64}))
+    assert not any("Tokens come to" in remark for remark in all_of_them.remarks)
+
+
 def test_json_csv_and_markdown_have_the_same_kernels():
     rows = json.loads(printed("--json"))
     table = list(csv.DictReader(io.StringIO(printed("--csv"))))

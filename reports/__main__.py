@@ -3,7 +3,7 @@
 import typer
 
 from predict.command_line import run_command_line
-from reports.commands import calibrate, compare, import_log, run, sweep, validate
+from reports.commands import calibrate, compare, import_log, passes, run, sweep, validate
 
 app = typer.Typer(
     help="Report, show and compare measured runs; sweep a model over batches and contexts.",
@@ -12,6 +12,7 @@ app = typer.Typer(
 )
 app.command(epilog="Example: python -m reports render runs/h100")(run.render)
 app.command(epilog="Example: python -m reports show runs/h100 --json | jq '.[] | select(.of_measured > 0.9)'")(run.show)
+app.command("passes", epilog=passes.EXAMPLE)(passes.show_passes)
 app.command("calibrate", epilog="Example: python -m reports calibrate runs/h100 --implementation torch")(
     calibrate.calibrate_run
 )

@@ -30,6 +30,18 @@ COLUMNS = (
     Column("implementation", "fastest"),
     Column("component", "part of"),
 )
+# The same for several passes in one table.
+PASS_COLUMNS = (
+    Column("model", "model", is_key=True),
+    Column("phase", "phase"),
+    Column("batch", "batch", Unit.COUNT),
+    Column("tokens", "tokens", Unit.COUNT),
+    Column("layout", "layout"),
+    Column("dtype", "dtype"),
+    *COLUMNS,
+    Column("workload", "workload"),
+    Column("reason", "why not measured"),
+)
 WHOLE_COLUMNS = (
     Column("what", "the whole pass", is_key=True),
     Column("implementation", "by", is_key=True),
@@ -110,6 +122,31 @@ class MeasuredPass:
         ]
         return Table(WHOLE_COLUMNS, tuple(rows)).without_empty()
 
+    def flat_rows(self) -> Iterator[dict[str, object]]:
+        """A row for each kernel, with what the pass is; times are those of all its runs together."""
+        asked = self.asked
+        names = {
+            **{name: getattr(asked, name) for name in ("model", "phase", "batch", "tokens", "layout")},
+            "dtype": asked.dtype.name,
+        }
+        for row in self.rows:
+            yield {**names, **{each.key: getattr(row, each.key) for each in PASS_COLUMNS if each.key not in names}}
+
+    def json(self) -> dict[str, object]:
+        """All that the page says."""
+        return {
+            "title": self.asked.title,
+            "bound_s": self.bound_s,
+            "expected_s": self.asked.expected_s,
+            "measured_s": self.measured_s or None,
+            "kernels": list(self.flat_rows()),
+            "whole": [
+                {"what": row.what, "implementation": row.implementation, "time_s": row.time_s} for row in self.wholes
+            ],
+            "says": list(self.sentences),
+            "notes": list(self.notes),
+        }
+
     def _sum(self) -> dict[str, object]:
         """The last row. A sum that lacks a kernel says of how many it is."""
         missing = sum(row.measured_s is None for row in self.rows)
@@ -125,6 +162,11 @@ class MeasuredPass:
             "share": 1.0 if timed else None,
             "of_bound": bound_s / self.measured_s if bound_s and self.measured_s else None,
         }
+
+
+def passes_table(found: Iterable[MeasuredPass]) -> Table:
+    """The kernels of all passes in one table, for other programs."""
+    return Table(PASS_COLUMNS, tuple(row for each in found for row in each.flat_rows()))
 
 
 def measured_passes(run: Run) -> tuple[MeasuredPass, ...]:

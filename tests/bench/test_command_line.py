@@ -19,6 +19,7 @@ from bench.worker import WorkerLost
 from predict.expected.probes import PROBES
 from predict.gpus import GPUS
 from predict.roofline import predict
+from reports.__main__ import app as reports_app
 from reports.run.load import load_records
 from tests.bench.test_runner import at_half_the_roof, took
 from tests.factories import make_environment
@@ -68,6 +69,82 @@ def test_a_run_of_the_standard_suite_leaves_at_most_eight_files(gpu_box, tmp_pat
     result = RUNNER.invoke(cli.app, ["run", "--suite", "standard", "--no-calibrate", "--out", str(out)])
     assert result.exit_code == 0, result.output
     assert len([path for path in out.rglob("*") if path.is_file()]) + 1 <= evidence.MOST_FILES
+
+
+def test_an_op_on_a_grid_is_measured_and_only_it_is_printed(gpu_box, tmp_path):
+    gpu_box()
+    out = tmp_path / "run"
+    result = RUNNER.invoke(cli.app, ["run", "--op", "softmax", "rows=1,64", "cols=4k", "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    records = store.read(out / "records.jsonl").records
+    asked = {record.workload.id for record in records if record.workload.op == "softmax"}
+    assert asked == {"softmax-rows1-cols4096-bf16", "softmax-rows64-cols4096-bf16"}
+    assert "softmax" in result.stdout
+    assert "stream_read" not in result.stdout  # roof probes are records, and in the report
+    assert "stream_read" in (out / "report.md").read_text(encoding="utf-8")
+
+
+def test_a_file_of_shapes_and_an_implementation_are_measured(gpu_box, tmp_path):
+    gpu_box()
+    shapes, out = tmp_path / "shapes.csv", tmp_path / "run"
+    shapes.write_text("op,m,n,k,rows,cols\nmatmul,1,8,8,,\nrmsnorm,,,,2,8\n")
+    arguments = ["run", "--ops-from", str(shapes), "--implementation", "torch", "--out", str(out)]
+    assert RUNNER.invoke(cli.app, arguments).exit_code == 0
+    keys = {record.key for record in store.read(out / "records.jsonl").records}
+    assert {("matmul-m1-n8-k8-bf16", "torch"), ("rmsnorm-rows2-cols8-bf16", "torch")} <= keys
+    assert ("rmsnorm-rows2-cols8-bf16", "triton") not in keys
+
+
+def test_a_model_s_passes_are_measured_kernel_by_kernel(gpu_box, tmp_path):
+    gpu_box()
+    out = tmp_path / "run"
+    arguments = ["run", "--model", "llama-3-8b", "--phase", "decode", "--batch", "1,8", "--context", "8k"]
+    result = RUNNER.invoke(cli.app, [*arguments, "--implementation", "torch,sdpa_flash", "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    for batch in (1, 8):
+        assert f"llama-3-8b, decode, batch {batch}, 8,192 cached tokens, bf16: where the time goes" in result.stdout
+    passes = json.loads(RUNNER.invoke(reports_app, ["passes", str(out), "--json"]).stdout)
+    assert [each["kernels"][0]["batch"] for each in passes] == [1, 8]
+    for each in passes:
+        # Every kernel took twice its bound, and so did their sum.
+        assert each["measured_s"] == pytest.approx(2 * sum(row["bound_s"] for row in each["kernels"]))
+        assert {row["kernel"]: row["count"] for row in each["kernels"]}["gate_up"] == 32
+    assert "## llama-3-8b, decode, batch 8" in (out / "report.md").read_text(encoding="utf-8")
+    lines = RUNNER.invoke(reports_app, ["passes", str(out), "--csv"]).stdout.splitlines()
+    assert len(lines) == 1 + sum(len(each["kernels"]) for each in passes)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--op", "matmul", "m=1", "n=1"], "matmul needs k="),
+        (["m=1"], "m=1 is a dimension of which op? Give --op"),
+        (["--suite", "quick", "--model", "llama-3-8b"], "--suite and --model: give one of them"),
+        (["--dtype", "bf16"], "--dtype belongs to --op"),
+        (["--model", "llama-3-8b", "--phase", "training"], "--phase must be decode or prefill"),
+        (["--model", "llama-3-8b", "--batch", "none"], "--batch must be a number"),
+        (["--model", "llama-3-8b", "--tp", "3"], "tp=3 does not divide"),
+        (["--model", "llama-3-8b", "--dtype", "bf16,fp16"], "--model takes one --dtype"),
+        (["--op", "matmul", "m=1:200:1", "n=1:200:1", "k=8"], "more than 10,000; narrow the grid, or say --yes"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_line_and_leaves_no_folder(gpu_box, refusal, tmp_path, arguments, message):
+    gpu_box()
+    assert message in refusal(cli.app, "run", *arguments, "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_that_does_not_fit_is_refused_with_what_would(gpu_box, refusal, tmp_path):
+    """141 GB of weights, and a card of 80 GiB."""
+    gpu_box(memory_bytes=80 * 2**30)
+    said = refusal(cli.app, "run", "--model", "llama-3-70b", "--out", tmp_path / "run")
+    assert "--tp 2 measures one of 2 GPUs" in said
+
+
+def test_reports_of_a_run_without_a_model_say_so(gpu_box, refusal, tmp_path):
+    gpu_box()
+    RUNNER.invoke(cli.app, ["run", "--op", "softmax", "rows=1", "cols=8", "--out", str(tmp_path / "run")])
+    assert "holds no pass of a model" in refusal(reports_app, "passes", tmp_path / "run")
 
 
 def test_json_is_all_that_a_script_finds_on_stdout(gpu_box, tmp_path):

@@ -51,7 +51,8 @@ def draw(columns: Sequence[TextColumn], width: int) -> str:
         return _part(columns, [column.full for column in columns])
     names = [column.least for column in columns if column.is_key]
     if any(_total([*names, column.least]) > width for column in columns if not column.is_key):
-        return "\n\n".join(_blocks(columns, width))
+        apart = "\n\n" if len(columns) - len(names) > 2 else "\n"
+        return apart.join(_blocks(columns, width))
     return "\n\n".join(_part(part, _widths(part, width)) for part in _cut(columns, width))
 
 

@@ -2,26 +2,14 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from predict.columns import TextColumn, draw
-from predict.units import GB, GIB, KIB, TB, Unit, count, duration, in_units, show
+from predict.units import GB, GIB, KIB, TB, Unit, count, duration, in_units, show, times
 
 ABSENT = "-"  # a number that is not known; a note below the table says why
-
-# How much a number of the unit counts that stands in the heading alone.
-OF_HEADING: Mapping[Unit, float] = MappingProxyType(
-    {
-        Unit.TFLOP_PER_S: TB,
-        Unit.TB_PER_S: TB,
-        Unit.GB: GB,
-        Unit.GIB: GIB,
-        Unit.KIB: KIB,
-        Unit.FLOP_PER_BYTE: 1,
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +51,7 @@ class Table:
         """The table in Markdown."""
         headings = [column.heading for column in self.columns]
         rule = ["---" if column.is_text else "--:" for column in self.columns]
-        lines = [f"| {' | '.join(map(_escape, cells))} |" for cells in (headings, *zip(*self._cells(), strict=True))]
+        lines = [f"| {' | '.join(map(escape, cells))} |" for cells in (headings, *zip(*self._cells(), strict=True))]
         return "\n".join([lines[0], f"|{'|'.join(rule)}|", *lines[1:]])
 
     def csv(self) -> str:
@@ -85,25 +73,49 @@ def cell(value: object, unit: Unit) -> str:
     if isinstance(value, str):
         return value
     assert isinstance(value, int | float)
-    if unit in OF_HEADING:
-        return in_units(value, OF_HEADING[unit])
-    match unit:
-        case Unit.SECONDS:
-            return duration(value)
-        case Unit.USD:
-            return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
-        case Unit.TOKENS_PER_S | Unit.DAYS:
-            return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-        case Unit.SHARE:
-            return f"{100 * value:.1f} %"  # one decimal in every row, so that a column can be read down
-        case Unit.GPUS | Unit.REQUESTS | Unit.TOKENS:
-            return f"{value:,.4g}" if value < 1000 and value != int(value) else f"{value:,.0f}"
-        case Unit.PARAMS:
-            return count(value)
-        case Unit.COUNT:
-            return f"{value:.0f}"
-        case _:
-            return show(value, unit)
+    return _NUMBERS[unit](value) if unit in _NUMBERS else show(value, unit)
+
+
+def _usd(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _count(value: float) -> str:
+    return f"{value:,.4g}" if value < 1000 and value != int(value) else f"{value:,.0f}"
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.1f} %"  # one decimal in every row, so that a column can be read down
+
+
+def _multiple(of: float) -> Callable[[float], str]:
+    """How many of what the heading names."""
+    return lambda value: in_units(value, of)
+
+
+_NUMBERS: Mapping[Unit, Callable[[float], str]] = MappingProxyType(
+    {
+        Unit.SECONDS: duration,
+        Unit.USD: _usd,
+        Unit.SHARE: _share,
+        Unit.PARAMS: count,
+        Unit.TIMES: times,
+        **dict.fromkeys((Unit.TOKENS_PER_S, Unit.DAYS), _rate),
+        **dict.fromkeys((Unit.GPUS, Unit.REQUESTS, Unit.TOKENS), _count),
+        **dict.fromkeys((Unit.TFLOP_PER_S, Unit.TB_PER_S), _multiple(TB)),
+        Unit.GB: _multiple(GB),
+        Unit.GIB: _multiple(GIB),
+        Unit.KIB: _multiple(KIB),
+        Unit.FLOP_PER_BYTE: _multiple(1),
+        Unit.COUNT: "{:.0f}".format,
+        Unit.PLAIN: "{:.4g}".format,
+        Unit.RELATIVE_ERROR: "{:.1e}".format,
+    }
+)
 
 
 def to_csv(rows: Sequence[Sequence[object]]) -> str:
@@ -113,7 +125,7 @@ def to_csv(rows: Sequence[Sequence[object]]) -> str:
     return buffer.getvalue().rstrip("\n")
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
     """A text that neither ends a cell of Markdown nor opens a tag."""
     return text.replace("<", "&lt;").replace("|", "\\|").replace("\n", " ")
 

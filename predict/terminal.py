@@ -1,9 +1,10 @@
-"""How wide a command's output is."""
+"""How wide a command's output is, and how its words stand out."""
 
 import os
 import shutil
 import sys
 import textwrap
+from enum import IntEnum
 
 PLAIN_WIDTH = 100  # columns of output that is not a terminal, unless COLUMNS says another number
 LEAST_WIDTH = 40
@@ -33,3 +34,23 @@ def wrapped(text: str, width: int, first: str = "", others: str = "") -> list[st
         break_on_hyphens=False,
     )
     return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
+
+
+class Style(IntEnum):
+    """How a text stands out: a code of ECMA-48."""
+
+    BOLD = 1
+    DIM = 2
+    RED = 31
+    GREEN = 32
+    YELLOW = 33
+
+
+def styled(text: str, style: Style) -> str:
+    """The text in a style; `typer.echo` takes it away where output is piped. Plain if NO_COLOR is set."""
+    return text if os.environ.get("NO_COLOR") else f"\x1b[{style}m{text}\x1b[0m"
+
+
+def bold(text: str) -> str:
+    """The text in bold type, as `styled`."""
+    return styled(text, Style.BOLD)

@@ -187,6 +187,10 @@ class Unit(StrEnum):
     GB = "GB"
     GIB = "GiB"
     KIB = "KiB"
+    # Of columns only.
+    RELATIVE_ERROR = "of 1"
+    PLAIN = "number"  # whose unit stands elsewhere
+    WRITTEN = "written"  # a number that is a text already
 
 
 def si(value: float, unit: str, digits: int = 3) -> str:
@@ -272,6 +276,11 @@ def show(value: float | str, unit: Unit) -> str:
         case _:
             number = f"{value:,.4g}" if value != int(value) and value < 1000 else f"{value:,.0f}"
             return f"{number} {unit.removesuffix('s') if value == 1 else unit}"
+
+
+def times(ratio: float) -> str:
+    """Format a ratio: times(1.5) == "1.50x"."""
+    return f"{ratio:.2f}x" if ratio < 9.995 else f"{ratio:.3g}x" if ratio < 999.5 else f"{ratio:.0f}x"
 
 
 def _in_largest(value: float, units: tuple[tuple[float, str], ...], base: str, digits: int) -> str:

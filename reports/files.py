@@ -4,7 +4,8 @@ from pathlib import Path
 
 import jinja2
 
-from reports.tables import cell, markdown
+from predict.table import escape
+from reports.tables import markdown
 
 
 def template(file: Path) -> jinja2.Template:
@@ -20,7 +21,7 @@ def template(file: Path) -> jinja2.Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(table=markdown, cell=cell)
+    environment.filters.update(table=markdown, cell=escape)
     return environment.get_template(file.name)
 
 

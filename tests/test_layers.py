@@ -12,7 +12,6 @@ OURS = ("predict", "kernels", "bench", "reports")
 
 GPU_STACK = {"torch", "triton"}
 READING = {"pandas", "matplotlib", "PIL", "jinja2"}
-COMMAND_LINE = {"typer", "rich"}
 
 # What each package may import besides the standard library, NumPy and itself; then what rooms and modules may add.
 PACKAGES = {
@@ -22,12 +21,11 @@ PACKAGES = {
     "reports": {"predict", "bench.passes", "bench.record", "bench.stats", "bench.store", "scipy"} | READING,
 }
 MODULES = {
-    "predict.__main__": COMMAND_LINE,
+    "predict.__main__": {"typer"},
     "predict.command_line": {"typer"},
     "predict.forms": {"typer"},
     "predict.commands": {"typer"},
     "predict.commands.targets": {"reports.front"},  # loaded to draw, when a figure is asked for
-    "predict.answers.page": {"typer"},
     "kernels.__main__": {
         "typer",
         "predict.command_line",
@@ -42,15 +40,12 @@ MODULES = {
     "kernels.peers.quack": {"quack"},
     "kernels.peers.flash_attention": {"flash_attn", "flash_attn_interface"},
     "kernels.peers.flashinfer": {"flashinfer"},
-    "bench.__main__": COMMAND_LINE,
-    "bench.commands": COMMAND_LINE | {"reports"},
+    "bench.__main__": {"typer"},
+    "bench.commands": {"typer", "reports"},
     "bench.progress": {"rich"},
     "bench.nvml": {"pynvml"},
-    "reports.__main__": COMMAND_LINE,
-    "reports.commands": COMMAND_LINE,
-    "reports.accuracy.tables": {"rich"},
-    "reports.run.terminal": {"rich"},
-    "reports.terminal": {"rich"},
+    "reports.__main__": {"typer"},
+    "reports.commands": {"typer"},
 }
 # The rooms of a package, and which others each may import; modules on the ground floor import none, those on top (TOP)
 # all of them.

@@ -2,38 +2,44 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 
-from rich.table import Table
-from rich.text import Text
+import typer
 
-from bench.commands.options import GpuOption, JsonOption, exit_if, print_json
+from bench.commands.options import GpuOption, exit_if
+from predict.forms import Form, table_text, with_form
 from predict.lazily import lazily
-from reports.commands.options import console
+from predict.table import Column, Table
+from predict.terminal import Style, styled
 
 with lazily():  # torch
     from bench import doctor as checks
 
+COLUMNS = (
+    Column("level", "", is_key=True),
+    Column("subject", "subject", is_key=True),
+    Column("text", "finding"),
+    Column("remedy", "what to do"),
+)
 
-def doctor(*, gpu: GpuOption = None, as_json: JsonOption = False) -> None:
+
+@with_form
+def doctor(*, gpu: GpuOption = None, form: Form) -> None:
     """Say what this machine is, whether it matches the table, and what would spoil a measurement.
 
     Exits with status 1 if something would.
     """
     findings = checks.examine(gpu)
-    if as_json:
-        print_json([asdict(finding) for finding in findings])
-    else:
-        console().print(_findings_table(findings))
+    rows = [asdict(finding) for finding in findings]
+    text = table_text(Table(COLUMNS, tuple(rows)).without_empty(), form, lambda: rows)
+    typer.echo(_colored(text) if form is Form.PAGE else text)
     exit_if(any(finding.level is checks.Level.PROBLEM for finding in findings))
 
 
-def _findings_table(findings: tuple[checks.Finding, ...]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for heading in ("", "subject", "finding", "what to do"):
-        table.add_column(heading, overflow="fold")
-    colors = {checks.Level.OK: "green", checks.Level.WARNING: "yellow", checks.Level.PROBLEM: "red"}
-    for finding in findings:
-        level = Text(finding.level, style=colors[finding.level])
-        table.add_row(level, Text(finding.subject), Text(finding.text), Text(finding.remedy or ""))
-    return table
+def _colored(text: str) -> str:
+    """The table with each level in its color."""
+    colors = {checks.Level.OK: Style.GREEN, checks.Level.WARNING: Style.YELLOW, checks.Level.PROBLEM: Style.RED}
+    for level, color in colors.items():
+        text = re.sub(rf"^{level}\b", styled(level, color), text, flags=re.MULTILINE)
+    return text

@@ -27,15 +27,24 @@ from bench.commands.asked import (
     WeightsOption,
     tell_what_is_left_out,
 )
-from bench.commands.options import GpuOption, JsonOption, print_json
+from bench.commands.options import GpuOption
+from predict.forms import Form, table_text, with_form
 from predict.lazily import lazily
-from predict.units import duration
+from predict.table import Column, Table
+from predict.units import Unit
 
 with lazily():  # torch
     from bench import env, forecast, runner
     from bench.commands import carrying_out
 
+COLUMNS = (
+    Column("workload", "workload", is_key=True),
+    Column("implementation", "implementation", is_key=True),
+    Column("estimate_s", "about", Unit.SECONDS),
+)
 
+
+@with_form
 def list_jobs(
     dims: DimsArgument = None,
     *,
@@ -56,7 +65,7 @@ def list_jobs(
     weights: WeightsOption = None,
     kv: KvOption = None,
     compute: ComputeOption = None,
-    as_json: JsonOption = False,
+    form: Form,
 ) -> None:
     """List what `run` would measure here, in order, and about how long each case takes.
 
@@ -72,17 +81,11 @@ def list_jobs(
     tell_what_is_left_out(selection, described)
     jobs = (*runner.roof_probe_jobs(limits), *selection.probes(limits), *selection.jobs(limits))
     estimates_s = forecast.forecast_s(jobs, described, carrying_out.make_budget(asked.budget_s))
-    if as_json:
-        print_json(
-            [
-                {"workload": job.workload.id, "implementation": job.implementation, "estimate_s": estimate_s}
-                for job, estimate_s in zip(jobs, estimates_s, strict=True)
-            ]
-        )
-        return
-    for job, estimate_s in zip(jobs, estimates_s, strict=True):
-        estimate = "no estimate" if estimate_s is None else f"about {duration(estimate_s, 2)}"
-        typer.echo(f"{job.workload.id}  {job.implementation}  {estimate}")
+    rows = [
+        {"workload": job.workload.id, "implementation": job.implementation, "estimate_s": estimate_s}
+        for job, estimate_s in zip(jobs, estimates_s, strict=True)
+    ]
+    typer.echo(table_text(Table(COLUMNS, tuple(rows)), form, lambda: rows))
     typer.echo(f"{len(jobs)} cases on {described.name}{_total(estimates_s)}", err=True)
 
 

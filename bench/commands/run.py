@@ -38,7 +38,6 @@ from bench.commands.asked import (
 from bench.commands.options import (
     CASE_LIMIT_S,
     GpuOption,
-    JsonOption,
     OutOption,
     ResumeOption,
     TimeLimitOption,
@@ -47,6 +46,7 @@ from bench.commands.options import (
 )
 from bench.passes import write_passes
 from bench.record import Record
+from predict.forms import Form, with_form
 from predict.lazily import lazily
 from reports.calibration.file import CALIBRATION
 from reports.commands.options import print_run
@@ -73,6 +73,7 @@ python -m bench run --suite standard --only 'attention_*' --implementation torch
 """
 
 
+@with_form
 def run(
     dims: DimsArgument = None,
     *,
@@ -106,7 +107,7 @@ def run(
     calibrate: Annotated[
         bool, typer.Option("--calibrate/--no-calibrate", help="Fit expected times if all probes were measured.")
     ] = True,
-    as_json: JsonOption = False,
+    form: Form,
 ) -> None:
     """Measure this machine's roofs, then a suite or what you name; print the table, write records, report and figures.
 
@@ -128,10 +129,11 @@ def run(
     fits = calibrate_where_measured(folder) if calibrate else ()
     loaded = load.load_records(folder)
     report = page.write_report(loaded, folder)
-    if as_json:
+    if form is Form.JSON:
         print_json(_summary(folder, report, records, fits))
     else:
-        print_run(loaded.only({job.key for job in selection.jobs(limits)}))
+        print_run(loaded.only({job.key for job in selection.jobs(limits)}), form)
+    if form is Form.PAGE:
         typer.echo("".join(f"{calibration.fit_headline(fit)}\n" for fit in fits), nl=False)
         typer.echo(f"records  {folder / store.RECORDS}\nreport   {report}")
     exit_if(any(record.status in runner.FAILED for record in records))

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.console import Group
-from rich.table import Table
-from rich.text import Text
 
 from bench import store
 from bench.commands.options import (
     CASE_LIMIT_S,
     GpuOption,
-    JsonOption,
     OutOption,
     ResumeOption,
     TimeLimitOption,
@@ -23,19 +20,37 @@ from bench.commands.options import (
     print_json,
 )
 from predict.errors import BadRun
+from predict.forms import Form, with_form
 from predict.lazily import lazily
-from predict.units import duration, find_dtype, percent
-from reports.commands.options import console
+from predict.table import Column, Table
+from predict.terminal import Style, styled, terminal_width, wrapped
+from predict.units import Unit, find_dtype, times
 
-with lazily():  # torch and pandas
+with lazily():  # torch
     from bench import env, lab, runner, tune, worker
     from bench.commands import carrying_out
-    from reports.run import tables
 
 EXAMPLES = "Example: python -m bench tune --op matmul --gpu h200 --out runs/tune-matmul"
 TUNING_BUDGET_S = 0.3
+RANKING_COLUMNS = (
+    Column("configuration", "configuration", is_key=True),
+    Column("rank", "rank", Unit.COUNT),
+    Column("time_s", "time", Unit.SECONDS),
+    Column("half_width", "+-", Unit.SHARE),
+    Column("times_best", "times best", Unit.TIMES),
+    Column("of_roof", "% of roof", Unit.SHARE),
+    Column("relative_error", "error", Unit.RELATIVE_ERROR),
+    Column("relative_bound", "allowed", Unit.RELATIVE_ERROR),
+)
+SCORE_COLUMNS = (
+    Column("configuration", "configuration", is_key=True),
+    Column("times_best", "geometric mean of times best", Unit.TIMES),
+    Column("shapes", "shapes measured", Unit.WRITTEN),
+    Column("best_at", "best at", Unit.COUNT),
+)
 
 
+@with_form
 def tune_op(
     *,
     op: Annotated[str, typer.Option(help="The op whose Triton kernel is tuned: matmul, softmax, ...")],
@@ -45,7 +60,7 @@ def tune_op(
     resume: ResumeOption = False,
     time_limit_s: TimeLimitOption = None,
     budget_s: Annotated[float, typer.Option(min=0.01, help="Sampling time per case, in seconds.")] = TUNING_BUDGET_S,
-    as_json: JsonOption = False,
+    form: Form,
 ) -> None:
     """Measure every configuration of an op's Triton kernel on a list of shapes; print which is fastest where.
 
@@ -62,59 +77,83 @@ def tune_op(
         plan = tune.tuning_plan(workloads, folder, resume=resume, time_limit_s=time_limit_s)
         records = carrying_out.carry_out(plan, bench)
     tunings = tune.read_tunings(records, workloads)
-    if as_json:
-        found = [asdict(each) for each in tunings]
-        print_json({"records": str(folder / store.RECORDS), "environment": asdict(described), "tunings": found})
-    else:
-        for each in tunings:
-            console().print(_tuning_tables(each))
-        typer.echo(f"records  {folder / store.RECORDS}")
+    match form:
+        case Form.JSON:
+            found = [asdict(each) for each in tunings]
+            print_json({"records": str(folder / store.RECORDS), "environment": asdict(described), "tunings": found})
+        case Form.CSV:
+            typer.echo(all_rankings(tunings).csv())
+        case Form.MARKDOWN:
+            typer.echo("\n\n".join(f"## {title}\n\n{table.markdown()}" for title, table in _tables(tunings)))
+        case Form.PAGE:
+            typer.echo("\n".join(line for each in tunings for line in _tuning_lines(each, terminal_width())))
+            typer.echo(f"records  {folder / store.RECORDS}")
     exit_if(any(record.status in runner.FAILED for record in records))
 
 
-def _tuning_tables(tuning: tune.Tuning) -> Group:
+def all_rankings(tunings: Iterable[tune.Tuning]) -> Table:
+    """A row for each configuration on each shape, measured or not."""
+    rows = (
+        {"op": each.op, "dtype": each.dtype, "workload": ranking.workload, "roof": ranking.roof, **asdict(row)}
+        for each in tunings
+        for ranking in each.rankings
+        for row in ranking.rows
+    )
+    names = (Column(name, name) for name in ("op", "dtype", "workload", "roof"))
+    return Table((*names, *RANKING_COLUMNS, Column("status", "status"), Column("reason", "reason")), tuple(rows))
+
+
+def _tables(tunings: Iterable[tune.Tuning]) -> Iterator[tuple[str, Table]]:
+    """The tables of all shapes with their titles, then of all configurations over them."""
+    for each in tunings:
+        yield from ((ranking.workload, _ranking_table(ranking)) for ranking in each.rankings)
+        yield _scores_title(each), _scores_table(each)
+
+
+def _tuning_lines(tuning: tune.Tuning, width: int) -> Iterator[str]:
     """A table for each shape, one of the configurations over all shapes, and what the default choice costs."""
-    title = f"{tuning.op} in {tuning.dtype}, all shapes"
-    scores = _plain_table(title, "configuration", "geometric mean\nof times best", "shapes\nmeasured", "best at")
-    for score in (*tuning.scores, tuning.default):
-        mean = "" if score.times_best is None else tables.times(score.times_best)
-        scores.add_row(score.configuration, mean, f"{score.measured} of {len(tuning.rankings)}", str(score.best_at))
-    return Group(*(_ranking_table(ranking) for ranking in tuning.rankings), scores, _verdict(tuning), "")
+    for ranking in tuning.rankings:
+        yield from (styled(line, Style.BOLD) for line in wrapped(ranking.workload, width))
+        yield _ranking_table(ranking).text(width)
+        for reason in _reasons(ranking):
+            yield from (styled(line, Style.YELLOW) for line in wrapped(reason, width))
+        yield ""
+    yield from (styled(line, Style.BOLD) for line in wrapped(_scores_title(tuning), width))
+    yield _scores_table(tuning).text(width)
+    yield from (styled(line, Style.BOLD) for line in wrapped(_verdict(tuning), width))
+    yield ""
 
 
-def _ranking_table(ranking: tune.Ranking) -> Group:
-    """A row for each measured configuration, a line with the reason for the others."""
-    headings = ("rank", "time", "+-", "times\nbest", f"% of\n{ranking.roof}", "error", "allowed")
-    table = _plain_table(ranking.workload, "configuration", *headings)
+def _ranking_table(ranking: tune.Ranking) -> Table:
+    """A row for each measured configuration."""
+    columns = (*RANKING_COLUMNS[:-3], Column("of_roof", f"% of {ranking.roof}", Unit.SHARE), *RANKING_COLUMNS[-2:])
+    return Table(columns, tuple(asdict(row) for row in ranking.rows if row.time_s is not None))
+
+
+def _reasons(ranking: tune.Ranking) -> Iterator[str]:
+    """A line for each reason why configurations were not measured."""
     reasons: dict[tuple[str, str], list[str]] = {}
     for row in ranking.rows:
         if row.time_s is None:
             reasons.setdefault((row.status.value, row.reason or ""), []).append(row.configuration)
-            continue
-        numbers = (
-            (row.rank, str), (row.time_s, duration), (row.half_width, percent), (row.times_best, tables.times),
-            (row.of_roof, percent), (row.relative_error, "{:.1e}".format), (row.relative_bound, "{:.1e}".format),
-        )  # fmt: skip
-        table.add_row(row.configuration, *("" if value is None else text(value) for value, text in numbers))
-    lines = [Text(f"{status}: {', '.join(names)}: {reason}", "yellow") for (status, reason), names in reasons.items()]
-    return Group(table, *lines, "")
+    return (f"{status}: {', '.join(names)}: {reason}" for (status, reason), names in reasons.items())
 
 
-def _verdict(tuning: tune.Tuning) -> Text:
+def _scores_title(tuning: tune.Tuning) -> str:
+    return f"{tuning.op} in {tuning.dtype}, all shapes"
+
+
+def _scores_table(tuning: tune.Tuning) -> Table:
+    shapes = len(tuning.rankings)
+    rows = ({**asdict(score), "shapes": f"{score.measured} of {shapes}"} for score in (*tuning.scores, tuning.default))
+    return Table(SCORE_COLUMNS, tuple(rows))
+
+
+def _verdict(tuning: tune.Tuning) -> str:
     default = tuning.default
     if default.times_best is None:
-        return Text("the launcher's default could not be compared", "bold")
-    return Text(
-        f"the launcher's default takes {tables.times(default.times_best)} the time of the fastest configuration,"
-        f" geometric mean over {default.measured} shapes; none is faster at {default.best_at}",
-        "bold",
+        return "the launcher's default could not be compared"
+    return (
+        f"the launcher's default takes {times(default.times_best)} the time of the fastest configuration,"
+        f" geometric mean over {default.measured} shapes; none is faster at {default.best_at}"
     )
-
-
-def _plain_table(title: str, first: str, *others: str) -> Table:
-    """A table without lines: a column of text, the others of numbers."""
-    table = Table(title=Text(title, "bold"), title_justify="left", box=None, padding=(0, 2, 0, 0))
-    table.add_column(first, no_wrap=True)
-    for heading in others:
-        table.add_column(heading, justify="right", no_wrap=True)
-    return table

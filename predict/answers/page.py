@@ -6,15 +6,13 @@ The layout uses no table library, because importing one would take a fifth of th
 
 from collections.abc import Iterator, Sequence
 
-import typer
-
 from predict.answers.batching import batch_table, batch_title
 from predict.answers.breakdown import Breakdown, breakdowns
 from predict.answers.lines import Answer, Line, Section, Use
 from predict.answers.question import Question
 from predict.answers.verdict import verdict_lines
 from predict.table import Table
-from predict.terminal import PROSE_WIDTH, wrapped
+from predict.terminal import PROSE_WIDTH, bold, wrapped
 from predict.units import people_count, si
 
 INDENT = "  "
@@ -33,18 +31,18 @@ def page(
     """The sections and notes that any of `uses` needs: tables at most `width` columns wide, all else at most
     `PROSE_WIDTH`. `remarks` stand before the notes. With `explain`, the arithmetic follows each line."""
     shown = answer.shown(uses)
-    lines = [_bold(f"{question.model.name} on {question.gpus:,} x {question.gpu.name}")]
+    lines = [bold(f"{question.model.name} on {question.gpus:,} x {question.gpu.name}")]
     lines += [line for text in verdict_lines(question, uses) for line in wrapped(text, width, "", INDENT)]
     lines += ["", *wrapped(question.model.text, width), *wrapped(_assumed(question, uses), width)]
     columns = _columns(shown.sections)
     for section in shown.sections:
-        lines += ["", *map(_bold, wrapped(section.title, width))]
+        lines += ["", *map(bold, wrapped(section.title, width))]
         for line in (line for line in section.lines if explain or not line.is_detail):
             lines += _row(line, columns, min(width, PROSE_WIDTH), explain=explain)
     lines += _breakdowns([each for each in breakdowns(question) if each.use in uses], width)
     if Use.SERVE in uses:
         lines += _batches(question, width)
-    lines += ["", _bold("Notes")]
+    lines += ["", bold("Notes")]
     for note in (*remarks, *shown.notes):
         lines += wrapped(note, width, f"{INDENT}- ", f"{INDENT}  ")
     return "\n".join(lines)
@@ -101,20 +99,15 @@ def _row(line: Line, columns: tuple[int, int], width: int, *, explain: bool) -> 
 
 def _breakdowns(found: Sequence[Breakdown], width: int) -> Iterator[str]:
     for each in found:
-        yield from ("", *map(_bold, wrapped(each.title, width)), *_indented(each.table(), width))
+        yield from ("", *map(bold, wrapped(each.title, width)), *_indented(each.table(), width))
         yield from wrapped(each.overlap, width, INDENT, INDENT)
 
 
 def _batches(q: Question, width: int) -> Iterator[str]:
     if (table := batch_table(q)) is not None:
-        yield from ("", *map(_bold, wrapped(batch_title(q), width)), *_indented(table, width))
+        yield from ("", *map(bold, wrapped(batch_title(q), width)), *_indented(table, width))
 
 
 def _indented(table: Table, width: int) -> Iterator[str]:
     for line in table.text(width - len(INDENT)).splitlines():
         yield f"{INDENT}{line}".rstrip()
-
-
-def _bold(text: str) -> str:
-    """Bold on a terminal. `typer.echo` removes it if the output is piped."""
-    return typer.style(text, bold=True)

@@ -15,6 +15,7 @@ from predict.materialized import MATERIALIZED_OPS, materialized_amounts
 from predict.peak_memory import Scores, peak_bytes
 from predict.resources import find_ceiling
 from predict.roofline import Prediction, explain, predict
+from predict.terminal import terminal_width
 from predict.units import DTYPES, Formats, Kind, binary_bytes, duration, find_dtype, read_quantity
 from predict.workloads import OPS, Workload, find_op, make_workload, signature
 
@@ -51,7 +52,7 @@ def kernel(
         return
     typer.echo(text)
     typer.echo(
-        explain_expected(workload, machine, calibration)
+        explain_expected(workload, machine, calibration, terminal_width())
         if calibration is not None
         else f"expected: not known, no calibration of {op} in {dtype} on {machine.name} ships"
     )

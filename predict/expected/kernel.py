@@ -1,6 +1,5 @@
 """Expected time of one kernel: the time model of its op, with constants calibrated on a few measured rows."""
 
-import textwrap
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -15,14 +14,22 @@ from predict.expected.matmul import MATMUL
 from predict.expected.time_model import Calibration, Machine, Terms, TimeModel
 from predict.gpus import Gpu
 from predict.roofline import Prediction
-from predict.units import Formats, duration
+from predict.table import Column, Table
+from predict.terminal import PLAIN_WIDTH, wrapped
+from predict.units import Formats, Unit, duration
 from predict.workloads import Workload
 
 TIME_MODELS: Mapping[str, TimeModel] = MappingProxyType(
     {model.op: model for model in (MATMUL, PREFILL, DECODE, *COLLECTIVE_MODELS)}
 )
 
-WIDTH = 100  # columns of an explanation
+INDENT = "    "
+CONSTANT_COLUMNS = (
+    Column("constant", "constant", is_key=True),
+    Column("value", "value", Unit.PLAIN),
+    Column("unit", "unit"),
+    Column("meaning", "meaning"),
+)
 
 
 def expect(dims: Mapping[str, ArrayLike], machine: Machine, formats: Formats, calibration: Calibration) -> Terms:
@@ -47,29 +54,37 @@ def calibration_of(workload: Workload, gpu: Gpu) -> Calibration | None:
     return find_calibration(gpu.name, workload.op, workload.dtype) if workload.op in TIME_MODELS else None
 
 
-def explain_expected(workload: Workload, gpu: Gpu, calibration: Calibration) -> str:
-    """The terms of the expected time and their constants with units and meanings, line by line."""
+def explain_expected(workload: Workload, gpu: Gpu, calibration: Calibration, width: int = PLAIN_WIDTH) -> str:
+    """The terms of the expected time and their constants with units and meanings, at most `width` columns wide."""
     formats = Formats.of(workload.dtype)
     terms = expect(workload.dims, Machine.of(gpu, workload.dtype), formats, calibration)
     lines = [f"expected {duration(float(terms.time_s[0]))}: the sum of these terms, less their overlap"]
     parts = {name: float(part[0]) for name, part in terms.parts.items()}
     lines += [f"    {name:<12} {duration(time_s, digits=4):>9}" for name, time_s in parts.items() if time_s]
-    return "\n".join([*lines, explain_calibration(calibration, formats)])
+    return "\n".join([*lines, explain_calibration(calibration, formats, width)])
 
 
-def explain_calibration(calibration: Calibration, formats: Formats) -> str:
+def explain_calibration(calibration: Calibration, formats: Formats, width: int = PLAIN_WIDTH) -> str:
+    """The source of a calibration and `calibration_table`, at most `width` columns wide."""
+    said = f"calibrated from {calibration.probes} measured rows: {calibration.source}"
+    table = calibration_table(calibration, formats).text(width - len(INDENT))
+    return "\n".join([*wrapped(said, width), *(f"{INDENT}{line}".rstrip() for line in table.splitlines())])
+
+
+def calibration_table(calibration: Calibration, formats: Formats) -> Table:
     """The constants of a calibration that `formats` use, with units and meanings, and its switches."""
     model = TIME_MODELS[calibration.op]
-    lines = textwrap.wrap(f"calibrated from {calibration.probes} measured rows: {calibration.source}", WIDTH)
-    for name in model.fitted(formats):
-        constant = model.constants[name]
-        lines += _row(name, f"{calibration.constants[name]:.4g}", constant.unit, constant.meaning)
-    for name, switch in model.switches.items():
-        lines += _row(name, "yes" if calibration.switches[name] else "no", "", switch.meaning)
-    return "\n".join(lines)
-
-
-def _row(name: str, value: str, unit: str, meaning: str) -> list[str]:
-    """One row of four columns. A long meaning wraps within its column."""
-    head = f"    {name:<18} {value:>9} {unit:<16} "
-    return textwrap.wrap(meaning, WIDTH, initial_indent=head, subsequent_indent=" " * len(head))
+    rows: list[dict[str, object]] = [
+        {
+            "constant": name,
+            "value": calibration.constants[name],
+            "unit": model.constants[name].unit,
+            "meaning": model.constants[name].meaning,
+        }
+        for name in model.fitted(formats)
+    ]
+    rows += [
+        {"constant": name, "value": calibration.switches[name], "meaning": switch.meaning}
+        for name, switch in model.switches.items()
+    ]
+    return Table(CONSTANT_COLUMNS, tuple(rows))

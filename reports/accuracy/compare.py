@@ -17,13 +17,12 @@ from predict.expected.collective import COLLECTIVES
 from predict.expected.kernel import TIME_MODELS
 from predict.expected.time_model import Machine
 from predict.gpus import GPUS, Gpu
-from predict.units import DTYPES, DType, Formats, binary_bytes, find_dtype, percent
+from predict.units import DTYPES, DType, Formats, binary_bytes, find_dtype, percent, times
 from predict.workloads import FloatArray
 from reports import figures
 from reports.accuracy.importers import DIMS_OF_OP, MeasuredTables, dropped_text
 from reports.palette import GREY, series_marker, series_style, wide_color
 from reports.run.frame import groups_of
-from reports.run.tables import times
 from reports.tables import TextTable
 
 MAX_SIDES = 6

@@ -6,20 +6,23 @@ from typing import Annotated
 import typer
 
 from predict.errors import BadRun
+from predict.forms import Form, with_form
 from predict.lazily import lazily
-from reports.commands.options import JsonOption, RunArgument, SkipOption, folder_of, tell_broken
+from predict.terminal import terminal_width
+from reports.commands.options import RunArgument, SkipOption, folder_of, tell_broken
 
 with lazily():  # pandas and SciPy
     from reports.run import calibrate, load
 
 
+@with_form
 def calibrate_run(
     path: RunArgument,
     *,
     implementation: Annotated[
         str | None, typer.Option(help="The implementation to calibrate. Default: the fastest for each shape.")
     ] = None,
-    as_json: JsonOption = False,
+    form: Form,
     skip_broken: SkipOption = False,
 ) -> None:
     """Fit the constants of expected time to the run's own probes; write calibration.json beside the records."""
@@ -28,8 +31,13 @@ def calibrate_run(
     if not fits:
         raise BadRun(calibrate.why_none(run, implementation=implementation))
     file = calibrate.write_calibration(run, folder_of(path), fits)
-    if as_json:
-        typer.echo(json.dumps([calibrate.fit_json(fit) for fit in fits], allow_nan=False, indent=2))
-        return
-    typer.echo("\n\n".join(map(calibrate.explain_fit, fits)))
-    typer.echo(f"\n{file}")
+    match form:
+        case Form.JSON:
+            typer.echo(json.dumps([calibrate.fit_json(fit) for fit in fits], allow_nan=False, indent=2))
+        case Form.CSV:
+            typer.echo(calibrate.fits_table(fits).csv())
+        case Form.MARKDOWN:
+            typer.echo(calibrate.fits_table(fits).markdown())
+        case Form.PAGE:
+            typer.echo("\n\n".join(calibrate.explain_fit(fit, terminal_width()) for fit in fits))
+            typer.echo(f"\n{file}")

@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from predict.errors import BadRun
+from predict.forms import Form
 from predict.lazily import lazily
+from predict.terminal import terminal_width
 
 with lazily():  # pandas
+    from reports.run import frame
     from reports.run import load as loading
     from reports.run import terminal as terminal_page
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or its records.jsonl.")]
 SkipOption = Annotated[bool, typer.Option("--skip-broken", help="Skip broken lines instead of stopping at the first.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, in SI units.")]
-PLAIN_WIDTH = 120  # columns of output that is not a terminal
 
 
-def print_run(run: loading.Run) -> None:
-    """Print the tables of a run, fitted to the terminal."""
-    terminal = console()
-    terminal.print(terminal_page.run_page(run, width=terminal.width))
-
-
-def console() -> Console:
-    """Standard output; its width is `PLAIN_WIDTH` if it is not a terminal."""
-    return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+def print_run(run: loading.Run, form: Form) -> None:
+    """Print the tables of a run. JSON and CSV are its rows, one for each record."""
+    match form:
+        case Form.JSON:
+            typer.echo(frame.json_rows(run.frame))
+        case Form.CSV:
+            typer.echo(frame.csv_rows(run.frame))
+        case Form.MARKDOWN:
+            typer.echo(terminal_page.run_markdown(run))
+        case Form.PAGE:
+            typer.echo(terminal_page.run_page(run, terminal_width()))
 
 
 def folder_of(path: Path) -> Path:

@@ -2,11 +2,12 @@
 
 import typer
 
+from predict.forms import Form, with_form
 from predict.lazily import lazily
-from reports.commands.options import JsonOption, RunArgument, SkipOption, folder_of, load, print_run
+from reports.commands.options import RunArgument, SkipOption, folder_of, load, print_run
 
 with lazily():  # pandas and matplotlib
-    from reports.run import frame, page
+    from reports.run import page
 
 
 def render(path: RunArgument, *, skip_broken: SkipOption = False) -> None:
@@ -15,10 +16,7 @@ def render(path: RunArgument, *, skip_broken: SkipOption = False) -> None:
     typer.echo(page.write_report(run, folder_of(path)))
 
 
-def show(path: RunArgument, *, as_json: JsonOption = False, skip_broken: SkipOption = False) -> None:
-    """Print the tables of a run."""
-    run = load(path, skip_broken=skip_broken)
-    if as_json:
-        typer.echo(frame.json_rows(run.frame))
-    else:
-        print_run(run)
+@with_form
+def show(path: RunArgument, *, form: Form, skip_broken: SkipOption = False) -> None:
+    """Print the tables of a run; as JSON and CSV all of its rows."""
+    print_run(load(path, skip_broken=skip_broken), form)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ import typer
 
 from predict import checks
 from predict.errors import BadModel
+from predict.forms import Form, with_form
 from predict.formulas.memory import WEIGHT_FORMATS, find_weight_format
 from predict.gpus import Gpu, resolve
 from predict.lazily import lazily
@@ -22,11 +24,11 @@ from predict.model.replica import Replica
 from predict.model.storage import product_format
 from predict.model.transformer import Model
 from predict.ranges import RANGES, read_sizes
+from predict.terminal import Style, styled, terminal_width, wrapped
 from predict.units import DTYPES, Formats, Kind, find_dtype, read_quantity
-from reports.commands.options import JsonOption, console, make_folder
+from reports.commands.options import make_folder
 
 with lazily():  # pandas and matplotlib
-    from reports import terminal
     from reports.run import frame as rows
     from reports.sweep import grid, layouts, plots, tables
 
@@ -41,6 +43,7 @@ python -m reports sweep --config config.json --gpu h200 --gpus 8 --weights fp8 -
 """
 
 
+@with_form
 def sweep_model(
     *,
     model: Annotated[str | None, typer.Option(help="A model of `python -m predict models`.")] = None,
@@ -74,7 +77,7 @@ def sweep_model(
     ] = None,
     mfu: Annotated[float | None, typer.Option(help="Share of peak FLOP/s reached. Default: the full peak.")] = None,
     mbu: Annotated[float | None, typer.Option(help="Share of bandwidth reached. Default: all of it.")] = None,
-    as_json: JsonOption = False,
+    form: Form,
 ) -> None:
     """Predict every batch and context of a model on each GPU; write sweep.parquet and its figures."""
     shape = _find_model(model, config)
@@ -98,11 +101,25 @@ def sweep_model(
     make_folder(out)
     grid.write_parquet(frame, out / "sweep.parquet")
     files = [out / "sweep.parquet", *plots.write_figures(frame, out)]
-    if as_json:
-        typer.echo(_sweep_json(frame, files))
-        return
-    console().print(terminal.rich_table(tables.sweep_table(grid.best_rows(frame), shape.name)))
-    typer.echo("\n".join([*grid.remarks(frame), f"{len(frame):,} points:", *map(str, files)]))
+    typer.echo("\n".join(_sweep_lines(frame, files, shape.name, form)))
+
+
+def _sweep_lines(frame: pd.DataFrame, files: list[Path], model: str, form: Form) -> Iterator[str]:
+    best = grid.best_rows(frame)
+    match form:
+        case Form.JSON:
+            yield _sweep_json(frame, files)
+        case Form.CSV:
+            yield rows.csv_rows(best)
+        case Form.MARKDOWN:
+            yield tables.sweep_table(best).markdown()
+        case Form.PAGE:
+            width = terminal_width()
+            yield from (styled(line, Style.BOLD) for line in wrapped(tables.sweep_title(model), width))
+            yield from (tables.sweep_table(best).text(width), "")
+            for remark in grid.remarks(frame):
+                yield from wrapped(remark, width)
+            yield from (f"{len(frame):,} points:", *map(str, files))
 
 
 def _formats(model: Model, gpu: Gpu, weights: str | None, kv: str | None, compute: str | None) -> Formats:

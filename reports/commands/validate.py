@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from predict.forms import Form, with_form
 from predict.lazily import lazily
-from reports.commands.options import JsonOption, console, make_folder
+from predict.terminal import Style, styled, terminal_width, wrapped
+from reports.commands.options import make_folder
 
 with lazily():  # pandas and matplotlib
     from reports import files as writing
@@ -23,29 +26,42 @@ python -m reports validate tables/*.parquet --out runs/validation
 """
 
 
+@with_form
 def validate_tables(
     measured: Annotated[list[Path], typer.Argument(metavar="TABLE...", help="Measured tables: parquet, CSV, runs.")],
     *,
     gpu: Annotated[str | None, typer.Option(help="Stop if a table is of another GPU than this.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for figures and the explained worst rows.")] = None,
     gate: Annotated[bool, typer.Option("--gate", help="Exit with status 1 if expected time misses a bar.")] = False,
-    as_json: JsonOption = False,
+    form: Form,
 ) -> None:
     """Calibrate expected time from up to 16 rows of each group of measured tables, predict the rest, print errors."""
     validation = validate.validate(importers.read_tables(measured), gpu)
-    if as_json:
-        entries = [validate.group_json(group, validation.skipped) for group in validation.groups]
-        typer.echo(json.dumps(entries, indent=2, allow_nan=False))
-    else:
-        console().print(tables.validation_table(validation.groups))
-        for (table, reason), rows in validation.skipped.items():
-            typer.echo(f"{table}: {rows:,} rows left out: {reason}")
+    typer.echo("\n".join(_validation_lines(validation, form)))
     if out is not None:
         for file in _write_validation(validation, out):
-            typer.echo(file, err=as_json)
+            typer.echo(file, err=form is not Form.PAGE)
     if gate and (failures := validate.over_the_bar(validation.groups)):
         typer.echo("\n".join(failures), err=True)
         raise typer.Exit(1)
+
+
+def _validation_lines(validation: validate.Validation, form: Form) -> Iterator[str]:
+    groups = validation.groups
+    match form:
+        case Form.JSON:
+            entries = [validate.group_json(group, validation.skipped) for group in groups]
+            yield json.dumps(entries, indent=2, allow_nan=False)
+        case Form.CSV:
+            yield tables.validation_table(groups, tables.CSV_COLUMNS).csv()
+        case Form.MARKDOWN:
+            yield tables.validation_table(groups).markdown()
+        case Form.PAGE:
+            width = terminal_width()
+            yield from (styled(line, Style.BOLD) for line in wrapped(tables.TITLE, width))
+            yield tables.validation_table(groups).text(width)
+            for (table, reason), rows in validation.skipped.items():
+                yield from wrapped(f"{table}: {rows:,} rows left out: {reason}", width)
 
 
 def write_accuracy(

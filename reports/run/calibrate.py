@@ -16,10 +16,12 @@ import pandas as pd
 from bench.record import HARNESS, Record, Status
 from bench.stats import summarize
 from predict.errors import MissingCeiling
-from predict.expected.kernel import TIME_MODELS, expect, explain_calibration
+from predict.expected.kernel import CONSTANT_COLUMNS, TIME_MODELS, calibration_table, expect, explain_calibration
 from predict.expected.probes import PROBES, probe_workloads
 from predict.expected.time_model import Calibration, Machine
 from predict.gpus import NVIDIA_GPUS, NvidiaGpu
+from predict.table import Column, Table
+from predict.terminal import PLAIN_WIDTH, wrapped
 from predict.units import DType, Formats, percent
 from predict.workloads import FloatArray, dim_names
 from reports.calibration.errors import Errors, errors
@@ -94,9 +96,21 @@ def fit_headline(fit: RunFit) -> str:
     return f"{named}; mean error on {fit.errors.rows} other shapes: {shares}"
 
 
-def explain_fit(fit: RunFit) -> str:
-    """The headline, and the constants with their units and meanings."""
-    return f"{fit_headline(fit)}\n{explain_calibration(fit.calibration, Formats.of(fit.dtype))}"
+def explain_fit(fit: RunFit, width: int = PLAIN_WIDTH) -> str:
+    """The headline, and the constants with their units and meanings, at most `width` columns wide."""
+    explained = explain_calibration(fit.calibration, Formats.of(fit.dtype), width)
+    return "\n".join([*wrapped(fit_headline(fit), width), explained])
+
+
+def fits_table(fits: Iterable[RunFit]) -> Table:
+    """A row for each constant of each fit."""
+    rows = (
+        {"op": fit.calibration.op, "dtype": fit.dtype.name, **row}
+        for fit in fits
+        for row in calibration_table(fit.calibration, Formats.of(fit.dtype)).rows
+    )
+    names = (Column("op", "op", is_key=True), Column("dtype", "dtype", is_key=True))
+    return Table((*names, *CONSTANT_COLUMNS), tuple(rows))
 
 
 def fit_json(fit: RunFit) -> dict[str, object]:

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from predict.errors import BadRecord
-from predict.units import duration, percent
+from predict.units import duration, percent, times
 from reports.run.load import Run
-from reports.run.tables import by_op, times
+from reports.run.tables import by_op
 from reports.tables import TextTable
 
 

@@ -12,8 +12,10 @@ from bench.record import Environment, Measurement, Record
 from bench.stats import Summary, stability_warnings, summarize
 from predict.peak_memory import Scores, peak_bytes
 from predict.resources import Resource
+from predict.table import Column, Table
 from predict.workloads import OPS, Amounts, complete_dims, dim_names, optional_dims
 from reports.run.energy import joules_per_tflop, joules_per_token
+from reports.tables import plain_rows
 
 # The dimensions of each op, those that a row may lack among them. The frame has a column for each of `DIMS`, whichever
 # ops a run has.
@@ -82,11 +84,12 @@ def dims_text(dims: Mapping[str, object]) -> str:
 
 def json_rows(frame: pd.DataFrame) -> str:
     """The frame as a JSON list of objects, one a line; null where something is absent."""
-    rows = [
-        {name: None if pd.isna(value) else value for name, value in row.items()}
-        for row in frame.astype(object).to_dict(orient="records")
-    ]
-    return "[\n" + ",\n".join(json.dumps(row, allow_nan=False) for row in rows) + "\n]"
+    return "[\n" + ",\n".join(json.dumps(row, allow_nan=False) for row in plain_rows(frame)) + "\n]"
+
+
+def csv_rows(frame: pd.DataFrame) -> str:
+    """The rows of `json_rows` as CSV under the names of the columns; empty where something is absent."""
+    return Table(tuple(Column(name, name) for name in map(str, frame.columns)), tuple(plain_rows(frame))).csv()
 
 
 def _dims(records: Sequence[Record]) -> list[Mapping[str, int]]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from predict.units import duration, percent
+from predict.units import duration, percent, times
 from predict.workloads import OPS
 from reports.run.frame import DIMS, groups_of
-from reports.run.tables import by_op, split_keys, times
+from reports.run.tables import by_op, split_keys
 from reports.tables import TextTable
 
 # Ours in the default configuration, launched one by one or as one graph. A configuration tuned for a shape,

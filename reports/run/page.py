@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from bench.record import RoofSet
-from predict.units import duration, percent
+from predict.units import duration, percent, times
 from reports.figures import NothingToDraw, to_png
 from reports.files import template, write_file
 from reports.run.frame import dims_text, groups_of
@@ -24,7 +24,7 @@ from reports.run.machine import clock_text, expected_lines, machine_lines, roof_
 from reports.run.passes import measured_passes
 from reports.run.plots import DRAWINGS, cache_ratios, cache_rows, ridge_batch
 from reports.run.rules import broken_table, ratios, rule_table, rules_say
-from reports.run.tables import failures, op_tables, times, unstable
+from reports.run.tables import failures, op_tables, unstable
 
 TEMPLATE = Path(__file__).with_name("report.md.jinja")
 AT_THE_ROOF = 0.9  # a result that reaches at least this share is "at" its roof

@@ -13,10 +13,9 @@ from predict.errors import MissingCeiling
 from predict.materialized import MATERIALIZED_OPS, materialized_amounts
 from predict.resources import Roofs
 from predict.roofline import predict
-from predict.units import find_dtype, percent
+from predict.units import find_dtype, percent, times
 from predict.workloads import make_workload
 from reports.run.frame import DIMS_OF_OP
-from reports.run.tables import times
 from reports.tables import TextTable
 
 Dims = Mapping[str, int]

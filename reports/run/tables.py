@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from predict.units import binary_bytes, duration, energy, percent
+from predict.units import binary_bytes, duration, energy, percent, times
 from predict.workloads import OPS
 from reports.run.frame import DIMS_OF_OP, dims_text
 from reports.tables import TextTable
@@ -19,11 +19,6 @@ class Column:
     source: str  # the column of the frame that it shows; if that is empty, the table leaves the column out
     text: Callable[[float], str]  # formats a number
     beside: str | None = None  # another column of the frame that decides instead whether the table has this one
-
-
-def times(ratio: float) -> str:
-    """Format a ratio: times(1.5) == "1.50x"."""
-    return f"{ratio:.2f}x" if ratio < 9.995 else f"{ratio:.3g}x" if ratio < 999.5 else f"{ratio:.0f}x"
 
 
 COLUMNS: tuple[Column, ...] = (
@@ -92,7 +87,7 @@ def _op_table(op: str, rows: pd.DataFrame) -> TextTable:
     failed = ["status"] if (rows["status"] != "measured").any() else []
     titles = (*keys, *(column.title for column in columns), *failed)
     lines = rows.assign(status=rows["status"].replace("measured", "")).to_dict(orient="records")
-    return TextTable(op, titles, tuple(_line(row, keys, columns, failed) for row in lines), shared)
+    return TextTable(op, titles, tuple(_line(row, keys, columns, failed) for row in lines), shared, len(keys))
 
 
 def _line(

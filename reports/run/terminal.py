@@ -1,54 +1,24 @@
-"""Shows a run, or the comparison of two runs, in the terminal."""
+"""A run, or the comparison of two runs, in the terminal, as Markdown and as CSV."""
 
-import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from rich.console import Group, RenderableType
-from rich.padding import Padding
-from rich.text import Text
-
+from predict.terminal import Style, styled, wrapped
+from predict.units import times
 from reports.run.compare import Comparison, comparison_tables
 from reports.run.leaderboard import against_peers, leaderboard, leaderboard_table
 from reports.run.load import Run
 from reports.run.machine import clock_text, expected_lines, machine_lines, roof_table, warning_lines
 from reports.run.passes import MeasuredPass, measured_passes
 from reports.run.rules import ratios, rule_table
-from reports.run.tables import failures, op_tables, times, unstable
-from reports.tables import TextTable
-from reports.terminal import rich_table, two_lines
+from reports.run.tables import failures, op_tables, unstable
+from reports.tables import TextTable, as_section, in_terminal
 
 NO_DATASHEET = "no datasheet roof: roofs were measured on this machine"
-# The columns that a narrow terminal leaves out, in this order, rather than break a number.
-DISPENSABLE = (
-    "energy per TFLOP",
-    "energy per token",
-    "host per call",
-    "% of held clock",
-    "predicted memory",
-    "peak memory",
-    "bound",
-    "expected",
-    "ratio",
-    "predicted",
-)
 
 
-def run_page(run: Run, *, width: int) -> RenderableType:
+def run_page(run: Run, width: int) -> str:
     """A run in a terminal of `width` columns: machine, a table per op, leaderboard, rules of thumb, failures."""
-    whole = op_tables(run.frame)
-    fitting = [table.keep(_fitting(table, width)) for table in whole]
-    parts = [_header(run), *_passes(run, width), *map(rich_table, fitting)]
-    if any(len(kept.titles) < len(table.titles) for kept, table in zip(fitting, whole, strict=True)):
-        parts.append(Text("this terminal is too narrow for some columns, which are left out\n", "dim"))
-    if found := leaderboard(against_peers(run.frame)):
-        parts.append(rich_table(leaderboard_table(found).without_empty_columns()))
-    if rules := ratios(run.frame, run.roofs.primary):
-        table = rule_table(rules)
-        parts.append(rich_table(table, fold=table.titles))
-    parts += _failures(failures(run.frame))
-    if doubtful := unstable(run.frame).rows:
-        parts.append(Text(f"{len(doubtful)} rows are unstable; `python -m reports render` lists them", "yellow"))
-    return Group(*parts)
+    return "\n".join(_run_lines(run, width))
 
 
 def passes_page(run: Run, *, width: int) -> str:
@@ -56,71 +26,96 @@ def passes_page(run: Run, *, width: int) -> str:
     return "\n\n".join(text for each in measured_passes(run) for text in _pass_parts(each, width))
 
 
-def comparison_page(comparison: Comparison) -> RenderableType:
-    """The comparison of two runs: a table per op, geometric means, and the rows that only one run has."""
-    parts: list[RenderableType] = [
-        Text(f"A: {comparison.machine_a}    B: {comparison.machine_b}", "bold"),
-        *(Text(warning, "yellow") for warning in comparison.warnings),
-        Text(""),
+def run_markdown(run: Run) -> str:
+    """The tables of a run in Markdown: roofs, passes, ops, leaderboard, rules of thumb, failures and doubtful rows."""
+    passes = [
+        f"## {each.asked.title}\n\n{each.table().markdown()}\n\n{each.whole_table().markdown()}"
+        for each in measured_passes(run)
     ]
-    parts += [rich_table(table, fold=("workload",)) for table in comparison_tables(comparison)]
+    roofs, frame = roof_table(run.roofs).without_empty_columns(), run.frame
+    return "\n\n".join([_markdown([roofs]), *passes, _markdown([*_run_tables(run), failures(frame), unstable(frame)])])
+
+
+def comparison_page(comparison: Comparison, width: int) -> str:
+    """The comparison of two runs: a table per op, geometric means, and the rows that only one run has."""
+    return "\n".join(_comparison_lines(comparison, width))
+
+
+def comparison_markdown(comparison: Comparison) -> str:
+    """The tables of a comparison in Markdown."""
+    return _markdown(comparison_tables(comparison))
+
+
+def _markdown(tables: Iterable[TextTable]) -> str:
+    return "\n\n".join(as_section(table) for table in tables if table.rows)
+
+
+def _run_tables(run: Run) -> Iterator[TextTable]:
+    yield from op_tables(run.frame)
+    if found := leaderboard(against_peers(run.frame)):
+        yield leaderboard_table(found).without_empty_columns()
+    if rules := ratios(run.frame, run.roofs.primary):
+        yield rule_table(rules)
+
+
+def _run_lines(run: Run, width: int) -> Iterator[str]:
+    yield from _header(run, width)
+    if run.passes:
+        yield from (passes_page(run, width=width), "")
+    yield from (in_terminal(table, width) for table in _run_tables(run))
+    yield from _failures(failures(run.frame), width)
+    if doubtful := unstable(run.frame).rows:
+        text = f"{len(doubtful)} rows are unstable; `python -m reports render` lists them"
+        yield from _styled(text, width, Style.YELLOW)
+
+
+def _comparison_lines(comparison: Comparison, width: int) -> Iterator[str]:
+    yield from _styled(f"A: {comparison.machine_a}    B: {comparison.machine_b}", width, Style.BOLD)
+    for warning in comparison.warnings:
+        yield from _styled(warning, width, Style.YELLOW)
+    yield ""
+    yield from (in_terminal(table, width) for table in comparison_tables(comparison))
     means = ", ".join(f"{op} {times(ratio)}" for op, ratio in comparison.by_op.items())
-    parts.append(Text(f"time of B over A, geometric mean by op: {means}"))
+    yield from wrapped(f"time of B over A, geometric mean by op: {means}", width)
     for side, names in (("A", comparison.only_a), ("B", comparison.only_b)):
         if names:
-            parts.append(Text(f"{len(names)} rows measured in {side} only, such as {names[0]}", "dim"))
-    return Group(*parts)
-
-
-def _passes(run: Run, width: int) -> list[RenderableType]:
-    page = passes_page(run, width=width)
-    return [Text(f"{page}\n")] if page else []
+            yield from _styled(f"{len(names)} rows measured in {side} only, such as {names[0]}", width, Style.DIM)
 
 
 def _pass_parts(found: MeasuredPass, width: int) -> Iterator[str]:
-    yield textwrap.fill(f"{found.asked.title}: where the time goes", width)
+    yield "\n".join(_styled(f"{found.asked.title}: where the time goes", width, Style.BOLD))
     yield found.table().text(width)
     yield found.whole_table().text(width)
-    yield "\n".join(textwrap.fill(sentence, width) for sentence in found.sentences)
+    yield "\n".join(line for sentence in found.sentences for line in wrapped(sentence, width))
     if found.notes:
-        yield "\n".join(textwrap.fill(note, width, initial_indent="- ", subsequent_indent="  ") for note in found.notes)
+        yield "\n".join(line for note in found.notes for line in wrapped(note, width, "- ", "  "))
 
 
-def _header(run: Run) -> RenderableType:
-    parts: list[RenderableType] = [Text(line, "bold red") for line in warning_lines(run)]
-    parts += [Text(line) for line in machine_lines(run.environment)]
-    if clocks := clock_text(run.frame):
-        parts.append(Text(clocks))
+def _header(run: Run, width: int) -> Iterator[str]:
+    for line in warning_lines(run):
+        yield from _styled(line, width, Style.RED)
+    for line in (*machine_lines(run.environment), clock_text(run.frame)):
+        yield from wrapped(line, width)
     if not run.roofs.datasheet:
-        parts.append(Text(NO_DATASHEET, "bold yellow"))
+        yield from _styled(NO_DATASHEET, width, Style.YELLOW)
     roofs = roof_table(run.roofs)
     shown = [0, 1, 2] if run.roofs.datasheet else [0, 2]
-    parts += [Text(""), rich_table(roofs.keep(shown))]
-    parts += [Text(f"expected {line}", "dim") for line in expected_lines(run)]
+    yield from ("", in_terminal(roofs.keep(shown), width))
+    for line in expected_lines(run):
+        yield from _styled(f"expected {line}", width, Style.DIM)
     if run.calibrations:
-        parts.append(Text(""))
-    return Group(*parts)
+        yield ""
 
 
-def _fitting(table: TextTable, width: int) -> list[int]:
-    """Positions of the columns to keep so that the table fits `width`; drops columns in the order of `DISPENSABLE`."""
-    kept = list(range(len(table.titles)))
-    widths = [
-        max(len(part) for part in (*two_lines(table.titles[place]).split("\n"), *cells)) + 2
-        for place, cells in enumerate(zip(*table.rows, strict=True))
-    ]
-    for title in DISPENSABLE:
-        if sum(widths[place] for place in kept) <= width:
-            break
-        kept = [place for place in kept if table.titles[place] != title]
-    return kept
-
-
-def _failures(failed: TextTable) -> list[RenderableType]:
+def _failures(failed: TextTable, width: int) -> Iterator[str]:
     if not failed.rows:
-        return []
-    lines: list[RenderableType] = [Text(f"{len(failed.rows)} rows were not measured normally", "bold")]
+        return
+    yield styled(f"{len(failed.rows)} rows were not measured normally", Style.BOLD)
     for workload, implementation, status, reason in failed.rows:
-        lines.append(Text(f"{workload} {implementation}: {status}"))
-        lines.append(Padding(Text(reason, "dim"), (0, 0, 0, 4)))
-    return [*lines, Text("")]
+        yield from wrapped(f"{workload} {implementation}: {status}", width)
+        yield from wrapped(reason, width, "    ", "    ")
+    yield ""
+
+
+def _styled(text: str, width: int, style: Style) -> Iterator[str]:
+    return (styled(line, style) for line in wrapped(text, width))

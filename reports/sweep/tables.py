@@ -2,25 +2,29 @@
 
 import pandas as pd
 
-from predict.units import duration, in_units
-from reports.tables import TextTable
+from predict.table import Column, Table
+from predict.units import Unit
+from reports.tables import plain_rows
 
-TITLES = (
-    *("GPU", "context\ntokens", "batch\nthat fits", "best\nbatch", "tokens/s", "tokens/s\nper GPU", "TPOT"),
-    *("TTFT of\nthe batch", "bound", "$ per 1M\ntokens"),
+COLUMNS = (
+    Column("gpu", "GPU", is_key=True),
+    Column("context", "context tokens", Unit.COUNT, is_key=True),
+    Column("max_batch", "batch that fits", Unit.COUNT),
+    Column("batch", "best batch", Unit.COUNT),
+    Column("decode_tokens_per_s", "tokens/s", Unit.TOKENS_PER_S),
+    Column("tokens_per_s_per_gpu", "tokens/s per GPU", Unit.TOKENS_PER_S),
+    Column("tpot_s", "TPOT", Unit.SECONDS),
+    Column("ttft_s", "TTFT of the batch", Unit.SECONDS),
+    Column("decode_bound", "bound"),
+    Column("usd_per_1m_tokens", "$ per 1M tokens", Unit.USD),
 )
 
 
-def sweep_table(best: pd.DataFrame, model: str) -> TextTable:
-    """One line for each row of `best_rows`."""
-    rows = []
-    for row in best.to_dict(orient="records"):
-        head = (str(row["gpu"]), str(row["context"]), str(row["max_batch"]))
-        if pd.isna(row["batch"]):
-            rows.append((*head, "none", *[""] * 6))
-            continue
-        rates = (in_units(row[name], 1) for name in ("decode_tokens_per_s", "tokens_per_s_per_gpu"))
-        times = (duration(row[name]) for name in ("tpot_s", "ttft_s"))
-        price = in_units(row["usd_per_1m_tokens"], 1)
-        rows.append((*head, str(row["batch"]), *rates, *times, str(row["decode_bound"]), price))
-    return TextTable(f"{model}: the fitting batch with the highest decode throughput", TITLES, tuple(rows))
+def sweep_title(model: str) -> str:
+    """The title of `sweep_table`."""
+    return f"{model}: the fitting batch with the highest decode throughput"
+
+
+def sweep_table(best: pd.DataFrame) -> Table:
+    """One line for each row of `best_rows`; without a batch where none fits."""
+    return Table(COLUMNS, tuple(plain_rows(best)))

@@ -52,7 +52,6 @@ def test_rows_become_blocks_where_no_column_fits_beside_the_names():
         "    tell the clock",
         "  times of the fastest",
         "    1.00x",
-        "",
         "subject memory",
         "  what to do",
         "    nothing to do",

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from rich.console import Console
+from typer import unstyle
 
 from bench import store
 from bench.record import HARNESS, RoofSet, Status
@@ -186,10 +186,7 @@ def test_expected_times_stand_beside_the_predicted_ones_where_a_calibration_ship
     assert 48.1 <= float(expected[0]) < 49
     assert "- matmul in bf16: calibrated from 16 measured rows, h100-sxm_gemm" in text
     assert " expected |" not in text.partition("### stream_copy")[2].partition("###")[0]
-    console = Console(width=140, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
-    console.print(run_page(run, width=140))
-    shown = console.export_text()
-    console.file.close()
+    shown = run_page(run, 140)
     assert " ".join(expected) in shown
     assert "expected matmul in bf16: calibrated from 16 measured rows" in shown
 
@@ -230,10 +227,7 @@ def test_the_ridge_batch_is_the_textbook_one():
 
 @pytest.mark.parametrize("width", [80, 100, 140])
 def test_the_terminal_table_fits_and_cuts_no_number(gpu_run, width):
-    console = Console(width=width, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
-    console.print(run_page(gpu_run, width=width))
-    text = console.export_text()
-    console.file.close()
+    text = unstyle(run_page(gpu_run, width))
     assert max(len(line.rstrip()) for line in text.splitlines()) <= width
     assert "…" not in text
     assert all(op in text for op in OPS)
@@ -241,10 +235,7 @@ def test_the_terminal_table_fits_and_cuts_no_number(gpu_run, width):
 
 def test_the_terminal_table_shows_failures_with_reasons(tmp_path):
     run = write(tmp_path, [make_record(status=Status.OUT_OF_MEMORY, reason="needs 99 GiB, 1 GiB are free")])
-    console = Console(width=120, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
-    console.print(run_page(run, width=120))
-    text = console.export_text()
-    console.file.close()
+    text = run_page(run, 120)
     assert "out_of_memory" in text
     assert "needs 99 GiB, 1 GiB are free" in text
 

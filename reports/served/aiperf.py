@@ -10,10 +10,7 @@ from reports.served.fields import Fields
 from reports.served.log import ServedLog, Spread
 
 AIPERF = "AIPerf or GenAI-Perf"
-AIPERF_KEYS = (
-    *("request_throughput.avg", "request_latency.avg", "output_token_throughput.avg"),
-    *("input_sequence_length.avg", "output_sequence_length.avg"),
-)
+AIPERF_KEYS = ("request_throughput.avg", "request_latency.avg", "output_token_throughput.avg")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "sec": 1.0, "seconds": 1.0}
 _MODELS = ("input_config.endpoint.model_names", "input_config.model_names", "input_config.model")
 _LOADS = ("input_config.loadgen", "input_config.perf_analyzer.stimulus", "input_config")
@@ -23,7 +20,6 @@ def read_summary(log: Fields) -> ServedLog:
     """A summary of either. Raises BadLog."""
     rate = log.needed("request_throughput.avg")
     output = log.needed("output_token_throughput.avg")
-    isl, osl = log.positive("input_sequence_length.avg"), log.positive("output_sequence_length.avg")
     duration_s = _spread(log, "benchmark_duration")
     is_cancelled = log.find("was_cancelled") is True
     return ServedLog(
@@ -34,11 +30,11 @@ def read_summary(log: Fields) -> ServedLog:
         requests=None if log.find("request_count") is None else log.completed("request_count.avg"),
         failed=log.count("error_request_count.avg"),
         duration_s=None if duration_s is None else duration_s.mean_s,
-        isl=isl,
-        osl=osl,
+        isl=log.positive("input_sequence_length.avg"),
+        osl=log.positive("output_sequence_length.avg"),
         requests_per_s=rate,
         output_tokens_per_s=output,
-        total_tokens_per_s=log.positive("total_token_throughput.avg") or output + rate * (isl or 0),
+        total_tokens_per_s=log.positive("total_token_throughput.avg"),
         ttft=_spread(log, "time_to_first_token"),
         tpot=_spread(log, "inter_token_latency"),
         latency=_spread(log, "request_latency"),

@@ -20,6 +20,7 @@ from reports.served.steps import Above, First, Least, Loaded
 
 TOLERANCE = 1.001  # a clock's digits: less is no faster than the bound
 FEW = 0.7  # of the requests that may be in flight, from which a reader is told that there were fewer
+UNEXPLAINED = 0.2  # of a step, from which a reader is told what it may be
 QUEUED = 3  # times the expected or least TTFT from which a reader is told where the rest of it is
 
 
@@ -109,6 +110,7 @@ def compare_log(log: ServedLog, load: Load, question: Question, remarks: tuple[s
     rows = tuple(_rows(log, server, running, first, least, above))
     step_s = _step_s(log, load, running)
     is_possible = not any(row.is_beaten for row in rows) and step_s * TOLERANCE >= least.step_s
+    parts = tuple(_parts(step_s, least, above)) if is_possible else ()
     return Comparison(
         log,
         load,
@@ -117,8 +119,8 @@ def compare_log(log: ServedLog, load: Load, question: Question, remarks: tuple[s
         decoding,
         step_s,
         rows,
-        tuple(_parts(step_s, least, above)) if is_possible else (),
-        (*remarks, *notes, *_notes(log, first, reason), *_step_notes(log, load, step_s, least, above)),
+        parts,
+        (*remarks, *notes, *_notes(log, first, reason), *_step_notes(log, load, step_s, least, above), *_rest(parts)),
     )
 
 
@@ -238,6 +240,15 @@ def _notes(log: ServedLog, first: First, reason: str) -> Iterator[str]:
     if log.ttft is not None and log.ttft.mean_s > QUEUED * alone_s:
         rest = duration(log.ttft.mean_s - alone_s)
         yield f"of the TTFT {rest} are no reading of the prompt: waiting for a place, other prompts, steps, the network"
+
+
+def _rest(parts: tuple[Part, ...]) -> Iterator[str]:
+    """What a large rest may be."""
+    if parts and parts[-1].share > UNEXPLAINED:
+        yield (
+            "not explained may be: scheduling and sampling on the host, launches outside graphs, padding, clocks held "
+            "by power, requests that failed or came in bursts"
+        )
 
 
 def _step_notes(log: ServedLog, load: Load, step_s: float, least: Least, above: Above | None) -> Iterator[str]:

@@ -89,19 +89,17 @@ def _why_unknown(log: Fields) -> str:
 
 def _refuse_other_files(path: Path, run: object) -> None:
     """Raise BadLog for files that lie beside a result, saying which to give."""
-    first = run[0] if isinstance(run, list) and run else run
-    if isinstance(first, dict):
-        if isinstance(run, dict) and isinstance(run.get("metadata"), dict) and "metrics" in run:
-            raise BadLog(
-                f"{path.name} holds AIPerf's records of each request: give profile_export_aiperf.json beside it"
-            )
-        if isinstance(run, dict) and "experiments" in run:
-            raise BadLog(
-                f"{path.name} holds GenAI-Perf's records of each request: give profile_export_genai_perf.json beside it"
-            )
-        if isinstance(run, list) and "benchmark" in first and "metric" in first:
-            raise BadLog(f"{path.name} holds PyTorch's form of a result: give the file beside it without .pytorch")
+    if isinstance(run, dict) and isinstance(run.get("metadata"), dict) and "metrics" in run:
+        held = "statistics over several runs" if "aiperf_version" in run else "records of each request"
+        raise BadLog(f"{path.name} holds AIPerf's {held}: give the profile_export_aiperf.json of a run")
+    if isinstance(run, dict) and "experiments" in run:
+        raise BadLog(
+            f"{path.name} holds GenAI-Perf's records of each request: give profile_export_genai_perf.json beside it"
+        )
     if isinstance(run, list):
+        first = run[0] if run else None
+        if isinstance(first, dict) and "benchmark" in first and "metric" in first:
+            raise BadLog(f"{path.name} holds PyTorch's form of a result: give the file beside it without .pytorch")
         raise BadLog(f"{path.name} holds a list: give one result, or one on each line (jq -c '.[]' {path.name})")
 
 

@@ -34,7 +34,7 @@ class ServedLog:
     cached: float | None = None  # prompt tokens that a prefix cache had
     requests_per_s: float | None = None
     output_tokens_per_s: float | None = None
-    total_tokens_per_s: float | None = None  # prompts and output
+    total_tokens_per_s: float | None = None  # prompts and output; worked out of the lengths where it is not told
     ttft: Spread | None = None
     tpot: Spread | None = None  # (latency - TTFT) / (tokens - 1) of each request
     latency: Spread | None = None

@@ -21,10 +21,8 @@ BENCH_KEYS = (
 def read_bench(log: Fields) -> ServedLog:
     """A report of `throughput` or `latency`. Raises BadLog."""
     requests = log.completed("request_info.num_requests")
-    isl, osl = log.positive("request_info.avg_input_length"), log.positive("request_info.avg_output_length")
     output = log.needed("performance.system_output_throughput_tok_s")
     rate = log.needed("performance.request_throughput_req_s")
-    total = log.positive("performance.system_total_throughput_tok_s")
     return ServedLog(
         file=log.file,
         form=BENCH,
@@ -36,11 +34,11 @@ def read_bench(log: Fields) -> ServedLog:
         kv=log.text("engine.kv_cache_dtype"),
         requests=requests,
         duration_s=log.positive("performance.total_latency_ms", MS),
-        isl=isl,
-        osl=osl,
+        isl=log.positive("request_info.avg_input_length"),
+        osl=log.positive("request_info.avg_output_length"),
         requests_per_s=rate,
         output_tokens_per_s=output,
-        total_tokens_per_s=total or output + rate * (isl or 0),
+        total_tokens_per_s=log.positive("performance.system_total_throughput_tok_s"),
         ttft=_spread(log, "streaming_metrics.avg_ttft_ms", "streaming_metrics.ttft_percentiles"),
         tpot=_spread(log, "streaming_metrics.avg_tpot_ms", "streaming_metrics.tpot_percentiles"),
         latency=_spread(log, "performance.avg_request_latency_ms", "performance.request_latency_percentiles_ms"),

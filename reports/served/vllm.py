@@ -39,7 +39,7 @@ def read_serve(log: Fields) -> ServedLog:
         osl=ratio(tokens_out, requests),
         requests_per_s=requests / duration_s,
         output_tokens_per_s=ratio(tokens_out, duration_s),
-        total_tokens_per_s=ratio((tokens_in or 0) + (tokens_out or 0), duration_s),
+        total_tokens_per_s=log.positive("total_token_throughput"),
         ttft=log.spread_ms("ttft"),
         tpot=log.spread_ms("tpot"),
         latency=log.spread_ms("e2el") or detailed_latency(log),

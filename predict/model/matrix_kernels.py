@@ -63,7 +63,7 @@ def expert_kernel(product: Product, experts: Experts, share: GpuShare, count: in
 def absorbed_kernels(latent: LatentAttention, share: GpuShare, count: int) -> Iterator[ModelKernel]:
     """The expansion of a latent multiplied into Q and into the output instead: a matrix for each head, once from the
     query's part without position to the latent, once from the latent to a value. Engines keep these in 16 bits, in
-    whatever format a checkpoint stores the expansion (vLLM, `MLACommonImpl.process_weights_after_loading`)."""
+    whatever format a checkpoint stores the expansion (vLLM, `process_weights_after_loading` of its MLA layer)."""
     shapes = {"absorbed_k": (latent.kv_rank, latent.nope_dim), "absorbed_v": (latent.value_dim, latent.kv_rank)}
     for name, (outputs, inputs) in shapes.items():
         yield _headwise(name, latent.heads / share.tp, outputs, inputs, share, count)

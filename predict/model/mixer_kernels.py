@@ -15,7 +15,11 @@ from predict.workloads import Amounts, stored_bytes
 
 FP8_BITS = 8
 NAMES = {"attention.scores": "attention"}
-WITHOUT_OP = {"conv": "a short convolution", "indexer.scores": "the scores of an index"}
+WITHOUT_OP = {
+    "conv": "a short convolution",
+    "indexer.scores": "the scores of an index",
+    "attention.entries": "attention to compressed entries",
+}
 
 
 def mixing_kernels(mixer: Mixer, share: GpuShare, count: int) -> Iterator[ModelKernel]:

@@ -35,8 +35,9 @@ class ModelKernel:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What kernels have in common that are counted as one."""
-        return self.kind, self.name, self.op, tuple(self.dims.items()), self.dtype, self.reason
+        """What kernels have in common that are counted as one. Without an op the sizes do not tell all of the work."""
+        work = self.amounts and (self.amounts.flop, self.amounts.bytes_read, self.amounts.bytes_written)
+        return self.kind, self.name, self.op, tuple(self.dims.items()), self.dtype, self.reason, work
 
     def bound(self, roofs: Roofs) -> Prediction | None:
         """The bound of one run; None if its work is not counted. Raises MissingCeiling for an unknown roof."""

@@ -13,6 +13,11 @@ from predict.model.presets import PRESETS, find_model
 from predict.model.replica import Replica
 from predict.units import DTYPES, Formats
 from predict.workloads import OPS
+from tests.predict.model.config.test_compressed import DEEPSEEK_V4_FLASH
+from tests.predict.model.config.test_gemma import GEMMA_3N_E4B, GEMMA_4_26B
+from tests.predict.model.config.test_mamba import MAMBA2_2_7B, NEMOTRON_3_NANO
+from tests.predict.model.config.test_mamba_hybrids import FALCON_H1, JAMBA
+from tests.predict.model.config.test_other_hybrids import KIMI, LFM2, MINIMAX
 
 H100 = resolve("h100")
 BF16, FP8, FP32 = DTYPES["bf16"], DTYPES["fp8"], DTYPES["fp32"]
@@ -302,10 +307,25 @@ def test_a_chunk_of_a_prompt_and_guesses_attend_to_the_cache():
     assert found["vocab"] == (1, "matmul", (20, 128256, 4096))
 
 
-@pytest.mark.parametrize("name", PRESETS)
+# Of every kind of layer that no preset has.
+OTHERS = {
+    "deepseek-v4": DEEPSEEK_V4_FLASH,
+    "falcon-h1": FALCON_H1,
+    "gemma-3n": GEMMA_3N_E4B,
+    "gemma-4": GEMMA_4_26B,
+    "jamba": JAMBA,
+    "kimi-linear": KIMI,
+    "lfm2": LFM2,
+    "mamba-2": MAMBA2_2_7B,
+    "minimax": MINIMAX,
+    "nemotron-3": NEMOTRON_3_NANO,
+}
+
+
+@pytest.mark.parametrize("name", [*PRESETS, *OTHERS])
 @pytest.mark.parametrize(("batch", "new", "cached"), [(4, 1, 3000), (2, 3000, 0)], ids=["decode", "prefill"])
 def test_the_kernels_take_the_flop_of_the_pass(name, batch, new, cached):
-    model = find_model(name)
+    model = from_config(OTHERS[name], name) if name in OTHERS else find_model(name)
     kernels = pass_kernels(replica(model), batch, new, cached=cached)
     counted = [kernel for kernel in kernels if kernel.kind is not KernelKind.ELEMENTWISE]
     flop = sum(kernel.count * kernel.amounts.flop for kernel in counted)

@@ -31,15 +31,15 @@ def ask_about(log: ServedLog, given: Given, model: str | Path | None, fields: Ma
     filled = fill(log, given)
     load = find_load(filled, given)
     chosen, notes = (model, []) if model is not None else _named(log)
-    found, said = _machine(log, fields)
-    shape = ask(chosen, {"gpu": found["gpu"]}).model
+    (gpu, of_gpu), (gpus, of_gpus) = _gpu(log, fields), _gpus(log, fields)
+    shape = ask(chosen, {"gpu": gpu}).model
     if note := check_name(log.file, (log.model, log.tokenizer), shape):
         notes.append(note)
-    formats, told = _formats(log, fields, shape, found["gpu"])
-    decoding = load.decoding or load.in_flight or 1.0
-    sizes = {"batch": max(1, round(decoding)), "seq": load.isl, "context": load.context}
-    question = ask(shape, {**fields, **found, **formats, **sizes})
-    return Asked(filled, load, question, (*load.notes, *notes, *said, *told, *log.remarks, *_failed(log)))
+    formats, of_formats = _formats(log, fields, shape, gpu)
+    sizes = {"gpus": gpus, "seq": load.isl, "context": load.context}
+    question = ask(shape, {**fields, "gpu": gpu, **formats, **sizes})
+    said = (*load.notes, *notes, *of_gpu, *of_gpus, *of_formats, *log.remarks, *_failed(log))
+    return Asked(filled, load, question, said)
 
 
 def _named(log: ServedLog) -> tuple[str, list[str]]:
@@ -51,30 +51,31 @@ def _named(log: ServedLog) -> tuple[str, list[str]]:
     raise BadModel(f"{log.file} {said}: give --model (see `python -m predict models`, or the path of a config.json)")
 
 
-def _machine(log: ServedLog, fields: Mapping[str, object]) -> tuple[dict[str, Gpu | int], list[str]]:
-    """The GPU and how many of them, and notes."""
+def _gpu(log: ServedLog, fields: Mapping[str, object]) -> tuple[Gpu, list[str]]:
+    """The GPU that is asked for, else the one that the log names, and notes."""
     measured = _measured_on(log)
-    if "gpu" not in fields:
-        if measured is None:
-            said = f"was measured on {log.gpu!r}, which is not in the table" if log.gpu else "does not name its GPU"
-            raise UnknownGpu(f"{log.file} {said}: give --gpu (see `python -m predict gpus`, or a file)")
-        gpu, notes = measured, [f"the GPU is {measured.name}, because the log says {log.gpu}"]
-    else:
+    if "gpu" in fields:
         asked = read_field("gpu", fields["gpu"])
         assert isinstance(asked, Gpu)
-        gpu, notes = asked, []
-        if measured is not None and gpu.name in GPUS and gpu.name != measured.name:
-            raise BadRun(f"{log.file} was measured on {log.gpu}, which is {measured.name}, not {gpu.name}")
-    is_asked = any(name in fields for name in ("gpus", "tp", "pp", "dp"))
+        if measured is not None and asked.name in GPUS and asked.name != measured.name:
+            raise BadRun(f"{log.file} was measured on {log.gpu}, which is {measured.name}, not {asked.name}")
+        return asked, []
+    if measured is None:
+        said = f"was measured on {log.gpu!r}, which is not in the table" if log.gpu else "does not name its GPU"
+        raise UnknownGpu(f"{log.file} {said}: give --gpu (see `python -m predict gpus`, or a file)")
+    return measured, [f"the GPU is {measured.name}, because the log says {log.gpu}"]
+
+
+def _gpus(log: ServedLog, fields: Mapping[str, object]) -> tuple[int, list[str]]:
+    """How many GPUs: as asked, else as the log says, else one; and notes."""
     gpus = read_field("gpus", fields["gpus"]) if "gpus" in fields else layout_gpus(fields)
     assert isinstance(gpus, int)
-    if log.gpus is not None and log.gpus != gpus:
-        if is_asked:
-            ran = "1 GPU" if log.gpus == 1 else f"{log.gpus} GPUs"
-            raise BadRun(f"{log.file} ran on {ran}, not on {gpus}: say --gpus {log.gpus}")
-        gpus = log.gpus
-        notes.append(f"{gpus} GPUs, because the log says so")
-    return {"gpu": gpu, "gpus": gpus}, notes
+    if log.gpus is None or log.gpus == gpus:
+        return gpus, []
+    if any(name in fields for name in ("gpus", "tp", "pp", "dp")):
+        ran = "1 GPU" if log.gpus == 1 else f"{log.gpus} GPUs"
+        raise BadRun(f"{log.file} ran on {ran}, not on {gpus}: say --gpus {log.gpus}")
+    return log.gpus, [f"{log.gpus} GPUs, because the log says so"]
 
 
 def _measured_on(log: ServedLog) -> Gpu | None:
@@ -86,11 +87,8 @@ def _measured_on(log: ServedLog) -> Gpu | None:
         return None
 
 
-def _formats(
-    log: ServedLog, fields: Mapping[str, object], model: Model, gpu: Gpu | int
-) -> tuple[dict[str, str], list[str]]:
+def _formats(log: ServedLog, fields: Mapping[str, object], model: Model, gpu: Gpu) -> tuple[dict[str, str], list[str]]:
     """The formats that the log says and the user does not, and notes."""
-    assert isinstance(gpu, Gpu)
     weights = None if "weights" in fields or "compute" in fields else log.weights
     found, notes = formats_of(weights, None if "kv" in fields else log.kv, model, gpu)
     named = Name.of(log.model).formats if log.model else ()

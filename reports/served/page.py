@@ -174,7 +174,10 @@ def alarms(found: Comparison) -> Iterator[str]:
     said = " and ".join(
         f"{row.label} {_text(row, row.measured)} beats its bound {_text(row, row.bound)}" for row in found.beaten
     )
-    yield f"Impossible: {said}. Likely causes: {CAUSES}."
+    q, likely = found.question, CAUSES
+    if not q.roomiest_replica().max_batch(found.load.context):
+        likely = f"{q.model.name} does not fit on {q.gpus:,} x {q.gpu.name}, so more GPUs or narrower formats ran"
+    yield f"Impossible: {said}. Likely causes: {likely}."
 
 
 def notes(found: Comparison) -> Iterator[str]:

@@ -105,6 +105,14 @@ def test_a_bound_that_is_beaten_stands_on_top_with_likely_causes(tmp_path):
     assert json.loads(printed(path, "--gpu", "h100", "--json"))["beaten"][0] == "tpot_s"
 
 
+def test_a_model_that_does_not_fit_is_the_likely_cause_of_an_impossible_time(tmp_path):
+    log = json.loads((DATA / "vllm_serve.json").read_text()) | {"model_id": "meta-llama/Meta-Llama-3-70B"}
+    path = tmp_path / "large.json"
+    path.write_text(json.dumps(log))
+    page = " ".join(printed(path, "--gpu", "h100").split())
+    assert "Likely causes: llama-3-70b does not fit on 1 x h100-sxm, so more GPUs or narrower formats ran." in page
+
+
 def test_a_throughput_log_takes_its_lengths_and_model_from_options():
     options = ("--model", "llama-3-8b", "--gpu", "h100", "--osl", 128, "--concurrency", 256)
     found = json.loads(printed(DATA / "vllm_throughput.json", *options, "--json"))

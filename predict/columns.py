@@ -131,9 +131,9 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def _on_one_line(column: TextColumn) -> TextColumn:
-    """The column with each cell on one line."""
-    cells = tuple(" ".join(cell.split("\n")) for cell in column.cells)
-    return TextColumn(column.heading, cells, column.is_text, column.is_key)
+    """The column with heading and cells on one line each."""
+    heading, *cells = (" ".join(cell.split("\n")) for cell in (column.heading, *column.cells))
+    return TextColumn(heading, tuple(cells), column.is_text, column.is_key)
 
 
 def _total(widths: Sequence[int]) -> int:

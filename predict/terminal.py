@@ -36,6 +36,16 @@ def wrapped(text: str, width: int, first: str = "", others: str = "") -> list[st
     return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
 
 
+def paragraphs(text: str, width: int, indent: str = "") -> list[str]:
+    """Paragraphs as they are written, such as a docstring's; one with a line that is too long wraps anew."""
+    lines: list[str] = []
+    for paragraph in text.split("\n\n"):
+        written = [f"{indent}{line}" for line in paragraph.splitlines()]
+        fits = max(map(len, written), default=0) <= width
+        lines += [*(written if fits else wrapped(paragraph, width, indent, indent)), ""]
+    return lines[:-1]
+
+
 class Style(IntEnum):
     """How a text stands out: a code of ECMA-48."""
 

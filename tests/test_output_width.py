@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from bench import store
 from bench.__main__ import app as bench_app
+from bench.passes import write_passes
 from kernels.__main__ import app as kernels_app
 from kernels.triton import compile as compiling
 from predict.__main__ import app as predict_app
@@ -36,6 +37,7 @@ from reports.run import calibrate as fitting
 from reports.sweep import plots
 from tests.factories import make_environment, make_record
 from tests.reports.accuracy.test_validate import gemm_rows, written
+from tests.reports.run.test_passes import PASS
 
 ROOT = Path(__file__).resolve().parent.parent
 APPS = {"predict": predict_app, "kernels": kernels_app, "bench": bench_app, "reports": reports_app}
@@ -59,11 +61,14 @@ ARGUMENTS = {
     "reports sweep": "--model llama-3-8b --gpu h100,l4 --batch 1:4 --context 1k:2k --out {out}",
     "reports validate": "{table}",
     "reports calibrate": "{probes}",
+    "reports passes": "{probes}",
+    "reports import": f"{ROOT / 'tests' / 'data' / 'served' / 'vllm_serve.json'} --model llama-3-8b --gpu h100",
 }
 # Other ways to call them, whose tables are others.
 MORE = {
     "predict model": (
         "llama-3-70b --gpu h100,h200 --gpus 2,4,8 --batch 32",
+        "llama-3-8b --gpu h100 --by-kernel",
         "llama-3-8b --gpu h100,l40s --gpus 1 --isl 1000 --osl 200 --ttft 1 --tpot 50ms",
     ),
 }
@@ -71,8 +76,6 @@ MORE = {
 ELSEWHERE = {
     "bench run": "prints a run as `reports show` does",
     "bench tune": "needs a kernel: tests/bench/test_tune.py",
-    "reports import": "tests/reports/served/test_command.py",
-    "reports passes": "tests/reports/run/test_passes.py",
 }
 # Commands with --json that print no table.
 NO_TABLE = {"predict kernel", "predict formula"}
@@ -130,6 +133,7 @@ def probes(tmp_path_factory):
         record = make_record("matmul", shape, implementation="torch", time_s=float(time_s), environment=box)
         store.append(folder / store.RECORDS, record)
     written(folder, gemm_rows())
+    write_passes(folder, [PASS])
     return folder
 
 
@@ -189,7 +193,7 @@ def test_csv_and_json_are_read_back_and_markdown_has_tables_of_equal_rows(call, 
 @pytest.mark.parametrize("command", sorted(commands_with("--csv")))
 def test_two_forms_are_refused_in_one_line(refusal, command):
     package, name = command.split()
-    needed = {"bench tune": ["--op", "softmax"], "reports import": ["log.json"], "reports passes": ["run"]}
+    needed = {"bench tune": ["--op", "softmax"]}
     arguments = needed.get(command) or words(ARGUMENTS.get(command, ""), probes="run", table="table", out="out")
     assert "give one of --json or --csv" in refusal(APPS[package], name, *arguments, "--csv", "--json")
 

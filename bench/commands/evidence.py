@@ -18,7 +18,9 @@ def collect_evidence(
     *,
     out: Annotated[Path, typer.Option(help="An empty or new folder.")],
     gpu: GpuOption = None,
-    time_limit_s: Annotated[float, typer.Option(min=evidence.LEAST_LIMIT_S, help="For all of it together.")] = 510.0,
+    time_limit_s: Annotated[
+        float, typer.Option(min=evidence.LEAST_LIMIT_S, metavar="SECONDS", help="For all of it together.")
+    ] = 510.0,
 ) -> None:
     """On a GPU: smoke tests of the harness, doctor, standard suite, report, and longer tests as time is left.
 

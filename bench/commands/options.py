@@ -11,7 +11,7 @@ GpuOption = Annotated[
 ]
 OutOption = Annotated[Path | None, typer.Option(help="Folder for the results; default: a new one under runs/.")]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the records in --out.")]
-TimeLimitOption = Annotated[float | None, typer.Option(min=1, help="Begin no case after this many seconds.")]
+TimeLimitOption = Annotated[float | None, typer.Option(min=1, metavar="SECONDS", help="Begin no case after this time.")]
 
 CASE_LIMIT_S = 120.0  # a case that takes longer is stopped
 

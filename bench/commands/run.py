@@ -101,11 +101,20 @@ def run(
         bool, typer.Option("--force", help="Go on although this is not --gpu, and mark the records.")
     ] = False,
     warm_cache: Annotated[bool, typer.Option("--warm-cache", help="Let operands stay in the cache.")] = False,
-    budget_s: Annotated[float | None, typer.Option(min=0.01, help="Sampling time per case, in seconds.")] = None,
-    case_limit_s: Annotated[float, typer.Option(min=1, help="Stop a case that takes longer.")] = CASE_LIMIT_S,
+    budget_s: Annotated[
+        float | None, typer.Option(min=0.01, metavar="SECONDS", help="Sampling time of a case.")
+    ] = None,
+    case_limit_s: Annotated[
+        float, typer.Option(min=1, metavar="SECONDS", help="Stop a case that takes longer.")
+    ] = CASE_LIMIT_S,
     time_limit_s: TimeLimitOption = None,
     calibrate: Annotated[
-        bool, typer.Option("--calibrate/--no-calibrate", help="Fit expected times if all probes were measured.")
+        bool,
+        typer.Option(
+            "--calibrate/--no-calibrate",
+            help="Fit expected times if all probes were measured.",
+            rich_help_panel="Expected times",  # two names take a column of their own, which others have no room for
+        ),
     ] = True,
     form: Form,
 ) -> None:

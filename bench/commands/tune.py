@@ -59,7 +59,9 @@ def tune_op(
     out: OutOption = None,
     resume: ResumeOption = False,
     time_limit_s: TimeLimitOption = None,
-    budget_s: Annotated[float, typer.Option(min=0.01, help="Sampling time per case, in seconds.")] = TUNING_BUDGET_S,
+    budget_s: Annotated[
+        float, typer.Option(min=0.01, metavar="SECONDS", help="Sampling time of a case.")
+    ] = TUNING_BUDGET_S,
     form: Form,
 ) -> None:
     """Measure every configuration of an op's Triton kernel on a list of shapes; print which is fastest where.

@@ -15,7 +15,7 @@ from predict.materialized import MATERIALIZED_OPS, materialized_amounts
 from predict.peak_memory import Scores, peak_bytes
 from predict.resources import find_ceiling
 from predict.roofline import Prediction, explain, predict
-from predict.terminal import terminal_width
+from predict.terminal import paragraphs, terminal_width
 from predict.units import DTYPES, Formats, Kind, binary_bytes, duration, find_dtype, read_quantity
 from predict.workloads import OPS, Workload, find_op, make_workload, signature
 
@@ -51,15 +51,19 @@ def kernel(
         typer.echo(text.splitlines()[0])
         return
     typer.echo(text)
+    width = terminal_width()
     typer.echo(
-        explain_expected(workload, machine, calibration, terminal_width())
+        explain_expected(workload, machine, calibration, width)
         if calibration is not None
         else f"expected: not known, no calibration of {op} in {dtype} on {machine.name} ships"
     )
-    typer.echo(_memory_lines(workload, machine))
-    typer.echo(f"\n{signature(op)}\n{inspect.getdoc(find_op(op))}")
-    for resource in (term.resource for term in prediction.terms):
-        typer.echo(f"{resource}: {find_ceiling(resource, machine.roofs).source}")
+    sources = (f"{term.resource}: {find_ceiling(term.resource, machine.roofs).source}" for term in prediction.terms)
+    lines = [
+        *_memory_lines(workload, machine),
+        *("", signature(op), *paragraphs(inspect.getdoc(find_op(op)) or "", width)),
+        *sources,
+    ]
+    typer.echo("\n".join(part for line in lines for part in paragraphs(line, width) or [""]))
 
 
 def _read_dims(arguments: list[str]) -> dict[str, int]:
@@ -74,14 +78,14 @@ def _read_dims(arguments: list[str]) -> dict[str, int]:
     return dims
 
 
-def _memory_lines(workload: Workload, machine: Gpu) -> str:
+def _memory_lines(workload: Workload, machine: Gpu) -> list[str]:
     """The peak memory of a call. For attention over a prompt, also the time and memory with stored scores."""
     lines = [f"peak memory: {binary_bytes(peak_bytes(workload))} of inputs, outputs and intermediates between kernels"]
     if workload.op in MATERIALIZED_OPS:
         stored_s = float(predict(materialized_amounts(workload), machine.roofs).napkin_s)
         stored_bytes = peak_bytes(workload, Scores.STORED)
         lines.append(f"with its scores in memory: napkin {duration(stored_s)}, peak {binary_bytes(stored_bytes)}")
-    return "\n".join(lines)
+    return lines
 
 
 def _kernel_json(

@@ -16,7 +16,7 @@ from predict.model.config.families import KNOWN
 from predict.model.presets import PRESETS, find_model
 from predict.table import Column, Table
 from predict.tables import GPU_NOTE, gpu_table, model_table
-from predict.terminal import terminal_width, wrapped
+from predict.terminal import paragraphs, terminal_width, wrapped
 from predict.workloads import OPS, dim_names, optional_dims, signature
 
 OP_COLUMNS = (
@@ -59,7 +59,8 @@ def formula(
     if as_json:
         typer.echo(json.dumps({"formula": full, "arguments": arguments, "value": result}, indent=2, allow_nan=False))
         return
-    typer.echo(f"{full} = {result:.10g}\n\n{inspect.getdoc(function)}")
+    said = paragraphs(inspect.getdoc(function) or "", terminal_width())
+    typer.echo("\n".join([f"{full} = {result:.10g}", "", *said]))
 
 
 @with_form
@@ -114,11 +115,7 @@ def _list(functions: Mapping[str, Callable[..., object]]) -> None:
     width, indent = terminal_width(), " " * 4
     for called, function in functions.items():
         typer.echo("\n".join(wrapped(called, width, "", indent)))
-        for paragraph in (inspect.getdoc(function) or "").split("\n\n"):
-            lines = [f"{indent}{line}" for line in paragraph.splitlines()]
-            if max(map(len, lines), default=0) > width:
-                lines = wrapped(paragraph, width, indent, indent)
-            typer.echo("\n".join([*lines, ""]))
+        typer.echo("\n".join([*paragraphs(inspect.getdoc(function) or "", width, indent), ""]))
 
 
 def _one_line(function: Callable[..., object]) -> str:

@@ -253,10 +253,10 @@ def _rows(op: str, name: str, shapes: pd.DataFrame, sides: Sequence[str]) -> Ite
 def _op_table(op: str, rows: pd.DataFrame, sides: Sequence[str]) -> TextTable:
     detailed = len(sides) == 2
     letters = [side_letter(place) for place in range(len(sides))]
-    titles = ["format", rows["size_of"].iloc[0], *(f"% of\nroof {letter}" for letter in letters)]
+    titles = ["format", rows["size_of"].iloc[0], *(f"% of roof {letter}" for letter in letters)]
     if detailed:
-        titles += ["shapes\nA", "shapes\nB", "shapes\nof both", "there %\nof roof A", "there %\nof roof B"]
-    titles += [f"time\n{letter}/A" for letter in letters[1:]]
+        titles += ["shapes A", "shapes B", "shapes of both", "there % of roof A", "there % of roof B"]
+    titles += [f"time {letter}/A" for letter in letters[1:]]
     cells = []
     for (name, size), of_size in rows.groupby(["format", "size"], sort=False):
         by_side = of_size.set_index("side").reindex(list(sides))
@@ -267,7 +267,7 @@ def _op_table(op: str, rows: pd.DataFrame, sides: Sequence[str]) -> TextTable:
             row += [_text(share, percent) for share in by_side["common_of_roofline"]]
         row += [_text(ratio, times) for ratio in by_side["time_ratio"][1:]]
         cells.append(tuple(row))
-    return TextTable(op, tuple(titles), tuple(cells))
+    return TextTable(op, tuple(titles), tuple(cells), names=2)
 
 
 def _text(number: float, text: Callable[[float], str]) -> str:

@@ -97,8 +97,8 @@ def _comparison_table(op: str, rows: pd.DataFrame) -> TextTable:
         )
         for row, own in zip(rows.to_dict(orient="records"), parts, strict=True)
     )
-    titles = ("workload", "implementation", "A", "B", "% of roof\nA", "% of roof\nB", "B/A", "verdict")
-    return TextTable(op, titles, lines, ", ".join(shared))
+    titles = ("workload", "implementation", "A", "B", "% of roof A", "% of roof B", "B/A", "verdict")
+    return TextTable(op, titles, lines, ", ".join(shared), names=2)
 
 
 def _measured(run: Run) -> pd.DataFrame:

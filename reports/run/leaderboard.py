@@ -85,7 +85,7 @@ def leaderboard_table(found: Iterable[VsPeer]) -> TextTable:
     )
     name = "leaderboard: ours against the best peer, geometric mean over shapes; under 1.00x ours is faster"
     titles = ("op", "dtype", "shapes", "ours / best peer", "as fast or faster", f"ours / {LIBRARY} (cuBLAS)")
-    return TextTable(name, titles, rows)
+    return TextTable(name, titles, rows, names=2)
 
 
 def peer_tables(rows: pd.DataFrame) -> list[TextTable]:
@@ -105,7 +105,7 @@ def _peer_table(op: str, rows: pd.DataFrame) -> TextTable:
         )
         for row in (rows.sort_values(varying, kind="stable") if varying else rows).to_dict(orient="records")
     )
-    return TextTable(op, (*varying, "ours", "best peer", "peer", "ours / best peer"), lines, shared)
+    return TextTable(op, (*varying, "ours", "best peer", "peer", "ours / best peer"), lines, shared, len(varying))
 
 
 def _fastest(rows: pd.DataFrame) -> pd.DataFrame:

@@ -114,7 +114,7 @@ def rule_table(found: Iterable[Ratio]) -> TextTable:
     )
     name = "rules of thumb: one row of this run over another, measured and by the napkin"
     titles = ("rule", "of", "implementation", "rows", "measured", "predicted", "off at most", "holds")
-    return TextTable(name, titles, rows)
+    return TextTable(name, titles, rows, names=3)
 
 
 def broken_table(found: Iterable[Ratio]) -> TextTable:

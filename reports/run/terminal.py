@@ -83,7 +83,7 @@ def _comparison_lines(comparison: Comparison, width: int) -> Iterator[str]:
 
 
 def _pass_parts(found: MeasuredPass, width: int) -> Iterator[str]:
-    yield "\n".join(_styled(f"{found.asked.title}: where the time goes", width, Style.BOLD))
+    yield "\n".join(wrapped(f"{found.asked.title}: where the time goes", width))
     yield found.table().text(width)
     yield found.whole_table().text(width)
     yield "\n".join(line for sentence in found.sentences for line in wrapped(sentence, width))

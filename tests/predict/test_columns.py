@@ -74,6 +74,6 @@ def test_a_word_wider_than_the_table_stays_whole():
     assert path in text.split()
 
 
-def test_a_line_break_in_a_cell_does_not_break_its_row():
-    text = draw((TextColumn("gpu", ("a", "b"), is_key=True), TextColumn("why", ("first\nsecond", "third"))), 80)
-    assert text.splitlines()[1:] == ["a    first second", "b    third"]
+def test_a_line_break_in_a_heading_or_cell_does_not_break_its_row():
+    columns = (TextColumn("gpu", ("a", "b"), is_key=True), TextColumn("the\nreason", ("first\nsecond", "third")))
+    assert draw(columns, 80).splitlines() == ["gpu  the reason", "a    first second", "b    third"]

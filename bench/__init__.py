@@ -1,4 +1,4 @@
-"""The experiment: checks and times implementations of an op, or a function of yours, on this machine.
+"""The experiment of napkin-bench: checks and times implementations of an op, or a function of yours, on this machine.
 
 `from bench import measure` is `python -m bench run --callable` in the process that asks. It is loaded when it is asked
 for, because it loads torch.

@@ -9,6 +9,10 @@ runs and how long it takes, `doctor` what would spoil a measurement, `tune` rank
 
 import typer
 
+from napkin_bench.packages import require_ours
+
+require_ours()  # before another project's package is taken for one of these
+
 from bench.commands import doctor, evidence, listing, run, tune
 from predict.command_line import run_command_line
 
@@ -16,6 +20,7 @@ app = typer.Typer(
     help="Measure this machine's GPU, or its CPU, against napkin math.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    add_completion=False,  # a shell completes `napkin-bench`: to it, this program is `python`
 )
 app.command(epilog=run.EXAMPLES)(run.run)
 app.command("tune", epilog=tune.EXAMPLES)(tune.tune_op)

@@ -26,6 +26,7 @@ from predict.errors import BadRun, UnknownGpu
 from predict.gpus import NvidiaGpu, find_gpu, resolve, resolve_all
 from predict.resources import Resource
 from predict.units import binary_bytes, si
+from predict.version import DISTRIBUTION, version
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,7 @@ def _describe_cpu(*, warm_cache: bool) -> Environment:
         forced=False,
         mismatches=(),
         utc=datetime.now(UTC).isoformat(timespec="seconds"),
-        packages=optional_versions(),
+        packages=optional_versions() | ({} if commit else {DISTRIBUTION: version()}),
         cpus=host.cpus(),
     )
 

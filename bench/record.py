@@ -132,7 +132,7 @@ class Environment:
     forced: bool  # --force was given although this is not the card that --gpu named
     mismatches: tuple[str, ...]  # where the driver contradicts the table
     utc: str  # start of the run, ISO 8601
-    packages: Mapping[str, str] = field(default_factory=dict)  # versions of the optional peers that are installed
+    packages: Mapping[str, str] = field(default_factory=dict)  # versions of optional peers; ours without a commit
     cpus: float | None = None  # that this process may use; a container's quota may be half of one
     unknown: tuple[str, ...] = ()  # of a GPU: what neither driver nor torch reports
 

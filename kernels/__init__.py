@@ -1,1 +1,1 @@
-"""The things measured: Triton and PyTorch implementations of each op. No timing, device names or files."""
+"""What napkin-bench measures: Triton and PyTorch implementations of each op. No timing, device names or files."""

@@ -9,6 +9,10 @@ from typing import Annotated
 
 import typer
 
+from napkin_bench.packages import require_ours
+
+require_ours()  # before another project's package is taken for one of these
+
 from kernels.peers.packages import package_version
 from predict.command_line import run_command_line
 from predict.forms import Form, table_text, with_form
@@ -47,7 +51,12 @@ COMPILE_COLUMNS = (
     Column("reason", "reason"),
 )
 
-app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help="List the kernels; compile them for GPUs that are not here.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,  # a shell completes `napkin-bench`: to it, this program is `python`
+)
 
 
 @app.command("list")

@@ -1,4 +1,4 @@
-"""The napkin: predicts times from a workload's FLOP and bytes and a machine's roofs. Needs no GPU and no PyTorch.
+"""The napkin of napkin-bench: predicts times from FLOP and bytes and a machine's roofs. Needs no GPU and no PyTorch.
 
 `from predict import estimate` is `python -m predict model` as a function. It is loaded when it is asked for, so that
 every other module loads alone.

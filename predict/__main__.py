@@ -16,6 +16,7 @@ app = typer.Typer(
     help="Predict the least time of work from its FLOP, its bytes and a GPU's roofs. Needs no GPU.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    add_completion=False,  # a shell completes `napkin-bench`: to it, this program is `python`
 )
 app.command(epilog=kernel.EXAMPLES)(kernel.kernel)
 app.command(epilog=model.EXAMPLES)(model.model)

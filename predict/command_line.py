@@ -1,32 +1,66 @@
-"""Runs a Typer app. Bad input prints one line on stderr and exits with status 2; a bug keeps its traceback."""
+"""Runs an app's commands. Bad input prints one line on stderr and exits with status 2; a bug keeps its traceback."""
 
+import re
 import sys
 from typing import Any
 
 import typer
 
 from predict.errors import NapkinError
+from predict.extras import say_what_is_missing
 from predict.suggest import did_you_mean
 
 # Typer raises this for a command line that it cannot read: click's class in older versions, its own in newer ones.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+# Commands as our texts name them: each works in a checkout, whatever is installed.
+AS_MODULES = re.compile(r"python -m (predict|kernels|bench|reports)\b( render\b)?")
 
 
 def run_command_line(app: typer.Typer, prog_name: str) -> None:
-    """Run `app` on the program's arguments and exit with its status."""
+    """Run `app` on the program's arguments and exit with its status. `prog_name` is what the user typed before them."""
+    command = typer.main.get_command(app)
     try:
-        status = app(prog_name=prog_name, standalone_mode=False)
+        status = command(prog_name=prog_name, standalone_mode=False)
     except NapkinError as error:
-        _refuse(str(error))
+        _refuse(as_typed(str(error), prog_name))
     except UsageError as error:
         context = getattr(error, "ctx", None)
         if type(error).__name__ == "NoArgsIsHelpError":  # Typer has already printed the help
             sys.exit(2)
-        command = context.command_path if context else prog_name
-        _refuse(f"{_said(error, context)} (see {command} --help)")
+        path = context.command_path if context else prog_name
+        _refuse(as_typed(f"{_said(error, context)} (see {path} --help)", prog_name))
+    except ModuleNotFoundError as error:
+        if (missing := say_what_is_missing(error)) is None:
+            raise
+        _refuse(f"{_typed_command(command, prog_name)} {missing}")
     except typer.Abort:
         sys.exit(130)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def as_typed(text: str, prog_name: str) -> str:
+    """`text` with commands named as the user of `prog_name` types them: the commands of `bench` and `reports` stand
+    directly under napkin-bench, and `render` is called `report` there."""
+    if AS_MODULES.fullmatch(prog_name):
+        return text
+
+    def name(match: re.Match[str]) -> str:
+        package, render = match.groups()
+        nested = f" {package}" if package in ("predict", "kernels") else ""
+        return f"{prog_name}{nested}{' report' if render else ''}"
+
+    return AS_MODULES.sub(name, text)
+
+
+def _typed_command(command: object, prog_name: str) -> str:
+    """The program and the command in its arguments, without their options."""
+    words = [prog_name]
+    for word in sys.argv[1:]:
+        command = getattr(command, "commands", {}).get(word)
+        if command is None:
+            break
+        words.append(word)
+    return " ".join(words)
 
 
 def _said(error: Exception, context: Any) -> str:

@@ -1,1 +1,1 @@
-"""Reads records: tables, plots, report, comparison. Never touches a GPU."""
+"""Reads the records of napkin-bench: tables, plots, report, comparison. Never touches a GPU."""

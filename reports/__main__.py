@@ -2,6 +2,10 @@
 
 import typer
 
+from napkin_bench.packages import require_ours
+
+require_ours()  # before another project's package is taken for one of these
+
 from predict.command_line import run_command_line
 from reports.commands import calibrate, compare, import_log, passes, run, sweep, validate
 
@@ -9,6 +13,7 @@ app = typer.Typer(
     help="Report, show and compare measured runs; sweep a model over batches and contexts.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    add_completion=False,  # a shell completes `napkin-bench`: to it, this program is `python`
 )
 app.command(epilog="Example: python -m reports render runs/h100")(run.render)
 app.command(epilog="Example: python -m reports show runs/h100 --json | jq '.[] | select(.of_measured > 0.9)'")(run.show)

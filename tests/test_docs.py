@@ -14,6 +14,7 @@ from bench import function
 from bench.__main__ import app as bench_app
 from bench.lab import Lab
 from kernels.__main__ import app as kernels_app
+from napkin_bench.commands import make_app
 from predict.__main__ import app as predict_app
 from predict.resources import Ceiling, Resource
 from predict.workloads import OPS
@@ -60,12 +61,25 @@ def test_every_python_command_takes_its_arguments(command):
     if not arguments:
         return
     name, *rest = arguments
-    group = typer.main.get_command(APPS[package])
-    if not rest:  # a command named in a sentence
-        assert name in group.commands
-        return
-    parent = group.make_context(package, [name], resilient_parsing=True)
-    group.commands[name].make_context(name, rest, parent=parent)  # raises for an argument that it does not take
+    takes(typer.main.get_command(APPS[package]), package, name, rest)
+
+
+@pytest.mark.parametrize("command", commands("napkin-bench"))
+def test_every_command_of_the_console_script_takes_its_arguments(command):
+    program, name, *rest = shlex.split(command)
+    if not name.startswith("-"):
+        takes(typer.main.get_command(make_app(completes=True)), program, name, rest)
+
+
+def takes(group, program, name, arguments):
+    """Fail for a command that the group does not have, or does not take its arguments."""
+    parent = group.make_context(program, [name], resilient_parsing=True)
+    command = group.get_command(parent, name)
+    assert command is not None
+    if getattr(command, "commands", None) and arguments:
+        takes(command, name, *arguments[:1], arguments[1:])
+    elif arguments:  # else a command named in a sentence
+        command.make_context(name, arguments, parent=parent)  # raises for an argument that it does not take
 
 
 def test_the_napkin_in_the_readme_is_what_the_command_prints():
@@ -126,7 +140,11 @@ def test_the_tree_lists_every_module_and_nothing_else():
         listed.add("".join([*folders, name]))
         folders += [name] if name.endswith("/") else []
     assert [path for path in listed if not (ROOT / path).exists()] == []
-    modules = {path.relative_to(ROOT).as_posix() for package in APPS for path in (ROOT / package).rglob("*.py")}
+    modules = {
+        path.relative_to(ROOT).as_posix()
+        for package in (*APPS, "napkin_bench")
+        for path in (ROOT / package).rglob("*.py")
+    }
     of_an_op = {f"kernels/pytorch/{op}.py" for op in OPS}  # whose name says what it holds
     assert {module for module in modules - listed - of_an_op if not module.endswith("__.py")} == set()
 

@@ -8,16 +8,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-OURS = ("predict", "kernels", "bench", "reports")
+OURS = ("predict", "kernels", "bench", "reports", "napkin_bench")
 
 GPU_STACK = {"torch", "triton"}
 READING = {"pandas", "matplotlib", "PIL", "jinja2"}
+OWNERS = "napkin_bench.packages"  # asks whose packages these are
 
 # What each package may import besides the standard library, NumPy and itself; then what rooms and modules may add.
 PACKAGES = {
     "predict": set(),
     "kernels": {"torch"},
     "bench": {"predict", "kernels", "scipy", "psutil"} | GPU_STACK,
+    "napkin_bench": set(),
     "reports": {"predict", "bench.passes", "bench.record", "bench.stats", "bench.store", "scipy"} | READING,
 }
 MODULES = {
@@ -34,17 +36,20 @@ MODULES = {
         "predict.table",
         "predict.terminal",
         "predict.units",
+        OWNERS,
     },
     "kernels.triton": {"triton"},
     "kernels.peers.liger": {"liger_kernel"},
     "kernels.peers.quack": {"quack"},
     "kernels.peers.flash_attention": {"flash_attn", "flash_attn_interface"},
     "kernels.peers.flashinfer": {"flashinfer"},
-    "bench.__main__": {"typer"},
+    "bench.__main__": {"typer", OWNERS},
     "bench.commands": {"typer", "reports"},
     "bench.progress": {"rich"},
     "bench.nvml": {"pynvml"},
-    "reports.__main__": {"typer"},
+    "napkin_bench.__main__": {"predict.command_line", "shellingham"},
+    "napkin_bench.commands": {"predict.command_line", "predict.version", "click", "typer"},
+    "reports.__main__": {"typer", OWNERS},
     "reports.commands": {"typer"},
 }
 # The rooms of a package, and which others each may import; modules on the ground floor import none, those on top (TOP)
@@ -73,6 +78,7 @@ TOP = {
     "predict.__main__",
     "predict.command_line",
     "predict.lazily",
+    "predict.extras",
     "predict.commands",
     "predict.tables",
 }
@@ -156,6 +162,9 @@ def test_no_module_imports_what_its_layer_may_not(module, path):
         ("predict.units", "from .formulas import memory"),
         ("predict.formulas.memory", "from .. import model"),
         ("bench.runner", "from bench.__main__ import app"),
+        ("bench.runner", "from napkin_bench.packages import require_ours"),
+        ("napkin_bench.packages", "from predict.version import version"),
+        ("napkin_bench.commands", "from bench.commands import run"),
         ("kernels.triton.matmul", "from predict.units import DType"),
         ("kernels.triton.matmul", "import bench.env"),
         ("kernels.reference", "import triton"),

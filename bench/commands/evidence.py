@@ -29,4 +29,6 @@ def collect_evidence(
     """
     if env.choose_device(gpu) != "cuda":
         raise BadRun("evidence needs a CUDA device, and none was found; `python -m bench run` measures this CPU")
+    if absent := [file for file in evidence.LONG_TESTS if not Path(file).exists()]:
+        raise BadRun(f"evidence runs the tests of a checkout, and there is no {absent[0]} here: run it in the checkout")
     exit_if(not evidence.collect(out, gpu=gpu, time_limit_s=time_limit_s))

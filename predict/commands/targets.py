@@ -49,6 +49,8 @@ def targets_text(
         raise BadQuantity(
             f"leave out --{ASKED[unused[0]][1].option or unused[0]}: a search for a server sets or needs none"
         )
+    if typed.out is not None:
+        import reports.front  # noqa: F401, PLC0415 - where matplotlib is missing, this says so before a long search
     gpu, gpus, price = machines
     counts = USUAL_COUNTS if (size := layout_gpus(fields)) == 1 else (str(size),)
     found = _search(model, targets, read_machines(gpu or USUAL_GPUS, gpus or counts, price), fields)
@@ -119,11 +121,9 @@ def _write_fronts(found: Search, out: Path) -> list[Path]:
 
 
 def _draw(found: Search) -> bytes:
-    """The figure of the fronts as a PNG. Raises BadRun without matplotlib."""
-    try:
-        from reports.front import Front, fronts_png  # noqa: PLC0415 - loads matplotlib
-    except ModuleNotFoundError as error:
-        raise BadRun(f"--out draws a figure, for which {error.name} is missing: pip install {error.name}") from None
+    """The figure of the fronts as a PNG."""
+    from reports.front import Front, fronts_png  # noqa: PLC0415 - loads matplotlib
+
     targets, best = found.targets, found.best
     names = dict.fromkeys(point.question.gpu.name for point in found.fronts)
     fronts = [

@@ -26,6 +26,7 @@ from bench.env import (
 from bench.record import decode, encode
 from predict.errors import BadRun, UnknownGpu
 from predict.gpus import GPUS
+from predict.version import version
 from tests.fake_driver import ANSWERS, UUID, declines, known_uuid, raises, stand_in
 
 H200 = GPUS["h200-sxm"]
@@ -209,6 +210,7 @@ def test_a_git_that_fails_does_not_call_the_checkout_clean(monkeypatch, run, com
     monkeypatch.setattr(env.subprocess, "run", run)
     here = environment("cpu", gpu=None, force=False, warm_cache=False)
     assert (here.commit, here.dirty) == (commit, None)
+    assert here.packages.get("napkin-bench") == (None if commit else version())  # then this says what was measured
 
 
 @pytest.mark.parametrize(("status", "dirty"), [("", False), (" M bench/env.py\n", True)])

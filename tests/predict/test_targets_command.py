@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from predict.__main__ import app
-from predict.errors import BadQuantity, BadRun, UnknownGpu
+from predict.errors import BadQuantity, UnknownGpu
 
 RUNNER = CliRunner()
 ASKED = "model llama-3-8b --isl 1000 --osl 200 --ttft 0.5 --tpot 20ms --gpu h100,a100 --gpus 1,2".split()
@@ -80,13 +80,15 @@ def test_the_fronts_are_drawn_and_written(tmp_path):
     assert len(rows) == len(json.loads(run("--json").stdout)["front"])
 
 
-def test_a_figure_without_matplotlib_is_one_line(tmp_path, monkeypatch):
+def test_a_figure_without_matplotlib_is_one_line_before_the_search(tmp_path, monkeypatch, refusal):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     for name in [name for name in sys.modules if name.startswith("reports")]:
         monkeypatch.delitem(sys.modules, name)
-    result = run("--out", str(tmp_path))
-    assert isinstance(result.exception, BadRun)
-    assert "matplotlib" in str(result.exception)
+    monkeypatch.setattr("predict.commands.targets.search", lambda *_: pytest.fail("searched"))
+    said = refusal(app, *ASKED, "--out", tmp_path)
+    assert said == (
+        "error: python -m program model needs matplotlib, which is not installed: pip install 'napkin-bench[reports]'\n"
+    )
 
 
 def test_without_a_gpu_the_usual_ones_are_searched():

@@ -1,0 +1,1 @@
+"""The command `napkin-bench`: the commands of all packages under one name, found without loading them."""

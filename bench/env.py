@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from bench import host, nvml
-from bench.device import Device, ask_torch, find_device, nvml_handle
+from bench.device import Device, ask_torch, find_device
 from bench.record import Environment
 from kernels.peers.packages import optional_versions
 from predict.errors import BadRun, UnknownGpu
@@ -241,7 +241,7 @@ def _unknown(device: Device, attributes: Attributes) -> tuple[str, ...]:
         "power limit": nvml.power_limit_w(device.handle),
         "memory bus": attributes.memory_bus_bits,
         "memory clock": attributes.memory_clock_hz,
-        "other processes": nvml.compute_pids(device.handle),
+        "other processes": nvml.compute_processes(device.handle),
     }
     return tuple(what for what, answer in answers.items() if answer is None)
 
@@ -287,11 +287,6 @@ def read_state(handle: Any) -> GpuState:
         temperature_c=nvml.temperature_c(card),
         throttle=nvml.throttle(card),
     )
-
-
-def other_processes() -> tuple[int, ...]:
-    """Process ids of compute work on this GPU; empty if the driver does not report them."""
-    return nvml.compute_pids(nvml_handle()) or ()
 
 
 def limit_threads() -> None:

@@ -34,7 +34,7 @@ def available_bytes() -> int:
 def cpus() -> float:
     """CPUs that this process may use; a quota may be half of one."""
     quotas = (quota for group in _groups("cpu") if (quota := _quota(group)) is not None)
-    return min([float(_bound_cpus()), *quotas])
+    return min([float(len(bound_cpus())), *quotas])
 
 
 def oom_kills() -> int | None:
@@ -48,6 +48,14 @@ def oom_kills() -> int | None:
     return None
 
 
+def process_name(pid: int) -> str:
+    """Name of a process; empty if it cannot be seen from here."""
+    try:
+        return psutil.Process(pid).name()
+    except (psutil.Error, OSError, OverflowError):
+        return ""
+
+
 def is_running(pid: int) -> bool:
     """Whether a process of this number can be seen from here. A container numbers its processes anew, and knows none by
     its number on the host."""
@@ -57,11 +65,11 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def _bound_cpus() -> int:
-    """CPUs that the scheduler may use for this process: a cpuset or taskset restricts them."""
+def bound_cpus() -> frozenset[int]:
+    """Numbers of the CPUs that the scheduler may use for this process: a cpuset or taskset restricts them."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        return frozenset(os.sched_getaffinity(0))
+    return frozenset(range(os.cpu_count() or 1))
 
 
 def _limit_bytes(group: Path) -> int | None:
@@ -85,9 +93,9 @@ def _left_bytes(group: Path) -> int | None:
 
 def _quota(group: Path) -> float | None:
     """CPUs by time: a quota over its period. Without one, v2 has "max" and v1 has -1."""
-    quota, _, period = _text(group / "cpu.max").partition(" ")
+    quota, _, period = read_text(group / "cpu.max").partition(" ")
     if not period:
-        quota, period = (_text(group / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
+        quota, period = (read_text(group / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
     if quota.isdigit() and period.isdigit() and int(quota) > 0 and int(period) > 0:
         return int(quota) / int(period)
     return None
@@ -96,7 +104,7 @@ def _quota(group: Path) -> float | None:
 def _groups(controller: str) -> Iterator[Path]:
     """Folders of this process's control groups, its own first, up to the topmost visible, in v1 and in v2."""
     paths = _own_paths()
-    for line in _text(ROOT / "proc/self/mountinfo").splitlines():
+    for line in read_text(ROOT / "proc/self/mountinfo").splitlines():
         mount, _, filesystem = line.partition(" - ")
         kind, options = filesystem.partition(" ")[0], filesystem.rpartition(" ")[2].split(",")
         if kind == "cgroup2":
@@ -113,7 +121,7 @@ def _groups(controller: str) -> Iterator[Path]:
 def _own_paths() -> dict[str, str]:
     """Paths of this process by v1 controller; v2's has the empty name."""
     paths = {}
-    for line in _text(ROOT / "proc/self/cgroup").splitlines():
+    for line in read_text(ROOT / "proc/self/cgroup").splitlines():
         controllers, _, path = line.partition(":")[2].partition(":")
         paths.update(dict.fromkeys(controllers.split(","), path))
     return paths
@@ -133,17 +141,17 @@ def _upwards(folder: Path, top: str, path: str) -> Iterator[Path]:
 
 
 def _number(file: Path) -> int | None:
-    text = _text(file)
+    text = read_text(file)
     return int(text) if text.isdigit() else None
 
 
 def _table(file: Path) -> dict[str, int]:
     """A file with a name and a number in each line."""
-    pairs = (line.split() for line in _text(file).splitlines())
+    pairs = (line.split() for line in read_text(file).splitlines())
     return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
 
 
-def _text(file: Path) -> str:
+def read_text(file: Path) -> str:
     """The text of a file of the kernel; empty if it is missing or must not be read."""
     try:
         return file.read_text(encoding="utf-8", errors="replace").strip()

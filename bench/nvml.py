@@ -5,6 +5,7 @@ missing from an old binding or driver, or be answered with bytes or a number tha
 may stop a run, so nothing here raises.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 try:
@@ -15,6 +16,7 @@ except Exception:  # noqa: BLE001 - not installed, or broken
 # The driver's own numbers, the same in every version; bindings name them differently or lack the newer ones.
 _SM_CLOCK, _MEMORY_CLOCK = 1, 2
 _GPU_SENSOR = 0
+_SLOWDOWN = 1
 _POWER_INSTANT = 186
 _VALUE_FIELDS = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")  # of a field, by its type
 # Reasons under which a card runs slower than asked. Idle and the user's own clock setting are not among them.
@@ -94,6 +96,11 @@ def memory_bytes(handle: Any) -> int | None:
     return _count(total, _MOST_BYTES) or None
 
 
+def used_bytes(handle: Any) -> int | None:
+    """Memory in use now, by any process."""
+    return _count(getattr(_ask("nvmlDeviceGetMemoryInfo", handle), "used", None), _MOST_BYTES)
+
+
 def memory_bus_bits(handle: Any) -> int | None:
     """Width of the memory's bus."""
     return _count(_ask("nvmlDeviceGetMemoryBusWidth", handle)) or None
@@ -125,6 +132,26 @@ def power_limit_w(handle: Any) -> float | None:
     return _watts(_ask("nvmlDeviceGetEnforcedPowerLimit", handle))
 
 
+def default_power_limit_w(handle: Any) -> float | None:
+    """The power limit that the card starts with."""
+    return _watts(_ask("nvmlDeviceGetPowerManagementDefaultLimit", handle))
+
+
+def application_sm_hz(handle: Any) -> float | None:
+    """The SM clock that applications get; lower than the default one if a person set it."""
+    return _hertz(_ask("nvmlDeviceGetApplicationsClock", handle, _SM_CLOCK))
+
+
+def default_application_sm_hz(handle: Any) -> float | None:
+    """The SM clock that applications get if nobody set one."""
+    return _hertz(_ask("nvmlDeviceGetDefaultApplicationsClock", handle, _SM_CLOCK))
+
+
+def slowdown_c(handle: Any) -> float | None:
+    """Temperature of the chip at which the card slows down."""
+    return _positive(_ask("nvmlDeviceGetTemperatureThreshold", handle, _SLOWDOWN), _MOST_CELSIUS)
+
+
 def temperature_c(handle: Any) -> float | None:
     """Temperature of the chip."""
     return _positive(_ask("nvmlDeviceGetTemperature", handle, _GPU_SENSOR), _MOST_CELSIUS)
@@ -144,18 +171,31 @@ def ecc(handle: Any) -> bool | None:
     return _mode("nvmlDeviceGetEccMode", handle)
 
 
+def persistence(handle: Any) -> bool | None:
+    """Whether the driver stays loaded while no process uses the card."""
+    return _flag(_ask("nvmlDeviceGetPersistenceMode", handle))
+
+
 def mig(handle: Any) -> bool | None:
     """Whether the card is cut into slices; None on a card without MIG."""
     return _mode("nvmlDeviceGetMigMode", handle)
 
 
-def compute_pids(handle: Any) -> tuple[int, ...] | None:
-    """Processes that compute on it, numbered as outside any container."""
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process that computes on a card."""
+
+    pid: int  # as outside any container
+    used_bytes: int | None  # of the card's memory; None if the driver does not tell
+
+
+def compute_processes(handle: Any) -> tuple[Process, ...] | None:
+    """Processes that compute on it."""
     processes = _ask("nvmlDeviceGetComputeRunningProcesses", handle)
     if not isinstance(processes, list | tuple):
         return None
-    pids = (_count(getattr(process, "pid", process)) for process in processes)
-    return tuple(pid for pid in pids if pid)
+    found = ((_count(getattr(each, "pid", each)), getattr(each, "usedGpuMemory", None)) for each in processes)
+    return tuple(Process(pid, _count(used, _MOST_BYTES) or None) for pid, used in found if pid)
 
 
 def _ask(function: str, *arguments: Any) -> Any:

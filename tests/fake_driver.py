@@ -51,7 +51,7 @@ ANSWERS = {
     "nvmlDeviceIsMigDeviceHandle": lambda _: pynvml.c_uint(0),
     "nvmlDeviceGetDeviceHandleFromMigDeviceHandle": declines(),
     "nvmlDeviceGetName": lambda _: "NVIDIA H200",
-    "nvmlDeviceGetMemoryInfo": lambda _: types.SimpleNamespace(total=143771 * 2**20),
+    "nvmlDeviceGetMemoryInfo": lambda _: types.SimpleNamespace(total=143771 * 2**20, used=2**30),
     "nvmlSystemGetDriverVersion": lambda: "580.159.04",
     "nvmlDeviceGetEnforcedPowerLimit": lambda _: 700_000,
     "nvmlDeviceGetMaxClockInfo": lambda _, clock: 3201 if clock == pynvml.NVML_CLOCK_MEM else 1980,
@@ -66,7 +66,12 @@ ANSWERS = {
     ],
     "nvmlDeviceGetPowerUsage": lambda _: 650_000,
     "nvmlDeviceGetTemperature": lambda _, sensor: {pynvml.NVML_TEMPERATURE_GPU: 61}[sensor],
-    "nvmlDeviceGetComputeRunningProcesses": lambda _: [types.SimpleNamespace(pid=7)],
+    "nvmlDeviceGetComputeRunningProcesses": lambda _: [types.SimpleNamespace(pid=7, usedGpuMemory=3 * 2**30)],
+    "nvmlDeviceGetPowerManagementDefaultLimit": lambda _: 700_000,
+    "nvmlDeviceGetApplicationsClock": lambda _, clock: {pynvml.NVML_CLOCK_SM: 1980}[clock],
+    "nvmlDeviceGetDefaultApplicationsClock": lambda _, clock: {pynvml.NVML_CLOCK_SM: 1980}[clock],
+    "nvmlDeviceGetTemperatureThreshold": lambda _, which: {pynvml.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN: 90}[which],
+    "nvmlDeviceGetPersistenceMode": lambda _: 1,
 }
 PROPERTIES = {
     "name": "NVIDIA H200",

@@ -8,11 +8,13 @@ from statistics import median
 import pytest
 import torch
 
+from bench import nvml
 from bench.cases import IMPLEMENTATIONS, Maker, compiles, implementation_names
 from bench.cold_cache import read_cold
 from bench.device import nvml_handle
-from bench.doctor import Level, examine
-from bench.env import environment, other_processes, read_state
+from bench.doctor import examine
+from bench.env import environment, read_state
+from bench.finding import Level
 from bench.lab import Job, Settings, make_lab
 from bench.physics import impossibility
 from bench.record import Status
@@ -93,7 +95,7 @@ def test_this_card_is_described_and_read():
     assert here.mismatches == ()
     state = read_state(nvml_handle())
     assert 1e8 < state.sm_hz < 4e9
-    assert isinstance(other_processes(), tuple)
+    assert isinstance(nvml.compute_processes(nvml_handle()), tuple)
 
 
 def test_the_doctor_finds_no_problem():

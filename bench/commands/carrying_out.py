@@ -5,7 +5,9 @@ from pathlib import Path
 
 import typer
 
+from bench.disturbance import disturbances
 from bench.env import unknown_line
+from bench.finding import Level
 from bench.progress import ProgressBar
 from bench.record import Environment, Record
 from bench.runner import Plan, Runner
@@ -17,6 +19,7 @@ def carry_out(plan: Plan, bench: Bench) -> tuple[Record, ...]:
     """Run the plan with a progress bar. Ctrl-C exits with status 130; that and a lost worker say how to go on."""
     runner = Runner(plan, bench)
     announce(bench.environment, plan.out)
+    warn(bench.environment)
     try:
         with ProgressBar() as progress:
             records = runner.run(progress)
@@ -26,6 +29,13 @@ def carry_out(plan: Plan, bench: Bench) -> tuple[Record, ...]:
     if runner.lost is not None:
         typer.echo(f"ended early: {runner.lost}; go on with --out {plan.out} --resume", err=True)
     return records
+
+
+def warn(described: Environment) -> None:
+    """Say on stderr what would spoil the measurement that begins now, a line each; `bench doctor` says more."""
+    for found in disturbances(described):
+        if found.level is not Level.OK:
+            typer.echo(f"WARNING: {found.subject}: {found.text}; {found.remedy}", err=True)
 
 
 def make_budget(time_s: float) -> Budget:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 import typer
 
 from bench.commands.options import GpuOption, exit_if
+from bench.finding import Level
 from predict.forms import Form, table_text, with_form
 from predict.lazily import lazily
 from predict.table import Column, Table
@@ -34,12 +35,12 @@ def doctor(*, gpu: GpuOption = None, form: Form) -> None:
     rows = [asdict(finding) for finding in findings]
     text = table_text(Table(COLUMNS, tuple(rows)).without_empty(), form, lambda: rows)
     typer.echo(_colored(text) if form is Form.PAGE else text)
-    exit_if(any(finding.level is checks.Level.PROBLEM for finding in findings))
+    exit_if(any(finding.level is Level.PROBLEM for finding in findings))
 
 
 def _colored(text: str) -> str:
     """The table with each level in its color."""
-    colors = {checks.Level.OK: Style.GREEN, checks.Level.WARNING: Style.YELLOW, checks.Level.PROBLEM: Style.RED}
+    colors = {Level.OK: Style.GREEN, Level.WARNING: Style.YELLOW, Level.PROBLEM: Style.RED}
     for level, color in colors.items():
         text = re.sub(rf"^{level}\b", styled(level, color), text, flags=re.MULTILINE)
     return text

@@ -4,10 +4,11 @@ import os
 import pynvml
 import pytest
 
-from bench import doctor, host
+from bench import disturbance, doctor, host, nvml
 from bench.cold_cache import ColdReads
-from bench.doctor import Level, examine
+from bench.doctor import examine
 from bench.env import CudaStatus, GpuState
+from bench.finding import Finding, Level
 from bench.timer import CaptureFailed
 from tests.factories import make_environment
 from tests.fake_driver import declines, stand_in
@@ -24,21 +25,27 @@ def card(monkeypatch):
     def make(*, state=STATE, others=(), **changes):
         monkeypatch.setattr(doctor, "cuda_status", lambda: CudaStatus(True, None, True))
         monkeypatch.setattr(doctor, "environment", lambda *_, **__: make_environment(**changes))
-        monkeypatch.setattr(doctor.os, "getppid", lambda: PARENT)  # not 1, as in a container it may be
-        monkeypatch.setattr(doctor, "nvml_handle", lambda: None)
         monkeypatch.setattr(doctor.nvml, "start", lambda: None)
+        monkeypatch.setattr(disturbance, "nvml_handle", lambda: None)
+        monkeypatch.setattr(disturbance, "_own_processes", lambda: frozenset({os.getpid(), PARENT}))
+        monkeypatch.setattr(disturbance, "_busy_cpus", lambda _: (0.0, []))
+        monkeypatch.setattr(disturbance, "_memory", lambda: ())
+        monkeypatch.setattr(disturbance, "_battery", lambda: ())
         monkeypatch.setattr(host, "is_running", lambda _: True)
-        monkeypatch.setattr(doctor, "read_state", lambda _: state)
-        monkeypatch.setattr(doctor, "other_processes", lambda: others)
-        monkeypatch.setattr(doctor, "_cold_reads", lambda _: doctor.Finding(Level.OK, "L2 flush", "works"))
+        monkeypatch.setattr(host, "process_name", lambda _: "")
+        monkeypatch.setattr(disturbance, "read_state", lambda _: state)
+        processes = tuple(nvml.Process(pid, None) for pid in others)
+        monkeypatch.setattr(nvml, "compute_processes", lambda _: processes)
+        monkeypatch.setattr(doctor, "_cold_reads", lambda _: Finding(Level.OK, "L2 flush", "works"))
 
     return make
 
 
 @pytest.fixture
 def no_flush(monkeypatch):
-    """The rest of the doctor, on a machine that cannot time anything."""
-    monkeypatch.setattr(doctor, "_cold_reads", lambda _: doctor.Finding(Level.OK, "L2 flush", "not run"))
+    """The rest of the doctor, on a machine that cannot time anything, and does nothing else."""
+    monkeypatch.setattr(disturbance, "_busy_cpus", lambda _: (0.0, []))
+    monkeypatch.setattr(doctor, "_cold_reads", lambda _: Finding(Level.OK, "L2 flush", "not run"))
 
 
 def bad(findings):
@@ -63,7 +70,7 @@ def test_a_healthy_card_has_only_good_findings(card):
         ({"gpu": None}, "table", Level.WARNING, "not in the table"),
         ({"triton": None}, "triton", Level.WARNING, "not installed"),
         ({"power_limit_w": 350.0}, "power limit", Level.WARNING, "350 W, this SKU's is 700 W"),
-        ({"others": (1, 2)}, "other work", Level.WARNING, "process 1, 2"),
+        ({"others": (1, 2)}, "other work on the GPU", Level.WARNING, "process 1, 2"),
         ({"state": dataclasses.replace(STATE, throttle=("hw_thermal",))}, "throttling", Level.WARNING, "hw_thermal"),
     ],
 )
@@ -116,7 +123,7 @@ def test_why_nvml_is_silent_is_told_with_a_remedy(monkeypatch, no_flush):
 def test_a_process_that_may_be_this_one_is_not_to_be_stopped(card, monkeypatch, others, level, text):
     card(others=others)
     monkeypatch.setattr(host, "is_running", lambda pid: pid == 1)
-    found = [finding for finding in examine(None) if finding.subject == "other work"]
+    found = [finding for finding in examine(None) if finding.subject == "other work on the GPU"]
     assert [finding.level for finding in found] == ([] if level is None else [level])
     assert all(text in finding.text for finding in found)
 

@@ -22,7 +22,7 @@ def machine(monkeypatch, tmp_path):
     monkeypatch.setattr(
         host.psutil, "virtual_memory", lambda: types.SimpleNamespace(total=24 * GIB, available=20 * GIB)
     )
-    monkeypatch.setattr(host, "_bound_cpus", lambda: 8)
+    monkeypatch.setattr(host, "bound_cpus", lambda: frozenset(range(8)))
 
     def make(own="0::/", mounts=(V2,), top="/", **files):
         put(tmp_path / "proc/self/cgroup", own)
@@ -149,10 +149,10 @@ def test_a_set_of_cpus_is_a_limit(machine):
 
 def test_the_cpus_that_the_scheduler_may_use_are_counted(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 7}, raising=False)
-    assert host._bound_cpus() == 3
+    assert host.bound_cpus() == {3, 5, 7}
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: None)
-    assert host._bound_cpus() == 1
+    assert host.bound_cpus() == {0}
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "max", "-5", "1 2 3", "0x10"])

@@ -34,9 +34,19 @@ QUESTIONS = {
     "power_limit_w": (nvml.power_limit_w, (H,), "nvmlDeviceGetEnforcedPowerLimit"),
     "temperature_c": (nvml.temperature_c, (H,), "nvmlDeviceGetTemperature"),
     "ecc": (nvml.ecc, (H,), "nvmlDeviceGetEccMode"),
-    "compute_pids": (nvml.compute_pids, (H,), "nvmlDeviceGetComputeRunningProcesses"),
+    "compute_processes": (nvml.compute_processes, (H,), "nvmlDeviceGetComputeRunningProcesses"),
+    "used_bytes": (nvml.used_bytes, (H,), "nvmlDeviceGetMemoryInfo"),
+    "default_power_limit_w": (nvml.default_power_limit_w, (H,), "nvmlDeviceGetPowerManagementDefaultLimit"),
+    "application_sm_hz": (nvml.application_sm_hz, (H,), "nvmlDeviceGetApplicationsClock"),
+    "default_application_sm_hz": (nvml.default_application_sm_hz, (H,), "nvmlDeviceGetDefaultApplicationsClock"),
+    "slowdown_c": (nvml.slowdown_c, (H,), "nvmlDeviceGetTemperatureThreshold"),
+    "persistence": (nvml.persistence, (H,), "nvmlDeviceGetPersistenceMode"),
 }
-NUMBERS = [name for name in QUESTIONS if name not in {"driver_version", "name", "memory_bytes", "compute_pids"}]
+NUMBERS = [
+    name
+    for name in QUESTIONS
+    if name not in {"driver_version", "name", "memory_bytes", "used_bytes", "compute_processes"}
+]
 
 
 def test_answers_come_in_si_units(monkeypatch):
@@ -55,7 +65,13 @@ def test_answers_come_in_si_units(monkeypatch):
         "power_limit_w": 700.0,
         "temperature_c": 61.0,
         "ecc": True,
-        "compute_pids": (7,),
+        "compute_processes": (nvml.Process(7, 3 * 2**30),),
+        "used_bytes": 2**30,
+        "default_power_limit_w": 700.0,
+        "application_sm_hz": 1.98e9,
+        "default_application_sm_hz": 1.98e9,
+        "slowdown_c": 90.0,
+        "persistence": True,
     }
 
 
@@ -181,7 +197,8 @@ def test_reasons_are_read_by_either_of_their_names(monkeypatch, missing, reasons
 )
 def test_processes_are_numbers_that_a_process_can_have(monkeypatch, processes, expected):
     stand_in(monkeypatch, {"nvmlDeviceGetComputeRunningProcesses": lambda _: processes})
-    assert nvml.compute_pids(H) == expected
+    found = nvml.compute_processes(H)
+    assert (found and tuple(process.pid for process in found)) == expected
 
 
 def test_no_question_is_asked_about_a_card_that_was_not_found(monkeypatch):

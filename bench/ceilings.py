@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from bench.record import Record, Status
 from bench.stats import summarize
 from predict.resources import WRITTEN_SHARE, Ceiling, Resource, Roofs
-from predict.units import DType, find_dtype
+from predict.units import DType, find_dtype, si
 
 _BANDWIDTH_OPS = frozenset({"stream_read", "stream_write", "stream_copy", "stream_triad"})
 
@@ -16,6 +16,10 @@ def measured_roofs(roof_probes: Iterable[Record]) -> Roofs:
     Streams and matrix-vector products (m=1) give bandwidth, other products FLOP/s, a read that was timed warm L2. A
     probe's rate is that of its fastest tenth of samples: other work on the machine does not lower a roof. Only status
     `measured` counts: an impossible rate is no roof, nor is that of a throttled card.
+
+    What a stream reads while it also writes can be read alone as fast, and written likewise. And no 16-bit format has a
+    lower roof than fp32: its numbers are fp32's too, and where a CPU has no instruction for them, kernels multiply in
+    fp32.
     """
     roofs: dict[Resource, Ceiling] = {}
     for record in roof_probes:
@@ -27,8 +31,13 @@ def measured_roofs(roof_probes: Iterable[Record]) -> Roofs:
             f" {record.measurement.method}"
         )
         for resource, amount in _probed(record):
-            if resource not in roofs or amount / time_s > roofs[resource].per_s:
+            if amount and (resource not in roofs or amount / time_s > roofs[resource].per_s):
                 roofs[resource] = Ceiling(amount / time_s, source)
+    fp32 = roofs.get(Resource.VECTOR_FP32)
+    for half in (Resource.TENSOR_BF16, Resource.TENSOR_FP16):
+        if half in roofs and fp32 and roofs[half].per_s < fp32.per_s:
+            own = f"{half} itself reached {si(roofs[half].per_s, 'FLOP/s')}: {roofs[half].source}"
+            roofs[half] = Ceiling(fp32.per_s, f"{fp32.source}; {own}")
     return roofs
 
 
@@ -45,8 +54,10 @@ def _probed(record: Record) -> list[tuple[Resource, float]]:
     if workload.op in _BANDWIDTH_OPS or (workload.op == "matmul" and workload.dims["m"] == 1):
         if record.measurement is not None and record.measurement.cold_l2 is False:
             return [(Resource.L2, moved)] if workload.op == "stream_read" else []
-        written_share = float(amounts.bytes_written) / moved
-        return [(min(WRITTEN_SHARE, key=lambda mix: abs(WRITTEN_SHARE[mix] - written_share)), moved)]
+        read, written = float(amounts.bytes_read), float(amounts.bytes_written)
+        mix = min(WRITTEN_SHARE, key=lambda mix: abs(WRITTEN_SHARE[mix] - written / moved))
+        parts = [(Resource.DRAM_READ, read), (Resource.DRAM_WRITE, written)]
+        return [(mix, moved), *(parts if workload.op in _BANDWIDTH_OPS else ())]
     if workload.op in ("matmul", "matmul_scaled"):
         return [(unit, float(flop)) for unit, flop in amounts.flop_by_unit.items()]
     return []

@@ -7,7 +7,7 @@ from typing import Any
 
 from bench import store
 from bench.record import Check, Environment, Measurement, Record, Status
-from bench.stats import CONFIDENCE, Summary, stability_warnings, summarize
+from bench.stats import CONFIDENCE, Summary, doubts, summarize
 from predict.errors import BadRun
 from predict.roofline import Prediction
 from predict.units import duration, percent
@@ -60,10 +60,10 @@ class Measured:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Reasons to doubt the samples, each with a remedy."""
-        doubts = stability_warnings(self.times_s, self.summary)
+        found = tuple(f"{doubt.reason}: {doubt.remedy}" for doubt in doubts(self.times_s, self.summary))
         if self.measurement.not_captured:
-            doubts = (*doubts, f"timed one launch at a time: {self.measurement.not_captured}")
-        return doubts
+            found = (*found, f"timed one launch at a time: {self.measurement.not_captured}")
+        return found
 
     @property
     def extra_info(self) -> dict[str, float | str | bool | None]:

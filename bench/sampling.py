@@ -11,7 +11,7 @@ from typing import Protocol
 
 from bench.env import GpuState
 from bench.record import Measurement
-from bench.stats import summarize
+from bench.stats import FEWEST_SAMPLES, summarize
 
 Observe = Callable[[], object]
 Monitor = Callable[[], GpuState]  # reads the state of the device
@@ -46,7 +46,6 @@ WARMUP_GROUP = 3  # samples in each of the two groups whose medians must agree
 WARMUP_TOLERANCE = 0.02
 MONITOR_PERIOD_S = 0.02  # NVML refreshes its readings no faster
 POWER_LAG_S = 0.1  # power meters refresh about ten times a second: a reading before that is of earlier work
-FEWEST_SAMPLES = 6  # even beyond the budget: fewer have no 95 % interval
 
 
 def sample_until_known(

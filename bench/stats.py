@@ -8,6 +8,10 @@ from statistics import median
 from scipy.stats import binom
 
 CONFIDENCE = 0.95
+FEWEST_SAMPLES = 6  # fewer have no 95 % interval
+WIDE = 0.05  # half of the interval over the median: beyond it the median is not known
+DRIFTS = 0.1  # the median of the last third, off that of the first
+FEWEST_THIRDS = 12  # samples of which thirds are compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,29 +60,40 @@ def _interval_rank(samples: int) -> int:
     """Index from each end of the sorted samples whose values enclose the median with 95 % confidence.
 
     Distribution-free (Conover, Practical Nonparametric Statistics, 3.2): the number of samples under the true median is
-    binomial(n, 1/2). With fewer than 6 samples no pair reaches 95 %, and the extremes are used.
+    binomial(n, 1/2). With fewer than `FEWEST_SAMPLES` no pair reaches 95 %, and the extremes are used.
     """
     return max(0, int(binom.ppf((1 - CONFIDENCE) / 2, samples, 0.5)) - 1)
 
 
-def stability_warnings(times_s: Sequence[float], summary: Summary) -> tuple[str, ...]:
-    """Reasons to doubt these samples, each with a remedy; `summary` is theirs. Thresholds as in pyperf's `check`."""
-    warnings = []
-    if summary.samples < 6:
-        warnings.append(f"only {summary.samples} samples: no 95 % interval; give more time with --budget-s")
-    elif summary.relative_half_width > 0.05:
-        warnings.append(
-            f"the median is known to +-{summary.relative_half_width:.0%} only: stop other work or raise --budget-s"
-        )
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A reason to doubt samples."""
+
+    reason: str
+    remedy: str
+    unsettles: bool  # the median itself is in doubt: another run may give another one
+
+
+def doubts(times_s: Sequence[float], summary: Summary) -> tuple[Doubt, ...]:
+    """Reasons to doubt these samples; `summary` is theirs. Thresholds as in pyperf's `check`.
+
+    A wide spread alone leaves the median where it is: half of the samples would have to be slow to move it.
+    """
+    found = []
+    half_width = f"{summary.relative_half_width:.0%}"
+    if summary.samples < FEWEST_SAMPLES:
+        reason = f"only {summary.samples} samples: no 95 % interval"
+        found.append(Doubt(reason, "give more time with --budget-s", unsettles=True))
+    elif summary.relative_half_width > WIDE:
+        remedy = "stop other work or raise --budget-s"
+        found.append(Doubt(f"the median is known to +-{half_width} only", remedy, unsettles=True))
     if summary.p90_s > 1.5 * summary.p10_s:
-        warnings.append(
-            "a tenth of the samples takes over 1.5x the fastest tenth: look for other processes on the device"
-        )
-    if summary.samples >= 12 and (drift := _drift(times_s)) > 0.1:
-        warnings.append(
-            f"the last third is {drift:.0%} off the first: clocks or heat were still moving; warm up longer"
-        )
-    return tuple(warnings)
+        reason = "a tenth of the samples takes over 1.5x the fastest tenth"
+        found.append(Doubt(reason, "look for other processes on the device", unsettles=False))
+    if summary.samples >= FEWEST_THIRDS and (drift := _drift(times_s)) > DRIFTS:
+        reason = f"the last third is {drift:.0%} off the first"
+        found.append(Doubt(reason, "clocks, heat or other work were still moving; warm up longer", unsettles=True))
+    return tuple(found)
 
 
 def _drift(times_s: Sequence[float]) -> float:

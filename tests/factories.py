@@ -1,5 +1,8 @@
 """Records and roofs for tests that need some, with round numbers that are easy to follow by hand."""
 
+import dataclasses
+from statistics import median
+
 from bench.record import HARNESS, SCHEMA, Check, Environment, Measurement, Record, RoofSet, Status
 from predict.resources import Ceiling, Resource, Roofs
 from predict.roofline import predict
@@ -58,7 +61,8 @@ def make_record(
     roofs: RoofSet | None = None,
     environment: Environment | None = None,
 ) -> Record:
-    """A record whose samples are time_s, 10 % more and 10 % less; unmeasured where the status says so."""
+    """A record of six samples around time_s, at most 4 % off it, so that it is stable; unmeasured where the status says
+    so."""
     workload = make_workload(op, {"m": 16, "n": 8192, "k": 8192} if dims is None else dims, find_dtype(dtype))
     roofs = roofs or RoofSet(datasheet=ROOFS, measured=MEASURED)
     timed = status in (Status.MEASURED, Status.IMPOSSIBLE, Status.THROTTLED)
@@ -73,7 +77,7 @@ def make_record(
         roofs=roofs,
         check=Check(relative_error=1e-3, max_error=1e-2, relative_bound=2e-3, max_bound=2e-2) if timed else None,
         measurement=Measurement(
-            times_s=(time_s, 1.1 * time_s, 0.9 * time_s),
+            times_s=tuple(factor * time_s for factor in (1.0, 1.04, 0.96, 1.0, 1.02, 0.98)),
             method="cuda_event",
             launches_per_sample=1,
             stop="converged",
@@ -87,3 +91,11 @@ def make_record(
         else None,
         environment=environment or make_environment(),
     )
+
+
+def unstable(record: Record) -> Record:
+    """The record with the same median of six samples, which span 80 to 120 % of it."""
+    assert record.measurement is not None
+    time_s = median(record.measurement.times_s)
+    times_s = tuple(factor * time_s for factor in (0.8, 0.9, 1.0, 1.0, 1.1, 1.2))
+    return dataclasses.replace(record, measurement=dataclasses.replace(record.measurement, times_s=times_s))

@@ -10,7 +10,7 @@ import pandas as pd
 from predict.errors import BadRecord
 from predict.units import duration, percent, times
 from reports.run.load import Run
-from reports.run.tables import by_op
+from reports.run.tables import by_op, marked
 from reports.tables import TextTable
 
 
@@ -27,8 +27,8 @@ class Comparison:
     """Two runs compared.
 
     `rows` has the rows that both runs measured: workload, op, implementation, roof_a and roof_b ("datasheet" or
-    "measured"), of_roof_a and of_roof_b (fractions of that roof), time_s_a, time_s_b, ratio (B's time over A's) and
-    verdict.
+    "measured"), of_roof_a and of_roof_b (fractions of that roof), time_s_a, time_s_b, unstable_a and unstable_b (why
+    that time is; None if it is not), ratio (B's time over A's) and verdict.
     """
 
     machine_a: str
@@ -39,9 +39,14 @@ class Comparison:
     warnings: tuple[str, ...]  # what makes the comparison doubtful
 
     @property
+    def stable(self) -> pd.DataFrame:
+        """The rows that are stable in both runs."""
+        return self.rows[self.rows["unstable_a"].isna() & self.rows["unstable_b"].isna()]
+
+    @property
     def by_op(self) -> "pd.Series[float]":
-        """Geometric mean of B's time over A's, by op."""
-        return self.rows.groupby("op", sort=True)["ratio"].agg(lambda ratios: math.exp(np.log(ratios).mean()))
+        """Geometric mean of B's time over A's, by op, over the rows that are stable in both."""
+        return self.stable.groupby("op", sort=True)["ratio"].agg(lambda ratios: math.exp(np.log(ratios).mean()))
 
 
 def compare(a: Run, b: Run) -> Comparison:
@@ -88,8 +93,8 @@ def _comparison_table(op: str, rows: pd.DataFrame) -> TextTable:
         (
             " ".join(part for part in own if part not in shared),
             row["implementation"],
-            duration(row["time_s_a"]),
-            duration(row["time_s_b"]),
+            marked(duration(row["time_s_a"]), row["unstable_a"]),
+            marked(duration(row["time_s_b"]), row["unstable_b"]),
             "" if pd.isna(row["of_roof_a"]) else percent(row["of_roof_a"]),
             "" if pd.isna(row["of_roof_b"]) else percent(row["of_roof_b"]),
             times(row["ratio"]),
@@ -115,6 +120,7 @@ def _measured(run: Run) -> pd.DataFrame:
             "time_s": frame["time_s"],
             "low_s": frame["low_s"],
             "high_s": frame["high_s"],
+            "unstable": frame["unstable"],
         }
     )
 

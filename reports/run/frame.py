@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from bench.record import Environment, Measurement, Record
-from bench.stats import Summary, stability_warnings, summarize
+from bench.stats import Doubt, Summary, doubts, summarize
 from predict.peak_memory import Scores, peak_bytes
 from predict.resources import Resource
 from predict.table import Column, Table
@@ -32,7 +32,12 @@ _SCORES: Mapping[str, Scores] = MappingProxyType(
 
 # Such a time is possible, unlike one below the physical line: the card ran above its printed boost clock, or writes
 # stayed in L2.
+OVER = 1.005  # what reads as more than 100 % of a roof
 OVER_DATASHEET = "over 100 % of the datasheet roof: check the SM clock that was held, and whether the output fits in L2"
+OVER_MEASURED = (
+    "over 100 % of a measured roof: the probes at the start of the run, which are a few shapes, were slower; other work"
+    " may have slowed them, or operands of this row were in a cache"
+)
 
 
 def to_frame(records: Sequence[Record]) -> pd.DataFrame:
@@ -59,11 +64,21 @@ def to_frame(records: Sequence[Record]) -> pd.DataFrame:
     frame["ratio"] = frame["time_s"] / frame["napkin_s"].where(frame["napkin_s"] > 0)
     for roof in ("datasheet", "measured", "held_clock"):
         frame[f"of_{roof}"] = frame.pop(f"{roof}_s") / frame["time_s"]
-    over = frame["of_datasheet"] > 1
-    frame.loc[over, "warnings"] = [
-        "; ".join(text for text in (warnings, OVER_DATASHEET) if text) for warnings in frame.loc[over, "warnings"]
-    ]
+    for roof, why in (("datasheet", OVER_DATASHEET), ("measured", OVER_MEASURED)):
+        over = frame[f"of_{roof}"] > OVER
+        frame.loc[over, "warnings"] = [
+            "; ".join(text for text in (warnings, why) if text) for warnings in frame.loc[over, "warnings"]
+        ]
     return frame
+
+
+def settled(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows that a sentence may rest on: stable ones of workloads whose fastest row is stable, since which row is
+    the fastest is else not known."""
+    timed = rows[rows["time_s"].notna()]
+    fastest = timed.loc[timed.groupby("workload", sort=False)["time_s"].idxmin()]
+    known = fastest.loc[fastest["unstable"].isna(), "workload"]
+    return timed[timed["unstable"].isna() & timed["workload"].isin(known)]
 
 
 def groups_of(frame: pd.DataFrame, columns: Sequence[str]) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
@@ -172,17 +187,27 @@ def _number(measurement: Measurement | None, name: str) -> float:
 
 def _circumstances(records: Sequence[Record], summaries: Sequence[Summary | None]) -> dict[str, list[str | None]]:
     measurements = [record.measurement for record in records]
+    doubted = [
+        doubts(each.times_s, summary) if each and summary else ()
+        for each, summary in zip(measurements, summaries, strict=True)
+    ]
     return {
         "method": [each.method if each else None for each in measurements],
         "stop": [each.stop if each else None for each in measurements],
         "throttle": [", ".join(each.throttle) if each and each.throttle is not None else None for each in measurements],
         "warnings": [
-            "; ".join((*stability_warnings(each.times_s, summary), *_timing_warnings(each)))
-            if each and summary
+            "; ".join((*(f"{doubt.reason}: {doubt.remedy}" for doubt in found), *_timing_warnings(each)))
+            if each
             else None
-            for each, summary in zip(measurements, summaries, strict=True)
+            for each, found in zip(measurements, doubted, strict=True)
         ],
+        "unstable": [_instability(found) for found in doubted],
     }
+
+
+def _instability(found: Sequence[Doubt]) -> str | None:
+    """Why the median itself is in doubt; None if it is not."""
+    return "; ".join(doubt.reason for doubt in found if doubt.unsettles) or None
 
 
 def _timing_warnings(measurement: Measurement) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import pandas as pd
 from predict.units import duration, percent, times
 from predict.workloads import OPS
 from reports.run.frame import DIMS, groups_of
-from reports.run.tables import by_op, split_keys
+from reports.run.tables import by_op, marked, split_keys
 from reports.tables import TextTable
 
 # Ours in the default configuration, launched one by one or as one graph. A configuration tuned for a shape,
@@ -27,47 +27,59 @@ class VsPeer:
 
     op: str
     dtype: str
-    shapes: int
-    ratio: float  # geometric mean of our time over the peer's
-    share: float  # of the shapes: those on which ours is at least as fast
+    shapes: int  # that count
+    unstable: int  # shapes that do not, because a time is unstable
+    ratio: float | None  # geometric mean of our time over the peer's; None over no shape
+    share: float | None  # of the shapes: those on which ours is at least as fast
     library_ratio: float | None  # `ratio` against the vendor's library alone; None if it was not measured
 
 
 def against_peers(frame: pd.DataFrame) -> pd.DataFrame:
     """One row for each workload measured with ours and at least one peer; the faster of `OURS` counts.
 
-    Columns: op, dtype, the dimensions, our_s, peer (the fastest), peer_s, ratio (our_s over peer_s) and library_ratio
-    (our_s over the time of the vendor's library; NaN without it).
+    Columns: op, dtype, the dimensions, our_s, peer (the fastest), peer_s, ratio (our_s over peer_s), library_ratio
+    (our_s over the time of the vendor's library; NaN without it), and our_doubt, peer_doubt and library_doubt: why that
+    time is unstable; absent if it is not.
     """
     measured = frame[frame["status"] == "measured"]
     is_ours, is_tuned = measured["implementation"].isin(OURS), measured["implementation"].str.startswith("triton@")
-    ours = _fastest(measured.loc[is_ours, ["workload", "op", "dtype", *DIMS, "time_s"]])
-    others = measured.loc[~is_ours & ~is_tuned, ["workload", "implementation", "time_s"]]
+    ours = _fastest(measured.loc[is_ours, ["workload", "op", "dtype", *DIMS, "time_s", "unstable"]])
+    others = measured.loc[~is_ours & ~is_tuned, ["workload", "implementation", "time_s", "unstable"]]
     best = _fastest(others)
-    library = others[others["implementation"] == LIBRARY].set_index("workload")["time_s"]
-    rows = ours.rename(columns={"time_s": "our_s"}).merge(
-        best.rename(columns={"implementation": "peer", "time_s": "peer_s"}), on="workload", validate="one_to_one"
+    library = others[others["implementation"] == LIBRARY].set_index("workload")
+    rows = ours.rename(columns={"time_s": "our_s", "unstable": "our_doubt"}).merge(
+        best.rename(columns={"implementation": "peer", "time_s": "peer_s", "unstable": "peer_doubt"}),
+        on="workload",
+        validate="one_to_one",
     )
     rows["ratio"] = rows["our_s"] / rows["peer_s"]
-    rows["library_ratio"] = (rows["our_s"] / rows["workload"].map(library)).where(rows["op"].isin(LIBRARY_OPS))
+    library_s = rows["workload"].map(library["time_s"])
+    rows["library_ratio"] = (rows["our_s"] / library_s).where(rows["op"].isin(LIBRARY_OPS))
+    rows["library_doubt"] = rows["workload"].map(library["unstable"])
     return rows
 
 
 def leaderboard(rows: pd.DataFrame) -> tuple[VsPeer, ...]:
-    """The rows of `against_peers` summarized by op and dtype; ops in the order of `predict.workloads.OPS`."""
-    found = [
-        VsPeer(
-            op=str(op),
-            dtype=str(dtype),
-            shapes=len(group),
-            ratio=_geometric_mean(group["ratio"]),
-            share=float((group["ratio"] <= 1).mean()),
-            library_ratio=_geometric_mean(known) if len(known := group["library_ratio"].dropna()) else None,
-        )
-        for (op, dtype), group in groups_of(rows, ["op", "dtype"])
-    ]
+    """The rows of `against_peers` summarized by op and dtype; ops in the order of `predict.workloads.OPS`. Shapes with
+    an unstable time on either side do not count."""
+    found = [_summarize(str(op), str(dtype), group) for (op, dtype), group in groups_of(rows, ["op", "dtype"])]
     order = list(OPS)
     return tuple(sorted(found, key=lambda each: order.index(each.op)))
+
+
+def _summarize(op: str, dtype: str, group: pd.DataFrame) -> VsPeer:
+    ours = group[group["our_doubt"].isna()]
+    stable = ours[ours["peer_doubt"].isna()]
+    library = ours.loc[ours["library_doubt"].isna(), "library_ratio"].dropna()
+    return VsPeer(
+        op=op,
+        dtype=dtype,
+        shapes=len(stable),
+        unstable=len(group) - len(stable),
+        ratio=_geometric_mean(stable["ratio"]),
+        share=float((stable["ratio"] <= 1).mean()) if len(stable) else None,
+        library_ratio=_geometric_mean(library),
+    )
 
 
 def leaderboard_table(found: Iterable[VsPeer]) -> TextTable:
@@ -77,14 +89,16 @@ def leaderboard_table(found: Iterable[VsPeer]) -> TextTable:
             each.op,
             each.dtype,
             str(each.shapes),
-            times(each.ratio),
-            percent(each.share),
+            "" if each.ratio is None else times(each.ratio),
+            "" if each.share is None else percent(each.share),
             "" if each.library_ratio is None else times(each.library_ratio),
+            str(each.unstable or ""),
         )
         for each in found
     )
     name = "leaderboard: ours against the best peer, geometric mean over shapes; under 1.00x ours is faster"
-    titles = ("op", "dtype", "shapes", "ours / best peer", "as fast or faster", f"ours / {LIBRARY} (cuBLAS)")
+    ratios = ("ours / best peer", "as fast or faster", f"ours / {LIBRARY} (cuBLAS)")
+    titles = ("op", "dtype", "shapes", *ratios, "unstable shapes")
     return TextTable(name, titles, rows, names=2)
 
 
@@ -98,8 +112,8 @@ def _peer_table(op: str, rows: pd.DataFrame) -> TextTable:
     lines = tuple(
         (
             *(str(row[key]) for key in varying),
-            duration(row["our_s"]),
-            duration(row["peer_s"]),
+            marked(duration(row["our_s"]), row["our_doubt"]),
+            marked(duration(row["peer_s"]), row["peer_doubt"]),
             str(row["peer"]),
             times(row["ratio"]),
         )
@@ -113,5 +127,5 @@ def _fastest(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.loc[rows.groupby("workload", sort=False)["time_s"].idxmin()]
 
 
-def _geometric_mean(ratios: "pd.Series[float]") -> float:
-    return math.exp(np.log(ratios).mean())
+def _geometric_mean(ratios: "pd.Series[float]") -> float | None:
+    return math.exp(np.log(ratios).mean()) if len(ratios) else None

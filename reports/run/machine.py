@@ -56,6 +56,26 @@ def clock_text(frame: pd.DataFrame) -> str:
     return f"SM clock held: median {middle}, from {low} to {high}"
 
 
+def slow_bf16(run: Run) -> str:
+    """That bf16 is slower than fp32 on a CPU, as a sentence without its stop, with what it means for the rows; "" where
+    it is not, or the measured roofs judge nothing."""
+    bf16, fp32 = (run.roofs.measured.get(unit) for unit in (Resource.TENSOR_BF16, Resource.VECTOR_FP32))
+    if run.roofs.datasheet or bf16 is None or fp32 is None or bf16.per_s > fp32.per_s:
+        return ""
+    products = run.frame[(run.frame["op"] == "matmul") & (run.frame["dtype"] == "bf16")]
+    reached = (products["flop"] / products["p10_s"]).max()
+    own_per_s = min(bf16.per_s, reached) if reached > 0 else bf16.per_s
+    judged = (
+        "bf16 rows are judged by the fp32 roof, since they can be computed in fp32"
+        if bf16.per_s == fp32.per_s
+        else "bf16 rows are judged by the bf16 roof, and what computes in fp32, as weight-only products do, may pass it"
+    )
+    return (
+        f"bf16 is slower than fp32 on this CPU, {si(own_per_s, 'FLOP/s')} against {si(fp32.per_s, 'FLOP/s')}: it has no"
+        f" instructions for bf16 products (AMX, AVX512-BF16), or PyTorch does not use them; {judged}"
+    )
+
+
 def roof_table(roofs: RoofSet) -> TextTable:
     """Every known roof: the datasheet's and the measured rate, and their sources."""
     rows = tuple(

@@ -8,6 +8,7 @@ failed and what is doubtful) and runs/h100/figures/*.png.
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,16 +16,17 @@ import pandas as pd
 
 from bench.record import RoofSet
 from predict.units import duration, percent, times
+from predict.workloads import OPS
 from reports.figures import NothingToDraw, to_png
 from reports.files import template, write_file
-from reports.run.frame import dims_text, groups_of
+from reports.run.frame import dims_text, groups_of, settled
 from reports.run.leaderboard import against_peers, leaderboard, leaderboard_table, peer_tables
 from reports.run.load import Run
-from reports.run.machine import clock_text, expected_lines, machine_lines, roof_table, warning_lines
+from reports.run.machine import clock_text, expected_lines, machine_lines, roof_table, slow_bf16, warning_lines
 from reports.run.passes import measured_passes
 from reports.run.plots import DRAWINGS, cache_ratios, cache_rows, ridge_batch
 from reports.run.rules import broken_table, ratios, rule_table, rules_say
-from reports.run.tables import failures, op_tables, unstable
+from reports.run.tables import doubtful, failures, mark_lines, op_tables
 
 TEMPLATE = Path(__file__).with_name("report.md.jinja")
 AT_THE_ROOF = 0.9  # a result that reaches at least this share is "at" its roof
@@ -40,6 +42,15 @@ class Shown:
     caption: str
     png: bytes | None
     reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a sentence of the report is about."""
+
+    name: str
+    ops: tuple[str, ...]  # whose rows it rests on
+    tell: Callable[[pd.DataFrame], str]  # the sentence that measured rows give; "" if they give none
 
 
 def write_report(run: Run, out: Path) -> Path:
@@ -84,7 +95,7 @@ def render(run: Run, shown: tuple[Shown, ...]) -> str:
         roofs=roof_table(roofs).without_empty_columns(),
         expected=expected_lines(run),
         tables=op_tables(frame),
-        leaderboard=leaderboard_table(leaderboard(rows)),
+        leaderboard=leaderboard_table(leaderboard(rows)).without_empty_columns(),
         peer_tables=peer_tables(rows),
         rules=rule_table(rules),
         rules_say=rules_say(rules),
@@ -92,21 +103,36 @@ def render(run: Run, shown: tuple[Shown, ...]) -> str:
         shown=shown,
         failures=failures(frame),
         methods=method_lines(frame),
-        unstable=unstable(frame),
+        marks=mark_lines(frame),
+        slow_bf16=slow_bf16(run),
+        doubtful=doubtful(frame),
     )
 
 
 def story(frame: pd.DataFrame, roofs: RoofSet) -> tuple[str, ...]:
-    """Sentences on what the numbers say: at most one on each subject."""
+    """Sentences on what the numbers say: at most one on each subject, none that rests on an unstable row. Where too few
+    rows of a subject are settled, a sentence says that instead."""
     measured = frame[frame["status"] == "measured"]
-    sentences = [
-        _matmul_story(measured, roofs),
-        _phase_story(measured, "attention_prefill", "Prefill attention"),
-        _phase_story(measured, "attention_decode", "Decode attention"),
-        _cache_story(measured),
-        _parity_story(measured),
-    ]
-    return tuple(sentence for sentence in sentences if sentence)
+    prefill, decode = "attention_prefill", "attention_decode"
+    subjects: tuple[Subject, ...] = (
+        Subject("batching", ("matmul",), lambda rows: _matmul_story(rows, roofs)),
+        Subject("prefill attention", (prefill,), lambda rows: _phase_story(rows, prefill, "Prefill attention")),
+        Subject("decode attention", (decode,), lambda rows: _phase_story(rows, decode, "Decode attention")),
+        Subject("the KV cache", ("generate_cached", "generate_uncached"), _cache_story),
+        Subject("the napkin as a whole", tuple(OPS), _parity_story),
+    )
+    told = (_tell(subject, measured[measured["op"].isin(subject.ops)]) for subject in subjects)
+    return tuple(sentence for sentence in told if sentence)
+
+
+def _tell(subject: Subject, rows: pd.DataFrame) -> str:
+    """The sentence that the settled rows give, if they are at least half of `rows`."""
+    kept = settled(rows)
+    left_out = len(rows) - len(kept)
+    sentence = subject.tell(kept) if left_out <= len(kept) else ""
+    if sentence:
+        return f"{sentence} ({left_out} of {len(rows)} rows are unsettled and left out.)" if left_out else sentence
+    return f"No sentence on {subject.name}: {left_out} of its {len(rows)} rows are unsettled." if left_out else ""
 
 
 def method_lines(frame: pd.DataFrame) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from bench.passes import ModelPass, Whole
 from bench.record import Record, Status
-from bench.stats import summarize
+from bench.stats import doubts, summarize
 from predict.errors import MissingCeiling
 from predict.model.model_kernel import ModelKernel
 from predict.resources import Roofs
@@ -65,6 +65,7 @@ class PassRow:
     implementation: str | None  # the fastest
     reason: str  # why nothing was measured
     share: float | None = None  # of what was measured of the pass
+    is_unstable: bool = False  # the time of the fastest is
 
     @property
     def of_bound(self) -> float | None:
@@ -182,6 +183,7 @@ class _Timed:
     implementation: str
     time_s: float
     expected_s: float | None
+    is_unstable: bool
 
 
 def _timed(records: Iterable[Record]) -> dict[str, list[_Timed]]:
@@ -189,9 +191,11 @@ def _timed(records: Iterable[Record]) -> dict[str, list[_Timed]]:
     found: dict[str, list[_Timed]] = {}
     for record in records:
         if record.status is Status.MEASURED and record.measurement and "@" not in record.implementation:
-            time_s = summarize(record.measurement.times_s).median_s
+            summary = summarize(record.measurement.times_s)
+            is_unstable = any(doubt.unsettles for doubt in doubts(record.measurement.times_s, summary))
             expected_s = record.prediction.expected_s if record.prediction else None
-            row = _Timed(record.implementation, time_s, None if expected_s is None else float(expected_s))
+            expected_s = None if expected_s is None else float(expected_s)
+            row = _Timed(record.implementation, summary.median_s, expected_s, is_unstable)
             found.setdefault(record.workload.id, []).append(row)
     return {workload: sorted(rows, key=lambda row: row.time_s) for workload, rows in found.items()}
 
@@ -222,6 +226,7 @@ def _row(kernel: ModelKernel, roofs: Roofs, timed: Mapping[str, list[_Timed]], r
         measured_s=count * fastest.time_s if fastest else None,
         implementation=fastest.implementation if fastest else None,
         reason="" if fastest else kernel.reason or _why_not(workload, records),
+        is_unstable=fastest is not None and fastest.is_unstable,
     )
 
 
@@ -271,6 +276,8 @@ def _notes(asked: ModelPass, rows: Sequence[PassRow]) -> Iterator[str]:
             reasons.setdefault(row.reason, []).append(row.kernel)
     for reason, names in reasons.items():
         yield f"not measured: {', '.join(names)}: {reason}"
+    if unstable := [row.kernel for row in rows if row.is_unstable]:
+        yield f"unstable, so another run may find other times: {', '.join(unstable)}"
     for whole in asked.wholes:
         if whole.workload is None:
             yield f"the {whole.name} as a whole: {whole.reason}"
@@ -278,6 +285,9 @@ def _notes(asked: ModelPass, rows: Sequence[PassRow]) -> Iterator[str]:
 
 def _sentences(timed: Sequence[PassRow]) -> Iterator[str]:
     slowest = max(timed, key=lambda row: row.measured_s or 0)
+    if slowest.is_unstable:
+        yield f"No sentence on the bottleneck: the time of {slowest.kernel}, the longest here, is unstable."
+        return
     reaches = f", at {percent(slowest.of_bound)} of its roof" if slowest.of_bound else ""
     yield (
         f"The bottleneck is {slowest.component}, {slowest.kernel}: {percent(slowest.share or 0)} of the kernels' time"
@@ -287,7 +297,7 @@ def _sentences(timed: Sequence[PassRow]) -> Iterator[str]:
     if over:
         worst = max(over, key=lambda row: over[row])
         lost_s = sum(each for each in over.values() if each > 0)
-        if over[worst] > 0 and worst is not slowest:
+        if over[worst] > 0 and worst is not slowest and not worst.is_unstable:
             yield (
                 f"Most time over its roof is lost in {worst.component}, {worst.kernel}: {duration(over[worst])} of"
                 f" {duration(lost_s)}."

@@ -51,6 +51,7 @@ class Ratio:
     measured: float  # measured over measured
     predicted: float  # predicted over predicted
     tolerance: float
+    is_stable: bool  # both rows are
 
     @property
     def off(self) -> float:
@@ -97,28 +98,33 @@ def ratios(frame: pd.DataFrame, roofs: Roofs) -> tuple[Ratio, ...]:
 
 
 def rule_table(found: Iterable[Ratio]) -> TextTable:
-    """A line for each rule and implementation."""
+    """A line for each rule and implementation. A ratio of an unstable row does not count."""
     groups: dict[tuple[str, str, str], list[Ratio]] = {}
     for each in found:
         groups.setdefault((each.rule, each.of, each.implementation), []).append(each)
-    rows = tuple(
-        (
-            *key,
-            str(len(group)),
-            _range([each.measured for each in group]),
-            _range([each.predicted for each in group]),
-            signed_percent(max((each.off for each in group), key=abs)),
-            f"{sum(each.holds for each in group)} of {len(group)} within {percent(group[0].tolerance)}",
-        )
-        for key, group in groups.items()
-    )
+    rows = tuple((*key, *_sums([each for each in group if each.is_stable], group)) for key, group in groups.items())
     name = "rules of thumb: one row of this run over another, measured and by the napkin"
-    titles = ("rule", "of", "implementation", "rows", "measured", "predicted", "off at most", "holds")
-    return TextTable(name, titles, rows, names=3)
+    titles = ("rule", "of", "implementation", "rows", "measured", "predicted", "off at most", "holds", "unstable rows")
+    return TextTable(name, titles, rows, names=3).without_empty_columns()
+
+
+def _sums(stable: list[Ratio], group: list[Ratio]) -> tuple[str, ...]:
+    """The cells of one rule behind its name."""
+    count, left_out = str(len(stable)), str(len(group) - len(stable) or "")
+    if not stable:
+        return (count, "", "", "", "", left_out)
+    return (
+        count,
+        _range([each.measured for each in stable]),
+        _range([each.predicted for each in stable]),
+        signed_percent(max((each.off for each in stable), key=abs)),
+        f"{sum(each.holds for each in stable)} of {len(stable)} within {percent(stable[0].tolerance)}",
+        left_out,
+    )
 
 
 def broken_table(found: Iterable[Ratio]) -> TextTable:
-    """One line for each ratio that breaks its rule."""
+    """One line for each ratio of stable rows that breaks its rule."""
     rows = tuple(
         (
             f"{each.rule} ({each.of})",
@@ -130,7 +136,7 @@ def broken_table(found: Iterable[Ratio]) -> TextTable:
             signed_percent(each.off),
         )
         for each in found
-        if not each.holds
+        if each.is_stable and not each.holds
     )
     titles = ("rule", "workload", "implementation", "over", "measured", "predicted", "off")
     return TextTable("broken rules", titles, rows)
@@ -158,7 +164,8 @@ def _of_rule(rule: Rule, by_key: Rows) -> Iterator[Ratio]:
         under = by_key.get((_id(*base, row["dtype"]), implementation)) if base else None
         if under:
             sides = row["time_s"] / under["time_s"], row["napkin_s"] / under["napkin_s"]
-            yield Ratio(rule.name, workload, implementation, under["workload"], "time", *sides, rule.tolerance)
+            names = rule.name, workload, implementation, under["workload"]
+            yield Ratio(*names, "time", *sides, rule.tolerance, _are_stable(row, under))
 
 
 def _of_scores(by_key: Rows, roofs: Roofs) -> Iterator[Ratio]:
@@ -172,13 +179,18 @@ def _of_scores(by_key: Rows, roofs: Roofs) -> Iterator[Ratio]:
             predicted = float(predict(amounts, roofs).napkin_s) / row["napkin_s"]
         except MissingCeiling:
             continue
-        yield Ratio(*names, "time", row["time_s"] / fused["time_s"], predicted, SCORES_TOLERANCE)
+        sides = row["time_s"] / fused["time_s"], predicted
+        yield Ratio(*names, "time", *sides, SCORES_TOLERANCE, _are_stable(row, fused))
         if row["peak_bytes"] > 0 and fused["peak_bytes"] > 0:  # not on a CPU
             memory = (
                 row["peak_bytes"] / fused["peak_bytes"],
                 row["predicted_peak_bytes"] / fused["predicted_peak_bytes"],
             )
-            yield Ratio(*names, "memory", *memory, SCORES_TOLERANCE)
+            yield Ratio(*names, "memory", *memory, SCORES_TOLERANCE, is_stable=True)
+
+
+def _are_stable(*rows: Row) -> bool:
+    return all(pd.isna(row["unstable"]) for row in rows)
 
 
 def _dims(row: Row) -> dict[str, int]:

@@ -5,10 +5,15 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from bench.stats import DRIFTS, WIDE
 from predict.units import binary_bytes, duration, energy, percent, times
 from predict.workloads import OPS
-from reports.run.frame import DIMS_OF_OP, dims_text
+from reports.run.frame import DIMS_OF_OP, OVER, dims_text
 from reports.tables import TextTable
+
+UNSTABLE_MARK = "~"  # in front of a time that another run may not find again
+OVER_MARK = "^"  # in front of a share of a roof over 100 %
+ROOF_COLUMNS = ("of_datasheet", "of_measured")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +54,32 @@ def failures(frame: pd.DataFrame) -> TextTable:
     return _selection("failures", failed, ("workload", "implementation", "status", "reason"))
 
 
-def unstable(frame: pd.DataFrame) -> TextTable:
+def marked(text: str, unstable: object) -> str:
+    """A time as tables show it: with a mark in front if there is a reason to call it unstable."""
+    return f"{UNSTABLE_MARK}{text}" if isinstance(unstable, str) else text
+
+
+def mark_lines(frame: pd.DataFrame) -> tuple[str, ...]:
+    """What each mark in the tables of the frame means, and how many rows have it. A line begins with its mark."""
+    timed = frame[frame["time_s"].notna()]
+    lines = []
+    if unstable := int(timed["unstable"].notna().sum()):
+        lines.append(
+            f"{UNSTABLE_MARK} unstable, {unstable} of {len(timed)} times: the median is known to no better than"
+            f" +-{WIDE:.0%}, or the last third of the samples is over {DRIFTS:.0%} off the first"
+        )
+    if over := int((timed[list(ROOF_COLUMNS)] > OVER).any(axis=1).sum()):
+        lines.append(
+            f"{OVER_MARK} over 100 %, {over} of {len(timed)} rows: a measured roof is the best that a few probes"
+            " reached at the start of the run, perhaps beside other work; a datasheet's is that of the boost clock"
+        )
+    return tuple(lines)
+
+
+def doubtful(frame: pd.DataFrame) -> TextTable:
     """The rows with warnings, and their warnings."""
-    doubtful = frame[frame["warnings"].fillna("") != ""].rename(columns={"warnings": "why, and what to do"})
-    return _selection("doubtful rows", doubtful, ("workload", "implementation", "why, and what to do"))
+    warned = frame[frame["warnings"].fillna("") != ""].rename(columns={"warnings": "why, and what to do"})
+    return _selection("doubtful rows", warned, ("workload", "implementation", "why, and what to do"))
 
 
 def by_op(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -93,9 +120,15 @@ def _op_table(op: str, rows: pd.DataFrame) -> TextTable:
 def _line(
     row: Mapping[Hashable, object], keys: Sequence[str], columns: Sequence[Column], others: Sequence[str]
 ) -> tuple[str, ...]:
-    cells = (_cell(row[column.source], column) for column in columns)
+    cells = (_cell(row, column) for column in columns)
     return (*(str(row[key]) for key in keys), *cells, *(str(row[name]) for name in others))
 
 
-def _cell(value: object, column: Column) -> str:
-    return "" if pd.isna(value) else column.text(value)  # type: ignore[call-overload,arg-type]
+def _cell(row: Mapping[Hashable, object], column: Column) -> str:
+    value = row[column.source]
+    if pd.isna(value):  # type: ignore[call-overload]
+        return ""
+    text = column.text(value)  # type: ignore[arg-type]
+    if column.source in ROOF_COLUMNS and isinstance(value, float) and value > OVER:
+        return f"{OVER_MARK}{text}"
+    return marked(text, row["unstable"]) if column.source == "time_s" else text

@@ -7,10 +7,10 @@ from predict.units import times
 from reports.run.compare import Comparison, comparison_tables
 from reports.run.leaderboard import against_peers, leaderboard, leaderboard_table
 from reports.run.load import Run
-from reports.run.machine import clock_text, expected_lines, machine_lines, roof_table, warning_lines
+from reports.run.machine import clock_text, expected_lines, machine_lines, roof_table, slow_bf16, warning_lines
 from reports.run.passes import MeasuredPass, measured_passes
 from reports.run.rules import ratios, rule_table
-from reports.run.tables import failures, op_tables, unstable
+from reports.run.tables import UNSTABLE_MARK, doubtful, failures, mark_lines, op_tables
 from reports.tables import TextTable, as_section, in_terminal
 
 NO_DATASHEET = "no datasheet roof: roofs were measured on this machine"
@@ -33,7 +33,13 @@ def run_markdown(run: Run) -> str:
         for each in measured_passes(run)
     ]
     roofs, frame = roof_table(run.roofs).without_empty_columns(), run.frame
-    return "\n\n".join([_markdown([roofs]), *passes, _markdown([*_run_tables(run), failures(frame), unstable(frame)])])
+    return "\n\n".join(
+        [
+            _markdown([roofs]),
+            *passes,
+            _markdown([*op_tables(frame), *_summaries(run), failures(frame), doubtful(frame)]),
+        ]
+    )
 
 
 def comparison_page(comparison: Comparison, width: int) -> str:
@@ -50,8 +56,7 @@ def _markdown(tables: Iterable[TextTable]) -> str:
     return "\n\n".join(as_section(table) for table in tables if table.rows)
 
 
-def _run_tables(run: Run) -> Iterator[TextTable]:
-    yield from op_tables(run.frame)
+def _summaries(run: Run) -> Iterator[TextTable]:
     if found := leaderboard(against_peers(run.frame)):
         yield leaderboard_table(found).without_empty_columns()
     if rules := ratios(run.frame, run.roofs.primary):
@@ -62,11 +67,13 @@ def _run_lines(run: Run, width: int) -> Iterator[str]:
     yield from _header(run, width)
     if run.passes:
         yield from (passes_page(run, width=width), "")
-    yield from (in_terminal(table, width) for table in _run_tables(run))
+    yield from (in_terminal(table, width) for table in op_tables(run.frame))
+    if marks := mark_lines(run.frame):
+        for mark in marks:
+            yield from _styled(mark, width, Style.YELLOW)
+        yield from (*_styled("report.md says more of each such row", width, Style.DIM), "")
+    yield from (in_terminal(table, width) for table in _summaries(run))
     yield from _failures(failures(run.frame), width)
-    if doubtful := unstable(run.frame).rows:
-        text = f"{len(doubtful)} rows are unstable; `python -m reports render` lists them"
-        yield from _styled(text, width, Style.YELLOW)
 
 
 def _comparison_lines(comparison: Comparison, width: int) -> Iterator[str]:
@@ -75,8 +82,10 @@ def _comparison_lines(comparison: Comparison, width: int) -> Iterator[str]:
         yield from _styled(warning, width, Style.YELLOW)
     yield ""
     yield from (in_terminal(table, width) for table in comparison_tables(comparison))
+    if unstable := len(comparison.rows) - len(comparison.stable):
+        yield from _styled(f"{UNSTABLE_MARK} unstable: {unstable} rows, which no mean counts", width, Style.YELLOW)
     means = ", ".join(f"{op} {times(ratio)}" for op, ratio in comparison.by_op.items())
-    yield from wrapped(f"time of B over A, geometric mean by op: {means}", width)
+    yield from wrapped(f"time of B over A, geometric mean by op: {means or 'no row is stable in both'}", width)
     for side, names in (("A", comparison.only_a), ("B", comparison.only_b)):
         if names:
             yield from _styled(f"{len(names)} rows measured in {side} only, such as {names[0]}", width, Style.DIM)
@@ -98,6 +107,8 @@ def _header(run: Run, width: int) -> Iterator[str]:
         yield from wrapped(line, width)
     if not run.roofs.datasheet:
         yield from _styled(NO_DATASHEET, width, Style.YELLOW)
+    if slow := slow_bf16(run):
+        yield from _styled(slow, width, Style.YELLOW)
     roofs = roof_table(run.roofs)
     shown = [0, 1, 2] if run.roofs.datasheet else [0, 2]
     yield from ("", in_terminal(roofs.keep(shown), width))

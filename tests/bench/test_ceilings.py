@@ -61,6 +61,27 @@ def test_matmuls_give_compute_roofs_and_matrix_vector_products_give_the_read_roo
     assert roofs.keys() == {Resource.TENSOR_BF16, Resource.DRAM_READ}
 
 
+def test_what_a_stream_reads_beside_its_writes_can_be_read_alone():
+    n = 10**9  # 4 GB
+    # The triad moves 12 GB in 2 ms and reads two thirds of them: 4 TB/s. The read itself came to 4 GB in 2 ms.
+    roofs = measured_roofs([probe("stream_read", {"n": n}, 2e-3), probe("stream_triad", {"n": n}, 2e-3)])
+    assert roofs[Resource.DRAM_READ].per_s == pytest.approx(4e12)
+    assert "stream_triad" in roofs[Resource.DRAM_READ].source
+    assert roofs[Resource.DRAM_TRIAD].per_s == pytest.approx(6e12)
+    assert roofs[Resource.DRAM_WRITE].per_s == pytest.approx(2e12)
+
+
+def test_bf16_has_no_lower_roof_than_fp32_in_which_it_can_be_computed():
+    shape = {"m": 1000, "n": 1000, "k": 1000}  # 2 GFLOP
+    fp32, bf16 = probe("matmul", shape, 1e-2), probe("matmul", shape, 4e-2, dtype="bf16")
+    roofs = measured_roofs([fp32, bf16])
+    assert roofs[Resource.TENSOR_BF16].per_s == roofs[Resource.VECTOR_FP32].per_s == pytest.approx(200e9)
+    assert "tensor.bf16 itself reached 50.0 GFLOP/s: measured 2026" in roofs[Resource.TENSOR_BF16].source
+    assert faster_dtype(roofs).name == "fp32"
+    faster = measured_roofs([fp32, probe("matmul", shape, 5e-3, dtype="bf16")])
+    assert faster[Resource.TENSOR_BF16].per_s == pytest.approx(400e9)
+
+
 def test_a_warm_read_gives_l2_and_never_dram():
     roofs = measured_roofs([probe("stream_read", {"n": 10**6}, 1e-6, cold_l2=False)])
     assert roofs.keys() == {Resource.L2}

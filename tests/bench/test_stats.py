@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.stats import stability_warnings, summarize
+from bench.stats import doubts, summarize
 
 
 def test_the_interval_of_ten_samples_is_the_second_to_the_ninth():
@@ -35,7 +35,7 @@ def test_the_median_lies_in_its_interval_and_order_does_not_matter(times_s):
 
 
 def warnings_of(times_s):
-    return stability_warnings(times_s, summarize(times_s))
+    return tuple(f"{doubt.reason}: {doubt.remedy}" for doubt in doubts(times_s, summarize(times_s)))
 
 
 def test_quantiles_interpolate_between_neighbors():
@@ -61,6 +61,20 @@ def test_steady_samples_give_no_warning():
 )
 def test_each_kind_of_doubt_is_named_with_a_remedy(times_s, message):
     assert any(message in warning for warning in warnings_of(times_s))
+
+
+@pytest.mark.parametrize(
+    ("times_s", "unsettled"),
+    [
+        ([1.0, 1.0, 1.0], True),  # no interval
+        ([1.0, 1.3] * 5, True),  # of 10 samples the 2nd to the 9th: 1.0 to 1.3 around 1.15, +-13 %
+        ([1.0] * 10 + [1.1] * 10 + [1.2] * 10, True),
+        (([1.0] * 4 + [2.0]) * 8, False),  # every fifth sample is slow, and the median stays where it is
+        ([1.0, 1.001] * 20, False),
+    ],
+)
+def test_a_median_is_unsettled_by_a_wide_interval_or_drift_but_not_by_outliers(times_s, unsettled):
+    assert any(doubt.unsettles for doubt in doubts(times_s, summarize(times_s))) == unsettled
 
 
 def test_outliers_are_kept():

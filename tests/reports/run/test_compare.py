@@ -5,9 +5,9 @@ import pytest
 
 from bench.record import RoofSet, Status
 from predict.errors import BadRecord
-from reports.run.compare import Verdict, compare
+from reports.run.compare import Verdict, compare, comparison_tables
 from reports.run.load import Run
-from tests.factories import MEASURED, make_environment, make_record
+from tests.factories import MEASURED, make_environment, make_record, unstable
 
 
 def run(*records):
@@ -28,10 +28,10 @@ def test_times_and_shares_of_the_roof_stand_side_by_side():
         (1.0, 0.5, Verdict.FASTER),
         (0.5, 1.0, Verdict.SLOWER),
         (1.0, 1.0, Verdict.UNCLEAR),
-        # The samples span 0.9 to 1.1 times the time: 0.99..1.21 and 0.9..1.1 overlap.
-        (1.0, 1.1, Verdict.UNCLEAR),
-        # 0.9..1.1 and 1.125..1.375 do not.
-        (1.0, 1.25, Verdict.SLOWER),
+        # Six samples span 0.96 to 1.04 times the time: 0.96..1.04 and 1.008..1.092 overlap.
+        (1.0, 1.05, Verdict.UNCLEAR),
+        # 0.96..1.04 and 1.056..1.144 do not.
+        (1.0, 1.1, Verdict.SLOWER),
     ],
 )
 def test_a_difference_is_claimed_only_where_the_intervals_are_apart(time_a_s, time_b_s, verdict):
@@ -44,6 +44,18 @@ def test_the_mean_by_op_is_geometric():
     a = run(*(make_record(dims=dims, time_s=1.0) for dims in shapes))
     b = run(make_record(dims=shapes[0], time_s=4.0), make_record(dims=shapes[1], time_s=1.0))
     assert compare(a, b).by_op.to_dict() == pytest.approx({"matmul": 2.0})
+
+
+def test_an_unstable_row_is_told_and_no_mean_counts_it():
+    shapes = [{"m": m, "n": 8, "k": 8} for m in (1, 2)]
+    a = run(*(make_record(dims=dims, time_s=1.0) for dims in shapes))
+    b = run(make_record(dims=shapes[0], time_s=3.0), unstable(make_record(dims=shapes[1], time_s=9.0)))
+    comparison = compare(a, b)
+    assert comparison.by_op.to_dict() == pytest.approx({"matmul": 3.0})
+    assert comparison.rows["unstable_a"].tolist() == [None, None]
+    assert comparison.rows["unstable_b"].tolist() == [None, "the median is known to +-20% only"]
+    (table,) = comparison_tables(comparison)
+    assert [row[3] for row in table.rows] == ["3.00 s", "~9.00 s"]
 
 
 def test_rows_of_one_run_only_are_named_and_failed_rows_are_not_compared():

@@ -13,7 +13,7 @@ from reports.run.leaderboard import against_peers, leaderboard, leaderboard_tabl
 from reports.run.load import Run
 from reports.run.machine import machine_lines
 from reports.run.terminal import run_page
-from tests.factories import MEASURED, make_environment, make_record
+from tests.factories import MEASURED, make_environment, make_record, unstable
 
 ROOFS = RoofSet(GPUS["h200-sxm"].roofs, MEASURED)
 
@@ -115,7 +115,24 @@ def test_without_ours_or_without_a_peer_nothing_is_said(records):
 def test_without_the_library_there_is_no_mean_against_it():
     (found,) = leaderboard(rows_of(matmul(1, "triton", 1e-3), matmul(1, "quack", 2e-3)))
     assert found.library_ratio is None
-    assert leaderboard_table([found]).rows == (("matmul", "bf16", "1", "0.50x", "100 %", ""),)
+    assert leaderboard_table([found]).rows == (("matmul", "bf16", "1", "0.50x", "100 %", "", ""),)
+
+
+@pytest.mark.parametrize("shaky", [2, 3])
+def test_a_shape_whose_time_is_unstable_on_either_side_does_not_count(shaky):
+    records = [matmul(1, "triton", 1e-3), matmul(1, "torch", 2e-3), matmul(2, "triton", 9e-3), matmul(2, "torch", 3e-3)]
+    records[shaky] = unstable(records[shaky])
+    rows = rows_of(*records)
+    (found,) = leaderboard(rows)
+    assert (found.shapes, found.unstable) == (1, 1)
+    assert (found.ratio, found.share, found.library_ratio) == pytest.approx((0.5, 1.0, 0.5))
+    (table,) = peer_tables(rows)
+    assert table.rows[1][1:3] == (("~9.00 ms", "3.00 ms") if shaky == 2 else ("9.00 ms", "~3.00 ms"))
+
+
+def test_over_unstable_shapes_alone_there_is_no_mean():
+    (found,) = leaderboard(rows_of(unstable(matmul(1, "triton", 1e-3)), matmul(1, "torch", 2e-3)))
+    assert leaderboard_table([found]).rows == (("matmul", "bf16", "0", "", "", "", "1"),)
 
 
 def test_what_all_shapes_share_is_said_once():

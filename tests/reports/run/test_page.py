@@ -18,9 +18,10 @@ from predict.workloads import OPS, dim_names, make_workload
 from reports.figures import to_png
 from reports.run import page, plots
 from reports.run.frame import to_frame
-from reports.run.load import load_records
+from reports.run.load import Run, load_records
+from reports.run.machine import slow_bf16
 from reports.run.terminal import run_page
-from tests.factories import make_environment, make_record
+from tests.factories import make_environment, make_record, unstable
 
 MEASURED = {
     Resource.TENSOR_BF16: Ceiling(800e12, "measured"),
@@ -208,6 +209,63 @@ def test_the_story_is_told_from_the_numbers(gpu_run):
     assert "up to M = 256" in story
     # Without a cache, token 1024, d = 4096: (6*1024*d^2 + 2*d*1024*1025) / (6*d^2 + 4*d*1024) = 951 times the FLOP.
     assert "does 951x the FLOP" in story
+
+
+def shaken(records, is_shaky):
+    return Run(tuple(unstable(each) if is_shaky(each) else each for each in records))
+
+
+def test_no_sentence_rests_on_an_unstable_row(gpu_run):
+    # The longest prompt is closest to the roof; by torch it is unstable, and which implementation is faster unknown.
+    shaky = shaken(
+        gpu_run.records, lambda each: (each.workload.dims.get("seq"), each.implementation) == (8192, "torch")
+    )
+    (sentence,) = [each for each in page.story(shaky.frame, shaky.roofs) if each.startswith("Prefill")]
+    assert "in 2 of 4 rows" in sentence
+    assert "seq8192" not in sentence
+    assert sentence.endswith("(2 of 6 rows are unsettled and left out.)")
+    assert "up to M = 256;" in batching(gpu_run)
+    without = batching(shaken(gpu_run.records, lambda each: each.workload.dims.get("m") == 256))
+    assert "up to M = 64;" in without
+    assert without.endswith("(2 of 12 rows are unsettled and left out.)")
+
+
+def batching(run):
+    return next(each for each in page.story(run.frame, run.roofs) if "atching" in each)
+
+
+def test_where_most_rows_are_unstable_a_line_says_so_instead_of_a_sentence(gpu_run):
+    shaky = shaken(gpu_run.records, lambda each: each.workload.op == "matmul" and each.workload.dims["m"] > 16)
+    # 4 of 6 batches by 2 implementations.
+    assert batching(shaky) == "No sentence on batching: 8 of its 12 rows are unsettled."
+    text = page.render(shaky, ())
+    assert "- No sentence on batching" in text
+    assert "`~` unstable, 8 of " in text
+
+
+@pytest.mark.parametrize(
+    ("bf16_per_s", "said"),
+    [
+        (20e9, "20.0 GFLOP/s against 100 GFLOP/s: it has no instructions for bf16 products"),
+        # The roof was raised to fp32's; its matmul of 2*16*8192^2 = 2.147 GFLOP takes 0.1 s, its fastest tenth 0.097 s.
+        (100e9, "22.1 GFLOP/s against 100 GFLOP/s"),
+        (200e9, None),
+    ],
+)
+def test_bf16_that_is_slower_than_fp32_is_called_out_with_what_it_means(bf16_per_s, said):
+    measured = {**MEASURED, Resource.TENSOR_BF16: Ceiling(bf16_per_s, "x"), Resource.VECTOR_FP32: Ceiling(100e9, "x")}
+    cpu = make_environment(device="cpu", gpu=None, name="Some CPU")
+    record = make_record(time_s=0.1, roofs=RoofSet({}, measured), environment=cpu)
+    line = slow_bf16(Run((record,)))
+    text = page.render(Run((record,)), ())
+    if said is None:
+        assert line == ""
+        assert "slower than fp32" not in text
+        return
+    assert line.startswith(f"bf16 is slower than fp32 on this CPU, {said}")
+    assert ("by the bf16 roof, and what computes in fp32" in line) == (bf16_per_s < 100e9)
+    assert f"- {line}.\n" in text
+    assert line in run_page(Run((record,)), 400)
 
 
 def test_nothing_is_called_at_the_roof_below_ninety_percent(tmp_path):

@@ -1,6 +1,7 @@
 """A model's pass as its run measured it: hand-made times beside hand-made bounds."""
 
 import pytest
+from typer import unstyle
 
 from bench.passes import ModelPass, Whole
 from bench.record import RoofSet, Status
@@ -12,7 +13,7 @@ from predict.workloads import Amounts, make_workload
 from reports.run.load import Run
 from reports.run.passes import measured_passes
 from reports.run.terminal import passes_page
-from tests.factories import make_record
+from tests.factories import make_record, unstable
 
 BF16 = find_dtype("bf16")
 # 1 TFLOP/s and 1 TB/s: a product of m = 1 is bound by its bytes.
@@ -122,6 +123,12 @@ def test_the_sentences_name_the_bottleneck_and_where_most_time_is_lost():
     assert second == "Most time over its roof is lost in MLP, down: 7.99 us of 14.0 us."
 
 
+def test_no_sentence_names_a_bottleneck_by_an_unstable_time():
+    shaky = found(PASS, RECORDS[0], unstable(RECORDS[1]), RECORDS[2])
+    assert shaky.sentences == ("No sentence on the bottleneck: the time of qkv, the longest here, is unstable.",)
+    assert "unstable, so another run may find other times: qkv" in shaky.notes
+
+
 def test_what_was_not_measured_says_why():
     each = found(PASS, record(QKV, "torch", reason="does not fit"), *RECORDS[2:])
     assert each.rows[0].reason == "torch: skipped: does not fit"
@@ -140,7 +147,7 @@ def test_a_tuner_s_configurations_are_not_what_a_pass_runs():
 
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_the_page_keeps_to_its_width_and_loses_nothing(width):
-    page = passes_page(Run(RECORDS, passes=(PASS,)), width=width)
+    page = unstyle(passes_page(Run(RECORDS, passes=(PASS,)), width=width))
     assert max(map(len, page.splitlines())) <= width
     for text in ("made-up, decode, batch 1", "qkv", "triton", "80.0 %", "- a note"):
         assert text in page

@@ -10,9 +10,9 @@ from predict.workloads import OPS
 from reports.run import page
 from reports.run.frame import to_frame
 from reports.run.load import Run
-from reports.run.rules import RULES, ratios, rule_table
+from reports.run.rules import RULES, broken_table, ratios, rule_table
 from reports.run.terminal import run_page
-from tests.factories import MEASURED, make_record
+from tests.factories import MEASURED, make_record, unstable
 
 ROOFS = RoofSet(GPUS["h200-sxm"].roofs, MEASURED)
 HEADS = {"heads": 32, "kv_heads": 8, "head_dim": 128}
@@ -41,6 +41,22 @@ def test_two_products_for_one():
     assert ratio.holds
     (broken,) = found(record("matmul", LINEAR, 1e-3), record("linear_backward", LINEAR, 2.3e-3))
     assert not broken.holds
+
+
+def test_a_ratio_of_an_unstable_row_does_not_count():
+    small = {**LINEAR, "m": 4096}
+    pairs = (
+        record("matmul", LINEAR, 1e-3), record("linear_backward", LINEAR, 2.1e-3),
+        record("matmul", small, 1e-3), unstable(record("linear_backward", small, 9e-3)),
+    )  # fmt: skip
+    both = found(*pairs)
+    assert [ratio.is_stable for ratio in both] == [True, False]
+    (row,) = rule_table(both).rows
+    assert row[3:5] == ("1", "2.10x")
+    assert row[-2:] == ("1 of 1 within 10.0 %", "1")
+    assert broken_table(both).rows == ()
+    (row,) = rule_table(both[1:]).rows
+    assert row[3:] == ("0", "1")
 
 
 def test_guesses_are_held_against_one_query_and_a_chunk_is_not():

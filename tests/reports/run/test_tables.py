@@ -1,12 +1,15 @@
+import json
+
 import pytest
 
 from bench.record import Status
+from reports.run import page
 from reports.run.compare import compare
-from reports.run.frame import to_frame
+from reports.run.frame import json_rows, to_frame
 from reports.run.load import Run
-from reports.run.tables import op_tables
+from reports.run.tables import doubtful, mark_lines, op_tables
 from reports.run.terminal import comparison_page, run_page
-from tests.factories import make_record
+from tests.factories import make_record, unstable
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
@@ -18,6 +21,39 @@ def test_no_number_is_cut_however_narrow_the_terminal(width):
     assert "…" not in shown
     assert "65536" in shown
     assert "throttled" in shown
+
+
+def test_an_unstable_time_has_a_mark_that_a_line_explains():
+    calm, shaky = make_record(time_s=1e-3), unstable(make_record(time_s=2e-3, implementation="triton"))
+    frame = to_frame([calm, shaky])
+    (table,) = op_tables(frame)
+    assert [row[table.titles.index("measured")] for row in table.rows] == ["1.00 ms", "~2.00 ms"]
+    (line,) = mark_lines(frame)
+    assert line.startswith("~ unstable, 1 of 2 times: the median is known to no better than +-5%, or")
+    assert "~ unstable, 1 of 2 times" in run_page(Run((calm, shaky)), 120)
+    assert [json.loads(json_rows(frame))[place]["unstable"] for place in (0, 1)] == [
+        None,
+        "the median is known to +-20% only",
+    ]
+
+
+def test_a_share_over_100_percent_has_a_mark_and_an_explanation():
+    # 134.7 MB at the measured 0.9 TB/s take 150 us; 140 us are 107 %, and of the datasheet's 1 TB/s 96 %.
+    over, under = make_record(time_s=140e-6), make_record(time_s=160e-6, implementation="triton")
+    frame = to_frame([over, under])
+    (table,) = op_tables(frame)
+    shares = [row[table.titles.index("% of measured")] for row in table.rows]
+    assert shares == ["^107 %", "93.6 %"]
+    (line,) = mark_lines(frame)
+    assert line.startswith("^ over 100 %, 1 of 2 rows: a measured roof is the best that a few probes reached")
+    (doubt,) = doubtful(frame).rows
+    assert doubt[2].startswith("over 100 % of a measured roof: the probes at the start of the run")
+    assert "^ over 100 %" in page.render(Run((over, under)), ()).replace("`", "")
+
+
+def test_a_run_of_stable_rows_has_no_line_on_marks():
+    assert mark_lines(to_frame([make_record()])) == ()
+    assert "~" not in run_page(Run((make_record(),)), 120)
 
 
 def test_a_status_has_a_column_of_its_own():

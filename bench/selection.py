@@ -16,6 +16,7 @@ from bench.order import arrange
 from bench.passes import ModelPass
 from bench.suites import Limits, check_suite, further_probes, suite
 from predict.errors import BadRun
+from predict.suggest import did_you_mean, quoted
 from predict.units import DType
 from predict.workloads import Workload
 
@@ -67,15 +68,17 @@ class Selection:
         workloads = self._all(limits)
         taken = [workload for workload in workloads if self.filter.takes(workload)]
         if not taken:
-            ops = ", ".join(dict.fromkeys(workload.op for workload in workloads))
-            raise BadRun(f"--only {','.join(self.filter.only)} matches nothing of {self.name}; its ops: {ops}")
+            ops = tuple(dict.fromkeys(workload.op for workload in workloads))
+            meant = did_you_mean(self.filter.only[0], ops)
+            only = ",".join(self.filter.only)
+            raise BadRun(f"--only {only} matches nothing of {self.name}{meant}its ops: {', '.join(ops)}")
         here = tuple(dict.fromkeys(name for each in taken for name in implementation_names(each.op, limits.device)))
         if not any(self.filter.names(each.op, limits.device) for each in taken):
-            ops = ", ".join(dict.fromkeys(each.op for each in taken))
+            named = ", ".join(dict.fromkeys(each.op for each in taken))
             asked = "".join(f" {each}" for each in self.filter.implementations)
-            raise BadRun(
-                f"{ops} has no implementation{asked} on a {limits.device}; known here: {', '.join(here) or 'none'}"
-            )
+            meant = did_you_mean(asked, here)
+            known = ", ".join(here) or "none"
+            raise BadRun(f"{named} has no implementation{asked} on a {limits.device}{meant}known here: {known}")
 
     def probes(self, limits: Limits) -> tuple[Job, ...]:
         """Roof probes in formats that the machine's usual ones lack."""
@@ -89,7 +92,10 @@ class Selection:
         names = {name for each in self._all(limits) for name in implementation_names(each.op, limits.device)}
         patterns = [each for each in self.filter.implementations if not any(_matches(name, (each,)) for name in names)]
         known = ", ".join(sorted(names))
-        unmatched = (f"no implementation {each!r} on a {limits.device}; known here: {known}" for each in patterns)
+        unmatched = (
+            f"no implementation {quoted(each)} on a {limits.device}{did_you_mean(each, names)}known here: {known}"
+            for each in patterns
+        )
         return (*self.refused(limits), *unmatched)
 
     def _all(self, limits: Limits) -> tuple[Workload, ...]:

@@ -16,6 +16,7 @@ from predict.formulas.memory import find_weight_format
 from predict.lazily import lazily
 from predict.model.layout import Layout
 from predict.ranges import RANGES, read_sizes
+from predict.suggest import no_choice
 from predict.units import DTYPES, DType, find_dtype
 
 with lazily():  # torch
@@ -122,7 +123,7 @@ class AskedModel:
         known = {str(phase): phase for phase in model_run.Phase}
         for name in names:
             if name.strip() not in known:
-                raise BadRun(f"--phase must be {' or '.join(known)}, or both with a comma, not {name.strip()!r}")
+                raise BadRun(no_choice("--phase", name.strip(), known))
         return tuple(known[name.strip()] for name in names)
 
 

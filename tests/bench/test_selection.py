@@ -37,6 +37,8 @@ def test_implementations_are_taken_by_name_and_the_others_left_out():
     ("only", "implementation", "message"),
     [
         ("rope*", None, r"--only rope\* matches nothing of matmul; its ops: matmul"),
+        ("matmull", None, r"--only matmull matches nothing of matmul: did you mean matmul\? its ops: matmul"),
+        (None, "trch", r"matmul has no implementation trch on a cpu: did you mean torch\? known here: torch"),
         (None, "triton,flash", "matmul has no implementation triton flash on a cpu; known here: torch"),
     ],
 )

@@ -51,6 +51,7 @@ class Subject:
     name: str
     ops: tuple[str, ...]  # whose rows it rests on
     tell: Callable[[pd.DataFrame], str]  # the sentence that measured rows give; "" if they give none
+    of_fastest: bool = False  # it compares the fastest rows of sizes
 
 
 def write_report(run: Run, out: Path) -> Path:
@@ -115,10 +116,10 @@ def story(frame: pd.DataFrame, roofs: RoofSet) -> tuple[str, ...]:
     measured = frame[frame["status"] == "measured"]
     prefill, decode = "attention_prefill", "attention_decode"
     subjects: tuple[Subject, ...] = (
-        Subject("batching", ("matmul",), lambda rows: _matmul_story(rows, roofs)),
+        Subject("batching", ("matmul",), lambda rows: _matmul_story(rows, roofs), of_fastest=True),
         Subject("prefill attention", (prefill,), lambda rows: _phase_story(rows, prefill, "Prefill attention")),
         Subject("decode attention", (decode,), lambda rows: _phase_story(rows, decode, "Decode attention")),
-        Subject("the KV cache", ("generate_cached", "generate_uncached"), _cache_story),
+        Subject("the KV cache", ("generate_cached", "generate_uncached"), _cache_story, of_fastest=True),
         Subject("the napkin as a whole", tuple(OPS), _parity_story),
     )
     told = (_tell(subject, measured[measured["op"].isin(subject.ops)]) for subject in subjects)
@@ -126,13 +127,18 @@ def story(frame: pd.DataFrame, roofs: RoofSet) -> tuple[str, ...]:
 
 
 def _tell(subject: Subject, rows: pd.DataFrame) -> str:
-    """The sentence that the settled rows give, if they are at least half of `rows`."""
-    kept = settled(rows)
+    """The sentence that the rows give which it may rest on, if those are at least half of `rows`."""
+    kept = settled(rows) if subject.of_fastest else rows[rows["unstable"].isna()]
     left_out = len(rows) - len(kept)
     sentence = subject.tell(kept) if left_out <= len(kept) else ""
+    if not left_out:
+        return sentence
+    why = (
+        "their times, or the fastest of their sizes, are unstable" if subject.of_fastest else "their times are unstable"
+    )
     if sentence:
-        return f"{sentence} ({left_out} of {len(rows)} rows are unsettled and left out.)" if left_out else sentence
-    return f"No sentence on {subject.name}: {left_out} of its {len(rows)} rows are unsettled." if left_out else ""
+        return f"{sentence} (Left out: {left_out} of {len(rows)} rows, since {why}.)"
+    return f"No sentence on {subject.name}: of its {len(rows)} rows {left_out} do not count, since {why}."
 
 
 def method_lines(frame: pd.DataFrame) -> tuple[str, ...]:

@@ -216,18 +216,22 @@ def shaken(records, is_shaky):
 
 
 def test_no_sentence_rests_on_an_unstable_row(gpu_run):
-    # The longest prompt is closest to the roof; by torch it is unstable, and which implementation is faster unknown.
-    shaky = shaken(
-        gpu_run.records, lambda each: (each.workload.dims.get("seq"), each.implementation) == (8192, "torch")
+    def prefill(run):
+        return next(each for each in page.story(run.frame, run.roofs) if each.startswith("Prefill"))
+
+    best = "seq8192-heads32-kv_heads8-head_dim128-bf16 by torch"
+    assert best in prefill(gpu_run)
+    sentence = prefill(
+        shaken(gpu_run.records, lambda each: f"{each.workload.id} by {each.implementation}".endswith(best))
     )
-    (sentence,) = [each for each in page.story(shaky.frame, shaky.roofs) if each.startswith("Prefill")]
-    assert "in 2 of 4 rows" in sentence
-    assert "seq8192" not in sentence
-    assert sentence.endswith("(2 of 6 rows are unsettled and left out.)")
+    assert "of 5 rows" in sentence
+    assert best not in sentence
+    assert sentence.endswith("(Left out: 1 of 6 rows, since their times are unstable.)")
     assert "up to M = 256;" in batching(gpu_run)
     without = batching(shaken(gpu_run.records, lambda each: each.workload.dims.get("m") == 256))
     assert "up to M = 64;" in without
-    assert without.endswith("(2 of 12 rows are unsettled and left out.)")
+    why = "their times, or the fastest of their sizes, are unstable"
+    assert without.endswith(f"(Left out: 2 of 12 rows, since {why}.)")
 
 
 def batching(run):
@@ -237,7 +241,8 @@ def batching(run):
 def test_where_most_rows_are_unstable_a_line_says_so_instead_of_a_sentence(gpu_run):
     shaky = shaken(gpu_run.records, lambda each: each.workload.op == "matmul" and each.workload.dims["m"] > 16)
     # 4 of 6 batches by 2 implementations.
-    assert batching(shaky) == "No sentence on batching: 8 of its 12 rows are unsettled."
+    why = "their times, or the fastest of their sizes, are unstable"
+    assert batching(shaky) == f"No sentence on batching: of its 12 rows 8 do not count, since {why}."
     text = page.render(shaky, ())
     assert "- No sentence on batching" in text
     assert "`~` unstable, 8 of " in text

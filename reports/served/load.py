@@ -43,16 +43,7 @@ class Load:
 def fill(log: ServedLog, given: Given) -> ServedLog:
     """The log with the rates and lengths that follow from what the user says. Raises BadQuantity, naming the options
     that are missing."""
-    isl, osl = given.isl or log.isl, given.osl or log.osl
-    if log.tokens is not None and (isl is None) != (osl is None):
-        isl, osl = (isl, log.tokens - isl) if isl is not None else (log.tokens - (osl or 0), osl)
-    if isl is None or osl is None:
-        needed = "one of --isl and --osl" if log.tokens is not None else "--isl and --osl"
-        raise BadQuantity(f"{log.file} does not say how long prompts and outputs are: give {needed}, in tokens")
-    if isl < 1 or osl < 1:
-        raise BadQuantity(
-            f"{log.file} has {log.tokens:,.4g} tokens per request, prompt and output: --isl or --osl is too long"
-        )
+    isl, osl = _lengths(log, given)
     rate = log.requests_per_s
     if rate is None:
         rate = _batch_rate(log, given)
@@ -86,6 +77,21 @@ def find_load(log: ServedLog, given: Given) -> Load:
         decoding=_decoding(log),
         notes=(*_length_notes(log, given), *notes),
     )
+
+
+def _lengths(log: ServedLog, given: Given) -> tuple[float, float]:
+    """Tokens of a prompt and of an output. Where the file tells them only together, one gives the other."""
+    isl, osl, both = given.isl or log.isl, given.osl or log.osl, log.tokens
+    if both is not None and isl is not None and osl is None:
+        osl = both - isl
+    elif both is not None and osl is not None and isl is None:
+        isl = both - osl
+    if isl is None or osl is None:
+        needed = "--isl and --osl" if both is None else "one of --isl and --osl"
+        raise BadQuantity(f"{log.file} does not say how long prompts and outputs are: give {needed}, in tokens")
+    if both is not None and min(isl, osl) < 1:
+        raise BadQuantity(f"{log.file} has {both:,.4g} tokens per request, prompt and output: one length is too long")
+    return isl, osl
 
 
 def _batch_rate(log: ServedLog, given: Given) -> float:

@@ -84,9 +84,10 @@ def test_missing_lengths_are_asked_for_by_their_options(fields, given, message):
         fill(served(**fields), given)
 
 
-def test_requests_of_one_token_have_no_decode_step():
-    with pytest.raises(BadQuantity, match="makes 1 tokens per request: there is no decode step to compare"):
-        find_load(served(osl=1.0), NOTHING)
+@pytest.mark.parametrize("osl", [0.4, 1.0])
+def test_requests_of_one_token_have_no_decode_step(osl):
+    with pytest.raises(BadQuantity, match=f"makes {osl:.3g} tokens per request: there is no decode step to compare"):
+        find_load(fill(served(osl=osl), NOTHING), NOTHING)
 
 
 def test_cached_prompt_tokens_come_from_the_file_or_the_user():

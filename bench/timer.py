@@ -59,21 +59,22 @@ class Preparation:
     """What a timer must know of a case."""
 
     bind: Callable[[int], Call]  # the call on the i-th input set
-    set_bytes: float  # operands that one launch reads and writes
+    set_bytes: float  # operands of one launch
     free_bytes: float  # memory that further input sets may take
     cache_bytes: int | None  # size of the last-level cache; None if unknown
     warm: bool  # operands may stay in the cache
     as_issued: bool = False  # the host's time counts too; on a CPU it always does
     captures: bool = True  # a CUDA graph may be tried
     caches: float = CACHES_TO_EXCEED  # rotated input sets exceed this many caches
+    touched_bytes: float | None = None  # of set_bytes, what one launch reads and writes; None: all
 
     def input_sets(self) -> int:
         """How many input sets to rotate so that no launch finds its operands cached; 1 if they may be."""
-        if self.warm or self.cache_bytes is None or self.set_bytes <= 0:
+        if self.warm or self.cache_bytes is None or self._touched_bytes <= 0:
             return 1
-        if self.set_bytes > self.caches * self.cache_bytes:
+        if self._touched_bytes > self.caches * self.cache_bytes:
             return 1  # each launch evicts its own operands
-        wanted = math.ceil(self.caches * self.cache_bytes / self.set_bytes) + 1
+        wanted = math.ceil(self.caches * self.cache_bytes / self._touched_bytes) + 1
         affordable = int(self.free_bytes // self.set_bytes)
         return max(1, min(wanted, affordable, MAX_INPUT_SETS))
 
@@ -83,7 +84,11 @@ class Preparation:
             return False
         if self.cache_bytes is None:
             return None
-        return sets * self.set_bytes > self.caches * self.cache_bytes
+        return sets * self._touched_bytes > self.caches * self.cache_bytes
+
+    @property
+    def _touched_bytes(self) -> float:
+        return self.set_bytes if self.touched_bytes is None else self.touched_bytes
 
 
 class Timer(Protocol):

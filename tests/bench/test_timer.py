@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -33,6 +34,13 @@ def preparation(bind=lambda index: lambda: None, *, set_bytes=MIB, free=1024 * M
 def test_input_sets_rotate_over_more_than_four_times_the_cache(case, sets, cold):
     assert case.input_sets() == sets
     assert case.is_cold(sets) == cold
+
+
+def test_operands_that_a_launch_passes_over_evict_nothing():
+    # Of sets of 256 MiB, which would evict themselves, 16 are read: 4 * 32 / 16, and one more. Memory holds only three.
+    idle = replace(preparation(set_bytes=256 * MIB, free=4096 * MIB), touched_bytes=16 * MIB)
+    assert (idle.input_sets(), idle.is_cold(9), idle.is_cold(8)) == (9, True, False)
+    assert replace(idle, free_bytes=800 * MIB).input_sets() == 3
 
 
 @pytest.mark.parametrize(("caches", "found"), [(2.0, 0.2032), (CACHES_TO_EXCEED, 0.0198)])

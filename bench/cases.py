@@ -21,7 +21,8 @@ from kernels.reference import forward_with_lse
 from kernels.shapes import BlockSizes
 from kernels.unsupported import Unsupported
 from predict.errors import BadWorkload
-from predict.peak_memory import peak_bytes, saved_activation_bytes
+from predict.expert_rows import RULES, expert_rows
+from predict.peak_memory import idle_bytes, peak_bytes, saved_activation_bytes
 from predict.suggest import unknown
 from predict.units import GIB, DType, find_dtype
 from predict.workloads import OPS, Workload, complete_dims, dim_names, make_workload
@@ -191,11 +192,12 @@ def needed_bytes(workload: Workload, implementation: Implementation) -> float:
     amounts = workload.amounts
     outputs = float(amounts.bytes_written) / result_format(workload).bytes
     checking = outputs * 8 * 5  # fp64 reference, baseline, and intermediates of comparing them with the output
-    needed = float(amounts.bytes) + checking + _scratch_bytes(workload)
+    held = float(amounts.bytes) + idle_bytes(workload)
+    needed = held + checking + _scratch_bytes(workload)
     if implementation.prepare or implementation.foreign:
         needed += float(amounts.bytes_read)  # the original inputs stay in memory beside prepared ones, or copies
     trains = workload.op == "block_train"
-    between = saved_activation_bytes(workload) if trains else peak_bytes(workload) - float(amounts.bytes)
+    between = saved_activation_bytes(workload) if trains else peak_bytes(workload) - held
     needed += 5 * between  # intermediates between kernels: in 16 bits, and by the reference in fp64
     return needed + working_bytes(workload, implementation.writes)
 
@@ -231,6 +233,14 @@ def _w8a16_inputs(workload: Workload, maker: Maker) -> Inputs:
 def _w4a16_inputs(workload: Workload, maker: Maker) -> Inputs:
     m, n, k = (workload.dims[name] for name in "mnk")
     return maker.normal(m, k), maker.words(n, k // INT4_PER_WORD), maker.scales(n, k // INT4_GROUP, mean=1 / 4)
+
+
+def _expert_inputs(workload: Workload, maker: Maker) -> Inputs:
+    """Rows in the order of their experts, a weight for each expert, and the offsets at which their rows begin."""
+    dims = workload.dims
+    rows = expert_rows(workload.op, dims).tolist()
+    offsets = torch.tensor([0, *itertools.accumulate(rows)], dtype=torch.int32, device=maker.device)
+    return maker.normal(sum(rows), dims["k"]), maker.normal(dims["experts"], dims["n"], dims["k"]), offsets
 
 
 def _row_inputs(workload: Workload, maker: Maker) -> Inputs:
@@ -409,6 +419,7 @@ CASES: Mapping[str, Case] = MappingProxyType(
         "matmul_scaled": Case(_scaled_inputs, result_format="bf16"),
         "matmul_w8a16": Case(_w8a16_inputs),
         "matmul_w4a16": Case(_w4a16_inputs),
+        **dict.fromkeys(RULES, Case(_expert_inputs)),
         "rope": Case(_rope_inputs),
         "attention_prefill": Case(_PROMPT),
         "attention_full": Case(_PROMPT),

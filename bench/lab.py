@@ -37,6 +37,7 @@ from bench.timer import CudaTimer, Preparation, Timer, WallTimer
 from kernels.implementation import Implementation, Result
 from predict.errors import MissingCeiling
 from predict.gpus import NVIDIA_GPUS
+from predict.peak_memory import idle_bytes
 from predict.roofline import predict
 from predict.units import binary_bytes
 from predict.workloads import Amounts, Workload
@@ -91,6 +92,7 @@ class Subject:
     warm: bool = False  # operands may stay in the cache
     as_issued: bool = False  # the host's time is part of it
     captures: bool = True  # a CUDA graph may be tried
+    idle_bytes: float = 0.0  # of a set of inputs, what a call passes over
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +208,7 @@ class Lab:
                 warm=subject.warm or self.environment.warm_cache,
                 as_issued=subject.as_issued,
                 captures=subject.captures,
+                touched_bytes=set_bytes - subject.idle_bytes,
             )
         )
         budget = replace(self._budget, min_time_s=self._least_sampling_s(subject.amounts))
@@ -258,6 +261,7 @@ class Lab:
             warm=job.warm,
             as_issued=CASES[job.workload.op].as_issued,
             captures=implementation.captures and job.not_captured is None,
+            idle_bytes=idle_bytes(job.workload),
         )
         return replace(self.time(subject), not_captured=job.not_captured)
 

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from predict.errors import BadRun, MissingCeiling
 from predict.expected.probes import PROBES, probe_workloads
+from predict.expert_rows import RULES
 from predict.resources import Roofs
 from predict.roofline import predict
 from predict.suggest import did_you_mean, quoted
@@ -43,6 +44,8 @@ ROW_WISE = (
     RowWise("rope", (32, 128)),
     RowWise("softmax", (16032,)),
 )
+# At GPT-2 small's sizes, in the long suites only.
+GPT2_ROW_WISE = (RowWise("layernorm", (768,)), RowWise("add_layernorm", (768,)), RowWise("gelu", (3072,)))
 
 # (n, k) of the projections of real models: what one layer multiplies its tokens by.
 GPT2_SMALL = ((2304, 768), (768, 768), (3072, 768), (768, 3072))  # qkv, out, up, down
@@ -54,6 +57,10 @@ LLAMA3_70B = ((10240, 8192), (57344, 8192), (8192, 28672))  # qkv, gate+up, down
 GPT2_SMALL_BLOCK = {"heads": 12, "kv_heads": 12, "head_dim": 64, "inner": 2048}
 LLAMA3_8B_BLOCK = {"heads": 32, "kv_heads": 8, "head_dim": 128, "inner": 14336}
 SMALL_BLOCK = {"heads": 8, "kv_heads": 4, "head_dim": 64, "inner": 1536}
+
+# (experts, active, n, k) of the gate and up projections of mixtures.
+MIXTURES = ((8, 2, 28672, 4096), (128, 8, 1536, 2048))  # Mixtral-8x7B, Qwen3-30B-A3B
+SMALL_MIXTURE = (8, 2, 2048, 1024)
 
 Heads = tuple[int, int, int]  # heads, kv_heads, head_dim
 GPT2_HEADS, LLAMA3_8B_HEADS, CPU_HEADS = (12, 12, 64), (32, 8, 128), (8, 4, 128)
@@ -100,8 +107,27 @@ def quantized(shapes: Iterable[tuple[int, int]], batches: Iterable[int]) -> list
 
 def row_wise(tokens: Iterable[int], dtype: DType, *, smoke: bool = False) -> list[Workload]:
     """The ops of ROW_WISE on these numbers of rows; with `smoke` only those that the smoke suite holds."""
-    rows = [row for row in ROW_WISE if row.smoke or not smoke]
-    return [workload for count in tokens for row in rows for workload in _sized(row.op, dtype, (count, *row.sizes))]
+    return _on_rows(tokens, dtype, (row for row in ROW_WISE if row.smoke or not smoke))
+
+
+def all_row_wise(tokens: Iterable[int], dtype: DType) -> list[Workload]:
+    """The ops of ROW_WISE and of GPT2_ROW_WISE on these numbers of rows."""
+    return _on_rows(tokens, dtype, (*ROW_WISE, *GPT2_ROW_WISE))
+
+
+def _on_rows(tokens: Iterable[int], dtype: DType, ops: Iterable[RowWise]) -> list[Workload]:
+    return [
+        workload
+        for count, row in itertools.product(tokens, ops)
+        for workload in _sized(row.op, dtype, (count, *row.sizes))
+    ]
+
+
+def mixtures(shapes: Iterable[tuple[int, int, int, int]], tokens: Iterable[int], dtype: DType) -> list[Workload]:
+    """The product of a layer's experts for each shape (experts, active, n, k) and number of tokens, whose rows are
+    spread evenly and by a power law."""
+    sizes = [(count, *shape) for shape, count in itertools.product(shapes, tokens)]
+    return [workload for op in RULES for workload in _sized(op, dtype, *sizes)]
 
 
 def prefills(
@@ -216,7 +242,8 @@ GPU_SUITES: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
             *generations((128, 512, 1024, 2048, 4096, 8192, 32768), BF16),
             *quantized(((28672, 4096), (57344, 8192)), (1, 16)),
             *quantized(((28672, 4096),), (256, 4096)),
-            *row_wise((64, 8192), BF16),
+            *mixtures(MIXTURES, (1, 16, 256, 4096), BF16),
+            *all_row_wise((64, 8192), BF16),
             *attentions((4096,), ((64, 4096),), BF16),
             *_model_blocks((1024,), (1, 64), (8192,)),
             *calibrations(BF16),
@@ -232,7 +259,8 @@ GPU_SUITES: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
             *decodes((1, 8, 64), (1024, 8192, 32768), BF16, GPT2_HEADS),
             *generations((128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768), BF16),
             *quantized((*LLAMA3_8B, *LLAMA3_70B), (1, 4, 16, 64, 256, 1024, 4096)),
-            *row_wise((1, 64, 1024, 8192, 32768), BF16),
+            *mixtures(MIXTURES, (1, 4, 16, 64, 256, 1024, 4096, 16384), BF16),
+            *all_row_wise((1, 64, 1024, 8192, 32768), BF16),
             *_sized("softmax", BF16, (4096, 32768), (2048, 131072)),
             *attentions((1024, 4096, 16384), ((1, 32768), (8, 8192), (64, 4096)), BF16),
             *_model_blocks((1024, 4096), (1, 8, 64), (1024, 8192)),
@@ -243,7 +271,8 @@ GPU_SUITES: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
             *matmuls((*LLAMA3_8B, *LLAMA3_70B), (1, 2, 4, 8, 16, 64, 256, 1024, 2048, 4096, 8192), BF16),
             *quantized((LLAMA3_8B[2], *LLAMA3_70B[1:]), (1, 4, 16)),
             *quantized((LLAMA3_8B[2],), (256, 4096)),
-            *row_wise((64, 8192, 32768), BF16),
+            *mixtures(MIXTURES, (1, 16, 256, 4096), BF16),
+            *all_row_wise((64, 8192, 32768), BF16),
             *_sized("softmax", BF16, (4096, 32768), (2048, 131072)),
             *prefills((4096, 8192, 16384), BF16),
             *decodes((8, 64), (8192,), BF16),
@@ -274,7 +303,8 @@ def _cpu_suites(limits: Limits) -> dict[str, list[Workload]]:
         *decodes((1, 4), (1024, 4096, 16384), dtype, (8, 8, 128)),
         *generations((128, 256, 512, 1024, 2048, 4096), dtype, heads=8),
         *matmuls((weight,), (1, 32), BF16, op="matmul_w8a16"),
-        *row_wise((4096,), dtype),
+        *mixtures((SMALL_MIXTURE,), (1, 64), dtype),
+        *all_row_wise((4096,), dtype),
         *attentions((256,), ((2, 512),), dtype),
         *blocks(SMALL_BLOCK, (64, 256), (1, 8), (1024,), dtype),
     ]
@@ -397,11 +427,14 @@ _VARIANTS = [
 TUNING: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
     {
         "matmul": tuple(matmuls(_WEIGHTS, (1, 16, 64, 256, 1024, 4096), BF16)),
+        **{op: tuple(each for each in mixtures(MIXTURES, (1, 16, 256, 4096), BF16) if each.op == op) for op in RULES},
         "matmul_scaled": tuple(matmuls(_LARGE_WEIGHTS, (1, 16, 64, 256, 4096), FP8, INT8, op="matmul_scaled")),
         **{op: tuple(matmuls(_LARGE_WEIGHTS, (1, 4, 16, 64), BF16, op=op)) for op in ("matmul_w8a16", "matmul_w4a16")},
-        **{op: tuple(_sized(op, BF16, *_NORM_SIZES)) for op in ("rmsnorm", "add_rmsnorm")},
+        **{
+            op: tuple(_sized(op, BF16, *_NORM_SIZES)) for op in ("rmsnorm", "add_rmsnorm", "layernorm", "add_layernorm")
+        },
         "softmax": tuple(_sized("softmax", BF16, (4096, 4096), (4096, 32768), (1024, 131072))),
-        "swiglu": tuple(_sized("swiglu", BF16, (8192, 14336))),
+        **{op: tuple(_sized(op, BF16, (8192, 14336))) for op in ("swiglu", "gelu")},
         "rope": tuple(_sized("rope", BF16, (8192, 32, 128))),
         "attention_prefill": (*prefills((1024, 8192), BF16), *prefills((1024, 8192), BF16, (32, 8, 64))),
         "attention_decode": (*decodes((8,), (8192,), BF16), *decodes((64,), (4096,), BF16)),

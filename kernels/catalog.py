@@ -15,12 +15,14 @@ from kernels.pytorch import (
     compiled,
     compiled_attention,
     eager,
+    experts,
 )
 
 HAS_TRITON = importlib.util.find_spec("triton") is not None
 
 _PYTORCH = (
     *eager.IMPLEMENTATIONS,
+    *experts.IMPLEMENTATIONS,
     *attention.IMPLEMENTATIONS,
     *block.IMPLEMENTATIONS,
     block_train.IMPLEMENTATION,
@@ -58,6 +60,7 @@ def list_implementations() -> tuple[Implementation, ...]:
 
 def _list_triton() -> tuple[Implementation, ...]:
     from kernels.triton import block as block_triton  # noqa: PLC0415  (these import Triton)
+    from kernels.triton import experts as grouped  # noqa: PLC0415
     from kernels.triton import generation, launch, matmul, quantized, rowwise, stream  # noqa: PLC0415
     from kernels.triton.attention import backward, decode, mla, prefill  # noqa: PLC0415
 
@@ -67,10 +70,15 @@ def _list_triton() -> tuple[Implementation, ...]:
         _triton(matmul.matmul_scaled, EIGHT_BIT),
         _triton(quantized.matmul_w8a16),
         _triton(quantized.matmul_w4a16),
+        _triton(grouped.moe_experts),
+        _triton(grouped.moe_experts, op="moe_experts_skewed"),
         _triton(rowwise.rmsnorm),
         _triton(rowwise.add_rmsnorm),
+        _triton(rowwise.layernorm),
+        _triton(rowwise.add_layernorm),
         _triton(rowwise.softmax),
         _triton(rowwise.swiglu),
+        _triton(rowwise.gelu),
         _triton(rowwise.rope),
         _triton(matmul.linear_backward, matmul.GRADIENT_DTYPES),
         _triton(prefill.attention_prefill),

@@ -41,6 +41,7 @@ from kernels.shapes import (
     check_launch,
     chunk_sizes,
     decode_sizes,
+    expert_sizes,
     fp8_cache_sizes,
     generate_cached_sizes,
     generate_uncached_sizes,
@@ -146,6 +147,27 @@ def add_rmsnorm(x: Tensor, residual: Tensor, weight: Tensor, precision: str = "f
     return normed, total
 
 
+def layernorm(x: Tensor, weight: Tensor, bias: Tensor, precision: str = "fp64") -> Tensor:
+    """x: (rows, cols), weight, bias: (cols,). Returns (x - mean) / sqrt(variance + LAYERNORM_EPS) * weight + bias, row
+    by row; the variance is that of the row, divided by cols."""
+    row_sizes("layernorm", x, weight=weight, bias=bias)
+    return _row_by_row(_standardize, x, weight, bias, precision=precision)[0]
+
+
+def add_layernorm(
+    x: Tensor, residual: Tensor, weight: Tensor, bias: Tensor, precision: str = "fp64"
+) -> tuple[Tensor, Tensor]:
+    """x, residual: (rows, cols), weight, bias: (cols,). Returns the layernorm of x + residual, and x + residual. The
+    norm uses the unrounded sum."""
+    row_sizes("add_layernorm", x, residual, weight=weight, bias=bias)
+
+    def formula(x: Tensor, residual: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        return _standardize(x + residual, weight, bias), x + residual
+
+    normed, total = _row_by_row(formula, x, residual, weight, bias, precision=precision)
+    return normed, total
+
+
 def softmax(x: Tensor, precision: str = "fp64") -> Tensor:
     """x: (rows, cols). Returns exp(x - max) / sum(exp(x - max)), row by row."""
     row_sizes("softmax", x)
@@ -161,6 +183,16 @@ def swiglu(gate: Tensor, up: Tensor, precision: str = "fp64") -> Tensor:
     """gate, up: (rows, cols). Returns gate / (1 + exp(-gate)) * up."""
     row_sizes("swiglu", gate, up)
     return _row_by_row(_gate, gate, up, precision=precision)[0]
+
+
+def gelu(x: Tensor, precision: str = "fp64") -> Tensor:
+    """x: (rows, cols). Returns x * (1 + tanh(sqrt(2/pi) * (x + GELU_CUBIC*x^3))) / 2."""
+    row_sizes("gelu", x)
+
+    def formula(x: Tensor) -> Tensor:
+        return x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + GELU_CUBIC * x * x * x))) / 2
+
+    return _row_by_row(formula, x, precision=precision)[0]
 
 
 def rope(x: Tensor, cos: Tensor, sin: Tensor, precision: str = "fp64") -> Tensor:
@@ -265,6 +297,20 @@ def linear_backward(grad: Tensor, x: Tensor, weight: Tensor, precision: str = "f
     `precision`."""
     linear_backward_sizes(grad, x, weight)
     return matmul(grad, weight, precision), matmul(grad.T, x, precision)
+
+
+def moe_experts(x: Tensor, weight: Tensor, offsets: Tensor, precision: str = "fp64") -> Tensor:
+    """x: (rows, k), weight: (experts, n, k), offsets: (experts + 1,). Multiplies rows offsets[i] to offsets[i+1] by the
+    transposed weight of expert i, which may have none. Returns (rows, n) in `precision`."""
+    sizes = expert_sizes(x, weight, offsets)
+    out = torch.empty(sizes.rows, sizes.n, dtype=_dtype(precision), device=x.device)
+    for expert, (first, last) in enumerate(itertools.pairwise(offsets.tolist())):
+        if first < last:
+            out[first:last] = matmul(x[first:last], weight[expert].t(), precision)
+    return out
+
+
+moe_experts_skewed = moe_experts  # only the lengths of the groups differ
 
 
 def attention_decode(q: Tensor, k: Tensor, v: Tensor, precision: str = "fp64") -> Tensor:
@@ -516,6 +562,13 @@ def _wide(x: Tensor, precision: str) -> Tensor:
 def _normalize(x: Tensor, weight: Tensor) -> Tensor:
     """x: (rows, cols), fp32 or fp64. Returns its rmsnorm in the same format."""
     return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + RMSNORM_EPS) * weight.to(x.dtype)
+
+
+def _standardize(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """x: (rows, cols), fp32 or fp64. Returns its layernorm in the same format."""
+    centered = x - x.mean(dim=1, keepdim=True)
+    scale = torch.rsqrt(centered.square().mean(dim=1, keepdim=True) + LAYERNORM_EPS)
+    return centered * scale * weight.to(x.dtype) + bias.to(x.dtype)
 
 
 def _block(

@@ -30,6 +30,16 @@ class MatmulSizes:
 
 
 @dataclass(frozen=True, slots=True)
+class ExpertSizes:
+    """Sizes of a product of rows (rows, k) in groups, each with the weight (n, k) of its expert."""
+
+    rows: int
+    experts: int
+    n: int
+    k: int
+
+
+@dataclass(frozen=True, slots=True)
 class RowSizes:
     """Sizes of an op that works on each row of a matrix by itself."""
 
@@ -218,13 +228,27 @@ def linear_backward_sizes(grad: Tensor, x: Tensor, weight: Tensor) -> MatmulSize
     return _matmul(bind("linear_backward", "grad: m n; x: m k; weight: n k", grad, x, weight))
 
 
-def row_sizes(op: str, x: Tensor, *others: Tensor, weight: Tensor | None = None) -> RowSizes:
-    """Sizes of x and `others` (rows, cols) and `weight` (cols,). Raises ValueError for other shapes."""
+def expert_sizes(x: Tensor, weight: Tensor, offsets: Tensor) -> ExpertSizes:
+    """Sizes of x (rows, k), the rows of one expert together; weight (experts, n, k); offsets (experts + 1,) int32,
+    contiguous: where the rows of each expert begin, and the end. Raises ValueError for others."""
+    op = "moe_experts"
+    size = bind(op, "x: rows k; weight: experts n k; int32 offsets: bounds", x, weight, offsets)
+    _check_shape(op, "offsets", offsets, (size["experts"] + 1,))
+    _check_contiguous(op, offsets=offsets)
+    return ExpertSizes(size["rows"], size["experts"], size["n"], size["k"])
+
+
+def row_sizes(
+    op: str, x: Tensor, *others: Tensor, weight: Tensor | None = None, bias: Tensor | None = None
+) -> RowSizes:
+    """Sizes of x and `others` (rows, cols), and of `weight` and `bias` (cols,). Raises ValueError for other shapes."""
     names = ", ".join(["x", *(f"input {index}" for index in range(1, 1 + len(others)))])
     if weight is None:
         size = bind(op, f"{names}: rows cols", x, *others)
-    else:
+    elif bias is None:
         size = bind(op, f"{names}: rows cols; weight: cols", x, *others, weight)
+    else:
+        size = bind(op, f"{names}: rows cols; weight, bias: cols", x, *others, weight, bias)
     return RowSizes(size["rows"], size["cols"])
 
 

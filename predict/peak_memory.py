@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from enum import Enum
 from types import MappingProxyType
 
+import numpy as np
+
+from predict.expert_rows import RULES, expert_rows
 from predict.workloads import Workload, block_matrices, complete_dims
 
 _FP32_BYTES = 4
@@ -48,7 +51,16 @@ def peak_bytes(workload: Workload, scores: Scores = Scores.ON_CHIP) -> float:
             return block_forward_peak_bytes(workload)
         case "block_train":
             return block_train_peak_bytes(workload)
-    return float(workload.amounts.bytes + stored_bytes(workload, scores))
+    return float(workload.amounts.bytes + idle_bytes(workload) + stored_bytes(workload, scores))
+
+
+def idle_bytes(workload: Workload) -> float:
+    """Bytes of inputs that a call does not read: the weights of experts without a row. Of other ops none."""
+    if workload.op not in RULES:
+        return 0.0
+    dims = workload.dims
+    idle = np.count_nonzero(expert_rows(workload.op, dims) == 0)
+    return float(idle * dims["n"] * dims["k"] * workload.dtype.bytes)
 
 
 def stored_bytes(workload: Workload, scores: Scores) -> float:

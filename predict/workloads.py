@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from predict.errors import BadWorkload
+from predict.expert_rows import RULES, skewed_experts
 from predict.resources import Resource, matmul_unit, vector_unit
 from predict.suggest import did_you_mean, quoted, unknown
 from predict.units import DType, find_dtype
@@ -53,7 +54,11 @@ _DIVISORS: Mapping[str, tuple[str, int]] = MappingProxyType(
 )
 # (dimension, limit): the dimension must not exceed the other dimension.
 _LIMITS: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {"attention_chunk": ("queries", "context"), "attention_packed": ("sequences", "tokens")}
+    {
+        "attention_chunk": ("queries", "context"),
+        "attention_packed": ("sequences", "tokens"),
+        **dict.fromkeys(RULES, ("active", "experts")),
+    }
 )
 
 
@@ -143,6 +148,24 @@ def matmul_w4a16(m: Count, n: Count, k: Count, dtype: DType) -> Amounts:
     groups = n * (k // INT4_GROUP)  # k is a multiple of INT4_GROUP
     plain = _amounts(matmul_unit(dtype), 2 * m * n * k, m * k + groups, m * n, dtype)
     return replace(plain, bytes_read=plain.bytes_read + n * k // 2)
+
+
+def moe_experts(tokens: Count, experts: Count, active: Count, n: Count, k: Count, dtype: DType) -> Amounts:
+    """The grouped product of a mixture of experts, as engines launch it: each token's row of k numbers is there once
+    for each of its `active` experts, the rows of one expert lie together, and each is multiplied by the weight (n, k)
+    of its expert. That is 2*n*k FLOP per row. Rows are spread evenly (`expert_rows.even_rows`), so that
+    min(experts, tokens*active) experts have any. Their weights are read once, and so are the rows and a 4-byte offset
+    for each expert and for the end; one result of n numbers per row is written once."""
+    rows = tokens * active
+    scalar = isinstance(experts, int) and isinstance(rows, int)
+    touched = min(experts, rows) if scalar else np.minimum(experts, rows)
+    return _grouped(touched, rows, experts, n, k, dtype)
+
+
+def moe_experts_skewed(tokens: Count, experts: Count, active: Count, n: Count, k: Count, dtype: DType) -> Amounts:
+    """moe_experts with rows spread by a power law (`expert_rows.skewed_rows`): expert i gets a share in proportion to
+    1/(i+1), and at most one row per token. FLOP and rows are the same; fewer experts have a row where rows are few."""
+    return _grouped(_count_skewed(experts, tokens, active), tokens * active, experts, n, k, dtype)
 
 
 def attention_prefill(
@@ -440,6 +463,18 @@ def add_rmsnorm(rows: Count, cols: Count, dtype: DType) -> Amounts:
     return _amounts(vector_unit(dtype), 5 * rows * cols, 2 * rows * cols + cols, 2 * rows * cols, dtype)
 
 
+def layernorm(rows: Count, cols: Count, dtype: DType) -> Amounts:
+    """LayerNorm, y = (x - mean) / sqrt(variance + eps) * weight + bias per row: add, subtract, square, add, scale,
+    multiply by the weight, add the bias, 7 FLOP per element. x, weight and bias are read once, y is written once."""
+    return _amounts(vector_unit(dtype), 7 * rows * cols, rows * cols + 2 * cols, rows * cols, dtype)
+
+
+def add_layernorm(rows: Count, cols: Count, dtype: DType) -> Amounts:
+    """Residual and norm fused: s = x + residual, y = layernorm(s), 8 FLOP per element. x, residual, weight and bias are
+    read once, y and s are written once. Two separate kernels would also read s once."""
+    return _amounts(vector_unit(dtype), 8 * rows * cols, 2 * rows * cols + 2 * cols, 2 * rows * cols, dtype)
+
+
 def softmax(rows: Count, cols: Count, dtype: DType) -> Amounts:
     """Softmax, y = exp(x - max) / sum(exp(x - max)) per row: subtract, exp, add, divide, 4 FLOP per element. x is read
     once, y is written once."""
@@ -450,6 +485,13 @@ def swiglu(rows: Count, cols: Count, dtype: DType) -> Amounts:
     """SwiGLU, y = gate / (1 + exp(-gate)) * up: exp, add, divide, multiply, 4 FLOP per element. gate and up are read
     once, y is written once."""
     return _amounts(vector_unit(dtype), 4 * rows * cols, 2 * rows * cols, rows * cols, dtype)
+
+
+def gelu(rows: Count, cols: Count, dtype: DType) -> Amounts:
+    """GELU in GPT-2's form, y = x * (1 + tanh(sqrt(2/pi) * (x + 0.044715*x^3))) / 2: two multiplies for the cube,
+    scale, add, scale, tanh, add, multiply, halve, 9 FLOP per element. x is read once, y is written once. Source:
+    Hendrycks and Gimpel 2016 (arXiv 1606.08415), section 2."""
+    return _amounts(vector_unit(dtype), 9 * rows * cols, rows * cols, rows * cols, dtype)
 
 
 def rope(tokens: Count, heads: Count, head_dim: Count, dtype: DType) -> Amounts:
@@ -467,6 +509,22 @@ def launch(dtype: DType) -> Amounts:  # noqa: ARG001 - every op takes a dtype
 def _amounts(unit: Resource, flop: Number, read: Number, written: Number, dtype: DType) -> Amounts:
     """Amounts with FLOP of one unit. `read` and `written` count elements of `dtype`."""
     return Amounts({unit: flop}, bytes_read=read * dtype.bytes, bytes_written=written * dtype.bytes)
+
+
+def _grouped(touched: Count, rows: Count, experts: Count, n: Count, k: Count, dtype: DType) -> Amounts:
+    """Amounts of a product of `rows` rows in groups, with a weight (n, k) for each of the `touched` groups that have
+    rows, of `experts` groups."""
+    plain = _amounts(matmul_unit(dtype), 2 * rows * n * k, rows * k + touched * n * k, rows * n, dtype)
+    return replace(plain, bytes_read=plain.bytes_read + (experts + 1) * _INT32_BYTES)
+
+
+def _count_skewed(experts: Count, tokens: Count, active: Count) -> Count:
+    """`skewed_experts`, for whole numbers or for arrays that broadcast."""
+    if isinstance(experts, int) and isinstance(tokens, int) and isinstance(active, int):
+        return skewed_experts(experts, tokens, active)
+    arrays = np.broadcast_arrays(experts, tokens, active)
+    counts = [skewed_experts(*map(int, sizes)) for sizes in zip(*(each.flat for each in arrays), strict=True)]
+    return np.array(counts, dtype=np.float64).reshape(arrays[0].shape)
 
 
 def stored_bytes(elements: Number, bits: float) -> Number:
@@ -503,6 +561,8 @@ OPS: Mapping[str, Callable[..., Amounts]] = MappingProxyType(
             matmul_w8a16,
             matmul_w4a16,
             linear_backward,
+            moe_experts,
+            moe_experts_skewed,
             attention_prefill,
             attention_full,
             attention_window,
@@ -520,8 +580,11 @@ OPS: Mapping[str, Callable[..., Amounts]] = MappingProxyType(
             block_train,
             rmsnorm,
             add_rmsnorm,
+            layernorm,
+            add_layernorm,
             softmax,
             swiglu,
+            gelu,
             rope,
             stream_read,
             stream_write,

@@ -133,14 +133,14 @@ def test_an_op_is_added_as_the_page_says(tmp_path):
     with (tree / "bench/env.py").open("a", encoding="utf-8") as file:
         file.write(SMALL_CACHE)
     predicted, tested, _ = follow("How to add an op", tree).values()
-    assert "gelu" in predicted
+    assert "relu_squared" in predicted
     (passed,) = re.findall(r"(\d+) passed", tested)
     assert int(passed) >= 7
-    records = [json.loads(line) for line in (tree / "runs/gelu/records.jsonl").read_text("utf-8").splitlines()]
-    (gelu,) = [record for record in records if record["workload"]["op"] == "gelu"]
-    assert (gelu["implementation"], gelu["status"]) == ("torch", "measured")
-    assert 0 < gelu["check"]["relative_error"] <= gelu["check"]["relative_bound"]
-    assert "### gelu" in (tree / "runs/gelu/report.md").read_text("utf-8")
+    records = [json.loads(line) for line in (tree / "runs/relu_squared/records.jsonl").read_text("utf-8").splitlines()]
+    (record,) = [record for record in records if record["workload"]["op"] == "relu_squared"]
+    assert (record["implementation"], record["status"]) == ("torch", "measured")
+    assert 0 < record["check"]["relative_error"] <= record["check"]["relative_bound"]
+    assert "### relu_squared" in (tree / "runs/relu_squared/report.md").read_text("utf-8")
     for command in ("ruff check .", "ruff format --check ."):
         run(f"python -m {command}", tree)
 

@@ -55,6 +55,8 @@ AWKWARD = {
     "latent": 128,
     "rope": 32,
     "inner": 200,
+    "experts": 5,
+    "active": 2,
 }
 # Each op in each format that something on a GPU takes; fp64 is what the others are checked against.
 CELLS = sorted(

@@ -1,6 +1,7 @@
 """A tiny workload of every op: Triton's interpreter computes one in well under a second."""
 
 from kernels.catalog import list_implementations
+from predict.expert_rows import RULES
 from predict.units import find_dtype
 from predict.workloads import Workload, dim_names, make_workload
 
@@ -13,6 +14,7 @@ _SIZES = {
 _OWN_SIZES = {
     **{op: {"n": 5000} for op in ("stream_read", "stream_write", "stream_copy", "stream_triad")},
     "linear_backward": {"m": 40, "n": 24, "k": 72},
+    **{op: {"tokens": 25, "experts": 3, "active": 2, "n": 72, "k": 104} for op in RULES},
     "attention_packed": {"tokens": 70},
     "attention_paged": {"batch": 2, "context": 64},
     "attention_mla": {"context": 100, "heads": 16},

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (PyTorch's own convention)
 from torch import Tensor
 
-from kernels.constants import RMSNORM_EPS
+from kernels.constants import LAYERNORM_EPS, RMSNORM_EPS
 from kernels.implementation import CUDA, FLOATS, HALF, Implementation
 from kernels.pytorch import eager
 from kernels.shapes import rope_sizes, row_sizes, w8a16_sizes
@@ -32,6 +32,19 @@ def add_rmsnorm(x: Tensor, residual: Tensor, weight: Tensor) -> tuple[Tensor, Te
     return run_compiled(_add_rmsnorm, x, residual, weight)
 
 
+def layernorm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """x: (rows, cols), weight, bias: (cols,). Returns its layernorm, by torch.compile."""
+    row_sizes("layernorm", x, weight=weight, bias=bias)
+    return run_compiled(_layernorm, x, weight, bias)
+
+
+def add_layernorm(x: Tensor, residual: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """x, residual: (rows, cols), weight, bias: (cols,). Returns the layernorm of their sum, and the sum, by
+    torch.compile."""
+    row_sizes("add_layernorm", x, residual, weight=weight, bias=bias)
+    return run_compiled(_add_layernorm, x, residual, weight, bias)
+
+
 def softmax(x: Tensor) -> Tensor:
     """x: (rows, cols). Returns the softmax of each row, by torch.compile."""
     row_sizes("softmax", x)
@@ -42,6 +55,12 @@ def swiglu(gate: Tensor, up: Tensor) -> Tensor:
     """gate, up: (rows, cols). Returns gate / (1 + exp(-gate)) * up, by torch.compile."""
     row_sizes("swiglu", gate, up)
     return run_compiled(_swiglu, gate, up)
+
+
+def gelu(x: Tensor) -> Tensor:
+    """x: (rows, cols). Returns GPT-2's GELU of each number, by torch.compile."""
+    row_sizes("gelu", x)
+    return run_compiled(_gelu, x)
 
 
 def rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -88,12 +107,25 @@ def _add_rmsnorm(x: Tensor, residual: Tensor, weight: Tensor) -> tuple[Tensor, T
     return F.rms_norm(total, weight.shape, weight, RMSNORM_EPS), total
 
 
+def _layernorm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return F.layer_norm(x, weight.shape, weight, bias, LAYERNORM_EPS)
+
+
+def _add_layernorm(x: Tensor, residual: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    total = x + residual
+    return F.layer_norm(total, weight.shape, weight, bias, LAYERNORM_EPS), total
+
+
 def _softmax(x: Tensor) -> Tensor:
     return torch.softmax(x, dim=-1)
 
 
 def _swiglu(gate: Tensor, up: Tensor) -> Tensor:
     return F.silu(gate) * up
+
+
+def _gelu(x: Tensor) -> Tensor:
+    return F.gelu(x, approximate="tanh")
 
 
 def _rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -131,7 +163,10 @@ IMPLEMENTATIONS = (
     Implementation("matmul_w8a16", "torch_compile", w8a16, HALF, CUDA, compiles=True),
     Implementation("rmsnorm", "torch_compile", rmsnorm, FLOATS, CUDA, compiles=True),
     Implementation("add_rmsnorm", "torch_compile", add_rmsnorm, FLOATS, CUDA, compiles=True),
+    Implementation("layernorm", "torch_compile", layernorm, FLOATS, CUDA, compiles=True),
+    Implementation("add_layernorm", "torch_compile", add_layernorm, FLOATS, CUDA, compiles=True),
     Implementation("softmax", "torch_compile", softmax, FLOATS, CUDA, compiles=True),
     Implementation("swiglu", "torch_compile", swiglu, FLOATS, CUDA, compiles=True),
+    Implementation("gelu", "torch_compile", gelu, FLOATS, CUDA, compiles=True),
     Implementation("rope", "torch_compile", rope, FLOATS, CUDA, compiles=True),
 )

@@ -1,4 +1,4 @@
-"""Every op but attention through PyTorch's own kernels, on any device.
+"""Every op but attention and experts through PyTorch's own kernels, on any device.
 
 No implementation falls back to another. Functions raise ValueError for shapes that `kernels.shapes` refuses, and
 Unsupported for what a kernel of PyTorch does not take.
@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812  (PyTorch's own convention)
 from torch import Tensor
 
 from kernels import reference
-from kernels.constants import FILL_VALUE, INT4_GROUP, INT4_PER_WORD, RMSNORM_EPS, TRIAD_SCALE
+from kernels.constants import FILL_VALUE, INT4_GROUP, INT4_PER_WORD, LAYERNORM_EPS, RMSNORM_EPS, TRIAD_SCALE
 from kernels.implementation import CPU, CUDA, FLOATS, HALF, Implementation
 from kernels.precision import fp32_matmul_precision
 from kernels.pytorch.attention import fold_group
@@ -168,6 +168,20 @@ def add_rmsnorm(x: Tensor, residual: Tensor, weight: Tensor) -> tuple[Tensor, Te
     return F.rms_norm(total, weight.shape, weight, RMSNORM_EPS), total
 
 
+def layernorm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """x: (rows, cols), weight, bias: (cols,). Returns (x - mean) / sqrt(variance + LAYERNORM_EPS) * weight + bias."""
+    row_sizes("layernorm", x, weight=weight, bias=bias)
+    return F.layer_norm(x, weight.shape, weight, bias, LAYERNORM_EPS)
+
+
+def add_layernorm(x: Tensor, residual: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """x, residual: (rows, cols), weight, bias: (cols,). Returns the layernorm of their rounded sum, and the sum: two
+    kernels, the second of which reads the sum again."""
+    row_sizes("add_layernorm", x, residual, weight=weight, bias=bias)
+    total = x + residual
+    return F.layer_norm(total, weight.shape, weight, bias, LAYERNORM_EPS), total
+
+
 def softmax(x: Tensor) -> Tensor:
     """x: (rows, cols). Returns exp(x - max) / sum(exp(x - max)), row by row."""
     row_sizes("softmax", x)
@@ -178,6 +192,12 @@ def swiglu(gate: Tensor, up: Tensor) -> Tensor:
     """gate, up: (rows, cols). Returns gate / (1 + exp(-gate)) * up: two kernels."""
     row_sizes("swiglu", gate, up)
     return F.silu(gate) * up
+
+
+def gelu(x: Tensor) -> Tensor:
+    """x: (rows, cols). Returns x * (1 + tanh(sqrt(2/pi) * (x + GELU_CUBIC*x^3))) / 2: one kernel."""
+    row_sizes("gelu", x)
+    return F.gelu(x, approximate="tanh")
 
 
 def rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -324,8 +344,11 @@ IMPLEMENTATIONS = (
     Implementation("matmul_w4a16", "torch_int4pack", matmul_w4a16_int4pack, HALF, CPU, prepare=prepare_int4pack),
     Implementation("rmsnorm", "torch", rmsnorm),
     Implementation("add_rmsnorm", "torch", add_rmsnorm),
+    Implementation("layernorm", "torch", layernorm),
+    Implementation("add_layernorm", "torch", add_layernorm),
     Implementation("softmax", "torch", softmax),
     Implementation("swiglu", "torch", swiglu),
+    Implementation("gelu", "torch", gelu),
     Implementation("rope", "torch", rope),
     Implementation("linear_backward", "torch", linear_backward),
     Implementation("generate_cached", "torch", generate_cached),

@@ -30,6 +30,7 @@ from kernels.triton.promotion import why_imprecise
 MODULES = (
     "matmul",
     "quantized",
+    "experts",
     "rowwise",
     "attention.prefill",
     "attention.backward",

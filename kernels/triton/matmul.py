@@ -331,7 +331,7 @@ def _plan_tiles(
 ) -> tuple[Launch, ...]:
     """By pointers. With split-K, partial sums go to memory and are then reduced and scaled."""
     (m, k), n = a.shape, b.shape[1]
-    config = _fit_shared(config, target)
+    config = fit_shared(config, target)
     block_k = config.block_k(a.element_size())
     steps = cdiv(k, block_k)
     split_k = min(config.split_k or _choose_split(m, n, config, steps=steps, target=target), steps)
@@ -409,7 +409,7 @@ def _plan_persistent(
 ) -> Launch:
     """By descriptors, one program per SM."""
     (m, k), n = a.shape, b.shape[1]
-    config = _fit_shared(config, target, reserved_bytes=config.block_m * config.block_n // 2 * out.element_size())
+    config = fit_shared(config, target, reserved_bytes=config.block_m * config.block_n // 2 * out.element_size())
     block_k = config.block_k(a.element_size())
     a_rows, a_block = _describe(a, config.block_m, block_k)
     b_rows, b_block = _describe(b.t(), config.block_n // 2 if config.halves else config.block_n, block_k)
@@ -549,7 +549,7 @@ def _choose_split(m: int, n: int, config: MatmulConfig, *, steps: int, target: T
     return min(range(1, max(1, min(steps // _MIN_STEPS_PER_SPLIT, _MAX_SPLIT_K)) + 1), key=cost)
 
 
-def _fit_shared(config: MatmulConfig, target: Target, *, reserved_bytes: int = 0) -> MatmulConfig:
+def fit_shared(config: MatmulConfig, target: Target, *, reserved_bytes: int = 0) -> MatmulConfig:
     """The configuration with as many of its stages as fit in shared memory beside `reserved_bytes` and barriers."""
     buffers = (target.shared_bytes - reserved_bytes - _BARRIER_BYTES) // config.stage_bytes
     # Older products copy operands to registers, which frees a buffer that newer ones still read.

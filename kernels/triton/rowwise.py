@@ -1,4 +1,4 @@
-"""Ops on each row of a matrix in Triton: rmsnorm, add_rmsnorm, softmax, swiglu and rope. DRAM limits all of them.
+"""Ops on each row of a matrix in Triton: norms, softmax, swiglu, gelu and rope. DRAM limits all of them.
 
 A row that fits in registers is read once. A longer row is read twice, the second time backwards, because what was read
 last is still in L2. Everything is computed in fp32 (fp64 in fp64) and rounded once.
@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kernels.constants import ARCHITECTURES, EIGHT_BIT, RMSNORM_EPS
+from kernels.constants import ARCHITECTURES, EIGHT_BIT, GELU_CUBIC, LAYERNORM_EPS, RMSNORM_EPS
 from kernels.precision import TORCH_DTYPES, dtype_name
 from kernels.shapes import check_dtype, rope_sizes, row_sizes
 from kernels.triton.compile import WIDE_LOAD
@@ -37,7 +37,8 @@ MAX_COLS = 2**26  # the blocks of a row are the second dimension of a grid, whic
 @dataclass(frozen=True, slots=True)
 class RowConfig:
     """A program holds `rows` rows of at most `block_cols` columns. Longer rows are taken one by one, `block_cols`
-    columns at a time. swiglu and rope need no whole rows: a program holds rows*block_cols numbers of each operand."""
+    columns at a time. swiglu, gelu and rope need no whole rows: a program holds rows*block_cols numbers of each
+    operand."""
 
     rows: int
     block_cols: int
@@ -77,6 +78,8 @@ _MAX_UNIT = 16  # larger common factors of strides do not widen loads
 _MIN_HEADS = 4  # in a block; fewer would read cos and sin too often
 _WIDE_LOADS = dict.fromkeys(ARCHITECTURES, (WIDE_LOAD,))  # narrower ones leave too few bytes in flight
 _LOG2_E = tl.constexpr(math.log2(math.e))
+_GELU_CUBIC = tl.constexpr(GELU_CUBIC)
+_GELU_SCALE = tl.constexpr(2 * math.sqrt(2 / math.pi) * math.log2(math.e))  # in gelu_kernel's power of two
 
 _NORM_COLS = (4096, 8192, 131072)  # one for each kind of configuration: four warps, eight warps, looped
 _SOFTMAX_COLS = (4096, 32768, 131072)
@@ -97,8 +100,17 @@ def choose_config(cols: int, *, dtype: str) -> RowConfig:
     return RowConfig(rows, block_cols, num_warps=rows * block_cols // (32 * per_thread))
 
 
+def choose_layernorm_config(cols: int, *, dtype: str) -> RowConfig:
+    """As `choose_config`, with half as many columns of the longest rows: a bias and two more sums need registers. In
+    fp64 half as many warps share them too."""
+    config = choose_config(cols, dtype=dtype)
+    if config.num_warps < 32:
+        return config
+    return replace(config, block_cols=config.block_cols // 2, num_warps=16 if dtype == "fp64" else 32)
+
+
 def choose_elementwise_config(*, dtype: str) -> RowConfig:
-    """The configuration of swiglu and rope: 16 numbers per thread. With more, the compiler delays loads to save
+    """The configuration of swiglu, gelu and rope: 16 numbers per thread. With more, the compiler delays loads to save
     registers. With 16 all loads come first, and an SM holds all the warps that it can."""
     per_thread = 16 if TORCH_DTYPES[dtype].itemsize <= 4 else 8
     return RowConfig(1, _PROGRAM_ELEMENTS, num_warps=_PROGRAM_ELEMENTS // (32 * per_thread))
@@ -129,6 +141,31 @@ def add_rmsnorm(
 
 
 @Launcher
+def layernorm(x: Tensor, weight: Tensor, bias: Tensor, *, config: RowConfig | None = None) -> Planned[Tensor]:
+    """x: (rows, cols), weight, bias: (cols,). Returns (x - mean) / sqrt(variance + LAYERNORM_EPS) * weight + bias for
+    each row, contiguous. Strides and errors as in `rmsnorm`."""
+    row_sizes("layernorm", x, weight=weight, bias=bias)
+    _check("layernorm", layernorm_kernel, x, weight, bias)
+    normed = _empty_like(x)
+    config = config or choose_layernorm_config(x.shape[1], dtype=dtype_name(x.dtype))
+    return Planned(normed, (plan_layernorm(x, weight, bias, normed, config=config),))
+
+
+@Launcher
+def add_layernorm(
+    x: Tensor, residual: Tensor, weight: Tensor, bias: Tensor, *, config: RowConfig | None = None
+) -> Planned[tuple[Tensor, Tensor]]:
+    """x, residual: (rows, cols), weight, bias: (cols,). Returns the layernorm of the unrounded sum x + residual, and
+    the sum, both contiguous. Strides and errors as in `rmsnorm`."""
+    row_sizes("add_layernorm", x, residual, weight=weight, bias=bias)
+    _check("add_layernorm", layernorm_kernel, x, residual, weight, bias)
+    normed, total = _empty_like(x), _empty_like(x)
+    config = config or choose_layernorm_config(x.shape[1], dtype=dtype_name(x.dtype))
+    launch = plan_layernorm(x, weight, bias, normed, residual=residual, total=total, config=config)
+    return Planned((normed, total), (launch,))
+
+
+@Launcher
 def softmax(x: Tensor, *, config: RowConfig | None = None) -> Planned[Tensor]:
     """x: (rows, cols). Returns exp(x - max) / sum(exp(x - max)) for each row, contiguous; NaN for a row that is all
     -inf. Strides and errors as in `rmsnorm`."""
@@ -147,6 +184,17 @@ def swiglu(gate: Tensor, up: Tensor, *, config: RowConfig | None = None) -> Plan
     out = _empty_like(gate)
     config = config or choose_elementwise_config(dtype=dtype_name(gate.dtype))
     return Planned(out, (plan_swiglu(gate, up, out, config=config),))
+
+
+@Launcher
+def gelu(x: Tensor, *, config: RowConfig | None = None) -> Planned[Tensor]:
+    """x: (rows, cols). Returns x * (1 + tanh(sqrt(2/pi) * (x + GELU_CUBIC*x^3))) / 2, contiguous. Strides and errors as
+    in `rmsnorm`."""
+    row_sizes("gelu", x)
+    _check("gelu", gelu_kernel, x)
+    out = _empty_like(x)
+    config = config or choose_elementwise_config(dtype=dtype_name(x.dtype))
+    return Planned(out, (plan_gelu(x, out, config=config),))
 
 
 @Launcher
@@ -177,6 +225,24 @@ def plan_rmsnorm(
     return launch if residual is None else replace(launch, config=f"{config.name} add")
 
 
+def plan_layernorm(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    normed: Tensor,
+    *,
+    residual: Tensor | None = None,
+    total: Tensor | None = None,
+    config: RowConfig,
+) -> Launch:
+    """As `plan_rmsnorm`, with the layernorm; weight, bias: (cols,)."""
+    tensors = {"x": x, "residual": residual, "normed": normed, "total": total}
+    kernels = (layernorm_kernel, layernorm_long_kernel)
+    weights = {"weight_ptr": weight, "bias_ptr": bias}
+    launch = _plan_rows(kernels, tensors, weights, {"EPS": LAYERNORM_EPS}, config)
+    return launch if residual is None else replace(launch, config=f"{config.name} add")
+
+
 def plan_softmax(x: Tensor, out: Tensor, *, config: RowConfig) -> Launch:
     """The launch that sets out to the softmax of x, both (rows, cols)."""
     return _plan_rows((softmax_kernel, softmax_long_kernel), {"x": x, "out": out}, {}, {}, config)
@@ -184,16 +250,26 @@ def plan_softmax(x: Tensor, out: Tensor, *, config: RowConfig) -> Launch:
 
 def plan_swiglu(gate: Tensor, up: Tensor, out: Tensor, *, config: RowConfig) -> Launch:
     """The launch that sets out to swiglu of gate and up, all (rows, cols)."""
-    tensors = {"gate": gate, "up": up, "out": out}
+    return _plan_elementwise(swiglu_kernel, {"gate": gate, "up": up, "out": out}, config)
+
+
+def plan_gelu(x: Tensor, out: Tensor, *, config: RowConfig) -> Launch:
+    """The launch that sets out to gelu of x, both (rows, cols)."""
+    return _plan_elementwise(gelu_kernel, {"x": x, "out": out}, config)
+
+
+def _plan_elementwise(kernel: Any, tensors: Mapping[str, Tensor], config: RowConfig) -> Launch:
+    """The launch of an op on each number by itself. `tensors` are (rows, cols)."""
     if all(tensor.is_contiguous() for tensor in tensors.values()):
         tensors = {name: tensor.view(1, -1) for name, tensor in tensors.items()}  # one row has one ragged block at most
     strides, unit = _row_strides(tensors)
-    rows, cols = tensors["gate"].shape
+    first = next(iter(tensors.values()))
+    rows, cols = first.shape
     block_cols = min(next_power_of_2(cols), config.elements)
     block_rows = min(next_power_of_2(rows), config.elements // block_cols)
     grid = (cdiv(rows, block_rows), cdiv(cols, block_cols))
     return Launch(
-        kernel=swiglu_kernel,
+        kernel=kernel,
         grid=grid if rows > 1 else grid[::-1],  # the first dimension of a grid holds 2**31, the others far fewer
         arguments={
             **{f"{name}_ptr": tensor for name, tensor in tensors.items()},
@@ -202,7 +278,7 @@ def plan_swiglu(gate: Tensor, up: Tensor, out: Tensor, *, config: RowConfig) -> 
             "col_units": cols // unit,
         },
         constants={
-            "WIDE": _wide(gate),
+            "WIDE": _wide(first),
             "UNIT": unit,
             "ROWS": block_rows,
             "COLS": block_cols,
@@ -263,9 +339,11 @@ def plan_rope(x: Tensor, cos: Tensor, sin: Tensor, out: Tensor, *, config: RowCo
 def ahead_of_time(target: Target, dtype: str) -> tuple[Launch, ...]:  # noqa: ARG001  (every target has the same)
     """Launches of the default configurations at typical sizes: each kernel with each of its tiles once."""
     norms = {choose_config(cols, dtype=dtype): cols for cols in _NORM_COLS}
+    layernorms = {choose_layernorm_config(cols, dtype=dtype): cols for cols in _NORM_COLS}
     softmaxes = {choose_config(cols, dtype=dtype): cols for cols in _SOFTMAX_COLS}
     return (
         *(launch for config, cols in norms.items() for launch in _norm_launches(dtype, cols, config)),
+        *(launch for config, cols in layernorms.items() for launch in _layernorm_launches(dtype, cols, config)),
         *(_softmax_launch(dtype, cols, config) for config, cols in softmaxes.items()),
         *_elementwise_launches(dtype, choose_elementwise_config(dtype=dtype)),
     )
@@ -276,7 +354,8 @@ def every_configuration(target: Target, dtype: str) -> tuple[Launch, ...]:  # no
     launches: list[Launch] = []
     for config in CONFIGS:
         for cols in (config.block_cols, 4 * config.block_cols) if config.rows == 1 else (config.block_cols,):
-            launches += [*_norm_launches(dtype, cols, config), _softmax_launch(dtype, cols, config)]
+            launches += [*_norm_launches(dtype, cols, config), *_layernorm_launches(dtype, cols, config)]
+            launches.append(_softmax_launch(dtype, cols, config))
         launches += _elementwise_launches(dtype, config)
     return tuple(launches)
 
@@ -397,6 +476,110 @@ def rmsnorm_long_kernel(
 
 
 @triton.jit
+def layernorm_kernel(
+    x_ptr,
+    residual_ptr,
+    weight_ptr,
+    bias_ptr,
+    normed_ptr,
+    total_ptr,
+    rows,
+    col_units,
+    x_stride,
+    residual_stride,
+    normed_stride,
+    total_stride,
+    EPS: tl.constexpr,
+    WIDE: tl.constexpr,
+    UNIT: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLS: tl.constexpr,
+    EVEN_ROWS: tl.constexpr,
+    EVEN_COLS: tl.constexpr,
+):
+    """As `rmsnorm_kernel`, with a bias: (cols,). The variance is that of the centered row, because the difference of
+    the mean square and the squared mean would cancel."""
+    cols = col_units * UNIT
+    row, col, is_col, inside = _find_rows(rows, cols, ROWS, COLS, EVEN_ROWS, EVEN_COLS)
+    x_ptr += row * x_stride * UNIT
+    if residual_ptr is not None:
+        residual_ptr += row * residual_stride * UNIT
+    x = _load_total(x_ptr, residual_ptr, col, inside, WIDE, "evict_first")
+    if total_ptr is not None:
+        tl.store(total_ptr + row * total_stride * UNIT + col, x.to(total_ptr.dtype.element_ty), mask=inside)
+    # Before the sums: weight and bias arrive while the sums wait for other threads.
+    weight = tl.load(weight_ptr + col, mask=is_col, other=0.0, eviction_policy="evict_last").to(WIDE)
+    bias = tl.load(bias_ptr + col, mask=is_col, other=0.0, eviction_policy="evict_last").to(WIDE)
+    x = tl.where(is_col, x - tl.sum(x, 1, keep_dims=True) / cols, 0.0)
+    scale = tl.rsqrt(tl.sum(x * x, 1, keep_dims=True) / cols + EPS)
+    normed = (x * scale * weight + bias).to(normed_ptr.dtype.element_ty)
+    tl.store(normed_ptr + row * normed_stride * UNIT + col, normed, mask=inside)
+
+
+@triton.jit
+def layernorm_long_kernel(
+    x_ptr,
+    residual_ptr,
+    weight_ptr,
+    bias_ptr,
+    normed_ptr,
+    total_ptr,
+    col_units,
+    x_stride,
+    residual_stride,
+    normed_stride,
+    total_stride,
+    EPS: tl.constexpr,
+    WIDE: tl.constexpr,
+    UNIT: tl.constexpr,
+    STEPS: tl.constexpr,
+    LANES: tl.constexpr,
+    EVEN_COLS: tl.constexpr,
+):
+    """As `rmsnorm_long_kernel`, with a bias: (cols,). Each lane keeps the number, the mean and the squared distances
+    from the mean of what it has seen, and those of a block are merged with them. Source: Chan, Golub and LeVeque 1983,
+    equation 1.5."""
+    cols = col_units * UNIT
+    row = tl.program_id(0).to(tl.int64)
+    x_ptr += row * x_stride * UNIT
+    normed_ptr += row * normed_stride * UNIT
+    if residual_ptr is not None:
+        residual_ptr += row * residual_stride * UNIT
+        total_ptr += row * total_stride * UNIT
+    lane = tl.arange(0, STEPS)[:, None] * LANES + tl.arange(0, LANES)[None, :]
+    blocks = tl.cdiv(cols, STEPS * LANES)
+    seen = tl.zeros((LANES,), WIDE)
+    mean = tl.zeros((LANES,), WIDE)
+    squares = tl.zeros((LANES,), WIDE)
+    for block in range(blocks):
+        col = block * (STEPS * LANES) + lane
+        inside = _is_inside(col, cols, EVEN_COLS)
+        x = _load_total(x_ptr, residual_ptr, col, inside, WIDE, "evict_last")
+        if total_ptr is not None:
+            total = x.to(total_ptr.dtype.element_ty)
+            tl.store(total_ptr + col, total, mask=inside, eviction_policy="evict_first")
+        new = tl.sum(inside.to(WIDE), 0)
+        new_mean = tl.sum(x, 0) / tl.maximum(new, 1.0)  # a lane without a number has a mean of 0
+        away = tl.where(inside, x - new_mean[None, :], 0.0)
+        share = new / tl.maximum(seen + new, 1.0)
+        apart = new_mean - mean
+        squares += tl.sum(away * away, 0) + apart * apart * seen * share
+        mean += apart * share
+        seen += new
+    row_mean = tl.sum(seen * mean, 0) / cols
+    apart = mean - row_mean
+    scale = tl.rsqrt(tl.sum(squares + seen * apart * apart, 0) / cols + EPS)
+    for done in range(blocks):
+        col = (blocks - 1 - done) * (STEPS * LANES) + lane
+        inside = _is_inside(col, cols, EVEN_COLS)
+        x = _load_total(x_ptr, residual_ptr, col, inside, WIDE, "evict_first")
+        weight = tl.load(weight_ptr + col, mask=inside, other=0.0, eviction_policy="evict_last").to(WIDE)
+        bias = tl.load(bias_ptr + col, mask=inside, other=0.0, eviction_policy="evict_last").to(WIDE)
+        normed = ((x - row_mean) * scale * weight + bias).to(normed_ptr.dtype.element_ty)
+        tl.store(normed_ptr + col, normed, mask=inside, eviction_policy="evict_first")
+
+
+@triton.jit
 def softmax_kernel(
     x_ptr,
     out_ptr,
@@ -490,6 +673,33 @@ def swiglu_kernel(
     up = tl.load(up_at, mask=inside, eviction_policy="evict_first").to(WIDE)
     # 1/y takes fewer instructions than gate/y, and exp2 fewer than exp.
     out = gate * (1 / (1 + tl.exp2(gate * -_LOG2_E))) * up
+    tl.store(out_ptr + row * out_stride * UNIT + col, out.to(out_ptr.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def gelu_kernel(
+    x_ptr,
+    out_ptr,
+    rows,
+    col_units,
+    x_stride,
+    out_stride,
+    WIDE: tl.constexpr,
+    UNIT: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLS: tl.constexpr,
+    EVEN_ROWS: tl.constexpr,
+    EVEN_COLS: tl.constexpr,
+    COL_AXIS: tl.constexpr,
+):
+    """x, out: (rows, cols). Reads x once, writes out once."""
+    cols = tl.cast(col_units, tl.int64) * UNIT  # int64: all rows may be taken as one
+    row = tl.program_id(1 - COL_AXIS).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    col = tl.program_id(COL_AXIS).to(tl.int64) * COLS + tl.arange(0, COLS)[None, :]
+    inside = _is_inside(row, rows, EVEN_ROWS) & _is_inside(col, cols, EVEN_COLS)
+    x = tl.load(x_ptr + row * x_stride * UNIT + col, mask=inside, eviction_policy="evict_first").to(WIDE)
+    # (1 + tanh(u)) / 2 is 1 / (1 + exp(-2u)), and exp2 takes fewer instructions than exp.
+    out = x * (1 / (1 + tl.exp2((x + _GELU_CUBIC * x * x * x) * -_GELU_SCALE)))
     tl.store(out_ptr + row * out_stride * UNIT + col, out.to(out_ptr.dtype.element_ty), mask=inside)
 
 
@@ -625,10 +835,20 @@ def _meta(dtype: str, *shape: int) -> Tensor:
     return torch.empty(shape, dtype=TORCH_DTYPES[dtype], device="meta")
 
 
-def _norm_launches(dtype: str, cols: int, config: RowConfig) -> tuple[Launch, Launch]:
+def _norm_launches(dtype: str, cols: int, config: RowConfig) -> tuple[Launch, ...]:
     x, weight = _meta(dtype, 8192, cols), _meta(dtype, cols)
-    added = plan_rmsnorm(x, weight, x, residual=x, total=x, config=config)
-    return plan_rmsnorm(x, weight, x, config=config), added
+    return (
+        plan_rmsnorm(x, weight, x, config=config),
+        plan_rmsnorm(x, weight, x, residual=x, total=x, config=config),
+    )
+
+
+def _layernorm_launches(dtype: str, cols: int, config: RowConfig) -> tuple[Launch, ...]:
+    x, weight = _meta(dtype, 8192, cols), _meta(dtype, cols)
+    return (
+        plan_layernorm(x, weight, weight, x, config=config),
+        plan_layernorm(x, weight, weight, x, residual=x, total=x, config=config),
+    )
 
 
 def _softmax_launch(dtype: str, cols: int, config: RowConfig) -> Launch:
@@ -636,6 +856,10 @@ def _softmax_launch(dtype: str, cols: int, config: RowConfig) -> Launch:
     return plan_softmax(x, x, config=config)
 
 
-def _elementwise_launches(dtype: str, config: RowConfig) -> tuple[Launch, Launch]:
+def _elementwise_launches(dtype: str, config: RowConfig) -> tuple[Launch, ...]:
     gate, x, angles = _meta(dtype, 4096, 14336), _meta(dtype, 8192, 32, 128), _meta(dtype, 8192, 64)
-    return plan_swiglu(gate, gate, gate, config=config), plan_rope(x, angles, angles, x, config=config)
+    return (
+        plan_swiglu(gate, gate, gate, config=config),
+        plan_gelu(gate, gate, config=config),
+        plan_rope(x, angles, angles, x, config=config),
+    )

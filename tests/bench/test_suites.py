@@ -9,6 +9,7 @@ from bench.suites import (
     CPU_LAUNCH_LIMIT_S,
     FP8,
     FP32,
+    GPT2_ROW_WISE,
     INT8,
     ROW_WISE,
     SUITES,
@@ -55,15 +56,17 @@ def test_a_suite_covers_the_three_families(name, limits):
 
 
 ROW_OPS = {row.op for row in ROW_WISE}
+ALL_ROW_OPS = ROW_OPS | {row.op for row in GPT2_ROW_WISE}
 QUANTIZED = {"matmul_w8a16", "matmul_w4a16", "matmul_scaled"}
 
 
 @pytest.mark.parametrize(
     ("name", "limits", "ops"),
     [
-        *((name, H200, ROW_OPS | QUANTIZED) for name in ("quick", "standard", "full", "kernels")),
+        ("quick", H200, ROW_OPS | QUANTIZED),
+        *((name, H200, ALL_ROW_OPS | QUANTIZED) for name in ("standard", "full", "kernels")),
         ("kernels", CPU, ROW_OPS | QUANTIZED),
-        ("standard", CPU, ROW_OPS | {"matmul_w8a16"}),
+        ("standard", CPU, ALL_ROW_OPS | {"matmul_w8a16"}),
     ],
 )
 def test_a_suite_covers_quantized_and_row_wise_kernels(name, limits, ops):

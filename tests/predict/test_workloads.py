@@ -67,8 +67,11 @@ def test_row_wise_ops_move_each_number_once():
     dims = {"rows": 10, "cols": 6}
     assert amounts("rmsnorm", **dims) == Amounts({unit: 4 * 60}, rows + weight, rows)
     assert amounts("add_rmsnorm", **dims) == Amounts({unit: 5 * 60}, 2 * rows + weight, 2 * rows)
+    assert amounts("layernorm", **dims) == Amounts({unit: 7 * 60}, rows + 2 * weight, rows)  # weight and bias
+    assert amounts("add_layernorm", **dims) == Amounts({unit: 8 * 60}, 2 * rows + 2 * weight, 2 * rows)
     assert amounts("softmax", **dims) == Amounts({unit: 4 * 60}, rows, rows)
     assert amounts("swiglu", **dims) == Amounts({unit: 4 * 60}, 2 * rows, rows)
+    assert amounts("gelu", **dims) == Amounts({unit: 9 * 60}, rows, rows)
     # 5 tokens of 3 heads of 4: 60 numbers; cosines and sines 5 x 2 each.
     assert amounts("rope", tokens=5, heads=3, head_dim=4) == Amounts({unit: 3 * 60}, 120 + 40, 120)
 
@@ -295,6 +298,8 @@ def dims_of(op, draw):
         dims["context"] += dims["queries"]
     if op == "attention_packed":
         dims["tokens"] += dims["sequences"]
+    if "experts" in dims:
+        dims["experts"] += dims["active"]
     if "kv_heads" in dims:
         dims["heads"] = dims["kv_heads"] * draw(st.integers(1, 8))
     return dims
@@ -322,6 +327,8 @@ def test_no_amount_shrinks_when_a_dimension_grows(op, data):
         grown = dims | {name: dims[name] * 2}
         if (op, name) == ("attention_chunk", "queries"):
             grown["context"] *= 2
+        if name == "active":
+            grown["experts"] *= 2
         if "kv_heads" in dims and name == "kv_heads":
             grown["heads"] = dims["heads"] * 2
         large = make_workload(op, grown, DTYPES[dtype]).amounts

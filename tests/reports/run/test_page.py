@@ -49,6 +49,8 @@ def made_up_run(roofs=GPU_ROOFS, environment=None, *, ops=tuple(OPS)):
     if Resource.TENSOR_FP8 in roofs.primary:
         cells += [("matmul_scaled", {"m": 16, "n": 8192, "k": 8192}, "fp8")]
     cells += [(op, {"rows": 8192, "cols": 4096}, "bf16") for op in OPS if dim_names(op) == ("rows", "cols")]
+    experts = {"tokens": 16, "experts": 128, "active": 8, "n": 1536, "k": 2048}
+    cells += [(op, experts, "bf16") for op in ("moe_experts", "moe_experts_skewed")]
     cells += [("rope", {"tokens": 8192, "heads": 32, "head_dim": 128}, "bf16")]
     cells += [(op, {**HEADS, "inner": 14336, "seq": 4096}, "bf16") for op in ("block_forward", "block_train")]
     cells += [("block_decode", {**HEADS, "inner": 14336, "context": 8192}, "bf16")]

@@ -172,11 +172,21 @@ def test_row_wise_ops_by_hand():
     normed, total = reference.add_rmsnorm(torch.tensor([[1.0, 1.0]]), torch.tensor([[2.0, 3.0]]), torch.ones(2))
     assert total.tolist() == [[3.0, 4.0]]
     assert normed.tolist() == [[pytest.approx(3 / root), pytest.approx(4 / root)]]
+    # The mean of 3 and 5 is 4, their variance 1.
+    one = math.sqrt(1 + 1e-5)
+    weight, bias = torch.tensor([2.0, 3.0]), torch.tensor([7.0, 8.0])
+    standard = [[pytest.approx(-2 / one + 7), pytest.approx(3 / one + 8)]]
+    assert reference.layernorm(torch.tensor([[3.0, 5.0]]), weight, bias).tolist() == standard
+    normed, total = reference.add_layernorm(torch.tensor([[1.0, 1.0]]), torch.tensor([[2.0, 4.0]]), weight, bias)
+    assert total.tolist() == [[3.0, 5.0]]
+    assert normed.tolist() == standard
     assert reference.softmax(torch.tensor([[0.0, math.log(3.0)]])).tolist() == [
         [pytest.approx(0.25), pytest.approx(0.75)]
     ]
     gate, up = torch.tensor([[math.log(3.0)]]), torch.tensor([[8.0]])
     assert reference.swiglu(gate, up).item() == pytest.approx(math.log(3.0) * 0.75 * 8)  # 1 / (1 + 1/3)
+    # tanh(0.797885 * (1 + 0.044715)) = tanh(0.833562) = 0.682384
+    assert reference.gelu(torch.tensor([[0.0, 1.0, 20.0]])).tolist() == [[0, pytest.approx(0.841192, abs=1e-6), 20]]
     turned = reference.rope(torch.tensor([[[1.0, 2.0]]]), torch.tensor([[0.0]]), torch.tensor([[1.0]]))  # by 90 degrees
     assert turned.tolist() == [[[-2.0, 1.0]]]
 

@@ -36,8 +36,11 @@ def is_right(run, meaning, inputs, dtype, rounding=None, *, prepared=None):
 ROWWISE = {
     "rmsnorm": {"rows": 5, "cols": 77},
     "add_rmsnorm": {"rows": 5, "cols": 77},
+    "layernorm": {"rows": 5, "cols": 77},
+    "add_layernorm": {"rows": 5, "cols": 77},
     "softmax": {"rows": 5, "cols": 77},
     "swiglu": {"rows": 5, "cols": 77},
+    "gelu": {"rows": 5, "cols": 77},
     "rope": {"tokens": 3, "heads": 5, "head_dim": 14},
 }
 

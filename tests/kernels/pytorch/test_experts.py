@@ -1,9 +1,12 @@
 import pytest
 import torch
 
+from bench.cases import find_implementation, make_inputs, needed_bytes
 from kernels import reference
 from kernels.pytorch import experts
 from kernels.unsupported import Unsupported
+from predict.units import GIB, find_dtype
+from predict.workloads import make_workload
 from tests.kernels.pytorch.test_eager import is_right
 
 SPREADS = ([0, 5, 0, 17, 3, 0], [20], [1] * 7, [0, 0, 9])
@@ -38,3 +41,19 @@ def test_experts_by_hand():
 def test_rows_that_the_grouped_kernel_cannot_read_are_declined():
     with pytest.raises(Unsupported, match=r"does not support k=9; supported: rows of 16 bytes"):
         experts.moe_experts_grouped(*inputs_of([3, 2], 8, 9, torch.float32))
+
+
+def test_inputs_hold_all_experts_and_the_offsets_of_the_op_s_rule():
+    dims = {"tokens": 3, "experts": 8, "active": 2, "n": 4, "k": 10}  # 6 rows
+    for op, ends in (("moe_experts", [0, 1, 2, 3, 4, 5, 6, 6, 6]), ("moe_experts_skewed", [0, 2, 3, 4, 5, 6, 6, 6, 6])):
+        x, weight, offsets = make_inputs(make_workload(op, dims, find_dtype("bf16")), torch.device("cpu"), index=0)
+        assert (x.shape, weight.shape, offsets.tolist()) == ((6, 10), (8, 4, 10), ends)
+
+
+def test_needed_bytes_count_experts_without_rows():
+    # 6 rows of 10 numbers, 8 weights of 4 x 10 and 6 rows of 4 in 2 bytes, 9 offsets; 24 results five times in 8 bytes;
+    # 1 GiB of the reference.
+    dims = {"tokens": 3, "experts": 8, "active": 2, "n": 4, "k": 10}
+    workload = make_workload("moe_experts", dims, find_dtype("bf16"))
+    base = 120 + 640 + 48 + 36 + 24 * 40 + GIB
+    assert needed_bytes(workload, find_implementation(workload, "grouped_mm", "cuda")) == base

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from kernels import reference
-from kernels.constants import RMSNORM_EPS
+from kernels.constants import LAYERNORM_EPS, RMSNORM_EPS
 from kernels.precision import TORCH_DTYPES, dtype_name
 from kernels.unsupported import Unsupported
 
@@ -17,8 +17,8 @@ from kernels.triton.rowwise import RowConfig
 DTYPES = ("fp64", "fp32", "fp16", pytest.param("bf16", marks=pytest.mark.gpu))
 LOOPED = RowConfig(1, 64, 1)  # rows of more than 64 columns are read twice
 SHORT = RowConfig(8, 64, 2)
-ROW_OPS = ("rmsnorm", "add_rmsnorm", "softmax", "swiglu")
-REDUCTIONS = ROW_OPS[:3]
+REDUCTIONS = ("rmsnorm", "add_rmsnorm", "layernorm", "add_layernorm", "softmax")
+ROW_OPS = (*REDUCTIONS, "swiglu", "gelu")
 H200 = Target(90, 132)
 
 # NumPy, which interprets, warns of what IEEE 754 defines and these tests are about.
@@ -35,9 +35,12 @@ def random(*shape, dtype, device):
 
 
 def row_inputs(op, rows, cols, *, dtype, device):
-    tensors = [random(rows, cols, dtype=dtype, device=device) for _ in range(1 if op in ("rmsnorm", "softmax") else 2)]
-    if "rmsnorm" in op:
+    matrices = 2 if op.startswith("add_") or op == "swiglu" else 1
+    tensors = [random(rows, cols, dtype=dtype, device=device) for _ in range(matrices)]
+    if "norm" in op:
         tensors.append(random(cols, dtype=dtype, device=device).abs() + 0.5)
+    if "layernorm" in op:
+        tensors.append(random(cols, dtype=dtype, device=device))
     return tuple(tensors)
 
 
@@ -105,7 +108,7 @@ def test_the_last_block_of_rows_may_be_ragged(op, device):
 
 @pytest.mark.parametrize("config", rowwise.CONFIGS, ids=lambda config: config.name)
 def test_every_configuration(config, device):
-    for op in ("add_rmsnorm", "softmax", "swiglu"):
+    for op in ("add_rmsnorm", "add_layernorm", "softmax", "swiglu", "gelu"):
         assert_right(op, row_inputs(op, 3, 1500, dtype="fp16", device=device), config)
     assert_right("rope", rope_inputs(5, 6, 64, dtype="fp16", device=device), config)
 
@@ -162,7 +165,12 @@ def test_addresses_do_not_overflow(config, device):
     first, second = (far_rows(torch.zeros_like(x), storage, 128 * index) for index in (2, 3))
     rowwise.plan_rmsnorm(x_far, weight, first, residual=residual_far, total=second, config=config).run()
     assert is_right("add_rmsnorm", (x, residual, weight), (first, second))
+    bias = weight - 1
+    rowwise.plan_layernorm(x_far, weight, bias, first, residual=residual_far, total=second, config=config).run()
+    assert is_right("add_layernorm", (x, residual, weight, bias), (first, second))
     for op, inputs, far in (
+        ("layernorm", (x, weight, bias), (x_far, weight, bias)),
+        ("gelu", (x,), (x_far,)),
         ("rmsnorm", (x, weight), (x_far, weight)),
         ("softmax", (x,), (x_far,)),
         ("swiglu", (x, residual), (x_far, residual_far)),
@@ -239,6 +247,31 @@ def test_rmsnorm_of_extremes(dtype, config, device):
         assert out.isfinite().all()
         assert is_right("rmsnorm", (x, weight), out)
         assert out.any() == (scale > 0)
+
+
+@pytest.mark.parametrize("config", [None, LOOPED], ids=("held", "looped"))
+@pytest.mark.parametrize("away", [0.0, 1e3, -1e6])
+def test_layernorm_of_rows_far_from_zero(away, config, device):
+    """The mean square minus the squared mean would be wrong by more than the variance, 1, where the mean is 1e6: an
+    fp32 number near 1e12 is rounded to a multiple of 65536."""
+    x = torch.tensor([1.0, -1.0], device=device).repeat(50)[None] + away
+    ones = torch.ones(100, device=device)
+    expected = (x - away) / math.sqrt(1 + LAYERNORM_EPS)  # whole numbers: x, its mean and its variance are exact
+    torch.testing.assert_close(rowwise.layernorm(x, ones, 0 * ones, config=config), expected, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("config", [None, LOOPED], ids=("held", "looped"))
+def test_layernorm_of_equal_numbers_is_the_bias(config, device):
+    x, weight, bias = row_inputs("layernorm", 3, 100, dtype="fp32", device=device)
+    assert torch.equal(rowwise.layernorm(torch.full_like(x, 4.0), weight, bias, config=config), bias.expand(3, -1))
+
+
+@ieee
+def test_gelu_of_extremes(device):
+    x = torch.tensor([[-math.inf, -1e4, -100.0, 0.0, 100.0, 1e4, math.inf]], device=device)
+    out = rowwise.gelu(x)
+    assert out[0, 0].isnan()  # -inf times 0, as the formula has it
+    assert out[0, 1:].tolist() == [0.0, 0.0, 0.0, 100.0, 1e4, math.inf]
 
 
 @ieee
@@ -328,6 +361,9 @@ def test_choice_of_configurations():
     assert rowwise.choose_config(131072, dtype="bf16") == RowConfig(1, 32768, 32)
     assert rowwise.choose_config(4096, dtype="fp64") == RowConfig(1, 4096, 8)
     assert rowwise.choose_elementwise_config(dtype="bf16") == RowConfig(1, 4096, 8)
+    assert rowwise.choose_layernorm_config(4096, dtype="bf16") == RowConfig(1, 4096, 4)
+    assert rowwise.choose_layernorm_config(131072, dtype="bf16") == RowConfig(1, 16384, 32)  # half of the others'
+    assert rowwise.choose_layernorm_config(131072, dtype="fp64") == RowConfig(1, 4096, 16)
 
 
 @pytest.mark.parametrize("dtype", rowwise.SUPPORTED_DTYPES)
@@ -338,8 +374,8 @@ def test_what_is_compiled_ahead_of_time(dtype):
         assert len({(launch.kernel, launch.config, tuple(launch.constants.items())) for launch in launches}) == len(
             launches
         )
-        kernels = {f"{op}{end}_kernel" for op in ("rmsnorm", "softmax") for end in ("", "_long")}
-        kernels |= {"swiglu_kernel", "rope_kernel"}
+        kernels = {f"{op}{end}_kernel" for op in ("rmsnorm", "layernorm", "softmax") for end in ("", "_long")}
+        kernels |= {"swiglu_kernel", "gelu_kernel", "rope_kernel"}
         assert {launch.kernel.__name__ for launch in launches} == kernels
         assert all(90 in launch.opcodes for launch in launches)
         assert (

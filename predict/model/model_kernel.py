@@ -9,7 +9,7 @@ from predict.model.kinds import KernelKind
 from predict.resources import Roofs
 from predict.roofline import Prediction, predict
 from predict.units import DType
-from predict.workloads import OPS, Amounts, Workload, make_workload
+from predict.workloads import Amounts, Workload, make_workload
 
 ROUNDING = 1e-9  # a share that is off a whole number by less is that number
 
@@ -54,11 +54,9 @@ def of_op(
     count: int,
     otherwise: Amounts | None = None,
 ) -> ModelKernel:
-    """A kernel that `op` computes, with sizes rounded up to whole numbers. Where the op does not take them, or is not
-    known, the kernel has none and says so; its amounts are then `otherwise`."""
+    """A kernel that `op` computes, with sizes rounded up to whole numbers. Where the op does not take them, the kernel
+    has none and says so; its amounts are then `otherwise`."""
     whole = whole_sizes(dims)
-    if op not in OPS:
-        return without_op(kind, name, f"no op {op} is known", dtype, count=count, dims=whole, amounts=otherwise)
     try:
         workload = make_workload(op, whole, dtype)
     except BadWorkload as error:

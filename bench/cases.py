@@ -18,7 +18,7 @@ from kernels.constants import ADAMW_BETAS, FILL_VALUE, INT4_GROUP, INT4_PER_WORD
 from kernels.implementation import Implementation, Intermediate, Result
 from kernels.precision import TORCH_DTYPES
 from kernels.reference import forward_with_lse
-from kernels.shapes import BlockSizes
+from kernels.shapes import BlockSizes, BlockWeights, ModelSizes
 from kernels.unsupported import Unsupported
 from predict.errors import BadWorkload
 from predict.expert_rows import RULES, expert_rows
@@ -194,17 +194,20 @@ def needed_bytes(workload: Workload, implementation: Implementation) -> float:
     checking = outputs * 8 * 5  # fp64 reference, baseline, and intermediates of comparing them with the output
     held = float(amounts.bytes) + idle_bytes(workload)
     needed = held + checking + _scratch_bytes(workload)
-    if implementation.prepare or implementation.foreign:
-        needed += float(amounts.bytes_read)  # the original inputs stay in memory beside prepared ones, or copies
     trains = workload.op == "block_train"
+    reads_in_place = CASES[workload.op].as_issued and not trains  # a step on the inputs as they are
+    if (implementation.prepare and not reads_in_place) or implementation.foreign:
+        needed += float(amounts.bytes_read)  # the original inputs stay in memory beside prepared ones, or copies
     between = saved_activation_bytes(workload) if trains else peak_bytes(workload) - held
     needed += 5 * between  # intermediates between kernels: in 16 bits, and by the reference in fp64
     return needed + working_bytes(workload, implementation.writes)
 
 
 def _scratch_bytes(workload: Workload) -> float:
-    """Bytes that the reference allocates. Plain ops get a tighter bound, so that the roof probes, which are plain, run
-    where memory is short too."""
+    """Bytes that the reference allocates. That of a block or a model converts a matrix at a time to fp64. Plain ops get
+    a tighter bound, so that the roof probes, which are plain, run where memory is short too."""
+    if CASES[workload.op].as_issued:
+        return REFERENCE_SCRATCH_BYTES + 8 * max(math.prod(shape) for shape in _block_shape(workload).weight_shapes)
     if workload.op not in PLAIN_OPS:
         return REFERENCE_SCRATCH_BYTES
     elements = float(workload.amounts.bytes) / workload.dtype.bytes
@@ -358,9 +361,32 @@ def _rotary(sizes: BlockSizes, maker: Maker) -> Inputs:
 def _block_weights(sizes: BlockSizes, maker: Maker) -> Inputs:
     """Norm weights around 1, and matrices scaled so that products are about as large as their inputs."""
     return tuple(
-        maker.scales(*shape, mean=1.0) if shape == sizes.norm_shape else maker.normal(*shape, scale=shape[1] ** -0.5)
-        for shape in sizes.weight_shapes
+        _norm_weights(sizes, maker) if name.endswith("norm") else maker.normal(*shape, scale=shape[1] ** -0.5)
+        for name, shape in zip(BlockWeights._fields, sizes.weight_shapes, strict=True)
     )
+
+
+def _norm_weights(sizes: BlockSizes, maker: Maker, *layers: int) -> Tensor:
+    """Weights of a norm, or of those of all `layers`: around 1; and biases around 0 if it is a LayerNorm, so small that
+    what they give all tokens alike does not hide a wrong attention."""
+    weights = maker.scales(*layers, *sizes.norm_shape, mean=1.0)
+    if sizes.matrices == 2:
+        weights[..., 1, :].sub_(1.0).mul_(0.5)
+    return weights
+
+
+def _model_weights(sizes: ModelSizes, maker: Maker) -> Inputs:
+    """The weights of a block for each layer, the final norm, and the vocabulary matrix. What an MLP adds to the hidden
+    states is scaled down to what attention adds, a mean over `keys` values: else the sum of all MLPs would hide a wrong
+    attention."""
+    block, layers = sizes.block, sizes.layers
+    stacked = (
+        _norm_weights(block, maker, layers)
+        if name.endswith("norm")
+        else maker.normal(layers, *shape, scale=(shape[1] * (block.keys if name == "down" else 1)) ** -0.5)
+        for name, shape in zip(BlockWeights._fields, block.weight_shapes, strict=True)
+    )
+    return *stacked, _norm_weights(block, maker), maker.normal(sizes.vocab, block.hidden, scale=block.hidden**-0.5)
 
 
 def _hidden_states(sizes: BlockSizes, maker: Maker, *shape: int) -> Tensor:
@@ -382,10 +408,28 @@ def _block_decode_inputs(workload: Workload, maker: Maker) -> Inputs:
     return x, *_rotary(sizes, maker), *_block_weights(sizes, maker), *_normals(*_CACHE)(workload, maker)
 
 
+def _model_shape(workload: Workload) -> ModelSizes:
+    return ModelSizes(_block_shape(workload), workload.dims["layers"], workload.dims["vocab"])
+
+
+def _model_forward_inputs(workload: Workload, maker: Maker) -> Inputs:
+    sizes = _model_shape(workload)
+    x = _hidden_states(sizes.block, maker, sizes.block.batch, sizes.block.queries)
+    return x, *_rotary(sizes.block, maker), *_model_weights(sizes, maker)
+
+
+def _model_decode_inputs(workload: Workload, maker: Maker) -> Inputs:
+    """The inputs of a model, and caches of all layers with the new token in the last position."""
+    sizes = _model_shape(workload)
+    x = _hidden_states(sizes.block, maker, sizes.block.batch)
+    caches = _normals(*("layers batch kv_heads context head_dim",) * 2)(workload, maker)
+    return x, *_rotary(sizes.block, maker), *_model_weights(sizes, maker), *caches
+
+
 def _last_positions(inputs: Inputs) -> Inputs:
     """The last position of both caches, where the new token's K and V belong; the caches are the last two inputs."""
     k_cache, v_cache = inputs[-2:]
-    return k_cache[:, :, -1], v_cache[:, :, -1]
+    return k_cache[..., -1, :], v_cache[..., -1, :]
 
 
 def _block_train_inputs(workload: Workload, maker: Maker) -> Inputs:
@@ -437,6 +481,8 @@ CASES: Mapping[str, Case] = MappingProxyType(
         "block_forward": Case(_block_forward_inputs, keywords=("head_dim",), as_issued=True),
         "block_decode": Case(_block_decode_inputs, as_issued=True, appended=_last_positions),
         "block_train": Case(_block_train_inputs, keywords=("kv_heads",), result_format="fp32", as_issued=True),
+        "model_forward": Case(_model_forward_inputs, keywords=("head_dim",), as_issued=True),
+        "model_decode": Case(_model_decode_inputs, as_issued=True, appended=_last_positions),
         "stream_read": Case(_read_inputs),
         "stream_write": Case(_normals("n"), output=0),
         "stream_copy": Case(_normals("n", "n"), output=1),

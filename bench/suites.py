@@ -62,6 +62,17 @@ SMALL_BLOCK = {"heads": 8, "kv_heads": 4, "head_dim": 64, "inner": 1536}
 MIXTURES = ((8, 2, 28672, 4096), (128, 8, 1536, 2048))  # Mixtral-8x7B, Qwen3-30B-A3B
 SMALL_MIXTURE = (8, 2, 2048, 1024)
 
+# A whole model, as published: its MLPs have two matrices.
+GPT2_SMALL_MODEL = {
+    "layers": 12,
+    "heads": 12,
+    "kv_heads": 12,
+    "head_dim": 64,
+    "inner": 3072,
+    "vocab": 50257,
+    "matrices": 2,
+}
+
 Heads = tuple[int, int, int]  # heads, kv_heads, head_dim
 GPT2_HEADS, LLAMA3_8B_HEADS, CPU_HEADS = (12, 12, 64), (32, 8, 128), (8, 4, 128)
 
@@ -202,6 +213,15 @@ def attentions(sequences: Iterable[int], caches: Iterable[tuple[int, int]], dtyp
     return [*prompts, *tokens]
 
 
+def whole_models(
+    model: Mapping[str, int], sequences: Iterable[int], caches: Iterable[tuple[int, int]], dtype: DType
+) -> list[Workload]:
+    """A whole model over one prompt of each length, and decoding with caches of these (batch, context)."""
+    prompts = [make_workload("model_forward", {"batch": 1, "seq": seq, **model}, dtype) for seq in sequences]
+    sizes = ({"batch": batch, "context": context, **model} for batch, context in caches)
+    return [*prompts, *(make_workload("model_decode", size, dtype) for size in sizes)]
+
+
 def _model_blocks(sequences: Iterable[int], batches: Iterable[int], contexts: Iterable[int]) -> list[Workload]:
     """Blocks of a small model and of a common one."""
     sizes = tuple(sequences), tuple(batches), tuple(contexts)
@@ -246,6 +266,7 @@ GPU_SUITES: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
             *all_row_wise((64, 8192), BF16),
             *attentions((4096,), ((64, 4096),), BF16),
             *_model_blocks((1024,), (1, 64), (8192,)),
+            *whole_models(GPT2_SMALL_MODEL, (1024,), ((1, 1024), (64, 1024)), BF16),
             *calibrations(BF16),
         ),
         "full": (
@@ -264,6 +285,7 @@ GPU_SUITES: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
             *_sized("softmax", BF16, (4096, 32768), (2048, 131072)),
             *attentions((1024, 4096, 16384), ((1, 32768), (8, 8192), (64, 4096)), BF16),
             *_model_blocks((1024, 4096), (1, 8, 64), (1024, 8192)),
+            *whole_models(GPT2_SMALL_MODEL, (128, 1024), ((1, 1024), (8, 1024), (64, 1024)), BF16),
             *calibrations(BF16),
         ),
         # The sizes at which kernels are judged, each by its roof or by the best peer.
@@ -328,6 +350,7 @@ def _cpu_suites(limits: Limits) -> dict[str, list[Workload]]:
             *matmuls(LLAMA3_8B, (1, 4, 16, 64, 256), dtype),
             *matmuls(((4096, 4096),), (1, 4, 16, 64, 256), FP32 if dtype is BF16 else BF16),
             *generations((128, 512, 2048), dtype, heads=32),
+            *whole_models(GPT2_SMALL_MODEL, (128,), ((1, 1024), (8, 1024)), dtype),
         ],
         # No kernel of ours runs on a CPU.
         "kernels": [*matmuls((weight,), (1, 8, 64), dtype), *quantized((weight,), (1,)), *row_wise((64, 4096), dtype)],

@@ -16,6 +16,7 @@ from kernels.pytorch import (
     compiled_attention,
     eager,
     experts,
+    model,
 )
 
 HAS_TRITON = importlib.util.find_spec("triton") is not None
@@ -26,6 +27,7 @@ _PYTORCH = (
     *attention.IMPLEMENTATIONS,
     *block.IMPLEMENTATIONS,
     block_train.IMPLEMENTATION,
+    *model.IMPLEMENTATIONS,
     eager.TINYGEMM,
     *attention.VARLEN,
 )
@@ -36,6 +38,7 @@ _COMPILED = (
     *compiled_attention.IMPLEMENTATIONS,
     *block.COMPILED,
     block_train.COMPILED,
+    *model.COMPILED,
 )
 
 # Optional package -> its implementations.

@@ -34,6 +34,7 @@ from kernels.precision import TORCH_DTYPES, fp32_matmul_precision, round_to_tf32
 from kernels.shapes import (
     BlockSizes,
     BlockWeights,
+    ModelWeights,
     backward_sizes,
     block_decode_sizes,
     block_forward_sizes,
@@ -48,6 +49,8 @@ from kernels.shapes import (
     linear_backward_sizes,
     matmul_sizes,
     mla_sizes,
+    model_decode_sizes,
+    model_forward_sizes,
     packed_sizes,
     paged_sizes,
     prefill_sizes,
@@ -56,6 +59,7 @@ from kernels.shapes import (
     scaled_sizes,
     split_block,
     split_block_weights,
+    split_model,
     stream_size,
     w4a16_sizes,
     w8a16_sizes,
@@ -399,7 +403,13 @@ def block_forward(x: Tensor, *others: Tensor, head_dim: int, precision: str = "f
     and sin it is GPT-2's: LayerNorm, no rotary embedding, GELU. Returns x's shape in `precision`. The intermediates of
     one sequence at a time are in memory too."""
     sizes = block_forward_sizes(x, *others, head_dim=head_dim)
-    angles, held = split_block(others)
+    return _block_of_prompts(x, *split_block(others), sizes, precision)
+
+
+def _block_of_prompts(
+    x: Tensor, angles: Sequence[Tensor], weights: BlockWeights, sizes: BlockSizes, precision: str
+) -> Tensor:
+    """`block_forward` after its checks; x may be in `precision` already."""
     out = torch.empty(x.shape, dtype=_dtype(precision), device=x.device)
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -408,7 +418,7 @@ def block_forward(x: Tensor, *others: Tensor, head_dim: int, precision: str = "f
 
     for batch in range(sizes.batch):
         tokens = slice(batch * sizes.queries, (batch + 1) * sizes.queries)
-        out[batch] = _block(x[batch], tuple(each[tokens] for each in angles), held, sizes, attend, precision)
+        out[batch] = _block(x[batch], tuple(each[tokens] for each in angles), weights, sizes, attend, precision)
     return out
 
 
@@ -419,16 +429,60 @@ def block_decode(x: Tensor, *others: Tensor, precision: str = "fp64") -> tuple[T
     position. Returns (batch, hidden), and the new token's K and V, (batch, kv_heads, head_dim) each, in `precision`:
     among many tokens, the output alone would hide a wrong K or V."""
     sizes = block_decode_sizes(x, *others)
-    *given, k_cache, v_cache = others
-    angles, held = split_block(tuple(given))
+    return _block_of_tokens(x, *split_block(others[:-2]), others[-2:], sizes, precision)
+
+
+def _block_of_tokens(
+    x: Tensor,
+    angles: Sequence[Tensor],
+    weights: BlockWeights,
+    caches: Sequence[Tensor],
+    sizes: BlockSizes,
+    precision: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`block_decode` after its checks; x may be in `precision` already."""
     appended: list[Tensor] = []
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         appended.extend((k, v))
-        return _attend_cached(q, k, v, k_cache, v_cache, precision)
+        return _attend_cached(q, k, v, *caches, precision)
 
-    out = _block(x, angles, held, sizes, attend, precision)
+    out = _block(x, angles, weights, sizes, attend, precision)
     return out, appended[0], appended[1]
+
+
+def model_forward(x: Tensor, *others: Tensor, head_dim: int, precision: str = "fp64") -> Tensor:
+    """x: (batch, seq, hidden), others: cos, sin: (batch*seq, head_dim/2), then weights as `ModelSizes.weight_shapes`
+    says. The blocks of `block_forward` one after the other, then the norm of the last position of each prompt, times
+    the vocabulary matrix. Returns the logits, (batch, vocab), in `precision`. The weights of a layer are converted
+    matrix by matrix."""
+    sizes = model_forward_sizes(x, *others, head_dim=head_dim)
+    angles, weights = split_model(others)
+    for layer in weights.layers:
+        x = _block_of_prompts(x, angles, layer, sizes.block, precision)
+    return _logits(x[:, -1], weights, precision)
+
+
+def model_decode(x: Tensor, *others: Tensor, precision: str = "fp64") -> tuple[Tensor, Tensor, Tensor]:
+    """x: (batch, hidden), others: cos, sin: (batch, head_dim/2), weights as `ModelSizes.weight_shapes` says, and the
+    caches of all layers: (layers, batch, kv_heads, context, head_dim). The blocks of `block_decode` one after the
+    other, then norm and vocabulary matrix. Leaves the caches alone and never reads their last position. Returns the
+    logits, (batch, vocab), and the new token's K and V in every layer, (layers, batch, kv_heads, head_dim) each, in
+    `precision`."""
+    sizes = model_decode_sizes(x, *others)
+    angles, weights = split_model(others[:-2])
+    appended = []
+    for layer, *caches in zip(weights.layers, *others[-2:], strict=True):
+        x, k, v = _block_of_tokens(x, angles, layer, caches, sizes.block, precision)
+        appended.append((k, v))
+    k, v = (torch.stack(each) for each in zip(*appended, strict=True))
+    return _logits(x, weights, precision), k, v
+
+
+def _logits(x: Tensor, weights: ModelWeights, precision: str) -> Tensor:
+    """x: (batch, hidden). Returns (batch, vocab) in `precision`: the final norm, times the vocabulary matrix."""
+    normed = _norm(_wide(x, precision), weights.norm).to(_dtype(precision))
+    return _matmul_blocks(normed, weights.vocabulary.T, precision)
 
 
 def block_train(

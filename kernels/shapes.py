@@ -143,6 +143,38 @@ def split_block(others: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], BlockWe
     return others[:-_BLOCK_WEIGHTS], BlockWeights(*others[-_BLOCK_WEIGHTS:])
 
 
+@dataclass(frozen=True, slots=True)
+class ModelSizes:
+    """Sizes of a whole model: those of each of its layers, how many there are, and of the vocabulary."""
+
+    block: BlockSizes
+    layers: int
+    vocab: int
+
+    @property
+    def weight_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the weights: `BlockWeights`, each of all layers in one tensor; the final norm; the vocabulary."""
+        layers = ((self.layers, *shape) for shape in self.block.weight_shapes)
+        return *layers, self.block.norm_shape, (self.vocab, self.block.hidden)
+
+
+class ModelWeights(NamedTuple):
+    """Weights of a whole model: of each layer, views of tensors that hold all layers'; of the final norm, as
+    `BlockSizes.norm_shape`; and the vocabulary matrix, (vocab, hidden)."""
+
+    layers: tuple[BlockWeights, ...]
+    norm: Tensor
+    vocabulary: Tensor
+
+
+def split_model(others: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], ModelWeights]:
+    """The inputs of a model beside its hidden states and caches, as its angles, which all layers share, and its
+    weights."""
+    angles, stacked = split_block(others[:-2])
+    layers = tuple(BlockWeights(*each) for each in zip(*(every.unbind() for every in stacked), strict=True))
+    return angles, ModelWeights(layers, *others[-2:])
+
+
 def bind(op: str, spec: str, *tensors: Tensor) -> Mapping[str, int]:
     """Return the size of every dimension that `spec` names.
 
@@ -380,6 +412,29 @@ def block_decode_sizes(x: Tensor, *others: Tensor) -> BlockSizes:
     return sizes
 
 
+def model_forward_sizes(x: Tensor, *others: Tensor, head_dim: int) -> ModelSizes:
+    """Sizes of a whole model over prompts: x (batch, seq, hidden); others: cos, sin (batch*seq, head_dim/2) if its MLPs
+    have three matrices, and weights as `ModelSizes.weight_shapes` says. Raises ValueError for others."""
+    op = "model_forward"
+    size = bind(op, f"x: batch seq hidden; {_model_spec(len(others), 'batch*seq')}", x, *others)
+    size = {**size, "head_dim": head_dim}
+    return _model_sizes(op, size, others, queries=size["seq"], keys=size["seq"])
+
+
+def model_decode_sizes(x: Tensor, *others: Tensor) -> ModelSizes:
+    """Sizes of a whole model that makes one token per sequence: x (batch, hidden); others: cos, sin (batch, head_dim/2)
+    if its MLPs have three matrices, weights as `ModelSizes.weight_shapes` says, and k_caches, v_caches (layers, batch,
+    kv_heads, context, head_dim), whose last position is the new token's. Raises ValueError for others."""
+    op = "model_decode"
+    caches = "k_caches, v_caches: layers batch kv_heads context head_dim"
+    size = bind(op, f"x: batch hidden; {_model_spec(len(others) - 2, 'batch')}; {caches}", x, *others)
+    sizes = _model_sizes(op, size, others[:-2], queries=1, keys=size["context"])
+    block = sizes.block
+    shape = (sizes.layers, block.batch, block.kv_heads, block.keys, block.head_dim)
+    _check_shape(op, "k_caches", others[-2], shape)
+    return sizes
+
+
 def block_train_sizes(
     x: Tensor,
     grad: Tensor,
@@ -502,6 +557,24 @@ def _block_spec(tensors: int, tokens: str) -> str:
         f"{angles}attention_norm: {norm}; qkv: projected hidden; out: hidden width; mlp_norm: {norm};"
         " gate_up: rows hidden; down: hidden inner"
     )
+
+
+def _model_spec(tensors: int, tokens: str) -> str:
+    """The spec of a model's angles, if it has any, and of its weights: `tensors` in all."""
+    angles, _, weights = _block_spec(tensors - 2, tokens).rpartition("attention_norm: ")
+    stacked = f"attention_norm: {weights}".replace(": ", ": layers ")
+    norm = "norm: hidden" if angles else "norm: two hidden"
+    return f"{angles}{stacked}; {norm}; vocabulary: vocab hidden"
+
+
+def _model_sizes(
+    op: str, size: Mapping[str, int], others: tuple[Tensor, ...], *, queries: int, keys: int
+) -> ModelSizes:
+    """Sizes of a model, once the projections of its layers are known to fit their heads."""
+    angles, weights = split_model(others)
+    block = _block_sizes(op, size, (*angles, *weights.layers[0]), queries=queries, keys=keys)
+    _check_shape(op, "norm", weights.norm, block.norm_shape)
+    return ModelSizes(block, size["layers"], size["vocab"])
 
 
 def _block_sizes(

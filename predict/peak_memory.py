@@ -43,7 +43,7 @@ _SCORES: Mapping[str, tuple[str | None, str]] = MappingProxyType(
 def peak_bytes(workload: Workload, scores: Scores = Scores.ON_CHIP) -> float:
     """Inputs and outputs of a call, plus the most that lies between its kernels: nothing for a single kernel, the
     scores for attention that stores them. See `generate_peak_bytes`, `block_forward_peak_bytes` (also for block_decode,
-    whose inputs include the cache) and `block_train_peak_bytes` for ops of several kernels."""
+    whose inputs include the cache), `block_train_peak_bytes` and `model_peak_bytes` for ops of several kernels."""
     match workload.op:
         case "generate_cached" | "generate_uncached":
             return generate_peak_bytes(workload)
@@ -51,6 +51,8 @@ def peak_bytes(workload: Workload, scores: Scores = Scores.ON_CHIP) -> float:
             return block_forward_peak_bytes(workload)
         case "block_train":
             return block_train_peak_bytes(workload)
+        case "model_forward" | "model_decode":
+            return model_peak_bytes(workload)
     return float(workload.amounts.bytes + idle_bytes(workload) + stored_bytes(workload, scores))
 
 
@@ -110,6 +112,15 @@ def block_forward_peak_bytes(workload: Workload) -> float:
     tokens = dims["batch"] * dims.get("seq", 1)
     inputs = workload.amounts.bytes - tokens * dims["hidden"] * workload.dtype.bytes  # the cache holds K and V
     return float(inputs + tokens * _between_elements(dims) * workload.dtype.bytes)
+
+
+def model_peak_bytes(workload: Workload) -> float:
+    """Inputs and outputs, plus the most that a layer needs: its input, which is not the model's, and what lies between
+    its kernels. Only one layer's is alive."""
+    dims = complete_dims(workload.op, workload.dims)
+    tokens = dims["batch"] * dims.get("seq", 1)
+    between = tokens * (dims["hidden"] + _between_elements(dims))
+    return float(workload.amounts.bytes + between * workload.dtype.bytes)
 
 
 def _between_elements(dims: Mapping[str, int]) -> int:

@@ -49,7 +49,9 @@ _CHOICES: Mapping[str, tuple[int, ...]] = MappingProxyType({"matrices": (2, 3)})
 _DIVISORS: Mapping[str, tuple[str, int]] = MappingProxyType(
     {
         "matmul_w4a16": ("k", INT4_GROUP),
-        **dict.fromkeys(("rope", "block_forward", "block_decode", "block_train"), ("head_dim", 2)),
+        **dict.fromkeys(
+            ("rope", "block_forward", "block_decode", "block_train", "model_forward", "model_decode"), ("head_dim", 2)
+        ),
     }
 )
 # (dimension, limit): the dimension must not exceed the other dimension.
@@ -384,6 +386,58 @@ def block_train(
     )
 
 
+def model_forward(
+    batch: Count,
+    seq: Count,
+    layers: Count,
+    heads: Count,
+    kv_heads: Count,
+    head_dim: Count,
+    inner: Count,
+    vocab: Count,
+    dtype: DType,
+    hidden: Count | None = None,
+    matrices: Count = 3,
+) -> Amounts:
+    """A whole model over prompts: `layers` blocks of block_forward one after the other, each with its own weights; the
+    final norm and the vocabulary matrix for the last position of each prompt, which gives its logits. It begins with
+    the hidden states that the embedding gives: looking them up is not part of it. Every layer counts every position.
+    All weights, the first hidden states, cos and sin are read once; logits are written once. Hidden states between
+    layers may stay on chip, and no KV cache is written."""
+    blocks = layers * _block_flop(batch, seq, seq * (seq + 1) // 2, heads, kv_heads, head_dim, inner, hidden, matrices)
+    width = _block_hidden(heads, head_dim, hidden)
+    weights = layers * _block_weights(heads, kv_heads, head_dim, inner, hidden, matrices)
+    weights = weights + _norm_elements(width, matrices) + vocab * width
+    read = weights + batch * seq * (width + _block_angles(head_dim, matrices))
+    return _amounts(matmul_unit(dtype), blocks + 2 * batch * width * vocab, read, batch * vocab, dtype)
+
+
+def model_decode(
+    batch: Count,
+    context: Count,
+    layers: Count,
+    heads: Count,
+    kv_heads: Count,
+    head_dim: Count,
+    inner: Count,
+    vocab: Count,
+    dtype: DType,
+    hidden: Count | None = None,
+    matrices: Count = 3,
+) -> Amounts:
+    """The model of model_forward makes the logits of token number `context`+1 of each sequence: token number `context`
+    goes through `layers` blocks of block_decode, each with its own weights and caches, the final norm and the
+    vocabulary matrix. All weights, the first hidden states, cos and sin, and the caches of context-1 tokens are read
+    once; the token's K and V in every layer and the logits are written once."""
+    blocks = layers * _block_flop(batch, 1, context, heads, kv_heads, head_dim, inner, hidden, matrices)
+    width, token = _block_hidden(heads, head_dim, hidden), layers * 2 * batch * kv_heads * head_dim
+    weights = layers * _block_weights(heads, kv_heads, head_dim, inner, hidden, matrices)
+    weights = weights + _norm_elements(width, matrices) + vocab * width
+    read = weights + batch * (width + _block_angles(head_dim, matrices)) + (context - 1) * token
+    flop = blocks + 2 * batch * width * vocab
+    return _amounts(matmul_unit(dtype), flop, read, token + batch * vocab, dtype)
+
+
 def block_matrices(
     heads: Count, kv_heads: Count, head_dim: Count, inner: Count, hidden: Count | None = None, matrices: Count = 3
 ) -> Count:
@@ -578,6 +632,8 @@ OPS: Mapping[str, Callable[..., Amounts]] = MappingProxyType(
             block_forward,
             block_decode,
             block_train,
+            model_forward,
+            model_decode,
             rmsnorm,
             add_rmsnorm,
             layernorm,

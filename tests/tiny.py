@@ -23,6 +23,8 @@ _OWN_SIZES = {
     "block_forward": {"seq": 20},
     "block_train": {"seq": 20},
     "block_decode": {"context": 100},
+    "model_forward": {"seq": 20, "layers": 2, "vocab": 50},
+    "model_decode": {"context": 100, "layers": 2, "vocab": 50},
 }
 _DTYPES = {"launch": "fp32", "matmul_scaled": "int8"}  # the rest in fp16: the interpreter's bf16 products are wrong
 

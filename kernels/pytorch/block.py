@@ -45,7 +45,7 @@ def prepare_forward(x: Tensor, *others: Tensor, head_dim: int) -> tuple[Step]:
     """x: (batch, seq, hidden), others: cos, sin: (batch*seq, head_dim/2) if the MLP has three matrices, then those of
     `BlockWeights`. The step returns y + mlp(norm(y)), where y = x + attention(norm(x)): x's shape."""
     block_forward_sizes(x, *others, head_dim=head_dim)
-    return (_step(functools.partial(forward, head_dim), (x, *others)),)
+    return (make_step(functools.partial(forward, head_dim, x, *others), (x, *others)),)
 
 
 def prepare_decode(x: Tensor, *others: Tensor) -> tuple[Step]:
@@ -54,20 +54,21 @@ def prepare_decode(x: Tensor, *others: Tensor) -> tuple[Step]:
     of the caches in place, and attends over all `context` positions. It returns (batch, hidden), and views of what it
     appended to each cache: (batch, kv_heads, head_dim)."""
     appended = check_decode(x, *others)
-    return (_step(decode, (x, *others), appended),)
+    return (make_step(functools.partial(decode, x, *others), (x, *others), appended),)
 
 
 def compile_forward(x: Tensor, *others: Tensor, head_dim: int) -> tuple[Step]:
     """The step of `prepare_forward`, by torch.compile."""
     block_forward_sizes(x, *others, head_dim=head_dim)
     compiled = find_compiled(forward, head_dim, x, *others)
-    return (_step(functools.partial(compiled, head_dim), (x, *others)),)
+    return (make_step(functools.partial(compiled, head_dim, x, *others), (x, *others)),)
 
 
 def compile_decode(x: Tensor, *others: Tensor) -> tuple[Step]:
     """The step of `prepare_decode`, by torch.compile."""
     appended = check_decode(x, *others)
-    return (_step(find_compiled(decode, x, *others), (x, *others), appended),)
+    compiled = find_compiled(decode, x, *others)
+    return (make_step(functools.partial(compiled, x, *others), (x, *others), appended),)
 
 
 def capture_forward(x: Tensor, *others: Tensor, head_dim: int) -> tuple[Step]:
@@ -115,8 +116,9 @@ def _stream_aside() -> torch.cuda.Stream:
     return torch.cuda.Stream()
 
 
-def _step(formula: Callable[..., Tensor], inputs: tuple[Tensor, ...], appended: tuple[Tensor, ...] = ()) -> Step:
-    call = functools.partial(formula, *inputs)
+def make_step(call: Callable[[], Tensor], inputs: tuple[Tensor, ...], appended: tuple[Tensor, ...] = ()) -> Step:
+    """The step that `call` makes of `inputs`, with fp32 products in full precision; its result is that of `call`, then
+    `appended`, the parts of the inputs that it writes to."""
     if inputs[0].dtype == torch.float32:
         call = functools.partial(_in_full_precision, call)
     nbytes = sum(each.nbytes for each in inputs)
@@ -189,7 +191,7 @@ def _project(
     """x: (tokens, hidden) -> Q: (tokens, heads, head_dim), K and V: (tokens, kv_heads, head_dim), Q and K turned if
     there are angles."""
     heads = weights.out.shape[1] // head_dim
-    projected = F.linear(_norm(x, weights.attention_norm), weights.qkv).unflatten(1, (-1, head_dim))
+    projected = F.linear(norm(x, weights.attention_norm), weights.qkv).unflatten(1, (-1, head_dim))
     kv_heads = (projected.shape[1] - heads) // 2
     turned, v = projected.split((heads + kv_heads, kv_heads), dim=1)
     if angles:
@@ -202,14 +204,14 @@ def _project(
 
 def _add_mlp(x: Tensor, weights: BlockWeights) -> Tensor:
     """x: (tokens, hidden). Returns x + mlp(norm(x))."""
-    first = F.linear(_norm(x, weights.mlp_norm), weights.gate_up)
+    first = F.linear(norm(x, weights.mlp_norm), weights.gate_up)
     if len(weights.gate_up) == weights.down.shape[1]:
         return x + F.linear(F.gelu(first, approximate="tanh"), weights.down)
     gate, up = first.chunk(2, dim=-1)
     return x + F.linear(F.silu(gate) * up, weights.down)
 
 
-def _norm(x: Tensor, weights: Tensor) -> Tensor:
+def norm(x: Tensor, weights: Tensor) -> Tensor:
     """The rmsnorm of x (tokens, hidden) for weights (hidden,), its layernorm for (2, hidden): a weight and a bias."""
     if weights.dim() == 1:
         return F.rms_norm(x, weights.shape, weights, RMSNORM_EPS)

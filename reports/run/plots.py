@@ -57,6 +57,8 @@ LOOKS: Mapping[str, Look] = MappingProxyType(
         "block_forward": Look(RED, "$F$"),
         "block_decode": Look(GREEN, "$D$"),
         "block_train": Look(PINK, "$T$"),
+        "model_forward": Look(RED, "$M$"),
+        "model_decode": Look(GREEN, "$N$"),
         "rmsnorm": Look(BLACK, "h"),
         "add_rmsnorm": Look(BLACK, "d"),
         "layernorm": Look(BLACK, "H"),

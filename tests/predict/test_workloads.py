@@ -292,7 +292,7 @@ def dims_of(op, draw):
     dims = {name: draw(sizes) for name in dim_names(op)}
     if op == "matmul_w4a16":
         dims["k"] *= 128
-    if op == "rope" or op.startswith("block_"):
+    if op == "rope" or op.startswith(("block_", "model_")):
         dims["head_dim"] *= 2
     if op == "attention_chunk":
         dims["context"] += dims["queries"]

@@ -54,6 +54,8 @@ def made_up_run(roofs=GPU_ROOFS, environment=None, *, ops=tuple(OPS)):
     cells += [("rope", {"tokens": 8192, "heads": 32, "head_dim": 128}, "bf16")]
     cells += [(op, {**HEADS, "inner": 14336, "seq": 4096}, "bf16") for op in ("block_forward", "block_train")]
     cells += [("block_decode", {**HEADS, "inner": 14336, "context": 8192}, "bf16")]
+    whole = {**HEADS, "inner": 14336, "layers": 32, "vocab": 128256}
+    cells += [("model_forward", {**whole, "seq": 4096}, "bf16"), ("model_decode", {**whole, "context": 8192}, "bf16")]
     cells += [(op, {**HEADS, "seq": 4096}, "bf16") for op in ("attention_full", "attention_backward")]
     packed = {name: size for name, size in HEADS.items() if name != "batch"}
     cells += [("attention_packed", {**packed, "sequences": 8, "tokens": 4096}, "bf16")]

@@ -441,11 +441,12 @@ def _block_of_tokens(
     precision: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`block_decode` after its checks; x may be in `precision` already."""
+    k_cache, v_cache = caches
     appended: list[Tensor] = []
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         appended.extend((k, v))
-        return _attend_cached(q, k, v, *caches, precision)
+        return _attend_cached(q, k, v, k_cache, v_cache, precision)
 
     out = _block(x, angles, weights, sizes, attend, precision)
     return out, appended[0], appended[1]

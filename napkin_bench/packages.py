@@ -20,6 +20,13 @@ def require_ours() -> None:
             sys.exit(2)
 
 
+def _leave(found: Path) -> str:
+    """How to keep Python from finding that file first."""
+    if Path.cwd().resolve() in (found.parent, found.parent.parent):  # where `python -m` looks first
+        return "run `napkin-bench`, which does not look in the current folder"
+    return "take that folder off PYTHONPATH"
+
+
 def _what_is_found(name: str) -> str | None:
     """What Python finds under a package's name and what to do, as the end of a sentence; None if it is ours."""
     ours = Path(__file__).resolve().parent.parent / name / "__init__.py"
@@ -28,7 +35,7 @@ def _what_is_found(name: str) -> str | None:
         return f"{ours} is missing: install napkin-bench again, in an environment of its own"
     found = Path(spec.origin).resolve()
     if found != ours:
-        return f"Python finds {found} first: {REMEDY}, or take that folder off PYTHONPATH"
+        return f"Python finds {found} first: {REMEDY}, or {_leave(found)}"
     if MARK not in found.read_text(encoding="utf-8"):
         return f"another package was installed over it, {found}: {REMEDY}"
     return None

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from predict.errors import NapkinError
 from predict.extras import say_what_is_missing
 from predict.suggest import did_you_mean
+from predict.version import DISTRIBUTION
 
 # Typer raises this for a command line that it cannot read: click's class in older versions, its own in newer ones.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -50,6 +52,12 @@ def as_typed(text: str, prog_name: str) -> str:
         return f"{prog_name}{nested}{' report' if render else ''}"
 
     return AS_MODULES.sub(name, text)
+
+
+def typed_here(text: str) -> str:
+    """`text` with commands named as the user of the running program types them, for what is printed in passing."""
+    program = Path(sys.argv[0]).stem
+    return as_typed(text, program) if program == DISTRIBUTION else text
 
 
 def _typed_command(command: object, prog_name: str) -> str:

@@ -71,7 +71,9 @@ def tune_op(
     """
     workloads = tune.find_workloads(op, find_dtype(dtype) if dtype else None)
     if env.choose_device(gpu) != "cuda":
-        raise BadRun("tuning needs a CUDA device, and none was found; `make compile` describes kernels without one")
+        raise BadRun(
+            "tuning needs a CUDA device, and none was found; `python -m kernels compile` describes kernels without one"
+        )
     settings = lab.Settings("cuda", gpu, force=False, warm_cache=False, budget=carrying_out.make_budget(budget_s))
     with contextlib.closing(worker.WorkerBench(lab.make_lab, settings, job_limit_s=CASE_LIMIT_S)) as bench:
         described = bench.environment

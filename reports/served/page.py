@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from predict.answers.points import expected_key
 from predict.answers.question import Question
+from predict.command_line import typed_here
 from predict.gpus import GPUS
 from predict.model.presets import PRESETS
 from predict.table import Column, Table, cell
@@ -184,7 +185,7 @@ def notes(found: Comparison) -> Iterator[str]:
     """The notes, and the command that shows the same step."""
     yield from found.notes
     if command := predict_command(found.question):
-        yield f"this step by kernels: {command}"
+        yield typed_here(f"this step by kernels: {command}")
 
 
 def predict_command(q: Question) -> str:

@@ -23,6 +23,13 @@ def test_evidence_on_a_machine_without_a_gpu_is_refused(monkeypatch, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_evidence_without_the_tests_of_a_checkout_is_refused(monkeypatch, tmp_path, refusal):
+    monkeypatch.setattr("bench.env.choose_device", lambda _: "cuda")
+    monkeypatch.chdir(tmp_path)
+    assert "there is no tests/test_gpu.py here" in refusal(cli.app, "evidence", "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.fixture
 def steps(monkeypatch):
     """Stands in for the steps of collecting evidence; each takes the seconds that it is told to, or all it may."""

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from napkin_bench.commands import FLAT, make_app
 from predict import version
-from predict.command_line import as_typed
+from predict.command_line import as_typed, typed_here
 from tests.installed import EXTRAS, ROOT, console_script, execute, refuse
 
 APP = make_app(completes=True)
@@ -59,6 +59,18 @@ def test_help_names_commands_as_they_are_typed():
 def test_texts_name_commands_for_the_program_that_was_typed(program, text):
     ours = "`python -m reports render RUN`, `python -m reports show`, `python -m predict gpus`"
     assert as_typed(ours, program) == text
+
+
+@pytest.mark.parametrize(
+    ("program", "text"),
+    [
+        ("/home/me/.local/bin/napkin-bench", "napkin-bench predict gpus"),
+        ("bench/__main__.py", "python -m predict gpus"),
+    ],
+)
+def test_what_is_printed_in_passing_names_commands_for_the_running_program(monkeypatch, program, text):
+    monkeypatch.setattr(sys, "argv", [program])
+    assert typed_here("python -m predict gpus") == text
 
 
 @pytest.mark.parametrize(

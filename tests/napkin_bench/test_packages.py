@@ -37,7 +37,16 @@ def test_the_other_commands_say_it_too(tmp_path):
     result = execute(sys.executable, "-m", "bench", "doctor", path=(tmp_path / "first", ROOT), cwd=tmp_path)
     assert (result.returncode, result.stdout) == (2, "")
     assert f"but Python finds {other} first" in result.stderr
+    assert "off PYTHONPATH" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_a_package_in_the_current_folder_disturbs_only_what_looks_there(tmp_path):
+    here = make_package(tmp_path / "here" / "reports", "Reports of mine.").parent.parent
+    result = execute(sys.executable, "-m", "bench", "doctor", cwd=here)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.endswith("or run `napkin-bench`, which does not look in the current folder\n")
+    assert execute(console_script(tmp_path), "doctor", "--help", cwd=here).returncode == 0
 
 
 @pytest.fixture

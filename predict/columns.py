@@ -2,12 +2,12 @@
 
 A table that is too wide first gets headings of two lines, and its texts wrap. If it still is too wide it is cut: the
 columns that do not fit stand below, behind the names of their rows. Where not even one column fits beside the names,
-each row becomes a block of lines.
+long names wrap at their hyphens; where that is in vain, each row becomes a block of lines.
 """
 
-import textwrap
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import zip_longest
 
@@ -23,6 +23,7 @@ class TextColumn:
     cells: tuple[str, ...]
     is_text: bool = True  # aligned left, and may wrap; numbers are aligned right and never wrap
     is_key: bool = False  # names the row
+    at_hyphens: bool = False  # whether a text may wrap behind them too
 
     @cached_property
     def full(self) -> int:
@@ -34,14 +35,14 @@ class TextColumn:
         """The least width: a heading in two lines, a text of `LEAST_TEXT`, no word broken."""
         widest = max(map(len, self.cells), default=0)
         if self.is_text:
-            words = (word for cell in self.cells for word in cell.split())
-            widest = max(min(widest, LEAST_TEXT), max(map(len, words), default=0))
+            pieces = (len(piece.strip()) for cell in self.cells for piece in _pieces(cell, self.at_hyphens))
+            widest = max(min(widest, LEAST_TEXT), max(pieces, default=0))
         return max(widest, _two_lines(self.heading))
 
     def lines(self, cell: str, width: int) -> list[str]:
         """A cell in lines of at most `width`, padded to it."""
         aligned = str.ljust if self.is_text else str.rjust
-        return [aligned(line, width) for line in _wrapped(cell, width)]
+        return [aligned(line, width) for line in _wrapped(cell, width, self.at_hyphens)]
 
 
 def draw(columns: Sequence[TextColumn], width: int) -> str:
@@ -49,11 +50,13 @@ def draw(columns: Sequence[TextColumn], width: int) -> str:
     columns = [_on_one_line(column) for column in columns]
     if _total([column.full for column in columns]) <= width:
         return _part(columns, [column.full for column in columns])
-    names = [column.least for column in columns if column.is_key]
-    if any(_total([*names, column.least]) > width for column in columns if not column.is_key):
-        apart = "\n\n" if len(columns) - len(names) > 2 else "\n"
-        return apart.join(_blocks(columns, width))
-    return "\n\n".join(_part(part, _widths(part, width)) for part in _cut(columns, width))
+    for at_hyphens in (False, True):
+        wrapping = [replace(column, at_hyphens=at_hyphens) for column in columns]
+        names = [column.least for column in wrapping if column.is_key]
+        if all(column.is_key or _total([*names, column.least]) <= width for column in wrapping):
+            return "\n\n".join(_part(part, _widths(part, width)) for part in _cut(wrapping, width))
+    apart = "\n\n" if len(columns) - len(names) > 2 else "\n"
+    return apart.join(_blocks(columns, width))
 
 
 def _cut(columns: Sequence[TextColumn], width: int) -> Iterator[list[TextColumn]]:
@@ -123,17 +126,26 @@ def _two_lines(heading: str) -> int:
     return next(width for width in range(longest, len(heading) + 1) if len(_wrapped(heading, width)) <= 2)
 
 
-def _wrapped(text: str, width: int) -> list[str]:
+def _wrapped(text: str, width: int, at_hyphens: bool = False) -> list[str]:  # noqa: FBT001, FBT002
     """The text in lines of at most `width`, or of one word; an empty text is one empty line."""
-    if len(text) <= width:
-        return [text]
-    return textwrap.wrap(text, max(width, 1), break_long_words=False, break_on_hyphens=False) or [""]
+    lines = [""]
+    for piece in _pieces(text, at_hyphens):
+        if lines[-1] and len(lines[-1] + piece) > width:
+            lines.append("")
+        lines[-1] += piece if lines[-1] else piece.lstrip()
+    return lines
+
+
+def _pieces(text: str, at_hyphens: bool) -> list[str]:  # noqa: FBT001
+    """The words of a text, each with the spaces before it; with `at_hyphens` the parts of words, each with the hyphens
+    around it."""
+    return re.findall(r"\s*(?:-*[^\s-]+-*|-+)" if at_hyphens else r"\s*\S+", text)
 
 
 def _on_one_line(column: TextColumn) -> TextColumn:
     """The column with heading and cells on one line each."""
     heading, *cells = (" ".join(cell.split("\n")) for cell in (column.heading, *column.cells))
-    return TextColumn(heading, tuple(cells), column.is_text, column.is_key)
+    return replace(column, heading=heading, cells=tuple(cells))
 
 
 def _total(widths: Sequence[int]) -> int:

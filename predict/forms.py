@@ -62,13 +62,14 @@ def with_form(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def table_text(table: Table, form: Form, data: Callable[[], object]) -> str:
-    """The table in a form; `data` is what the JSON holds."""
+    """The table in a form: CSV with all of its columns, page and Markdown without empty ones. `data` is what the JSON
+    holds."""
     match form:
         case Form.JSON:
             return json.dumps(data(), indent=2, allow_nan=False)
         case Form.CSV:
             return table.csv()
         case Form.MARKDOWN:
-            return table.markdown()
+            return table.without_empty().markdown()
         case Form.PAGE:
-            return table.text(terminal_width())
+            return table.without_empty().text(terminal_width())

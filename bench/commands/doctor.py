@@ -33,7 +33,7 @@ def doctor(*, gpu: GpuOption = None, form: Form) -> None:
     """
     findings = checks.examine(gpu)
     rows = [asdict(finding) for finding in findings]
-    text = table_text(Table(COLUMNS, tuple(rows)).without_empty(), form, lambda: rows)
+    text = table_text(Table(COLUMNS, tuple(rows)), form, lambda: rows)
     typer.echo(_colored(text) if form is Form.PAGE else text)
     exit_if(any(finding.level is Level.PROBLEM for finding in findings))
 

@@ -84,6 +84,19 @@ def test_an_op_on_a_grid_is_measured_and_only_it_is_printed(gpu_box, tmp_path):
     assert "stream_read" in (out / "report.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("form", ["--csv", "--markdown"])
+def test_a_run_prints_what_show_prints_of_it(gpu_box, tmp_path, form):
+    gpu_box()
+    out = tmp_path / "run"
+    result = RUNNER.invoke(cli.app, ["run", "--op", "softmax", "rows=1,64", "cols=4k", "--out", str(out), form])
+    assert result.exit_code == 0, result.output
+    shown = RUNNER.invoke(reports_app, ["show", str(out), form]).stdout
+    of_op = "## softmax" if form == "--markdown" else "softmax-rows1"
+    table = of_op + result.stdout.partition(of_op)[2].partition("\n\n## ")[0]
+    assert table.count("\n") > 3
+    assert table.strip() in shown
+
+
 def test_a_file_of_shapes_and_an_implementation_are_measured(gpu_box, tmp_path):
     gpu_box()
     shapes, out = tmp_path / "shapes.csv", tmp_path / "run"

@@ -1,6 +1,8 @@
 """Tuning end to end with a made-up kernel on the CPU, and the numbers of its tables from records with round times."""
 
+import csv
 import importlib
+import io
 import itertools
 import json
 from dataclasses import dataclass, replace
@@ -173,6 +175,23 @@ def test_the_table_shows_the_same_numbers(kernel, tmp_path):
     )
     assert "none is faster at 1" in text
     assert str(tmp_path / "run" / "records.jsonl") in result.stdout
+
+
+def test_the_tables_lose_nothing_on_a_narrow_terminal_and_csv_has_a_row_for_each_configuration(
+    kernel, monkeypatch, tmp_path
+):
+    kernel(WIDE, NARROW)
+    printed = {}
+    for width in (40, 200):
+        monkeypatch.setenv("COLUMNS", str(width))
+        printed[width] = invoke(tmp_path / "run", "--resume").stdout.partition("records ")[0]
+        assert max(map(len, printed[width].splitlines())) <= width
+    assert set(printed[40].split()) == set(printed[200].split())
+    rows = list(csv.DictReader(io.StringIO(invoke(tmp_path / "run", "--resume", "--csv").stdout)))
+    found = rows_of(invoke(tmp_path / "run", "--resume", "--json"))
+    assert {(row["workload"], row["configuration"]): float(row["time_s"]) for row in rows} == {
+        key: row["time_s"] for key, row in found.items()
+    }
 
 
 def test_a_wrong_configuration_is_incorrect_never_timed_and_fails_the_command(kernel, tmp_path):

@@ -68,6 +68,16 @@ def test_no_word_is_lost_or_cut_at_any_width(width):
     assert max(map(len, text.splitlines())) <= width
 
 
+def test_long_names_wrap_at_their_hyphens_before_rows_become_blocks():
+    names = TextColumn("workload", ("matmul-m16-n28672-k8192-bf16", "launch-fp32"), is_key=True)
+    assert draw((names, TextColumn("about", ("1.20 s", "225 ms"), is_text=False)), 34).splitlines() == [
+        "workload                     about",
+        "matmul-m16-n28672-k8192-    1.20 s",
+        "bf16",
+        "launch-fp32                 225 ms",
+    ]
+
+
 def test_a_word_wider_than_the_table_stays_whole():
     path = "openai-community/gpt2/resolve/main/config.json"
     text = draw((TextColumn("model", ("gpt-2",), is_key=True), TextColumn("source", (path,))), 40)

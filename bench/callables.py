@@ -20,7 +20,7 @@ from types import ModuleType
 
 from torch import Tensor
 
-from kernels.implementation import Implementation, Result
+from kernels.implementation import Result
 from predict.errors import BadRun
 
 _SEPARATOR = ":"  # no name in the catalog has one
@@ -41,11 +41,6 @@ def check_name(name: str) -> None:
     place, separator, function = name.rpartition(_SEPARATOR)
     if not (separator and place.strip() and function.strip()):
         raise BadCallable(f"--callable takes module:function or ./file.py:function, not {name!r}")
-
-
-def implementation_of(name: str, op: str) -> Implementation:
-    """The function as an implementation of `op`. Raises BadCallable."""
-    return Implementation(op, name, load(name), package="", foreign=True)
 
 
 @functools.cache

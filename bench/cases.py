@@ -11,8 +11,9 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from bench.callables import implementation_of, is_callable
+from bench.callables import is_callable, load
 from bench.working_memory import working_bytes
+from kernels import reference
 from kernels.catalog import list_implementations
 from kernels.constants import ADAMW_BETAS, FILL_VALUE, INT4_GROUP, INT4_PER_WORD
 from kernels.implementation import Implementation, Intermediate, Result
@@ -116,7 +117,7 @@ def find_implementation(workload: Workload, name: str, device: str) -> Implement
     dtype or the device, and BadCallable for a function that cannot be imported.
     """
     if is_callable(name):
-        return implementation_of(name, workload.op)
+        return as_implementation(workload.op, name, load(name))
     name, at, config = name.partition(CONFIGURED)
     row = _find_row(workload, name, device)
     if not at:
@@ -124,6 +125,12 @@ def find_implementation(workload: Workload, name: str, device: str) -> Implement
     if config not in row.configs:
         raise BadWorkload(unknown(f"configuration of {workload.op} by {name}", config, row.configs))
     return replace(row, name=f"{name}{CONFIGURED}{config}", run=_held_to(row, config))
+
+
+def as_implementation(op: str, name: str, run: Run, *, captures: bool = True) -> Implementation:
+    """A user's function as an implementation of `op`."""
+    own = next(row.own_reference for row in IMPLEMENTATIONS if row.op == op) if not hasattr(reference, op) else None
+    return Implementation(op, name, run, package="", captures=captures, own_reference=own, foreign=True)
 
 
 def _held_to(row: Implementation, config: str) -> Run:

@@ -23,7 +23,7 @@ from typing import cast
 from torch import Tensor
 
 from bench import store
-from bench.cases import Inputs
+from bench.cases import Inputs, as_implementation
 from bench.contract import BrokenContract
 from bench.env import choose_device
 from bench.judgment import datasheet_roofs, judge, make_record
@@ -35,7 +35,7 @@ from bench.probing import probe_roofs
 from bench.record import FUNCTION, Environment, RoofSet, Status
 from bench.sampling import Budget
 from bench.timer import CaptureFailed
-from kernels.implementation import Implementation, Result
+from kernels.implementation import Result
 from kernels.precision import TORCH_DTYPES
 from predict.errors import BadRun
 from predict.resources import matmul_unit
@@ -178,7 +178,7 @@ def _measure_own(
 def _measure_op(lab: Lab, fn: Callable[..., object], workload: Workload, called: str, *, captures: bool) -> Outcome:
     """Check and time a function as an implementation of an op."""
     run = cast("Callable[..., Result]", fn)
-    implementation = Implementation(workload.op, called, run, package="", captures=captures, foreign=True)
+    implementation = as_implementation(workload.op, called, run, captures=captures)
     job = Job(workload, called)
     try:
         outcome = lab.run_by(implementation, job)

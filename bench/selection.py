@@ -8,6 +8,7 @@ import fnmatch
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from bench.callables import check_name
 from bench.cases import implementation_names
 from bench.grid import Grid
 from bench.lab import Job
@@ -29,15 +30,17 @@ class Filter:
 
     only: tuple[str, ...] = ()  # of ops or ids of workloads
     implementations: tuple[str, ...] = ()
+    callables: tuple[str, ...] = ()  # of a user, which are measured beside the implementations; no patterns
 
     def takes(self, workload: Workload) -> bool:
         """Whether the workload is asked for."""
         return not self.only or any(_matches(name, self.only) for name in (workload.op, workload.id))
 
     def names(self, op: str, device: str) -> tuple[str, ...]:
-        """The implementations of `op` that are asked for and measured on the device."""
+        """The implementations of `op` that are asked for and measured on the device; a user's last."""
         names = implementation_names(op, device)
-        return tuple(name for name in names if not self.implementations or _matches(name, self.implementations))
+        known = (name for name in names if not self.implementations or _matches(name, self.implementations))
+        return *known, *self.callables
 
 
 ALL = Filter()
@@ -130,9 +133,12 @@ def of_model(asked: ModelRun, chosen: Filter = ALL) -> Selection:
     )
 
 
-def read_filter(only: str | None, implementation: str | None) -> Filter:
-    """The patterns of --only and --implementation, comma-separated."""
-    return Filter(_split(only), _split(implementation))
+def read_filter(only: str | None, implementation: str | None, callables: Sequence[str] = ()) -> Filter:
+    """The patterns of --only and --implementation, comma-separated, and the functions of --callable. Raises BadCallable
+    for one that does not read module:function."""
+    for name in callables:
+        check_name(name)
+    return Filter(_split(only), _split(implementation), tuple(dict.fromkeys(callables)))
 
 
 def _of_grids(grids: Iterable[Grid], default: DType) -> Iterator[Workload]:

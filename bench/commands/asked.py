@@ -61,6 +61,10 @@ ImplementationOption = Annotated[
     str | None,
     _option("--implementation", said="Only these implementations, comma-separated: torch,triton."),
 ]
+CallableOption = Annotated[
+    list[str] | None,
+    _option("--callable", said="A function of yours, module:function or ./file.py:function, beside ours. Repeatable."),
+]
 ModelOption = Annotated[
     str | None, _model_option("--model", said="A preset of `python -m predict models`, or a config.json: all kernels.")
 ]
@@ -140,6 +144,7 @@ class Asked:
     implementation: str | None
     yes: bool
     model: AskedModel | None = None
+    callables: tuple[str, ...] = ()
 
     @property
     def budget_s(self) -> float:
@@ -148,7 +153,9 @@ class Asked:
 
     def selection(self, device: str) -> selection.Selection:
         """What was asked for. Raises NapkinError for options that contradict each other, and as their readers do."""
-        chosen = selection.read_filter(self.only, self.implementation)
+        if self.callables and not (self.op or self.ops_from or self.only):
+            raise BadRun(f"--callable {self.callables[0]} computes which op? Give --op with its sizes, or --only")
+        chosen = selection.read_filter(self.only, self.implementation, self.callables)
         if self._suite:
             return selection.of_suite(self._suite, chosen)
         if self.model:

@@ -16,6 +16,7 @@ from bench.commands.asked import (
     Asked,
     AskedModel,
     BatchOption,
+    CallableOption,
     ComputeOption,
     ContextOption,
     DimsArgument,
@@ -52,7 +53,7 @@ from reports.calibration.file import CALIBRATION
 from reports.commands.options import print_run
 
 with lazily():  # torch, pandas and matplotlib
-    from bench import env, lab, runner, worker
+    from bench import env, lab, runner, trial, worker
     from bench.commands import carrying_out
     from reports.run import calibrate as calibration
     from reports.run import load, page
@@ -69,6 +70,8 @@ python -m bench run --op matmul m=1,16,256 n=8192 k=8192 --dtype bf16
 
 python -m bench run --model llama-3-8b --phase decode --batch 1,8,64 --context 8k
 
+python -m bench run --op matmul m=64 n=4096 k=4096 --callable mypackage.kernels:my_gemm
+
 python -m bench run --suite standard --only 'attention_*' --implementation torch,triton
 """
 
@@ -84,6 +87,7 @@ def run(
     dtype: DtypeOption = None,
     only: OnlyOption = None,
     implementation: ImplementationOption = None,
+    callables: CallableOption = None,
     model: ModelOption = None,
     phase: PhaseOption = None,
     batch: BatchOption = "1",
@@ -124,12 +128,15 @@ def run(
     Exits with status 1 if a case was incorrect, impossible, crashed or timed out.
     """
     passes = AskedModel(model, phase, batch, context, seq, tp, ep, weights, kv, compute) if model else None
-    asked = Asked(suite, op, tuple(dims or ()), ops_from, dtype, only, implementation, yes, passes)
+    asked = Asked(
+        suite, op, tuple(dims or ()), ops_from, dtype, only, implementation, yes, passes, tuple(callables or ())
+    )
     device = env.choose_device(gpu)
     selection, budget = asked.selection(device), carrying_out.make_budget(budget_s or asked.budget_s)
     settings = lab.Settings(device, gpu, force, warm_cache, budget)
     with contextlib.closing(worker.WorkerBench(lab.make_lab, settings, job_limit_s=case_limit_s)) as bench:
         tell_what_is_left_out(selection, bench.environment)
+        trial.try_callables(selection.jobs(runner.limits_of(bench.environment, {})), bench)
         folder = out or carrying_out.default_folder(bench.environment)
         plan = runner.plan_of(selection, folder, resume=resume, time_limit_s=time_limit_s, case_limit_s=case_limit_s)
         records = carrying_out.carry_out(plan, bench)

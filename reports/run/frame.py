@@ -196,10 +196,10 @@ def _circumstances(records: Sequence[Record], summaries: Sequence[Summary | None
         "stop": [each.stop if each else None for each in measurements],
         "throttle": [", ".join(each.throttle) if each and each.throttle is not None else None for each in measurements],
         "warnings": [
-            "; ".join((*(f"{doubt.reason}: {doubt.remedy}" for doubt in found), *_timing_warnings(each)))
-            if each
+            "; ".join((*(f"{doubt.reason}: {doubt.remedy}" for doubt in found), *_timing_warnings(record)))
+            if record.measurement
             else None
-            for each, found in zip(measurements, doubted, strict=True)
+            for record, found in zip(records, doubted, strict=True)
         ],
         "unstable": [_instability(found) for found in doubted],
     }
@@ -210,13 +210,15 @@ def _instability(found: Sequence[Doubt]) -> str | None:
     return "; ".join(doubt.reason for doubt in found if doubt.unsettles) or None
 
 
-def _timing_warnings(measurement: Measurement) -> tuple[str, ...]:
+def _timing_warnings(record: Record) -> tuple[str, ...]:
     """Why these times include the host's, or were taken in another way than those of other rows."""
     warnings = []
-    if measurement.held is False:
+    if record.measurement and record.measurement.held is False:
         warnings.append("the host took longer than the stream can be held: the samples include host time")
-    if measurement.not_captured:
-        warnings.append(f"timed one launch at a time: {measurement.not_captured}")
+    if record.measurement and record.measurement.not_captured:
+        warnings.append(f"timed one launch at a time: {record.measurement.not_captured}")
+    if record.printed:
+        warnings.append("it prints while it is called, which takes time: see `printed` of its record")
     return tuple(warnings)
 
 

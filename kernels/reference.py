@@ -192,11 +192,7 @@ def swiglu(gate: Tensor, up: Tensor, precision: str = "fp64") -> Tensor:
 def gelu(x: Tensor, precision: str = "fp64") -> Tensor:
     """x: (rows, cols). Returns x * (1 + tanh(sqrt(2/pi) * (x + GELU_CUBIC*x^3))) / 2."""
     row_sizes("gelu", x)
-
-    def formula(x: Tensor) -> Tensor:
-        return x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + GELU_CUBIC * x * x * x))) / 2
-
-    return _row_by_row(formula, x, precision=precision)[0]
+    return _row_by_row(_gelu, x, precision=precision)[0]
 
 
 def rope(x: Tensor, cos: Tensor, sin: Tensor, precision: str = "fp64") -> Tensor:
@@ -654,9 +650,7 @@ def _norm(x: Tensor, weights: Tensor) -> Tensor:
     a bias, in the same format."""
     if weights.dim() == 1:
         return _normalize(x, weights)
-    weight, bias = weights.to(x.dtype)
-    centered = x - x.mean(dim=1, keepdim=True)
-    return centered * torch.rsqrt(centered.square().mean(dim=1, keepdim=True) + LAYERNORM_EPS) * weight + bias
+    return _standardize(x, *weights.unbind())
 
 
 def _activate(x: Tensor, sizes: BlockSizes, precision: str) -> Tensor:
@@ -664,8 +658,7 @@ def _activate(x: Tensor, sizes: BlockSizes, precision: str) -> Tensor:
     if sizes.matrices == 3:
         gate, up = x.chunk(2, dim=1)
         return _gate(_wide(gate, precision), up)
-    wide = _wide(x, precision)
-    return wide * (1 + torch.tanh(math.sqrt(2 / math.pi) * (wide + GELU_CUBIC * wide**3))) / 2
+    return _gelu(_wide(x, precision))
 
 
 def _linear(x: Tensor, weight: Tensor, precision: str) -> Tensor:
@@ -723,6 +716,11 @@ def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     lower, upper = x.chunk(2, dim=-1)
     cosine, sine = cos[:, None].to(x.dtype), sin[:, None].to(x.dtype)
     return torch.cat((lower * cosine - upper * sine, upper * cosine + lower * sine), dim=-1)
+
+
+def _gelu(x: Tensor) -> Tensor:
+    """x: fp32 or fp64. Returns its GELU, in GPT-2's form, in the same format."""
+    return x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + GELU_CUBIC * x * x * x))) / 2
 
 
 def _gate(gate: Tensor, up: Tensor) -> Tensor:

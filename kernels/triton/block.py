@@ -1,4 +1,5 @@
-"""A transformer block made of our Triton kernels: ten launches over a prompt, eleven for one token.
+"""A transformer block made of our Triton kernels: Llama's in ten launches over a prompt, GPT-2's, which turns nothing,
+in nine; for one token one more, which appends to the caches.
 
 `prepare_` and `capture_` functions raise ValueError for other shapes and Unsupported for what a kernel refuses, before
 anything is launched or appended.
@@ -26,15 +27,14 @@ from kernels.triton.attention.prefill import attention_prefill, check_heads
 from kernels.triton.generation import append, append_kernel
 from kernels.triton.matmul import matmul
 from kernels.triton.plan import find_target
-from kernels.unsupported import Unsupported
 
 SUPPORTED_DTYPES = ATTENTION_DTYPES
 SUPPORTED_ARCHITECTURES = ARCHITECTURES
 
 
 def prepare_forward(x: Tensor, *others: Tensor, head_dim: int) -> tuple[Step]:
-    """x: (batch, seq, hidden), others: cos, sin: (batch*seq, head_dim/2), then those of `BlockWeights`; head_dim 64 or
-    128. The step returns x's shape."""
+    """x: (batch, seq, hidden), others: cos, sin: (batch*seq, head_dim/2) if the MLP has three matrices, then those of
+    `BlockWeights`; head_dim 64 or 128. The step returns x's shape."""
     sizes = block_forward_sizes(x, *others, head_dim=head_dim)
     _check("block_forward", x, sizes)
     angles, held = split_block(others)
@@ -43,9 +43,10 @@ def prepare_forward(x: Tensor, *others: Tensor, head_dim: int) -> tuple[Step]:
 
 
 def prepare_decode(x: Tensor, *others: Tensor) -> tuple[Step]:
-    """x: (batch, hidden), others: cos, sin: (batch, head_dim/2), those of `BlockWeights`, and the caches: (batch,
-    kv_heads, context, head_dim); head_dim 64 or 128. The step writes the new token's K and V at position context-1 of
-    the caches in place. It returns (batch, hidden), and what it appended to each cache: (batch, kv_heads, head_dim)."""
+    """x: (batch, hidden), others: cos, sin: (batch, head_dim/2) if the MLP has three matrices, those of `BlockWeights`,
+    and the caches: (batch, kv_heads, context, head_dim); head_dim 64 or 128. The step writes the new token's K and V at
+    position context-1 of the caches in place. It returns (batch, hidden), and what it appended to each cache: (batch,
+    kv_heads, head_dim)."""
     sizes = block_decode_sizes(x, *others)
     *given, k_cache, v_cache = others
     _check("block_decode", x, sizes, k_cache, v_cache)
@@ -113,31 +114,42 @@ def _project(
     x: Tensor, angles: tuple[Tensor, ...], weights: BlockWeights, sizes: BlockSizes
 ) -> tuple[Tensor, Tensor, Tensor]:
     """x: (tokens, hidden) -> Q: (tokens, heads, head_dim), K and V: (tokens, kv_heads, head_dim). One launch turns Q
-    and K."""
-    normed = rowwise.rmsnorm(x, weights.attention_norm)
-    projected = matmul(normed, weights.qkv.t()).unflatten(1, (-1, sizes.head_dim))
+    and K, if there are angles."""
+    projected = matmul(_norm(x, weights.attention_norm), weights.qkv.t()).unflatten(1, (-1, sizes.head_dim))
     turned, v = projected.split((sizes.heads + sizes.kv_heads, sizes.kv_heads), dim=1)
-    q, k = rowwise.rope(turned, *angles).split((sizes.heads, sizes.kv_heads), dim=1)
+    if angles:
+        turned = rowwise.rope(turned, *angles)
+    q, k = turned.split((sizes.heads, sizes.kv_heads), dim=1)
     return q, k, v
+
+
+def _norm(x: Tensor, weights: Tensor) -> Tensor:
+    """x: (tokens, hidden), weights: `BlockSizes.norm_shape`. Returns x's shape."""
+    return rowwise.rmsnorm(x, weights) if weights.dim() == 1 else rowwise.layernorm(x, *weights.unbind())
+
+
+def _add_norm(x: Tensor, residual: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """The norm of x + residual, and x + residual: (tokens, hidden) each."""
+    if weights.dim() == 1:
+        return rowwise.add_rmsnorm(x, residual, weights)
+    return rowwise.add_layernorm(x, residual, *weights.unbind())
 
 
 def _add_mlp(projected: Tensor, x: Tensor, weights: BlockWeights) -> Tensor:
     """projected, x: (tokens, hidden). Returns total = projected + x, plus the MLP of its norm, added by PyTorch."""
-    normed, total = rowwise.add_rmsnorm(projected, x, weights.mlp_norm)
-    return matmul(_gate(normed, weights.gate_up), weights.down.t()).add_(total)
+    normed, total = _add_norm(projected, x, weights.mlp_norm)
+    return matmul(_activate(normed, weights), weights.down.t()).add_(total)
 
 
-def _gate(x: Tensor, gate_up: Tensor) -> Tensor:
-    """x: (tokens, hidden) -> (tokens, inner)."""
-    gate, up = matmul(x, gate_up.t()).chunk(2, dim=1)
-    return rowwise.swiglu(gate, up)
+def _activate(x: Tensor, weights: BlockWeights) -> Tensor:
+    """x: (tokens, hidden) -> (tokens, inner): SwiGLU, or GELU where there is no gate."""
+    made = matmul(x, weights.gate_up.t())
+    return rowwise.gelu(made) if made.shape[1] == weights.down.shape[1] else rowwise.swiglu(*made.chunk(2, dim=1))
 
 
 def _check(op: str, x: Tensor, sizes: BlockSizes, *caches: Tensor) -> None:
     """Raise Unsupported for what a kernel would refuse, before anything is launched or appended."""
     check_dtype(op, x.dtype, SUPPORTED_DTYPES)
-    if sizes.matrices != 3:
-        raise Unsupported(f"{op} does not support matrices={sizes.matrices} (layernorm, GELU); supported: 3")
     check_heads(op, sizes)
     if caches:
         k_cache, v_cache = caches

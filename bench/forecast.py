@@ -10,7 +10,7 @@ building   Triton's or torch.compile's, if any
 
 A launch takes SLOWER times its napkin. The CPU's constants come from two threads of an EPYC with 32 MiB of L3: they
 give 36 s for its smoke suite, which took 42 s, and 85 s for its quick one, which took 91 s, and three times that beside
-other work. The GPU's are guesses until a card is timed.
+other work. What torch.compile takes there is a round number; the GPU's are guesses until a card is timed.
 """
 
 import math
@@ -45,7 +45,7 @@ class Costs:
     compile_s: float
 
 
-CPU_COSTS = Costs(0.1, 1.0, 12, 250e6, reference=10, slower=2.0, triton_s=0.0, compile_s=0.0)
+CPU_COSTS = Costs(0.1, 1.0, 12, 250e6, reference=10, slower=2.0, triton_s=0.0, compile_s=20.0)
 GPU_COSTS = Costs(0.2, 0.5, 30, 100e9, reference=50, slower=1.5, triton_s=0.5, compile_s=8.0)
 
 

@@ -36,6 +36,6 @@ def _what_is_found(name: str) -> str | None:
     found = Path(spec.origin).resolve()
     if found != ours:
         return f"Python finds {found} first: {REMEDY}, or {_leave(found)}"
-    if MARK not in found.read_text(encoding="utf-8"):
+    if MARK not in found.read_text(encoding="utf-8", errors="replace"):
         return f"another package was installed over it, {found}: {REMEDY}"
     return None

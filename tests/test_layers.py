@@ -77,6 +77,7 @@ TOP = {
     "reports.commands",
     "predict.__main__",
     "predict.command_line",
+    "predict.completion",
     "predict.lazily",
     "predict.extras",
     "predict.commands",

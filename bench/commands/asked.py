@@ -11,6 +11,7 @@ import typer
 from bench.record import Environment
 from bench.suites import SUITE_BUDGET_S, SUITES
 from predict.answers.asking import named_model
+from predict.completion import Complete, model_names, one_of
 from predict.errors import BadRun
 from predict.formulas.memory import find_weight_format
 from predict.lazily import lazily
@@ -18,6 +19,7 @@ from predict.model.layout import Layout
 from predict.ranges import RANGES, read_sizes
 from predict.suggest import no_choice
 from predict.units import DTYPES, DType, find_dtype
+from predict.workloads import OPS
 
 with lazily():  # torch
     from bench import grid, model_run, runner, selection
@@ -30,12 +32,12 @@ WHAT, MODEL = "What is measured", "A model's pass"
 USUAL_TOKENS = "2048"  # of a prompt, and in the cache
 
 
-def _option(*names: str, said: str) -> typer.models.OptionInfo:
-    return typer.Option(*names, help=said, rich_help_panel=WHAT)  # type: ignore[no-any-return]
+def _option(name: str, *, said: str, complete: Complete | None = None, panel: str = WHAT) -> typer.models.OptionInfo:
+    return typer.Option(name, help=said, rich_help_panel=panel, autocompletion=complete)  # type: ignore[no-any-return]
 
 
-def _model_option(*names: str, said: str) -> typer.models.OptionInfo:
-    return typer.Option(*names, help=said, rich_help_panel=MODEL)  # type: ignore[no-any-return]
+def _model_option(name: str, *, said: str, complete: Complete | None = None) -> typer.models.OptionInfo:
+    return _option(name, said=said, complete=complete, panel=MODEL)
 
 
 DimsArgument = Annotated[
@@ -44,9 +46,12 @@ DimsArgument = Annotated[
 ]
 SuiteOption = Annotated[
     str | None,
-    _option("--suite", said=f"One of: {', '.join(SUITES)}. Default: {DEFAULT_SUITE}."),
+    _option("--suite", said=f"One of: {', '.join(SUITES)}. Default: {DEFAULT_SUITE}.", complete=one_of(SUITES)),
 ]
-OpOption = Annotated[str | None, _option("--op", said="An op of `python -m predict ops`, at the sizes that follow.")]
+OpOption = Annotated[
+    str | None,
+    _option("--op", said="An op of `python -m predict ops`, at the sizes that follow.", complete=one_of(OPS)),
+]
 OpsFromOption = Annotated[
     Path | None, _option("--ops-from", said="A CSV file with a column for each dimension, and for op and dtype.")
 ]
@@ -66,7 +71,12 @@ CallableOption = Annotated[
     _option("--callable", said="A function of yours, module:function or ./file.py:function, beside ours. Repeatable."),
 ]
 ModelOption = Annotated[
-    str | None, _model_option("--model", said="A preset of `python -m predict models`, or a config.json: all kernels.")
+    str | None,
+    _model_option(
+        "--model",
+        said="A preset of `python -m predict models`, or a config.json: all kernels.",
+        complete=model_names,
+    ),
 ]
 PhaseOption = Annotated[
     str | None, _model_option("--phase", said="decode, prefill, or both with a comma. Default: both.")

@@ -6,8 +6,13 @@ from typing import Annotated
 
 import typer
 
+from predict.completion import gpu_names
+
 GpuOption = Annotated[
-    str | None, typer.Option(help="The card this must be (h100, h200-sxm, ...), or cpu; default: what is detected.")
+    str | None,
+    typer.Option(
+        help="The card this must be (h100, h200-sxm, ...), or cpu; default: what is detected.", autocompletion=gpu_names
+    ),
 ]
 OutOption = Annotated[Path | None, typer.Option(help="Folder for the results; default: a new one under runs/.")]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the records in --out.")]

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from predict.commands.pairs import read_pairs
+from predict.completion import gpu_names, one_of
 from predict.errors import BadWorkload
 from predict.expected.kernel import calibration_of, expect, explain_expected, with_expected
 from predict.expected.time_model import Calibration, Machine
@@ -28,13 +29,16 @@ python -m predict kernel attention_decode batch=64 context=4096 heads=32 kv_head
 
 
 def kernel(
-    op: Annotated[str, typer.Argument(help=f"One of: {', '.join(OPS)}.")],
+    op: Annotated[str, typer.Argument(help=f"One of: {', '.join(OPS)}.", autocompletion=one_of(OPS))],
     dims: Annotated[
         list[str] | None, typer.Argument(help="Dimensions as name=size: m=16 n=8192 k=8k; k is 1024, M 1024^2.")
     ] = None,
     *,
-    gpu: Annotated[str, typer.Option(help="GPU name, alias or file.json: see `python -m predict gpus`.")],
-    dtype: Annotated[str, typer.Option(help=f"One of: {', '.join(DTYPES)}.")] = "bf16",
+    gpu: Annotated[
+        str,
+        typer.Option(help="GPU name, alias or file.json: see `python -m predict gpus`.", autocompletion=gpu_names),
+    ],
+    dtype: Annotated[str, typer.Option(help=f"One of: {', '.join(DTYPES)}.", autocompletion=one_of(DTYPES))] = "bf16",
     show_arithmetic: Annotated[bool, typer.Option("--explain", help="Print the arithmetic, line by line.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, in SI units.")] = False,
 ) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from predict.answers.lines import plain
 from predict.commands.pairs import read_pairs
+from predict.completion import one_of
 from predict.forms import Form, table_text, with_form
 from predict.formulas.catalog import FORMULAS, evaluate, find_formula
 from predict.gpus import GPUS, Gpu, NvidiaGpu
@@ -47,7 +48,13 @@ def models(
 
 
 def formula(
-    name: Annotated[str, typer.Argument(help="A formula of `python -m predict formulas`, with or without its module.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A formula of `python -m predict formulas`, with or without its module.",
+            autocompletion=one_of(FORMULAS),
+        ),
+    ],
     values: Annotated[list[str] | None, typer.Argument(help="Its arguments as name=value.")] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

@@ -29,6 +29,7 @@ from predict.commands.options import (
     with_options,
 )
 from predict.commands.uses import ByKernel, Everything, Explain, Serve, Train, read_uses
+from predict.completion import model_names
 from predict.errors import BadModel, BadQuantity
 from predict.forms import Form, with_form
 from predict.terminal import terminal_width
@@ -48,7 +49,9 @@ python -m predict model llama-3-70b --gpu h100,h200 --isl 4000 --osl 500 --ttft 
 @with_options
 @with_form
 def model(
-    preset: Annotated[str | None, typer.Argument(help="A model of `python -m predict models`.")] = None,
+    preset: Annotated[
+        str | None, typer.Argument(help="A model of `python -m predict models`.", autocompletion=model_names)
+    ] = None,
     *,
     config: Annotated[Path | None, typer.Option(help="A Hugging Face config.json instead of a preset.")] = None,
     serve: Serve = False,

@@ -12,6 +12,7 @@ import typer
 from predict.answers.asking import is_number, kind_of_number
 from predict.answers.lines import Use
 from predict.answers.question import ASKED, Question, in_json
+from predict.completion import Complete, gpu_names, model_names
 from predict.units import Kind
 
 TARGETS = "Targets of a server"  # the panel of these options in --help
@@ -97,6 +98,8 @@ ONLY: Mapping[Use, tuple[str, ...]] = MappingProxyType(
     }
 )
 
+COMPLETED: Mapping[str, Complete] = MappingProxyType({"gpu": gpu_names, "draft": model_names})
+
 # Fields that take several values, separated by commas or each behind the option again.
 SEVERAL = ("gpu", "gpus")
 
@@ -121,7 +124,12 @@ def _options() -> Iterator[inspect.Parameter]:
         said = "" if default is None else f" Default: {in_json(default)}."
         metavar = _METAVARS[kind_of_number(name)] if is_number(name) else None
         option = typer.Option(
-            None, f"--{asked.option or name}", help=asked.help + said, metavar=metavar, rich_help_panel=panel
+            None,
+            f"--{asked.option or name}",
+            help=asked.help + said,
+            metavar=metavar,
+            rich_help_panel=panel,
+            autocompletion=COMPLETED.get(name),
         )
         one = list[str] if name in SEVERAL else str
         yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=one | None)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from predict import checks
+from predict.completion import gpu_names, model_names
 from predict.errors import BadModel
 from predict.forms import Form, with_form
 from predict.formulas.memory import WEIGHT_FORMATS, find_weight_format
@@ -46,9 +47,16 @@ python -m reports sweep --config config.json --gpu h200 --gpus 8 --weights fp8 -
 @with_form
 def sweep_model(
     *,
-    model: Annotated[str | None, typer.Option(help="A model of `python -m predict models`.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A model of `python -m predict models`.", autocompletion=model_names)
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="A Hugging Face config.json instead of --model.")] = None,
-    gpu: Annotated[str, typer.Option(help="GPUs (see `python -m predict gpus`) or files of GPUs, comma-separated.")],
+    gpu: Annotated[
+        str,
+        typer.Option(
+            help="GPUs (see `python -m predict gpus`) or files of GPUs, comma-separated.", autocompletion=gpu_names
+        ),
+    ],
     batch: Annotated[str, typer.Option(help=f"Requests decoded together: {RANGES}")] = "1:512",
     context: Annotated[str, typer.Option(help=f"Tokens of a request, cached or as prompt: {RANGES}")] = "1k:128k",
     out: Annotated[Path, typer.Option(help="Folder for sweep.parquet and the figures.")],

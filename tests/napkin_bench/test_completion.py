@@ -40,6 +40,10 @@ def complete(tmp_path):
         ("napkin-bench sh", {"show"}, {"run"}),
         ("napkin-bench predict mod", {"model", "models"}, {"kernel"}),
         ("napkin-bench run --su", {"--suite"}, {"--gpu"}),
+        ("napkin-bench predict model llama-3-7", {"llama-3-70b"}, {"llama-3-8b"}),
+        ("napkin-bench predict model llama-3-8b --gpu h100,h20", {"h100,h200", "h100,h200-sxm"}, {"h200"}),
+        ("napkin-bench predict kernel attention_d", {"attention_decode"}, {"matmul"}),
+        ("napkin-bench run --suite sta", {"standard"}, {"smoke"}),
         ("napkin-bench kernels compile --ar", {"--arch"}, {"--every"}),
     ],
 )

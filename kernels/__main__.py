@@ -67,12 +67,12 @@ def list_command(*, form: Form) -> None:
         typer.echo("Triton is not installed: only PyTorch's implementations are listed", err=True)
     listed = catalog.list_implementations()
     columns = LIST_COLUMNS if form is Form.PAGE else (*LIST_COLUMNS, VERSION)
-    table = Table(columns, tuple(map(_listed_row, listed)))
-    typer.echo(table_text(table, form, lambda: [_listed_json(row) for row in listed]))
+    versions = {name: package_version(name) for name in dict.fromkeys(row.package for row in listed)}
+    table = Table(columns, tuple(_listed_row(row, versions) for row in listed))
+    typer.echo(table_text(table, form, lambda: [_listed_json(row, versions) for row in listed]))
     if form is Form.PAGE:
-        packages = dict.fromkeys(row.package for row in listed)
-        versions = ", ".join(f"{name} {package_version(name) or 'not installed'}" for name in packages)
-        typer.echo("\n".join(["", *wrapped(versions, terminal_width())]))
+        said = ", ".join(f"{name} {version or 'not installed'}" for name, version in versions.items())
+        typer.echo("\n".join(["", *wrapped(said, terminal_width())]))
 
 
 @app.command("compile")
@@ -127,7 +127,7 @@ def _show_progress(row: compiling.Compiled) -> None:
     typer.echo(f"{row.kernel} {row.arch} {row.dtype} {row.config}: {row.status} {row.reason}".rstrip(), err=True)
 
 
-def _listed_json(row: implementation.Implementation) -> Mapping[str, object]:
+def _listed_json(row: implementation.Implementation, versions: Mapping[str, str | None]) -> Mapping[str, object]:
     return {
         "op": row.op,
         "implementation": row.name,
@@ -135,14 +135,14 @@ def _listed_json(row: implementation.Implementation) -> Mapping[str, object]:
         "dtypes": row.dtypes,
         "architectures": row.architectures,
         "package": row.package,
-        "version": package_version(row.package),
+        "version": versions[row.package],
     }
 
 
-def _listed_row(row: implementation.Implementation) -> Mapping[str, object]:
+def _listed_row(row: implementation.Implementation, versions: Mapping[str, str | None]) -> Mapping[str, object]:
     """The JSON with its lists as texts."""
     return {
-        **_listed_json(row),
+        **_listed_json(row, versions),
         "devices": ", ".join(row.devices),
         "dtypes": ", ".join(row.dtypes),
         "architectures": ", ".join(f"sm{each}" for each in row.architectures) or f"as {row.package}",

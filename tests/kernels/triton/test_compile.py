@@ -117,7 +117,7 @@ def test_unsupported_dtypes_have_reasons():
 @pytest.fixture
 def rows(monkeypatch):
     rows = [FAKE_ROW]
-    monkeypatch.setattr("kernels.__main__.compile_kernels", lambda architectures, every, on_row: rows)
+    monkeypatch.setattr("kernels.triton.compile.compile_kernels", lambda architectures, every, on_row: rows)
     return rows
 
 
@@ -216,7 +216,7 @@ def test_a_document_without_marks_is_refused_in_one_line(rows, tmp_path):
 
 
 def test_a_document_is_refused_before_anything_is_compiled(monkeypatch, tmp_path):
-    monkeypatch.setattr("kernels.__main__.compile_kernels", lambda *_, **__: pytest.fail("compiled first"))
+    monkeypatch.setattr("kernels.triton.compile.compile_kernels", lambda *_, **__: pytest.fail("compiled first"))
     for option in ("--write-docs", "--check-docs"):
         result = CliRunner().invoke(app, ["compile", option, str(tmp_path / "none.md")])
         assert (result.exit_code, result.stderr) == (2, f"error: {tmp_path / 'none.md'}: No such file or directory\n")

@@ -20,7 +20,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from bench import store
+from bench import doctor, store
 from bench.__main__ import app as bench_app
 from bench.passes import write_passes
 from kernels.__main__ import app as kernels_app
@@ -107,7 +107,7 @@ def once(function):
     return first
 
 
-FIT, VALIDATE = once(fitting.fit_run), once(validating.validate)
+FIT, VALIDATE, EXAMINE = once(fitting.fit_run), once(validating.validate), once(doctor.examine)
 CALLS = [(command, arguments) for command, first in ARGUMENTS.items() for arguments in (first, *MORE.get(command, ()))]
 
 
@@ -152,6 +152,7 @@ def call(monkeypatch, tmp_path, probes):
     monkeypatch.setattr(plots, "write_figures", lambda *_: [])
     monkeypatch.setattr(fitting, "fit_run", FIT)
     monkeypatch.setattr(validating, "validate", VALIDATE)
+    monkeypatch.setattr(doctor, "examine", EXAMINE)  # the load of the machine changes
 
     def invoke(command, arguments, *more, width=100):
         monkeypatch.setenv("COLUMNS", str(width))

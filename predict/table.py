@@ -35,7 +35,9 @@ class Table:
     rows: tuple[Mapping[str, object], ...]
 
     def without_empty(self) -> "Table":
-        """The table without columns that no row has a value for."""
+        """The table without columns that no row has a value for; without rows it keeps all."""
+        if not self.rows:
+            return self
         known = [column for column in self.columns if any(row.get(column.key) is not None for row in self.rows)]
         return Table(tuple(known), self.rows)
 

@@ -57,6 +57,13 @@ def test_columns_without_a_value_are_left_out():
     ]
 
 
+def test_a_table_without_rows_is_its_headings():
+    empty = Table(COLUMNS, ()).without_empty()
+    assert empty.text(80) == "GPU  n  TPOT  tokens/s  $/1M"
+    assert empty.csv() == "gpu,gpus,tpot_s,rate,price"
+    assert len(empty.markdown().splitlines()) == 2
+
+
 @pytest.mark.parametrize(
     ("value", "unit", "text"),
     [

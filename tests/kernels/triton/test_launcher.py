@@ -33,7 +33,9 @@ def prepared(op, device, index):
     workload = tiny_workload(op)
     implementation = find_implementation(workload, "triton", "cuda")
     inputs = make_inputs(workload, device, index=index)
-    return bind(implementation.run, workload), implementation.prepare(*inputs) if implementation.prepare else inputs
+    if implementation.prepare:
+        inputs = bind(implementation.prepare, workload)(*inputs)
+    return bind(implementation.run, workload), inputs
 
 
 def flat(result):

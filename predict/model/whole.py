@@ -92,7 +92,7 @@ def _why_not(block: Block, replica: Replica, tokens: int) -> str:
         "the query matrix makes a gate too": mixer.gated,
         "it reads the cache of an earlier layer": mixer.shares_cache,
         "its keys are its values too": not mixer.values,
-        f"a query sees a {mixer.reach.text}, the op has no window": _is_limited(mixer, tokens),
+        f"a query sees not all earlier tokens ({mixer.reach.text}), one of the op does": _is_limited(mixer, tokens),
         "it has matrices outside attention and MLP": bool(block.extra),
     }
     narrow = min((_bits(replica, linear.weight_bits) for linear in block.linears()), default=WIDE_BITS)

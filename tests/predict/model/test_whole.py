@@ -1,5 +1,7 @@
 """Layers and whole models as one workload, against shapes that everybody knows."""
 
+from dataclasses import replace
+
 import pytest
 
 from predict.gpus import resolve
@@ -7,6 +9,7 @@ from predict.model.config.reader import from_config
 from predict.model.layout import Layout
 from predict.model.passes import Logits, decode_step, forward
 from predict.model.presets import find_model
+from predict.model.reach import Chunk
 from predict.model.replica import Replica
 from predict.model.whole import decode_layer, decode_model, prefill_layer, prefill_model
 from predict.units import DTYPES, Formats
@@ -87,9 +90,9 @@ MISTRAL = {
 def test_a_window_matters_once_a_sequence_is_longer():
     narrow = replica(from_config(MISTRAL, "mistral"))
     assert decode_layer(narrow, 1, 99).dims["context"] == 100
-    assert decode_layer(narrow, 1, 100) == "a query sees a window of 100, the op has no window"
+    assert decode_layer(narrow, 1, 100) == "a query sees not all earlier tokens (window of 100), one of the op does"
     assert prefill_layer(narrow, 1, 100).dims["seq"] == 100
-    assert prefill_layer(narrow, 1, 101) == "a query sees a window of 100, the op has no window"
+    assert prefill_layer(narrow, 1, 101) == "a query sees not all earlier tokens (window of 100), one of the op does"
     assert decode_model(narrow, 1, 100) == decode_layer(narrow, 1, 100)
 
 
@@ -98,7 +101,7 @@ def test_a_window_matters_once_a_sequence_is_longer():
     [
         ("mixtral-8x7b", "no op is a layer with 8 experts of 14336, 2 active"),
         ("deepseek-v3", "3 of 61 layers: no op is a layer with MLA"),
-        ("gemma-3-4b", "29 of 34 layers: a query sees a window of 1024, the op has no window"),
+        ("gemma-3-4b", "29 of 34 layers: a query sees not all earlier tokens (window of 1024), one of the op does"),
         ("qwen3-next-80b-a3b", "36 of 48 layers: no op is a layer with "),
     ],
 )
@@ -108,6 +111,15 @@ def test_what_no_op_is_has_a_reason_in_one_line(name, reason):
         assert isinstance(found, str)
         assert found.startswith(reason)
         assert "\n" not in found
+
+
+def test_a_chunk_matters_once_a_sequence_is_longer():
+    mistral = from_config({**MISTRAL, "sliding_window": None}, "mistral")
+    (block,) = mistral.blocks
+    chunked = replace(block, mixer=replace(block.mixer, reach=Chunk(100)))
+    found = replica(replace(mistral, blocks=(chunked,)))
+    assert prefill_layer(found, 1, 100).dims["seq"] == 100
+    assert prefill_layer(found, 1, 101) == "a query sees not all earlier tokens (chunks of 100), one of the op does"
 
 
 def test_parallel_layers_are_not_those_of_the_op():

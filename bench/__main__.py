@@ -13,7 +13,7 @@ from napkin_bench.packages import require_ours
 
 require_ours()  # before another project's package is taken for one of these
 
-from bench.commands import doctor, evidence, listing, run, tune
+from bench.commands import doctor, evidence, inputs, listing, run, tune
 from predict.command_line import run_command_line
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app = typer.Typer(
 app.command(epilog=run.EXAMPLES)(run.run)
 app.command("tune", epilog=tune.EXAMPLES)(tune.tune_op)
 app.command("list")(listing.list_jobs)
+app.command("inputs", epilog=inputs.EXAMPLES)(inputs.list_inputs)
 app.command()(doctor.doctor)
 app.command("evidence")(evidence.collect_evidence)
 

@@ -59,9 +59,9 @@ def load(name: str) -> Callable[..., Result]:
 
 
 def check_arguments(
-    name: str, run: Callable[..., object], inputs: tuple[Tensor, ...], keywords: Mapping[str, int]
+    name: str, op: str, run: Callable[..., object], inputs: tuple[Tensor, ...], keywords: Mapping[str, int]
 ) -> None:
-    """Raise BadCallable unless `run` can be called with the inputs of its op."""
+    """Raise BadCallable unless `run` can be called with the inputs of `op`."""
     try:
         signature = inspect.signature(run)
     except ValueError:  # of some functions in C
@@ -71,7 +71,8 @@ def check_arguments(
     except TypeError as error:
         named = f" and {', '.join(f'{each}=' for each in keywords)}" if keywords else ""
         count = f"{len(inputs)} tensor{'s' if len(inputs) > 1 else ''}{named}"
-        raise BadCallable(f"{name} is called with {count}, but takes {signature}: {error}") from None
+        listed = f"`python -m bench inputs {op}` lists them"
+        raise BadCallable(f"{name} is called with {count}, but takes {signature}: {error}; {listed}") from None
 
 
 def _import(name: str, place: str) -> ModuleType:

@@ -127,10 +127,16 @@ def find_implementation(workload: Workload, name: str, device: str) -> Implement
     return replace(row, name=f"{name}{CONFIGURED}{config}", run=_held_to(row, config))
 
 
+def reference_of(op: str) -> Run:
+    """The function that says what an op means."""
+    own = (row.own_reference for row in IMPLEMENTATIONS if row.op == op and row.own_reference)
+    found: Run = getattr(reference, op, None) or next(own)
+    return found
+
+
 def as_implementation(op: str, name: str, run: Run, *, captures: bool = True) -> Implementation:
     """A user's function as an implementation of `op`."""
-    own = next(row.own_reference for row in IMPLEMENTATIONS if row.op == op) if not hasattr(reference, op) else None
-    return Implementation(op, name, run, package="", captures=captures, own_reference=own, foreign=True)
+    return Implementation(op, name, run, package="", captures=captures, own_reference=reference_of(op), foreign=True)
 
 
 def _held_to(row: Implementation, config: str) -> Run:

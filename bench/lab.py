@@ -151,7 +151,8 @@ class Lab:
             return Outcome(Status.OUT_OF_MEMORY, lacking)
         self._truth = self._truth or self._find_truth(workload, implementation.reference)
         if implementation.foreign:
-            check_arguments(implementation.name, implementation.run, self._truth.inputs, keywords_of(workload))
+            given = self._truth.inputs, keywords_of(workload)
+            check_arguments(implementation.name, workload.op, implementation.run, *given)
         if job.trial is Trial.CALL:
             return self._try_call(implementation, workload, self._truth)
         return self._examine(job, implementation, self._truth)

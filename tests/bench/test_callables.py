@@ -117,7 +117,11 @@ def takes_three(a, b, c):
 @pytest.mark.parametrize(
     ("function", "keywords", "message"),
     [
-        (takes_three, {}, "is called with 2 tensors, but takes (a, b, c): missing a required argument: 'c'"),
+        (
+            takes_three,
+            {},
+            "is called with 2 tensors, but takes (a, b, c): missing a required argument: 'c'; `python",
+        ),
         (lambda a: a, {}, "is called with 2 tensors, but takes (a): too many positional arguments"),
         (lambda a, b: a, {"window": 4}, "called with 2 tensors and window=, but takes (a, b): got an unexpected"),
         (lambda a, b, *, window: a, {"window": 4}, None),
@@ -128,7 +132,7 @@ def takes_three(a, b, c):
 def test_a_function_takes_the_inputs_of_its_op(function, keywords, message):
     inputs = (torch.ones(1), torch.ones(1))
     if message is None:
-        check_arguments("mine:f", function, inputs, keywords)
+        check_arguments("mine:f", "matmul", function, inputs, keywords)
     else:
         with pytest.raises(BadCallable, match=re.escape(message)):
-            check_arguments("mine:f", function, inputs, keywords)
+            check_arguments("mine:f", "matmul", function, inputs, keywords)

@@ -8,7 +8,7 @@ for a whole sweep.
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -746,17 +746,22 @@ def _check_sizes(op: str, dims: Mapping[str, Count]) -> None:
             raise BadWorkload(f"{op}: {said[name]} is more than {said[limit]}")
 
 
-def _check_request(op: str, dims: Mapping[str, object], dtype: DType) -> tuple[str, ...]:
-    """Return the dimensions of `op` that `dims` has. Raises BadWorkload if `dims` lacks one or has other names, or `op`
-    does not accept `dtype`."""
-    needed, optional = dim_names(op), optional_dims(op)
+def check_dims(op: str, dims: Iterable[str]) -> None:
+    """Raise BadWorkload for an unknown op, and unless `dims` are all dimensions that it needs, and no others."""
+    needed, optional, given = dim_names(op), optional_dims(op), tuple(dims)
     takes = f"it takes {', '.join(needed)}" if needed else "it takes no dimension"
     takes += f", and optionally {', '.join(optional)}" if optional else ""
     names = (*needed, *optional)
-    if others := [name for name in dims if name not in names]:
+    if others := [name for name in given if name not in names]:
         raise BadWorkload(f"{op} has no dimension {quoted(others[0])}{did_you_mean(others[0], names)}{takes}")
-    if missing := [name for name in needed if name not in dims]:
+    if missing := [name for name in needed if name not in given]:
         raise BadWorkload(f"{op} needs {', '.join(f'{name}=...' for name in missing)}; {takes}")
+
+
+def _check_request(op: str, dims: Mapping[str, object], dtype: DType) -> tuple[str, ...]:
+    """Return the dimensions of `op` that `dims` has. Raises BadWorkload if `dims` lacks one or has other names, or `op`
+    does not accept `dtype`."""
+    check_dims(op, dims)
     if dtype.name not in _FORMATS.get(op, (dtype.name,)):
         raise BadWorkload(f"{op} takes dtype {' or '.join(_FORMATS[op])}, not {dtype.name}")
     return ordered_dims(op, frozenset(dims))

@@ -45,6 +45,7 @@ def test_combinations_that_contradict_themselves_are_left_out_with_their_reason(
         ("matmull", ["m=1"], BadWorkload, "unknown op 'matmull'"),
         ("matmul", ["m=1", "n=2"], BadWorkload, "matmul needs k="),
         ("matmul", ["m=1", "n=2", "k=3", "x=4"], BadWorkload, "matmul has no dimension 'x'"),
+        ("matmul", ["m=1", "n=2", "k=3", "note=mine"], BadWorkload, "matmul has no dimension 'note'"),
         ("matmul", ["m=1", "m=2"], BadWorkload, "m is given twice"),
         ("matmul", ["m"], BadWorkload, "written name=size"),
         ("matmul", ["m=1", "n=2", "k=8:4"], BadQuantity, "k: '8:4' is empty"),
@@ -78,7 +79,11 @@ def test_a_file_may_leave_the_op_to_the_command_line(tmp_path):
         ("op,m,n,k\n", "holds no shapes"),
         ("m,n,k\n1,2,3\n", r"shapes.csv:2: no op"),
         ("op,m,n,k\nmatmul,1,2,3\nmatmul,1,2\n", r"shapes.csv:3: matmul needs k="),
-        ("op,m,n,k\nmatmul,1,2,3,4\n", r"shapes.csv:2: more cells"),
+        ("op,m,n,k\nmatmul,1,2,3,4\n", r"shapes.csv:2: '4' stands in no column of the heading op,m,n,k"),
+        ("op,m,n,k,\nmatmul,1,2,3,4\n", r"shapes.csv:2: '4' stands in no column"),
+        ("op,m,n,k,note\nmatmul,1,2,3,my layer\n", r"shapes.csv:2: matmul has no dimension 'note'"),
+        ("op,m,M,n,k\nmatmul,1,2,3,4\n", "column 'm' stands twice in the heading"),
+        ("\n\nop,m,n,k\n\nmatmul,1,2,three\n", r"shapes.csv:5: k must be a number"),
         ("op,m,n,k\nmatmul,1,2,three\n", r"shapes.csv:2: k must be a number"),
         ("op,m,n,k,dtype\nmatmul,1,2,3,bf17\n", r"shapes.csv:2: .*bf17"),
     ],
@@ -88,6 +93,31 @@ def test_a_wrong_line_of_a_file_is_named(tmp_path, text, message):
     file.write_text(text)
     with pytest.raises(BadRun, match=message):
         read_shapes(file, None, ())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\r\n\r\nop,m,n,k\r\n\r\nmatmul,1,2,3\r\n,,,\r\nmatmul,4,2,3\r\n",  # a spreadsheet's empty rows
+        "op;m;n;k\nmatmul;1,4;2;3\n",  # where a comma is the decimal point
+        "op\tm\tn\tk\nmatmul\t1,4\t2\t3\n",
+        '"Op","M","N","K"\n"matmul","1,4","2","3"\n',
+        "op,m,n,k\nmatmul,1,2,3,\nmatmul,4,2,3,,\n",  # commas at the end
+        "op,m,n,k,remark\nmatmul,1,2,3,\nmatmul,4,2,3\n",
+    ],
+)
+def test_a_file_is_read_however_spreadsheets_write_it(tmp_path, text):
+    file = tmp_path / "shapes.csv"
+    file.write_bytes(text.encode())
+    found = [each for grid in read_shapes(file, None, (BF16,)) for each in ids(grid)]
+    assert found == ["matmul-m1-n2-k3-bf16", "matmul-m4-n2-k3-bf16"]
+
+
+def test_a_cell_of_dtypes_holds_several_as_a_cell_of_sizes_does(tmp_path):
+    file = tmp_path / "shapes.csv"
+    file.write_text('op,rows,cols,dtype\nsoftmax,1,8,"bf16, fp16"\n')
+    (grid,) = read_shapes(file, None, (FP32,))
+    assert ids(grid) == ["softmax-rows1-cols8-bf16", "softmax-rows1-cols8-fp16"]
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):

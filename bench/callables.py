@@ -22,6 +22,7 @@ from torch import Tensor
 
 from kernels.implementation import Result
 from predict.errors import BadRun
+from predict.suggest import did_you_mean
 
 _SEPARATOR = ":"  # no name in the catalog has one
 _OURS = frozenset({"bench", "kernels", "predict", "reports"})
@@ -50,8 +51,10 @@ def load(name: str) -> Callable[..., Result]:
     place, _, function = name.rpartition(_SEPARATOR)
     try:
         found = functools.reduce(getattr, function.split("."), _import(name, place))
-    except AttributeError as error:
-        raise BadCallable(f"--callable {name}: {error}{_shadowed(place)}") from None
+    except AttributeError:
+        known = [each for each, value in vars(_import(name, place)).items() if callable(value)]
+        meant = did_you_mean(function, known).rstrip("; ")
+        raise BadCallable(f"--callable {name}: {place} has no {function}{meant}{_shadowed(place)}") from None
     if not callable(found):
         raise BadCallable(f"--callable {name}: {function} is no function but of type {type(found).__name__}")
     run: Callable[..., Result] = found

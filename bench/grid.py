@@ -19,7 +19,7 @@ from predict.errors import BadQuantity, BadRun, BadWorkload
 from predict.ranges import read_sizes
 from predict.suggest import quoted
 from predict.units import DType, find_dtype
-from predict.workloads import Workload, check_dims, find_op, make_workload, taken_dtype
+from predict.workloads import Workload, check_dims, make_workload, taken_dtype
 
 OP_COLUMN, DTYPE_COLUMN = "op", "dtype"
 DELIMITERS = ",;\t"
@@ -101,7 +101,7 @@ def _delimiter(text: str) -> str:
 
 
 def _heading(file: Path, cells: Sequence[str]) -> list[str]:
-    """The names of the columns, in lower case as all dimensions are. Raises BadRun for a name that stands there twice."""
+    """The names of the columns, in lower case as all dimensions are. Raises BadRun for one that stands twice."""
     names = [cell.lower() for cell in cells]
     twice = next((name for name in names if name and names.count(name) > 1), None)
     if twice:

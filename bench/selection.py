@@ -81,7 +81,8 @@ class Selection:
             asked = "".join(f" {each}" for each in self.filter.implementations)
             meant = did_you_mean(asked, here)
             known = ", ".join(here) or "none"
-            raise BadRun(f"{named} has no implementation{asked} on a {limits.device}{meant}known here: {known}")
+            have = "have" if "," in named else "has"
+            raise BadRun(f"{named} {have} no implementation{asked} on a {limits.device}{meant}known here: {known}")
 
     def probes(self, limits: Limits) -> tuple[Job, ...]:
         """Roof probes in formats that the machine's usual ones lack."""
@@ -91,15 +92,22 @@ class Selection:
         return tuple(Job(each, name) for each in workloads for name in implementation_names(each.op, limits.device))
 
     def left_out(self, limits: Limits) -> tuple[str, ...]:
-        """Lines for the user: combinations that make no sense, and patterns that match no implementation here."""
-        names = {name for each in self._all(limits) for name in implementation_names(each.op, limits.device)}
+        """Lines for the user: combinations that make no sense, and patterns that match nothing here."""
+        workloads = self._all(limits)
+        ops = tuple(dict.fromkeys(each.op for each in workloads))
+        nothing = (
+            f"--only {each} matches nothing of {self.name}{did_you_mean(each, ops)}its ops: {', '.join(ops)}"
+            for each in self.filter.only
+            if not any(_matches(name, (each,)) for workload in workloads for name in (workload.op, workload.id))
+        )
+        names = {name for each in workloads for name in implementation_names(each.op, limits.device)}
         patterns = [each for each in self.filter.implementations if not any(_matches(name, (each,)) for name in names)]
         known = ", ".join(sorted(names))
         unmatched = (
             f"no implementation {quoted(each)} on a {limits.device}{did_you_mean(each, names)}known here: {known}"
             for each in patterns
         )
-        return (*self.refused(limits), *unmatched)
+        return (*self.refused(limits), *nothing, *unmatched)
 
     def _all(self, limits: Limits) -> tuple[Workload, ...]:
         return tuple({workload.id: workload for workload in self.workloads(limits)}.values())

@@ -29,7 +29,9 @@ ASKED_BUDGET_S = 0.5  # the most seconds of sampling of a case that a user names
 
 # The panels of these options in --help.
 WHAT, MODEL = "What is measured", "A model's pass"
+USUAL_BATCH = "1"
 USUAL_TOKENS = "2048"  # of a prompt, and in the cache
+MOST_PASSES = 1000  # that are measured without being asked again; a pass has a dozen kernels
 
 
 def _option(name: str, *, said: str, complete: Complete | None = None, panel: str = WHAT) -> typer.models.OptionInfo:
@@ -113,9 +115,9 @@ class AskedModel:
     kv: str | None
     compute: str | None
 
-    def run(self, dtypes: tuple[DType, ...]) -> model_run.ModelRun:
-        """The passes. Raises NapkinError for an unknown model or phase, sizes that cannot be read, and a layout that no
-        engine would choose."""
+    def run(self, dtypes: tuple[DType, ...], *, yes: bool) -> model_run.ModelRun:
+        """The passes. Raises NapkinError for an unknown model or phase, sizes that cannot be read, too many passes
+        without `yes`, and a layout that no engine would choose."""
         if len(dtypes) > 1:
             raise BadRun("--model takes one --dtype; run once for each")
         formats = model_run.AskedFormats(
@@ -124,12 +126,13 @@ class AskedModel:
             find_dtype(self.compute) if self.compute else None,
             dtypes[0] if dtypes else None,
         )
-        sizes = model_run.sizes_of(
-            self._phases(),
-            read_sizes(self.batch, "--batch"),
-            read_sizes(self.context, "--context"),
-            read_sizes(self.seq, "--seq"),
-        )
+        phases, batches = self._phases(), read_sizes(self.batch, "--batch")
+        contexts, seqs = read_sizes(self.context, "--context"), read_sizes(self.seq, "--seq")
+        tokens = {model_run.Phase.DECODE: contexts, model_run.Phase.PREFILL: seqs}
+        passes = len(batches) * sum(len(tokens[phase]) for phase in phases)
+        if passes > MOST_PASSES and not yes:
+            raise BadRun(f"these are {passes:,} passes, more than {MOST_PASSES:,}; narrow the sizes, or say --yes")
+        sizes = model_run.sizes_of(phases, batches, contexts, seqs)
         return model_run.ModelRun(named_model(self.name), sizes, Layout(tp=self.tp, ep=self.ep), formats)
 
     def _phases(self) -> tuple[model_run.Phase, ...]:
@@ -138,7 +141,40 @@ class AskedModel:
         for name in names:
             if name.strip() not in known:
                 raise BadRun(no_choice("--phase", name.strip(), known))
-        return tuple(known[name.strip()] for name in names)
+        return tuple(dict.fromkeys(known[name.strip()] for name in names))
+
+
+def asked_model(
+    name: str | None,
+    phase: str | None,
+    batch: str,
+    context: str,
+    seq: str,
+    tp: int,
+    ep: int,
+    weights: str | None,
+    kv: str | None,
+    compute: str | None,
+) -> AskedModel | None:
+    """The model that is asked for, if one is. Raises BadRun for an option of its passes without a model."""
+    if name == "":
+        raise BadRun("--model names no model; `python -m predict models` lists the presets")
+    if name is not None:
+        return AskedModel(name, phase, batch, context, seq, tp, ep, weights, kv, compute)
+    changed = {
+        "--phase": phase is not None,
+        "--batch": batch != USUAL_BATCH,
+        "--context": context != USUAL_TOKENS,
+        "--seq": seq != USUAL_TOKENS,
+        "--tp": tp != 1,
+        "--ep": ep != 1,
+        "--weights": weights is not None,
+        "--kv": kv is not None,
+        "--compute": compute is not None,
+    }
+    if option := next((option for option, is_given in changed.items() if is_given), None):
+        raise BadRun(f"{option} belongs to --model; the sizes of an op are written name=size, such as batch=8")
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,21 +205,21 @@ class Asked:
         if self._suite:
             return selection.of_suite(self._suite, chosen)
         if self.model:
-            return selection.of_model(self.model.run(_dtypes(self.dtype)), chosen)
+            return selection.of_model(self.model.run(_dtypes(self.dtype), yes=self.yes), chosen)
         return selection.of_grids(self._grids(), chosen, device, yes=self.yes)
 
     @property
     def _suite(self) -> str | None:
         """The suite that is measured; None if something else is. Raises BadRun for options that exclude each other."""
         asked = {"--suite": self.suite, "--op": self.op, "--ops-from": self.ops_from, "--model": self.model}
-        given = [option for option, value in asked.items() if value]
+        given = [option for option, value in asked.items() if value is not None]
         if len(given) > 1 and given != ["--op", "--ops-from"]:
             raise BadRun(f"{' and '.join(given)}: give one of them")
-        if self.dims and not self.op and not self.ops_from:
+        if self.dims and self.op is None and self.ops_from is None:
             raise BadRun(f"{self.dims[0]} is a dimension of which op? Give --op")
         if given and given != ["--suite"]:
             return None
-        if self.dtype:
+        if self.dtype is not None:
             raise BadRun("--dtype belongs to --op, --ops-from and --model; a suite has formats of its own")
         return self.suite or DEFAULT_SUITE
 
@@ -205,4 +241,4 @@ def tell_what_is_left_out(chosen: selection.Selection, described: Environment) -
 
 
 def _dtypes(text: str | None) -> tuple[DType, ...]:
-    return tuple(find_dtype(each.strip()) for each in text.split(",")) if text else ()
+    return () if text is None else grid.read_dtypes(text)

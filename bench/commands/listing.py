@@ -5,9 +5,9 @@ from __future__ import annotations
 import typer
 
 from bench.commands.asked import (
+    USUAL_BATCH,
     USUAL_TOKENS,
     Asked,
-    AskedModel,
     BatchOption,
     ComputeOption,
     ContextOption,
@@ -25,6 +25,8 @@ from bench.commands.asked import (
     SuiteOption,
     TpOption,
     WeightsOption,
+    YesOption,
+    asked_model,
     tell_what_is_left_out,
 )
 from bench.commands.options import GpuOption
@@ -57,7 +59,7 @@ def list_jobs(
     implementation: ImplementationOption = None,
     model: ModelOption = None,
     phase: PhaseOption = None,
-    batch: BatchOption = "1",
+    batch: BatchOption = USUAL_BATCH,
     context: ContextOption = USUAL_TOKENS,
     seq: SeqOption = USUAL_TOKENS,
     tp: TpOption = 1,
@@ -65,6 +67,7 @@ def list_jobs(
     weights: WeightsOption = None,
     kv: KvOption = None,
     compute: ComputeOption = None,
+    yes: YesOption = False,
     form: Form,
 ) -> None:
     """List what `run` would measure here, in order, and about how long each case takes.
@@ -73,8 +76,8 @@ def list_jobs(
     compiled for each shape, comes last. The times are rough: bench/forecast.py has the formula. On a CPU a run also
     chooses the dtype, and leaves out what would take too long, once it has measured the roofs.
     """
-    passes = AskedModel(model, phase, batch, context, seq, tp, ep, weights, kv, compute) if model else None
-    asked = Asked(suite, op, tuple(dims or ()), ops_from, dtype, only, implementation, yes=True, model=passes)
+    passes = asked_model(model, phase, batch, context, seq, tp, ep, weights, kv, compute)
+    asked = Asked(suite, op, tuple(dims or ()), ops_from, dtype, only, implementation, yes, passes)
     device = env.choose_device(gpu)
     described = env.environment(device, gpu=None if device == "cpu" else gpu, force=False, warm_cache=False)
     limits, selection = runner.limits_of(described, {}), asked.selection(device)

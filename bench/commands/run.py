@@ -12,9 +12,9 @@ import typer
 
 from bench import store
 from bench.commands.asked import (
+    USUAL_BATCH,
     USUAL_TOKENS,
     Asked,
-    AskedModel,
     BatchOption,
     CallableOption,
     ComputeOption,
@@ -34,6 +34,7 @@ from bench.commands.asked import (
     TpOption,
     WeightsOption,
     YesOption,
+    asked_model,
     tell_what_is_left_out,
 )
 from bench.commands.options import (
@@ -90,7 +91,7 @@ def run(
     callables: CallableOption = None,
     model: ModelOption = None,
     phase: PhaseOption = None,
-    batch: BatchOption = "1",
+    batch: BatchOption = USUAL_BATCH,
     context: ContextOption = USUAL_TOKENS,
     seq: SeqOption = USUAL_TOKENS,
     tp: TpOption = 1,
@@ -127,7 +128,7 @@ def run(
     A GPU's run that measured all probes of an op (suites calibration, standard, full) also gets its own calibration.
     Exits with status 1 if a case was incorrect, impossible, crashed or timed out.
     """
-    passes = AskedModel(model, phase, batch, context, seq, tp, ep, weights, kv, compute) if model else None
+    passes = asked_model(model, phase, batch, context, seq, tp, ep, weights, kv, compute)
     asked = Asked(
         suite, op, tuple(dims or ()), ops_from, dtype, only, implementation, yes, passes, tuple(callables or ())
     )

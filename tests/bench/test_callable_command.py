@@ -107,7 +107,7 @@ def test_a_users_functions_are_rows_beside_the_others(machine, tmp_path, capfd):
     ("name", "message"),
     [
         ("mine", "--callable takes module:function or ./file.py:function, not 'mine'"),
-        ("mine:absent", "--callable mine:absent: module 'mine' has no attribute 'absent'"),
+        ("mine:absent", "--callable mine:absent: mine has no absent"),
         ("absent:gemm", "--callable absent:gemm: no module 'absent' is installed or in "),
         ("bench:gemm", "for a file of yours give its path, ./bench.py:function"),
         (

@@ -94,7 +94,8 @@ def test_a_file_of_the_user_does_not_stand_in_for_a_module_of_ours(folder):
     [
         ("", "absent_module:f", "--callable absent_module:f: no module 'absent_module' is installed or in "),
         ("", "./absent.py:f", "--callable ./absent.py:f: no file ./absent.py in "),
-        ("", "wrong:f", "module 'wrong' has no attribute 'f'"),
+        ("", "wrong:f", "--callable wrong:f: wrong has no f"),
+        ("def my_gemm(): ...", "./wrong.py:my_gem", "./wrong.py has no my_gem: did you mean my_gemm?"),
         ("f = 3", "wrong:f", "--callable wrong:f: f is no function but of type int"),
         ("import absent_package", "wrong:f", "importing wrong failed: ModuleNotFoundError: No module named 'ab"),
         ("x = 1\ndef f(:", "wrong:f", "importing wrong failed: SyntaxError: invalid syntax (wrong.py, line 2)"),

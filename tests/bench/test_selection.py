@@ -33,6 +33,18 @@ def test_implementations_are_taken_by_name_and_the_others_left_out():
     assert line.startswith("no implementation 'triton' on a cpu; known here: ")
 
 
+def test_a_pattern_that_matches_nothing_beside_one_that_does_is_said():
+    selection = of_grids([MATMUL], read_filter("matmul,rope*", "torch"), "cpu", yes=False)
+    assert {workload for workload, _ in pairs(selection)} == {"matmul-m1-n64-k64-fp32", "matmul-m16-n64-k64-fp32"}
+    assert selection.left_out(CPU) == ("--only rope* matches nothing of matmul; its ops: matmul",)
+
+
+def test_of_several_ops_without_an_implementation_the_verb_is_plural():
+    grids = [MATMUL, read_grid("gelu", ["rows=1", "cols=8"], ())]
+    with pytest.raises(BadRun, match=r"^matmul, gelu have no implementation triton"):
+        of_grids(grids, read_filter(None, "triton"), "cpu", yes=False).check(CPU)
+
+
 @pytest.mark.parametrize(
     ("only", "implementation", "message"),
     [

@@ -363,8 +363,8 @@ def tried(bench, name):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("mypackage.kernels:absent", "module 'mypackage.kernels' has no attribute 'absent'"),
-        ("mypackage.kernels:MINE", "has no attribute 'MINE'"),
+        ("mypackage.kernels:absent", "mypackage.kernels has no absent"),
+        ("mypackage.kernels:MINE", "has no MINE"),
         ("mypackage.kernels:torch", "torch is no function but of type module"),
         ("mypackage.kernels:one_argument", "is called with 2 tensors, but takes (a): too many positional arguments"),
         (

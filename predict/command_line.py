@@ -14,6 +14,7 @@ from predict.version import DISTRIBUTION
 
 # Typer raises this for a command line that it cannot read: click's class in older versions, its own in newer ones.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+WITH_ALL_COMMANDS = (DISTRIBUTION, "python -m napkin_bench")  # programs that have those of all packages
 # Commands as our texts name them: each works in a checkout, whatever is installed.
 AS_MODULES = re.compile(r"python -m (predict|kernels|bench|reports)\b( render\b)?")
 
@@ -43,7 +44,7 @@ def run_command_line(app: typer.Typer, prog_name: str) -> None:
 def as_typed(text: str, prog_name: str) -> str:
     """`text` with commands named as the user of `prog_name` types them: the commands of `bench` and `reports` stand
     directly under napkin-bench, and `render` is called `report` there."""
-    if AS_MODULES.fullmatch(prog_name):
+    if prog_name not in WITH_ALL_COMMANDS:
         return text
 
     def name(match: re.Match[str]) -> str:
@@ -56,8 +57,7 @@ def as_typed(text: str, prog_name: str) -> str:
 
 def typed_here(text: str) -> str:
     """`text` with commands named as the user of the running program types them, for what is printed in passing."""
-    program = Path(sys.argv[0]).stem
-    return as_typed(text, program) if program == DISTRIBUTION else text
+    return as_typed(text, Path(sys.argv[0]).stem)
 
 
 def _typed_command(command: object, prog_name: str) -> str:

@@ -15,7 +15,7 @@ from kernels.precision import TORCH_DTYPES, dtype_name
 from predict.errors import BadRun
 from predict.units import DTYPES, DType
 
-WRONG_SHARE = 1e-30  # the error that is allowed whole numbers; JSON has no room for a ratio to 0
+NO_ERROR = 1e-30  # what whole numbers are allowed; not 0, because errors are compared by their ratio to it
 
 
 def check_result(
@@ -77,7 +77,7 @@ def _check(actual: Tensor, truth: Tensor, plain: Tensor, dtype: DType | None) ->
     """Numbers within the error of their format; whole numbers and truth values must be those of the reference."""
     if not actual.is_floating_point() and not actual.is_complex():
         differ = (actual != plain).double()
-        return Check(differ.mean().item(), differ.max().item(), WRONG_SHARE, WRONG_SHARE)
+        return Check(differ.mean().item(), differ.max().item(), NO_ERROR, NO_ERROR)
     given = dtype is not None and TORCH_DTYPES.get(dtype.name) == actual.dtype
     name = dtype.name if dtype is not None and given else dtype_name(actual.dtype)
     if name not in UNIT_ROUNDOFF:

@@ -144,7 +144,7 @@ def test_a_model_s_passes_are_measured_kernel_by_kernel(gpu_box, tmp_path):
             ["--model", "gpt2", "--batch", "1:501:1"],
             "these are 1,002 passes, more than 1,000; narrow the sizes, or say --yes",
         ),
-        (["--model", "llama-3-8b", "--phase", "training"], "--phase must be decode or prefill"),
+        (["--model", "llama-3-8b", "--phase", "training"], "--phase must be one of decode, prefill"),
         (["--model", "llama-3-8b", "--batch", "none"], "--batch must be a number"),
         (["--model", "llama-3-8b", "--tp", "3"], "tp=3 does not divide"),
         (["--model", "llama-3-8b", "--dtype", "bf16,fp16"], "--model takes one --dtype"),

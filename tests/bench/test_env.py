@@ -10,7 +10,7 @@ import pynvml
 import pytest
 import torch
 
-from bench import doctor, env, host, nvml
+from bench import disturbance, doctor, env, host, nvml
 from bench.device import nvml_handle
 from bench.env import (
     Attributes,
@@ -296,12 +296,13 @@ FAILURES = [
 
 
 def everything_still_works(monkeypatch):
+    monkeypatch.setattr(disturbance, "_busy_cpus", lambda _: (0.0, []))
     monkeypatch.setattr(doctor, "_cold_reads", lambda _: Finding(Level.OK, "L2 flush", "not run"))
     monkeypatch.setattr(env, "_git", lambda *_: None)
     assert cuda_status() == CudaStatus(True, None, True)
     here = described("h200")
     assert (here.name, here.gpu, here.sm_count) == ("NVIDIA H200", "h200-sxm", 132)
-    assert isinstance(env.read_state(env.nvml_handle()), GpuState)
+    assert isinstance(env.read_state(nvml_handle()), GpuState)
     assert isinstance(env.read_state(nvml_handle()), GpuState)
     findings = doctor.examine("h200")
     assert {finding.subject for finding in findings} >= {"card", "table", "versions"}
@@ -332,7 +333,7 @@ def test_a_driver_that_tells_nothing_stops_no_run(monkeypatch, error):
     here = described()
     assert here.memory_bytes == 143_000 * 2**20  # as torch counts it
     assert (here.driver, here.power_limit_w, here.max_sm_hz, here.ecc, here.mig) == (None,) * 5
-    assert env.read_state(env.nvml_handle()) == GpuState(None, None, None, None)
+    assert env.read_state(nvml_handle()) == GpuState(None, None, None, None)
     assert here.unknown == (
         "driver version", "SM clock", "power", "temperature", "throttle reasons", "highest SM clock", "power limit",
         "memory bus", "memory clock", "other processes",
@@ -413,7 +414,7 @@ def test_an_old_binding_answers_in_bytes(monkeypatch):
 
 def handle(monkeypatch, answers, **properties):
     stand_in(monkeypatch, answers, properties)
-    return env.nvml_handle()
+    return nvml_handle()
 
 
 def test_the_card_of_torch_is_found_by_uuid(monkeypatch):
@@ -441,7 +442,7 @@ def test_the_first_visible_device_is_the_one_of_torch(monkeypatch):
     stand_in(monkeypatch, {"nvmlDeviceGetHandleByUUID": known_uuid("GPU-77", "MIG-88")}, {"uuid": None})
     for visible in ("GPU-77", "MIG-88"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", f"{visible},GPU-99")
-        assert env.nvml_handle() == visible
+        assert nvml_handle() == visible
 
 
 # Slices
@@ -539,7 +540,7 @@ def test_a_torch_that_raises_gives_one_line(monkeypatch, function, error):
     with pytest.raises(BadRun, match="a GPU is here but torch cannot use it") as caught:
         choose_device(None)
     assert "\n" not in str(caught.value)
-    assert env.nvml_handle() is None or function == "is_available"
+    assert nvml_handle() is None or function == "is_available"
 
 
 def test_a_card_that_breaks_afterwards_is_one_line_too(monkeypatch):

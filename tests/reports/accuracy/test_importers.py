@@ -238,7 +238,7 @@ def write_run(folder, *records):
 
 
 def test_a_run_is_a_table_whose_kernels_are_implementations(tmp_path):
-    # The samples of a made-up record are the time, 10 % more and 10 % less.
+    # The median of a made-up record's samples is its time.
     run = write_run(
         tmp_path / "run", make_record(time_s=2e-3), make_record("attention_decode", DECODE_DIMS, time_s=1e-3)
     )

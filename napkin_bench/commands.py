@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from predict.command_line import as_typed
+from predict.command_line import RENAMED, as_typed
 from predict.version import DISTRIBUTION, ROOT, is_checkout, version
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ HEADINGS = {
 }
 NESTED = ("predict", "kernels")  # whose commands stand under the package's own name
 FLAT = ("bench", "reports")
-RENAMED = {"render": "report"}  # a verb that does not say of what
 
 
 class Commands(TyperGroup):

@@ -15,6 +15,8 @@ from predict.version import DISTRIBUTION
 # Typer raises this for a command line that it cannot read: click's class in older versions, its own in newer ones.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 WITH_ALL_COMMANDS = (DISTRIBUTION, "python -m napkin_bench")  # programs that have those of all packages
+RENAMED = {"render": "report"}  # under napkin-bench: a verb that does not say of what
+NO_SUCH_COMMAND = re.compile(r"No such command '([^']*)'")  # and a suggestion by another rule than ours
 # Commands as our texts name them: each works in a checkout, whatever is installed.
 AS_MODULES = re.compile(r"python -m (predict|kernels|bench|reports)\b( render\b)?")
 
@@ -76,6 +78,12 @@ def _said(error: Exception, context: Any) -> str:
     if context and (option := getattr(error, "option_name", None)) and hasattr(error, "possibilities"):
         known = [name for each in context.command.params for name in each.opts if name.startswith("--")]
         return f"No such option {option}{did_you_mean(option, known)}".rstrip("; ")
+    if context and (unknown := NO_SUCH_COMMAND.match(str(error.message))):  # type: ignore[attr-defined]
+        commands = context.command.commands
+        below = [f"{name} {each}" for name, group in commands.items() for each in getattr(group, "commands", ())]
+        means = {old: new for old, new in RENAMED.items() if new in commands}
+        means |= {name: each for each in below if (name := each.split()[1]) not in commands}
+        return f"No such command {unknown[1]!r}{did_you_mean(unknown[1], commands, means)}".rstrip("; ")
     return str(error.format_message()).rstrip(".")  # type: ignore[attr-defined]
 
 

@@ -77,7 +77,7 @@ SUGGESTED = [
     ("model", "gpt-13b", None),  # opt-13b
     ("model", "xyzzy", None),
     ("op", "conv", None),
-    ("op", "layernorm", None),
+    ("op", "groupnorm", None),
     ("op", "mm", None),
     ("op", "", None),
     ("op", "-", None),

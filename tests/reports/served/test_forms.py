@@ -75,6 +75,25 @@ def test_trtllm_tells_model_gpu_and_formats():
     assert one("trtllm_latency.json").tpot.mean_s == pytest.approx(0.007)
 
 
+def test_newer_aiperf_tells_model_and_load_under_models_and_phases(tmp_path):
+    options = {
+        "models": {"strategy": "round_robin", "items": [{"name": "meta-llama/Meta-Llama-3-8B-Instruct"}]},
+        "phases": [
+            {"name": "warmup", "kind": "concurrency", "concurrency": 8},
+            {"name": "profiling", "kind": "poisson", "concurrency": 64, "rate": 20.0},
+        ],
+    }
+    (log,) = read_logs(changed(tmp_path, "aiperf.json", input_config=options)).logs
+    assert (log.form, log.model) == ("AIPerf", "meta-llama/Meta-Llama-3-8B-Instruct")
+    assert (log.most_in_flight, log.asked_per_s) == (64, 20)
+
+
+def test_options_of_aiperf_in_another_form_are_left_out(tmp_path):
+    options = {"models": ["llama"], "phases": "profiling"}
+    (log,) = read_logs(changed(tmp_path, "aiperf.json", input_config=options)).logs
+    assert (log.model, log.most_in_flight, log.asked_per_s) == (None, None, None)
+
+
 @pytest.mark.parametrize(("name", "form"), [("aiperf.json", "AIPerf"), ("genai_perf.json", "GenAI-Perf")])
 def test_aiperf_and_genai_perf_have_the_same_numbers_and_other_options(name, form):
     log = one(name)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bench.passes import ModelPass
+from bench.passes import ModelPass, Whole
 from bench.suites import Limits
 from predict.errors import BadRun, MissingCeiling
 from predict.expected.model_pass import expected_decode, expected_prefill
@@ -25,8 +25,11 @@ from predict.model.passes import Logits, decode_step, forward
 from predict.model.replica import Replica
 from predict.model.storage import product_format
 from predict.model.transformer import Model
+from predict.model.whole import decode_layer, decode_model, prefill_layer, prefill_model
 from predict.units import DTYPES, DType, Formats, si
 from predict.workloads import Amounts, Workload
+
+LAYER, MODEL = "layer", "model"  # what is measured whole
 
 
 class Phase(StrEnum):
@@ -96,6 +99,9 @@ class ModelRun:
         for size in self.sizes:
             kernels = self._kernels(replica, size, limits)
             yield from (kernel.workload for kernel in kernels if kernel.workload)
+        for size in self.sizes:
+            wholes = self._wholes(replica, size, limits).values()
+            yield from (workload for workload in wholes if not isinstance(workload, str))
 
     def passes(self, limits: Limits) -> tuple[ModelPass, ...]:
         """The passes that these workloads make up."""
@@ -116,7 +122,7 @@ class ModelRun:
             layout=self.layout.text,
             dtype=self._dtype(limits),
             kernels=self._kernels(replica, size, limits),
-            wholes=(),
+            wholes=tuple(self._told_wholes(replica, size, limits)),
             amounts=_amounts(replica, size),
             expected_s=expected_s,
             notes=tuple(notes),
@@ -127,6 +133,24 @@ class ModelRun:
         if size.phase is Phase.DECODE:
             return decode_kernels(replica, size.batch, size.tokens, dtype)
         return prefill_kernels(replica, size.batch, size.tokens, Logits.LAST, dtype)
+
+    def _wholes(self, replica: Replica, size: PassSize, limits: Limits) -> dict[str, Workload | str]:
+        """A layer and the model as one workload each, or why no op is that."""
+        dtype = self._dtype(limits)
+        layer, model = (decode_layer, decode_model) if size.phase is Phase.DECODE else (prefill_layer, prefill_model)
+        return {
+            LAYER: layer(replica, size.batch, size.tokens, dtype),
+            MODEL: model(replica, size.batch, size.tokens, dtype),
+        }
+
+    def _told_wholes(self, replica: Replica, size: PassSize, limits: Limits) -> Iterator[Whole]:
+        """These for the file. What keeps the model from being one is told once if it keeps the layer too."""
+        found = self._wholes(replica, size, limits)
+        for name, each in found.items():
+            if not isinstance(each, str):
+                yield Whole(name, self.model.layers if name == LAYER else 1, each.id, "")
+            elif name == LAYER or each != found[LAYER]:
+                yield Whole(name, 1, None, each)
 
     def _notes(self, replica: Replica, size: PassSize, limits: Limits) -> Iterator[str]:
         yield from self.model.notes

@@ -207,7 +207,8 @@ def _measured(asked: ModelPass, run: Run, timed: Mapping[str, list[_Timed]]) -> 
     shared = tuple(replace(row, share=row.measured_s / total_s if row.measured_s else None) for row in rows)
     bound_s = _bound(asked.amounts, roofs)[0]
     wholes = tuple(_wholes(asked, timed, bound_s, shared))
-    return MeasuredPass(asked, shared, wholes, bound_s, tuple(_notes(asked, shared)))
+    notes = (*_notes(asked, shared), *_unmeasured_wholes(asked, timed, run.records))
+    return MeasuredPass(asked, shared, wholes, bound_s, notes)
 
 
 def _row(kernel: ModelKernel, roofs: Roofs, timed: Mapping[str, list[_Timed]], records: Iterable[Record]) -> PassRow:
@@ -278,9 +279,12 @@ def _notes(asked: ModelPass, rows: Sequence[PassRow]) -> Iterator[str]:
         yield f"not measured: {', '.join(names)}: {reason}"
     if unstable := [row.kernel for row in rows if row.is_unstable]:
         yield f"unstable, so another run may find other times: {', '.join(unstable)}"
+
+
+def _unmeasured_wholes(asked: ModelPass, timed: Mapping[str, list[_Timed]], records: Iterable[Record]) -> Iterator[str]:
     for whole in asked.wholes:
-        if whole.workload is None:
-            yield f"the {whole.name} as a whole: {whole.reason}"
+        if whole.workload not in timed:
+            yield f"the {whole.name} as a whole: {whole.reason or _why_not(whole.workload, records)}"
 
 
 def _sentences(timed: Sequence[PassRow]) -> Iterator[str]:

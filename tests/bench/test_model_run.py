@@ -91,6 +91,27 @@ def test_a_calibrated_gpu_has_the_expected_time_of_the_pass():
     assert any("no calibration" in note for note in on_cpu.notes)
 
 
+def test_a_layer_and_the_model_are_measured_whole_where_an_op_is_that():
+    (found,) = ModelRun(GPT2, ONE_STEP).passes(CPU)
+    layer, model = found.wholes
+    shape = "heads12-kv_heads12-head_dim64-inner3072"
+    assert (layer.name, layer.count) == ("layer", 12)
+    assert layer.workload == f"block_decode-batch1-context1024-{shape}-matrices2-fp32"
+    assert (model.name, model.count) == ("model", 1)
+    measured = ids(ModelRun(GPT2, ONE_STEP), CPU)
+    assert layer.workload in measured
+    assert model.workload in measured
+
+
+def test_what_is_no_op_as_a_whole_has_one_reason():
+    (found,) = ModelRun(find_model("qwen3-30b-a3b"), ONE_STEP).passes(H100)
+    (layer,) = found.wholes
+    assert layer.workload is None
+    assert "experts" in layer.reason
+    (shared,) = ModelRun(LLAMA, ONE_STEP, Layout(tp=2)).passes(H100)
+    assert [whole.workload is None for whole in shared.wholes] == [False, True]  # no single GPU has the whole model
+
+
 def test_passes_are_read_as_they_were_written_and_the_same_pass_replaces_itself(tmp_path):
     passes = ModelRun(LLAMA, sizes_of(tuple(Phase), (1, 8), (1024,), (512,))).passes(H100)
     write_passes(tmp_path, passes[:2])

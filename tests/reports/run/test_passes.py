@@ -112,6 +112,12 @@ def test_a_layer_measured_whole_stands_there_by_each_implementation_and_as_often
     assert "the model as a whole: it has a recurrence" in each.notes
 
 
+def test_a_whole_that_was_not_measured_says_why():
+    wholes = (Whole("model", 1, LAYER.id, ""),)
+    each = found(asked(kernel("qkv", QKV, 4), wholes=wholes), *RECORDS, record(LAYER, "torch", reason="does not fit"))
+    assert "the model as a whole: torch: skipped: does not fit" in each.notes
+
+
 def test_the_sentences_name_the_bottleneck_and_where_most_time_is_lost():
     # 4 x 7.51 us of qkv is most time, and 6.0 us of it over the bound; down loses 2 x 5.01 - 2 x 2.004 = 6.0 us.
     slower = (*RECORDS[:2], record(DOWN, "torch", 6e-6))  # loses 8.0 us

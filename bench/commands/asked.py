@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -29,8 +32,8 @@ ASKED_BUDGET_S = 0.5  # the most seconds of sampling of a case that a user names
 
 # The panels of these options in --help.
 WHAT, MODEL = "What is measured", "A model's pass"
-USUAL_BATCH = "1"
 USUAL_TOKENS = "2048"  # of a prompt, and in the cache
+OF_MODEL = ("phase", "batch", "context", "seq", "tp", "ep", "weights", "kv", "compute")  # options of its passes
 MOST_PASSES = 1000  # that are measured without being asked again; a pass has a dozen kernels
 
 
@@ -101,96 +104,28 @@ YesOption = Annotated[bool, _option("--yes", said="Measure a grid of more than 1
 
 
 @dataclass(frozen=True, slots=True)
-class AskedModel:
-    """A model and its passes, as they were typed."""
-
-    name: str
-    phase: str | None
-    batch: str
-    context: str
-    seq: str
-    tp: int
-    ep: int
-    weights: str | None
-    kv: str | None
-    compute: str | None
-
-    def run(self, dtypes: tuple[DType, ...], *, yes: bool) -> model_run.ModelRun:
-        """The passes. Raises NapkinError for an unknown model or phase, sizes that cannot be read, too many passes
-        without `yes`, and a layout that no engine would choose."""
-        if len(dtypes) > 1:
-            raise BadRun("--model takes one --dtype; run once for each")
-        formats = model_run.AskedFormats(
-            find_weight_format(self.weights) if self.weights else None,
-            find_dtype(self.kv) if self.kv else None,
-            find_dtype(self.compute) if self.compute else None,
-            dtypes[0] if dtypes else None,
-        )
-        phases, batches = self._phases(), read_sizes(self.batch, "--batch")
-        contexts, seqs = read_sizes(self.context, "--context"), read_sizes(self.seq, "--seq")
-        tokens = {model_run.Phase.DECODE: contexts, model_run.Phase.PREFILL: seqs}
-        passes = len(batches) * sum(len(tokens[phase]) for phase in phases)
-        if passes > MOST_PASSES and not yes:
-            raise BadRun(f"these are {passes:,} passes, more than {MOST_PASSES:,}; narrow the sizes, or say --yes")
-        sizes = model_run.sizes_of(phases, batches, contexts, seqs)
-        return model_run.ModelRun(named_model(self.name), sizes, Layout(tp=self.tp, ep=self.ep), formats)
-
-    def _phases(self) -> tuple[model_run.Phase, ...]:
-        names = (self.phase or ",".join(model_run.Phase)).split(",")
-        known = {str(phase): phase for phase in model_run.Phase}
-        for name in names:
-            if name.strip() not in known:
-                raise BadRun(no_choice("--phase", name.strip(), known))
-        return tuple(dict.fromkeys(known[name.strip()] for name in names))
-
-
-def asked_model(
-    name: str | None,
-    phase: str | None,
-    batch: str,
-    context: str,
-    seq: str,
-    tp: int,
-    ep: int,
-    weights: str | None,
-    kv: str | None,
-    compute: str | None,
-) -> AskedModel | None:
-    """The model that is asked for, if one is. Raises BadRun for an option of its passes without a model."""
-    if name == "":
-        raise BadRun("--model names no model; `python -m predict models` lists the presets")
-    if name is not None:
-        return AskedModel(name, phase, batch, context, seq, tp, ep, weights, kv, compute)
-    changed = {
-        "--phase": phase is not None,
-        "--batch": batch != USUAL_BATCH,
-        "--context": context != USUAL_TOKENS,
-        "--seq": seq != USUAL_TOKENS,
-        "--tp": tp != 1,
-        "--ep": ep != 1,
-        "--weights": weights is not None,
-        "--kv": kv is not None,
-        "--compute": compute is not None,
-    }
-    if option := next((option for option, is_given in changed.items() if is_given), None):
-        raise BadRun(f"{option} belongs to --model; the sizes of an op are written name=size, such as batch=8")
-    return None
-
-
-@dataclass(frozen=True, slots=True)
 class Asked:
-    """What is to be measured, as it was typed."""
+    """What is to be measured, as it was typed: each field is an option of a command that `with_asked` decorates."""
 
-    suite: str | None
-    op: str | None
-    dims: tuple[str, ...]
-    ops_from: Path | None
-    dtype: str | None
-    only: str | None
-    implementation: str | None
-    yes: bool
-    model: AskedModel | None = None
-    callables: tuple[str, ...] = ()
+    dims: DimsArgument = None
+    suite: SuiteOption = None
+    op: OpOption = None
+    ops_from: OpsFromOption = None
+    dtype: DtypeOption = None
+    only: OnlyOption = None
+    implementation: ImplementationOption = None
+    callables: CallableOption = None
+    yes: YesOption = False
+    model: ModelOption = None
+    phase: PhaseOption = None
+    batch: BatchOption = "1"
+    context: ContextOption = USUAL_TOKENS
+    seq: SeqOption = USUAL_TOKENS
+    tp: TpOption = 1
+    ep: EpOption = 1
+    weights: WeightsOption = None
+    kv: KvOption = None
+    compute: ComputeOption = None
 
     @property
     def budget_s(self) -> float:
@@ -199,14 +134,17 @@ class Asked:
 
     def selection(self, device: str) -> selection.Selection:
         """What was asked for. Raises NapkinError for options that contradict each other, and as their readers do."""
-        if self.callables and not (self.op or self.ops_from or self.only):
-            raise BadRun(f"--callable {self.callables[0]} computes which op? Give --op with its sizes, or --only")
-        chosen = selection.read_filter(self.only, self.implementation, self.callables)
+        callables = tuple(self.callables or ())
+        if callables and not (self.op or self.ops_from or self.only):
+            raise BadRun(f"--callable {callables[0]} computes which op? Give --op with its sizes, or --only")
+        self._check_model()
+        chosen = selection.read_filter(self.only, self.implementation, callables)
         if self._suite:
             return selection.of_suite(self._suite, chosen)
+        dtypes = () if self.dtype is None else grid.read_dtypes(self.dtype)
         if self.model:
-            return selection.of_model(self.model.run(_dtypes(self.dtype), yes=self.yes), chosen)
-        return selection.of_grids(self._grids(), chosen, device, yes=self.yes)
+            return selection.of_model(self._model_run(self.model, dtypes), chosen)
+        return selection.of_grids(self._grids(dtypes), chosen, device, yes=self.yes)
 
     @property
     def _suite(self) -> str | None:
@@ -223,13 +161,74 @@ class Asked:
             raise BadRun("--dtype belongs to --op, --ops-from and --model; a suite has formats of its own")
         return self.suite or DEFAULT_SUITE
 
-    def _grids(self) -> tuple[grid.Grid, ...]:
-        dtypes = _dtypes(self.dtype)
+    def _grids(self, dtypes: tuple[DType, ...]) -> tuple[grid.Grid, ...]:
+        dims = self.dims or []
         if self.ops_from is None:
-            return (grid.read_grid(self.op or "", self.dims, dtypes),)
-        if self.dims:
-            raise BadRun(f"{self.dims[0]} and --ops-from: sizes come from the file; leave one out")
+            return (grid.read_grid(self.op or "", dims, dtypes),)
+        if dims:
+            raise BadRun(f"{dims[0]} and --ops-from: sizes come from the file; leave one out")
         return grid.read_shapes(self.ops_from, self.op, dtypes)
+
+    def _check_model(self) -> None:
+        """Raise BadRun for a model without a name, and for an option of its passes without a model."""
+        if self.model == "":
+            raise BadRun("--model names no model; `python -m predict models` lists the presets")
+        if self.model is not None:
+            return
+        for field in fields(Asked):
+            if field.name in OF_MODEL and getattr(self, field.name) != field.default:
+                raise BadRun(
+                    f"--{field.name} belongs to --model; the sizes of an op are written name=size, such as batch=8"
+                )
+
+    def _model_run(self, name: str, dtypes: tuple[DType, ...]) -> model_run.ModelRun:
+        """The passes of a model. Raises NapkinError for an unknown model or phase, sizes that cannot be read, too many
+        passes without --yes, and a layout that no engine would choose."""
+        if len(dtypes) > 1:
+            raise BadRun("--model takes one --dtype; run once for each")
+        formats = model_run.AskedFormats(
+            find_weight_format(self.weights) if self.weights else None,
+            find_dtype(self.kv) if self.kv else None,
+            find_dtype(self.compute) if self.compute else None,
+            dtypes[0] if dtypes else None,
+        )
+        phases, batches = self._phases(), read_sizes(self.batch, "--batch")
+        contexts, seqs = read_sizes(self.context, "--context"), read_sizes(self.seq, "--seq")
+        tokens = {model_run.Phase.DECODE: contexts, model_run.Phase.PREFILL: seqs}
+        passes = len(batches) * sum(len(tokens[phase]) for phase in phases)
+        if passes > MOST_PASSES and not self.yes:
+            raise BadRun(f"these are {passes:,} passes, more than {MOST_PASSES:,}; narrow the sizes, or say --yes")
+        sizes = model_run.sizes_of(phases, batches, contexts, seqs)
+        return model_run.ModelRun(named_model(name), sizes, Layout(tp=self.tp, ep=self.ep), formats)
+
+    def _phases(self) -> tuple[model_run.Phase, ...]:
+        names = (self.phase or ",".join(model_run.Phase)).split(",")
+        known = {str(phase): phase for phase in model_run.Phase}
+        for name in names:
+            if name.strip() not in known:
+                raise BadRun(no_choice("--phase", name.strip(), known))
+        return tuple(dict.fromkeys(known[name.strip()] for name in names))
+
+
+def with_asked(command: Callable[..., None]) -> Callable[..., None]:
+    """Replace the parameter `asked` of a command by an option for each field of `Asked`."""
+    signature = inspect.signature(command, eval_str=True)
+    hints = get_type_hints(Asked, include_extras=True)
+
+    @functools.wraps(command)
+    def with_options(**options: Any) -> None:
+        asked = Asked(**{field.name: options.pop(field.name) for field in fields(Asked)})
+        command(asked=asked, **options)
+
+    named = [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+        )
+        for field in fields(Asked)
+    ]
+    parameters = [new for old in signature.parameters.values() for new in (named if old.name == "asked" else [old])]
+    vars(with_options)["__signature__"] = signature.replace(parameters=parameters)
+    return with_options
 
 
 def tell_what_is_left_out(chosen: selection.Selection, described: Environment) -> None:
@@ -238,7 +237,3 @@ def tell_what_is_left_out(chosen: selection.Selection, described: Environment) -
     chosen.check(limits)
     for line in chosen.left_out(limits):
         typer.echo(line, err=True)
-
-
-def _dtypes(text: str | None) -> tuple[DType, ...]:
-    return () if text is None else grid.read_dtypes(text)

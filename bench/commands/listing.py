@@ -4,31 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from bench.commands.asked import (
-    USUAL_BATCH,
-    USUAL_TOKENS,
-    Asked,
-    BatchOption,
-    ComputeOption,
-    ContextOption,
-    DimsArgument,
-    DtypeOption,
-    EpOption,
-    ImplementationOption,
-    KvOption,
-    ModelOption,
-    OnlyOption,
-    OpOption,
-    OpsFromOption,
-    PhaseOption,
-    SeqOption,
-    SuiteOption,
-    TpOption,
-    WeightsOption,
-    YesOption,
-    asked_model,
-    tell_what_is_left_out,
-)
+from bench.commands.asked import Asked, tell_what_is_left_out, with_asked
 from bench.commands.options import GpuOption
 from predict.forms import Form, table_text, with_form
 from predict.lazily import lazily
@@ -47,27 +23,11 @@ COLUMNS = (
 
 
 @with_form
+@with_asked
 def list_jobs(
-    dims: DimsArgument = None,
     *,
+    asked: Asked,
     gpu: GpuOption = None,
-    suite: SuiteOption = None,
-    op: OpOption = None,
-    ops_from: OpsFromOption = None,
-    dtype: DtypeOption = None,
-    only: OnlyOption = None,
-    implementation: ImplementationOption = None,
-    model: ModelOption = None,
-    phase: PhaseOption = None,
-    batch: BatchOption = USUAL_BATCH,
-    context: ContextOption = USUAL_TOKENS,
-    seq: SeqOption = USUAL_TOKENS,
-    tp: TpOption = 1,
-    ep: EpOption = 1,
-    weights: WeightsOption = None,
-    kv: KvOption = None,
-    compute: ComputeOption = None,
-    yes: YesOption = False,
     form: Form,
 ) -> None:
     """List what `run` would measure here, in order, and about how long each case takes.
@@ -76,8 +36,6 @@ def list_jobs(
     compiled for each shape, comes last. The times are rough: bench/forecast.py has the formula. On a CPU a run also
     chooses the dtype, and leaves out what would take too long, once it has measured the roofs.
     """
-    passes = asked_model(model, phase, batch, context, seq, tp, ep, weights, kv, compute)
-    asked = Asked(suite, op, tuple(dims or ()), ops_from, dtype, only, implementation, yes, passes)
     device = env.choose_device(gpu)
     described = env.environment(device, gpu=None if device == "cpu" else gpu, force=False, warm_cache=False)
     limits, selection = runner.limits_of(described, {}), asked.selection(device)

@@ -11,32 +11,7 @@ from typing import Annotated
 import typer
 
 from bench import store
-from bench.commands.asked import (
-    USUAL_BATCH,
-    USUAL_TOKENS,
-    Asked,
-    BatchOption,
-    CallableOption,
-    ComputeOption,
-    ContextOption,
-    DimsArgument,
-    DtypeOption,
-    EpOption,
-    ImplementationOption,
-    KvOption,
-    ModelOption,
-    OnlyOption,
-    OpOption,
-    OpsFromOption,
-    PhaseOption,
-    SeqOption,
-    SuiteOption,
-    TpOption,
-    WeightsOption,
-    YesOption,
-    asked_model,
-    tell_what_is_left_out,
-)
+from bench.commands.asked import Asked, tell_what_is_left_out, with_asked
 from bench.commands.options import (
     CASE_LIMIT_S,
     GpuOption,
@@ -78,28 +53,11 @@ python -m bench run --suite standard --only 'attention_*' --implementation torch
 
 
 @with_form
+@with_asked
 def run(
-    dims: DimsArgument = None,
     *,
+    asked: Asked,
     gpu: GpuOption = None,
-    suite: SuiteOption = None,
-    op: OpOption = None,
-    ops_from: OpsFromOption = None,
-    dtype: DtypeOption = None,
-    only: OnlyOption = None,
-    implementation: ImplementationOption = None,
-    callables: CallableOption = None,
-    model: ModelOption = None,
-    phase: PhaseOption = None,
-    batch: BatchOption = USUAL_BATCH,
-    context: ContextOption = USUAL_TOKENS,
-    seq: SeqOption = USUAL_TOKENS,
-    tp: TpOption = 1,
-    ep: EpOption = 1,
-    weights: WeightsOption = None,
-    kv: KvOption = None,
-    compute: ComputeOption = None,
-    yes: YesOption = False,
     out: OutOption = None,
     resume: ResumeOption = False,
     force: Annotated[
@@ -128,10 +86,6 @@ def run(
     A GPU's run that measured all probes of an op (suites calibration, standard, full) also gets its own calibration.
     Exits with status 1 if a case was incorrect, impossible, crashed or timed out.
     """
-    passes = asked_model(model, phase, batch, context, seq, tp, ep, weights, kv, compute)
-    asked = Asked(
-        suite, op, tuple(dims or ()), ops_from, dtype, only, implementation, yes, passes, tuple(callables or ())
-    )
     device = env.choose_device(gpu)
     selection, budget = asked.selection(device), carrying_out.make_budget(budget_s or asked.budget_s)
     settings = lab.Settings(device, gpu, force, warm_cache, budget)

@@ -57,7 +57,7 @@ LOOKS: Mapping[str, Look] = MappingProxyType(
         "block_forward": Look(RED, "$F$"),
         "block_decode": Look(GREEN, "$D$"),
         "block_train": Look(PINK, "$T$"),
-        "model_forward": Look(RED, "$M$"),
+        "model_forward": Look(RED, "$Q$"),
         "model_decode": Look(GREEN, "$N$"),
         "rmsnorm": Look(BLACK, "h"),
         "add_rmsnorm": Look(BLACK, "d"),

@@ -17,9 +17,11 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from numbers import Real
 from pathlib import Path
 from typing import cast
 
+import torch
 from torch import Tensor
 
 from bench import store
@@ -36,7 +38,7 @@ from bench.record import FUNCTION, Environment, RoofSet, Status
 from bench.sampling import Budget
 from bench.timer import CaptureFailed
 from kernels.implementation import Result
-from kernels.precision import TORCH_DTYPES
+from kernels.precision import TORCH_DTYPES, dtype_name
 from predict.errors import BadRun
 from predict.resources import matmul_unit
 from predict.units import DType, find_dtype
@@ -55,7 +57,7 @@ def measure(
     *,
     op: str | None = None,
     dims: Mapping[str, int] | None = None,
-    dtype: str | None = None,
+    dtype: str | torch.dtype | None = None,
     amounts: Amounts | None = None,
     flop: float | None = None,
     bytes_read: float | None = None,
@@ -79,7 +81,8 @@ def measure(
     op, dims     in place of make_inputs: an op of the catalog with its dimensions. Inputs, amounts and reference are
                  then the op's: op="matmul", dims={"m": 64, "n": 4096, "k": 4096}, dtype="bf16".
                  `python -m bench inputs matmul` lists the tensors.
-    dtype        the format that computes; default: that of the result, or bf16 on a GPU and fp32 on a CPU for an op.
+    dtype        the format that computes, "bf16" or torch.bfloat16; default: that of the result, or bf16 on a GPU and
+                 fp32 on a CPU for an op.
     amounts      FLOP and bytes of one call; or flop= (of the matmul unit of `dtype`), bytes_read=, bytes_written=.
                  Without any there is no prediction.
     reference    returns what is right. It is called with the same inputs, whose error sets the allowed one, and with
@@ -96,6 +99,7 @@ def measure(
     Raises WrongResult for a wrong result; BadRun or BadWorkload for what cannot be measured as asked; and whatever
     `fn`, `make_inputs` and `reference` raise.
     """
+    dtype = dtype_name(dtype) if isinstance(dtype, torch.dtype) else dtype
     called = name or str(getattr(fn, "__name__", type(fn).__name__))
     work = _Work(amounts, flop, bytes_read, bytes_written)
     if op is None:
@@ -136,12 +140,16 @@ class _Work:
             raise BadRun("amounts= holds FLOP and bytes already: leave flop=, bytes_read= and bytes_written= out")
         if not self.is_given:
             return None
-        if any(each is not None and not 0 <= each < math.inf for each in numbers):
+        if any(each is not None and not _is_amount(each) for each in numbers):
             raise BadRun("flop=, bytes_read= and bytes_written= are numbers from 0 on")
         if dtype is None:
             raise BadRun(f"which format is it? Its result has none of {', '.join(TORCH_DTYPES)}: give dtype=")
         flop, read, written = (each or 0 for each in numbers)
         return self.amounts or Amounts({matmul_unit(dtype): flop} if flop else {}, read, written)
+
+
+def _is_amount(given: object) -> bool:
+    return isinstance(given, Real) and 0 <= float(given) < math.inf
 
 
 def _measure_own(

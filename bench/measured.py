@@ -61,6 +61,7 @@ class Measured:
     def warnings(self) -> tuple[str, ...]:
         """Reasons to doubt the samples, each with a remedy."""
         found = tuple(f"{doubt.reason}: {doubt.remedy}" for doubt in doubts(self.times_s, self.summary))
+        found = tuple(each.replace("--budget-s", "budget_s=") for each in found)  # here it is no option
         if self.measurement.not_captured:
             found = (*found, f"timed one launch at a time: {self.measurement.not_captured}")
         return found

@@ -4,7 +4,7 @@ A kernel's time is that of the fastest implementation that the run has of it, ti
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from bench.passes import ModelPass, Whole
 from bench.record import Record, Status
@@ -13,10 +13,12 @@ from predict.errors import MissingCeiling
 from predict.model.model_kernel import ModelKernel
 from predict.resources import Roofs
 from predict.roofline import predict
-from predict.table import Column, Table
+from predict.table import Column, Table, cell
 from predict.units import Unit, duration, percent
 from predict.workloads import Amounts
+from reports.run.frame import OVER
 from reports.run.load import Run
+from reports.run.tables import OVER_MARK, UNSTABLE_MARK
 
 COLUMNS = (
     Column("kernel", "kernel", is_key=True),
@@ -40,6 +42,7 @@ PASS_COLUMNS = (
     Column("dtype", "dtype"),
     *COLUMNS,
     Column("workload", "workload"),
+    Column("is_unstable", "unstable"),
     Column("reason", "why not measured"),
 )
 WHOLE_COLUMNS = (
@@ -80,6 +83,8 @@ class WholeRow:
     what: str
     implementation: str
     time_s: float
+    is_unstable: bool = False  # the time, or one that it is the sum of
+    is_complete: bool = True  # no kernel of the pass is missing in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,19 +111,24 @@ class MeasuredPass:
         return tuple(_sentences(timed))
 
     def table(self) -> Table:
-        """A row for each kernel, and their sum."""
-        rows = [{**{column.key: getattr(row, column.key) for column in COLUMNS}} for row in self.rows]
-        return Table(COLUMNS, (*rows, self._sum())).without_empty()
+        """A row for each kernel, and their sum, with the marks of a run's tables."""
+        rows = [{column.key: getattr(row, column.key) for column in COLUMNS} for row in self.rows]
+        marked = [_with_marks(cells, row.is_unstable) for cells, row in zip(rows, self.rows, strict=True)]
+        total = _with_marks(self._sum(), any(row.is_unstable for row in self.rows))
+        return Table(COLUMNS, (*marked, total)).without_empty()
 
     def whole_table(self) -> Table:
         """The whole: predicted, as the sum of its kernels, and measured as one."""
         rows = [
-            {
-                "what": row.what,
-                "implementation": row.implementation,
-                "time_s": row.time_s,
-                "of_bound": self.bound_s / row.time_s if self.bound_s else None,
-            }
+            _with_marks(
+                {
+                    "what": row.what,
+                    "implementation": row.implementation,
+                    "time_s": row.time_s,
+                    "of_bound": self.bound_s / row.time_s if self.bound_s and row.is_complete else None,
+                },
+                row.is_unstable,
+            )
             for row in self.wholes
         ]
         return Table(WHOLE_COLUMNS, tuple(rows)).without_empty()
@@ -141,9 +151,7 @@ class MeasuredPass:
             "expected_s": self.asked.expected_s,
             "measured_s": self.measured_s or None,
             "kernels": list(self.flat_rows()),
-            "whole": [
-                {"what": row.what, "implementation": row.implementation, "time_s": row.time_s} for row in self.wholes
-            ],
+            "whole": [asdict(row) for row in self.wholes],
             "says": list(self.sentences),
             "notes": list(self.notes),
         }
@@ -163,6 +171,16 @@ class MeasuredPass:
             "share": 1.0 if timed else None,
             "of_bound": bound_s / self.measured_s if bound_s and self.measured_s else None,
         }
+
+
+def _with_marks(cells: Mapping[str, object], is_unstable: bool) -> dict[str, object]:  # noqa: FBT001 - of a row
+    """The cells of a row with a mark before a time that is unstable, and before a share of a roof over 100 %."""
+    marks = {key: UNSTABLE_MARK for key in ("measured_s", "time_s") if is_unstable and cells.get(key) is not None}
+    of_bound = cells.get("of_bound")
+    if isinstance(of_bound, float) and of_bound > OVER:
+        marks["of_bound"] = OVER_MARK
+    units = {"of_bound": Unit.SHARE}
+    return {**cells, **{key: f"{mark}{cell(cells[key], units.get(key, Unit.SECONDS))}" for key, mark in marks.items()}}
 
 
 def passes_table(found: Iterable[MeasuredPass]) -> Table:
@@ -258,10 +276,11 @@ def _wholes(
     measured = [row.measured_s for row in rows if row.measured_s]
     if measured:
         what = "sum of the kernels" if len(measured) == len(rows) else f"sum of {len(measured)} of {len(rows)} kernels"
-        yield WholeRow(what, "the fastest of each", sum(measured))
+        is_unstable = any(row.is_unstable for row in rows)
+        yield WholeRow(what, "the fastest of each", sum(measured), is_unstable, len(measured) == len(rows))
     for whole in asked.wholes:
         for each in timed.get(whole.workload or "", ()):
-            yield WholeRow(_what(whole), each.implementation, whole.count * each.time_s)
+            yield WholeRow(_what(whole), each.implementation, whole.count * each.time_s, each.is_unstable)
 
 
 def _what(whole: Whole) -> str:

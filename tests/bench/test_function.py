@@ -192,6 +192,8 @@ def test_a_function_that_is_no_such_op_is_refused(timer, wrong, message):
         ({"op": "matmul", "flop": 3}, "op='matmul' has inputs, amounts and a reference of its own"),
         ({"op": "matmull", "dims": {}}, "matmull"),
         ({"make_inputs": make_pair, "flop": -1}, "numbers from 0 on"),
+        ({"make_inputs": make_pair, "bytes_read": "1MB"}, "numbers from 0 on"),
+        ({"op": "matmul", "dims": {"m": 1, "n": 8, "k": 8}, "dtype": torch.complex64}, "unknown dtype 'complex64'"),
         ({"make_inputs": make_pair, "flop": 1, "amounts": Amounts({}, 1, 1)}, "leave flop="),
         ({"make_inputs": make_pair, "budget_s": 0}, "budget_s must be a positive number"),
         ({"make_inputs": make_pair, "dtype": "bf17"}, "bf17"),
@@ -207,6 +209,12 @@ def test_what_cannot_be_measured_as_asked_is_said_in_one_line(timer, asked, mess
     with pytest.raises(NapkinError, match=message) as caught:
         measure(product, **asked)
     assert "\n" not in str(caught.value)
+
+
+def test_a_dtype_may_be_pytorch_s_own(timer):
+    asked = {"op": "matmul", "dims": {"m": 8, "n": 16, "k": 32}, "device": "cpu", "roofs": ROOFS}
+    named, own = (measure(torch.matmul, dtype=dtype, **asked) for dtype in ("bf16", torch.bfloat16))
+    assert own.record.workload.id == named.record.workload.id == "matmul-m8-n16-k32-bf16"
 
 
 def test_the_unit_of_flop_must_be_known(timer):

@@ -95,6 +95,9 @@ def test_the_sum_stands_beside_the_napkin_and_says_what_it_lacks():
     times_s = [row.time_s for row in each.wholes]
     assert times_s == pytest.approx([40e-6, 60e-6, 4 * 7.51e-6 + 2 * 5.01e-6])
     assert each.notes == ("a note", "not measured: scan: no op computes a recurrence")
+    # The bound of the whole pass says nothing of a sum that lacks a kernel: 40 / 60 us, and none.
+    shares = [row["of_bound"] for row in each.whole_table().rows]
+    assert shares == [1.0, pytest.approx(2 / 3), None]
 
 
 def test_a_layer_measured_whole_stands_there_by_each_implementation_and_as_often_as_it_runs():
@@ -133,6 +136,25 @@ def test_no_sentence_names_a_bottleneck_by_an_unstable_time():
     shaky = found(PASS, RECORDS[0], unstable(RECORDS[1]), RECORDS[2])
     assert shaky.sentences == ("No sentence on the bottleneck: the time of qkv, the longest here, is unstable.",)
     assert "unstable, so another run may find other times: qkv" in shaky.notes
+
+
+def test_an_unstable_time_and_every_sum_with_it_is_marked_and_so_is_a_share_over_one():
+    layer = Whole("layer", 1, LAYER.id, "")
+    passes = asked(kernel("qkv", QKV, 1), kernel("down", DOWN, 2), wholes=(layer,))
+    # Two runs of down take 2 x 1 us, where its bound is 2 x 2.004 us: 200.4 %.
+    each = found(passes, unstable(record(QKV, "torch", 10e-6)), record(DOWN, "torch", 1e-6), record(LAYER, "torch"))
+    qkv, down, total = each.table().rows
+    assert str(qkv["measured_s"]).startswith("~")
+    assert (down["measured_s"], down["of_bound"]) == (pytest.approx(2e-6), "^200.4 %")
+    assert str(total["measured_s"]).startswith("~")
+    times = {row["what"]: row["time_s"] for row in each.whole_table().rows}
+    assert str(times["sum of the kernels"]).startswith("~")
+    assert times["layer measured whole"] == pytest.approx(1e-3)
+    # Other programs get the numbers, and which of them are unstable.
+    assert [(row["kernel"], row["is_unstable"], type(row["measured_s"])) for row in each.flat_rows()] == [
+        ("qkv", True, float),
+        ("down", False, float),
+    ]
 
 
 def test_what_was_not_measured_says_why():

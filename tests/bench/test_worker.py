@@ -369,7 +369,7 @@ def tried(bench, name):
         ("mypackage.kernels:one_argument", "is called with 2 tensors, but takes (a): too many positional arguments"),
         (
             "mypackage.kernels:transposed",
-            "matmul-m2-n3-k4-fp32: returns a tensor (3, 2), where a tensor (2, 3) is right",
+            "transposed returns a tensor (3, 2), where a tensor (2, 3) is right for matmul-m2-n3-k4-fp32",
         ),
         ("dies:f", "importing it failed: the worker process died (exit status 9)"),
     ],
@@ -378,7 +378,7 @@ def test_a_trial_refuses_what_cannot_be_measured_in_one_line(mine, name, message
     with pytest.raises(BadCallable) as caught:
         tried(mine, name)
     assert message in str(caught.value)
-    assert str(caught.value).startswith(f"--callable {name}")
+    assert name in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

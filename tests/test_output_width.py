@@ -57,6 +57,7 @@ ARGUMENTS = {
     "kernels compile": "",
     "bench list": "--suite smoke --gpu cpu",
     "bench doctor": "--gpu cpu",
+    "bench inputs": "matmul",
     "reports show": COMMITTED[0],
     "reports compare": " ".join(COMMITTED),
     "reports sweep": "--model llama-3-8b --gpu h100,l4 --batch 1:4 --context 1k:2k --out {out}",

@@ -79,7 +79,7 @@ def _rank(typed: str, squeezed: str, spelling: str) -> tuple[int, int] | None:
         return (1, 0)
     words, known = _words(typed), _words(spelling)
     is_part = len(squeezed) >= SHORTEST_PART
-    if is_part and _begins(squeezed, other):
+    if is_part and _begins(typed, spelling):
         return (2, 0)
     if (rest := _without(words, known)) is not None and not any(map(_has_digit, rest)):
         return (3, -len(known))  # the longest name of those that are within
@@ -111,8 +111,19 @@ def _without(words: list[str], part: list[str]) -> list[str] | None:
 
 
 def _begins(start: str, name: str) -> bool:
-    """Whether `name` begins with `start`, which ends in no number of it: h20 does not begin h200."""
-    return name.startswith(start) and not (start[-1].isdigit() and name[len(start) : len(start) + 1].isdigit())
+    """Whether `name` begins with `start`, which ends in no number of it: h20 does not begin h200, llama3 does begin
+    llama-3-8b."""
+    squeezed, other = _squeeze(start), _squeeze(name)
+    if not other.startswith(squeezed):
+        return False
+    pieces = _pieces(start)
+    is_amid_number = squeezed[-1].isdigit() and other[len(squeezed) : len(squeezed) + 1].isdigit()
+    return not is_amid_number or _pieces(name)[: len(pieces)] == pieces
+
+
+def _pieces(name: str) -> list[str]:
+    """The numbers of a name, and the letters between them."""
+    return re.findall(r"\d+|[^\W\d_]+", name.casefold())
 
 
 def _typing_errors(one: str, other: str) -> int | None:

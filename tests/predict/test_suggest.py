@@ -39,6 +39,7 @@ SUGGESTED = [
     ("gpu", "mi300", "mi300x"),
     ("gpu", "H100-80GB-HBM3", "h100-sxm"),
     ("model", "llama-4", "llama-4-scout, llama-4-maverick"),
+    ("model", "llama2", "llama-2-7b, llama-2-13b, llama-2-70b"),
     ("op", "decode", "attention_decode, attention_decode_fp8, block_decode"),
     ("type", "qwen3_mo", "qwen3_moe"),
     ("dimension", "ctx", None),

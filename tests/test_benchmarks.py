@@ -122,7 +122,7 @@ def test_preparing_the_launches_of_an_op(op, benchmark, monkeypatch, device):
     workload = tiny_workload(op)
     implementation = find_implementation(workload, "triton", "cuda")
     inputs = make_inputs(workload, device, index=0)
-    prepared = implementation.prepare(*inputs) if implementation.prepare else inputs
+    prepared = bind(implementation.prepare, workload)(*inputs) if implementation.prepare else inputs
     started = set()
     monkeypatch.setattr(plan.Launch, "start", lambda launch, values: started.add(launch.grid))
     benchmark(bind(implementation.run, workload), *prepared)

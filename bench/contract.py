@@ -36,22 +36,26 @@ def outputs_of(result: object, expected: Sequence[Tensor]) -> tuple[Tensor, ...]
 def call_watched(
     run: Callable[..., object], inputs: Sequence[Tensor], written: Written, expected: Sequence[Tensor]
 ) -> tuple[Tensor, ...]:
-    """Call `run` and return a copy of its tensors; the inputs are as before.
-
-    Raises WrongShape, and BrokenContract if it changes its inputs, or gives the same result once the first input that
-    it reads is all zeros.
-    """
+    """Call `run` and return a copy of its tensors. Raises WrongShape, and BrokenContract if it changes its inputs."""
     before = [each.clone() for each in inputs]
     first = tuple(each.clone() for each in outputs_of(run(*inputs), expected))
     check_unchanged(before, inputs, written)
+    return first
+
+
+def check_computes(
+    run: Callable[..., object], inputs: Sequence[Tensor], written: Written, first: Sequence[Tensor]
+) -> None:
+    """Raise BrokenContract if a call gives its `first` result again once the first input that it reads is all zeros.
+    The inputs are as before. A result that is wrong may be the same for any input: check that before."""
+    before = [each.clone() for each in inputs]
     if read := [each for each in inputs if each.is_floating_point() and not _is_any_of(each, written(inputs))]:
         read[0].zero_()
-        again = outputs_of(run(*inputs), expected)
+        again = outputs_of(run(*inputs), first)
         if all(_same(*pair) for pair in zip(first, again, strict=True)):
             raise BrokenContract("returns the same result for other inputs: it must compute at every call")
     for new, old in zip(inputs, before, strict=True):
         new.copy_(old)
-    return first
 
 
 def check_unchanged(before: Sequence[Tensor], inputs: Sequence[Tensor], written: Written) -> None:

@@ -26,8 +26,8 @@ from bench.cases import (
     result_format,
     written_parts,
 )
-from bench.check import check_all
-from bench.contract import BrokenContract, WrongShape, call_watched, check_unchanged, outputs_of
+from bench.check import WRONG, check_all
+from bench.contract import BrokenContract, WrongShape, call_watched, check_computes, check_unchanged, outputs_of
 from bench.device import nvml_handle
 from bench.env import ABNORMAL_THROTTLE, environment, limit_threads, read_state
 from bench.peak_memory import measure_peak_bytes
@@ -241,11 +241,15 @@ class Lab:
             # kernel does not write then stay NaN, instead of another implementation's right answer.
             for output in truth.baseline:
                 torch.full_like(output, math.nan)
+        written = functools.partial(written_parts, workload)
         if foreign:
-            actual = call_watched(run, truth.inputs, functools.partial(written_parts, workload), truth.baseline)
+            actual = call_watched(run, truth.inputs, written, truth.baseline)
         else:
             actual = outputs_of(run(*truth.inputs), truth.baseline)
-        return check_all(actual, truth.reference, truth.baseline, result_format(workload))
+        checked = check_all(actual, truth.reference, truth.baseline, result_format(workload))
+        if foreign and checked.passed:
+            check_computes(run, truth.inputs, written, actual)
+        return checked
 
     def _measure(self, run: Run, truth: Truth, job: Job, implementation: Implementation) -> Measurement:
         """Time `run` on the prepared inputs of `truth` and on the further sets that the timer asks for."""
@@ -309,6 +313,8 @@ def _outputs(result: Result) -> tuple[torch.Tensor, ...]:
 
 def explain(checked: Check) -> str:
     """Why a check did not pass."""
+    if checked.relative_error >= WRONG:
+        return "wrong result: it holds NaN or infinity, or elements that were never written"
     return (
         f"wrong result: relative error {checked.relative_error:.2g} (allowed {checked.relative_bound:.2g}),"
         f" largest error {checked.max_error:.2g} (allowed {checked.max_bound:.2g})"

@@ -5,7 +5,7 @@ import functools
 import pytest
 import torch
 
-from bench.contract import BrokenContract, WrongShape, call_watched, check_unchanged, outputs_of
+from bench.contract import BrokenContract, WrongShape, call_watched, check_computes, check_unchanged, outputs_of
 
 TWO_BY_THREE = (torch.zeros(2, 3),)
 
@@ -85,21 +85,29 @@ def test_a_result_that_is_remembered_is_found_out():
         return remembered[x.data_ptr()]
 
     x = torch.ones(3)
+    first = call_watched(remembers, (x,), nothing, (x,))
     with pytest.raises(BrokenContract, match="the same result for other inputs"):
-        call_watched(remembers, (x,), nothing, (x,))
+        check_computes(remembers, (x,), nothing, first)
 
 
 def test_a_result_buffer_that_is_used_again_is_no_fault():
     buffer = torch.empty(3)
     x = torch.ones(3)
     (found,) = call_watched(lambda x: torch.mul(x, 2, out=buffer), (x,), nothing, (x,))
+    check_computes(lambda x: torch.mul(x, 2, out=buffer), (x,), nothing, (found,))
     assert found.tolist() == [2.0, 2.0, 2.0]
+    assert x.tolist() == [1.0, 1.0, 1.0]
 
 
 def test_a_function_of_whole_numbers_alone_is_called_once():
     calls = []
     x = torch.ones(3, dtype=torch.int32)
-    call_watched(lambda x: calls.append(1) or x.clone(), (x,), nothing, (x,))
+
+    def counted(x):
+        calls.append(1)
+        return x.clone()
+
+    check_computes(counted, (x,), nothing, call_watched(counted, (x,), nothing, (x,)))
     assert calls == [1]
 
 

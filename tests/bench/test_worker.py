@@ -253,6 +253,12 @@ def in_place(a, b):
 def raises(a, b):
     raise ValueError("a tile is too large")
 
+def zeros(a, b):
+    return torch.zeros_like(a @ b)
+
+def nans(a, b):
+    return torch.full_like(a @ b, float("nan"))
+
 def leaves(a, b):
     raise SystemExit(7)
 
@@ -319,11 +325,14 @@ def test_what_it_prints_is_in_its_outcome_and_not_on_our_stdout(mine, capfd):
     ("function", "status", "reason"),
     [
         ("wrong", Status.INCORRECT, "wrong result: relative error 0.5"),
+        # A wrong result may well be the same for every input: that it is wrong is what helps.
+        ("zeros", Status.INCORRECT, "wrong result: relative error 1 "),
+        ("nans", Status.INCORRECT, "wrong result: it holds NaN or infinity"),
         ("in_place", Status.INCORRECT, "changes its input 0"),
         ("transposed", Status.INCORRECT, "returns a tensor (3, 2), where a tensor (2, 3) is right"),
         ("raises", Status.CRASHED, "ValueError: a tile is too large (kernels.py:20)"),
-        ("leaves", Status.CRASHED, "SystemExit: 7 (kernels.py:23)"),
-        ("interrupts", Status.CRASHED, "KeyboardInterrupt: no message (kernels.py:26)"),
+        ("leaves", Status.CRASHED, "SystemExit: 7 (kernels.py:29)"),
+        ("interrupts", Status.CRASHED, "KeyboardInterrupt: no message (kernels.py:32)"),
         ("segfaults", Status.CRASHED, "(signal SIGSEGV); it printed last: about to read address 0"),
     ],
 )

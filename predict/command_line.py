@@ -1,5 +1,6 @@
 """Runs an app's commands. Bad input prints one line on stderr and exits with status 2; a bug keeps its traceback."""
 
+import errno
 import re
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 WITH_ALL_COMMANDS = (DISTRIBUTION, "python -m napkin_bench")  # programs that have those of all packages
 RENAMED = {"render": "report"}  # under napkin-bench: a verb that does not say of what
 NO_SUCH_COMMAND = re.compile(r"No such command '([^']*)'")  # and a suggestion by another rule than ours
+FULL = (errno.ENOSPC, errno.EDQUOT)  # a disk, and what a user may have of it
 # Commands as our texts name them: each works in a checkout, whatever is installed.
 AS_MODULES = re.compile(r"python -m (predict|kernels|bench|reports)\b( render\b)?")
 
@@ -38,6 +40,10 @@ def run_command_line(app: typer.Typer, prog_name: str) -> None:
         if (missing := say_what_is_missing(error)) is None:
             raise
         _refuse(f"{_typed_command(command, prog_name)} {missing}")
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        _refuse(f"cannot write: {error.strerror}; free some space, or write elsewhere")
     except typer.Abort:
         sys.exit(130)
     sys.exit(status if isinstance(status, int) else 0)

@@ -13,10 +13,11 @@ LINE_COLUMNS = (Column("label", "number", is_key=True), Column("value", "value")
 
 
 def answer_csv(answer: Answer) -> str:
-    """Every line: section, key (as in the JSON), label, value in SI units, unit, formula."""
+    """Every line: section, key (as in the JSON), label, value in SI units, unit, formula. A share is of 1, as in the
+    JSON, though a page shows percent."""
     heading = ("section", "key", "label", "value", "unit", "formula")
     lines = (
-        (section.title, line.key, line.label, line.value, line.unit, line.formula)
+        (section.title, line.key, line.label, line.value, "1" if line.unit == "%" else line.unit, line.formula)
         for section in answer.sections
         for line in section.lines
     )

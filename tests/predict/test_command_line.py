@@ -1,6 +1,8 @@
+import csv
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -337,3 +339,20 @@ def test_no_command_prints_help_and_a_closed_pipe_is_no_traceback():
 def test_a_page_says_which_options_it_does_not_show(arguments, remark):
     output = RUNNER.invoke(app, ["model", "llama-3-8b", "--gpu", "h100", *arguments.split()]).output
     assert remark in output if remark else "changes nothing here" not in output
+
+
+def test_shares_in_csv_are_of_one_as_their_unit_says():
+    asked = "model llama-3-8b --gpu h100 --mbu 0.5".split()
+    rows = {row["key"]: row for row in csv.DictReader(RUNNER.invoke(app, [*asked, "--csv"]).output.splitlines())}
+    assert (rows["mbu"]["value"], rows["mbu"]["unit"]) == ("0.5", "1")
+    assert "%" not in {row["unit"] for row in rows.values()}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full is Linux's")
+def test_a_full_disk_is_one_line():
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "predict", "gpus"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert result.stderr == "error: cannot write: No space left on device; free some space, or write elsewhere\n"
+    assert result.returncode == 2

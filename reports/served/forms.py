@@ -84,7 +84,7 @@ def _why_unknown(log: Fields) -> str:
     missing = near.missing(log)
     if len(missing) == len(near.keys):
         return f"{log.file} is of no known form; import reads {_known()}"
-    return f"{log.file} is of no known form; the nearest is {near.name}, which also has {', '.join(missing)}"
+    return f"{log.file} is of no known form; the nearest is {near.name}, of which it lacks {', '.join(missing)}"
 
 
 def _refuse_other_files(path: Path, run: object) -> None:

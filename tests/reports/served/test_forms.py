@@ -162,8 +162,8 @@ def test_lists_with_failed_requests_count_those_that_answered(tmp_path):
         ({"completed": True}, "completed must be a number, not True"),
         ({"completed": 1.5}, "completed must be a whole number, not 1.5"),
         ({"max_concurrency": [64]}, "max_concurrency must be a number, not [64]"),
-        ({"model_id": None}, "the nearest is vLLM bench serve, which also has model_id"),
-        ({"duration": None, "completed": None}, "which also has duration, completed"),
+        ({"model_id": None}, "the nearest is vLLM bench serve, of which it lacks model_id"),
+        ({"duration": None, "completed": None}, "of which it lacks duration, completed"),
     ],
 )
 def test_a_field_that_is_no_measurement_is_refused_by_its_name(tmp_path, fields, message):

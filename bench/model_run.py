@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from bench.passes import ModelPass, Whole
 from bench.suites import Limits
-from predict.errors import BadRun, MissingCeiling
+from predict.errors import BadQuantity, BadRun, MissingCeiling
 from predict.expected.model_pass import expected_decode, expected_prefill
 from predict.formulas.memory import WeightFormat
 from predict.gpus import NVIDIA_GPUS, Gpu
@@ -29,6 +29,7 @@ from predict.model.whole import decode_layer, decode_model, prefill_layer, prefi
 from predict.units import DTYPES, DType, Formats, si
 from predict.workloads import Amounts, Workload
 
+ACTIVATIONS = ("bf16", "fp16", "fp32")  # formats that a pass computes in
 LAYER, MODEL = "layer", "model"  # what is measured whole
 
 
@@ -64,7 +65,7 @@ AS_SHIPPED = AskedFormats()
 @dataclass(frozen=True, slots=True)
 class ModelRun:
     """A model, and the passes of it that are measured on one GPU of its layout, or on the CPU. Raises BadQuantity for a
-    layout that no engine would choose."""
+    layout that no engine would choose, or a format that is none of activations."""
 
     model: Model
     sizes: tuple[PassSize, ...]
@@ -73,6 +74,12 @@ class ModelRun:
 
     def __post_init__(self) -> None:
         check_layout(self.layout, self.model)
+        dtype = self.asked.dtype
+        if dtype and dtype.name not in ACTIVATIONS:
+            raise BadQuantity(
+                f"--dtype of a model is that of activations, {', '.join(ACTIVATIONS)}, not {dtype.name}; --weights,"
+                " --kv and --compute take narrower formats"
+            )
 
     @property
     def name(self) -> str:
@@ -88,8 +95,9 @@ class ModelRun:
         shards = (tp for tp in divisors(self.model.heads) if share * replica.gpus / tp <= limits.memory_bytes)
         tp = next(shards, None)
         advice = f"--tp {tp} measures one of {tp} GPUs that hold it together" if tp else "choose narrower --weights"
+        whose = "one GPU's share of its weights takes" if replica.gpus > 1 else "its weights take"
         raise BadRun(
-            f"{self.model.name} does not fit: its weights take {si(share, 'B')}, the {limits.device} has"
+            f"{self.model.name} does not fit: {whose} {si(share, 'B')}, the {limits.device} has"
             f" {si(limits.memory_bytes, 'B')}; {advice}"
         )
 

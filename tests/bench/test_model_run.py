@@ -69,6 +69,17 @@ def test_a_model_whose_weights_do_not_fit_is_refused_with_what_would():
     of_model(ModelRun(find_model("llama-3-70b"), ONE_STEP, Layout(tp=8))).check(CPU)
 
 
+def test_a_share_that_does_not_fit_is_told_as_one():
+    """Half of 141 GB."""
+    with pytest.raises(BadRun, match=r"one GPU's share of its weights takes 70\.6 GB, .*--tp 8"):
+        ModelRun(find_model("llama-3-70b"), ONE_STEP, Layout(tp=2)).check(CPU)
+
+
+def test_activations_have_16_or_32_bits():
+    with pytest.raises(BadQuantity, match=r"that of activations, bf16, fp16, fp32, not fp8; .*--compute"):
+        ModelRun(GPT2, ONE_STEP, asked=AskedFormats(dtype=find_dtype("fp8")))
+
+
 def test_a_cache_that_does_not_fit_is_a_note_and_its_kernels_are_measured():
     """64 requests of 8192 tokens cache 64 x 8192 x 131,072 bytes: 68.7 GB beside weights of 16.1 GB."""
     run = ModelRun(LLAMA, (PassSize(Phase.DECODE, 64, 8192),))

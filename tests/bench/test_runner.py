@@ -388,6 +388,10 @@ TINY_DIMS = {
     "page": 4,
     "latent": 32,
     "rope": 8,
+    "experts": 3,
+    "active": 2,
+    "layers": 2,
+    "vocab": 20,
 }
 TINY_DTYPES = {
     "matmul_scaled": "int8",

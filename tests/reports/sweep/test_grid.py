@@ -415,10 +415,11 @@ def test_formats_are_those_that_the_model_ships_in_as_far_as_each_gpu_goes(tmp_p
     assert data["remarks"][0].startswith("deepseek-v3 on 8 GPUs; weights 8.025 bits, KV cache 16 bits; fp8 or bf16")
 
 
-def test_where_nothing_fits_the_table_says_none(tmp_path):
+def test_where_nothing_fits_the_table_says_0_and_has_no_numbers(tmp_path):
     command = ["sweep", "--model", "llama-3-70b", "--gpu", "l4", "--batch", "1", "--context", "1k"]
     result = RUNNER.invoke(app, [*command, "--out", str(tmp_path)])
-    assert "none" in result.output
+    (row,) = (line.split() for line in result.output.splitlines() if line.startswith("l4 "))
+    assert row == ["l4", "1024", "0", *("-",) * (len(row) - 3)]
     (best,) = json.loads(RUNNER.invoke(app, [*command, "--out", str(tmp_path), "--json"]).stdout)["best"]
     assert (best["max_batch"], best["batch"], best["tpot_s"]) == (0, None, None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -98,15 +99,7 @@ def run(
     limits = runner.limits_of(records[-1].environment, records[-1].roofs.measured)
     write_passes(folder, selection.passes(limits))
     fits = calibrate_where_measured(folder) if calibrate else ()
-    loaded = load.load_records(folder)
-    report = page.write_report(loaded, folder)
-    if form is Form.JSON:
-        print_json(_summary(folder, report, records, fits))
-    else:
-        print_run(loaded.only({job.key for job in selection.jobs(limits)}), form)
-    if form is Form.PAGE:
-        typer.echo("".join(f"{calibration.fit_headline(fit)}\n" for fit in fits), nl=False)
-        typer.echo(f"records  {folder / store.RECORDS}\nreport   {report}")
+    _tell(folder, records, fits, {job.key for job in selection.jobs(limits)}, form)
     exit_if(any(record.status in runner.FAILED for record in records))
 
 
@@ -117,6 +110,25 @@ def calibrate_where_measured(folder: Path) -> tuple[calibration.RunFit, ...]:
     if fits:
         calibration.write_calibration(loaded, folder, fits)
     return fits
+
+
+def _tell(
+    folder: Path,
+    records: tuple[Record, ...],
+    fits: tuple[calibration.RunFit, ...],
+    asked: Collection[tuple[str, str]],
+    form: Form,
+) -> None:
+    """Write the report, and print the summary as JSON, or the tables of what was asked for."""
+    loaded = load.load_records(folder)
+    report = page.write_report(loaded, folder)
+    if form is Form.JSON:
+        print_json(_summary(folder, report, records, fits))
+        return
+    print_run(loaded.only(asked), form)
+    if form is Form.PAGE:
+        typer.echo("".join(f"{calibration.fit_headline(fit)}\n" for fit in fits), nl=False)
+        typer.echo(f"records  {folder / store.RECORDS}\nreport   {report}")
 
 
 def _summary(

@@ -20,7 +20,8 @@ from predict.gpus import GPUS, Gpu
 from predict.units import DTYPES, DType, Formats, binary_bytes, find_dtype, percent, times
 from predict.workloads import FloatArray
 from reports import figures
-from reports.accuracy.importers import DIMS_OF_OP, MeasuredTables, dropped_text
+from reports.accuracy.columns import DIMS_OF_OP
+from reports.accuracy.importers import MeasuredTables, dropped_text
 from reports.palette import GREY, series_marker, series_style, wide_color
 from reports.run.frame import groups_of
 from reports.tables import TextTable

@@ -19,6 +19,7 @@ from predict.units import find_dtype
 from predict.workloads import dim_names, make_workload
 from reports.__main__ import app
 from reports.accuracy import compare as table_compare
+from reports.accuracy.columns import DIMS
 from reports.accuracy.compare import (
     MAX_SIDES,
     compare_tables,
@@ -27,7 +28,7 @@ from reports.accuracy.compare import (
     napkin_s,
     op_tables,
 )
-from reports.accuracy.importers import DIMS, MeasuredTables
+from reports.accuracy.importers import MeasuredTables
 from reports.figures import NothingToDraw, to_png
 from tests.factories import make_environment, make_record
 

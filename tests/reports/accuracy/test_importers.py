@@ -9,7 +9,8 @@ import pytest
 from bench import store
 from bench.record import Status
 from predict.errors import BadRecord, UnknownGpu
-from reports.accuracy.importers import DIMS, find_device, read_tables
+from reports.accuracy.columns import DIMS
+from reports.accuracy.importers import find_device, read_tables
 from tests.factories import make_environment, make_record
 
 COMMON = {"framework": "VLLM", "version": "1", "device": "NVIDIA H100 80GB HBM3", "kernel_source": "some kernel"}

@@ -1,0 +1,82 @@
+"""Reads aiconfigurator's tables (.parquet, .csv, .txt). Their columns tell what they hold: matmuls, prefill or decode
+attention, or collectives. They give times in milliseconds and `message_size` in elements."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from predict.errors import BadRecord
+from predict.workloads import FloatArray
+from reports.accuracy.columns import (
+    ATTENTION,
+    COLLECTIVE,
+    DIMS,
+    DIMS_OF_OP,
+    OPS,
+    STORED_BYTES,
+    by_spelling,
+    column,
+    first_reason,
+    numbers,
+)
+
+_COMMON = ("device", "op_name", "kernel_source", "latency")
+_ATTENTION_COLUMNS = (*ATTENTION.values(), "isl", "step", "attn_dtype")
+# Each kind of table: its first column identifies the kind, the other columns are required too.
+_KINDS: tuple[tuple[str, ...], ...] = (
+    ("gemm_dtype", *DIMS_OF_OP["matmul"].values(), *_COMMON),
+    ("kv_cache_dtype", *_ATTENTION_COLUMNS, *_COMMON),
+    ("nccl_dtype", *COLLECTIVE.values(), *_COMMON),
+    ("allreduce_dtype", *COLLECTIVE.values(), *_COMMON),
+)
+_DTYPE_COLUMNS = ("gemm_dtype", "attn_dtype", "nccl_dtype", "allreduce_dtype")
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """The rows of an aiconfigurator table."""
+    try:
+        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    except (ValueError, OSError) as error:  # the errors of pandas and pyarrow derive from these
+        raise BadRecord(f"{path}: not a table ({str(error).splitlines()[0]})") from None
+    kind = next((kind for kind in _KINDS if kind[0] in table), None)
+    if kind is None:
+        raise BadRecord(f"{path}: unknown kind of table: no column {', '.join(kind[0] for kind in _KINDS)}")
+    if missing := [name for name in kind if name not in table]:
+        raise BadRecord(f"{path}: missing column {', '.join(missing)}")
+    dtype = table[next(name for name in _DTYPE_COLUMNS if name in table)]
+    op = table["op_name"].map(OPS)
+    sizes = {name: _table_dimension(name, table, op) for name in DIMS}
+    sizes["message_bytes"] *= dtype.map(by_spelling(dtype, STORED_BYTES)).to_numpy(dtype=float)
+    sizes["context"] += column(table, "isl", 0)  # the new token attends to itself and to `step` cached ones
+    return pd.DataFrame(
+        {
+            "op": table["op_name"],
+            "device": table["device"],
+            "dtype": dtype,
+            "weight_dtype": dtype,
+            "kv_dtype": table.get("kv_cache_dtype", np.nan),
+            "kernel_source": table["kernel_source"],
+            **sizes,
+            "window": np.fmax(column(table, "window_size", 0), 0),  # a negative window means none, like 0
+            "time_s": pd.to_numeric(table["latency"], errors="coerce").to_numpy(dtype=float) * 1e-3,
+            "reason": first_reason(
+                {
+                    "the prompt continues a cached one": (op == "attention_prefill") & (column(table, "step", 0) != 0),
+                    "more than one token a step": (op == "attention_decode") & (column(table, "isl", 1) != 1),
+                    "beam search": column(table, "beam_width", 1) != 1,
+                },
+                len(table),
+            ),
+        }
+    )
+
+
+def _table_dimension(name: str, table: pd.DataFrame, op: "pd.Series[str]") -> FloatArray:
+    """One of `DIMS`; NaN in rows whose op lacks it."""
+    values = np.full(len(table), np.nan)
+    for each, dims in DIMS_OF_OP.items():
+        column = dims.get(name)
+        if column in table:
+            values = np.where(op == each, numbers(table[column]), values)
+    return values

@@ -1,0 +1,97 @@
+"""The columns of measured tables: ops with their dimensions, spellings of formats, and how values become numbers."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from predict.units import find_dtype
+from predict.workloads import FloatArray
+
+Mask = npt.NDArray[np.bool_]
+T = TypeVar("T")
+
+ATTENTION = {"batch": "batch_size", "heads": "num_heads", "kv_heads": "num_key_value_heads", "head_dim": "head_dim"}
+COLLECTIVE = {"gpus": "num_gpus", "message_bytes": "message_size"}
+
+# Our op -> our dimension -> aiconfigurator's column.
+DIMS_OF_OP: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {
+        "matmul": {"m": "m", "n": "n", "k": "k"},
+        "attention_prefill": {**ATTENTION, "seq": "isl"},
+        "attention_decode": {**ATTENTION, "context": "step"},
+        "all_reduce": COLLECTIVE,
+        "all_gather": COLLECTIVE,
+        "reduce_scatter": COLLECTIVE,
+        "all_to_all": COLLECTIVE,
+    }
+)
+DIMS: tuple[str, ...] = tuple(dict.fromkeys(name for dims in DIMS_OF_OP.values() for name in dims))
+
+# An op's name in a file -> our op.
+OPS: Mapping[str, str] = MappingProxyType(
+    {
+        **{op: op for op in DIMS_OF_OP},
+        "gemm": "matmul",
+        "context_attention": "attention_prefill",
+        "generation_attention": "attention_decode",
+        "alltoall": "all_to_all",
+    }
+)
+
+TEXTS = ("op", "device", "dtype", "weight_dtype", "kv_dtype", "kernel_source")
+
+# A format's spelling in a file -> our name.
+_SPELLINGS: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("fp64", "float64"), "fp64"),
+        **dict.fromkeys(("fp32", "float32", "float"), "fp32"),
+        "tf32": "tf32",
+        **dict.fromkeys(("bf16", "bfloat16"), "bf16"),
+        **dict.fromkeys(("fp16", "float16", "half"), "fp16"),
+        **dict.fromkeys(("fp8", "fp8_e4m3", "fp8_e5m2", "float8_e4m3fn"), "fp8"),
+        "int8": "int8",
+        **dict.fromkeys(("fp4", "nvfp4"), "fp4"),
+        "int4": "int4",
+    }
+)
+# A name that means a special kernel -> the format it multiplies in, the format of its stored weights.
+_VARIANTS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        **dict.fromkeys(("fp8_static", "fp8_ootb", "fp8_block"), ("fp8", "fp8")),
+        "sq": ("int8", "int8"),  # SmoothQuant: int8 on both sides
+        "int8_wo": ("bf16", "int8"),  # weights only
+        "int4_wo": ("bf16", "int4"),
+    }
+)
+COMPUTED = {**_SPELLINGS, **{text: computed for text, (computed, _) in _VARIANTS.items()}}
+STORED = {**_SPELLINGS, **{text: stored for text, (_, stored) in _VARIANTS.items()}}
+FORMATS = {**_SPELLINGS, **{text: text for text in _VARIANTS}}
+STORED_BYTES = {text: find_dtype(stored).bytes for text, stored in STORED.items()}
+
+
+def first_reason(tests: "Mapping[str, Mask | pd.Series[bool]]", rows: int) -> npt.NDArray[np.object_]:
+    """The first test that each row meets; "" where it meets none."""
+    reasons = np.full(rows, "", dtype=object)
+    for reason in reversed(list(tests)):
+        reasons[np.asarray(tests[reason])] = reason
+    return reasons
+
+
+def column(table: pd.DataFrame, name: str, default: float) -> FloatArray:
+    """A column as numbers; `default` where the table or a row lacks it."""
+    return numbers(table[name].fillna(default)) if name in table else np.full(len(table), float(default))
+
+
+def numbers(values: "pd.Series[Any]") -> FloatArray:
+    """The values as numbers; NaN for anything else."""
+    return pd.to_numeric(values, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+
+
+def by_spelling(values: "pd.Series[Any]", names: Mapping[str, T]) -> dict[str, T]:
+    """`names` by the spellings of `values`: upper case and torch's prefix do not matter ("BF16", "torch.bfloat16")."""
+    keys = {str(text): str(text).lower().removeprefix("torch.") for text in values.dropna().unique()}
+    return {text: names[key] for text, key in keys.items() if key in names}

@@ -1,140 +1,172 @@
-"""Shipped calibrations: constants of expected time for GPUs whose kernels others have measured and published.
+"""Calibrations that ship: constants of expected time for GPUs whose kernels others have measured and published.
 
-Each calibration comes from at most 16 rows of a public table. The rows are chosen by their dimensions alone.
-`python -m reports validate` repeats the fit and reports the error on the rest of the table. Without a calibration there
-is no expected time.
+`calibrations.json` holds them. `python -m reports ship TABLE...` writes it: each calibration comes from at most 16 rows
+of a public table, chosen by their dimensions alone, and is judged on all other rows.
 """
 
-from collections.abc import Mapping
+import functools
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
 from types import MappingProxyType
 
-from predict.expected.time_model import Calibration, Constants, Switches
+from predict.errors import MissingCeiling
+from predict.expected.time_model import Calibration
+from predict.gpus import GPUS, Gpu, NvidiaGpu
 from predict.units import DType
 
 AICONFIGURATOR = "measured by NVIDIA, ai-dynamo/aiconfigurator 095f58a, Apache-2.0"
+FILE = Path(__file__).with_name("calibrations.json")
+DATA_CENTER = (70, 80, 90, 100, 103)  # compute capabilities x 10 of GPUs made for data centers
 
-PROBES = 16  # measured rows per calibration
 
-# (GPU, op, compute or message format) -> (table, constants, switches).
-_FITTED: Mapping[tuple[str, str, str], tuple[str, Constants, Switches]] = {
-    ("a100-sxm-80gb", "matmul", "bf16"): (
-        "a100-sxm_gemm_vllm-0.14.0, vllm_default",
-        {"launch_s": 2.697e-06, "math_share": 0.9194, "dram_share": 0.7603, "tile_edge": 157.2, "join_s": 2.228e-06},
-        {"whole_waves": True, "fixed_tiles": False, "hidden_by_launch": False},
-    ),
-    ("h100-sxm", "matmul", "bf16"): (
-        "h100-sxm_gemm_vllm-0.24.0, torch.nn.functional.linear",
-        {"launch_s": 2.365e-06, "math_share": 0.839, "dram_share": 0.8754, "tile_edge": 121.4, "join_s": 2.46e-06},
-        {"whole_waves": False, "fixed_tiles": False, "hidden_by_launch": False},
-    ),
-    ("h100-sxm", "matmul", "fp8"): (
-        "h100-sxm_gemm_vllm-0.24.0, CutlassFP8ScaledMMLinearKernel",
-        {
-            "launch_s": 4.766e-06,
-            "math_share": 0.8181,
-            "dram_share": 0.8065,
-            "tile_edge": 115.1,
-            "join_s": 2.5e-06,
-            "token_s": 4.617e-09,
-            "narrow_bytes": 3.935,
-        },
-        {"whole_waves": False, "fixed_tiles": True, "hidden_by_launch": False},
-    ),
-    ("a100-sxm-80gb", "attention_prefill", "bf16"): (
-        "a100-sxm_prefill_vllm-0.14.0, vllm_flash_attn",
-        {
-            "launch_s": 8.632e-06,
-            "math_share": 0.626,
-            "dram_share": 0.7483,
-            "tile_s": 8.155e-07,
-            "combine_s": 3e-06,
-            "write_bytes_per_s": 3.825e11,
-            "overlap": 1.39,
-            "l2_gain": 1.127,
-        },
-        {"packs_groups": False, "splits_keys": False, "caps_write": True},
-    ),
-    ("h100-sxm", "attention_prefill", "bf16"): (
-        "h100-sxm_prefill_vllm-0.24.0, vllm_flash_attn_fa3",
-        {
-            "launch_s": 1.114e-05,
-            "math_share": 0.8499,
-            "dram_share": 0.9339,
-            "tile_s": 2.282e-06,
-            "combine_s": 5.404e-06,
-            "write_bytes_per_s": 1.005e12,
-            "overlap": 1.113,
-            "l2_gain": 1.214,
-        },
-        {"packs_groups": True, "splits_keys": True, "caps_write": True},
-    ),
-    ("a100-sxm-80gb", "attention_decode", "bf16"): (
-        "a100-sxm_decode_vllm-0.14.0, vllm_flash_attn",
-        {
-            "launch_s": 8.762e-06,
-            "dram_share": 0.8966,
-            "tile_s": 8.434e-07,
-            "stream_bytes_per_s": 2.316e10,
-            "combine_s": 5.828e-06,
-            "layout_s": 5.505e-06,
-            "sequence_s": 1.466e-09,
-            "l2_gain": 1.275,
-        },
-        {"splits_keys": True, "splits_mha": False},
-    ),
-    ("h100-sxm", "attention_decode", "bf16"): (
-        "h100-sxm_decode_vllm-0.24.0, vllm_flash_attn_fa3",
-        {
-            "launch_s": 1.01e-05,
-            "dram_share": 0.9671,
-            "tile_s": 1.939e-06,
-            "stream_bytes_per_s": 7.278e10,
-            "combine_s": 1.675e-06,
-            "layout_s": 3.108e-07,
-            "sequence_s": 1.054e-08,
-            "l2_gain": 1.451,
-        },
-        {"splits_keys": True, "splits_mha": True},
-    ),
-    ("a100-sxm-80gb", "all_reduce", "bf16"): (
-        "a100-sxm_nccl-2.27.3, NCCL",
-        {
-            "start_s": 8.011e-06,
-            "step_s": 1.864e-06,
-            "link_share": 0.8427,
-            "shard_share": 0.305,
-            "doubling_share": 0.9758,
-            "fill_s": 5.238e-06,
-        },
-        {"tree": False},
-    ),
-    ("h100-sxm", "all_reduce", "bf16"): (
-        "h100-sxm_nccl-2.29.2, NCCL",
-        {
-            "start_s": 4.349e-06,
-            "step_s": 1.607e-06,
-            "link_share": 0.8833,
-            "shard_share": 0.2989,
-            "doubling_share": 1.071,
-            "fill_s": 3.831e-06,
-        },
-        {"tree": False},
-    ),
-}
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """A calibration that ships: which kernels it describes, and how far off it is."""
 
-CALIBRATIONS: Mapping[tuple[str, str, str], Calibration] = MappingProxyType(
-    {
-        key: Calibration(key[1], constants, switches, PROBES, f"{table}; {AICONFIGURATOR}")
-        for key, (table, constants, switches) in _FITTED.items()
-    }
-)
+    gpu: str
+    format: str  # of the products, with that of the weights: bf16, fp8, fp8_block, nvfp4; of a collective bf16
+    cache: str | None  # format of the KV cache, for attention
+    window: bool
+    kernel: str  # who computes it, in the table's words
+    ranges: Mapping[str, tuple[float, float]]  # of each dimension, in the table
+    rows: int  # that judged it
+    error: float  # mean of |expected / measured - 1| over these rows
+    calibration: Calibration
+
+
+class Basis(StrEnum):
+    """What an expected time rests on."""
+
+    MEASURED = "measured on it"
+    SIBLING = "measured on another GPU of its architecture"
+    OTHER = "measured on a GPU of another architecture"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of an op's kernels on a GPU."""
+
+    shipped: Shipped
+    basis: Basis
+
+    @property
+    def calibration(self) -> Calibration:
+        """The constants for the GPU that was asked for."""
+        return self.shipped.calibration
+
+
+@functools.cache
+def shipped() -> tuple[Shipped, ...]:
+    """All that ships, in the file's order."""
+    entries = json.loads(FILE.read_text(encoding="utf-8"))["calibrations"]
+    return tuple(
+        Shipped(
+            gpu=each["gpu"],
+            format=each["format"],
+            cache=each["cache"],
+            window=each["window"],
+            kernel=each["kernel"],
+            ranges=MappingProxyType({name: (low, high) for name, (low, high) in each["ranges"].items()}),
+            rows=each["rows"],
+            error=each["error"],
+            calibration=Calibration(
+                each["op"],
+                each["constants"],
+                each["switches"],
+                each["probes"],
+                f"{each['table']}, {each['kernel']}; {AICONFIGURATOR}",
+            ),
+        )
+        for each in entries
+    )
+
+
+def find_known(
+    gpu: Gpu,
+    op: str,
+    fmt: str,
+    *,
+    cache: str | None = None,
+    window: bool = False,
+    head_dim: float | None = None,
+    leave_out: str | None = None,
+) -> Known:
+    """What is known of `op` on `gpu`: of the kernels measured on the nearest GPU those that fit best. `fmt` and `cache`
+    are names of formats as in `Shipped`; `leave_out` is a GPU whose measurements do not count. Raises MissingCeiling if
+    nothing like it was measured anywhere."""
+    found = [
+        each
+        for each in shipped()
+        if each.calibration.op == op and each.format == same_rates(fmt) and each.gpu != leave_out
+    ]
+    if not found or not isinstance(gpu, NvidiaGpu):
+        raise MissingCeiling(f"no calibration of {op} in {fmt} for {gpu.name} is known")
+    nearest = min(dict.fromkeys(each.gpu for each in found), key=lambda name: _distance(gpu, name))
+    fitting = min(
+        (each for each in found if each.gpu == nearest), key=lambda each: _misfit(each, cache, head_dim, window=window)
+    )
+    return Known(fitting, _basis(gpu, nearest))
+
+
+def find_every(gpu: Gpu, op: str, fmt: str) -> Iterator[Known]:
+    """The kernels of `op` that were measured on the nearest GPU: implementations that an engine chooses among."""
+    first = find_known(gpu, op, fmt)
+    for each in shipped():
+        same = (each.gpu, each.calibration.op, each.format) == (first.shipped.gpu, op, first.shipped.format)
+        if same and (each.cache, each.window) == (first.shipped.cache, first.shipped.window):
+            yield Known(each, first.basis)
+
+
+def _misfit(each: Shipped, cache: str | None, head_dim: float | None, *, window: bool) -> tuple[bool, bool, bool, int]:
+    """The order in which kernels are preferred: heads as wide, the window, the cache, then the best measured."""
+    low, high = each.ranges.get("head_dim", (0.0, float("inf")))
+    wrong_heads = head_dim is not None and not low <= head_dim <= high
+    return wrong_heads, each.window != window, each.cache != (cache and same_rates(cache)), -each.rows
+
+
+def _basis(gpu: NvidiaGpu, measured: str) -> Basis:
+    if gpu.name == measured:
+        return Basis.MEASURED
+    other = GPUS[measured]
+    same = isinstance(other, NvidiaGpu) and _family(other) == _family(gpu)
+    return Basis.SIBLING if same else Basis.OTHER
+
+
+def _distance(gpu: NvidiaGpu, measured: str) -> tuple[bool, bool, bool, int, float]:
+    """How far a GPU is from a measured one: first by what its kernels are made for, then by its speed."""
+    other = GPUS[measured]
+    assert isinstance(other, NvidiaGpu)
+    (generation, data_center), (others, others_data_center) = _family(gpu), _family(other)
+    apart = abs(gpu.sm_count * gpu.boost_hz / (other.sm_count * other.boost_hz) - 1)
+    same_family = (generation, data_center) == (others, others_data_center)
+    return other.name != gpu.name, not same_family, data_center != others_data_center, abs(generation - others), apart
+
+
+def _family(gpu: NvidiaGpu) -> tuple[int, bool]:
+    """What decides which kernels a GPU runs: its generation, and whether it is made for data centers."""
+    sm = gpu.architecture.sm
+    return sm // 10, sm in DATA_CENTER
 
 
 def find_calibration(gpu: str, op: str, dtype: DType) -> Calibration | None:
-    """Return the calibration of `op` in `dtype` on the GPU called `gpu`, or None."""
-    return CALIBRATIONS.get((gpu, op, same_rates(dtype)))
+    """The calibration of `op` in `dtype`, with a cache in 16 bits and without a window, that was measured on the GPU
+    called `gpu`; None if there is none."""
+    return CALIBRATIONS.get((gpu, op, same_rates(dtype.name)))
 
 
-def same_rates(dtype: DType) -> str:
-    """Name of the format whose calibration applies to `dtype`: fp16 runs at the rates of bf16."""
-    return "bf16" if dtype.name == "fp16" else dtype.name
+def same_rates(fmt: str) -> str:
+    """Name of the format whose calibration applies to `fmt`: fp16 runs at the rates of bf16."""
+    return "bf16" if fmt == "fp16" else fmt
+
+
+def _plain() -> Iterator[tuple[tuple[str, str, str], Calibration]]:
+    for each in sorted(shipped(), key=lambda each: each.rows):
+        if not each.window and each.cache in (None, "bf16"):
+            yield (each.gpu, each.calibration.op, each.format), each.calibration
+
+
+# (GPU, op, format) -> what was measured on it, with a cache in 16 bits and without a window.
+CALIBRATIONS: Mapping[tuple[str, str, str], Calibration] = MappingProxyType(dict(_plain()))

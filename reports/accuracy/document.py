@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from predict.errors import BadRecord
-from predict.expected.calibrations import CALIBRATIONS
+from predict.expected.calibrations import shipped
 from predict.expected.kernel import TIME_MODELS
 from predict.gpus import NVIDIA_GPUS
 from predict.resources import Resource, find_ceiling
@@ -114,7 +114,7 @@ def _families(entries: Sequence[Entry]) -> list[str]:
 
 def _source(table: str) -> str:
     """Who measured a table; "" for a table that no shipped calibration comes from."""
-    sources = (each.source for each in CALIBRATIONS.values())
+    sources = (each.calibration.source for each in shipped())
     return next((source.partition("; ")[2] for source in sources if source.startswith(f"{table},")), "")
 
 

@@ -39,7 +39,7 @@ class OwnCalibrations:
     def find(self, op: str, dtype: DType) -> Calibration | None:
         """The calibration of `op` in `dtype`, else in a format with the same rates, else None."""
         known = {(each.calibration.op, each.dtype.name): each.calibration for each in self.fitted}
-        return known.get((op, dtype.name)) or known.get((op, same_rates(dtype)))
+        return known.get((op, dtype.name)) or known.get((op, same_rates(dtype.name)))
 
 
 def to_text(own: OwnCalibrations) -> str:

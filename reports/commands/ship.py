@@ -1,0 +1,23 @@
+"""`python -m reports ship`: fits what the project ships, for those who maintain it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from predict.lazily import lazily
+
+with lazily():  # pandas and SciPy
+    from reports.accuracy import importers, ship, validate
+
+EXAMPLE = "Example: python -m reports ship tables/*.parquet"
+
+
+def ship_calibrations(
+    measured: Annotated[list[Path], typer.Argument(metavar="TABLE...", help="Measured tables: parquet, CSV.")],
+) -> None:
+    """Write the calibrations that ship with the project, fitted to published tables; for its maintainers."""
+    groups = validate.validate(importers.read_tables(measured)).groups
+    typer.echo(ship.write_calibrations(groups))

@@ -50,6 +50,7 @@ class Machine:
     l2_bytes: float
     link_bytes_per_s: float | None  # to the other GPUs, one direction
     may_reduce_in_switch: bool = True  # False if it is known that no switch on the link reduces
+    l2_partitions: int = 1  # more than one hold some data twice
 
     @classmethod
     def of(cls, gpu: Gpu, dtype: DType) -> "Machine":
@@ -68,6 +69,7 @@ class Machine:
             l2_bytes=gpu.l2_bytes,
             link_bytes_per_s=gpu.link_bytes_per_s,
             may_reduce_in_switch=gpu.may_reduce_in_switch,
+            l2_partitions=gpu.architecture.l2_partitions,
         )
 
     def bound_s(self, amounts: Amounts) -> FloatArray:

@@ -18,6 +18,8 @@ class Architecture(NamedTuple):
     # Dense FLOP (operations for int formats); a multiply-add counts 2. Vector rates: CUDA C++ programming guide, table
     # "throughput of native arithmetic instructions"; tensor rates: the whitepaper of each architecture.
     flop_per_clock_per_sm: Mapping[Resource, int]
+    # Parts of L2, each of which keeps what the SMs beside it read. Two parts hold some data twice, so less fits.
+    l2_partitions: int = 1
 
 
 class Memory(NamedTuple):

@@ -211,6 +211,11 @@ def test_expected_time_stands_beside_the_bound_where_a_gpu_is_calibrated():
     assert "aiconfigurator" in text
 
 
+def test_a_machine_tells_whether_its_l2_is_one():
+    parts = {name: Machine.of(GPUS[name], BF16).l2_partitions for name in ("a100-sxm-80gb", "h100-sxm", "b200", "l40s")}
+    assert parts == {"a100-sxm-80gb": 2, "h100-sxm": 2, "b200": 2, "l40s": 1}
+
+
 def test_a_fact_that_nobody_published_raises():
     unknown = Machine(80, 100, 1e9, 1e14, 1e12, 1e6, None)
     with pytest.raises(MissingCeiling, match="link"):

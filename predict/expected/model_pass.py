@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from predict.errors import MissingCeiling
-from predict.expected.calibrations import find_calibration
+from predict.expected.calibrations import find_known
 from predict.expected.kernel import expect
 from predict.expected.time_model import Calibration, Machine
 from predict.model.attention import Attention
@@ -236,8 +236,4 @@ def _as_given(time_s: FloatArray, size: Number) -> Number:
 
 
 def _calibration(replica: Replica, op: str, dtype: str | None = None) -> Calibration:
-    name = dtype or replica.formats.compute.name
-    found = find_calibration(replica.gpu.name, op, DTYPES[name])
-    if found is None:
-        raise MissingCeiling(f"no calibration of {op} in {name} on {replica.gpu.name} is known")
-    return found
+    return find_known(replica.gpu, op, dtype or replica.formats.compute.name).calibration

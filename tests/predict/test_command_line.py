@@ -92,7 +92,7 @@ def test_kernel_json_has_the_terms_of_the_expected_time_and_its_calibration():
 @pytest.mark.parametrize(
     ("asked", "what"),
     [
-        ("kernel matmul m=16 n=64 k=64 --dtype bf16 --gpu b200", "matmul in bf16 on b200"),
+        ("kernel matmul m=16 n=64 k=64 --dtype bf16 --gpu gb200", "matmul in bf16 on gb200"),
         ("kernel matmul m=16 n=64 k=64 --dtype fp32 --gpu h100", "matmul in fp32 on h100-sxm"),
         ("kernel stream_copy n=64 --dtype bf16 --gpu h100", "stream_copy in bf16 on h100-sxm"),
     ],

@@ -61,7 +61,7 @@ def test_expected_times_add_up_to_the_expected_pass():
         assert sum(share.expected_s for share in parts.values()) == pytest.approx(breakdown.expected_s)
         assert sum(share.expected_share for share in parts.values()) == pytest.approx(1)
         assert KernelKind.LINK in parts
-    (_, decode), *_ = (shares(breakdowns(ask("llama-3-8b", "b200")), "decode step"),)
+    (_, decode), *_ = (shares(breakdowns(ask("llama-3-8b", "mi300x")), "decode step"),)
     assert all(share.expected_s is None for share in decode.values())
 
 

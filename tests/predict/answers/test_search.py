@@ -86,11 +86,11 @@ def test_layouts_are_searched_for_models_with_experts():
 
 
 def test_expected_times_decide_where_they_are_asked():
-    by_bound = find(Targets(1000, 200, tpot_s=0.015), gpu="h100,b200").best
-    found = find(Targets(1000, 200, tpot_s=0.015, by=Measure.EXPECTED), gpu="h100,b200", gpus="1,2")
-    assert by_bound.question.gpu.name == "b200"
+    by_bound = find(Targets(1000, 200, tpot_s=0.015), gpu="h100,mi355x").best
+    found = find(Targets(1000, 200, tpot_s=0.015, by=Measure.EXPECTED), gpu="h100,mi355x", gpus="1,2")
+    assert by_bound.question.gpu.name == "mi355x"
     assert found.best.question.gpu.name == "h100-sxm"
-    assert found.reasons == ("1 x b200, 2 x b200: no calibration of matmul in bf16 on b200 is known",)
+    assert found.reasons == ("1 x mi355x, 2 x mi355x: no calibration of matmul in bf16 for mi355x is known",)
     values, expected = point_values(found.best), expected_values(found.best)
     assert values["tpot_s"] < expected["tpot_expected_s"] <= 0.015
     assert expected["usd_per_1m_tokens_expected"] == pytest.approx(found.best.usd_per_1m_tokens)
@@ -101,8 +101,8 @@ def test_expected_times_decide_where_they_are_asked():
     )
     speeds = [point.tokens_per_s_per_user for point in found.fronts]
     assert speeds == sorted(speeds, reverse=True)
-    with pytest.raises(MissingCeiling, match="no calibration of matmul in bf16 on b200"):
-        find(Targets(1000, 200, by=Measure.EXPECTED), gpu="b200")
+    with pytest.raises(MissingCeiling, match="no calibration of matmul in bf16 for mi355x"):
+        find(Targets(1000, 200, by=Measure.EXPECTED), gpu="mi355x")
 
 
 def test_formats_are_compared_where_several_are_asked():
@@ -158,8 +158,8 @@ def test_targets_out_of_range_are_refused(targets, message):
 
 
 def test_machines_without_expected_times_are_compared_by_bounds():
-    with pytest.raises(MissingCeiling, match="on l4 is known; leave out --by to compare by bounds"):
-        find(Targets(1000, 200, by=Measure.EXPECTED), model="llama-3.2-1b", gpu="l4", gpus="1")
+    with pytest.raises(MissingCeiling, match="for mi300x is known; leave out --by to compare by bounds"):
+        find(Targets(1000, 200, by=Measure.EXPECTED), model="llama-3.2-1b", gpu="mi300x", gpus="1")
 
 
 points_2d = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=40)

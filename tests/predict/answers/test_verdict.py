@@ -36,11 +36,11 @@ def test_the_times_are_the_bound_and_in_parentheses_the_expected_with_its_error(
 
 
 def test_without_a_calibration_the_last_line_says_why():
-    _, times, limits = serving_verdict(ask("deepseek-v3", "b200", gpus=8)).lines
+    _, times, limits = serving_verdict(ask("llama-3-70b", "mi300x")).lines
     assert times.startswith("At best: TTFT ")
     assert "(" not in times
-    assert "No expected times, only bounds: no calibration of matmul in bf16 on b200 is known." in limits
-    assert limits.startswith("Prefill and decode are bound by memory bandwidth.")
+    assert "No expected times, only bounds: no calibration of matmul in bf16 for mi300x is known." in limits
+    assert limits.startswith("Prefill is bound by FLOP (tensor.bf16), decode by memory bandwidth.")
 
 
 def test_what_does_not_fit_names_one_change_that_does():

@@ -51,8 +51,8 @@ def test_it_is_never_under_the_bound(batch, chunk):
 def test_what_is_not_calibrated_is_not_guessed():
     with pytest.raises(MissingCeiling, match="after a cached prefix is not calibrated"):
         expected_load(Server(H100, Request(LLAMA_8B, 1000, 102, 1000, 500)), ONE)
-    elsewhere = Replica(LLAMA_8B, GPUS["b200"])
-    with pytest.raises(MissingCeiling, match="on b200"):
+    elsewhere = Replica(LLAMA_8B, GPUS["mi300x"])
+    with pytest.raises(MissingCeiling, match="for mi300x"):
         expected_load(Server(elsewhere, Request(LLAMA_8B, 1000, 102, 1000)), ONE)
 
 

@@ -10,6 +10,7 @@ from predict.errors import BadQuantity
 
 FloatArray = NDArray[np.float64]
 Truths = NDArray[np.bool_]
+EXACT = 2**53  # float64 holds every whole number up to here
 
 
 def positive(**quantities: ArrayLike) -> None:
@@ -29,6 +30,8 @@ def count(**quantities: ArrayLike) -> None:
 
 def whole(**quantities: ArrayLike) -> None:
     """Raise BadQuantity unless every quantity is a whole number of at least 1."""
+    if all(_is_plain(each) for each in quantities.values()):
+        return  # nearly every call: it needs no arrays
     _check(quantities, "must be a positive whole number", lambda numbers: (numbers >= 1) & _is_whole(numbers))
 
 
@@ -40,6 +43,10 @@ def efficiency(**quantities: ArrayLike) -> None:
 def probability(**quantities: ArrayLike) -> None:
     """Raise BadQuantity unless every quantity is from 0 to 1."""
     _check(quantities, "must be from 0 to 1", lambda numbers: (numbers >= 0) & (numbers <= 1))
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, int) and 1 <= value <= EXACT
 
 
 def _is_whole(numbers: FloatArray) -> Truths:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 from predict.answers.lines import Use
 from predict.answers.question import Question
-from predict.answers.times import Timed, decode_times, prefill_times
+from predict.answers.times import Timed, decode_times, expected_step, prefill_times
+from predict.expected.model_pass import ExpectedPass
+from predict.expected.training import ExpectedStep
 from predict.formulas.memory import Recompute
 from predict.model.kinds import KernelKind, passes_by_kind
 from predict.model.passes import Pass, training_step
@@ -33,9 +35,9 @@ class Share:
     """One kind of kernel in one pass."""
 
     kind: KernelKind
-    bound_s: float  # of this kind alone
-    bound_share: float  # of the sum of all kinds' bounds
-    bound_by: str  # the resource that takes longest
+    bound_s: float | None  # of this kind alone; None: it has none
+    bound_share: float | None  # of the sum of all kinds' bounds
+    bound_by: str | None  # the resource that takes longest
     expected_s: float | None = None  # None: nothing is calibrated
     expected_share: float | None = None  # of the pass's expected time
 
@@ -72,7 +74,7 @@ class Breakdown:
     @property
     def overlap(self) -> str:
         """What to say if the parts' bounds add up to more than the pass's; else empty."""
-        together_s = sum(share.bound_s for share in self.shares)
+        together_s = sum(share.bound_s or 0 for share in self.shares)
         if together_s <= self.bound_s * OVERLAPPED:
             return ""
         return f"Their own bounds add up to {duration(together_s)}: in the pass they overlap."
@@ -110,7 +112,7 @@ def _of_pass(name: str, times: Timed) -> Breakdown:
     links = (term for term in bound.terms if term.resource in (Resource.LINK, Resource.NETWORK))
     if slowest := max(links, key=lambda term: float(term.time_s), default=None):
         bounds[KernelKind.LINK] = float(slowest.time_s), str(slowest.resource)
-    return _breakdown(name, Use.SERVE, bounds, times)
+    return _breakdown(name, Use.SERVE, bounds, times.bound_s, times.expected)
 
 
 def _of_training(q: Question) -> Breakdown:
@@ -120,18 +122,28 @@ def _of_training(q: Question) -> Breakdown:
     per_s = q.gpus * q.training_flop_per_s * (q.mfu or 1)
     unit = str(matmul_unit(q.training_dtype))
     bounds = {kind: (float(part.flop) / per_s, unit) for kind, part in passes_by_kind(step) if part.flop}
-    return _breakdown("training step", Use.TRAIN, bounds, None)
+    expected = expected_step(q)
+    bound_s = sum(time_s for time_s, _ in bounds.values())
+    return _breakdown("training step", Use.TRAIN, bounds, bound_s, None if isinstance(expected, str) else expected)
 
 
-def _breakdown(name: str, use: Use, bounds: Mapping[KernelKind, tuple[float, str]], times: Timed | None) -> Breakdown:
-    expected = times.expected if times else None
+def _breakdown(
+    name: str,
+    use: Use,
+    bounds: Mapping[KernelKind, tuple[float, str]],
+    bound_s: float,
+    expected: ExpectedPass | ExpectedStep | None,
+) -> Breakdown:
+    """Kinds in the order of `KernelKind`; the bound of a training step has none for traffic, optimizer and waiting."""
     total_s = sum(time_s for time_s, _ in bounds.values())
 
-    def share(kind: KernelKind, time_s: float, resource: str) -> Share:
+    def share(kind: KernelKind) -> Share:
+        time_s, resource = bounds.get(kind, (None, None))
+        part = None if time_s is None else time_s / total_s
         if expected is None:
-            return Share(kind, time_s, time_s / total_s, resource)
+            return Share(kind, time_s, part, resource)
         expected_s = expected.times.get(kind, 0.0)
-        return Share(kind, time_s, time_s / total_s, resource, expected_s, expected_s / expected.time_s)
+        return Share(kind, time_s, part, resource, expected_s, expected_s / expected.time_s)
 
-    shares = tuple(share(kind, *bound) for kind, bound in bounds.items())
-    return Breakdown(name, use, shares, times.bound_s if times else total_s, expected.time_s if expected else None)
+    shares = tuple(share(kind) for kind in KernelKind if kind in bounds or (expected and kind in expected.times))
+    return Breakdown(name, use, shares, bound_s, expected.time_s if expected else None)

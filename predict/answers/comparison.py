@@ -40,9 +40,11 @@ COLUMNS: Mapping[Use, tuple[Column, ...]] = MappingProxyType(
             *_NAMES,
             Column("min_gpus_training", "least GPUs", Unit.GPUS),
             Column("train_step_s", "step", Unit.SECONDS),
+            Column("train_step_expected_s", "exp.", Unit.SECONDS),
             Column("train_tokens_per_s_per_gpu", "tokens/s/GPU", Unit.TOKENS_PER_S),
             Column("train_days", "days", Unit.DAYS),
             Column("train_usd", "$", Unit.USD),
+            Column("train_usd_expected", "exp.", Unit.USD),
         ),
     }
 )

@@ -30,6 +30,7 @@ from predict.model.passes import Logits, Mask, Pass, forward
 from predict.model.replica import Replica
 from predict.model.storage import Storage, product_format, wide_format
 from predict.model.training_memory import TrainingLayout
+from predict.model.training_plan import Training
 from predict.model.transformer import Model
 from predict.resources import Resource, find_ceiling, matmul_unit
 from predict.units import DTYPES, GB, GIB, DType, Formats, si
@@ -360,6 +361,28 @@ class Question:
         tensor, stages = self.tp or 1, self.pp or 1
         copies = self.gpus // (tensor * stages)
         return TrainingLayout(max(1, copies), tensor, stages, self.zero)
+
+    @cached_property
+    def training(self) -> Training:
+        """The training step, for plans and expected times. What is not asked of its layout is left open."""
+        return Training(
+            model=self.model,
+            gpu=self.gpu,
+            gpus=self.gpus,
+            batch=self.batch,
+            seq=self.seq,
+            compute=self.training_dtype,
+            mask=self.mask,
+            recompute=self.recompute,
+            kernels=self.kernels,
+            optimizer=self.optimizer,
+            zero=self.zero,
+            usable_bytes=self.memory_bytes - self.training_reserved_bytes,
+            network_bytes_per_s=self.network_bytes_per_s,
+            tensor_parallel=self.tp,
+            pipeline_parallel=self.pp,
+            micro_batch=self.micro_batch,
+        )
 
     @property
     def prompt_logits(self) -> Logits:

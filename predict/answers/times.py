@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from predict.answers.question import Question
-from predict.errors import MissingCeiling
+from predict.errors import BadModel, MissingCeiling
 from predict.expected.model_pass import ExpectedPass, expected_decode, expected_prefill
+from predict.expected.training import ExpectedStep, expected_training
 from predict.model.replica import PassPrediction, Replica
 
 
@@ -51,3 +52,11 @@ def timed(replica: Replica, bound: PassPrediction, expect: Callable[[], Expected
         return Timed(replica, bound, expect())
     except MissingCeiling as error:
         return Timed(replica, bound, None, str(error))
+
+
+def expected_step(q: Question) -> ExpectedStep | str:
+    """The expected training step, or the reason why there is none."""
+    try:
+        return expected_training(q.training)
+    except (MissingCeiling, BadModel) as error:
+        return str(error)

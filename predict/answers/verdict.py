@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from predict.answers.fit import Fit, nearest_fit, serving_fit, training_fit
 from predict.answers.lines import Use
 from predict.answers.question import Question
-from predict.answers.sections.training import train_days, train_step_s
-from predict.answers.times import Timed, decode_times, prefill_times
+from predict.answers.sections.training import days, expected_mfu, train_step_s
+from predict.answers.times import Timed, decode_times, expected_step, prefill_times
 from predict.errors import BadModel
 from predict.expected.whole_model import MEDIAN_ERROR, Measured
 from predict.formulas import money
@@ -110,20 +110,34 @@ def training_verdict(q: Question) -> Verdict:
         fits, held = fit.fits, _fit_line(q, fit, Use.TRAIN)
     except BadModel as error:
         fits, held = False, f"It is not known whether it fits: {error}."
-    days, rate = train_days(q), q.batch * q.seq / train_step_s(q) / q.gpus
-    usd = days * 24 * q.gpus * q.usd_per_gpu_hour
-    spent = f"{days:,.0f} days and ${usd:,.0f}" if days >= 10 else f"{days:.3g} days and ${usd:,.0f}"
+    return Verdict(Use.TRAIN, fits, (held, *_step_lines(q)))
+
+
+def _step_lines(q: Question) -> tuple[str, str]:
+    """Time, rate and cost of training, and what they rest on."""
+    found = expected_step(q)
+    times = [train_step_s(q)] if isinstance(found, str) else [train_step_s(q), found.time_s]
+    rates = [_figures(q.batch * q.seq / step_s / q.gpus) for step_s in times]
+    spent = [_spent(q, days(q, step_s)) for step_s in times]
+    step, tokens = f"a step of {q.batch:,} x {q.seq:,} tokens takes", f"{people_count(q.tokens)} tokens take"
     reached = "At best" if q.mfu is None else f"At an MFU of {percent(q.mfu)}"
-    step = f"a step of {q.batch:,} x {q.seq:,} tokens takes {duration(train_step_s(q))}"
-    return Verdict(
-        Use.TRAIN,
-        fits,
-        (
-            held,
-            f"{reached} {step}: {_figures(rate)} tokens/s per GPU; {people_count(q.tokens)} tokens take {spent}.",
-            f"Bound by FLOP in {q.training_dtype.name}. No expected time: no training kernels are calibrated.",
-        ),
+    bound = f"Bound by FLOP in {q.training_dtype.name}."
+    if isinstance(found, str):
+        said = f"{reached} {step} {duration(times[0])}: {rates[0]} tokens/s per GPU; {tokens} {spent[0]}."
+        return said, f"{bound} No expected time: {found}."
+    error = f"+-{100 * MEDIAN_ERROR[Measured.TRAINING]:.0f} %"
+    said = (
+        f"{reached} (expected) {step} {duration(times[0])} ({duration(times[1])} {error}): {rates[0]} tokens/s per GPU"
+        f" ({rates[1]}, an MFU of {percent(expected_mfu(q, times[1]))}); {tokens} {spent[0]} ({spent[1]})."
     )
+    measured = f"kernels measured on {found.measured_on}"
+    return said, f"{bound} Expected: {measured}, {found.plan.text}; +- is the median error on public measurements."
+
+
+def _spent(q: Question, of_days: float) -> str:
+    """Days and dollars of a training."""
+    usd = of_days * 24 * q.gpus * q.usd_per_gpu_hour
+    return f"{of_days:,.0f} days and ${usd:,.0f}" if of_days >= 10 else f"{of_days:.3g} days and ${usd:,.0f}"
 
 
 def _pair(times: Timed, error: float | None = None) -> str:

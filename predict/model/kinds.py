@@ -20,6 +20,8 @@ class KernelKind(StrEnum):
     VOCAB = "vocabulary"
     ELEMENTWISE = "norms, element-wise"
     LINK = "between GPUs"
+    OPTIMIZER = "optimizer"
+    IDLE = "waiting for other stages"
 
 
 _OF_COMPONENT = {

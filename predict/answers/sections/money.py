@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from predict.answers.arithmetic import product
 from predict.answers.lines import Line, Note
 from predict.answers.question import Question
-from predict.answers.sections.training import train_days
+from predict.answers.sections.training import days, expected_step_s, train_days
 from predict.answers.times import decode_times, prefill_times
 from predict.formulas import money
 from predict.units import Unit
@@ -13,11 +13,19 @@ from predict.units import Unit
 
 def training_money(q: Question) -> Iterator[Line | Note]:
     """Cost of the training."""
-    hours = train_days(q) * 24 * q.gpus
-    arithmetic = product(q.gpus, train_days(q), 24)
-    yield Line("train_gpu_hours", "training", hours, Unit.GPU_HOURS, "GPUs x days x 24", arithmetic)
-    arithmetic = product(hours, q.usd_per_gpu_hour)
-    yield Line("train_usd", "training", hours * q.usd_per_gpu_hour, Unit.USD, "GPU-hours x price", arithmetic)
+    step_s = expected_step_s(q)
+    yield from _of_days(q, train_days(q), "training", "")
+    if step_s is not None:
+        yield from _of_days(q, days(q, step_s), "training, expected", "_expected")
+
+
+def _of_days(q: Question, of_days: float, label: str, suffix: str) -> Iterator[Line]:
+    """GPU-hours and dollars of a training of so many days."""
+    hours = of_days * 24 * q.gpus
+    arithmetic = product(q.gpus, of_days, 24)
+    yield Line(f"train_gpu_hours{suffix}", label, hours, Unit.GPU_HOURS, "GPUs x days x 24", arithmetic)
+    usd, arithmetic = hours * q.usd_per_gpu_hour, product(hours, q.usd_per_gpu_hour)
+    yield Line(f"train_usd{suffix}", label, usd, Unit.USD, "GPU-hours x price", arithmetic)
 
 
 def serving_money(q: Question) -> Iterator[Line | Note]:

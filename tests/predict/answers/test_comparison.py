@@ -115,6 +115,8 @@ def test_training_is_another_table():
     found = estimate("llama-3-70b", gpu="h100", gpus=8, batch=32)
     (eight,) = (row for row in rows if row["gpus"] == "8")
     assert float(eight["train_tokens_per_s_per_gpu"]) == pytest.approx(32 * 2048 / found["train_step_s"] / 8)
+    assert float(eight["train_step_expected_s"]) == pytest.approx(found["train_step_expected_s"])
+    assert float(eight["train_usd_expected"]) == pytest.approx(found["train_usd_expected"])
 
 
 def test_one_machine_has_its_lines_as_csv_and_markdown():

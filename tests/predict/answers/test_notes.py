@@ -35,7 +35,7 @@ def test_a_chunk_that_holds_the_prompt_is_said():
 
 
 def test_a_misfit_is_a_decision_and_a_missing_calibration_an_absence():
-    weights = {note.text: note.weight for note in estimate("llama-3-70b", gpu="l4", overhead=0).answer.remarks}
+    weights = {note.text: note.weight for note in estimate("llama-3.1-405b", gpu="mi300x", overhead=0).answer.remarks}
     by_start = {text.split(":")[0]: weight for text, weight in weights.items()}
-    assert by_start["the weights do not fit into 24.15 GB (22.49 GiB)"] is Weight.DECISION
+    assert by_start["the weights do not fit into 206.1 GB (192 GiB)"] is Weight.DECISION
     assert by_start["no expected time, only the bound"] is Weight.ABSENT

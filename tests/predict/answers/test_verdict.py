@@ -5,10 +5,13 @@ import pytest
 from predict.answers.answer import answer
 from predict.answers.lines import BOTH, SERVING, TRAINING
 from predict.answers.question import Question
+from predict.answers.times import expected_step
 from predict.answers.verdict import serving_verdict, training_verdict, verdicts
 from predict.formulas.memory import Recompute
 from predict.gpus import resolve
+from predict.model.passes import Logits
 from predict.model.presets import find_model
+from predict.units import duration, percent
 
 
 def ask(model="llama-3-70b", gpu="h100", **asked):
@@ -59,6 +62,26 @@ def test_a_training_is_judged_by_what_a_gpu_holds_and_by_days_and_dollars():
     assert "15T tokens take 182 days" in found.lines[1]
     assert "At an MFU of 40.0 %" in found.lines[1]
     assert not training_verdict(ask()).fits  # 1,129 GB
+
+
+def test_a_training_names_what_is_expected_beside_the_bound():
+    question = ask(gpus=64, seq=2048, batch=128, tokens=1e12, recompute=Recompute.FULL)
+    found = training_verdict(question)
+    step_s = expected_step(question).time_s
+    tokens = 128 * 2048
+    # 64 GPUs at $2 an hour, and the model's own FLOP over what 64 peaks make in the time.
+    days = 1e12 / tokens * step_s / 86400
+    flop = 3 * question.forward(Logits.ALL).flop
+    assert f"({duration(step_s)} +-5 %)" in found.lines[1]
+    assert f"({tokens / step_s / 64:,.0f}, an MFU of {percent(flop / (64 * 989.4e12 * step_s))})" in found.lines[1]
+    assert f"({days:,.0f} days and ${days * 24 * 64 * 2:,.0f})" in found.lines[1]
+    assert f"Expected: kernels measured on h100-sxm, {expected_step(question).plan.text};" in found.lines[2]
+
+
+def test_a_training_without_calibration_says_why():
+    found = training_verdict(ask(gpu="mi300x", gpus=8, batch=8))
+    assert "(expected)" not in found.lines[1]
+    assert "No expected time: " in found.lines[2]
 
 
 @pytest.mark.parametrize(("uses", "count"), [(SERVING, 1), (TRAINING, 1), (BOTH, 2)])

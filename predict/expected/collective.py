@@ -1,12 +1,21 @@
-"""Expected time of a collective over the links of one machine: start, steps, wire, own shard and pipeline fill.
+"""Expected time of a collective over the links of one machine.
+
+A library such as NCCL sends in chunks around a ring or tree: start, steps, wire, own shard and pipeline fill.
 
     t = start + steps(n) * step + x + 2 sqrt(fill * x)
-    x = W(n, S) / (link * link_share * doubling_share^log2(n / 2)) + S / n / (DRAM * shard_share)
+    x = W(n, S) / (link * share(n)) + S / n / (DRAM * shard_share),  share(n) = link_share * doubling_share^log2(n / 2)
 
 S is the whole buffer in bytes (the output of all_gather, the input of reduce_scatter), n the number of GPUs, W the
 bytes that each GPU sends: S (n - 1) / n, twice that for all_reduce. The square root is the cost of a pipeline with the
 best number of chunks: c chunks over k more hops, each chunk costing d, take (c + k) (x / c + d). The best c gives
 x + k d + 2 sqrt(k d x), so `fill` is k d.
+
+An engine's own all-reduce (`direct`) reads the other GPUs' memory: no chunks, no fill. Either each GPU reads all of the
+others' buffers at once, or it reduces its shard, waits for the others once more, and reads their shards.
+
+    t = start + steps(n) * step + min((n - 1) S / (link * share(n)), x + start)
+
+Messages from `DIRECT_BYTES` on go through the library.
 """
 
 from functools import partial
@@ -21,6 +30,8 @@ from predict.units import Formats
 from predict.workloads import FloatArray
 
 COLLECTIVES = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all")
+# Buffer of an engine's own all-reduce: vLLM's CustomAllreduce has 8 MiB, TensorRT-LLM's workspace 8 or 16 MB.
+DIRECT_BYTES = 2**23
 
 CONSTANTS = MappingProxyType(
     {
@@ -32,7 +43,13 @@ CONSTANTS = MappingProxyType(
         "fill_s": Constant("s", 2.7e-6, 5e-8, 1e-4, 0.7, "hops times cost per chunk: pipeline fill and drain"),
     }
 )
-SWITCHES = MappingProxyType({"tree": Switch("flags follow a tree (log2(n) steps), else a ring (n - 1 steps)", 0.85)})
+SWITCHES = MappingProxyType(
+    {
+        "tree": Switch("flags follow a tree (log2(n) steps), else a ring (n - 1 steps)", 0.85),
+        "direct": Switch("short messages are read from the other GPUs' memory, else sent in chunks", 0.95),
+        "hidden_by_launch": Switch("a call takes the larger of launch and work, else their sum", 0.95),
+    }
+)
 
 
 def sent_bytes(op: str, dims: Dims, *, in_switch: bool = False) -> FloatArray:
@@ -52,8 +69,18 @@ def terms(op: str, dims: Dims, machine: Machine, formats: Formats, constants: Co
     shard_s = message_bytes / gpus / (constants["shard_share"] * machine.bytes_per_s)
     start_s = constants["start_s"] + steps * constants["step_s"]
     fill_s = 2 * np.sqrt(constants["fill_s"] * (wire_s + shard_s))
-    time_s = np.maximum(start_s + wire_s + shard_s + fill_s, napkin_s(op, dims, machine, formats))
-    return Terms(time_s, {"start": start_s, "wire": wire_s, "shard": shard_s, "fill": fill_s})
+    wait_s = np.zeros_like(wire_s)
+    if on["direct"]:
+        is_direct = message_bytes < DIRECT_BYTES
+        whole_s = (gpus - 1) * message_bytes / (share * link)
+        at_once = is_direct & (whole_s <= wire_s + shard_s + constants["start_s"])
+        wait_s = np.where(is_direct & ~at_once, constants["start_s"], 0)
+        wire_s, shard_s = np.where(at_once, whole_s, wire_s), np.where(at_once, 0, shard_s)
+        fill_s = np.where(is_direct, 0, fill_s)
+    work_s = wire_s + shard_s + fill_s + wait_s
+    time_s = np.maximum(start_s, work_s) if on["hidden_by_launch"] else start_s + work_s
+    parts = {"start": start_s, "wire": wire_s, "shard": shard_s, "fill": fill_s, "wait": wait_s}
+    return Terms(np.maximum(time_s, napkin_s(op, dims, machine, formats)), parts)
 
 
 def napkin_s(op: str, dims: Dims, machine: Machine, formats: Formats) -> FloatArray:  # noqa: ARG001
@@ -73,7 +100,7 @@ COLLECTIVE_MODELS = tuple(
         ("gpus", "message_bytes"),
         CONSTANTS,
         SWITCHES,
-        lambda machine: {"tree": False},  # noqa: ARG005
+        lambda machine: dict.fromkeys(SWITCHES, False),  # noqa: ARG005
         partial(terms, op),
         partial(napkin_s, op),
     )

@@ -30,6 +30,7 @@ _KINDS: tuple[tuple[str, ...], ...] = (
     ("nccl_dtype", *COLLECTIVE.values(), *_COMMON),
     ("allreduce_dtype", *COLLECTIVE.values(), *_COMMON),
 )
+UNNAMED = "unnamed"
 _DTYPE_COLUMNS = ("gemm_dtype", "attn_dtype", "nccl_dtype", "allreduce_dtype")
 
 
@@ -56,7 +57,7 @@ def read_table(path: Path) -> pd.DataFrame:
             "dtype": dtype,
             "weight_dtype": dtype,
             "kv_dtype": table.get("kv_cache_dtype", np.nan),
-            "kernel_source": table["kernel_source"],
+            "kernel_source": _kernels(table),
             **sizes,
             "window": np.fmax(column(table, "window_size", 0), 0),  # a negative window means none, like 0
             "time_s": pd.to_numeric(table["latency"], errors="coerce").to_numpy(dtype=float) * 1e-3,
@@ -70,6 +71,14 @@ def read_table(path: Path) -> pd.DataFrame:
             ),
         }
     )
+
+
+def _kernels(table: pd.DataFrame) -> "pd.Series[str]":
+    """The kernel of each row, with its backend where one kernel has several: eager and graph calls differ."""
+    kernels = table["kernel_source"].fillna(UNNAMED)
+    if "backend" not in table or table.groupby(kernels)["backend"].nunique().max() <= 1:
+        return kernels
+    return kernels + ", " + table["backend"].fillna(UNNAMED)
 
 
 def _table_dimension(name: str, table: pd.DataFrame, op: "pd.Series[str]") -> FloatArray:

@@ -4,28 +4,32 @@
 
 prints the errors of each group, and writes figures and the worst rows.
 
-A group is one kernel family: one table, op, format, cache format, kernel source, and with or without a window. Rows of
-one shape are merged by their median first.
+A group is one kernel family: one table, op, format, cache format, kernel source, and with or without a window. Rows
+that cannot be true are left out first (`possible`), then rows of one shape are merged by their median.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from predict.errors import BadRecord, MissingCeiling
+from predict.expected.collective import COLLECTIVES
 from predict.expected.kernel import TIME_MODELS, expect
 from predict.expected.time_model import Calibration, Machine
 from predict.gpus import GPUS, resolve_all
-from predict.units import DTYPES, Formats, find_dtype, percent
+from predict.units import DTYPES, DType, Formats, find_dtype, percent
 from predict.workloads import FloatArray
 from reports.accuracy.importers import MeasuredTables, dropped_text
+from reports.accuracy.possible import least_times, why_impossible
 from reports.calibration.errors import errors
-from reports.calibration.fit import LARGEST_HEAD_DIM, calibrate, choose_probes
+from reports.calibration.fit import LARGEST_HEAD_DIM, PROBES, calibrate, choose_probes
 
 MIN_SHAPES = 200  # a `FAMILY` with fewer shapes, over all its ops, is left out
+MIN_SIZES = 12  # except for a collective of at least so many sizes for each number of GPUs: a sweep of all sizes
 GROUP = ("table", "gpu", "op", "dtype", "weight_dtype", "dtype_text", "kv_dtype", "windowed", "kernel_source")
 FAMILY = tuple(name for name in GROUP if name != "op")
 NAMES = ("table", "gpu", "op", "dtype", "kv_dtype", "window", "kernel_source")
@@ -106,7 +110,7 @@ class Validation:
 
 def validate(measured_tables: MeasuredTables, gpu: str | None = None) -> Validation:
     """Calibrate and predict every group; skip a group whose GPU lacks a peak that it needs. Raises BadRecord if a
-    table's device is not `gpu`, or if every group was skipped or has fewer than `MIN_SHAPES` shapes."""
+    table's device is not `gpu`, or if every group was skipped or is too small."""
     frame = measured_tables.frame
     _check_gpu(frame, gpu)
     frame = frame.assign(windowed=frame["window"] > 0)
@@ -114,15 +118,14 @@ def validate(measured_tables: MeasuredTables, gpu: str | None = None) -> Validat
     groups: list[Group] = []
     for key, family in frame.groupby(list(FAMILY), observed=True, dropna=False):
         table = str(key[0])
-        shapes = _merge(family)
-        if len(shapes) < MIN_SHAPES:
-            _count(skipped, table, f"group of fewer than {MIN_SHAPES} shapes", len(family))
-            continue
-        for op, rows in shapes.groupby("op", observed=True):
-            try:
-                groups.append(_group(table, str(op), family[family["op"] == op], rows))
-            except MissingCeiling as error:
-                _count(skipped, table, str(error), int((family["op"] == op).sum()))
+        ops = {str(op): _possible(str(op), rows, skipped) for op, rows in family.groupby("op", observed=True)}
+        shapes = {op: _merge(op, rows) for op, rows in ops.items() if len(rows)}
+        total = sum(map(len, shapes.values()))
+        for op, merged in shapes.items():
+            if total < MIN_SHAPES and not _is_sweep(op, merged):
+                _count(skipped, table, f"group of fewer than {MIN_SHAPES} shapes", len(ops[op]))
+            else:
+                groups.append(_group(table, op, ops[op], merged))
     if not groups:
         raise BadRecord(f"nothing can be validated: {dropped_text(skipped)}")
     return Validation(tuple(groups), MappingProxyType(skipped))
@@ -177,17 +180,46 @@ def over_the_bar(groups: Iterable[Group]) -> list[str]:
     return failures
 
 
-def _group(table: str, op: str, measured: pd.DataFrame, shapes: pd.DataFrame) -> Group:
-    first = shapes.iloc[0]
-    dims = TIME_MODELS[op].dims
-    dtype, weight = find_dtype(str(first["dtype"])), find_dtype(str(first["weight_dtype"]))
-    kv = None if pd.isna(first["kv_dtype"]) else find_dtype(str(first["kv_dtype"]))
+def _possible(op: str, rows: pd.DataFrame, skipped: dict[tuple[str, str], int]) -> pd.DataFrame:
+    """The rows of one kernel that can be true; none if the GPU lacks a peak that the op needs."""
+    first = rows.iloc[0]
+    dtype, formats = _formats(op, first)
+    columns = _dims(op, rows)
+    try:
+        least_s = least_times(op, columns, GPUS[str(first["gpu"])], dtype, formats)
+    except MissingCeiling as error:
+        _count(skipped, str(first["table"]), str(error), len(rows))
+        return rows.iloc[:0]
+    why = why_impossible(columns, rows["time_s"].to_numpy(), least_s)
+    for reason, count in zip(*np.unique(why[why != ""].astype(str), return_counts=True), strict=True):
+        _count(skipped, str(first["table"]), str(reason), int(count))
+    possible: pd.DataFrame = rows[why == ""]
+    return possible
+
+
+def _is_sweep(op: str, shapes: pd.DataFrame) -> bool:
+    """Whether a collective was measured at enough sizes to be judged."""
+    return op in COLLECTIVES and len(shapes) >= MIN_SIZES * shapes["gpus"].nunique()
+
+
+def _formats(op: str, row: "pd.Series[Any]") -> tuple[DType, Formats]:
+    """The format whose peak counts, and all formats of a kernel."""
+    dtype, weight = find_dtype(str(row["dtype"])), find_dtype(str(row["weight_dtype"]))
+    kv = None if pd.isna(row["kv_dtype"]) else find_dtype(str(row["kv_dtype"]))
     # A collective multiplies nothing, so any peak will do; the GPU may lack one in the collective's format.
-    machine = Machine.of(GPUS[str(first["gpu"])], dtype if op in ("matmul",) or kv else DTYPES["bf16"])
-    formats = Formats.of(dtype, weight, kv)
-    columns = {name: shapes[name].to_numpy(dtype=np.float64) for name in dims}
-    time_s = shapes["time_s"].to_numpy()
-    probes = choose_probes(op, columns, machine, formats)
+    return DTYPES["bf16"] if op in COLLECTIVES else dtype, Formats.of(dtype, weight, kv)
+
+
+def _dims(op: str, rows: pd.DataFrame) -> dict[str, FloatArray]:
+    return {name: rows[name].to_numpy(dtype=np.float64) for name in TIME_MODELS[op].dims}
+
+
+def _group(table: str, op: str, measured: pd.DataFrame, shapes: pd.DataFrame) -> Group:
+    first = measured.iloc[0]
+    dtype, formats = _formats(op, first)
+    machine = Machine.of(GPUS[str(first["gpu"])], dtype)
+    columns, time_s = _dims(op, shapes), shapes["time_s"].to_numpy()
+    probes = choose_probes(op, columns, machine, formats, most=min(PROBES, len(shapes) // 2))
     picked = {name: column[probes] for name, column in columns.items()}
     source = f"{len(probes)} probes of {table}, {first['kernel_source']}"
     calibration = calibrate(op, picked, time_s[probes], machine, formats, source)
@@ -209,7 +241,7 @@ def _group(table: str, op: str, measured: pd.DataFrame, shapes: pd.DataFrame) ->
         gpu=str(first["gpu"]),
         op=op,
         dtype=_label(str(first["dtype_text"])),
-        kv_dtype=None if kv is None else kv.name,
+        kv_dtype=None if pd.isna(first["kv_dtype"]) else str(first["kv_dtype"]),
         window=bool(first["windowed"]),
         kernel_source=str(first["kernel_source"]),
         calibration=calibration,
@@ -218,14 +250,10 @@ def _group(table: str, op: str, measured: pd.DataFrame, shapes: pd.DataFrame) ->
     )
 
 
-def _merge(family: pd.DataFrame) -> pd.DataFrame:
-    """One row for each op and shape, with its median time."""
-    dims = sorted({name for op in family["op"].unique() for name in TIME_MODELS[str(op)].dims})
-    keys = ["op", *dims]
-    others = [name for name in FAMILY if name in family]
-    medians = family.groupby(keys, observed=True, dropna=False, as_index=False, sort=True)["time_s"].median()
-    merged: pd.DataFrame = medians.assign(**{name: family[name].iloc[0] for name in others})
-    return merged
+def _merge(op: str, rows: pd.DataFrame) -> pd.DataFrame:
+    """One row for each shape, with its median time; in the order of the dimensions."""
+    dims = list(TIME_MODELS[op].dims)
+    return rows.groupby(sorted(dims), sort=True)["time_s"].median().reset_index()
 
 
 def _label(dtype_text: str) -> str:

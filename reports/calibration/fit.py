@@ -35,13 +35,11 @@ class Fit:
     cost: float  # half the sum of squared residuals, priors included
 
 
-def choose_probes(op: str, columns: Columns, machine: Machine, formats: Formats) -> Positions:
-    """Positions of the rows to measure, at most `PROBES`. `columns` holds the dimensions of distinct shapes."""
+def choose_probes(op: str, columns: Columns, machine: Machine, formats: Formats, most: int = PROBES) -> Positions:
+    """Positions of the rows to measure, at most `most`. `columns` holds the dimensions of distinct shapes."""
     if op == "matmul":
-        return _nearest(columns)
-    if op.startswith("attention"):
-        return _most_telling(TIME_MODELS[op], columns, machine, formats)
-    return _evenly_apart(columns)
+        return _nearest(columns, most)
+    return _most_telling(TIME_MODELS[op], columns, machine, formats, most)
 
 
 def calibrate(
@@ -107,13 +105,13 @@ def _fit(
     return Fit(Calibration(model.op, constants(best.x), dict(on), len(time_s), source), float(best.cost))
 
 
-def _nearest(columns: Columns) -> Positions:
+def _nearest(columns: Columns, most: int) -> Positions:
     """The nearest shape to each of MATMUL_PROBES that no earlier one took."""
     shapes = np.log2(np.stack([columns[name] for name in ("m", "n", "k")], axis=1))
     order = np.lexsort((columns["k"], columns["n"], columns["m"]))
     free = np.ones(len(order), dtype=bool)
     picked: list[int] = []
-    for target in np.log2(np.array(MATMUL_PROBES, dtype=np.float64))[: len(order)]:
+    for target in np.log2(np.array(MATMUL_PROBES, dtype=np.float64))[: min(most, len(order))]:
         distance = np.where(free, np.abs(shapes[order] - target).sum(axis=1).round(6), np.inf)
         nearest = int(distance.argmin())
         free[nearest] = False
@@ -121,29 +119,21 @@ def _nearest(columns: Columns) -> Positions:
     return np.array(picked, dtype=np.intp)
 
 
-def _evenly_apart(columns: Columns) -> Positions:
-    """Rows at even distances, in order of number of GPUs, then of bytes. So each number of GPUs covers the sizes from
-    end to end, and the sizes shift from one number to the next."""
-    order = np.lexsort((columns["message_bytes"], columns["gpus"]))
-    apart = np.linspace(0, len(order) - 1, min(PROBES, len(order)))
-    return order[np.rint(apart).astype(np.intp)]
-
-
-def _most_telling(model: TimeModel, columns: Columns, machine: Machine, formats: Formats) -> Positions:
+def _most_telling(model: TimeModel, columns: Columns, machine: Machine, formats: Formats, most: int) -> Positions:
     """Rows chosen one at a time: each reduces the mean variance of all predictions the most.
 
     Bayesian I-optimal design with the model linear in log(constants) at the priors (Chaloner and Verdinelli 1995).
     """
     order = np.lexsort([columns[name] for name in model.dims])
-    small = columns["head_dim"][order] <= LARGEST_HEAD_DIM
-    order = order[small] if small.any() else order
+    if "head_dim" in columns and (small := columns["head_dim"][order] <= LARGEST_HEAD_DIM).any():
+        order = order[small]
     slopes = _slopes(model, {name: column[order] for name, column in columns.items()}, machine, formats)
     spreads = [model.constants[name].spread for name in model.fitted(formats)]
     covariance = np.diag(np.square([*spreads, *[SWITCH_SPREAD] * len(model.switches)]))
     wanted = slopes.T @ slopes / len(slopes)
     free = np.ones(len(order), dtype=bool)
     chosen: list[int] = []
-    for _ in range(min(PROBES, len(order))):
+    for _ in range(min(most, len(order))):
         gain = slopes @ covariance
         worth = np.einsum("ij,jk,ik->i", gain, wanted, gain) / (NOISE**2 + np.einsum("ij,ij->i", gain, slopes))
         row = int(np.argmax(np.where(free, worth, -1)))

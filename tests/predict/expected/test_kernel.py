@@ -98,6 +98,25 @@ def test_an_all_reduce_by_hand():
     assert time_of("all_reduce", calibration, gpus=4, message_bytes=1e8) == pytest.approx(expected)
 
 
+def test_an_engines_own_all_reduce_by_hand():
+    constants = {"start_s": 5e-6, "step_s": 1e-6, "link_share": 0.5, "shard_share": 0.5, "doubling_share": 1.0}
+    direct, library = (calibrated("all_reduce", on, fill_s=2e-6, **constants) for on in (("direct",), ()))
+    # 4 GPUs, 100 kB: each reads the 300 kB of the others at 50 GB/s, 6 us. Reading shards twice is half of that, and
+    # 50 ns for its own, but waits for another 5 us.
+    assert time_of("all_reduce", direct, gpus=4, message_bytes=1e5) == pytest.approx(8e-6 + 6e-6)
+    # 1 MB: 60 us at once; shards are 30 us of wire, 0.5 us of their own, and 5 us of waiting.
+    assert time_of("all_reduce", direct, gpus=4, message_bytes=1e6) == pytest.approx(8e-6 + 30e-6 + 0.5e-6 + 5e-6)
+    large = {"gpus": 4, "message_bytes": 2.0**23}  # more than its buffer holds
+    assert time_of("all_reduce", direct, **large) == time_of("all_reduce", library, **large)
+
+
+def test_a_collective_launched_by_the_cpu_takes_the_longer_of_launch_and_work():
+    constants = {"start_s": 47e-6, "step_s": 1e-6, "link_share": 0.5, "shard_share": 0.5, "doubling_share": 1.0}
+    eager = calibrated("all_reduce", ("direct", "hidden_by_launch"), **constants)
+    assert time_of("all_reduce", eager, gpus=4, message_bytes=1e5) == pytest.approx(50e-6)  # 6 us of work
+    assert time_of("all_reduce", eager, gpus=4, message_bytes=1e6) == pytest.approx(60e-6)  # 60 us, read at once
+
+
 def test_decoding_one_request_by_hand():
     calibration = calibrated(
         "attention_decode",

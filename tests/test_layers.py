@@ -27,6 +27,7 @@ MODULES = {
     "predict.command_line": {"typer"},
     "predict.forms": {"typer"},
     "predict.commands": {"typer"},
+    "predict.commands.arguments": {"click"},  # which Typer is made of, to read options without running their command
     "predict.commands.targets": {"reports.front"},  # loaded to draw, when a figure is asked for
     "kernels.__main__": {
         "typer",

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from predict.commands.arguments import question_of
+from predict.errors import BadRun
 from predict.forms import Form, with_form
 from predict.lazily import lazily
 from predict.terminal import Style, styled, terminal_width, wrapped
@@ -16,28 +18,51 @@ from reports.commands.options import make_folder
 
 with lazily():  # pandas and matplotlib
     from reports import files as writing
-    from reports.accuracy import document, importers, plots, tables, validate
+    from reports.accuracy import (
+        document,
+        endtoend,
+        endtoend_points,
+        endtoend_tables,
+        importers,
+        plots,
+        tables,
+        validate,
+    )
 
 EXAMPLES = """Examples:
 
 python -m reports validate h100-sxm_gemm_vllm-0.24.0.parquet --gpu h100 --json
 
 python -m reports validate tables/*.parquet --out runs/validation
+
+python -m reports validate --endtoend points.csv --json
 """
 
 
 @with_form
 def validate_tables(
-    measured: Annotated[list[Path], typer.Argument(metavar="TABLE...", help="Measured tables: parquet, CSV, runs.")],
+    measured: Annotated[
+        list[Path] | None, typer.Argument(metavar="TABLE...", help="Measured tables: parquet, CSV, runs.")
+    ] = None,
     *,
+    points: Annotated[
+        Path | None, typer.Option("--endtoend", metavar="FILE", help="A CSV of measurements of whole models.")
+    ] = None,
     gpu: Annotated[str | None, typer.Option(help="Stop if a table is of another GPU than this.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for figures and the explained worst rows.")] = None,
     gate: Annotated[bool, typer.Option("--gate", help="Exit with status 1 if expected time misses a bar.")] = False,
     form: Form,
 ) -> None:
-    """Calibrate expected time from up to 16 rows of each group of measured tables, predict the rest, print errors."""
-    validation = validate.validate(importers.read_tables(measured), gpu)
-    typer.echo("\n".join(_validation_lines(validation, form)))
+    """Calibrate expected time from up to 16 rows of each group of measured tables, predict the rest, print errors.
+
+    --endtoend asks for every point of a file what `predict model` would say, and prints how far off it is."""
+    if not measured and points is None:
+        raise BadRun("give measured tables, or --endtoend points.csv, or both")
+    judged = [] if points is None else _judged(points)
+    validation = validate.validate(importers.read_tables(measured), gpu) if measured else None
+    typer.echo("\n".join(_lines(validation, judged, form)))
+    if validation is None:
+        return
     if out is not None:
         for file in _write_validation(validation, out):
             typer.echo(file, err=form is not Form.PAGE)
@@ -46,17 +71,47 @@ def validate_tables(
         raise typer.Exit(1)
 
 
+def _judged(points: Path) -> list[endtoend.Judged]:
+    return endtoend.judge(endtoend_points.read_points(points), lambda text: question_of(text, points.parent))
+
+
+def _lines(validation: validate.Validation | None, judged: list[endtoend.Judged], form: Form) -> Iterator[str]:
+    """Groups of tables, then whole models; one list in JSON."""
+    if form is Form.JSON:
+        entries: list[object] = []
+        if validation is not None:
+            entries += [validate.group_json(group, validation.skipped) for group in validation.groups]
+        yield json.dumps([*entries, *endtoend_tables.tally_json(judged)], indent=2, allow_nan=False)
+        return
+    if validation is not None:
+        yield from _validation_lines(validation, form)
+    if validation is not None and judged:
+        yield ""
+    if judged:
+        yield from _endtoend_lines(judged, form)
+
+
+def _endtoend_lines(judged: list[endtoend.Judged], form: Form) -> Iterator[str]:
+    match form:
+        case Form.CSV:
+            yield endtoend_tables.tally_table(judged, totals=False).csv()
+        case Form.MARKDOWN:
+            yield endtoend_tables.tally_table(judged, totals=True).markdown()
+        case _:
+            width = terminal_width()
+            yield from (styled(line, Style.BOLD) for line in wrapped(endtoend_tables.TITLE, width))
+            yield endtoend_tables.tally_table(judged, totals=True).text(width)
+            yield from endtoend_tables.remarks(judged, width)
+
+
 def _validation_lines(validation: validate.Validation, form: Form) -> Iterator[str]:
     groups = validation.groups
     match form:
-        case Form.JSON:
-            entries = [validate.group_json(group, validation.skipped) for group in groups]
-            yield json.dumps(entries, indent=2, allow_nan=False)
         case Form.CSV:
             yield tables.validation_table(groups, tables.CSV_COLUMNS).csv()
         case Form.MARKDOWN:
             yield tables.validation_table(groups).markdown()
-        case Form.PAGE:
+        case _:
             width = terminal_width()
             yield from (styled(line, Style.BOLD) for line in wrapped(tables.TITLE, width))
             yield tables.validation_table(groups).text(width)

@@ -21,7 +21,7 @@ from reports.accuracy.columns import (
     numbers,
 )
 
-_COMMON = ("device", "op_name", "kernel_source", "latency")
+_COMMON = ("device", "op_name", "latency")
 _ATTENTION_COLUMNS = (*ATTENTION.values(), "isl", "step", "attn_dtype")
 # Each kind of table: its first column identifies the kind, the other columns are required too.
 _KINDS: tuple[tuple[str, ...], ...] = (
@@ -42,7 +42,10 @@ def read_table(path: Path) -> pd.DataFrame:
         raise BadRecord(f"{path}: not a table ({str(error).splitlines()[0]})") from None
     kind = next((kind for kind in _KINDS if kind[0] in table), None)
     if kind is None:
-        raise BadRecord(f"{path}: unknown kind of table: no column {', '.join(kind[0] for kind in _KINDS)}")
+        raise BadRecord(
+            f"{path}: unknown kind of table: no column {' or '.join(kind[0] for kind in _KINDS)}; it has"
+            f" {', '.join(map(str, table))}"
+        )
     if missing := [name for name in kind if name not in table]:
         raise BadRecord(f"{path}: missing column {', '.join(missing)}")
     dtype = table[next(name for name in _DTYPE_COLUMNS if name in table)]
@@ -75,6 +78,8 @@ def read_table(path: Path) -> pd.DataFrame:
 
 def _kernels(table: pd.DataFrame) -> "pd.Series[str]":
     """The kernel of each row, with its backend where one kernel has several: eager and graph calls differ."""
+    if "kernel_source" not in table:
+        return pd.Series(UNNAMED, index=table.index)
     kernels = table["kernel_source"].fillna(UNNAMED)
     if "backend" not in table or table.groupby(kernels)["backend"].nunique().max() <= 1:
         return kernels

@@ -52,7 +52,7 @@ _SPELLINGS: Mapping[str, str] = MappingProxyType(
         "tf32": "tf32",
         **dict.fromkeys(("bf16", "bfloat16"), "bf16"),
         **dict.fromkeys(("fp16", "float16", "half"), "fp16"),
-        **dict.fromkeys(("fp8", "fp8_e4m3", "fp8_e5m2", "float8_e4m3fn"), "fp8"),
+        **dict.fromkeys(("fp8", "fp8_e4m3", "fp8_e5m2", "float8_e4m3fn", "float8_e5m2"), "fp8"),
         "int8": "int8",
         **dict.fromkeys(("fp4", "nvfp4"), "fp4"),
         "int4": "int4",
@@ -61,10 +61,14 @@ _SPELLINGS: Mapping[str, str] = MappingProxyType(
 # A name that means a special kernel -> the format it multiplies in, the format of its stored weights.
 _VARIANTS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
-        **dict.fromkeys(("fp8_static", "fp8_ootb", "fp8_block"), ("fp8", "fp8")),
+        **dict.fromkeys(("fp8_static", "fp8_ootb", "fp8_block", "mxfp8"), ("fp8", "fp8")),
         "sq": ("int8", "int8"),  # SmoothQuant: int8 on both sides
-        "int8_wo": ("bf16", "int8"),  # weights only
-        "int4_wo": ("bf16", "int4"),
+        **dict.fromkeys(("int8_wo", "w8a16"), ("bf16", "int8")),  # weights only
+        **dict.fromkeys(("int4_wo", "w4a16", "w4a16_awq", "w4a16_gptq"), ("bf16", "int4")),
+        "w4a16_mxfp4": ("bf16", "fp4"),
+        **dict.fromkeys(("w4a8", "w4afp8", "w4a8_awq"), ("fp8", "int4")),
+        **dict.fromkeys(("w4a8_mxfp4", "w4a8_mxfp4_fp8", "w4a8_mxfp4_mxfp8"), ("fp8", "fp4")),
+        **dict.fromkeys(("mxfp4", "w4a4_mxfp4"), ("fp4", "fp4")),
     }
 )
 COMPUTED = {**_SPELLINGS, **{text: computed for text, (computed, _) in _VARIANTS.items()}}

@@ -106,6 +106,9 @@ def test_every_collective_of_a_file_is_read(tmp_path):
         ("int8_wo", "bf16", "int8", "int8_wo"),
         ("int4_wo", "bf16", "int4", "int4_wo"),
         ("nvfp4", "fp4", "fp4", "fp4"),
+        ("w4a8", "fp8", "int4", "w4a8"),
+        ("w4a16_mxfp4", "bf16", "fp4", "w4a16_mxfp4"),
+        ("w4a8_mxfp4", "fp8", "fp4", "w4a8_mxfp4"),
     ],
 )
 def test_formats_of_one_width_stay_apart_and_spellings_of_one_format_do_not(tmp_path, text, dtype, weight_dtype, name):
@@ -387,3 +390,17 @@ def test_a_dtype_is_read_in_capitals_and_with_the_prefix_of_torch(tmp_path):
     assert measured_tables.frame["dtype"].tolist() == ["bf16", "bf16"]
     assert measured_tables.frame["dtype_text"].tolist() == ["torch.bfloat16", "BF16"]
     assert measured_tables.dropped == {("spelled", "unknown dtype"): 1}
+
+
+def test_a_kernel_without_a_name_is_called_so(tmp_path):
+    without = {name: value for name, value in GEMM.items() if name != "kernel_source"}
+    assert read(tmp_path, without).frame["kernel_source"].tolist() == ["unnamed"]
+    assert read(tmp_path, GEMM, {**GEMM, "kernel_source": None}).frame["kernel_source"].tolist() == [
+        "some kernel",
+        "unnamed",
+    ]
+
+
+def test_a_table_of_another_kind_is_told_what_is_known_and_what_it_has(tmp_path):
+    with pytest.raises(BadRecord, match=r"no column gemm_dtype or .*nccl_dtype.*; it has speed, latency"):
+        read(tmp_path, {"speed": 1, "latency": 0.1})

@@ -2,8 +2,9 @@
 
     python -m reports accuracy tables/*.parquet --out docs
 
-writes docs/accuracy.md and docs/accuracy/*.png; the same tables give the same bytes. This module computes the numbers;
-accuracy.md.jinja and weaknesses.toml hold the prose.
+writes docs/accuracy.md, a page for each family of ops and their figures in docs/accuracy/; the same tables give the
+same bytes. This module computes the numbers; the templates and weaknesses.toml hold the prose: accuracy.md.jinja what
+all ops share, family.md.jinja the page of a family, tried.md.jinja what was tried. A `Section` comes from elsewhere.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,17 +20,26 @@ from predict.units import DTYPES, binary_bytes, duration, percent, si
 from reports.accuracy.compare import compare_tables, draw_table_comparison
 from reports.accuracy.failures import find_failures
 from reports.accuracy.importers import MeasuredTables
-from reports.accuracy.plots import DRAWINGS, FAMILIES, TITLES, DrawnFile, draw_files, labels
-from reports.accuracy.shares import find_pairs, matmul_sentence, share_table
-from reports.accuracy.validate import BARS, Group, Validation, bar_of, usual_heads
+from reports.accuracy.plots import FAMILIES, TITLES, DrawnFile, draw_files, labels
+from reports.accuracy.shares import find_pairs, matmul_sentence, share_table, telling_gpus
+from reports.accuracy.validate import Group, Validation, bar_of, usual_heads
 from reports.calibration.errors import Errors, errors
 from reports.figures import NothingToDraw, to_small_png
 from reports.files import template, write_file
 from reports.tables import TextTable
 
 TEMPLATE = Path(__file__).with_name("accuracy.md.jinja")
-FOLDER = "accuracy"  # of the figures, beside accuracy.md
+FAMILY_TEMPLATE = Path(__file__).with_name("family.md.jinja")
+FOLDER = "accuracy"  # of the families' pages and the figures, beside accuracy.md
 FASTEST = 3  # how many of the rows that beat the bound are shown
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of accuracy.md that another module writes: whole models, GPUs without a measurement."""
+
+    title: str
+    text: str  # Markdown
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,49 +58,101 @@ class Entry:
         return self.bar is None or self.usual.mape_expected <= self.bar
 
 
-def write_accuracy(measured_tables: MeasuredTables, validation: Validation, out: Path) -> list[Path]:
-    """Write out/accuracy.md and out/accuracy/*.png, each file in one step; return their paths."""
+def write_accuracy(
+    measured_tables: MeasuredTables, validation: Validation, out: Path, sections: Sequence[Section] = ()
+) -> list[Path]:
+    """Write out/accuracy.md, out/accuracy/*.md and *.png, each file in one step; return their paths."""
     groups = _in_order(validation.groups)
     folder = out / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = draw_files(groups, folder)
+    drawn = draw_files([group for group in groups if group.is_plain], folder)
     compared = folder / "roofline_share.png"
     notes = _draw_comparison(measured_tables, compared)
+    entries = _entries(groups)
+    pages = []
+    for family in FAMILIES:
+        path = folder / f"{family}.md"
+        if text := _family_page(family, entries, drawn):
+            write_file(path, text.encode())
+            pages.append(path)
+        else:
+            path.unlink(missing_ok=True)  # an old page, of other tables
     document = out / "accuracy.md"
-    write_file(document, render(groups, validation.skipped, drawn, notes).encode())
-    return [document, *(each.path for each in drawn), *([compared] if notes is not None else [])]
+    write_file(document, render(entries, validation.skipped, notes, sections).encode())
+    return [document, *pages, *(each.path for each in drawn), *([compared] if notes is not None else [])]
 
 
 def render(
-    groups: Sequence[Group],
+    entries: Sequence[Entry],
     skipped: Mapping[tuple[str, str], int],
-    drawn: Sequence[DrawnFile],
     notes: Sequence[str] | None,
+    sections: Sequence[Section],
 ) -> str:
     """The text of accuracy.md. `notes` belong to the comparison figure; None where it was not drawn."""
-    entries = _entries(groups)
-    pairs = find_pairs(groups)
-    plain_matmuls = (pair for pair in pairs if pair.a.op == "matmul" and pair.a.dtype in DTYPES)
+    groups = [entry.group for entry in entries]
     return template(TEMPLATE).render(
         entries=entries,
         shapes=f"{sum(entry.found.rows for entry in entries):,}",
         tables=_table_lines(groups),
         is_published=any(_source(group.table) for group in groups),
         skipped=[f"{table}: {rows:,} rows left out: {reason}" for (table, reason), rows in skipped.items()],
-        bars=[(op, dtype, percent(bar)) for (op, dtype), bar in BARS.items()],
+        overview=_overview(entries),
         missed=[entry for entry in entries if not entry.is_met],
-        errors=_errors_table(entries),
-        faster=[(_faster_sentence(each), _faster_table(each)) for each in entries if each.found.faster_than_bound],
-        constants=[_constants(family, entries) for family in _families(entries)],
-        captions=[(each.alt, each.caption) for each in DRAWINGS],
-        figures=[(f"{TITLES[each.family]}: {each.drawing.alt}", f"{FOLDER}/{each.path.name}") for each in drawn],
-        failures=list(find_failures([(entry.group, entry.label) for entry in entries])),
-        shares=share_table(pairs) if pairs else None,
-        gpus=list(dict.fromkeys(group.gpu for group in groups)),
-        teaches=[matmul_sentence(pair) for pair in plain_matmuls],
+        pages=[(TITLES[family], f"{FOLDER}/{family}.md") for family in _families(entries)],
+        sections=sections,
+        comparisons=[_comparison(groups, gpus) for gpus in telling_gpus(groups)],
         comparison_notes=notes,
         comparison=f"{FOLDER}/roofline_share.png",
     )
+
+
+def _family_page(family: str, every: Sequence[Entry], drawn: Sequence[DrawnFile]) -> str:
+    """The page of one family of ops; "" if no group is of it."""
+    entries = [entry for entry in every if entry.group.op in FAMILIES[family]]
+    if not entries:
+        return ""
+    figures = [each for each in drawn if each.family == family]
+    constants, meanings = _constants(family, entries)
+    (failures,) = find_failures([(entry.group, entry.label) for entry in entries])
+    return template(FAMILY_TEMPLATE).render(
+        title=TITLES[family],
+        errors=_errors_table(entries),
+        faster=[(_faster_sentence(each), _faster_table(each)) for each in entries if each.found.faster_than_bound],
+        figures=[
+            (f"{TITLES[family]}: {each.drawing.alt}", each.path.name, each.drawing.alt, each.drawing.caption)
+            for each in figures
+        ],
+        constants=constants,
+        meanings=meanings,
+        failures=failures,
+    )
+
+
+def _overview(entries: Sequence[Entry]) -> TextTable:
+    """Mean errors of expected time by kind of kernel and GPU, over all shapes of a kind's groups, with their bars."""
+    kinds: dict[tuple[str, str], dict[str, list[Entry]]] = {}
+    for entry in entries:
+        kind = kinds.setdefault((entry.group.op, entry.group.formats), {})
+        kind.setdefault(entry.group.gpu, []).append(entry)
+    gpus = [name for name in NVIDIA_GPUS if any(entry.group.gpu == name for entry in entries)]
+    rows = tuple((*kind, *(_mean(of_gpu.get(gpu, [])) for gpu in gpus)) for kind, of_gpu in kinds.items())
+    return TextTable("Errors", ("op", "format", *gpus), rows)
+
+
+def _mean(entries: Sequence[Entry]) -> str:
+    """Mean error over the shapes of all entries, in bold where one misses its bar; "" without entries."""
+    if not entries:
+        return ""
+    rows = sum(entry.found.rows for entry in entries)
+    text = percent(sum(entry.found.mape_expected * entry.found.rows for entry in entries) / rows)
+    return text if all(entry.is_met for entry in entries) else f"**{text}**"
+
+
+def _comparison(groups: Sequence[Group], gpus: tuple[str, str]) -> tuple[tuple[str, str], list[str], TextTable | None]:
+    """Two GPUs side by side: their names, what the second changes, and the shares of the roofline."""
+    pairs = find_pairs(groups, gpus)
+    matmuls = [matmul_sentence(pair) for pair in pairs if pair.a.op == "matmul" and pair.a.dtype in DTYPES]
+    return gpus, matmuls, share_table(pairs) if pairs else None
 
 
 def _in_order(groups: Sequence[Group]) -> list[Group]:
@@ -137,7 +199,7 @@ def _errors_table(entries: Sequence[Entry]) -> TextTable:
         bar = "" if entry.bar is None else f"{percent(entry.bar)}, {'met' if entry.is_met else '**not met**'}"
         counts = (f"{found.rows:,}", *shares, f"{found.faster_than_bound:,}")
         rows.append((*what, group.kernel_source, *counts, bar))
-    return TextTable("Errors", titles, tuple(rows))
+    return TextTable("Errors", titles, tuple(rows)).without_empty_columns()
 
 
 def _faster_sentence(entry: Entry) -> str:

@@ -11,11 +11,11 @@ import numpy as np
 from predict.expected.kernel import TIME_MODELS
 from predict.units import duration, percent
 from reports.accuracy.plots import FAMILIES, TITLES
-from reports.accuracy.validate import Group, worst_rows
+from reports.accuracy.validate import Group, bar_of, worst_rows
 from reports.calibration.errors import errors
 from reports.tables import TextTable
 
-WORST = 3  # rows shown of each group
+WORST = 3  # rows shown of each group that a bar applies to; of any other group one
 WORST_SHARE = 0.02  # of a small group at most this share of the rows is shown
 BEARS_OUT = 1.15  # the numbers confirm a weakness if its error is at least this many times the error elsewhere
 HARDER = 1.2  # a size is hard if its error is over this many times the mean error
@@ -120,10 +120,15 @@ def _worst_table(groups: Sequence[tuple[Group, str]]) -> TextTable:
             "row" if row["why"].startswith("this row alone") else "region",
         )
         for group, name in groups
-        for row in worst_rows(group, min(WORST, math.ceil(WORST_SHARE * len(group.judged)))).to_dict("records")
+        for row in worst_rows(group, _shown(group)).to_dict("records")
     )
     titles = ("group", *dims, "measured", "expected", "ratio", "neighbors", "largest term", "what is off")
     return TextTable("worst rows", titles, rows).without_empty_columns()
+
+
+def _shown(group: Group) -> int:
+    """How many of its worst rows are shown."""
+    return min(1 if bar_of(group) is None else WORST, math.ceil(WORST_SHARE * len(group.judged)))
 
 
 def _octave(exponent: int) -> str:

@@ -17,6 +17,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MultipleLocator
 
 from predict.expected.collective import COLLECTIVES
+from predict.expected.kernel import TIME_MODELS
 from predict.units import binary_bytes
 from predict.workloads import FloatArray
 from reports import figures
@@ -32,17 +33,20 @@ _DENSITY = LinearSegmentedColormap.from_list("density", ["#c6dbef", BLUE, "#0824
 _OF_ERROR = BoundaryNorm(np.linspace(-NEAR, NEAR, 13), ncolors=256, extend="both")
 _ERRORS_SHOWN = (0.001, 2.0)
 
-# Name of a figure's file -> the ops drawn in it.
+_NAMES: Mapping[str, str] = MappingProxyType(
+    {"matmul": "matmul", "attention_prefill": "prefill", "attention_decode": "decode"}
+    | dict.fromkeys(COLLECTIVES, "collectives")
+)
+_TITLES = {"prefill": "Prefill attention", "decode": "Decode attention"}
+# Name of a family's figures and page -> its ops; an op that is in no other family is one by itself.
 FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "matmul": ("matmul",),
-        "prefill": ("attention_prefill",),
-        "decode": ("attention_decode",),
-        "collectives": COLLECTIVES,
+        family: tuple(op for op in TIME_MODELS if _NAMES.get(op, op) == family)
+        for family in dict.fromkeys([*_NAMES.values(), *(op for op in TIME_MODELS if op not in _NAMES)])
     }
 )
 TITLES: Mapping[str, str] = MappingProxyType(
-    {"matmul": "Matmul", "prefill": "Prefill attention", "decode": "Decode attention", "collectives": "Collectives"}
+    {family: _TITLES.get(family, family.replace("_", " ").capitalize()) for family in FAMILIES}
 )
 
 
@@ -98,12 +102,17 @@ def draw_files(groups: Sequence[Group], out: Path) -> list[DrawnFile]:
         of_family = [group for group in groups if group.op in ops]
         for drawing in DRAWINGS:
             path = out / f"{family}_{drawing.name}.png"
-            if of_family:
+            if of_family and (drawing.draw is not draw_region or _has_sizes(family)):
                 write_file(path, figures.to_small_png(drawing.draw(family, of_family)))
                 drawn.append(DrawnFile(path, family, drawing))
             else:
                 path.unlink(missing_ok=True)  # an old figure, drawn from other tables
     return drawn
+
+
+def _has_sizes(family: str) -> bool:
+    """Whether the errors of a family are shown by size."""
+    return family == "collectives" or FAMILIES[family][0] in REGIONS
 
 
 def labels(groups: Sequence[Group]) -> list[str]:

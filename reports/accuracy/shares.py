@@ -1,15 +1,17 @@
 """Compares two GPUs: the share of the roofline that each reaches on the shapes measured on both."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from predict.expected.calibrations import DATA_CENTER
 from predict.expected.collective import COLLECTIVES
 from predict.expected.kernel import TIME_MODELS
 from predict.expected.time_model import Machine
-from predict.gpus import GPUS
+from predict.gpus import GPUS, NVIDIA_GPUS
 from predict.units import DTYPES, duration, percent
 from reports.accuracy.validate import Group
 from reports.calibration.fit import Positions
@@ -32,17 +34,29 @@ class Pair:
         return np.searchsorted(np.array(NAPKIN_ENDS_S), self.common["napkin_s_a"].to_numpy())
 
 
-def find_pairs(groups: Sequence[Group]) -> list[Pair]:
-    """The pairs of groups that share shapes, collectives left out; none unless there are exactly two GPUs."""
-    if len(gpus := list(dict.fromkeys(group.gpu for group in groups))) != 2:
-        return []
-    pairs = []
-    first, second = ([group for group in groups if group.gpu == gpu] for gpu in gpus)
-    for a, b in ((a, b) for a in first for b in second if _kind(a) == _kind(b) and a.op not in COLLECTIVES):
+def telling_gpus(groups: Sequence[Group]) -> list[tuple[str, str]]:
+    """The GPUs to compare: two as they are; of more, a data center GPU of each generation with one of the next."""
+    gpus = list(dict.fromkeys(group.gpu for group in groups))
+    if len(gpus) > 2:
+        made = {name: NVIDIA_GPUS[name].architecture.sm for name in gpus}
+        made = {name: sm for name, sm in made.items() if sm in DATA_CENTER}
+        gpus = [min(name for name in made if made[name] == sm) for sm in sorted(set(made.values()))]
+    return list(itertools.pairwise(gpus))
+
+
+def find_pairs(groups: Sequence[Group], gpus: tuple[str, str]) -> list[Pair]:
+    """The pairs of plain groups of two GPUs that share shapes, collectives left out: of each op and format the two
+    groups that share the most."""
+    pairs: dict[tuple[str, str], Pair] = {}
+    first, second = ([group for group in groups if group.gpu == gpu and group.is_plain] for gpu in gpus)
+    for a, b in ((a, b) for a in first for b in second if (a.op, a.dtype) == (b.op, b.dtype)):
+        if a.op in COLLECTIVES:
+            continue
         common = a.rows.merge(b.rows, on=list(TIME_MODELS[a.op].dims), suffixes=("_a", "_b"))
-        if not common.empty:
-            pairs.append(Pair(a, b, common))
-    return pairs
+        known = pairs.get((a.op, a.dtype))
+        if len(common) > (0 if known is None else len(known.common)):
+            pairs[a.op, a.dtype] = Pair(a, b, common)
+    return list(pairs.values())
 
 
 def share_table(pairs: Sequence[Pair]) -> TextTable:
@@ -80,10 +94,6 @@ def matmul_sentence(pair: Pair) -> str:
         f" {b.flop_per_s / b.bytes_per_s:.0f} FLOP a byte, so a batch must grow by the same factor to reach the peak:"
         f" {bound[0]} of these shapes are compute-bound on the first GPU, {bound[1]} on the second."
     )
-
-
-def _kind(group: Group) -> tuple[str, str, str | None, bool]:
-    return group.op, group.dtype, group.kv_dtype, group.window
 
 
 def _napkin_class(place: int) -> str:

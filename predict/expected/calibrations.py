@@ -163,7 +163,8 @@ def same_rates(fmt: str) -> str:
 
 
 def _plain() -> Iterator[tuple[tuple[str, str, str], Calibration]]:
-    for each in sorted(shipped(), key=lambda each: each.rows):
+    # The best measured comes last, and of equals the first of the file, as in `find_known`.
+    for _, each in sorted(enumerate(shipped()), key=lambda placed: (placed[1].rows, -placed[0])):
         if not each.window and each.cache in (None, "bf16"):
             yield (each.gpu, each.calibration.op, each.format), each.calibration
 

@@ -39,7 +39,9 @@ def least_times(op: str, columns: Mapping[str, FloatArray], gpu: Gpu, dtype: DTy
     roofs = physical_roofs(gpu)
     peak = max(machine.flop_per_s, roofs[unit].per_s if (unit := matmul_unit(dtype)) in roofs else 0)
     napkin_s = TIME_MODELS[op].napkin_s
-    least_s = napkin_s(columns, replace(machine, flop_per_s=peak, bytes_per_s=np.inf, link_bytes_per_s=np.inf), formats)
+    link = None if machine.link_bytes_per_s is None else np.inf  # only what is known is no limit
+    computing = replace(machine, flop_per_s=peak, bytes_per_s=np.inf, link_bytes_per_s=link)
+    least_s = napkin_s(columns, computing, formats)
     if "heads" not in columns:  # a result may stay in L2; which weights experts read depends on how tokens fall
         return least_s
     moved = napkin_s(columns, replace(machine, flop_per_s=np.inf, bytes_per_s=1.0), formats)

@@ -1,10 +1,12 @@
 """Rows that cannot be true, in tables made by hand and in tables that file windowed attention as full attention."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from predict.errors import MissingCeiling
 from predict.expected.calibrations import CALIBRATIONS
 from predict.expected.kernel import expect
 from predict.expected.time_model import Machine
@@ -48,6 +50,13 @@ def test_a_cache_that_l2_cannot_hold_is_read_at_most_at_the_rate_of_the_pins():
     dims = {"batch": 64.0, "context": 8192.0, "heads": 8.0, "kv_heads": 8.0, "head_dim": 128.0, "window": 0.0}
     read = 64 * 8192 * 8 * 128 * 2 * 2 + 2 * 64 * 8 * 128 * 2  # keys and values; queries and outputs
     assert least("attention_decode", **dims) == pytest.approx((read - 50 * 2**20) / PINS, rel=1e-3)
+
+
+def test_a_collective_needs_a_link_whose_rate_is_known():
+    columns = {"gpus": np.array([4.0]), "message_bytes": np.array([1e6])}
+    assert least_times("all_reduce", columns, H100, BF16, Formats()) == 0
+    with pytest.raises(MissingCeiling, match="rate of the link"):
+        least_times("all_reduce", columns, replace(H100, link_bytes_per_s=None), BF16, Formats())
 
 
 def test_a_row_over_the_peak_is_left_out_alone():

@@ -152,7 +152,12 @@ def test_rows_under_the_bound_are_counted_and_listed(tmp_path):
     (before,) = validated(tmp_path, fast).groups
     row = fast.index[(fast["m"] == 64) & (fast["n"] == 8192) & (fast["k"] == 4096)][0]
     fast.loc[row, "latency"] = 0.01  # 68.7 MB at 3.35 TB/s take 20.5 us, 4.3e9 FLOP at 989.4 TFLOP/s 4.3 us
-    (group,) = validated(tmp_path, fast).groups
+    impossible = fast.index[(fast["m"] == 8192) & (fast["n"] == 8192) & (fast["k"] == 8192)][0]
+    fast.loc[impossible, "latency"] = 0.9  # 1.1e12 FLOP at 132 x 4096 x 1980 MHz take 1.027 ms
+    validation = validated(tmp_path, fast)
+    (group,) = validation.groups
+    assert validation.skipped == {("h100_gemm", "faster than the highest rates of the GPU allow"): 1}
+    assert len(group.rows) == 215
     entry = group_json(group, {})
     assert entry["faster_than_bound"] == errors(before.judged).faster_than_bound + 1
     furthest = entry["faster_than_bound_rows"][0]

@@ -1,32 +1,24 @@
-"""Expected time of a whole pass: the sum of the calibrated times of its kernels, as serving engines launch them.
+"""Expected time of a whole pass: the sum of the expected times of its kernels, as serving engines launch them.
 
-The matmuls are those of `predict.model.products`. Each element-wise kernel (two norms, rotary positions, activation)
-takes a launch and its bytes. Tensor parallelism inside a node adds two all-reduces per layer. Only dense models with
-plain attention: engines differ in how they group experts and expand latents, and neither is calibrated.
+Kernels that were not measured on the GPU are those of the nearest relative that was (`calibrations.find_known`).
+Kernels run one after the other. Layouts over several nodes have no expected time: no message between nodes was measured.
 """
 
-import functools
-import operator
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from predict.errors import MissingCeiling
-from predict.expected.calibrations import find_known
-from predict.expected.kernel import expect
-from predict.expected.time_model import Calibration, Machine
-from predict.model.attention import Attention
-from predict.model.kinds import KernelKind, kind_of_component
-from predict.model.mlp import Mlp
+from predict.expected.calibrations import Basis, Known
+from predict.expected.calls import Call, CallTimes, Unmeasured, time_calls
+from predict.expected.exchange_calls import exchange_calls
+from predict.expected.layer_calls import layer_calls, product_calls
+from predict.expected.share import Attending, Share, check_layout_is_measured
+from predict.model.kinds import KernelKind
 from predict.model.passes import Logits
-from predict.model.products import heads_on_gpu, products
-from predict.model.reach import Everything, Window
+from predict.model.products import products
 from predict.model.replica import Replica
-from predict.model.transformer import Block
-from predict.resources import Resource, find_ceiling
-from predict.units import DTYPES, Formats
-from predict.workloads import Count, FloatArray, Number
+from predict.workloads import Count, FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +26,8 @@ class ExpectedPass:
     """Expected time of a pass by kind of kernel."""
 
     times: Mapping[KernelKind, float]  # in seconds
+    launch_s: float  # launches of matmuls and attention; those of element-wise kernels count with their kind
+    known: tuple[Known, ...]  # the calibrations that it rests on
 
     @property
     def time_s(self) -> float:
@@ -41,199 +35,87 @@ class ExpectedPass:
         return sum(self.times.values())
 
 
-def expected_decode(replica: Replica, batch: int, context: int) -> ExpectedPass:
-    """A decode step after `context` cached tokens. Raises MissingCeiling without a calibration."""
+def expected_decode(replica: Replica, batch: int, context: int, reread: float = 0.0) -> ExpectedPass:
+    """A decode step after `context` cached tokens; `reread` as in `Share`. Raises MissingCeiling where nothing like a
+    kernel was measured."""
     requests = _served(replica, batch)
-    scores = _Scores("attention_decode", {"batch": requests, "context": context + 1})
-    return _pass(replica, scores, tokens=requests, logits=requests)
+    attending = (Attending(requests, 1, context, is_prompt=False),)
+    return _one(Share(replica, requests, requests, attending, reread=reread))
 
 
-def expected_prefill(replica: Replica, batch: int, seq: int, logits: Logits = Logits.ALL) -> ExpectedPass:
-    """A causal forward pass over prompts. Raises MissingCeiling without a calibration."""
+def expected_prefill(
+    replica: Replica, batch: int, seq: int, logits: Logits = Logits.ALL, cached: int = 0
+) -> ExpectedPass:
+    """A causal forward pass over `seq` new tokens of each prompt, after `cached` ones. Raises MissingCeiling."""
     prompts = _served(replica, batch)
-    scores = _Scores("attention_prefill", {"batch": prompts, "seq": seq})
-    return _pass(replica, scores, tokens=prompts * seq, logits=prompts * (seq if logits is Logits.ALL else 1))
+    last_only = logits is Logits.LAST
+    attending = (Attending(prompts, seq, cached, is_prompt=True),)
+    return _one(Share(replica, prompts * seq, prompts * (1 if last_only else seq), attending, last_only))
 
 
 def expected_check(replica: Replica, batch: int, new: int, context: int) -> ExpectedPass:
     """A pass that checks `new` drafted tokens per sequence after `context` cached ones. Its attention reads the cache
-    once, as a decode step does whose KV heads serve `new` times as many query heads. Raises MissingCeiling without a
-    calibration."""
+    once, as a decode step does whose KV heads serve `new` times as many query heads. Raises MissingCeiling."""
     requests = _served(replica, batch)
-    scores = _Scores("attention_decode", {"batch": requests, "context": context + new}, queries=new)
-    return _pass(replica, scores, tokens=requests * new, logits=requests * new)
+    attending = (Attending(requests, new, context, is_prompt=False),)
+    return _one(Share(replica, requests * new, requests * new, attending))
 
 
 def expected_decode_s(replica: Replica, batch: FloatArray, context: int) -> FloatArray:
     """The time of `expected_decode` for each of several batches."""
     requests = np.asarray(_served(replica, batch), dtype=np.float64)
-    scores = _Scores("attention_decode", {"batch": requests, "context": context + 1})
-    return _sum(_times(replica, scores, tokens=requests, logits=requests))
+    return _times(Share(replica, requests, requests, (Attending(requests, 1, context, is_prompt=False),))).time_s
 
 
-def expected_mixed_s(replica: Replica, batch: FloatArray, context: int, prompts: FloatArray, prompt: int) -> FloatArray:
+def expected_mixed_s(
+    replica: Replica, batch: FloatArray, context: int, prompts: FloatArray, prompt: int, cached: int = 0
+) -> FloatArray:
     """Times of steps that decode a token for each of `batch` sequences after `context` cached ones, and do `prompts`
-    times the work of reading a prompt of `prompt` tokens, whose attention is that share of a whole prompt's. Raises
-    MissingCeiling without a calibration."""
+    times the work of reading the rest of a prompt of `prompt` tokens after `cached` ones, whose attention is that share
+    of the whole rest's. Raises MissingCeiling."""
     requests, share = np.asarray(_served(replica, batch), dtype=np.float64), prompts / replica.layout.dp
-    some = np.maximum(requests, 1)
-    scores = (
-        _Scores("attention_prefill", {"batch": 1, "seq": prompt}, share=share),
-        _Scores("attention_decode", {"batch": some, "context": context + 1}, share=np.where(requests > 0, 1.0, 0.0)),
+    some, new = np.maximum(requests, 1), prompt - cached
+    attending = (
+        Attending(1, new, cached, is_prompt=True, share=share),
+        Attending(some, 1, context, is_prompt=False, share=np.where(requests > 0, 1.0, 0.0)),
     )
-    return _sum(_times(replica, *scores, tokens=requests + np.round(share * prompt), logits=some))
+    return _times(Share(replica, requests + np.round(share * new), some, attending)).time_s
 
 
-def expected_launch_s(replica: Replica) -> float:
-    """What launches of matmuls and attention take of a decode step's expected time. Those of element-wise kernels count
-    with their kind, those between GPUs with the links. Raises MissingCeiling without a calibration."""
-    matmul_s = _calibration(replica, "matmul").constants["launch_s"]
-    scores_s = _calibration(replica, "attention_decode", "bf16").constants["launch_s"]
-    model, tp = replica.model, replica.layout.tp
-    layers_s = sum(
-        block.layers * (scores_s + matmul_s * len(list(products(block.linears(), tp)))) for block in model.blocks
-    )
-    return layers_s + matmul_s * len(list(products(model.output_linears(), tp)))
+def rests_on(known: tuple[Known, ...], gpu: str) -> str:
+    """What an expected time rests on where not all of it was measured on the GPU called `gpu`, else empty."""
+    others: dict[str, list[str]] = {}
+    for each in known:
+        if each.basis is not Basis.MEASURED:
+            others.setdefault(each.shipped.gpu, []).append(each.calibration.op)
+    return f"kernels of {gpu}: " + "; ".join(f"from {name}" for name in others) if others else ""
 
 
 def _served(replica: Replica, batch: Count) -> Count:
-    """The requests of `batch` that one of the dp copies of the model serves. Raises MissingCeiling for a layout whose
-    messages are not calibrated."""
-    layout, node = replica.layout, replica.gpu.gpus_per_node
-    if layout.pp > 1:
-        raise MissingCeiling(f"pipelines are not calibrated, and this one has {layout.pp} stages")
-    if node and layout.tp > node:
-        raise MissingCeiling(f"an all-reduce over nodes is not calibrated, and a node has {node} {replica.gpu.name}")
-    return -(-batch // layout.dp)
+    """The requests of `batch` that one of the dp copies of the model serves."""
+    return -(-batch // replica.layout.dp)
 
 
-@dataclass(frozen=True, slots=True)
-class _Scores:
-    """The attention kernel of a layer."""
-
-    op: str
-    dims: Mapping[str, Number]
-    queries: int = 1  # of each sequence, in decode
-    share: Number = 1.0  # of its time that counts
-
-
-def _pass(replica: Replica, scores: _Scores, *, tokens: Count, logits: Count) -> ExpectedPass:
+def _one(share: Share) -> ExpectedPass:
     """One pass. Kinds of kernel that it does not have are left out."""
-    times = {kind: float(time_s) for kind, time_s in _times(replica, scores, tokens=tokens, logits=logits).items()}
-    return ExpectedPass({kind: time_s for kind, time_s in times.items() if time_s})
+    found = _times(share)
+    times = {kind: float(time_s[0]) for kind, time_s in found.times.items()}
+    return ExpectedPass({kind: time_s for kind, time_s in times.items() if time_s}, float(found.launch_s[0]), found.known)
 
 
-def _times(replica: Replica, *scores: _Scores, tokens: Number, logits: Number) -> dict[KernelKind, Number]:
-    """Times by kind of kernel, of one pass or of several."""
-    model, tp = replica.model, replica.layout.tp
-    times: dict[KernelKind, Number] = dict.fromkeys(KernelKind, 0.0)
-    for head in products(model.output_linears(), tp):
-        times[KernelKind.VOCAB] += _matmul_s(replica, logits, head.outputs, head.inputs, head.weight_bits)
+def _times(share: Share) -> CallTimes:
+    check_layout_is_measured(share.replica)
+    return time_calls(share.replica.gpu, _calls(share))
+
+
+def _calls(share: Share) -> Iterator[Call | Unmeasured]:
+    """Every call of a pass."""
+    model, tp = share.replica.model, share.tp
+    for product in products(model.input_linears(), tp):
+        yield from product_calls(product, share.tokens, share, 1)
     for block in model.blocks:
-        attention, mlp = _calibrated(block, model.name)
-        heads, kv_heads = heads_on_gpu(attention, tp)
-        shape = {"kv_heads": kv_heads, "head_dim": attention.head_dim, "window": block.window or 0}
-        layer = {
-            **_linear_times(replica, block, tokens),
-            KernelKind.ELEMENTWISE: _elementwise_s(replica, attention, mlp, tokens),
-            KernelKind.SCORES: sum(
-                each.share * _attention_s(replica, each.op, {**each.dims, **shape, "heads": heads * each.queries})
-                for each in scores
-            ),
-            KernelKind.LINK: 2 * _all_reduce_s(replica, tokens) if tp > 1 else 0.0,
-        }
-        for kind, time_s in layer.items():
-            times[kind] = times[kind] + block.layers * time_s
-    return times
-
-
-def _sum(times: Mapping[KernelKind, Number]) -> FloatArray:
-    """All kernels of each pass, one after the other."""
-    return np.asarray(functools.reduce(operator.add, times.values()))
-
-
-def _calibrated(block: Block, name: str) -> tuple[Attention, Mlp]:
-    """The mixer and the MLP of a block. Raises MissingCeiling, naming what is not calibrated."""
-    mixer, mlp = block.mixer, block.mlp
-    if not isinstance(mixer, Attention):
-        raise MissingCeiling(_uncalibrated(name, mixer.text if mixer else "layers without attention"))
-    if not isinstance(mlp, Mlp):
-        raise MissingCeiling(_uncalibrated(name, mlp.text if mlp else "layers without an MLP"))
-    if mixer.gated or mixer.shares_cache or block.extra or not isinstance(mixer.reach, Everything | Window):
-        raise MissingCeiling(_uncalibrated(name, "gated attention, shared caches, chunks or extra matrices"))
-    return mixer, mlp
-
-
-def _uncalibrated(name: str, what: str) -> str:
-    return f"the kernels of {name} ({what}) are not calibrated"
-
-
-def _linear_times(replica: Replica, block: Block, tokens: Number) -> dict[KernelKind, Number]:
-    """Times of one layer's matmuls on each GPU."""
-    times: dict[KernelKind, Number] = {}
-    for product in products(block.linears(), replica.layout.tp):
-        kind = kind_of_component(product.component)
-        time_s = _matmul_s(replica, tokens, product.outputs, product.inputs, product.weight_bits)
-        times[kind] = times.get(kind, 0.0) + time_s
-    return times
-
-
-def _elementwise_s(replica: Replica, attention: Attention, mlp: Mlp, tokens: Number) -> Number:
-    """Time of the element-wise kernels of one layer: two norms with residual (each moves 4 hidden), rotary positions (Q
-    and K read and written), and the activation."""
-    gpus = replica.layout.tp
-    rotated = 2 * (attention.heads + attention.kv_heads) * attention.head_dim / gpus
-    activated = (3 if mlp.gated else 2) * mlp.intermediate / gpus
-    moved = (2 * 4 * replica.model.hidden + rotated + activated) * tokens * replica.formats.activation.bytes
-    calibration = _calibration(replica, "matmul")
-    dram = find_ceiling(Resource.DRAM, replica.gpu.roofs).per_s * calibration.constants["dram_share"]
-    return 4 * calibration.constants["launch_s"] + moved / dram
-
-
-def _matmul_s(replica: Replica, m: Number, n: float, k: float, stored_bits: float) -> Number:
-    """Time of one matmul, whose weights the checkpoint stores in `stored_bits`."""
-    formats = _matmul_formats(replica, stored_bits)
-    calibration = _calibration(replica, "matmul", formats.compute.name)
-    machine = Machine.of(replica.gpu, formats.compute)
-    return _as_given(expect({"m": m, "n": n, "k": k}, machine, formats, calibration).time_s, m)
-
-
-def _matmul_formats(replica: Replica, stored_bits: float) -> Formats:
-    """The formats of one matmul. A checkpoint whose activations are narrowed too multiplies what it kept in 16 bits in
-    16 bits."""
-    formats, as_stored = replica.formats, replica.formats.weight_bits is None
-    kept = as_stored and stored_bits >= DTYPES["bf16"].bits and replica.model.storage.multiplied is not None
-    if formats.narrows and not kept:
-        stored = stored_bits if as_stored else formats.weight_bits
-        if stored is not None and stored >= DTYPES["bf16"].bits:
-            raise MissingCeiling(
-                f"no calibrated kernel multiplies weights of {stored:g} bits in {formats.compute.name}"
-            )
-        return Formats.of(formats.compute)
-    compute = formats.activation if kept else formats.compute
-    return Formats(stored_bits if as_stored else formats.weight_bits, formats.kv_bits, compute)
-
-
-def _attention_s(replica: Replica, op: str, dims: Mapping[str, Number]) -> Number:
-    """Attention multiplies in 16 bits, even if the matmuls use a narrower format."""
-    calibration = _calibration(replica, op, "bf16")
-    formats = Formats(kv_bits=replica.formats.kv_bits)
-    time_s = expect(dims, Machine.of(replica.gpu, DTYPES["bf16"]), formats, calibration).time_s
-    return _as_given(time_s, dims["batch"])
-
-
-def _all_reduce_s(replica: Replica, tokens: Number) -> Number:
-    calibration = _calibration(replica, "all_reduce", "bf16")
-    message_bytes = tokens * replica.model.hidden * replica.formats.activation.bytes
-    machine = Machine.of(replica.gpu, DTYPES["bf16"])
-    dims = {"gpus": replica.layout.tp, "message_bytes": message_bytes}
-    return _as_given(expect(dims, machine, Formats(), calibration).time_s, tokens)
-
-
-def _as_given(time_s: FloatArray, size: Number) -> Number:
-    """One time for one size, an array for an array."""
-    return time_s if isinstance(size, np.ndarray) else float(time_s[0])
-
-
-def _calibration(replica: Replica, op: str, dtype: str | None = None) -> Calibration:
-    return find_known(replica.gpu, op, dtype or replica.formats.compute.name).calibration
+        here = share.within(block)
+        yield from layer_calls(block, here)
+        yield from exchange_calls(block, here)
+    for product in products(model.output_linears(), tp):
+        yield from product_calls(product, share.positions, share, 1)

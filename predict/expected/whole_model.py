@@ -1,8 +1,15 @@
-"""How far expected times of whole models are from published measurements."""
+"""What whole models take beside their kernels, and how far their expected times are from public measurements.
+
+A pass is the sum of its kernels. A server adds the host's work and what kernels lose in a long run; an engine of 2023
+reads a cache again for the query heads that share it. These constants are at most two for each kind of measurement, and
+come from the measurements of `SOURCE` alone.
+"""
 
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
+
+from predict.workloads import Number
 
 
 class Measured(StrEnum):
@@ -29,3 +36,19 @@ MEDIAN_ERROR: Mapping[Measured, float] = MappingProxyType(
         Measured.TRAINING: 0.046,
     }
 )
+
+# A step of a server: kernels run at this share of the rates that they reach alone, because clocks fall under a load that
+# lasts, and caches hold less; and the host samples, schedules and sends each request's token.
+SUSTAINED = 0.92
+TOKEN_S = 12e-6
+# A request's way to its first token: in the engine, and through a server's process, its tokenizer and queue.
+REQUEST_S = 3e-3
+SERVED_S = 32e-3
+# The static batches that are published ran in 2023: decode attention read the cache again for this share of the further
+# query heads of a group. L2 served the others.
+REREAD = 0.75
+
+
+def server_step_s(kernels_s: Number, requests: Number) -> Number:
+    """Time of a step of a server whose kernels alone take `kernels_s`, with `requests` that get a token."""
+    return kernels_s / SUSTAINED + requests * TOKEN_S

@@ -1,0 +1,165 @@
+"""Calls of kernels in one pass or in several, and their times: by the form of their op, or by what they move.
+
+A `Call` is computed by a family of measured kernels. An `Unmeasured` kernel has no form of its own: norms and other
+element-wise kernels, states of recurrent layers, attention to chosen or compressed entries. It takes its launches, and
+its bytes and FLOP at the shares of the roofs that the GPU's matmuls reach, whichever takes longer.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+
+import numpy as np
+
+from predict.errors import MissingCeiling
+from predict.expected.calibrations import Known, find_every, find_known
+from predict.expected.kernel import expect
+from predict.expected.matmul import GPU_LAUNCH_AT_MOST_S
+from predict.expected.time_model import Calibration, Machine
+from predict.gpus import Gpu
+from predict.model.kinds import KernelKind
+from predict.model.storage import wide_format
+from predict.units import Formats
+from predict.workloads import FloatArray, Number
+
+MATMUL = "matmul"
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """The kernels of an op that compute a call."""
+
+    op: str
+    formats: Formats
+    # Names of formats that may have been measured (`Shipped.format`): of the first group that was, the first name, or
+    # with `any_kernel` all.
+    names: tuple[tuple[str, ...], ...]
+    caches: tuple[str, ...] = ()  # names of the cache's format; of several an engine takes the fastest kernel
+    window: bool = False
+    head_dim: float | None = None
+    any_kernel: bool = False  # an engine takes the fastest of all kernels
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Equal calls of a kernel. Sizes are numbers, or arrays of one size for several passes."""
+
+    kind: KernelKind
+    family: Family
+    dims: Mapping[str, Number]
+    count: Number  # calls in a pass; a fraction for a share of one
+
+
+@dataclass(frozen=True, slots=True)
+class Unmeasured:
+    """Equal calls of a kernel whose op has no form."""
+
+    kind: KernelKind
+    count: Number
+    bytes: Number  # of one call
+    flop: Number = 0.0
+    launches: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class CallTimes:
+    """The times of calls by kind of kernel, in seconds, and what they rest on."""
+
+    times: Mapping[KernelKind, FloatArray]  # of each pass
+    launch_s: FloatArray  # launches of the calls whose op has a form
+    known: tuple[Known, ...]
+
+    @property
+    def time_s(self) -> FloatArray:
+        """All calls, one after the other."""
+        return reduce(np.add, self.times.values())
+
+
+def time_calls(gpu: Gpu, calls: Iterable[Call | Unmeasured]) -> CallTimes:
+    """The times of all calls of each pass. Raises MissingCeiling where a family was measured nowhere."""
+    times: dict[KernelKind, FloatArray] = {}
+    launch_s: FloatArray = np.zeros(1)
+    known: list[Known] = []
+    groups: dict[Family, list[Call]] = {}
+    rest = []
+    for call in calls:
+        if isinstance(call, Call):
+            groups.setdefault(call.family, []).append(call)
+        else:
+            rest.append(call)
+    for family, members in groups.items():
+        every = _every(gpu, family)
+        known += every
+        found = [_times_s(gpu, family, each, members) for each in every]
+        for call, time_s in zip(members, np.min(found, axis=0), strict=True):
+            times[call.kind] = times.get(call.kind, np.zeros(1)) + call.count * time_s
+            if call.kind is not KernelKind.LINK:
+                launch_s = launch_s + call.count * every[0].calibration.constants["launch_s"]
+    if rest:
+        plain = find_plain(gpu)
+        known.append(plain)
+        for each in rest:
+            times[each.kind] = times.get(each.kind, np.zeros(1)) + each.count * _unmeasured_s(gpu, each, plain)
+    return CallTimes({kind: times[kind] for kind in KernelKind if kind in times}, launch_s, tuple(known))
+
+
+def find_plain(gpu: Gpu) -> Known:
+    """The matmul in 16 bits, whose launch and shares of the roofs stand for those of unmeasured kernels."""
+    return find_known(gpu, MATMUL, wide_format(gpu).name)
+
+
+def _every(gpu: Gpu, family: Family) -> list[Known]:
+    """The measured kernels: one, or all that an engine chooses among. Raises MissingCeiling if there is none."""
+    reasons = []
+    for group in family.names:
+        found: list[Known] = []
+        for name in group:
+            try:
+                found += _of_format(gpu, family, name)
+            except MissingCeiling as error:
+                reasons.append(error)
+            if found and not family.any_kernel:
+                break
+        if found:
+            return found
+    raise reasons[0]
+
+
+def _of_format(gpu: Gpu, family: Family, name: str) -> Iterable[Known]:
+    """The kernels of a format: all of the op, or the one that fits best for each cache."""
+    if family.any_kernel:
+        return find_every(gpu, family.op, name)
+    return [
+        find_known(gpu, family.op, name, cache=cache, window=family.window, head_dim=family.head_dim)
+        for cache in family.caches or (None,)
+    ]
+
+
+def _times_s(gpu: Gpu, family: Family, known: Known, calls: Sequence[Call]) -> list[FloatArray]:
+    """The time of one call of each, for each pass: all in one evaluation of the form."""
+    names = dict.fromkeys(name for call in calls for name in call.dims)
+    size = max(np.size(dim) for call in calls for dim in call.dims.values())
+    rows = {
+        name: np.concatenate([np.broadcast_to(np.asarray(call.dims[name], dtype=np.float64), size) for call in calls])
+        for name in names
+    }
+    machine = Machine.of(gpu, family.formats.compute)
+    time_s = expect(rows, machine, family.formats, _captured(gpu, known.calibration)).time_s
+    return np.split(time_s, len(calls))
+
+
+def _captured(gpu: Gpu, calibration: Calibration) -> Calibration:
+    """The same with the launch of a pass. One that takes longer than any GPU's is the host's time of a call that was
+    measured as issued. Engines capture their steps as graphs, which leaves the launch of a captured matmul."""
+    if calibration.op != MATMUL or calibration.constants["launch_s"] <= GPU_LAUNCH_AT_MOST_S:
+        return calibration
+    launch_s = find_plain(gpu).calibration.constants["launch_s"]
+    constants = {**calibration.constants, "launch_s": launch_s}
+    return replace(calibration, constants=constants, switches={**calibration.switches, "hidden_by_launch": False})
+
+
+def _unmeasured_s(gpu: Gpu, call: Unmeasured, plain: Known) -> FloatArray:
+    machine, constants = Machine.of(gpu, wide_format(gpu)), plain.calibration.constants
+    moved_s = np.asarray(call.bytes) / (machine.bytes_per_s * constants["dram_share"])
+    computed_s = np.asarray(call.flop) / (machine.flop_per_s * constants["math_share"])
+    return np.atleast_1d(call.launches * constants["launch_s"] + np.maximum(moved_s, computed_s))

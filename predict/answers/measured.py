@@ -42,7 +42,7 @@ def ttft_s(q: Question, *, served: bool = False) -> Foretold:
     if prompt.expected_s is None:
         return Foretold(prompt.bound_s, None, prompt.reason)
     if not served:
-        return Foretold(prompt.bound_s, prompt.expected_s + REQUEST_S)
+        return Foretold(prompt.bound_s, prompt.first_token_s)
     return Foretold(prompt.bound_s, prompt.expected_s / SUSTAINED + REQUEST_S + SERVED_S)
 
 

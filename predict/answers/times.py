@@ -7,6 +7,7 @@ from predict.answers.question import Question
 from predict.errors import BadModel, MissingCeiling
 from predict.expected.model_pass import ExpectedPass, expected_decode, expected_prefill
 from predict.expected.training import ExpectedStep, expected_training
+from predict.expected.whole_model import REQUEST_S
 from predict.model.replica import PassPrediction, Replica
 
 
@@ -28,6 +29,11 @@ class Timed:
     def expected_s(self) -> float | None:
         """The expected time; None where nothing is calibrated."""
         return None if self.expected is None else self.expected.time_s
+
+    @property
+    def first_token_s(self) -> float | None:
+        """The expected time of a prompt until its first token is there: the pass, and the host's part of a request."""
+        return None if self.expected is None else self.expected.time_s + REQUEST_S
 
 
 def prefill_times(q: Question, batch: int | None = None) -> Timed:

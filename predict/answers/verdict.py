@@ -49,7 +49,7 @@ def serving_verdict(q: Question) -> Verdict:
     return Verdict(
         Use.SERVE,
         fit.fits,
-        (_fit_line(q, fit, Use.SERVE), _times_line(q, prompt, prompts, step), _limits_line(q, prompts, step)),
+        (_fit_line(q, fit, Use.SERVE), _times_line(q, prompt, prompts, step), _limits_line(prompts, step)),
     )
 
 
@@ -80,19 +80,20 @@ def _fit_line(q: Question, fit: Fit, use: Use) -> str:
 def _times_line(q: Question, prompt: Timed, prompts: Timed, step: Timed) -> str:
     ttft, tpot = MEDIAN_ERROR[Measured.TTFT], MEDIAN_ERROR[Measured.TPOT]
     expects = step.expected_s is not None
-    first = f"TTFT {_pair(prompt, ttft)}"
+    first = f"TTFT {_pair(prompt.bound_s, prompt.first_token_s, ttft)}"
     if q.batch > 1:
-        first += f", of all {q.batch:,} prompts {_pair(prompts)}"
+        first += f", of all {q.batch:,} prompts {_pair(prompts.bound_s, prompts.first_token_s, ttft)}"
     rates = [q.batch / each for each in (step.bound_s, step.expected_s) if each]
     costs = [float(money.usd_per_1m_tokens(q.usd_per_gpu_hour, rate, q.gpus)) for rate in rates]
     tokens, usd = [_figures(rate) for rate in rates], [f"${_figures(cost)}" for cost in costs]
     rate, price = f"{tokens[0]} tokens/s", f"{usd[0]} per 1M tokens out"
     if expects:
         rate, price = f"{rate} ({tokens[1]})", f"{price} ({usd[1]})"
-    return f"At best{' (expected)' if expects else ''}: {first}; TPOT {_pair(step, tpot)}; {rate}; {price}."
+    each = f"TPOT {_pair(step.bound_s, step.expected_s, tpot)}"
+    return f"At best{' (expected)' if expects else ''}: {first}; {each}; {rate}; {price}."
 
 
-def _limits_line(q: Question, prompts: Timed, step: Timed) -> str:
+def _limits_line(prompts: Timed, step: Timed) -> str:
     first, second = _resource(prompts), _resource(step)
     binds = f"Prefill is bound by {first}, decode by {second}."
     if first == second:
@@ -100,7 +101,8 @@ def _limits_line(q: Question, prompts: Timed, step: Timed) -> str:
     reason = prompts.reason or step.reason
     if reason:
         return f"{binds} No expected times, only bounds: {reason}."
-    return f"{binds} Expected: calibrated on {q.gpu.name}; +- is the median error on public measurements."
+    rests_on = dict.fromkeys(times.expected.rests_on for times in (prompts, step) if times.expected)
+    return f"{binds} Expected: {'; '.join(rests_on)}; +- is the median error on public measurements."
 
 
 def training_verdict(q: Question) -> Verdict:
@@ -140,12 +142,11 @@ def _spent(q: Question, of_days: float) -> str:
     return f"{of_days:,.0f} days and ${usd:,.0f}" if of_days >= 10 else f"{of_days:.3g} days and ${usd:,.0f}"
 
 
-def _pair(times: Timed, error: float | None = None) -> str:
+def _pair(bound_s: float, expected_s: float | None, error: float) -> str:
     """The bound and, in parentheses where it is known, the expected time with its error."""
-    if times.expected_s is None:
-        return duration(times.bound_s)
-    within = "" if error is None else f" +-{100 * error:.0f} %"
-    return f"{duration(times.bound_s)} ({duration(times.expected_s)}{within})"
+    if expected_s is None:
+        return duration(bound_s)
+    return f"{duration(bound_s)} ({duration(expected_s)} +-{100 * error:.0f} %)"
 
 
 def _resource(times: Timed) -> str:

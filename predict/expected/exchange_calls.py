@@ -7,6 +7,7 @@ from predict.expected.share import Share
 from predict.formulas import parallel
 from predict.model.kinds import KernelKind
 from predict.model.mlp import Experts
+from predict.model.storage import wide_format
 from predict.model.traffic import all_reduces
 from predict.model.transformer import Block
 from predict.units import DTYPES, Formats
@@ -21,7 +22,7 @@ def exchange_calls(block: Block, share: Share) -> Iterator[Call]:
     layout = share.layout
     message_bytes = share.tokens * block.hidden * share.activation_bytes
     if layout.tp > 1 and (sums := all_reduces(block, layout)):
-        yield _call("all_reduce", layout.tp, message_bytes, sums * block.layers, any_kernel=True)
+        yield _call(share, "all_reduce", layout.tp, message_bytes, sums * block.layers, any_kernel=True)
     if layout.dp > 1 and isinstance(block.mlp, Experts):
         yield from _to_experts(block.mlp, block, share)
 
@@ -34,9 +35,10 @@ def _to_experts(experts: Experts, block: Block, share: Share) -> Iterator[Call]:
     )
     elements = share.tokens / share.tp * gpus * hit * (experts.latent or block.hidden)
     for element_bytes in (min(share.formats.compute.bytes, share.activation_bytes), share.activation_bytes):
-        yield _call("all_to_all", gpus, elements * element_bytes, block.layers)
+        yield _call(share, "all_to_all", gpus, elements * element_bytes, block.layers)
 
 
-def _call(op: str, gpus: int, message_bytes: Number, count: int, *, any_kernel: bool = False) -> Call:
-    family = Family(op, Formats(), ((BF16,),), any_kernel=any_kernel)
+def _call(share: Share, op: str, gpus: int, message_bytes: Number, count: int, *, any_kernel: bool = False) -> Call:
+    formats = Formats(compute=wide_format(share.replica.gpu))
+    family = Family(op, formats, ((BF16,),), any_kernel=any_kernel)
     return Call(KernelKind.LINK, family, {"gpus": gpus, "message_bytes": message_bytes}, count)

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from predict.expected.calls import Call
 from predict.expected.families import experts_family
 from predict.expected.share import Share
 from predict.model.kinds import KernelKind
 from predict.model.mlp import Experts
 from predict.model.transformer import Block
-
 
 # Exponent of the power law of the experts' loads: the uneven case of aiconfigurator's tables, which it assumes of
 # trained routers.
@@ -28,7 +29,7 @@ def experts_calls(experts: Experts, block: Block, share: Share) -> Iterator[Call
         "experts": experts.copies,
         "tp": layout.stage_gpus // layout.ep,
         "ep": layout.ep,
-        "skew": SKEW,
+        "skew": np.where(np.greater(share.all_tokens, 1), SKEW, 0.0),  # one token goes to as many under any law
         "matrices": 3 if experts.gated else 2,
     }
     yield Call(KernelKind.EXPERTS, experts_family(share.replica, one.weight_bits), dims, block.layers)

@@ -22,8 +22,8 @@ def matmul_family(replica: Replica, stored_bits: float) -> Family:
 
 
 def experts_family(replica: Replica, stored_bits: float) -> Family:
-    """The kernels of a layer of experts, of which an engine takes the fastest. Those of narrow weights alone are kernels
-    of their own. Scales by tensor or by block decide little beside the choice of the kernel."""
+    """The kernels of a layer of experts, of which an engine takes the fastest. Those of narrow weights alone are
+    kernels of their own. Scales by tensor or by block decide little beside the choice of the kernel."""
     stored, compute = _stored(replica, stored_bits), _compute(replica, stored_bits)
     names: tuple[tuple[str, ...], ...] = ((compute.name,),)
     if compute.bits < SIXTEEN:

@@ -1,4 +1,4 @@
-"""The calls of one layer on one GPU: its products, its experts, what is computed between them, and what GPUs exchange."""
+"""The calls of one layer on one GPU: its products, its mixer, its experts, and what is computed between them."""
 
 from collections.abc import Iterator
 

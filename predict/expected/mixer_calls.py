@@ -19,9 +19,10 @@ from predict.model.linear_attention import GatedDeltaNet, KimiDelta, Lightning
 from predict.model.mixer import Mixer, Mixing
 from predict.model.passes import read_bits
 from predict.model.products import heads_on_gpu
-from predict.model.reach import Chunk, Reach, TopK, Window, smaller
+from predict.model.reach import Chunk, Reach, TopK, Window
 from predict.model.side_by_side import SideBySide
 from predict.model.state_space import Mamba2
+from predict.model.storage import wide_format
 from predict.units import DTYPES, Formats
 from predict.workloads import Number, stored_bytes
 
@@ -84,7 +85,8 @@ def attention_family(op: str, share: Share, head_dim: float, *, window: bool) ->
     library's kernels for fp8 are slower than its others, another's are not."""
     bits = share.formats.kv_bits
     caches = (BF16.name,) if bits >= BF16.bits else (FP8.name, BF16.name)
-    return Family(op, Formats(kv_bits=bits), ((BF16.name,),), caches, window, head_dim)
+    formats = Formats(kv_bits=bits, compute=wide_format(share.replica.gpu))
+    return Family(op, formats, ((BF16.name,),), caches, window, head_dim)
 
 
 def _seen(reach: Reach, attending: Attending) -> Number:

@@ -1,7 +1,8 @@
 """Expected time of a whole pass: the sum of the expected times of its kernels, as serving engines launch them.
 
 Kernels that were not measured on the GPU are those of the nearest relative that was (`calibrations.find_known`).
-Kernels run one after the other. Layouts over several nodes have no expected time: no message between nodes was measured.
+Kernels run one after the other. Layouts over several nodes have no expected time, because no message between nodes was
+measured.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,7 @@ from predict.workloads import Count, FloatArray
 class ExpectedPass:
     """Expected time of a pass by kind of kernel."""
 
+    gpu: str
     times: Mapping[KernelKind, float]  # in seconds
     launch_s: float  # launches of matmuls and attention; those of element-wise kernels count with their kind
     known: tuple[Known, ...]  # the calibrations that it rests on
@@ -33,6 +35,21 @@ class ExpectedPass:
     def time_s(self) -> float:
         """All kernels, one after the other."""
         return sum(self.times.values())
+
+    @property
+    def rests_on(self) -> str:
+        """Where its kernels were measured: "kernels of gb200: from b200"."""
+        borrowed: dict[str, list[str]] = {}
+        for each in self.known:
+            if each.basis is not Basis.MEASURED:
+                far = ", of another architecture" if each.basis is Basis.OTHER else ""
+                borrowed.setdefault(f"from {each.shipped.gpu}{far}", []).append(each.calibration.op)
+        if not borrowed:
+            return f"kernels measured on {self.gpu}"
+        if len(borrowed) == 1 and all(each.basis is not Basis.MEASURED for each in self.known):
+            return f"kernels of {self.gpu}: {next(iter(borrowed))}"
+        sources = (f"{', '.join(sorted(set(ops)))} {source}" for source, ops in borrowed.items())
+        return f"kernels of {self.gpu}: {'; '.join(sources)}"
 
 
 def expected_decode(replica: Replica, batch: int, context: int, reread: float = 0.0) -> ExpectedPass:
@@ -82,15 +99,6 @@ def expected_mixed_s(
     return _times(Share(replica, requests + np.round(share * new), some, attending)).time_s
 
 
-def rests_on(known: tuple[Known, ...], gpu: str) -> str:
-    """What an expected time rests on where not all of it was measured on the GPU called `gpu`, else empty."""
-    others: dict[str, list[str]] = {}
-    for each in known:
-        if each.basis is not Basis.MEASURED:
-            others.setdefault(each.shipped.gpu, []).append(each.calibration.op)
-    return f"kernels of {gpu}: " + "; ".join(f"from {name}" for name in others) if others else ""
-
-
 def _served(replica: Replica, batch: Count) -> Count:
     """The requests of `batch` that one of the dp copies of the model serves."""
     return -(-batch // replica.layout.dp)
@@ -100,7 +108,8 @@ def _one(share: Share) -> ExpectedPass:
     """One pass. Kinds of kernel that it does not have are left out."""
     found = _times(share)
     times = {kind: float(time_s[0]) for kind, time_s in found.times.items()}
-    return ExpectedPass({kind: time_s for kind, time_s in times.items() if time_s}, float(found.launch_s[0]), found.known)
+    shown = {kind: time_s for kind, time_s in times.items() if time_s}
+    return ExpectedPass(share.replica.gpu.name, shown, float(found.launch_s[0]), found.known)
 
 
 def _times(share: Share) -> CallTimes:

@@ -31,9 +31,7 @@ def expected_full_load_s(replica: Replica, request: Request, running: float) -> 
     """Time of a step of a server that is never short of requests: a token for each of `running`, and as much of the
     prompts as lets one request begin for each that ends. Raises MissingCeiling."""
     decoding, prompts = np.array([running]), np.array([running / (request.generated - 1)])
-    kernels_s = expected_mixed_s(
-        replica, decoding, _mean_context(request), prompts, request.prompt, request.cached
-    )
+    kernels_s = expected_mixed_s(replica, decoding, _mean_context(request), prompts, request.prompt, request.cached)
     return float(np.ravel(server_step_s(kernels_s, decoding))[0])
 
 

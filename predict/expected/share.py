@@ -1,6 +1,5 @@
 """What the busiest GPU of a replica works on in one pass or in several at once: tokens, and what they attend to."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from predict.errors import MissingCeiling
@@ -8,7 +7,7 @@ from predict.model.layout import Layout
 from predict.model.replica import Replica
 from predict.model.transformer import Block
 from predict.units import Formats
-from predict.workloads import Number
+from predict.workloads import Count, Number
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,13 +15,13 @@ class Attending:
     """Sequences of a pass that attend alike: `new` tokens each, after `cached` ones. Sizes are numbers or arrays."""
 
     batch: Number
-    new: Number
-    cached: Number
+    new: Count
+    cached: Count
     is_prompt: bool  # False: decoding, or checking guesses, which the kernels of a cache do
     share: Number = 1.0  # of this attention that the pass does
 
     @property
-    def context(self) -> Number:
+    def context(self) -> Count:
         """Tokens of a sequence after the pass."""
         return self.cached + self.new
 
@@ -64,8 +63,8 @@ class Share:
         return self.tokens * self.layout.dp
 
     def within(self, block: Block) -> "Share":
-        """The share in a layer of `block`: only the last position of prompts, where nobody needs what the layer makes of
-        the others."""
+        """The share in a layer of `block`: only the last position of prompts, where nobody needs what the layer makes
+        of the others."""
         if not (self.last_only and block.only_reads_cache):
             return self
         last = tuple(replace(each, new=1, cached=each.cached + each.new - 1) for each in self.attending)
@@ -77,5 +76,7 @@ def check_layout_is_measured(replica: Replica) -> None:
     layout, node = replica.layout, replica.gpu.gpus_per_node
     if layout.pp > 1:
         raise MissingCeiling(f"pipelines are not calibrated, and this one has {layout.pp} stages")
-    if node and layout.stage_gpus > node and (layout.tp > node or replica.model.is_mixture):
-        raise MissingCeiling(f"messages over nodes are not calibrated, and a node has {node} {replica.gpu.name}")
+    if node and layout.tp > node:
+        raise MissingCeiling(f"an all-reduce over nodes is not calibrated, and a node has {node} {replica.gpu.name}")
+    if node and layout.stage_gpus > node and replica.model.is_mixture:
+        raise MissingCeiling(f"experts over nodes are not calibrated, and a node has {node} {replica.gpu.name}")

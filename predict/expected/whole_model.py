@@ -37,8 +37,8 @@ MEDIAN_ERROR: Mapping[Measured, float] = MappingProxyType(
     }
 )
 
-# A step of a server: kernels run at this share of the rates that they reach alone, because clocks fall under a load that
-# lasts, and caches hold less; and the host samples, schedules and sends each request's token.
+# A step of a server: kernels run at this share of the rates that they reach alone, because clocks fall under a load
+# that lasts, and caches hold less; and the host samples, schedules and sends each request's token.
 SUSTAINED = 0.92
 TOKEN_S = 12e-6
 # A request's way to its first token: in the engine, and through a server's process, its tokenizer and queue.

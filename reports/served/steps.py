@@ -15,14 +15,14 @@ import numpy as np
 from predict.answers.question import Question
 from predict.answers.times import prefill_times
 from predict.errors import MissingCeiling
-from predict.expected.model_pass import expected_decode, expected_decode_s, expected_launch_s, expected_mixed_s
+from predict.expected.model_pass import expected_decode, expected_decode_s, expected_mixed_s, expected_prefill
+from predict.expected.whole_model import server_step_s
 from predict.model.kinds import KernelKind
 from predict.model.replica import Replica
 from predict.model.server import Request
 from reports.served.load import Load
 
 Times = tuple[float, ...]
-AFTER_PREFIX = "the attention of a prompt after a cached prefix is not calibrated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +96,8 @@ class Loaded:
 
     def expected_tokens_per_s(self, running: float) -> float:
         """The same by expected times. Raises MissingCeiling without a calibration."""
-        (step_s,) = _between(running, self.question, lambda batch: (self._expected_mixed_s(batch, 1.0),))
-        return self._tokens(running) / step_s
+        (kernels_s,) = _between(running, self.question, lambda batch: (self._expected_mixed_s(batch, 1.0),))
+        return self._tokens(running) / float(server_step_s(kernels_s, running))
 
     def first(self) -> First:
         """A prompt by itself."""
@@ -105,9 +105,13 @@ class Loaded:
         if not load.cached:
             times = prefill_times(q, 1)
             return First(times.bound_s, times.expected_s, times.reason)
-        new = load.isl - load.cached
-        bounds = (each.prefill(1, new, cached=load.cached, logits=q.prompt_logits) for each in q.replicas)
-        return First(min(float(each.napkin_s) for each in bounds), None, AFTER_PREFIX)
+        new, cached, logits = load.isl - load.cached, load.cached, q.prompt_logits
+        bounds = [float(each.prefill(1, new, cached=cached, logits=logits).napkin_s) for each in q.replicas]
+        fastest = q.replicas[int(np.argmin(bounds))]
+        try:
+            return First(min(bounds), expected_prefill(fastest, 1, new, logits, cached).time_s)
+        except MissingCeiling as error:
+            return First(min(bounds), None, str(error))
 
     def _tokens(self, running: float) -> float:
         """Tokens of a step: those decoded, and the first of each prompt that ends in it."""
@@ -139,7 +143,7 @@ class Loaded:
         replica, least = self.question.replica(batch), Least(*self._least(batch))
         expected = expected_decode(replica, batch, self.load.context)
         times = expected.times
-        launch_s = times.get(KernelKind.ELEMENTWISE, 0.0) + expected_launch_s(replica)
+        launch_s = times.get(KernelKind.ELEMENTWISE, 0.0) + expected.launch_s
         link_s = times.get(KernelKind.LINK, 0.0) - least.link_s
         prompts_s = self._expected_mixed_s(batch, self.reading) - self._expected_mixed_s(batch, 0.0)
         return launch_s, expected.time_s - least.step_s - launch_s - link_s, link_s, prompts_s
@@ -151,10 +155,8 @@ class Loaded:
             raise MissingCeiling("speculative decoding has no expected time here: its draft is not known")
         if not reading:
             return float(expected_decode_s(replica, requests, self.load.context)[0])
-        if self.load.cached:
-            raise MissingCeiling(AFTER_PREFIX)
-        prompts = np.array([self._prompts(batch, reading)])
-        return float(expected_mixed_s(replica, requests, self.load.context, prompts, self.load.isl)[0])
+        prompts, load = np.array([self._prompts(batch, reading)]), self.load
+        return float(expected_mixed_s(replica, requests, load.context, prompts, load.isl, load.cached)[0])
 
 
 def _between(requests: float, question: Question, at: Callable[[int], Times]) -> Times:

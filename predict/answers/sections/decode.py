@@ -11,6 +11,7 @@ from predict.answers.question import Question
 from predict.answers.sections.timing import expected, flop_share, rule, terms
 from predict.answers.times import decode_times
 from predict.errors import BadQuantity
+from predict.expected.whole_model import Measured
 from predict.formulas import serving
 from predict.gpus import ridge_flop_per_byte
 from predict.model.passes import resident_bytes
@@ -38,7 +39,7 @@ def decode(q: Question) -> Iterator[Line | Note]:
     yield Line("decode_bound", "bound by", str(step.bound), Unit.NAME, "the largest term")
     formula = "a step makes one token per request"
     yield Line("tpot_s", "TPOT", time_s, Unit.SECONDS, formula, terms(step))
-    yield from expected(times, "decode_step_expected_s", "TPOT, expected")
+    yield from expected(times, "decode_step_expected_s", "TPOT, expected", Measured.TPOT)
     arithmetic = f"{q.batch:,} / {seconds(time_s)}"
     yield Line("decode_tokens_per_s", "all requests", q.batch / time_s, Unit.TOKENS_PER_S, "batch / time", arithmetic)
     if times.expected_s is not None:

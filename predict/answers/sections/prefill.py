@@ -7,6 +7,7 @@ from predict.answers.lines import Line, Note, Weight
 from predict.answers.question import Question
 from predict.answers.sections.timing import expected, flop_share, rule, terms, too_many
 from predict.answers.times import prefill_times
+from predict.expected.whole_model import Measured
 from predict.gpus import ridge_flop_per_byte
 from predict.model.replica import Replica
 from predict.units import Unit
@@ -30,11 +31,11 @@ def prefill(q: Question) -> Iterator[Line | Note]:
     yield Line("prefill_bound", "bound by", str(prediction.bound), Unit.NAME, "the largest term")
     formula = "one prompt alone; no queue, no launch"
     yield Line("ttft_one_s", "TTFT of one prompt", one.bound_s, Unit.SECONDS, formula, terms(one.bound))
-    yield from expected(one, "ttft_one_expected_s", "TTFT of one, expected")
+    yield from expected(one, "ttft_one_expected_s", "TTFT of one, expected", Measured.TTFT)
     formula = f"all {q.batch:,} prompts in one pass"
     is_one = q.batch == 1
     yield Line("ttft_s", "TTFT of the batch", time_s, Unit.SECONDS, formula, terms(prediction), is_detail=is_one)
-    yield from expected(all_of_them, "prefill_expected_s", "TTFT of it, expected", is_detail=is_one)
+    yield from expected(all_of_them, "prefill_expected_s", "TTFT of it, expected", Measured.TTFT, is_detail=is_one)
     formula, arithmetic = "batch x seq / time", f"{product(q.batch, q.seq)} / {seconds(time_s)}"
     yield Line("prefill_tokens_per_s", "prompts", tokens / time_s, Unit.TOKENS_PER_S, formula, arithmetic)
     formula, arithmetic = "FLOP / (time x GPUs x peak)", flop_share(prediction, q)

@@ -6,19 +6,27 @@ from predict.answers.arithmetic import amount, product, seconds
 from predict.answers.lines import Line, Note, Weight
 from predict.answers.question import Question
 from predict.answers.times import Timed
+from predict.expected.whole_model import MEDIAN_ERROR, REQUEST_S, Measured
 from predict.model.replica import PassPrediction
 from predict.roofline import Prediction
 from predict.units import Unit
 
 
-def expected(times: Timed, key: str, label: str, *, is_detail: bool = False) -> Iterator[Line | Note]:
-    """The calibrated time of a pass, or a note that says why there is none."""
+def expected(
+    times: Timed, key: str, label: str, measured: Measured, *, is_detail: bool = False
+) -> Iterator[Line | Note]:
+    """The expected time of a pass with its error and what it rests on, or a note that says why there is none."""
     if times.expected is None:
         yield Note(f"no expected time, only the bound: {times.reason}", Weight.ABSENT, in_verdict=True)
         return
-    parts = " + ".join(seconds(time_s) for time_s in times.expected.times.values())
-    formula = "sum of its kernels, calibrated"
-    yield Line(key, label, times.expected.time_s, Unit.SECONDS, formula, parts, is_detail)
+    parts = [seconds(time_s) for time_s in times.expected.times.values()]
+    time_s, what = times.expected.time_s, "sum of its kernels"
+    if measured is Measured.TTFT and times.first_token_s is not None:
+        time_s, what = times.first_token_s, "kernels and the host's part"
+        parts.append(seconds(REQUEST_S))
+    formula = f"{what}, +-{100 * MEDIAN_ERROR[measured]:.0f} %"
+    yield Line(key, label, time_s, Unit.SECONDS, formula, " + ".join(parts), is_detail)
+    yield Note(f"expected times: {times.expected.rests_on}", in_verdict=True)
 
 
 def rule(q: Question) -> str:

@@ -1,11 +1,12 @@
 """A pass as the sum of its calibrated kernels: each kind of kernel against the calls that an engine makes."""
 
+import numpy as np
 import pytest
 
 from predict.errors import MissingCeiling
-from predict.expected.calibrations import find_calibration
+from predict.expected.calibrations import find_calibration, shipped
 from predict.expected.kernel import expect
-from predict.expected.model_pass import expected_check, expected_decode, expected_prefill
+from predict.expected.model_pass import expected_check, expected_decode, expected_decode_s, expected_prefill
 from predict.expected.time_model import Machine
 from predict.gpus import resolve
 from predict.model.config.reader import from_config
@@ -17,6 +18,8 @@ from predict.model.replica import Replica
 from predict.units import DTYPES, Formats
 
 H100, BF16 = resolve("h100"), DTYPES["bf16"]
+LAUNCH_S = 2.365e-6  # of the calibrated matmul
+OPS_OF_EXPERTS = {each.calibration.op for each in shipped()} & {"moe_layer"}
 
 
 def replica(model="llama-3-8b", gpu=H100, **asked):
@@ -70,11 +73,60 @@ def test_checking_guesses_reads_the_cache_once_and_multiplies_every_guess():
     assert found[KernelKind.VOCAB] == pytest.approx(matmuls_s(20, (128256, 4096)))
 
 
-def test_what_is_not_calibrated_is_refused():
-    with pytest.raises(MissingCeiling, match="not calibrated"):
-        expected_decode(replica("deepseek-v3", layout=Layout(8)), 1, 128)
-    with pytest.raises(MissingCeiling, match="no calibration of matmul in bf16 for mi300x"):
-        expected_decode(replica(gpu=resolve("mi300x")), 1, 128)
+@pytest.mark.parametrize(
+    ("model", "gpu", "layout", "said"),
+    [
+        ("llama-3-8b", "mi300x", Layout(), "no calibration of matmul in bf16 for mi300x"),
+        ("llama-3-8b", "h100", Layout(tp=1, pp=2), "pipelines are not calibrated, and this one has 2 stages"),
+        ("llama-3-70b", "h100", Layout(tp=16), "an all-reduce over nodes is not calibrated, and a node has 8 h100-sxm"),
+        ("deepseek-v3", "h100", Layout(tp=1, dp=16, ep=16), "experts over nodes are not calibrated"),
+    ],
+)
+def test_what_was_measured_nowhere_is_refused(model, gpu, layout, said):
+    with pytest.raises(MissingCeiling, match=said):
+        expected_decode(replica(model, resolve(gpu), layout=layout), 1, 128)
+
+
+def test_a_cached_prefix_leaves_the_rest_of_the_prompts_attention_and_a_launch():
+    whole, prefix, after = (
+        expected_prefill(replica(), 2, new, Logits.LAST, cached).times[KernelKind.SCORES]
+        for new, cached in ((1536, 0), (512, 0), (1024, 512))
+    )
+    assert after == pytest.approx(whole - prefix + 32 * LAUNCH_S)
+
+
+def test_reading_a_cache_again_lengthens_attention_alone():
+    # Four query heads share a KV head; for 0.5 of the other three the cache is read again.
+    once, again = expected_decode(replica(), 16, 4095).times, expected_decode(replica(), 16, 4095, reread=0.5).times
+    assert again[KernelKind.SCORES] == pytest.approx(once[KernelKind.SCORES] * (1 + 0.5 * 3))
+    assert again[KernelKind.MLP] == once[KernelKind.MLP]
+
+
+@pytest.mark.parametrize(
+    ("gpu", "said"),
+    [
+        ("h100", "kernels measured on h100-sxm"),
+        ("gb200", "kernels of gb200: from b200"),
+        ("rtx-5090", "kernels of rtx-5090: from l40s, of another architecture"),
+    ],
+)
+def test_a_pass_tells_where_its_kernels_were_measured(gpu, said):
+    assert expected_decode(replica(gpu=resolve(gpu)), 1, 128).rests_on == said
+
+
+def test_a_pass_over_several_batches_is_each_of_them():
+    batches = np.array([1.0, 7.0, 64.0])
+    found = expected_decode_s(replica(layout=Layout(2)), batches, 1000)
+    alone = [expected_decode(replica(layout=Layout(2)), int(batch), 1000).time_s for batch in batches]
+    assert found == pytest.approx(alone)
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if OPS_OF_EXPERTS or not find_model(name).is_mixture])
+def test_no_pass_of_any_preset_beats_its_bound(name):
+    asked = replica(name)
+    found = expected_decode(asked, 4, 1000), expected_prefill(asked, 1, 1000, Logits.LAST)
+    bounds = asked.decode(4, 1000).napkin_s, asked.prefill(1, 1000, logits=Logits.LAST).napkin_s
+    assert all(each.time_s > bound for each, bound in zip(found, bounds, strict=True))
 
 
 FP8 = DTYPES["fp8"]

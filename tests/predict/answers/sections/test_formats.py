@@ -73,7 +73,7 @@ def test_expected_times_of_narrow_weights_say_whose_constants_they_use():
     assert said in notes(ask(AWQ))
     assert "constants" not in notes(ask())
     assert "constants" not in notes(ask(FP8))  # multiplied in fp8, which is calibrated
-    assert "constants" not in notes(ask(AWQ, "l4"))  # no expected times there
+    assert "constants" not in notes(ask(AWQ, "mi300x"))  # no expected times there
     assert "expected times with int4 weights use" in notes(ask(weights=WEIGHT_FORMATS["int4"]))
 
 

@@ -12,7 +12,7 @@ from functools import reduce
 import numpy as np
 
 from predict.errors import MissingCeiling
-from predict.expected.calibrations import Known, find_every, find_known
+from predict.expected.calibrations import Known, find_every, find_known, shipped
 from predict.expected.kernel import expect
 from predict.expected.matmul import GPU_LAUNCH_AT_MOST_S
 from predict.expected.time_model import Calibration, Machine
@@ -94,13 +94,18 @@ def time_calls(gpu: Gpu, calls: Iterable[Call | Unmeasured]) -> CallTimes:
         for call, time_s in zip(members, np.min(found, axis=0), strict=True):
             times[call.kind] = times.get(call.kind, np.zeros(1)) + call.count * time_s
             if call.kind is not KernelKind.LINK:
-                launch_s = launch_s + call.count * every[0].calibration.constants["launch_s"]
+                launch_s = launch_s + call.count * _launch_s(_captured(gpu, every[0].calibration))
     if rest:
         plain = find_plain(gpu)
         known.append(plain)
         for each in rest:
             times[each.kind] = times.get(each.kind, np.zeros(1)) + each.count * _unmeasured_s(gpu, each, plain)
     return CallTimes({kind: times[kind] for kind in KernelKind if kind in times}, launch_s, tuple(known))
+
+
+def is_measured(op: str) -> bool:
+    """Whether kernels of `op` were measured on any GPU."""
+    return any(each.calibration.op == op for each in shipped())
 
 
 def find_plain(gpu: Gpu) -> Known:
@@ -149,13 +154,23 @@ def _times_s(gpu: Gpu, family: Family, known: Known, calls: Sequence[Call]) -> l
 
 
 def _captured(gpu: Gpu, calibration: Calibration) -> Calibration:
-    """The same with the launch of a pass. One that takes longer than any GPU's is the host's time of a call that was
-    measured as issued. Engines capture their steps as graphs, which leaves the launch of a captured matmul."""
-    if calibration.op != MATMUL or calibration.constants["launch_s"] <= GPU_LAUNCH_AT_MOST_S:
-        return calibration
-    launch_s = find_plain(gpu).calibration.constants["launch_s"]
-    constants = {**calibration.constants, "launch_s": launch_s}
-    return replace(calibration, constants=constants, switches={**calibration.switches, "hidden_by_launch": False})
+    """The same in a step that engines capture as a graph, which leaves nothing of the host's time of a call that was
+    measured as issued. A matmul's launch that takes longer than any GPU's is such a time: a captured one's takes its
+    place. Absorbed projections that were not timed are read once."""
+    found, switches = dict(calibration.constants), dict(calibration.switches)
+    if calibration.op == MATMUL and found["launch_s"] > GPU_LAUNCH_AT_MOST_S:
+        found["launch_s"] = find_plain(gpu).calibration.constants["launch_s"]
+        switches["hidden_by_launch"] = False
+    if "host_s" in found:
+        found["host_s"] = 0.0
+    if "absorbed" in found:
+        found["absorbed"] = max(found["absorbed"], 1.0)
+    return replace(calibration, constants=found, switches=switches)
+
+
+def _launch_s(calibration: Calibration) -> float:
+    """The launches of one call, whatever its form calls them."""
+    return calibration.constants.get("launch_s", calibration.constants.get("start_s", 0.0))
 
 
 def _unmeasured_s(gpu: Gpu, call: Unmeasured, plain: Known) -> FloatArray:

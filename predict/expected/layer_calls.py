@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from predict.expected.calls import Call, Unmeasured
 from predict.expected.experts_calls import experts_calls
 from predict.expected.families import matmul_family
-from predict.expected.mixer_calls import absorbs, mixer_calls
+from predict.expected.mixer_calls import is_inside, mixer_calls
 from predict.expected.share import Share
 from predict.model.kinds import KernelKind, kind_of
 from predict.model.mlp import Experts, Mlp
@@ -19,7 +19,7 @@ def layer_calls(block: Block, share: Share) -> Iterator[Call | Unmeasured]:
     count = block.layers
     for product in products(block.linears(), share.tp):
         one = product.linears[0]
-        if one.copies == 1 and not absorbs(block.mixer, one, share):
+        if one.copies == 1 and not is_inside(block.mixer, one):
             yield from product_calls(product, share.tokens, share, count)
     yield _norms(block, share)
     if block.mixer:

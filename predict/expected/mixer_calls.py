@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from predict.expected.calls import Call, Family, Unmeasured
+from predict.expected.calls import Call, Family, Unmeasured, is_measured
 from predict.expected.share import Attending, Share
 from predict.model.attention import Attention, LatentAttention
 from predict.model.compressed import CompressedAttention
@@ -27,6 +27,7 @@ from predict.units import DTYPES, Formats
 from predict.workloads import Number, stored_bytes
 
 BF16, FP8 = DTYPES["bf16"], DTYPES["fp8"]
+LATENT_DECODE, LATENT_PREFILL = "attention_mla", "attention_mla_prefill"
 GATED_NORMS = GatedDeltaNet | KimiDelta | Lightning | Mamba2  # what these make goes through a norm and a gate
 
 
@@ -40,7 +41,7 @@ def mixer_calls(mixer: Mixer, share: Share, count: int) -> Iterator[Call | Unmea
             yield from _around_attention(mixer, share, count)
             for attending in share.attending:
                 yield from _attention(mixer, attending, share, count)
-        case LatentAttention() if not isinstance(mixer.reach, TopK):
+        case LatentAttention() if _has_form(mixer):
             yield from _around_latents(mixer, share, count)
             for attending in share.attending:
                 yield from _latent_attention(mixer, attending, share, count)
@@ -50,10 +51,13 @@ def mixer_calls(mixer: Mixer, share: Share, count: int) -> Iterator[Call | Unmea
                 yield from _unmeasured(mixer, attending, share, count)
 
 
-def absorbs(mixer: Mixer | None, linear: Linear, share: Share) -> bool:
-    """Whether the matrix is the expansion of a latent, and all queries of the pass attend to the latents instead."""
-    is_expansion = isinstance(mixer, LatentAttention) and linear.name == mixer.expansion.name
-    return is_expansion and not any(each.is_prompt for each in share.attending)
+def is_inside(mixer: Mixer | None, linear: Linear) -> bool:
+    """Whether the matrix is the expansion of a latent, which the kernels of latent attention multiply too."""
+    return isinstance(mixer, LatentAttention) and linear.name == mixer.expansion.name and _has_form(mixer)
+
+
+def _has_form(mixer: LatentAttention) -> bool:
+    return not isinstance(mixer.reach, TopK) and is_measured(LATENT_DECODE) and is_measured(LATENT_PREFILL)
 
 
 def _attention(mixer: Attention, attending: Attending, share: Share, count: int) -> Iterator[Call | Unmeasured]:
@@ -104,7 +108,25 @@ def _chunks(reach: Reach, batch: Number, seq: Number) -> tuple[Number, Number]:
 def _latent_attention(
     mixer: LatentAttention, attending: Attending, share: Share, count: int
 ) -> Iterator[Call | Unmeasured]:
-    yield from _unmeasured(mixer, attending, share, count)
+    """Latent attention of this GPU's heads, the products with its expansion included. A prompt after cached tokens
+    takes as long as the whole prompt takes longer than these, and a launch."""
+    bits, heads = share.formats.kv_bits, mixer.heads / share.tp
+    caches = (BF16.name,) if bits >= BF16.bits else (FP8.name, BF16.name)
+    formats = Formats(kv_bits=bits, compute=wide_format(share.replica.gpu))
+    shape: dict[str, Number] = {"batch": attending.batch, "latent": mixer.kv_rank, "rope": mixer.rope_dim}
+    times = count * attending.share
+    if not attending.is_prompt:
+        family = Family(LATENT_DECODE, formats, ((BF16.name,),), caches)
+        dims = {**shape, "context": attending.context, "heads": heads * attending.new}
+        yield Call(KernelKind.SCORES, family, dims, times)
+        return
+    family = Family(LATENT_PREFILL, formats, ((BF16.name,),), caches)
+    after = bool(np.any(attending.cached))
+    shape |= {"heads": heads, "head_dim": mixer.value_dim}
+    for seq, sign in ((attending.context, 1), *(((attending.cached, -1),) if after else ())):
+        yield Call(KernelKind.SCORES, family, {**shape, "seq": seq}, sign * times)
+    if after:
+        yield Unmeasured(KernelKind.SCORES, times, 0.0)
 
 
 def _around_attention(mixer: Attention, share: Share, count: int) -> Iterator[Unmeasured]:

@@ -23,16 +23,16 @@ class Measured(StrEnum):
 
 
 SOURCE = (
-    "median of |expected / measured - 1| over measurements of dense models on A100 and H100 that others published: "
-    "gpt-fast (README), GPUStack (performance lab, vLLM), NVIDIA NIM (benchmarks 1.0.0), TensorRT-LLM (performance "
-    "pages of v0.5 and v0.6.1)"
+    "median of |expected / measured - 1| over measurements that others published, of models of 7B to 671B on A100, "
+    "H100, H200, B200, GB200 and RTX PRO 6000: gpt-fast (README), GPUStack (performance lab), NVIDIA NIM (benchmarks "
+    "1.0.0), vLLM (performance benchmark), TensorRT-LLM (performance pages of v0.5, v0.6.1, 1.0, and of DeepSeek-R1)"
 )
 MEDIAN_ERROR: Mapping[Measured, float] = MappingProxyType(
     {
-        Measured.TPOT: 0.064,
-        Measured.TTFT: 0.227,
-        Measured.STATIC: 0.109,
-        Measured.IN_FLIGHT: 0.072,
+        Measured.TPOT: 0.051,
+        Measured.TTFT: 0.092,
+        Measured.STATIC: 0.073,
+        Measured.IN_FLIGHT: 0.106,
         Measured.TRAINING: 0.046,
     }
 )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from predict.errors import MissingCeiling
-from predict.expected.calibrations import find_calibration, shipped
+from predict.expected.calibrations import find_calibration
 from predict.expected.kernel import expect
 from predict.expected.model_pass import expected_check, expected_decode, expected_decode_s, expected_prefill
 from predict.expected.time_model import Machine
@@ -19,7 +19,6 @@ from predict.units import DTYPES, Formats
 
 H100, BF16 = resolve("h100"), DTYPES["bf16"]
 LAUNCH_S = 2.365e-6  # of the calibrated matmul
-OPS_OF_EXPERTS = {each.calibration.op for each in shipped()} & {"moe_layer"}
 
 
 def replica(model="llama-3-8b", gpu=H100, **asked):
@@ -121,7 +120,7 @@ def test_a_pass_over_several_batches_is_each_of_them():
     assert found == pytest.approx(alone)
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS if OPS_OF_EXPERTS or not find_model(name).is_mixture])
+@pytest.mark.parametrize("name", PRESETS)
 def test_no_pass_of_any_preset_beats_its_bound(name):
     asked = replica(name)
     found = expected_decode(asked, 4, 1000), expected_prefill(asked, 1, 1000, Logits.LAST)

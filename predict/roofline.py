@@ -33,6 +33,7 @@ class Prediction:
 
     terms: tuple[Term, ...]
     expected_s: Number | None = None  # time of the calibrated model; None without a calibration
+    refined_s: Number | None = None  # times what the model leaves over by shape; None where that is not known
 
     @property
     def napkin_s(self) -> Number:
@@ -71,6 +72,8 @@ def explain(workload: Workload, machine: str, prediction: Prediction) -> str:
         head += f"    bound: {prediction.bound}"
     if prediction.expected_s is not None:
         head += f"    expected {duration(float(prediction.expected_s))}"
+    if prediction.refined_s is not None:
+        head += f"    refined {duration(float(prediction.refined_s))}"
     return "\n".join([head, *(_explain_term(term) for term in prediction.terms)])
 
 

@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 
+from predict.expected.calibrations import Known
+from predict.expected.coverage import best_error, coverage, coverage_text
+from predict.expected.kernel import TIME_MODELS
 from predict.gpus import GPUS, NVIDIA_GPUS, Gpu, ridge_flop_per_byte
 from predict.model.presets import PRESETS, find_model
 from predict.resources import Resource
@@ -19,11 +22,20 @@ GPU_COLUMNS = (
     Column("ridge_flop_per_byte", "ridge FLOP/B", Unit.FLOP_PER_BYTE),
     Column("memory_bytes", "memory GiB", Unit.GIB),
     Column("can_be_measured", "bench runs it"),
+    Column("expected_from", "expected time from"),
     Column("aliases", "--gpu also takes"),
+)
+# Of each op in 16 bits, in CSV.
+EXPECTED_COLUMNS = tuple(
+    Column(f"{op}_{key}", f"{op}_{key}", unit)
+    for op in TIME_MODELS
+    for key, unit in (("basis", Unit.NAME), ("measured_on", Unit.NAME), ("error", Unit.SHARE))
 )
 GPU_NOTE = (
     "Dense peaks, accumulating in fp32; 16-bit: bf16, or fp16 where there is no bf16. The napkin knows all of them,"
-    " bench measures NVIDIA's. --json has the source of each number."
+    " bench measures NVIDIA's. Expected times of 16-bit kernels come from measurements of the GPU itself, of another of"
+    " its architecture, or, poorly, of another architecture. Beside them stand their measured mean errors, from the"
+    " best op to the worst. --json has them by op and format, and the source of each number."
 )
 MODEL_COLUMNS = (
     Column("model", "model", is_key=True),
@@ -38,9 +50,11 @@ MODEL_COLUMNS = (
 )
 
 
-def gpu_table() -> Table:
-    """The GPUs: dense peaks, bandwidth, ridge point, memory, other names."""
-    return Table(GPU_COLUMNS, tuple(map(_gpu_row, GPUS.values())))
+def gpu_table(*, by_op: bool = False) -> Table:
+    """The GPUs: dense peaks, bandwidth, ridge point, memory, what expected times rest on, other names. `by_op` adds a
+    column for each op that has expected times."""
+    columns = (*GPU_COLUMNS, *EXPECTED_COLUMNS) if by_op else GPU_COLUMNS
+    return Table(columns, tuple(map(_gpu_row, GPUS.values())))
 
 
 def model_table() -> Table:
@@ -62,8 +76,19 @@ def _gpu_row(gpu: Gpu) -> Mapping[str, object]:
         "ridge_flop_per_byte": ridge_flop_per_byte(gpu.roofs, unit) if Resource.DRAM in gpu.roofs else None,
         "memory_bytes": gpu.memory.bytes,
         "can_be_measured": gpu.name in NVIDIA_GPUS,
+        "expected_from": coverage_text(gpu),
         "aliases": ", ".join(gpu.aliases) or None,
+        **_expected_row(gpu),
     }
+
+
+def _expected_row(gpu: Gpu) -> Mapping[str, object]:
+    row: dict[str, object] = {}
+    for (op, fmt), found in coverage(gpu).items():
+        if fmt == "bf16" and isinstance(found, Known):
+            values = (found.basis.name.lower(), found.shipped.gpu, best_error(found))
+            row |= zip((f"{op}_basis", f"{op}_measured_on", f"{op}_error"), values, strict=True)
+    return row
 
 
 def _model_row(name: str) -> Mapping[str, object]:

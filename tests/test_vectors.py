@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from predict.errors import BadModel
-from predict.expected.kernel import calibration_of, with_expected
+from predict.expected.refined import estimate, with_estimate
 from predict.formulas import memory, money, parallel, serving, speculation
 from predict.formulas.memory import Recompute
 from predict.gpus import resolve, ridge_flop_per_byte
@@ -278,7 +278,7 @@ def kernel_prediction(row):
     assert row.params.get("causal", True)
     workload = make_workload(op, dims, find_dtype(row["dtype"]))
     gpu = resolve(SKUS[row.model])
-    return with_expected(predict(workload.amounts, gpu.roofs), workload, gpu, calibration_of(workload, gpu))
+    return with_estimate(predict(workload.amounts, gpu.roofs), estimate(workload, gpu))
 
 
 def kernel_us(row):

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from predict.answers.question import Question
 from predict.answers.times import Timed, decode_times, prefill_times
 from predict.errors import MissingCeiling
-from predict.expected.kernel import calibration_of, with_expected
+from predict.expected.calibrations import Known
+from predict.expected.refined import BASIS_KEYS, estimate, known_json, summary, with_estimate
 from predict.gpus import Gpu
 from predict.model.kernels import decode_kernels, prefill_kernels
 from predict.model.kinds import KernelKind
@@ -25,6 +26,7 @@ COLUMNS = (
     Column("bound_share", "share", Unit.SHARE),
     Column("bound_by", "by"),
     Column("expected_s", "expected", Unit.SECONDS),
+    Column("refined_s", "refined", Unit.SECONDS),
 )
 CSV_COLUMNS = (
     *(Column(key, key) for key in ("pass", "component", "kernel", "op", "sizes", "dtype")),
@@ -40,6 +42,7 @@ class KernelRow:
     kernel: ModelKernel
     bound: Prediction | None  # None: its work is not counted, or a roof is not known
     reason: str  # why it has no op, or no bound
+    known: Known | None = None  # what its expected time rests on
 
     @property
     def all_bounds_s(self) -> float:
@@ -80,6 +83,8 @@ class KernelTable:
         if (stages := self.times.replica.layout.pp) > 1:
             yield f"Runs are those of all {stages} stages together."
         yield from self._experts()
+        rests_on = {f"{row.kernel.op} in {row.kernel.dtype.name}": row.known for row in self.rows if row.known}
+        yield from (f"Expected times of {what}: {summary(known)}." for what, known in rests_on.items())
         reasons: dict[str, list[str]] = {}
         for row in self.rows:
             if row.reason:
@@ -119,6 +124,8 @@ class KernelTable:
                 "bound_share": row.all_bounds_s / self.bounds_s if bound and self.bounds_s else None,
                 "bound_by": str(bound.bound) if bound else None,
                 "expected_s": float(bound.expected_s) if bound and bound.expected_s is not None else None,
+                "refined_s": float(bound.refined_s) if bound and bound.refined_s is not None else None,
+                **(known_json(row.known) if row.known else dict.fromkeys(BASIS_KEYS)),
                 "reason": row.reason or None,
             }
 
@@ -138,11 +145,15 @@ def kernel_tables(q: Question) -> tuple[KernelTable, ...]:
 
 
 def _row(kernel: ModelKernel, gpu: Gpu, times: Timed) -> KernelRow:
+    workload = kernel.workload
     try:
         bound = kernel.bound(times.replica.roofs)
-        workload = kernel.workload
-        if bound and workload:
-            bound = with_expected(bound, workload, gpu, calibration_of(workload, gpu))
     except MissingCeiling as error:
         return KernelRow(kernel, None, kernel.reason or str(error))
-    return KernelRow(kernel, bound, kernel.reason)
+    if bound is None or workload is None:
+        return KernelRow(kernel, bound, kernel.reason)
+    try:
+        found = estimate(workload, gpu)
+    except MissingCeiling:
+        return KernelRow(kernel, bound, kernel.reason)
+    return KernelRow(kernel, with_estimate(bound, found), kernel.reason, found.known)

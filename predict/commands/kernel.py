@@ -8,16 +8,15 @@ import typer
 
 from predict.commands.pairs import read_pairs
 from predict.completion import gpu_names, one_of
-from predict.errors import BadWorkload
-from predict.expected.kernel import calibration_of, expect, explain_expected, with_expected
-from predict.expected.time_model import Calibration, Machine
+from predict.errors import BadWorkload, MissingCeiling
+from predict.expected.refined import Estimate, estimate, estimate_json, explain_estimate, summary, with_estimate
 from predict.gpus import Gpu, resolve
 from predict.materialized import MATERIALIZED_OPS, materialized_amounts
 from predict.peak_memory import Scores, peak_bytes
 from predict.resources import find_ceiling
 from predict.roofline import Prediction, explain, predict
-from predict.terminal import paragraphs, terminal_width
-from predict.units import DTYPES, Formats, Kind, binary_bytes, duration, find_dtype, read_quantity
+from predict.terminal import paragraphs, terminal_width, wrapped
+from predict.units import DTYPES, Kind, binary_bytes, duration, find_dtype, read_quantity
 from predict.workloads import OPS, Workload, find_op, make_workload, signature
 
 EXAMPLES = """Examples:
@@ -45,22 +44,23 @@ def kernel(
     """Predict one kernel: the napkin bound, the limiting resource, the expected time, and the arithmetic."""
     machine = resolve(gpu)
     workload = make_workload(op, _read_dims(dims or []), find_dtype(dtype))
-    calibration = calibration_of(workload, machine)
-    prediction = with_expected(predict(workload.amounts, machine.roofs), workload, machine, calibration)
+    prediction = predict(workload.amounts, machine.roofs)
+    found, reason = _estimate(workload, machine)
+    if found is not None:
+        prediction = with_estimate(prediction, found)
     if as_json:
-        typer.echo(json.dumps(_kernel_json(workload, machine, prediction, calibration), indent=2))
+        about = _kernel_json(workload, machine, prediction)
+        typer.echo(json.dumps(about | estimate_json(found, reason), indent=2))
         return
-    text = explain(workload, machine.name, prediction)
+    text, width = explain(workload, machine.name, prediction), terminal_width()
     if not show_arithmetic:
         typer.echo(text.splitlines()[0])
+        if found is not None:
+            typer.echo("\n".join(wrapped(summary(found.known), width, "    ", "    ")))
         return
     typer.echo(text)
-    width = terminal_width()
-    typer.echo(
-        explain_expected(workload, machine, calibration, width)
-        if calibration is not None
-        else f"expected: not known, no calibration of {op} in {dtype} on {machine.name} ships"
-    )
+    unknown = "\n".join(wrapped(f"expected: not known, {reason}", width))
+    typer.echo(unknown if found is None else explain_estimate(found, width))
     sources = (f"{term.resource}: {find_ceiling(term.resource, machine.roofs).source}" for term in prediction.terms)
     lines = [
         *_memory_lines(workload, machine),
@@ -68,6 +68,14 @@ def kernel(
         *sources,
     ]
     typer.echo("\n".join(part for line in lines for part in paragraphs(line, width) or [""]))
+
+
+def _estimate(workload: Workload, machine: Gpu) -> tuple[Estimate | None, str]:
+    """The expected time, or why there is none."""
+    try:
+        return estimate(workload, machine), ""
+    except MissingCeiling as error:
+        return None, str(error)
 
 
 def _read_dims(arguments: list[str]) -> dict[str, int]:
@@ -92,9 +100,7 @@ def _memory_lines(workload: Workload, machine: Gpu) -> list[str]:
     return lines
 
 
-def _kernel_json(
-    workload: Workload, machine: Gpu, prediction: Prediction, calibration: Calibration | None
-) -> dict[str, object]:
+def _kernel_json(workload: Workload, machine: Gpu, prediction: Prediction) -> dict[str, object]:
     return {
         "workload": workload.id,
         "op": workload.op,
@@ -117,24 +123,6 @@ def _kernel_json(
         ],
         "napkin_s": prediction.napkin_s,
         "serial_s": prediction.serial_s,
-        "expected_s": prediction.expected_s,
         "bound": prediction.bound,
         "peak_bytes": peak_bytes(workload),
-        **_expected_json(workload, machine, calibration),
-    }
-
-
-def _expected_json(workload: Workload, machine: Gpu, calibration: Calibration | None) -> dict[str, object]:
-    """The terms of the expected time in seconds, and their calibration; null without one."""
-    if calibration is None:
-        return {"expected_terms": None, "calibration": None}
-    terms = expect(workload.dims, Machine.of(machine, workload.dtype), Formats.of(workload.dtype), calibration)
-    return {
-        "expected_terms": {name: float(part[0]) for name, part in terms.parts.items()},
-        "calibration": {
-            "source": calibration.source,
-            "probes": calibration.probes,
-            "constants": dict(calibration.constants),
-            "switches": dict(calibration.switches),
-        },
     }

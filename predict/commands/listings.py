@@ -10,6 +10,7 @@ import typer
 from predict.answers.lines import plain
 from predict.commands.pairs import read_pairs
 from predict.completion import one_of
+from predict.expected.coverage import coverage_json
 from predict.forms import Form, table_text, with_form
 from predict.formulas.catalog import FORMULAS, evaluate, find_formula
 from predict.gpus import GPUS, Gpu, NvidiaGpu
@@ -89,8 +90,10 @@ def formulas(*, form: Form) -> None:
 
 @with_form
 def gpus(*, form: Form) -> None:
-    """List the GPUs: dense peaks, bandwidth, ridge point. The JSON has the source of each number."""
-    typer.echo(table_text(gpu_table(), form, lambda: {name: _gpu_json(gpu) for name, gpu in GPUS.items()}))
+    """List the GPUs: dense peaks, bandwidth, ridge point, and what expected times rest on, with their measured error.
+    The JSON has the source of each number."""
+    table = gpu_table(by_op=form is Form.CSV)
+    typer.echo(table_text(table, form, lambda: {name: _gpu_json(gpu) for name, gpu in GPUS.items()}))
     if form is Form.PAGE:
         typer.echo("\n".join(["", *wrapped(GPU_NOTE, terminal_width())]))
 
@@ -167,4 +170,5 @@ def _gpu_json(gpu: Gpu) -> dict[str, object]:
         "power_w": gpu.power_w,
         "roofs": {resource: {"per_s": roof.per_s, "source": roof.source} for resource, roof in gpu.roofs.items()},
         "source": gpu.source,
+        "expected": coverage_json(gpu),
     }

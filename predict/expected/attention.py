@@ -11,7 +11,18 @@ from types import MappingProxyType
 
 import numpy as np
 
-from predict.expected.time_model import Constant, Constants, Dims, Machine, Switch, Switches, Terms, TimeModel, p_norm
+from predict.expected.time_model import (
+    Constant,
+    Constants,
+    Dims,
+    Machine,
+    Scale,
+    Switch,
+    Switches,
+    Terms,
+    TimeModel,
+    p_norm,
+)
 from predict.units import DType, Formats
 from predict.workloads import Amounts, FloatArray, Number, attention_decode, attention_window
 
@@ -40,7 +51,9 @@ PREFILL_CONSTANTS = MappingProxyType(
         "dram_share": _TRAFFIC,
         "tile_s": _TILE,
         "combine_s": _COMBINE,
-        "write_bytes_per_s": Constant("B/s", 8e11, 5e10, 2e13, 1.2, "keys and values into the cache"),
+        "write_bytes_per_s": Constant(
+            "B/s", 8e11, 5e10, 2e13, 1.2, "keys and values into the cache", scale=Scale.ALL_SMS
+        ),
         "overlap": Constant("p", 1.7, 1.0, 4.0, 0.45, "1: tiles and traffic add up; large: they overlap fully"),
         "l2_gain": _L2_GAIN,
     }
@@ -50,7 +63,9 @@ DECODE_CONSTANTS = MappingProxyType(
         "launch_s": _LAUNCH,
         "dram_share": _TRAFFIC,
         "tile_s": _TILE,
-        "stream_bytes_per_s": Constant("B/s", 4e10, 8e9, 3e11, 0.9, "keys and values into one SM"),
+        "stream_bytes_per_s": Constant(
+            "B/s", 4e10, 8e9, 3e11, 0.9, "keys and values into one SM", scale=Scale.SM_CLOCK
+        ),
         "combine_s": _COMBINE,
         "layout_s": Constant("s", 1e-6, 5e-8, 2.5e-5, 2.2, "copies of Q and O if batch, KV heads and group exceed 1"),
         "sequence_s": Constant("s", 4e-9, 1e-10, 1e-7, 1.8, "scheduling, per request of the batch"),

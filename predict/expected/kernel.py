@@ -1,23 +1,18 @@
 """Expected time of one kernel: the time model of its op, with constants calibrated on a few measured rows."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from predict.expected.attention import DECODE, PREFILL
-from predict.expected.calibrations import find_calibration
 from predict.expected.collective import COLLECTIVE_MODELS
 from predict.expected.matmul import MATMUL
 from predict.expected.time_model import Calibration, Machine, Terms, TimeModel
-from predict.gpus import Gpu
-from predict.roofline import Prediction
 from predict.table import Column, Table
 from predict.terminal import PLAIN_WIDTH, wrapped
-from predict.units import Formats, Unit, duration
-from predict.workloads import Workload
+from predict.units import Formats, Unit
 
 TIME_MODELS: Mapping[str, TimeModel] = MappingProxyType(
     {model.op: model for model in (MATMUL, PREFILL, DECODE, *COLLECTIVE_MODELS)}
@@ -39,29 +34,6 @@ def expect(dims: Mapping[str, ArrayLike], machine: Machine, formats: Formats, ca
     arrays = np.broadcast_arrays(*(np.atleast_1d(np.asarray(given[name], dtype=np.float64)) for name in model.dims))
     rows = dict(zip(model.dims, arrays, strict=True))
     return model.terms(rows, machine, formats, calibration.constants, calibration.switches)
-
-
-def with_expected(prediction: Prediction, workload: Workload, gpu: Gpu, calibration: Calibration | None) -> Prediction:
-    """Add the expected time to the prediction of `workload`. Without a calibration the prediction stays the same."""
-    if calibration is None:
-        return prediction
-    terms = expect(workload.dims, Machine.of(gpu, workload.dtype), Formats.of(workload.dtype), calibration)
-    return replace(prediction, expected_s=float(terms.time_s[0]))
-
-
-def calibration_of(workload: Workload, gpu: Gpu) -> Calibration | None:
-    """The shipped calibration of this workload on this GPU, or None."""
-    return find_calibration(gpu.name, workload.op, workload.dtype) if workload.op in TIME_MODELS else None
-
-
-def explain_expected(workload: Workload, gpu: Gpu, calibration: Calibration, width: int = PLAIN_WIDTH) -> str:
-    """The terms of the expected time and their constants with units and meanings, at most `width` columns wide."""
-    formats = Formats.of(workload.dtype)
-    terms = expect(workload.dims, Machine.of(gpu, workload.dtype), formats, calibration)
-    lines = [f"expected {duration(float(terms.time_s[0]))}: the sum of these terms, less their overlap"]
-    parts = {name: float(part[0]) for name, part in terms.parts.items()}
-    lines += [f"    {name:<12} {duration(time_s, digits=4):>9}" for name, time_s in parts.items() if time_s]
-    return "\n".join([*lines, explain_calibration(calibration, formats, width)])
 
 
 def explain_calibration(calibration: Calibration, formats: Formats, width: int = PLAIN_WIDTH) -> str:

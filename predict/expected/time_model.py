@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 
@@ -16,6 +17,24 @@ Constants = Mapping[str, float]
 Switches = Mapping[str, bool]
 
 
+class Scale(StrEnum):
+    """What a constant grows with, from one GPU to another of its architecture."""
+
+    NONE = "nothing"  # a share of a ceiling, a time that latencies decide
+    SM_CLOCK = "the clock of an SM"
+    ALL_SMS = "SMs times their clock"
+
+    def times(self, to: NvidiaGpu, of: NvidiaGpu) -> float:
+        """How many times as much `to` has of it as `of`."""
+        match self:
+            case Scale.NONE:
+                return 1.0
+            case Scale.SM_CLOCK:
+                return to.boost_hz / of.boost_hz
+            case Scale.ALL_SMS:
+                return to.sm_count * to.boost_hz / (of.sm_count * of.boost_hz)
+
+
 @dataclass(frozen=True, slots=True)
 class Constant:
     """One calibrated number. A constant that no probe depends on keeps its prior."""
@@ -27,6 +46,7 @@ class Constant:
     spread: float  # standard deviation of log(value / prior) before anything is measured
     meaning: str
     only_narrowed: bool = False  # used only if the measured time includes narrowing activations from 16 bits
+    scale: Scale = Scale.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +131,11 @@ class TimeModel:
     def fitted(self, formats: Formats) -> tuple[str, ...]:
         """Names of the constants that these formats use."""
         return tuple(name for name, constant in self.constants.items() if formats.narrows or not constant.only_narrowed)
+
+    def carried(self, constants: Constants, to: NvidiaGpu, of: NvidiaGpu) -> Constants:
+        """Constants measured on the GPU `of` for the GPU `to`: each grows as its `Scale` does, in its range."""
+        known = ((name, value, self.constants[name]) for name, value in constants.items())
+        return {name: min(max(value * each.scale.times(to, of), each.low), each.high) for name, value, each in known}
 
     def priors(self) -> Constants:
         """Every constant at its prior."""

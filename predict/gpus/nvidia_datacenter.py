@@ -383,6 +383,7 @@ DATA_CENTER = (
         boost_hz=2.008e9,  # not published; derived from 2.5 PFLOP/s
         max_hz=2.07e9,
         memory=Memory(284208 * MIB),
+        l2_bytes=126 * MIB,
         link_bytes_per_s=900e9,
         link_reduces=True,
         gpus_per_node=72,  # NVL72; beyond it ConnectX-8, 800 Gbit/s
@@ -392,7 +393,8 @@ DATA_CENTER = (
             (NVL72_ULTRA, {TF32: 1250e12, BF16: 2500e12, FP16: 2500e12, FP8: 5000e12, VECTOR_FP32: 80e12}),
             (GB300_SHEET, {INT8: 165e12, FP4: 15e15, DRAM: 8.0e12}),
         ),
-        source="aiconfigurator gb300.yaml; SMs, highest clock, power: public driver attributes and nvidia-smi output",
+        source="aiconfigurator gb300.yaml; SMs, highest clock, power: public driver attributes and nvidia-smi output; "
+        "L2: as the B300, which is its GPU (Google Cloud, accelerator-optimized machines)",
         not_from_clock={INT8: "printed for a rack, rounded to 2 % over the highest clock"},
     ),
     # Volta

@@ -8,7 +8,7 @@ A group is one kernel family: one table, op, format, cache format, kernel source
 that cannot be true are left out first (`possible`), then rows of one shape are merged by their median.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -23,10 +23,13 @@ from predict.expected.time_model import Calibration, Machine
 from predict.gpus import GPUS, resolve_all
 from predict.units import DTYPES, DType, Formats, find_dtype, percent
 from predict.workloads import FloatArray
+from reports.accuracy.columns import Mask
 from reports.accuracy.importers import MeasuredTables, dropped_text
 from reports.accuracy.possible import least_times, why_impossible
+from reports.accuracy.relatives import ByRelative, Identity, by_relative, relative_json
 from reports.calibration.errors import errors
 from reports.calibration.fit import LARGEST_HEAD_DIM, PROBES, calibrate, choose_probes
+from reports.calibration.refine import Sample
 
 MIN_SHAPES = 200  # a `FAMILY` with fewer shapes, over all its ops, is left out
 MIN_SIZES = 12  # except for a collective of at least so many sizes for each number of GPUs: a sweep of all sizes
@@ -84,11 +87,23 @@ class Group:
     calibration: Calibration
     rows: pd.DataFrame
     skipped: Mapping[str, int]
+    shapes: Sample  # of `rows`
+    relative: ByRelative  # times of `rows` by another GPU's measurements
+
+    @property
+    def identity(self) -> Identity:
+        """Which kernels these are."""
+        return Identity(self.gpu, self.op, self.dtype, self.kv_dtype, self.window, self.kernel_source)
 
     @property
     def judged(self) -> pd.DataFrame:
         """The predicted shapes: all but the probes."""
-        return self.rows[~self.rows["is_probe"]]
+        return self.rows[self.is_judged]
+
+    @property
+    def is_judged(self) -> Mask:
+        """Which of `rows` are predicted: all but the probes."""
+        return ~self.rows["is_probe"].to_numpy()
 
     @property
     def is_plain(self) -> bool:
@@ -115,9 +130,10 @@ class Validation:
     skipped: Mapping[tuple[str, str], int]  # (table, reason) -> rows
 
 
-def validate(measured_tables: MeasuredTables, gpu: str | None = None) -> Validation:
-    """Calibrate and predict every group; skip a group whose GPU lacks a peak that it needs. Raises BadRecord if a
-    table's device is not `gpu`, or if every group was skipped or is too small."""
+def validate(measured_tables: MeasuredTables, gpu: str | None = None, leave_out: Collection[str] = ()) -> Validation:
+    """Calibrate and predict every group; skip a group whose GPU lacks a peak that it needs. What ships of the GPUs
+    `leave_out`, and of a group's own, refines nothing. Raises BadRecord if a table's device is not `gpu`, or if every
+    group was skipped or is too small."""
     frame = measured_tables.frame
     _check_gpu(frame, gpu)
     frame = frame.assign(windowed=frame["window"] > 0)
@@ -132,7 +148,7 @@ def validate(measured_tables: MeasuredTables, gpu: str | None = None) -> Validat
             if total < MIN_SHAPES and not _is_sweep(op, merged):
                 _count(skipped, table, f"group of fewer than {MIN_SHAPES} shapes", len(ops[op]))
             else:
-                groups.append(_group(table, op, ops[op], merged))
+                groups.append(_group(table, op, ops[op], merged, leave_out))
     if not groups:
         raise BadRecord(f"nothing can be validated: {dropped_text(skipped)}")
     return Validation(tuple(groups), MappingProxyType(skipped))
@@ -149,6 +165,7 @@ def group_json(group: Group, skipped: Mapping[tuple[str, str], int]) -> dict[str
     entry: dict[str, object] = {name: getattr(group, name) for name in NAMES}
     of_table = {reason: rows for (table, reason), rows in skipped.items() if table == group.table}
     entry |= {
+        **relative_json(group.relative, group.shapes.time_s, group.is_judged),
         "rows": found.rows,
         "rows_skipped": {**group.skipped, **of_table},
         "calibration": _calibration_json(group),
@@ -221,16 +238,25 @@ def _dims(op: str, rows: pd.DataFrame) -> dict[str, FloatArray]:
     return {name: rows[name].to_numpy(dtype=np.float64) for name in TIME_MODELS[op].dims}
 
 
-def _group(table: str, op: str, measured: pd.DataFrame, shapes: pd.DataFrame) -> Group:
+def _group(table: str, op: str, measured: pd.DataFrame, shapes: pd.DataFrame, leave_out: Collection[str]) -> Group:
     first = measured.iloc[0]
     dtype, formats = _formats(op, first)
     machine = Machine.of(GPUS[str(first["gpu"])], dtype)
     columns, time_s = _dims(op, shapes), shapes["time_s"].to_numpy()
     probes = choose_probes(op, columns, machine, formats, most=min(PROBES, len(shapes) // 2))
-    picked = {name: column[probes] for name, column in columns.items()}
     source = f"{len(probes)} probes of {table}, {first['kernel_source']}"
-    calibration = calibrate(op, picked, time_s[probes], machine, formats, source)
+    all_shapes = Sample(op, columns, time_s, machine, formats)
+    probed = all_shapes.at(probes)
+    calibration = calibrate(op, probed.columns, probed.time_s, machine, formats, source)
     terms = expect(columns, machine, formats, calibration)
+    identity = Identity(
+        gpu=str(first["gpu"]),
+        op=op,
+        format=_label(str(first["dtype_text"])),
+        cache=None if pd.isna(first["kv_dtype"]) else str(first["kv_dtype"]),
+        window=bool(first["windowed"]),
+        kernel=str(first["kernel_source"]),
+    )
     rows = pd.DataFrame(
         {
             **columns,
@@ -245,15 +271,17 @@ def _group(table: str, op: str, measured: pd.DataFrame, shapes: pd.DataFrame) ->
     skipped = {"probe": len(probes), **({"repeated shape, merged by its median": repeated} if repeated else {})}
     return Group(
         table=table,
-        gpu=str(first["gpu"]),
+        gpu=identity.gpu,
         op=op,
-        dtype=_label(str(first["dtype_text"])),
-        kv_dtype=None if pd.isna(first["kv_dtype"]) else str(first["kv_dtype"]),
-        window=bool(first["windowed"]),
-        kernel_source=str(first["kernel_source"]),
+        dtype=identity.format,
+        kv_dtype=identity.cache,
+        window=identity.window,
+        kernel_source=identity.kernel,
         calibration=calibration,
         rows=rows,
         skipped=MappingProxyType(skipped),
+        shapes=all_shapes,
+        relative=by_relative(all_shapes, identity, probes, calibration, leave_out),
     )
 
 

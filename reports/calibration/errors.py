@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from predict.workloads import FloatArray
+
 NEAR = 0.3  # the largest error of a usable estimate
 
 
@@ -25,13 +27,18 @@ def errors(rows: pd.DataFrame) -> Errors:
     """Errors of the rows, relative to the measured time."""
     measured = rows["time_s"].to_numpy()
     expected = np.abs(rows["expected_s"].to_numpy() / measured - 1)
-    napkin = rows["napkin_s"].to_numpy()
+    napkin_s = rows["napkin_s"].to_numpy()
     return Errors(
         rows=len(rows),
-        mape_napkin=float(np.abs(napkin / measured - 1).mean()),
-        mape_expected=float(expected.mean()),
+        mape_napkin=mean_error(napkin_s, measured),
+        mape_expected=mean_error(rows["expected_s"].to_numpy(), measured),
         median_error=float(np.median(expected)),
         p90_error=float(np.quantile(expected, 0.9)),
         within_30_percent=float((expected <= NEAR).mean()),
-        faster_than_bound=int((measured < napkin).sum()),
+        faster_than_bound=int((measured < napkin_s).sum()),
     )
+
+
+def mean_error(predicted_s: FloatArray, measured_s: FloatArray) -> float:
+    """Mean of |predicted / measured - 1|."""
+    return float(np.abs(predicted_s / measured_s - 1).mean())

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from bench.record import HARNESS, Environment, decode, encode
 from predict.errors import BadRecord
-from predict.expected.calibrations import same_rates
+from predict.expected.calibrations import Known, same_rates
 from predict.expected.kernel import TIME_MODELS
 from predict.expected.time_model import Calibration
 from predict.gpus import NVIDIA_GPUS
-from predict.units import DType, Formats
+from predict.units import DType, Formats, percent
 
 CALIBRATION = "calibration.json"
 # Version of the file's layout.
@@ -20,11 +20,27 @@ REMEDY = "fit it again with `python -m reports calibrate RUN`, or remove it"
 
 
 @dataclass(frozen=True, slots=True)
+class Refined:
+    """Constants that go with the residual of kernels that ship."""
+
+    calibration: Calibration
+    gpu: str  # whose residual
+    kernel: str
+    error: float | None  # mean of |refined / measured - 1| over the run's other shapes
+
+    def is_by(self, known: Known) -> bool:
+        """Whether `known` is what the constants go with."""
+        return (self.gpu, self.kernel) == (known.shipped.gpu, known.shipped.kernel)
+
+
+@dataclass(frozen=True, slots=True)
 class Fitted:
     """A calibration, and the format in which its rows multiply."""
 
     dtype: DType
     calibration: Calibration
+    error: float | None = None  # mean of |expected / measured - 1| over the run's other shapes
+    refined: Refined | None = None  # None if the probes confirm no residual that ships
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +52,19 @@ class OwnCalibrations:
     gpu: str
     fitted: tuple[Fitted, ...]
 
-    def find(self, op: str, dtype: DType) -> Calibration | None:
-        """The calibration of `op` in `dtype`, else in a format with the same rates, else None."""
-        known = {(each.calibration.op, each.dtype.name): each.calibration for each in self.fitted}
+    def find(self, op: str, dtype: DType) -> Fitted | None:
+        """What was fitted to `op` in `dtype`, else in a format with the same rates, else None."""
+        known = {(each.calibration.op, each.dtype.name): each for each in self.fitted}
         return known.get((op, dtype.name)) or known.get((op, same_rates(dtype.name)))
+
+
+def errors_text(fitted: Fitted) -> str:
+    """The mean errors over the run's other shapes, as the end of a sentence; "" if they are not known."""
+    if fitted.error is None:
+        return ""
+    text = f", off by {percent(fitted.error)} on average over its other shapes"
+    refined = fitted.refined.error if fitted.refined else None
+    return text if refined is None else f"{text}, refined by {percent(refined)}"
 
 
 def to_text(own: OwnCalibrations) -> str:
@@ -83,7 +108,8 @@ def _check(own: OwnCalibrations, environment: Environment) -> None:
         if key in seen:
             raise BadRecord(f"calibrates {key[0]} in {key[1]} twice")
         seen.add(key)
-        _check_calibration(each.calibration, Formats.of(each.dtype))
+        for calibration in (each.calibration, *([each.refined.calibration] if each.refined else [])):
+            _check_calibration(calibration, Formats.of(each.dtype))
 
 
 def _check_calibration(calibration: Calibration, formats: Formats) -> None:

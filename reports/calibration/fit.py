@@ -56,7 +56,7 @@ def calibrate(
     best: tuple[float, Fit] | None = None
     for setting in itertools.product((False, True), repeat=len(model.switches)):
         on = dict(zip(model.switches, setting, strict=True))
-        fit = _fit(model, columns, time_s, machine, formats, on, source)
+        fit = fit_constants(model, columns, time_s, machine, formats, on, source)
         moved = [model.switches[name] for name in on if on[name] != default[name]]
         cost = fit.cost + sum(switch.must_gain for switch in moved)
         for switch in moved:
@@ -67,7 +67,7 @@ def calibrate(
     return best[1].calibration
 
 
-def _fit(
+def fit_constants(
     model: TimeModel,
     columns: Columns,
     time_s: FloatArray,
@@ -76,6 +76,7 @@ def _fit(
     on: Switches,
     source: str,
 ) -> Fit:
+    """Fit the constants of `model` with the switches set as `on`; see `calibrate`."""
     names = model.fitted(formats)
     fitted = [model.constants[name] for name in names]
     prior, low, high = (np.log([getattr(each, end) for each in fitted]) for end in ("prior", "low", "high"))

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from predict.gpus import GPUS
 from predict.lazily import lazily
 
 with lazily():  # pandas and SciPy
@@ -19,5 +20,5 @@ def ship_calibrations(
     measured: Annotated[list[Path], typer.Argument(metavar="TABLE...", help="Measured tables: parquet, CSV.")],
 ) -> None:
     """Write the calibrations that ship with the project, fitted to published tables; for its maintainers."""
-    groups = validate.validate(importers.read_tables(measured)).groups
-    typer.echo(ship.write_calibrations(groups))
+    groups = validate.validate(importers.read_tables(measured), leave_out=GPUS).groups
+    typer.echo("\n".join(map(str, ship.write_calibrations(groups))))

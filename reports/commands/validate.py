@@ -12,6 +12,7 @@ import typer
 from predict.commands.arguments import question_of
 from predict.errors import BadRun
 from predict.forms import Form, with_form
+from predict.gpus import resolve_all
 from predict.lazily import lazily
 from predict.terminal import Style, styled, terminal_width, wrapped
 from reports.commands.options import make_folder
@@ -49,6 +50,10 @@ def validate_tables(
         Path | None, typer.Option("--endtoend", metavar="FILE", help="A CSV of measurements of whole models.")
     ] = None,
     gpu: Annotated[str | None, typer.Option(help="Stop if a table is of another GPU than this.")] = None,
+    leave_out: Annotated[
+        list[str] | None,
+        typer.Option(help="A GPU of which nothing that ships may count; a table's own GPU never counts. May repeat."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for figures and the explained worst rows.")] = None,
     gate: Annotated[bool, typer.Option("--gate", help="Exit with status 1 if expected time misses a bar.")] = False,
     form: Form,
@@ -59,7 +64,8 @@ def validate_tables(
     if not measured and points is None:
         raise BadRun("give measured tables, or --endtoend points.csv, or both")
     judged = [] if points is None else _judged(points)
-    validation = validate.validate(importers.read_tables(measured), gpu) if measured else None
+    left_out = {each.name for name in leave_out or () for each in resolve_all(name)}
+    validation = validate.validate(importers.read_tables(measured), gpu, left_out) if measured else None
     typer.echo("\n".join(_lines(validation, judged, form)))
     if validation is None:
         return

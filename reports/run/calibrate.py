@@ -16,17 +16,20 @@ import pandas as pd
 from bench.record import HARNESS, Record, Status
 from bench.stats import summarize
 from predict.errors import MissingCeiling
+from predict.expected.calibrations import Known
 from predict.expected.kernel import CONSTANT_COLUMNS, TIME_MODELS, calibration_table, expect, explain_calibration
 from predict.expected.probes import PROBES, probe_workloads
+from predict.expected.refined import known_kernels
 from predict.expected.time_model import Calibration, Machine
 from predict.gpus import NVIDIA_GPUS, NvidiaGpu
 from predict.table import Column, Table
 from predict.terminal import PLAIN_WIDTH, wrapped
 from predict.units import DType, Formats, percent
 from predict.workloads import FloatArray, dim_names
-from reports.calibration.errors import Errors, errors
-from reports.calibration.file import CALIBRATION, SCHEMA, Fitted, OwnCalibrations, to_text
+from reports.calibration.errors import Errors, errors, mean_error
+from reports.calibration.file import CALIBRATION, SCHEMA, Fitted, OwnCalibrations, Refined, to_text
 from reports.calibration.fit import calibrate
+from reports.calibration.refine import Sample, refined_calibration
 from reports.files import write_file
 from reports.run.load import Run
 
@@ -43,6 +46,7 @@ class RunFit:
     dtype: DType
     calibration: Calibration
     errors: Errors | None  # on the run's other shapes; None where there are none
+    refined: Refined | None = None  # with the residual of kernels that ship, if the probes confirm it
 
 
 def fit_run(run: Run, *, implementation: str | None = None) -> tuple[RunFit, ...]:
@@ -81,7 +85,10 @@ def why_none(run: Run, *, implementation: str | None = None) -> str:
 
 def write_calibration(run: Run, folder: Path, fits: tuple[RunFit, ...]) -> Path:
     """Write folder/calibration.json in one step; return its path."""
-    fitted = tuple(Fitted(fit.dtype, fit.calibration) for fit in fits)
+    fitted = tuple(
+        Fitted(fit.dtype, fit.calibration, fit.errors.mape_expected if fit.errors else None, fit.refined)
+        for fit in fits
+    )
     own = OwnCalibrations(SCHEMA, HARNESS, str(run.environment.gpu), fitted)
     write_file(folder / CALIBRATION, to_text(own).encode())
     return folder / CALIBRATION
@@ -93,6 +100,8 @@ def fit_headline(fit: RunFit) -> str:
     if fit.errors is None:
         return f"{named}; this run has no other shapes to judge it by"
     shares = f"napkin {percent(fit.errors.mape_napkin)}, expected {percent(fit.errors.mape_expected)}"
+    if fit.refined is not None and fit.refined.error is not None:
+        shares += f", refined {percent(fit.refined.error)}"
     return f"{named}; mean error on {fit.errors.rows} other shapes: {shares}"
 
 
@@ -158,8 +167,10 @@ def _fit(group: Group, shapes: Shapes, gpu: NvidiaGpu, source: str) -> RunFit:
         found, constants={name: found.constants[name] for name in TIME_MODELS[op].fitted(formats)}
     )
     others = [record for name, record in shapes.items() if name not in set(names) and record.prediction is not None]
+    told = Sample(op, _columns(probes), times_s, machine, formats)
+    refined = _refined(told, calibration, others, _known(probes[0], gpu))
     if not others:
-        return RunFit(dtype, calibration, None)
+        return RunFit(dtype, calibration, None, refined)
     rows = pd.DataFrame(
         {
             "time_s": [_time_s(record) for record in others],
@@ -167,7 +178,28 @@ def _fit(group: Group, shapes: Shapes, gpu: NvidiaGpu, source: str) -> RunFit:
             "expected_s": expect(_columns(others), machine, formats, calibration).time_s,
         }
     )
-    return RunFit(dtype, calibration, errors(rows))
+    return RunFit(dtype, calibration, errors(rows), refined)
+
+
+def _refined(probes: Sample, plain: Calibration, others: list[Record], known: Known | None) -> Refined | None:
+    """Constants that go with the residual of `known`, if the probes confirm it."""
+    joined = refined_calibration(probes, plain, known) if known else None
+    if joined is None or known is None:
+        return None
+    error = None
+    if others:
+        times_s = np.array([_time_s(record) for record in others])
+        asked = dataclasses.replace(probes, columns=_columns(others), time_s=times_s)
+        error = mean_error(asked.refined_s(joined, known), times_s)
+    return Refined(joined, known.shipped.gpu, known.shipped.kernel, error)
+
+
+def _known(record: Record, gpu: NvidiaGpu) -> Known | None:
+    """What ships of kernels like the record's; None if nothing like them was measured anywhere."""
+    try:
+        return known_kernels(record.workload, gpu)[0]
+    except MissingCeiling:
+        return None
 
 
 def _columns(records: list[Record]) -> dict[str, FloatArray]:

@@ -154,6 +154,9 @@ def _predicted(records: Sequence[Record]) -> dict[str, list[float]]:
         "expected_s": [
             float(each.expected_s) if each and each.expected_s is not None else math.nan for each in predictions
         ],
+        "refined_s": [
+            float(each.refined_s) if each and each.refined_s is not None else math.nan for each in predictions
+        ],
         **{
             f"{roof}_s": [times_s.get(roof, math.nan) for times_s in least_s]
             for roof in ("datasheet", "measured", "held_clock")

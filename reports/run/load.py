@@ -1,24 +1,27 @@
 """Reads a run from its folder; refuses broken lines, naming file and line."""
 
 import functools
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from bench import store
 from bench.passes import ModelPass, read_passes
 from bench.record import Environment, Record, RoofSet
-from predict.errors import BadRecord
-from predict.expected.calibrations import find_calibration
-from predict.expected.kernel import expect
+from predict.errors import BadRecord, MissingCeiling
+from predict.expected.refined import estimate_all, known_kernels, summary
 from predict.expected.time_model import Calibration, Machine
-from predict.gpus import NVIDIA_GPUS
+from predict.gpus import NVIDIA_GPUS, NvidiaGpu
 from predict.units import DType, Formats
-from predict.workloads import dim_names
-from reports.calibration.file import CALIBRATION, OwnCalibrations, read_calibrations
+from predict.workloads import FloatArray, dim_names
+from reports.calibration.file import CALIBRATION, Fitted, OwnCalibrations, errors_text, read_calibrations
+from reports.calibration.refine import Sample
 from reports.run.frame import machine_name, to_frame
+
+_Times = tuple[float, float | None]  # expected and refined, in seconds
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Run:
     records: tuple[Record, ...]  # at least one; of lines with the same key the last
     broken: tuple[str, ...] = ()  # `file:line: reason` of each broken line that was skipped
     calibrations: Mapping[tuple[str, str], Calibration] = field(default_factory=dict)  # of expected_s, by op and dtype
+    bases: Mapping[tuple[str, str], str] = field(default_factory=dict)  # what they rest on, and their measured error
     passes: tuple[ModelPass, ...] = ()  # of a model, that its records make up
 
     def only(self, keys: Collection[tuple[str, str]]) -> "Run":
@@ -97,7 +101,8 @@ def read_records(path: Path, *, skip_broken: bool = False) -> Run:
 
 
 def with_expected_times(run: Run, own: OwnCalibrations | None) -> Run:
-    """The run with `expected_s` in every record that has a calibration: the run's own, else the shipped one."""
+    """The run with `expected_s` and `refined_s` in every record whose op and format are calibrated: by the run's own
+    calibration, else by what ships."""
     gpu = NVIDIA_GPUS.get(run.environment.gpu or "")
     if gpu is None:
         return run
@@ -105,23 +110,48 @@ def with_expected_times(run: Run, own: OwnCalibrations | None) -> Run:
     for record in run.records:
         groups.setdefault((record.workload.op, record.workload.dtype), []).append(record)
     calibrations: dict[tuple[str, str], Calibration] = {}
-    expected_s: dict[tuple[str, str], float] = {}
+    bases: dict[tuple[str, str], str] = {}
+    times: dict[tuple[str, str], _Times] = {}
     for (op, dtype), records in groups.items():
-        calibration = (own.find(op, dtype) if own else None) or find_calibration(gpu.name, op, dtype)
-        if calibration is None:
+        fitted = own.find(op, dtype) if own else None
+        try:
+            found, basis, timed = _own(fitted, records, gpu) if fitted else _shipped(records, gpu)
+        except MissingCeiling:
             continue
-        calibrations[op, dtype.name] = calibration
-        dims = {name: [record.workload.dims[name] for record in records] for name in dim_names(op)}
-        times_s = expect(dims, Machine.of(gpu, dtype), Formats.of(dtype), calibration).time_s
-        expected_s.update(zip((record.key for record in records), times_s.tolist(), strict=True))
-    filled = tuple(_with_expected(record, expected_s.get(record.key)) for record in run.records)
-    return replace(run, records=filled, calibrations=calibrations)
+        calibrations[op, dtype.name], bases[op, dtype.name] = found, basis
+        times.update(zip((record.key for record in records), timed, strict=True))
+    filled = tuple(_with_times(record, times.get(record.key)) for record in run.records)
+    return replace(run, records=filled, calibrations=calibrations, bases=bases)
 
 
-def _with_expected(record: Record, expected_s: float | None) -> Record:
-    if expected_s is None or record.prediction is None:
+def _own(fitted: Fitted, records: Sequence[Record], gpu: NvidiaGpu) -> tuple[Calibration, str, Iterator[_Times]]:
+    """The run's own calibration, what it rests on, and the times of the records by it."""
+    op, dtype = records[0].workload.op, records[0].workload.dtype
+    rows = [[record.workload.dims[name] for record in records] for name in dim_names(op)]
+    columns = {name: np.array(row, dtype=np.float64) for name, row in zip(dim_names(op), rows, strict=True)}
+    columns.setdefault("window", np.zeros(len(records)))
+    shapes = Sample(op, columns, np.zeros(len(records)), Machine.of(gpu, dtype), Formats.of(dtype))
+    times_s, refined_s = shapes.expected_s(fitted.calibration), None
+    if fitted.refined is not None and fitted.refined.is_by(known := known_kernels(records[0].workload, gpu)[0]):
+        refined_s = shapes.refined_s(fitted.refined.calibration, known)
+    return fitted.calibration, f"measured by this run{errors_text(fitted)}", _paired(times_s, refined_s)
+
+
+def _shipped(records: Sequence[Record], gpu: NvidiaGpu) -> tuple[Calibration, str, Iterator[_Times]]:
+    """The calibration that ships, what it rests on, and the times of the records by it."""
+    found = estimate_all([record.workload for record in records], gpu)
+    return found.known.calibration, summary(found.known), _paired(found.expected_s, found.refined_s)
+
+
+def _paired(expected_s: FloatArray, refined_s: FloatArray | None) -> Iterator[_Times]:
+    refined = [None] * len(expected_s) if refined_s is None else refined_s.tolist()
+    return zip(expected_s.tolist(), refined, strict=True)
+
+
+def _with_times(record: Record, times: _Times | None) -> Record:
+    if times is None or record.prediction is None:
         return record
-    return replace(record, prediction=replace(record.prediction, expected_s=expected_s))
+    return replace(record, prediction=replace(record.prediction, expected_s=times[0], refined_s=times[1]))
 
 
 def _without_time(environment: Environment) -> tuple[object, ...]:

@@ -40,9 +40,9 @@ def warning_lines(run: Run) -> tuple[str, ...]:
 
 
 def expected_lines(run: Run) -> tuple[str, ...]:
-    """The source of the expected times: a line for each calibrated op and format."""
+    """What the expected times rest on: a line for each calibrated op and format."""
     return tuple(
-        f"{op} in {dtype}: calibrated from {each.probes} measured rows, {each.source}"
+        f"{op} in {dtype}: {run.bases[op, dtype]}; calibrated from {each.probes} measured rows, {each.source}"
         for (op, dtype), each in sorted(run.calibrations.items())
     )
 

@@ -95,6 +95,7 @@ def render(run: Run, shown: tuple[Shown, ...]) -> str:
         passes=measured_passes(run),
         roofs=roof_table(roofs).without_empty_columns(),
         expected=expected_lines(run),
+        refined=bool(run.frame["refined_s"].notna().any()),
         tables=op_tables(frame),
         leaderboard=leaderboard_table(leaderboard(rows)).without_empty_columns(),
         peer_tables=peer_tables(rows),

@@ -30,6 +30,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("bound", "bound", str),
     Column("predicted", "napkin_s", duration),
     Column("expected", "expected_s", duration),
+    Column("refined", "refined_s", duration),
     Column("measured", "time_s", duration),
     Column("ratio", "ratio", times),
     Column("% of datasheet", "of_datasheet", percent),

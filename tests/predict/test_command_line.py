@@ -56,9 +56,11 @@ def test_kernel_says_what_memory_a_call_needs_and_what_stored_scores_cost():
 
 def test_kernel_puts_the_expected_time_beside_the_napkin_and_explains_it():
     asked = "kernel matmul m=4096 n=4096 k=4096 --dtype bf16 --gpu h100".split()
-    (line,) = RUNNER.invoke(app, asked).output.splitlines()
+    line, rests_on = RUNNER.invoke(app, asked).output.splitlines()
     # 2 x 4096^3 FLOP at 989.4 TFLOP/s: 138.9 us.
     assert "napkin 139 us    bound: tensor.bf16    expected " in line
+    assert "us    refined " in line
+    assert rests_on.startswith("    measured on h100-sxm; expected is off by ")
     page = RUNNER.invoke(app, [*asked, "--explain"]).output
     calibration = CALIBRATIONS["h100-sxm", "matmul", "bf16"]
     explained = page[page.index("\nexpected") :].partition("\n\n")[0].splitlines()
@@ -90,20 +92,37 @@ def test_kernel_json_has_the_terms_of_the_expected_time_and_its_calibration():
 
 
 @pytest.mark.parametrize(
-    ("asked", "what"),
+    ("asked", "why"),
     [
-        ("kernel matmul m=16 n=64 k=64 --dtype bf16 --gpu gb200", "matmul in bf16 on gb200"),
-        ("kernel matmul m=16 n=64 k=64 --dtype fp32 --gpu h100", "matmul in fp32 on h100-sxm"),
-        ("kernel stream_copy n=64 --dtype bf16 --gpu h100", "stream_copy in bf16 on h100-sxm"),
+        (
+            "kernel matmul m=16 n=64 k=64 --dtype fp32 --gpu h100",
+            "no calibration of matmul in fp32 for h100-sxm is known",
+        ),
+        ("kernel stream_copy n=64 --dtype bf16 --gpu h100", "no form of expected time describes stream_copy"),
+        ("kernel matmul m=16 n=64 k=64 --gpu mi300x", "no calibration of matmul in bf16 for mi300x is known"),
     ],
 )
-def test_kernel_says_in_one_line_that_nothing_is_calibrated(asked, what):
+def test_kernel_says_in_one_line_why_no_time_is_expected(asked, why):
     lines = RUNNER.invoke(app, [*asked.split(), "--explain"]).output.splitlines()
-    (gpu,) = what.split()[-1:]
-    assert [line for line in lines if "expected" in line] == [f"expected: not known, no calibration of {what} ships"]
-    assert gpu in GPUS
+    assert [line for line in lines if "expected:" in line] == [f"expected: not known, {why}"]
     data = json.loads(RUNNER.invoke(app, [*asked.split(), "--json"]).output)
-    assert (data["expected_s"], data["expected_terms"], data["calibration"]) == (None, None, None)
+    nothing = {name: None for name in data if name.startswith(("expected", "refined", "basis", "measured", "residual"))}
+    assert len(nothing) >= 8
+    assert {name: data[name] for name in nothing} == nothing
+    assert data["not_expected"] == why
+
+
+def test_kernel_says_on_whose_measurements_its_times_rest():
+    asked = "kernel matmul m=16 n=8192 k=8192 --gpu gb200".split()
+    assert "measured on b200, of the same architecture; expected is off by " in RUNNER.invoke(app, asked).output
+    data = json.loads(RUNNER.invoke(app, [*asked, "--json"]).output)
+    assert (data["basis"], data["measured_on"]) == ("sibling", "b200")
+    assert data["refined_s"] == pytest.approx(data["expected_s"] * data["residual"])
+    assert 0 < data["refined_error"] < data["expected_error"] < 0.2
+    poor = json.loads(RUNNER.invoke(app, [*asked[:-1], "rtx-5090", "--json"]).output)
+    assert (poor["basis"], poor["refined_s"], poor["refined_error"]) == ("other", None, None)
+    assert poor["expected_error"] > data["expected_error"]
+    assert "another architecture" in poor["not_refined"]
 
 
 def test_every_op_predicts_on_every_gpu_that_has_its_roofs():

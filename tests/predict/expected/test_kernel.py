@@ -6,13 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from predict.errors import MissingCeiling
-from predict.expected.calibrations import CALIBRATIONS, find_calibration
-from predict.expected.kernel import TIME_MODELS, calibration_of, expect, explain_expected, with_expected
+from predict.expected.calibrations import CALIBRATIONS
+from predict.expected.kernel import TIME_MODELS, expect
 from predict.expected.time_model import Calibration, Machine
 from predict.gpus import GPUS
-from predict.roofline import predict
 from predict.units import Formats, find_dtype
-from predict.workloads import make_workload
 
 BF16 = find_dtype("bf16")
 # Round numbers: an SM does 1e12 FLOP/s, DRAM 1e12 B/s.
@@ -214,20 +212,6 @@ def test_what_ships_is_within_its_ranges_and_names_its_source(key):
     assert len(calibration.switches) <= 3
     assert calibration.probes == 16
     assert "aiconfigurator 095f58a" in calibration.source
-
-
-def test_expected_time_stands_beside_the_bound_where_a_gpu_is_calibrated():
-    workload = make_workload("matmul", {"m": 4096, "n": 4096, "k": 4096}, BF16)
-    gpu = GPUS["h100-sxm"]
-    bound = predict(workload.amounts, gpu.roofs)
-    found = with_expected(bound, workload, gpu, calibration_of(workload, gpu))
-    assert bound.napkin_s < found.expected_s < 1.6 * bound.napkin_s
-    assert found.napkin_s == bound.napkin_s
-    assert with_expected(bound, workload, GPUS["l4"], calibration_of(workload, GPUS["l4"])) is bound
-    assert find_calibration("h100-sxm", "matmul", find_dtype("fp16")) is CALIBRATIONS["h100-sxm", "matmul", "bf16"]
-    text = explain_expected(workload, gpu, CALIBRATIONS["h100-sxm", "matmul", "bf16"])
-    assert "math_share" in text
-    assert "aiconfigurator" in text
 
 
 def test_a_machine_tells_whether_its_l2_is_one():

@@ -10,7 +10,9 @@ from matplotlib.figure import Figure
 
 from predict.expected.collective import COLLECTIVES
 from predict.expected.kernel import TIME_MODELS
-from predict.expected.time_model import Calibration
+from predict.expected.time_model import Calibration, Machine
+from predict.gpus import GPUS
+from predict.units import DTYPES, Formats
 from reports.accuracy.plots import (
     DRAWINGS,
     REGIONS,
@@ -20,9 +22,12 @@ from reports.accuracy.plots import (
     labels,
     write_figures,
 )
+from reports.accuracy.relatives import ByRelative
 from reports.accuracy.validate import Group
+from reports.calibration.refine import Sample
 from reports.figures import to_png, to_small_png
 
+H100 = Machine.of(GPUS["h100-sxm"], DTYPES["bf16"])
 SIZES = {
     "matmul": {"m": [1, 64, 4096], "n": [512, 4096], "k": [512, 8192]},
     "attention_prefill": {"batch": [1, 8], "seq": [128, 4096], "heads": [32], "kv_heads": [8], "head_dim": [128]},
@@ -49,6 +54,10 @@ def make_group(op="matmul", **changes):
         "calibration": calibration,
         "rows": rows,
         "skipped": {},
+        "shapes": Sample(
+            op, {name: rows[name].to_numpy() for name in model.dims}, rows["time_s"].to_numpy(), H100, Formats()
+        ),
+        "relative": ByRelative(None, "made up", None, None, None, confirmed=False),
     }
     return Group(**{**values, **changes})
 

@@ -168,6 +168,7 @@ def test_a_run_is_read_with_its_own_calibration_rather_than_the_one_that_ships(f
     write_calibration(shipped, folder, (matmul_fit,))
     own = load_records(folder)
     assert own.calibrations == {("matmul", "bf16"): matmul_fit.calibration}
+    assert own.bases["matmul", "bf16"].startswith("measured by this run, off by ")
     assert load_records(folder / store.RECORDS) == own
     expected_s = [float(record.prediction.expected_s) for record in own.records if record.workload == probe]
     assert expected_s == pytest.approx(2 * times_of([probe], matmul_fit.calibration))  # of both implementations
@@ -180,7 +181,7 @@ def test_fp16_takes_the_calibration_of_bf16(folder, matmul_fit):
     store.append(folder / store.RECORDS, make_record(dtype="fp16", environment=BOX, roofs=ROOFS))
     write_calibration(read_records(folder), folder, (matmul_fit,))
     own = read_calibrations(folder / CALIBRATION, BOX)
-    assert own.find("matmul", find_dtype("fp16")) == matmul_fit.calibration
+    assert own.find("matmul", find_dtype("fp16")).calibration == matmul_fit.calibration
     assert load_records(folder).calibrations["matmul", "fp16"] == matmul_fit.calibration
     assert own.find("matmul", find_dtype("fp32")) is None
     assert own.find("attention_decode", BF16) is None
@@ -271,7 +272,9 @@ def test_a_file_that_is_no_json_or_calibrates_twice_is_refused(folder, matmul_fi
 
 def test_a_calibration_survives_the_file_exactly(folder, matmul_fit):
     file = write_calibration(read_records(folder), folder, (matmul_fit,))
-    assert read_calibrations(file, BOX).find("matmul", BF16) == matmul_fit.calibration
+    fitted = read_calibrations(file, BOX).find("matmul", BF16)
+    assert (fitted.calibration, fitted.refined) == (matmul_fit.calibration, matmul_fit.refined)
+    assert fitted.error == matmul_fit.errors.mape_expected
     before = file.read_bytes()
     write_calibration(read_records(folder), folder, (matmul_fit,))
     assert file.read_bytes() == before

@@ -189,16 +189,21 @@ def test_expected_times_stand_beside_the_predicted_ones_where_a_calibration_ship
     assert predicted == ["40.1", "us"]
     assert expected[1] == "us"
     assert 48.1 <= float(expected[0]) < 49
-    assert "- matmul in bf16: calibrated from 16 measured rows, h100-sxm_gemm" in text
+    (line,) = [line for line in text.splitlines() if line.startswith("- matmul in bf16: ")]
+    assert "measured on h100-sxm; expected is off by " in line
+    assert "; calibrated from 16 measured rows, h100-sxm_gemm" in line
+    assert float(row[" refined "].split()[0]) == pytest.approx(float(expected[0]), rel=0.1)
+    assert "`refined` multiplies it" in text
     assert " expected |" not in text.partition("### stream_copy")[2].partition("###")[0]
     shown = run_page(run, 140)
     assert " ".join(expected) in shown
-    assert "expected matmul in bf16: calibrated from 16 measured rows" in shown
+    assert "expected matmul in bf16: measured on h100-sxm; expected is off by " in shown
 
 
-def test_a_report_without_calibrations_does_not_speak_of_expected_times(gpu_run, tmp_path):
-    assert gpu_run.calibrations == {}  # an H200, for which none ships
-    assert "expected" not in page.write_report(gpu_run, tmp_path).read_text()
+def test_a_report_without_calibrations_does_not_speak_of_expected_times(tmp_path):
+    run = write(tmp_path, made_up_run(CPU_ROOFS, make_environment(device="cpu", gpu=None, name="Some CPU")))
+    assert run.calibrations == {}
+    assert "expected" not in page.write_report(run, tmp_path).read_text()
 
 
 def test_the_story_is_told_from_the_numbers(gpu_run):

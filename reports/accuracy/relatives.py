@@ -104,6 +104,8 @@ def carried_errors(groups: Iterable[tuple[Identity, Sample, int]], library: Libr
                 known = _find(shapes, identity, measured - {source}, library)
             except MissingCeiling:
                 continue
+            if known.basis is Basis.SIBLING and known.shipped.kernel != identity.kernel:
+                continue  # an error between kernels, not between GPUs
             key = (identity.op, same_rates(identity.format), identity.cache, identity.window, known.basis)
             found.setdefault(key, []).append((*_errors(shapes, known), count))
     for key in sorted(found, key=str):

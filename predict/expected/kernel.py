@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from predict.expected.attention import DECODE, PREFILL
 from predict.expected.collective import COLLECTIVE_MODELS
+from predict.expected.latent import LATENT_MODELS
 from predict.expected.matmul import MATMUL
 from predict.expected.time_model import Calibration, Machine, Terms, TimeModel
 from predict.table import Column, Table
@@ -15,7 +16,7 @@ from predict.terminal import PLAIN_WIDTH, wrapped
 from predict.units import Formats, Unit
 
 TIME_MODELS: Mapping[str, TimeModel] = MappingProxyType(
-    {model.op: model for model in (MATMUL, PREFILL, DECODE, *COLLECTIVE_MODELS)}
+    {model.op: model for model in (MATMUL, PREFILL, DECODE, *LATENT_MODELS, *COLLECTIVE_MODELS)}
 )
 
 INDENT = "    "

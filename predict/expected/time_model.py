@@ -127,6 +127,7 @@ class TimeModel:
     default_switches: Callable[[Machine], Switches]
     terms: Callable[[Dims, Machine, Formats, Constants, Switches], Terms]
     napkin_s: Callable[[Dims, Machine, Formats], FloatArray]  # the bound
+    ties: float = 0.0  # probes that tell this share less than the best count as equal: those far apart are taken
 
     def fitted(self, formats: Formats) -> tuple[str, ...]:
         """Names of the constants that these formats use."""

@@ -26,12 +26,17 @@ _ATTENTION_COLUMNS = (*ATTENTION.values(), "isl", "step", "attn_dtype")
 # Each kind of table: its first column identifies the kind, the other columns are required too.
 _KINDS: tuple[tuple[str, ...], ...] = (
     ("gemm_dtype", *DIMS_OF_OP["matmul"].values(), *_COMMON),
+    ("mla_dtype", "kv_cache_dtype", "batch_size", "num_heads", "isl", "step", *_COMMON),
     ("kv_cache_dtype", *_ATTENTION_COLUMNS, *_COMMON),
     ("nccl_dtype", *COLLECTIVE.values(), *_COMMON),
     ("allreduce_dtype", *COLLECTIVE.values(), *_COMMON),
 )
 UNNAMED = "unnamed"
-_DTYPE_COLUMNS = ("gemm_dtype", "attn_dtype", "nccl_dtype", "allreduce_dtype")
+PROMPTS = ("attention_prefill", "attention_mla_prefill")
+STEPS = ("attention_decode", "attention_mla")
+# Tables of latent attention are of DeepSeek's shape, and have no columns for it.
+_DEEPSEEK = {"kv_lora_rank": 512, "qk_rope_head_dim": 64, "v_head_dim": 128}
+_DTYPE_COLUMNS = ("gemm_dtype", "mla_dtype", "attn_dtype", "nccl_dtype", "allreduce_dtype")
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -48,6 +53,8 @@ def read_table(path: Path) -> pd.DataFrame:
         )
     if missing := [name for name in kind if name not in table]:
         raise BadRecord(f"{path}: missing column {', '.join(missing)}")
+    if "mla_dtype" in table:
+        table = table.assign(**{name: width for name, width in _DEEPSEEK.items() if name not in table})
     dtype = table[next(name for name in _DTYPE_COLUMNS if name in table)]
     op = table["op_name"].map(OPS)
     sizes = {name: _table_dimension(name, table, op) for name in DIMS}
@@ -66,8 +73,8 @@ def read_table(path: Path) -> pd.DataFrame:
             "time_s": pd.to_numeric(table["latency"], errors="coerce").to_numpy(dtype=float) * 1e-3,
             "reason": first_reason(
                 {
-                    "the prompt continues a cached one": (op == "attention_prefill") & (column(table, "step", 0) != 0),
-                    "more than one token a step": (op == "attention_decode") & (column(table, "isl", 1) != 1),
+                    "the prompt continues a cached one": op.isin(PROMPTS) & (column(table, "step", 0) != 0),
+                    "more than one token a step": op.isin(STEPS) & (column(table, "isl", 1) != 1),
                     "beam search": column(table, "beam_width", 1) != 1,
                 },
                 len(table),

@@ -43,7 +43,7 @@ def _benchmark_row(benchmark: Mapping[str, Any]) -> dict[str, object]:
         "device": str(device),
         "dtype": str(dtype),
         "weight_dtype": str(said.get("weight_dtype") or dtype),
-        "kv_dtype": str(said.get("kv_dtype") or dtype) if "kv_heads" in dims else None,
+        "kv_dtype": str(said.get("kv_dtype") or dtype) if "kv_heads" in dims or "latent" in dims else None,
         "kernel_source": str(benchmark.get("name")).partition("[")[0],
         **{name: _number(said[name]) if name in dims and name in said else np.nan for name in DIMS},
         "window": _number(said.get("window") or 0),

@@ -15,6 +15,9 @@ Mask = npt.NDArray[np.bool_]
 T = TypeVar("T")
 
 ATTENTION = {"batch": "batch_size", "heads": "num_heads", "kv_heads": "num_key_value_heads", "head_dim": "head_dim"}
+LATENT = {
+    "batch": "batch_size", "heads": "num_heads", "latent": "kv_lora_rank", "rope": "qk_rope_head_dim",
+}  # fmt: skip
 COLLECTIVE = {"gpus": "num_gpus", "message_bytes": "message_size"}
 
 # Our op -> our dimension -> aiconfigurator's column.
@@ -23,6 +26,8 @@ DIMS_OF_OP: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "matmul": {"m": "m", "n": "n", "k": "k"},
         "attention_prefill": {**ATTENTION, "seq": "isl"},
         "attention_decode": {**ATTENTION, "context": "step"},
+        "attention_mla": {**LATENT, "context": "step"},
+        "attention_mla_prefill": {**LATENT, "head_dim": "v_head_dim", "seq": "isl"},
         "all_reduce": COLLECTIVE,
         "all_gather": COLLECTIVE,
         "reduce_scatter": COLLECTIVE,
@@ -38,6 +43,8 @@ OPS: Mapping[str, str] = MappingProxyType(
         "gemm": "matmul",
         "context_attention": "attention_prefill",
         "generation_attention": "attention_decode",
+        **dict.fromkeys(("generation_mla", "mla_generation"), "attention_mla"),
+        **dict.fromkeys(("context_mla", "mla_context"), "attention_mla_prefill"),
         "alltoall": "all_to_all",
     }
 )

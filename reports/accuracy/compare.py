@@ -63,6 +63,8 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
         "matmul": Scale("rows m", (16, 64, 256, 1024, 4096)),
         "attention_prefill": Scale("tokens", (256, 1024, 4096, 16384, 65536)),
         "attention_decode": Scale("KV cache read", (2**16, 2**20, 2**24, 2**28, 2**32), is_bytes=True),
+        "attention_mla": Scale("latents read", (2**16, 2**20, 2**24, 2**28, 2**32), is_bytes=True),
+        "attention_mla_prefill": Scale("tokens", (256, 1024, 4096, 16384, 65536)),
         **dict.fromkeys(COLLECTIVES, _MESSAGE),
     }
 )
@@ -157,7 +159,8 @@ def napkin_s(frame: pd.DataFrame) -> tuple[FloatArray, Mapping[str, int]]:
     number of rows without one, by reason.
 
     matmul: max(2 m n k / peak, ((m k + m n) a + k n w) / DRAM bandwidth). Attention: 4 heads head_dim FLOP for each
-    query and each key within its window; Q and O move in 16 bits, the keys and values of these pairs in v bytes. A
+    query and each key within its window; Q and O move in 16 bits, the keys and values of these pairs in v bytes. Latent
+    attention: `predict.expected.latent`. A
     collective: W S / bandwidth of a link in one direction, with W = (n-1)/n; all_reduce has twice that, or 1 + 1/n
     where a switch may reduce. a, w and v are the bytes of an element in computation (this format decides the peak), in
     the weights and in the cache.
@@ -211,10 +214,14 @@ def _sizes(op: str, rows: pd.DataFrame) -> FloatArray:
         return _floats(rows, "message_bytes")
     if op == "matmul":
         return _floats(rows, "m")
-    if op == "attention_prefill":
+    if op in ("attention_prefill", "attention_mla_prefill"):
         return _floats(rows, "batch") * _floats(rows, "seq")
     keys = _within(_floats(rows, "context"), _floats(rows, "window"))
-    elements = 2 * _floats(rows, "batch") * keys * _floats(rows, "kv_heads") * _floats(rows, "head_dim")
+    if op == "attention_mla":
+        per_key = _floats(rows, "latent") + _floats(rows, "rope")
+    else:
+        per_key = 2 * _floats(rows, "kv_heads") * _floats(rows, "head_dim")
+    elements = _floats(rows, "batch") * keys * per_key
     element_bytes = rows["kv_dtype"].map(lambda name: find_dtype(name).bytes).to_numpy(dtype=np.float64)
     return np.asarray(elements * element_bytes)
 

@@ -156,7 +156,7 @@ def _reasons(
     complete = np.zeros(len(known), dtype=bool)
     for each in op.categories:
         complete |= (op == each) & np.logical_and.reduce([numbers[name] > 0 for name in DIMS_OF_OP[each]])
-    is_attention = np.isfinite(numbers["head_dim"])
+    is_attention = np.isfinite(numbers["head_dim"]) | np.isfinite(numbers["latent"])
     kv_heads = np.fmax(numbers["kv_heads"], 1)  # avoids a division by 0; `complete` refuses such rows
     found = first_reason(
         {

@@ -37,7 +37,12 @@ _NAMES: Mapping[str, str] = MappingProxyType(
     {"matmul": "matmul", "attention_prefill": "prefill", "attention_decode": "decode"}
     | dict.fromkeys(COLLECTIVES, "collectives")
 )
-_TITLES = {"prefill": "Prefill attention", "decode": "Decode attention"}
+_TITLES = {
+    "prefill": "Prefill attention",
+    "decode": "Decode attention",
+    "attention_mla_prefill": "Latent attention of prompts",
+    "attention_mla": "Latent attention of decode",
+}
 # Name of a family's figures and page -> its ops; an op that is in no other family is one by itself.
 FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -73,6 +78,15 @@ REGIONS: Mapping[str, Region] = MappingProxyType(
             "batch x KV heads",
             lambda rows: rows["context"],
             lambda rows: rows["batch"] * rows["kv_heads"],
+        ),
+        "attention_mla_prefill": Region(
+            "prompt (tokens)", "batch x heads", lambda rows: rows["seq"], lambda rows: rows["batch"] * rows["heads"]
+        ),
+        "attention_mla": Region(
+            "context (tokens)",
+            "batch x heads",
+            lambda rows: rows["context"],
+            lambda rows: rows["batch"] * rows["heads"],
         ),
     }
 )

@@ -18,7 +18,7 @@ def read_records(path: Path, *, skip_broken: bool) -> pd.DataFrame:
         if environment.device == "cpu":
             raise BadRecord(f"{path}: measured on a CPU ({environment.name}); only GPUs of the GPU table are read")
     frame = run.frame
-    is_attention = frame["op"].isin(["attention_prefill", "attention_decode"])
+    is_attention = frame["op"].isin(["attention_prefill", "attention_decode", "attention_mla"])
     columns: dict[str, object] = {
         "op": frame["op"],
         "device": frame["machine"],

@@ -132,17 +132,29 @@ def _most_telling(model: TimeModel, columns: Columns, machine: Machine, formats:
     spreads = [model.constants[name].spread for name in model.fitted(formats)]
     covariance = np.diag(np.square([*spreads, *[SWITCH_SPREAD] * len(model.switches)]))
     wanted = slopes.T @ slopes / len(slopes)
+    sizes = np.log2(np.stack([columns[name][order] + 1 for name in model.dims], axis=1))
     free = np.ones(len(order), dtype=bool)
     chosen: list[int] = []
     for _ in range(min(most, len(order))):
         gain = slopes @ covariance
         worth = np.einsum("ij,jk,ik->i", gain, wanted, gain) / (NOISE**2 + np.einsum("ij,ij->i", gain, slopes))
-        row = int(np.argmax(np.where(free, worth, -1)))
+        row = _apart(np.where(free, worth, -1), sizes, chosen, model.ties)
         chosen.append(row)
         free[row] = False
         step = covariance @ slopes[row]
         covariance = covariance - np.outer(step, step) / (NOISE**2 + slopes[row] @ step)
     return order[chosen]
+
+
+def _apart(worth: FloatArray, sizes: FloatArray, chosen: list[int], ties: float) -> int:
+    """The row that is worth the most; of those worth nearly as much (`ties`) the one furthest from the chosen ones."""
+    if not ties:
+        return int(np.argmax(worth))
+    near = np.flatnonzero(worth >= worth.max() * (1 - ties))
+    if not chosen:
+        return int(near[np.argmin(np.abs(sizes[near] - np.median(sizes[near], axis=0)).sum(axis=1))])
+    distances = [np.abs(sizes[near] - sizes[row]).sum(axis=1) for row in chosen]
+    return int(near[np.argmax(np.min(distances, axis=0).round(6))])
 
 
 def _slopes(model: TimeModel, columns: Columns, machine: Machine, formats: Formats) -> FloatArray:

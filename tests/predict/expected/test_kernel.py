@@ -194,6 +194,15 @@ def test_arrays_are_what_single_rows_are(op):
             "kv_heads": [32, 8, 1],
             "head_dim": 64,
         },
+        "attention_mla": {"batch": [1, 8, 300], "context": [1, 500, 9000], "heads": 16, "latent": 512, "rope": 64},
+        "attention_mla_prefill": {
+            "batch": [1, 8, 3],
+            "seq": [1, 500, 9000],
+            "heads": 16,
+            "latent": 512,
+            "rope": 64,
+            "head_dim": 128,
+        },
     }.get(op, {"gpus": [2, 4, 8], "message_bytes": [1024, 1e6, 1e9]})
     calibration = calibrated(op)
     together = expect(dims, TOY, Formats(), calibration).time_s

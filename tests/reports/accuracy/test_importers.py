@@ -33,8 +33,22 @@ PREFILL = {
 DECODE = {**PREFILL, "op_name": "generation_attention", "isl": 1, "step": 1023, "window_size": 0}
 NCCL = {**COMMON, "op_name": "all_reduce", "nccl_dtype": "half", "num_gpus": 8, "message_size": 4096, "latency": 0.02}
 OTHER_OP = (
-    "op is not one of matmul, attention_prefill, attention_decode, all_reduce, all_gather, reduce_scatter, all_to_all"
+    "op is not one of matmul, attention_prefill, attention_decode, attention_mla, attention_mla_prefill, all_reduce, "
+    "all_gather, reduce_scatter, all_to_all"
 )
+MLA_DECODE = {
+    **COMMON,
+    "op_name": "generation_mla",
+    "mla_dtype": "bfloat16",
+    "kv_cache_dtype": "fp8",
+    "num_heads": 16,
+    "batch_size": 4,
+    "isl": 1,
+    "tp_size": 8,
+    "step": 4095,
+    "latency": 0.2,
+}
+MLA_PREFILL = {**MLA_DECODE, "op_name": "mla_context", "isl": 512, "step": 0}
 CUSTOM = {**COMMON, "op_name": "all_reduce", "allreduce_dtype": "bfloat16", "num_gpus": 4, "message_size": 128}
 
 
@@ -117,6 +131,23 @@ def test_formats_of_one_width_stay_apart_and_spellings_of_one_format_do_not(tmp_
     assert (row["dtype_text"], row["format"]) == (text, name)
 
 
+def test_latent_attention_has_deepseeks_widths(tmp_path):
+    rows = read(tmp_path, MLA_DECODE, MLA_PREFILL).frame
+    decode, prompt = rows.iloc[0], rows.iloc[1]
+    assert (decode["op"], prompt["op"]) == ("attention_mla", "attention_mla_prefill")
+    assert (decode["dtype"], decode["kv_dtype"]) == ("bf16", "fp8")
+    assert [decode[name] for name in ("batch", "context", "heads", "latent", "rope")] == [4, 4096, 16, 512, 64]
+    assert [prompt[name] for name in ("batch", "seq", "heads", "latent", "rope", "head_dim")] == [
+        4,
+        512,
+        16,
+        512,
+        64,
+        128,
+    ]
+    assert decode[["seq", "kv_heads", "head_dim"]].isna().all()
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
@@ -135,12 +166,15 @@ def test_formats_of_one_width_stay_apart_and_spellings_of_one_format_do_not(tmp_
         ({**DECODE, "isl": 4}, "more than one token a step"),
         ({**DECODE, "beam_width": 4}, "beam search"),
         ({**PREFILL, "window_size": 0.5}, "the window is not a whole number"),
+        ({**MLA_PREFILL, "step": 64}, "the prompt continues a cached one"),
+        ({**MLA_DECODE, "isl": 2}, "more than one token a step"),
+        ({**MLA_DECODE, "kv_cache_dtype": "fp3"}, "unknown dtype"),
         ({**GEMM, "device": None}, "no device"),
         ({**NCCL, "num_gpus": 1}, "a collective of one GPU"),
     ],
 )
 def test_rows_that_cannot_be_used_are_counted_by_their_reason(tmp_path, row, reason):
-    usable = next(each for each in (GEMM, PREFILL, NCCL) if each.keys() == row.keys())
+    usable = next(each for each in (GEMM, PREFILL, MLA_DECODE, NCCL) if each.keys() == row.keys())
     measured_tables = read_tables([write(tmp_path, usable, row, row, name="table.csv")])
     assert len(measured_tables.frame) == 1
     assert measured_tables.dropped == {("table", reason): 2}

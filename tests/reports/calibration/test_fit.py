@@ -82,6 +82,26 @@ def test_large_heads_are_no_probes_where_there_are_smaller_ones(op):
     assert len(choose_probes(op, only, H100, FORMATS)) == 16
 
 
+@pytest.mark.parametrize(("op", "size"), [("attention_mla", "context"), ("attention_mla_prefill", "seq")])
+def test_probes_of_latent_attention_spread_where_rows_tell_the_same(op, size):
+    sizes = {"batch": 2.0 ** np.arange(0, 11), size: 2.0 ** np.arange(0, 15), "heads": 2.0 ** np.arange(0, 8)}
+    shapes = np.array(list(itertools.product(*sizes.values())), dtype=float)
+    columns = dict(zip(sizes, shapes.T, strict=True)) | {"latent": np.full(len(shapes), 512.0)}
+    columns |= {"rope": np.full(len(shapes), 64.0), "head_dim": np.full(len(shapes), 128.0)}
+    model = TIME_MODELS[op]
+    probes = choose_probes(op, columns, H100, FORMATS)
+    assert len(set(probes.tolist())) == 16
+    truth = Calibration(op, {**model.priors(), "host_s": 1.5e-4}, model.default_switches(H100), 16, "made")
+    measured = times(op, truth, columns, noise=0.05)
+    found = calibrate(
+        op, {name: column[probes] for name, column in columns.items()}, measured[probes], H100, FORMATS, "x"
+    )
+    assert np.abs(expect(columns, H100, FORMATS, found).time_s / measured - 1).mean() < 0.08
+    # Many rows take the host's time alone: the probes among them are not of one corner.
+    hidden = expect(columns, H100, FORMATS, truth).parts["waiting"][probes] > 0
+    assert len(set(columns["batch"][probes][hidden].tolist())) > 2
+
+
 @pytest.mark.parametrize("op", GRIDS)
 @pytest.mark.parametrize("gpu", ["a100-sxm-80gb", "h100-sxm"])
 def test_times_made_with_known_constants_are_predicted_from_the_probes(op, gpu):

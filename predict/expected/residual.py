@@ -104,6 +104,11 @@ def _windowed(length: str) -> tuple[Lattice, ...]:
     )
 
 
+def _latent(length: str) -> tuple[Lattice, ...]:
+    """All heads share one latent, so batch, length and heads say all. Finer steps do no better on shapes kept back."""
+    return (_lattice(("batch", 0, 2, 6), (length, 0, 2, 9), ("heads", 0, 2, 4)),)
+
+
 _MESSAGES = (_lattice(("gpus", 1, 1, 4), ("message_bytes", 8, 2, 12)),)
 # By op, and whether attention has a window: at most about 2,000 nodes.
 LATTICES: Mapping[tuple[str, bool], tuple[Lattice, ...]] = MappingProxyType(
@@ -116,6 +121,8 @@ LATTICES: Mapping[tuple[str, bool], tuple[Lattice, ...]] = MappingProxyType(
         ("attention_decode", False): _attention("context"),
         ("attention_prefill", True): _windowed("seq"),
         ("attention_decode", True): _windowed("context"),
+        ("attention_mla_prefill", False): _latent("seq"),
+        ("attention_mla", False): _latent("context"),
         **{(op, False): _MESSAGES for op in ("all_reduce", "all_gather", "reduce_scatter", "all_to_all")},
     }
 )

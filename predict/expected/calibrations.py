@@ -30,9 +30,9 @@ AICONFIGURATOR = "measured by NVIDIA, ai-dynamo/aiconfigurator 095f58a, Apache-2
 FILE = Path(__file__).with_name("calibrations.json")
 RESIDUALS = Path(__file__).with_name("residuals.npy")
 DATA_CENTER = (70, 80, 90, 100, 103)  # compute capabilities x 10 of GPUs made for data centers
-# Kernels of other names share next to nothing of their residuals (correlation -0.66 to 0.86, median 0.02, over 112 pairs
-# on one GPU or on H100 and H200), but a new version may rename a kernel that it keeps. Half of a residual gains half of
-# what there is to gain, and costs little where there is nothing.
+# Kernels of other names share next to nothing of their residuals (correlation -0.66 to 0.86, median 0.02, over 112
+# pairs on one GPU or on H100 and H200), but a new version may rename a kernel that it keeps. Half of a residual gains
+# half of what there is to gain, and costs little where there is nothing.
 TRUST_OF_ANOTHER_NAME = 0.5
 
 

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from predict.expected.attention import DECODE, PREFILL
 from predict.expected.collective import COLLECTIVE_MODELS
+from predict.expected.experts import MOE_LAYER
 from predict.expected.latent import LATENT_MODELS
 from predict.expected.matmul import MATMUL
 from predict.expected.time_model import Calibration, Machine, Terms, TimeModel
@@ -16,7 +17,7 @@ from predict.terminal import PLAIN_WIDTH, wrapped
 from predict.units import Formats, Unit
 
 TIME_MODELS: Mapping[str, TimeModel] = MappingProxyType(
-    {model.op: model for model in (MATMUL, PREFILL, DECODE, *LATENT_MODELS, *COLLECTIVE_MODELS)}
+    {model.op: model for model in (MATMUL, PREFILL, DECODE, *LATENT_MODELS, MOE_LAYER, *COLLECTIVE_MODELS)}
 )
 
 INDENT = "    "
@@ -29,9 +30,10 @@ CONSTANT_COLUMNS = (
 
 
 def expect(dims: Mapping[str, ArrayLike], machine: Machine, formats: Formats, calibration: Calibration) -> Terms:
-    """Expected time and terms of each row. `dims` holds numbers or arrays; without `window` there is no window."""
+    """Expected time and terms of each row. `dims` holds numbers or arrays; without `window` there is no window,
+    without `skew` experts are loaded evenly, without `matrices` they have a gate."""
     model = TIME_MODELS[calibration.op]
-    given = {"window": 0, **dims}
+    given = {"window": 0, "skew": 0, "matrices": 3, **dims}
     arrays = np.broadcast_arrays(*(np.atleast_1d(np.asarray(given[name], dtype=np.float64)) for name in model.dims))
     rows = dict(zip(model.dims, arrays, strict=True))
     return model.terms(rows, machine, formats, calibration.constants, calibration.switches)

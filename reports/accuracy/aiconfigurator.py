@@ -1,5 +1,9 @@
 """Reads aiconfigurator's tables (.parquet, .csv, .txt). Their columns tell what they hold: matmuls, prefill or decode
-attention, or collectives. They give times in milliseconds and `message_size` in elements."""
+attention, the experts of a MoE layer, or collectives. They give times in milliseconds and `message_size` in elements.
+
+A table of experts has sizes of whole experts and of all of them, and the tokens of all GPUs that share them; its times
+are those of the busiest GPU.
+"""
 
 from pathlib import Path
 
@@ -13,6 +17,7 @@ from reports.accuracy.columns import (
     COLLECTIVE,
     DIMS,
     DIMS_OF_OP,
+    EXPERTS,
     OPS,
     STORED_BYTES,
     by_spelling,
@@ -20,14 +25,17 @@ from reports.accuracy.columns import (
     first_reason,
     numbers,
 )
+from reports.accuracy.gates import matrices
 
 _COMMON = ("device", "op_name", "latency")
 _ATTENTION_COLUMNS = (*ATTENTION.values(), "isl", "step", "attn_dtype")
 # Each kind of table: its first column identifies the kind, the other columns are required too.
+_EXPERTS_COLUMNS = (*(name for name in EXPERTS.values() if name not in ("skew", "matrices")), "distribution")
 _KINDS: tuple[tuple[str, ...], ...] = (
     ("gemm_dtype", *DIMS_OF_OP["matmul"].values(), *_COMMON),
     ("mla_dtype", "kv_cache_dtype", "batch_size", "num_heads", "isl", "step", *_COMMON),
     ("kv_cache_dtype", *_ATTENTION_COLUMNS, *_COMMON),
+    ("moe_dtype", *_EXPERTS_COLUMNS, *_COMMON),
     ("nccl_dtype", *COLLECTIVE.values(), *_COMMON),
     ("allreduce_dtype", *COLLECTIVE.values(), *_COMMON),
 )
@@ -36,7 +44,9 @@ PROMPTS = ("attention_prefill", "attention_mla_prefill")
 STEPS = ("attention_decode", "attention_mla")
 # Tables of latent attention are of DeepSeek's shape, and have no columns for it.
 _DEEPSEEK = {"kv_lora_rank": 512, "qk_rope_head_dim": 64, "v_head_dim": 128}
-_DTYPE_COLUMNS = ("gemm_dtype", "mla_dtype", "attn_dtype", "nccl_dtype", "allreduce_dtype")
+_DTYPE_COLUMNS = ("gemm_dtype", "mla_dtype", "attn_dtype", "moe_dtype", "nccl_dtype", "allreduce_dtype")
+_EVEN = ("balanced", "uniform")  # how rows fall on experts; else "power_law_1.2": by a law with this exponent
+_POWER_LAW = "power_law_"
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -56,6 +66,8 @@ def read_table(path: Path) -> pd.DataFrame:
     if "mla_dtype" in table:
         table = table.assign(**{name: width for name, width in _DEEPSEEK.items() if name not in table})
     dtype = table[next(name for name in _DTYPE_COLUMNS if name in table)]
+    if "moe_dtype" in table:
+        table = _with_experts(table)
     op = table["op_name"].map(OPS)
     sizes = {name: _table_dimension(name, table, op) for name in DIMS}
     sizes["message_bytes"] *= dtype.map(by_spelling(dtype, STORED_BYTES)).to_numpy(dtype=float)
@@ -81,6 +93,19 @@ def read_table(path: Path) -> pd.DataFrame:
             ),
         }
     )
+
+
+def _with_experts(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of experts with the columns `skew`, NaN for a distribution that is not known, and `matrices`."""
+    law = table["distribution"].astype(str)
+    exponent = pd.to_numeric(law.where(law.str.startswith(_POWER_LAW)).str.removeprefix(_POWER_LAW), errors="coerce")
+    skew = exponent.where(exponent > 0).mask(law.isin(_EVEN), 0.0)
+    read = {ours: numbers(table[theirs]) for ours, theirs in EXPERTS.items() if theirs in table}
+    kernel = _kernels(table).astype(str) + table["moe_dtype"].astype(str)
+    layers = pd.DataFrame(
+        {**read, "skew": skew.to_numpy(), "kernel": kernel.to_numpy(), "time_s": numbers(table["latency"])}
+    )
+    return table.assign(skew=skew, matrices=matrices(layers))
 
 
 def _kernels(table: pd.DataFrame) -> "pd.Series[str]":

@@ -19,6 +19,18 @@ LATENT = {
     "batch": "batch_size", "heads": "num_heads", "latent": "kv_lora_rank", "rope": "qk_rope_head_dim",
 }  # fmt: skip
 COLLECTIVE = {"gpus": "num_gpus", "message_bytes": "message_size"}
+# `skew` and `matrices` are made of other columns.
+EXPERTS = {
+    "tokens": "num_tokens",
+    "hidden": "hidden_size",
+    "intermediate": "inter_size",
+    "active": "topk",
+    "experts": "num_experts",
+    "tp": "moe_tp_size",
+    "ep": "moe_ep_size",
+    "skew": "skew",
+    "matrices": "matrices",
+}
 
 # Our op -> our dimension -> aiconfigurator's column.
 DIMS_OF_OP: Mapping[str, Mapping[str, str]] = MappingProxyType(
@@ -28,6 +40,7 @@ DIMS_OF_OP: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "attention_decode": {**ATTENTION, "context": "step"},
         "attention_mla": {**LATENT, "context": "step"},
         "attention_mla_prefill": {**LATENT, "head_dim": "v_head_dim", "seq": "isl"},
+        "moe_layer": EXPERTS,
         "all_reduce": COLLECTIVE,
         "all_gather": COLLECTIVE,
         "reduce_scatter": COLLECTIVE,
@@ -35,6 +48,7 @@ DIMS_OF_OP: Mapping[str, Mapping[str, str]] = MappingProxyType(
     }
 )
 DIMS: tuple[str, ...] = tuple(dict.fromkeys(name for dims in DIMS_OF_OP.values() for name in dims))
+FRACTIONS = ("skew",)  # dimensions that may be fractions, or 0
 
 # An op's name in a file -> our op.
 OPS: Mapping[str, str] = MappingProxyType(
@@ -46,6 +60,7 @@ OPS: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(("generation_mla", "mla_generation"), "attention_mla"),
         **dict.fromkeys(("context_mla", "mla_context"), "attention_mla_prefill"),
         "alltoall": "all_to_all",
+        "moe": "moe_layer",
     }
 )
 

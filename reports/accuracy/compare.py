@@ -61,6 +61,7 @@ _MESSAGE = Scale("message", (2**14, 2**18, 2**22, 2**26), is_bytes=True)
 SCALES: Mapping[str, Scale] = MappingProxyType(
     {
         "matmul": Scale("rows m", (16, 64, 256, 1024, 4096)),
+        "moe_layer": Scale("tokens of all GPUs", (16, 64, 256, 1024, 4096)),
         "attention_prefill": Scale("tokens", (256, 1024, 4096, 16384, 65536)),
         "attention_decode": Scale("KV cache read", (2**16, 2**20, 2**24, 2**28, 2**32), is_bytes=True),
         "attention_mla": Scale("latents read", (2**16, 2**20, 2**24, 2**28, 2**32), is_bytes=True),
@@ -159,11 +160,10 @@ def napkin_s(frame: pd.DataFrame) -> tuple[FloatArray, Mapping[str, int]]:
     number of rows without one, by reason.
 
     matmul: max(2 m n k / peak, ((m k + m n) a + k n w) / DRAM bandwidth). Attention: 4 heads head_dim FLOP for each
-    query and each key within its window; Q and O move in 16 bits, the keys and values of these pairs in v bytes. Latent
-    attention: `predict.expected.latent`. A
-    collective: W S / bandwidth of a link in one direction, with W = (n-1)/n; all_reduce has twice that, or 1 + 1/n
-    where a switch may reduce. a, w and v are the bytes of an element in computation (this format decides the peak), in
-    the weights and in the cache.
+    query and each key within its window; Q and O move in 16 bits, the keys and values of these pairs in v bytes.
+    Latent attention and experts: `napkin_s` in `predict.expected.latent` and `.experts`. A collective: W S / bandwidth
+    of a link in one direction, with W = (n-1)/n; all_reduce has twice that, or 1 + 1/n where a switch may reduce. a, w
+    and v are the bytes of an element in computation (this format decides the peak), in the weights and in the cache.
     """
     bounds = np.full(len(frame), np.nan)
     missing: dict[str, int] = {}
@@ -214,6 +214,8 @@ def _sizes(op: str, rows: pd.DataFrame) -> FloatArray:
         return _floats(rows, "message_bytes")
     if op == "matmul":
         return _floats(rows, "m")
+    if op == "moe_layer":
+        return _floats(rows, "tokens")
     if op in ("attention_prefill", "attention_mla_prefill"):
         return _floats(rows, "batch") * _floats(rows, "seq")
     keys = _within(_floats(rows, "context"), _floats(rows, "window"))

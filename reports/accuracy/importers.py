@@ -19,7 +19,17 @@ from predict.gpus import find_gpu, resolve
 from predict.workloads import FloatArray
 from reports.accuracy.aiconfigurator import read_table
 from reports.accuracy.benchmarks import read_benchmarks
-from reports.accuracy.columns import COMPUTED, DIMS, DIMS_OF_OP, FORMATS, OPS, STORED, by_spelling, first_reason
+from reports.accuracy.columns import (
+    COMPUTED,
+    DIMS,
+    DIMS_OF_OP,
+    FORMATS,
+    FRACTIONS,
+    OPS,
+    STORED,
+    by_spelling,
+    first_reason,
+)
 from reports.accuracy.records import read_records
 
 # A system's name in a file -> our GPU, for names that are neither ours nor an alias.
@@ -136,13 +146,18 @@ def _tidy(rows: pd.DataFrame, table: str) -> tuple[pd.DataFrame, npt.NDArray[np.
         "format": _translate(rows["dtype"], by_spelling(rows["dtype"], FORMATS)),
         "kernel_source": _translate(rows["kernel_source"]),
     }
-    numbers = {name: _whole(rows[name]) for name in (*DIMS, "window")}
+    numbers = {
+        name: rows[name].to_numpy(dtype=float) if name in FRACTIONS else _whole(rows[name])
+        for name in (*DIMS, "window")
+    }
     time_s = rows["time_s"].to_numpy(dtype=float)
     reasons = _reasons(rows["reason"], texts, numbers, time_s)
     usable = reasons == ""
     columns = {
         **{name: values[usable] for name, values in texts.items()},
-        **{name: _integers(values[usable]) for name, values in numbers.items()},
+        **{
+            name: values[usable] if name in FRACTIONS else _integers(values[usable]) for name, values in numbers.items()
+        },
         "time_s": time_s[usable],
     }
     return pd.DataFrame(columns), reasons
@@ -155,7 +170,8 @@ def _reasons(
     op = texts["op"]
     complete = np.zeros(len(known), dtype=bool)
     for each in op.categories:
-        complete |= (op == each) & np.logical_and.reduce([numbers[name] > 0 for name in DIMS_OF_OP[each]])
+        given = [numbers[name] >= 0 if name in FRACTIONS else numbers[name] > 0 for name in DIMS_OF_OP[each]]
+        complete |= (op == each) & np.logical_and.reduce(given)
     is_attention = np.isfinite(numbers["head_dim"]) | np.isfinite(numbers["latent"])
     kv_heads = np.fmax(numbers["kv_heads"], 1)  # avoids a division by 0; `complete` refuses such rows
     found = first_reason(

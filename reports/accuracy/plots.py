@@ -34,7 +34,7 @@ _OF_ERROR = BoundaryNorm(np.linspace(-NEAR, NEAR, 13), ncolors=256, extend="both
 _ERRORS_SHOWN = (0.001, 2.0)
 
 _NAMES: Mapping[str, str] = MappingProxyType(
-    {"matmul": "matmul", "attention_prefill": "prefill", "attention_decode": "decode"}
+    {"matmul": "matmul", "attention_prefill": "prefill", "attention_decode": "decode", "moe_layer": "experts"}
     | dict.fromkeys(COLLECTIVES, "collectives")
 )
 _TITLES = {
@@ -42,6 +42,7 @@ _TITLES = {
     "decode": "Decode attention",
     "attention_mla_prefill": "Latent attention of prompts",
     "attention_mla": "Latent attention of decode",
+    "experts": "Experts of a MoE layer",
 }
 # Name of a family's figures and page -> its ops; an op that is in no other family is one by itself.
 FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -87,6 +88,12 @@ REGIONS: Mapping[str, Region] = MappingProxyType(
             "batch x heads",
             lambda rows: rows["context"],
             lambda rows: rows["batch"] * rows["heads"],
+        ),
+        "moe_layer": Region(
+            "weights of an expert's matrix on one GPU (elements)",
+            "tokens of all GPUs",
+            lambda rows: rows["hidden"] * rows["intermediate"] / rows["tp"],
+            lambda rows: rows["tokens"],
         ),
     }
 )

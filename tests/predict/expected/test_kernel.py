@@ -203,6 +203,16 @@ def test_arrays_are_what_single_rows_are(op):
             "rope": 64,
             "head_dim": 128,
         },
+        "moe_layer": {
+            "tokens": [1, 100, 9000],
+            "hidden": 4096,
+            "intermediate": 1536,
+            "active": 8,
+            "experts": [64, 128, 128],
+            "tp": [1, 4, 1],
+            "ep": [8, 1, 16],
+            "skew": [1.01, 0, 1.2],
+        },
     }.get(op, {"gpus": [2, 4, 8], "message_bytes": [1024, 1e6, 1e9]})
     calibration = calibrated(op)
     together = expect(dims, TOY, Formats(), calibration).time_s

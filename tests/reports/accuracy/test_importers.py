@@ -9,7 +9,7 @@ import pytest
 from bench import store
 from bench.record import Status
 from predict.errors import BadRecord, UnknownGpu
-from reports.accuracy.columns import DIMS
+from reports.accuracy.columns import DIMS, FRACTIONS
 from reports.accuracy.importers import find_device, read_tables
 from tests.factories import make_environment, make_record
 
@@ -32,9 +32,23 @@ PREFILL = {
 }
 DECODE = {**PREFILL, "op_name": "generation_attention", "isl": 1, "step": 1023, "window_size": 0}
 NCCL = {**COMMON, "op_name": "all_reduce", "nccl_dtype": "half", "num_gpus": 8, "message_size": 4096, "latency": 0.02}
+EXPERTS = {
+    **COMMON,
+    "op_name": "moe",
+    "moe_dtype": "w4a16_mxfp4",
+    "num_tokens": 64,
+    "hidden_size": 4096,
+    "inter_size": 1536,
+    "topk": 8,
+    "num_experts": 128,
+    "moe_tp_size": 1,
+    "moe_ep_size": 4,
+    "distribution": "power_law_1.01",
+    "latency": 0.25,
+}
 OTHER_OP = (
-    "op is not one of matmul, attention_prefill, attention_decode, attention_mla, attention_mla_prefill, all_reduce, "
-    "all_gather, reduce_scatter, all_to_all"
+    "op is not one of matmul, attention_prefill, attention_decode, attention_mla, attention_mla_prefill, moe_layer, "
+    "all_reduce, all_gather, reduce_scatter, all_to_all"
 )
 MLA_DECODE = {
     **COMMON,
@@ -91,6 +105,24 @@ def test_the_new_token_counts_as_context(tmp_path):
 def test_a_table_without_windows_has_none(tmp_path):
     row = {name: value for name, value in PREFILL.items() if name not in ("window_size", "beam_width")}
     assert read(tmp_path, row).frame["window"].tolist() == [0]
+
+
+def test_experts_of_a_layer(tmp_path):
+    row = read(tmp_path, EXPERTS).frame.iloc[0]
+    sizes = ("tokens", "hidden", "intermediate", "active", "experts", "tp", "ep", "skew", "matrices")
+    assert [row[name] for name in sizes] == [64, 4096, 1536, 8, 128, 1, 4, 1.01, 3]
+    assert (row["op"], row["dtype"], row["weight_dtype"]) == ("moe_layer", "bf16", "fp4")
+    assert row["time_s"] == pytest.approx(250e-6)
+
+
+@pytest.mark.parametrize("text", ["balanced", "uniform"])
+def test_experts_loaded_evenly_have_no_skew(tmp_path, text):
+    assert read(tmp_path, {**EXPERTS, "distribution": text}).frame["skew"].tolist() == [0]
+
+
+def test_a_distribution_that_is_not_known_is_a_missing_dimension(tmp_path):
+    found = read(tmp_path, EXPERTS, {**EXPERTS, "distribution": "power_law_"}, {**EXPERTS, "distribution": "zipf"})
+    assert found.dropped == {("table", "a dimension is missing or not a positive whole number"): 2}
 
 
 @pytest.mark.parametrize(("dtype", "element_bytes"), [("half", 2), ("int8", 1), ("float32", 4)])
@@ -195,7 +227,7 @@ def test_tables_of_different_kinds_make_one_frame(tmp_path):
     frame = read_tables(paths).frame
     assert frame["table"].tolist() == ["a", "b", "b"]
     assert frame["m"].isna().tolist() == [False, True, True]
-    assert {str(frame[name].dtype) for name in DIMS} == {"Int64"}
+    assert {str(frame[name].dtype) for name in DIMS if name not in FRACTIONS} == {"Int64"}
 
 
 @pytest.mark.parametrize("name", ["table.parquet", "table.csv", "table.txt"])
@@ -346,7 +378,7 @@ def test_a_benchmark_that_says_what_it_measured_is_a_row(tmp_path):
     assert (row["kernel_source"], row["time_s"]) == ("test_matmul", 2e-3)
     assert (row["m"], row["n"], row["k"], row["window"]) == (16, 4096, 8192, 0)
     assert pd.isna(row["batch"])  # no dimension of a product
-    assert {str(frame[name].dtype) for name in DIMS} == {"Int64"}
+    assert {str(frame[name].dtype) for name in DIMS if name not in FRACTIONS} == {"Int64"}
 
 
 def test_a_benchmark_may_say_it_in_its_parameters_and_by_other_names(tmp_path):

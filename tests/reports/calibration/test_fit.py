@@ -32,6 +32,17 @@ GRIDS = {
         "head_dim": [64, 128, 512],
         "window": [0],
     },
+    "moe_layer": {
+        "tokens": [1, 16, 128, 1024, 8192],
+        "hidden": [2048, 4096],
+        "intermediate": [512, 2048],
+        "active": [8],
+        "experts": [64, 256],
+        "tp": [1, 4, 32],
+        "ep": [1, 32],
+        "skew": [0, 1.2],
+        "matrices": [3],
+    },
     "all_reduce": {"gpus": [2, 4, 8], "message_bytes": 2.0 ** np.arange(8, 30)},
 }
 
@@ -102,10 +113,23 @@ def test_probes_of_latent_attention_spread_where_rows_tell_the_same(op, size):
     assert len(set(columns["batch"][probes][hidden].tolist())) > 2
 
 
+def test_no_two_probes_are_of_the_same_experts():
+    columns = grid("moe_layer")
+    probes = choose_probes("moe_layer", columns, H100, FORMATS)
+    same = ("hidden", "intermediate", "experts", "tp", "ep")
+    assert len({tuple(columns[name][probe] for name in same) for probe in probes}) == 16
+    one = np.logical_and.reduce([columns[name] == columns[name][0] for name in same])  # 10 rows
+    assert (
+        len(set(choose_probes("moe_layer", {name: each[one] for name, each in columns.items()}, H100, FORMATS))) == 10
+    )
+
+
 @pytest.mark.parametrize("op", GRIDS)
 @pytest.mark.parametrize("gpu", ["a100-sxm-80gb", "h100-sxm"])
 def test_times_made_with_known_constants_are_predicted_from_the_probes(op, gpu):
-    truth, columns = CALIBRATIONS[gpu, op, "bf16"], grid(op)
+    columns, model = grid(op), TIME_MODELS[op]
+    usual = Calibration(op, model.priors(), model.default_switches(H100), 16, "made up")
+    truth = CALIBRATIONS.get((gpu, op, "bf16"), usual)
     measured = times(op, truth, columns, noise=0.02)
     probes = choose_probes(op, columns, H100, FORMATS)
     found = calibrate(

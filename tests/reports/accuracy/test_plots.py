@@ -33,8 +33,19 @@ SIZES = {
     "attention_prefill": {"batch": [1, 8], "seq": [128, 4096], "heads": [32], "kv_heads": [8], "head_dim": [128]},
     "attention_decode": {"batch": [1, 8], "context": [128, 4096], "heads": [32], "kv_heads": [8], "head_dim": [128]},
     "attention_mla": {"batch": [1, 8], "context": [128, 4096], "heads": [16], "latent": [512], "rope": [64]},
-    "attention_mla_prefill": {"batch": [1, 8], "seq": [128, 4096], "heads": [16], "latent": [512], "rope": [64]},
-    "moe_layer": {"tokens": [1, 64, 4096], "hidden": [4096], "intermediate": [1536], "tp": [1, 8]},
+    "attention_mla_prefill": {"batch": [1, 8], "seq": [128, 4096], "heads": [16], "latent": [512], "rope": [64]}
+    | {"head_dim": [128]},
+    "moe_layer": {
+        "tokens": [1, 64, 4096],
+        "hidden": [4096],
+        "intermediate": [1536],
+        "active": [8],
+        "experts": [128],
+        "tp": [1, 8],
+        "ep": [1],
+        "skew": [1.2],
+        "matrices": [3],
+    },
     **{op: {"gpus": [2, 4, 8], "message_bytes": [2**10, 2**20, 2**28]} for op in COLLECTIVES},
 }
 

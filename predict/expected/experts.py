@@ -23,6 +23,7 @@ HEIGHTS = (16, 32, 64, 128)  # rows of a tile
 COARSE = (16, 64)  # those of kernels that were not tuned: for at most as many tokens as experts, for more
 WIDTH = 128  # columns of a tile
 OVERLAP = 2.5  # p of the p-norm of SM time and DRAM time
+TIES = 0.1  # rows of one set of experts tell nearly the same: probes as telling as this spread over the layers
 ALIGNED = 16  # elements: kernels load rows of other lengths in smaller pieces
 
 CONSTANTS = MappingProxyType(
@@ -141,4 +142,5 @@ MOE_LAYER = TimeModel(
     default_switches,
     terms,
     napkin_s,
+    ties=TIES,
 )

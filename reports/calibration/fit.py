@@ -6,7 +6,6 @@ The choice depends only on the dimensions: measured times, the order of rows and
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +24,6 @@ PROBES = 16
 NOISE = 0.1  # expected deviation of a row from the model, in log(time): weighs the rows against the priors
 LARGEST_HEAD_DIM = 256  # larger heads have their own kernels: a group with smaller heads never probes them
 SLOPE_STEP = 0.2  # step in log(constant) for the slopes that choose the probes
-# Dimensions that no two probes share all of: one set of experts tells little about others.
-APART: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"moe_layer": ("hidden", "intermediate", "experts", "tp", "ep")}
-)
 SWITCH_SPREAD = 1.0  # spread of a switch, which counts as one more constant between its two settings
 
 
@@ -138,18 +133,14 @@ def _most_telling(model: TimeModel, columns: Columns, machine: Machine, formats:
     covariance = np.diag(np.square([*spreads, *[SWITCH_SPREAD] * len(model.switches)]))
     wanted = slopes.T @ slopes / len(slopes)
     sizes = np.log2(np.stack([columns[name][order] + 1 for name in model.dims], axis=1))
-    sites = _sites(APART.get(model.op, ()), columns, order)
     free = np.ones(len(order), dtype=bool)
     chosen: list[int] = []
     for _ in range(min(most, len(order))):
-        if not free.any():
-            free[:] = True
-            free[chosen] = False
         gain = slopes @ covariance
         worth = np.einsum("ij,jk,ik->i", gain, wanted, gain) / (NOISE**2 + np.einsum("ij,ij->i", gain, slopes))
         row = _apart(np.where(free, worth, -1), sizes, chosen, model.ties)
         chosen.append(row)
-        free[sites == sites[row]] = False
+        free[row] = False
         step = covariance @ slopes[row]
         covariance = covariance - np.outer(step, step) / (NOISE**2 + slopes[row] @ step)
     return order[chosen]
@@ -164,14 +155,6 @@ def _apart(worth: FloatArray, sizes: FloatArray, chosen: list[int], ties: float)
         return int(near[np.argmin(np.abs(sizes[near] - np.median(sizes[near], axis=0)).sum(axis=1))])
     distances = [np.abs(sizes[near] - sizes[row]).sum(axis=1) for row in chosen]
     return int(near[np.argmax(np.min(distances, axis=0).round(6))])
-
-
-def _sites(dims: tuple[str, ...], columns: Columns, order: Positions) -> Positions:
-    """A number for each row, in `order`: the same for rows with equal `dims`; without any each row has its own."""
-    if not dims:
-        return np.arange(len(order))
-    values = np.stack([columns[name][order] for name in dims], axis=1)
-    return np.unique(values, axis=0, return_inverse=True)[1].reshape(-1)
 
 
 def _slopes(model: TimeModel, columns: Columns, machine: Machine, formats: Formats) -> FloatArray:

@@ -113,15 +113,11 @@ def test_probes_of_latent_attention_spread_where_rows_tell_the_same(op, size):
     assert len(set(columns["batch"][probes][hidden].tolist())) > 2
 
 
-def test_no_two_probes_are_of_the_same_experts():
+def test_probes_of_experts_spread_over_layers_batches_and_parts():
     columns = grid("moe_layer")
     probes = choose_probes("moe_layer", columns, H100, FORMATS)
-    same = ("hidden", "intermediate", "experts", "tp", "ep")
-    assert len({tuple(columns[name][probe] for name in same) for probe in probes}) == 16
-    one = np.logical_and.reduce([columns[name] == columns[name][0] for name in same])  # 10 rows
-    assert (
-        len(set(choose_probes("moe_layer", {name: each[one] for name, each in columns.items()}, H100, FORMATS))) == 10
-    )
+    for name in ("tokens", "hidden", "intermediate", "experts", "tp", "ep", "skew"):
+        assert set(columns[name][probes]) >= {columns[name].min(), columns[name].max()}
 
 
 @pytest.mark.parametrize("op", GRIDS)

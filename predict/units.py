@@ -150,6 +150,11 @@ class Formats:
         """Whether activations must be narrowed before the matrix products."""
         return self.activation != self.compute
 
+    @property
+    def widens(self) -> bool:
+        """Whether stored weights must be widened before the matrix products."""
+        return self.matrix_bytes < self.compute.bytes
+
 
 ALL_BF16 = Formats()
 

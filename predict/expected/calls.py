@@ -157,15 +157,14 @@ def _captured(gpu: Gpu, calibration: Calibration) -> Calibration:
     """The same in a step that engines capture as a graph, which leaves nothing of the host's time of a call that was
     measured as issued. A matmul's launch that takes longer than any GPU's is such a time: a captured one's takes its
     place. Absorbed projections that were not timed are read once."""
-    found, switches = dict(calibration.constants), dict(calibration.switches)
+    found = dict(calibration.constants)
     if calibration.op == MATMUL and found["launch_s"] > GPU_LAUNCH_AT_MOST_S:
         found["launch_s"] = find_plain(gpu).calibration.constants["launch_s"]
-        switches["hidden_by_launch"] = False
     if "host_s" in found:
         found["host_s"] = 0.0
     if "absorbed" in found:
         found["absorbed"] = max(found["absorbed"], 1.0)
-    return replace(calibration, constants=found, switches=switches)
+    return replace(calibration, constants=found)
 
 
 def _launch_s(calibration: Calibration) -> float:

@@ -12,7 +12,9 @@ from predict.gpus import Gpu
 from predict.units import DTYPES
 
 # Formats of tables that multiply in one of our formats by another name.
-_MULTIPLIED = MappingProxyType({"fp8_block": "fp8", "nvfp4": "fp4"})
+_MULTIPLIED = MappingProxyType(
+    {"fp8_block": "fp8", "nvfp4": "fp4", **dict.fromkeys(("int4_wo", "int8_wo", "w4a16_mxfp4"), "bf16")}
+)
 
 
 def coverage(gpu: Gpu) -> Mapping[tuple[str, str], Known | str]:

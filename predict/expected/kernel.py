@@ -6,7 +6,8 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import ArrayLike
 
-from predict.expected.attention import DECODE, PREFILL
+from predict.expected.attention_decode import DECODE
+from predict.expected.attention_prefill import PREFILL
 from predict.expected.collective import COLLECTIVE_MODELS
 from predict.expected.experts import MOE_LAYER
 from predict.expected.latent import LATENT_MODELS
@@ -33,9 +34,10 @@ def expect(dims: Mapping[str, ArrayLike], machine: Machine, formats: Formats, ca
     """Expected time and terms of each row. `dims` holds numbers or arrays; without `window` there is no window,
     without `skew` experts are loaded evenly, without `matrices` they have a gate."""
     model = TIME_MODELS[calibration.op]
-    given = {"window": 0, "skew": 0, "matrices": 3, **dims}
-    arrays = np.broadcast_arrays(*(np.atleast_1d(np.asarray(given[name], dtype=np.float64)) for name in model.dims))
-    rows = dict(zip(model.dims, arrays, strict=True))
+    given = {"window": 0, "skew": 0, "matrices": 3, **dict.fromkeys(model.conditions, 0), **dims}
+    names = (*model.dims, *model.conditions)
+    arrays = np.broadcast_arrays(*(np.atleast_1d(np.asarray(given[name], dtype=np.float64)) for name in names))
+    rows = dict(zip(names, arrays, strict=True))
     return model.terms(rows, machine, formats, calibration.constants, calibration.switches)
 
 

@@ -46,6 +46,7 @@ class Constant:
     spread: float  # standard deviation of log(value / prior) before anything is measured
     meaning: str
     only_narrowed: bool = False  # used only if the measured time includes narrowing activations from 16 bits
+    only_widened: bool = False  # used only if the kernel widens its weights
     scale: Scale = Scale.NONE
 
 
@@ -128,10 +129,17 @@ class TimeModel:
     terms: Callable[[Dims, Machine, Formats, Constants, Switches], Terms]
     napkin_s: Callable[[Dims, Machine, Formats], FloatArray]  # the bound
     ties: float = 0.0  # probes that tell this share less than the best count as equal: those far apart are taken
+    misfit: float = 0.0  # error of the form in log(time), if probes shall spread over the sizes for its sake
+    # Of a measurement, beside the dimensions; where they are not told they are 0.
+    conditions: tuple[str, ...] = ()
 
     def fitted(self, formats: Formats) -> tuple[str, ...]:
         """Names of the constants that these formats use."""
-        return tuple(name for name, constant in self.constants.items() if formats.narrows or not constant.only_narrowed)
+        return tuple(
+            name
+            for name, constant in self.constants.items()
+            if (formats.narrows or not constant.only_narrowed) and (formats.widens or not constant.only_widened)
+        )
 
     def carried(self, constants: Constants, to: NvidiaGpu, of: NvidiaGpu) -> Constants:
         """Constants measured on the GPU `of` for the GPU `to`: each grows as its `Scale` does, in its range."""

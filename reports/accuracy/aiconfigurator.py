@@ -40,6 +40,7 @@ _KINDS: tuple[tuple[str, ...], ...] = (
     ("allreduce_dtype", *COLLECTIVE.values(), *_COMMON),
 )
 UNNAMED = "unnamed"
+WEIGHT_SETS = 6  # sets of weights that the collector's calls of a matmul take in turn: a large L2 keeps small ones
 PROMPTS = ("attention_prefill", "attention_mla_prefill")
 STEPS = ("attention_decode", "attention_mla")
 # Tables of latent attention are of DeepSeek's shape, and have no columns for it.
@@ -82,6 +83,7 @@ def read_table(path: Path) -> pd.DataFrame:
             "kernel_source": _kernels(table),
             **sizes,
             "window": np.fmax(column(table, "window_size", 0), 0),  # a negative window means none, like 0
+            "weight_sets": np.where(op == "matmul", WEIGHT_SETS, 0),
             "time_s": pd.to_numeric(table["latency"], errors="coerce").to_numpy(dtype=float) * 1e-3,
             "reason": first_reason(
                 {

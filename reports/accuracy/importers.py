@@ -28,6 +28,7 @@ from reports.accuracy.columns import (
     OPS,
     STORED,
     by_spelling,
+    column,
     first_reason,
 )
 from reports.accuracy.records import read_records
@@ -52,7 +53,8 @@ class MeasuredTables:
     `frame` has one row per measurement; repeated shapes stay repeated. Its columns: table, op, device (the file's
     text), gpu (a name in `predict.gpus.GPUS`), dtype (of the computation), weight_dtype, kv_dtype (attention only),
     dtype_text (the file's text), format (dtype_text in our spelling; special kernels such as fp8_block keep their
-    name), window (0 = none), kernel_source, `DIMS` (NA where the op lacks the dimension), time_s.
+    name), window (0 = none), kernel_source, `DIMS` (NA where the op lacks the dimension), weight_sets (the sets of
+    weights that calls take in turn; 0 if other kernels run in between, or nothing is known), time_s.
     """
 
     frame: pd.DataFrame
@@ -158,6 +160,7 @@ def _tidy(rows: pd.DataFrame, table: str) -> tuple[pd.DataFrame, npt.NDArray[np.
         **{
             name: values[usable] if name in FRACTIONS else _integers(values[usable]) for name, values in numbers.items()
         },
+        "weight_sets": column(rows, "weight_sets", 0)[usable],
         "time_s": time_s[usable],
     }
     return pd.DataFrame(columns), reasons

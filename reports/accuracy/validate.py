@@ -241,11 +241,17 @@ def _dims(op: str, rows: pd.DataFrame) -> dict[str, FloatArray]:
     return {name: rows[name].to_numpy(dtype=np.float64) for name in TIME_MODELS[op].dims}
 
 
+def _conditions(op: str, row: "pd.Series[Any]", count: int) -> dict[str, FloatArray]:
+    """The conditions under which all rows of a group were measured."""
+    return {name: np.full(count, float(row[name])) for name in TIME_MODELS[op].conditions}
+
+
 def _group(table: str, op: str, measured: pd.DataFrame, shapes: pd.DataFrame, leave_out: Collection[str]) -> Group:
     first = measured.iloc[0]
     dtype, formats = _formats(op, first)
     machine = Machine.of(GPUS[str(first["gpu"])], dtype)
-    columns, time_s = _dims(op, shapes), shapes["time_s"].to_numpy()
+    columns = _dims(op, shapes) | _conditions(op, first, len(shapes))
+    time_s = shapes["time_s"].to_numpy()
     probes = choose_probes(op, columns, machine, formats, most=min(PROBES, len(shapes) // 2))
     source = f"{len(probes)} probes of {table}, {first['kernel_source']}"
     all_shapes = Sample(op, columns, time_s, machine, formats)

@@ -25,6 +25,9 @@ NOISE = 0.1  # expected deviation of a row from the model, in log(time): weighs 
 LARGEST_HEAD_DIM = 256  # larger heads have their own kernels: a group with smaller heads never probes them
 SLOPE_STEP = 0.2  # step in log(constant) for the slopes that choose the probes
 SWITCH_SPREAD = 1.0  # spread of a switch, which counts as one more constant between its two settings
+REPEAT = 0.03  # deviation of a measured row from a second measurement, in log(time)
+MISFIT_DOUBLINGS = 4.0  # a form's error at two shapes has this much in common, in doublings between them, to 1/e
+CANDIDATES = 1200  # rows that a choice for the sake of a form's misfit looks at
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,9 @@ def choose_probes(op: str, columns: Columns, machine: Machine, formats: Formats,
     """Positions of the rows to measure, at most `most`. `columns` holds the dimensions of distinct shapes."""
     if op == "matmul":
         return _nearest(columns, most)
-    return _most_telling(TIME_MODELS[op], columns, machine, formats, most)
+    model = TIME_MODELS[op]
+    choose = _most_telling_with_misfit if model.misfit else _most_telling
+    return choose(model, columns, machine, formats, most)
 
 
 def calibrate(
@@ -125,9 +130,7 @@ def _most_telling(model: TimeModel, columns: Columns, machine: Machine, formats:
 
     Bayesian I-optimal design with the model linear in log(constants) at the priors (Chaloner and Verdinelli 1995).
     """
-    order = np.lexsort([columns[name] for name in model.dims])
-    if "head_dim" in columns and (small := columns["head_dim"][order] <= LARGEST_HEAD_DIM).any():
-        order = order[small]
+    order = _candidates(model, columns)
     slopes = _slopes(model, {name: column[order] for name, column in columns.items()}, machine, formats)
     spreads = [model.constants[name].spread for name in model.fitted(formats)]
     covariance = np.diag(np.square([*spreads, *[SWITCH_SPREAD] * len(model.switches)]))
@@ -144,6 +147,46 @@ def _most_telling(model: TimeModel, columns: Columns, machine: Machine, formats:
         step = covariance @ slopes[row]
         covariance = covariance - np.outer(step, step) / (NOISE**2 + slopes[row] @ step)
     return order[chosen]
+
+
+def _most_telling_with_misfit(
+    model: TimeModel, columns: Columns, machine: Machine, formats: Formats, most: int
+) -> Positions:
+    """The same for a form that misses: its error at a shape tells that of shapes nearby.
+
+    The covariance of all log(time)s is that of the constants, and of a Gaussian process over the sizes (Rasmussen and
+    Williams 2006, chapter 2) with the deviation `model.misfit`.
+    """
+    order = _candidates(model, columns)
+    if len(order) > CANDIDATES:
+        order = order[np.sort(np.random.default_rng(0).permutation(len(order))[:CANDIDATES])]
+    rows = {name: column[order] for name, column in columns.items()}
+    slopes = _slopes(model, rows, machine, formats)
+    spreads = [model.constants[name].spread for name in model.fitted(formats)]
+    variances = np.square([*spreads, *[SWITCH_SPREAD] * len(model.switches)])
+    # Heads count as those that share a KV head: how many there are in all says little.
+    alike = {**rows, "heads": rows["heads"] / rows["kv_heads"]} if "kv_heads" in rows else rows
+    sizes = [np.log2(alike[name] + 1) for name in model.dims]
+    distance = np.sum([np.abs(size[:, np.newaxis] - size) for size in sizes], axis=0)
+    covariance = (slopes * variances) @ slopes.T + model.misfit**2 * np.exp(-distance / MISFIT_DOUBLINGS)
+    free = np.ones(len(order), dtype=bool)
+    chosen: list[int] = []
+    for _ in range(min(most, len(order))):
+        worth = np.square(covariance).sum(axis=0) / (REPEAT**2 + np.diag(covariance))
+        row = int(np.argmax(np.where(free, worth.round(9), -1)))
+        chosen.append(row)
+        free[row] = False
+        told = covariance[row]
+        covariance = covariance - np.outer(told, told) / (REPEAT**2 + told[row])
+    return order[chosen]
+
+
+def _candidates(model: TimeModel, columns: Columns) -> Positions:
+    """The rows to choose from, in the order of their sizes: of heads that others have too, the usual ones."""
+    order = np.lexsort([columns[name] for name in model.dims])
+    if "head_dim" in columns and (small := columns["head_dim"][order] <= LARGEST_HEAD_DIM).any():
+        order = order[small]
+    return order
 
 
 def _apart(worth: FloatArray, sizes: FloatArray, chosen: list[int], ties: float) -> int:

@@ -40,7 +40,7 @@ from predict.expected.time_model import (
     p_norm,
 )
 from predict.units import DType, Formats
-from predict.workloads import Amounts, FloatArray, attention_window
+from predict.workloads import Amounts, FloatArray, Number, attention_window
 
 ROW_GROUP = 64  # query rows of one warpgroup; a block runs only the warpgroups that its rows need
 MIN_TILES_PER_PART = 4  # fewest key tiles per part for which splitting a prompt's keys pays
@@ -152,7 +152,7 @@ def _write_s(dims: Dims, machine: Machine, formats: Formats, constants: Constant
     return np.maximum(by_threads_s, _traffic_s(copied * per_token, machine, constants))
 
 
-def _traffic_s(moved: FloatArray, machine: Machine, constants: Constants) -> FloatArray:
+def _traffic_s(moved: Number, machine: Machine, constants: Constants) -> FloatArray:
     return traffic_s(moved, kept(moved, machine), machine, constants, L2_GAIN[machine.l2_partitions])
 
 

@@ -34,11 +34,13 @@ def expect(dims: Mapping[str, ArrayLike], machine: Machine, formats: Formats, ca
     """Expected time and terms of each row. `dims` holds numbers or arrays; without `window` there is no window,
     without `skew` experts are loaded evenly, without `matrices` they have a gate."""
     model = TIME_MODELS[calibration.op]
-    given = {"window": 0, "skew": 0, "matrices": 3, **dict.fromkeys(model.conditions, 0), **dims}
-    names = (*model.dims, *model.conditions)
+    given = {"window": 0, "skew": 0, "matrices": 3, **dims}
+    names = (*model.dims, *(name for name in model.conditions if name in dims))
     arrays = np.broadcast_arrays(*(np.atleast_1d(np.asarray(given[name], dtype=np.float64)) for name in names))
     rows = dict(zip(names, arrays, strict=True))
-    return model.terms(rows, machine, formats, calibration.constants, calibration.switches)
+    # Kernels measured in other formats told nothing of what only these need.
+    constants = {**model.priors(), **calibration.constants}
+    return model.terms(rows, machine, formats, constants, calibration.switches)
 
 
 def explain_calibration(calibration: Calibration, formats: Formats, width: int = PLAIN_WIDTH) -> str:
@@ -59,6 +61,7 @@ def calibration_table(calibration: Calibration, formats: Formats) -> Table:
             "meaning": model.constants[name].meaning,
         }
         for name in model.fitted(formats)
+        if name in calibration.constants
     ]
     rows += [
         {"constant": name, "value": calibration.switches[name], "meaning": switch.meaning}

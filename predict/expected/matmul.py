@@ -98,7 +98,7 @@ def _memory_s(dims: Dims, machine: Machine, formats: Formats, constants: Constan
     stay too if calls take few sets of them in turn."""
     m, n, k = dims["m"], dims["n"], dims["k"]
     a, b, c = m * k * formats.compute.bytes, n * k * formats.matrix_bytes, m * n * formats.activation.bytes
-    sets = dims["weight_sets"]
+    sets = np.asarray(dims.get("weight_sets", 0.0))
     cold = _cold(a + b + c, machine)
     cold_weights = np.where(sets > 0, _cold(a + sets * b + c, machine), 1.0)
     dram_per_s, l2_per_s = _rates(machine, formats, constants)

@@ -23,6 +23,8 @@ from predict.units import GB, GIB
 from reports.accuracy.endtoend_points import Point
 
 LENGTHS = re.compile(r"(\d[\d,]*) in\b\D{0,12}?(\d[\d,]*) out\b")  # "1024 in 2048 out", "233 in, 221 out"
+# How workloads say that clients measured them through a server.
+SERVED = re.compile(r"\b(concurrency|concurrent|QPS|req(uests)?/s)\b", re.IGNORECASE)
 HOURS_OF_A_DAY = 24
 
 
@@ -42,6 +44,10 @@ def _lengths(q: Question, point: Point) -> tuple[int, int]:
         isl, osl = (int(text.replace(",", "")) for text in found.groups())
         return isl, osl
     return q.seq, 2 * max(q.context - q.seq, 1)
+
+
+def _is_served(point: Point) -> bool:
+    return SERVED.search(point.workload) is not None
 
 
 def _in_flight(q: Question, point: Point) -> Foretold:
@@ -83,8 +89,8 @@ _GPU_HOURS = {"h": _one, "GPU-hours": _one}
 
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
-        "tpot": Kind(lambda q, point: tpot_s(q), _SECONDS),  # noqa: ARG005
-        "ttft": Kind(lambda q, point: ttft_s(q), _SECONDS),  # noqa: ARG005
+        "tpot": Kind(lambda q, point: tpot_s(q, served=_is_served(point)), _SECONDS),
+        "ttft": Kind(lambda q, point: ttft_s(q, served=_is_served(point)), _SECONDS),
         "static_latency": Kind(lambda q, point: static_latency_s(q, *_lengths(q, point)), _SECONDS),
         "static_tps": Kind(lambda q, point: static_tokens_per_s(q, *_lengths(q, point)), _TOKENS_PER_S, is_rate=True),
         "inflight_tps": Kind(_in_flight, _TOKENS_PER_S, is_rate=True),

@@ -22,11 +22,13 @@ with lazily():  # pandas and matplotlib
     from reports.accuracy import (
         document,
         endtoend,
+        endtoend_document,
         endtoend_points,
         endtoend_tables,
         importers,
         plots,
         tables,
+        unmeasured,
         validate,
     )
 
@@ -128,13 +130,19 @@ def _validation_lines(validation: validate.Validation, form: Form) -> Iterator[s
 def write_accuracy(
     measured: Annotated[list[Path], typer.Argument(metavar="TABLE...", help="Measured tables: parquet, CSV, runs.")],
     *,
+    points: Annotated[
+        Path | None, typer.Option("--endtoend", metavar="FILE", help="A CSV of measurements of whole models.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for accuracy.md and accuracy/*.png.")] = Path("docs"),
 ) -> None:
     """Write accuracy.md: how far expected time is off, where and why; the same tables give the same bytes."""
+    judged = [] if points is None else _judged(points)
     measured_tables = importers.read_tables(measured)
     validation = validate.validate(measured_tables)
     make_folder(out / document.FOLDER)
-    typer.echo("\n".join(map(str, document.write_accuracy(measured_tables, validation, out))))
+    sections = [unmeasured.unmeasured(validation.groups), endtoend_document.whole_models(judged) if judged else None]
+    known = [section for section in sections if section is not None]
+    typer.echo("\n".join(map(str, document.write_accuracy(measured_tables, validation, out, known))))
 
 
 def _write_validation(validation: validate.Validation, out: Path) -> list[Path]:

@@ -69,10 +69,11 @@ def test_kernel_puts_the_expected_time_beside_the_napkin_and_explains_it():
         (row,) = [text for text in explained if text.split()[:1] == [name]]
         assert float(row.split()[1]) == pytest.approx(value, rel=1e-3)
         assert TIME_MODELS["matmul"].constants[name].unit in row
-    for name in calibration.switches:
-        assert any(text.split()[:2] == [name, "no"] for text in explained)
+    for name, is_on in calibration.switches.items():
+        assert any(text.split()[:2] == [name, "yes" if is_on else "no"] for text in explained)
     assert "calibrated from 16 measured rows: h100-sxm_gemm" in page
-    assert any(text.split()[:2] == ["launch", "2.365"] for text in explained)  # its only constant term
+    launch_us = f"{calibration.constants['launch_s'] * 1e6:.3f}"
+    assert any(text.split()[:2] == ["launch", launch_us] for text in explained)  # its only constant term
 
 
 def test_kernel_json_has_the_terms_of_the_expected_time_and_its_calibration():
@@ -84,11 +85,14 @@ def test_kernel_json_has_the_terms_of_the_expected_time_and_its_calibration():
         "switches": dict(calibration.switches),
     }  # fmt: skip
     terms = data["expected_terms"]
-    # Terms of a matmul add, but for tiles and DRAM, of which the shorter hides.
-    assert max(terms["sms"], terms["dram"]) < data["expected_s"] < sum(terms.values())
-    # Narrowing 16 rows of 8192 elements: rows x token_s + narrow_bytes an element over the share of 3.35 TB/s.
-    narrow_s = 16 * 4.617e-9 + 16 * 8192 * 3.935 / (0.8065 * 3.35e12)
-    assert terms["narrow"] == pytest.approx(narrow_s)
+    # Terms of a matmul add, but for tiles and memory, of which the shorter hides.
+    assert max(terms["sms"], terms["memory"]) < data["expected_s"] < sum(terms.values())
+    # Narrowing 16 rows of 8192 elements inside L2, at 0.37 of the rate at which 132 SMs load tiles of 1-byte elements:
+    # an SM multiplies at its share of 1978.9 TFLOP/s while it loads tile_edge elements.
+    constants = calibration.constants
+    l2_bytes_per_s = 0.37 * 132 * (1978.9e12 / 132) / constants["tile_edge"]
+    narrow_s = max(16 * constants["token_s"], 16 * 8192 * constants["narrow_bytes"] / l2_bytes_per_s)
+    assert terms["narrow"] == pytest.approx(narrow_s, rel=1e-3)
 
 
 @pytest.mark.parametrize(

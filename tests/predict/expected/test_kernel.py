@@ -32,15 +32,25 @@ MATMUL = calibrated(
 )
 
 
+def p4(a, b):
+    return (a**4 + b**4) ** 0.25
+
+
+def together(a, b):
+    """Two times that hide each other, but for 1 us of the shorter one at most."""
+    return p4(a, b) + 1 / (1 / min(a, b) + 1 / 1e-6)
+
+
 def test_one_tile_of_a_matmul_by_hand():
     # m = 128 fixes the height at 128. Tiles 128x64: 64 of them on 100 SMs, one wave.
-    # math: 2*128*64*4096 / 1e12 = 67.1 us; store: 128*64*5/2 elements at 20e-12 s = 0.41 us;
-    # DRAM: (32 MiB + 2 MiB + A once cold) / 1e12 = 36.7 us; (67.52^3 + 36.70^3)^(1/3) = 70.99 us, and a launch.
+    # math: 2*128*64*4096 / 1e12 = 67.1 us; load: 128 + 64 elements of 4096 at 20e-12 s; 128 steps of 72 clocks are
+    # shorter; store: 128*64*5/2 elements. DRAM: B of 32 MiB, A of 1 MiB once cold, and C of 1 MiB at 1.2.
     terms = expect({"m": 128, "n": 4096, "k": 4096}, TOY, Formats(), MATMUL)
-    sms, dram = 67.108864e-6 + 0.4096e-6, (4096 * 4096 * 2 + 128 * 4096 * 2 + 128 * 4096 * 2) / 1e12
+    sms = p4(67.108864e-6, 192 * 4096 * 20e-12) + 0.4096e-6
+    dram = (4096 * 4096 * 2 + 128 * 4096 * 2 + 1.2 * 128 * 4096 * 2) / 1e12
     assert terms.parts["sms"][0] == pytest.approx(sms)
-    assert terms.parts["dram"][0] == pytest.approx(dram)
-    assert terms.time_s[0] == pytest.approx(1e-6 + (sms**3 + dram**3) ** (1 / 3))
+    assert terms.parts["memory"][0] == pytest.approx(dram)
+    assert terms.time_s[0] == pytest.approx(1e-6 + together(sms, dram))
 
 
 def test_a_column_more_than_the_sms_hold_costs_a_wave():
@@ -48,42 +58,83 @@ def test_a_column_more_than_the_sms_hold_costs_a_wave():
     # tiles in three waves of half the work.
     one, two = (time_of("matmul", MATMUL, m=2560, n=n, k=8192) for n in (1280, 1281))
     assert two == pytest.approx(1.5 * one, rel=0.02)
-    spread = calibrated("matmul", ("fixed_tiles",), launch_s=1e-6, math_share=1.0, dram_share=1.0, tile_edge=20.0)
+    spread = calibrated("matmul", launch_s=1e-6, math_share=1.0, dram_share=1.0, tile_edge=20.0)
     smooth = [time_of("matmul", spread, m=2560, n=n, k=8192) for n in (1280, 1281)]
     assert smooth[1] < 1.15 * smooth[0]
 
 
 def test_a_deep_and_small_product_is_split_over_idle_sms():
     deep = {"m": 64, "n": 64, "k": 65536}
-    split = calibrated("matmul", launch_s=1e-6, math_share=1.0, dram_share=1.0, tile_edge=20.0, join_s=1e-6)
-    assert time_of("matmul", split, **deep) < time_of("matmul", MATMUL, **deep) / 4
+    constants = {"launch_s": 1e-6, "math_share": 1.0, "dram_share": 1.0, "tile_edge": 20.0, "join_s": 1e-6}
+    whole, split = (calibrated("matmul", on, **constants) for on in ((), ("splits_k",)))
+    assert time_of("matmul", split, **deep) < time_of("matmul", whole, **deep) / 4
     assert expect(deep, TOY, Formats(), split).parts["join"][0] > 1e-6
+    fixed = calibrated("matmul", ("splits_k", "fixed_tiles"), **constants)  # k stays whole where tiles are fixed
+    assert expect(deep, TOY, Formats(), fixed).parts["join"][0] == 0
+
+
+def test_a_step_over_k_takes_its_latency():
+    # An SM does 1e14 FLOP/s: a tile of 64x32 takes 2*64*32*32768 / 1e14 = 1.3 us of products, but waits 72 clocks of
+    # 1 ns in each of 1024 steps of 32 elements.
+    fast = Machine(
+        sm=80, sm_count=100, clock_hz=1e9, flop_per_s=1e16, bytes_per_s=1e15, l2_bytes=1e6, link_bytes_per_s=None
+    )
+    assert expect({"m": 1, "n": 1, "k": 32768}, fast, Formats(), MATMUL).parts["sms"][0] == pytest.approx(
+        1024 * 72e-9, rel=1e-3
+    )
 
 
 def test_a_launch_that_the_cpu_needs_hides_the_work():
-    slow = calibrated("matmul", ("hidden_by_launch",), launch_s=100e-6)
+    slow, quick, quicker = (calibrated("matmul", launch_s=launch_s) for launch_s in (100e-6, 15e-6, 5e-6))
     assert time_of("matmul", slow, m=16, n=1024, k=1024) == pytest.approx(100e-6)
-    gpu = calibrated("matmul", launch_s=100e-6)  # a launch of the GPU alone never takes that long
-    assert time_of("matmul", gpu, m=1, n=64, k=64) < 25e-6
+    # A launch of at most 20 us is the GPU's own, and the work follows it.
+    longer, shorter = (time_of("matmul", each, m=16, n=1024, k=1024) for each in (quick, quicker))
+    assert longer - shorter == pytest.approx(10e-6)
+
+
+def test_weights_of_few_sets_stay_in_an_l2_that_holds_them():
+    # L2 of 1 MB, of which 0.8 MB is enough to find everything again. B is 0.25 MB, A and C are 2 KiB each: three sets
+    # stay, six do not. L2 gives 0.37 * 100 SMs * 2 B / 20e-12 s = 3.7 TB/s.
+    dims = {"m": 2, "n": 512, "k": 256}
+    b, a, c = 512 * 256 * 2, 2 * 256 * 2, 2 * 512 * 2
+    kept, lost, unknown = (
+        expect({**dims, **sets}, TOY, Formats(), MATMUL).parts["memory"][0]
+        for sets in ({"weight_sets": 3}, {"weight_sets": 6}, {})
+    )
+    assert kept == pytest.approx((a + b + 2 * c) / 3.7e12)
+    assert lost == pytest.approx(b / 1e12 + (a + 2 * c) / 3.7e12)
+    assert unknown == lost
 
 
 def test_narrowing_activations_costs_time_only_where_they_are_narrowed():
     fp8 = Formats.of(find_dtype("fp8"))
     assert fp8 == Formats(weight_bits=8, kv_bits=8, compute=find_dtype("fp8"))
     assert (fp8.activation, fp8.narrows, Formats().narrows) == (BF16, True, False)
-    calibration = calibrated("matmul", token_s=1e-8, narrow_bytes=3.0, dram_share=1.0)
-    terms = expect({"m": 1000, "n": 512, "k": 1000}, TOY, fp8, calibration)
-    assert terms.parts["narrow"][0] == pytest.approx(1000 * 1e-8 + 3e6 / 1e12)
-    assert expect({"m": 1000, "n": 512, "k": 1000}, TOY, Formats(), calibration).parts["narrow"][0] == 0
+    dims = {"m": 1000, "n": 512, "k": 1000}
+    # A million elements of 2 B and of 1 B are more than L2 holds: 3 B each are 3 us; 1000 rows are 10 or 1 us.
+    for token_s, narrow_s in ((1e-8, 1e-5), (1e-9, 3e-6)):
+        calibration = calibrated("matmul", token_s=token_s, narrow_bytes=3.0, dram_share=1.0)
+        assert expect(dims, TOY, fp8, calibration).parts["narrow"][0] == pytest.approx(narrow_s)
+        assert expect(dims, TOY, Formats(), calibration).parts["narrow"][0] == 0
 
 
 def test_weights_alone_in_4_bits_move_a_quarter_of_the_bytes():
     narrow = Formats.of(BF16, find_dtype("int4"))
-    assert (narrow.weight_bits, narrow.compute.bits, narrow.narrows) == (4, 16, False)
-    wide_s = expect({"m": 1, "n": 8192, "k": 8192}, TOY, Formats(), MATMUL).parts["dram"][0]
-    assert expect({"m": 1, "n": 8192, "k": 8192}, TOY, narrow, MATMUL).parts["dram"][0] == pytest.approx(
+    assert (narrow.weight_bits, narrow.compute.bits, narrow.narrows, narrow.widens) == (4, 16, False, True)
+    wide_s = expect({"m": 1, "n": 8192, "k": 8192}, TOY, Formats(), MATMUL).parts["memory"][0]
+    assert expect({"m": 1, "n": 8192, "k": 8192}, TOY, narrow, MATMUL).parts["memory"][0] == pytest.approx(
         wide_s / 4, rel=0.01
     )
+
+
+def test_weights_are_widened_before_they_are_multiplied():
+    # Tiles 64x64: 100 of them, one wave. math: 2*64*64*4096 / 1e12 = 33.55 us. A column of 4 bits is a quarter of one
+    # of 16: 16 columns of 4096 elements are widened, 2 B each at 16 B a clock: 8.19 us. load: 80 * 4096 at 20e-12 s.
+    constants = {"launch_s": 1e-6, "math_share": 1.0, "dram_share": 1.0, "tile_edge": 20.0, "widen_bytes": 16.0}
+    calibration = calibrated("matmul", ("whole_waves", "fixed_tiles"), **constants)
+    terms = expect({"m": 64, "n": 6400, "k": 4096}, TOY, Formats.of(BF16, find_dtype("int4")), calibration)
+    math, load, store = 33.554432e-6 + 8.192e-6, 80 * 4096 * 20e-12, 64 * 64 * 2.5 * 20e-12
+    assert terms.parts["sms"][0] == pytest.approx(p4(math, load) + store)
 
 
 def test_an_all_reduce_by_hand():
@@ -115,40 +166,77 @@ def test_a_collective_launched_by_the_cpu_takes_the_longer_of_launch_and_work():
     assert time_of("all_reduce", eager, gpus=4, message_bytes=1e6) == pytest.approx(60e-6)  # 60 us, read at once
 
 
+DECODING = {
+    "launch_s": 10e-6, "dram_share": 0.5, "tile_s": 1e-6, "stream_bytes_per_s": 1e10, "combine_s": 1e-6,
+    "sequence_s": 1e-9, "l2_gain": 1.0,
+}  # fmt: skip
+
+
 def test_decoding_one_request_by_hand():
-    calibration = calibrated(
-        "attention_decode",
-        ("splits_keys", "splits_mha"),
-        launch_s=10e-6,
-        dram_share=0.5,
-        tile_s=1e-6,
-        stream_bytes_per_s=1e10,
-        combine_s=1e-6,
-        sequence_s=1e-9,
-        l2_gain=1.0,
-    )
-    # 12,800 keys are 100 tiles of 128; one block of the only KV head, so 100 splits of a tile on 100 SMs, one wave:
-    # a tile of K and V is 65,536 B, with Q and O of 8 heads 2*2*128*8 = 4096 B: 6.96 us at 10 GB/s.
-    tiles = (65536 + 4096) / 1e10
-    # DRAM at half the bandwidth: 2*12800*128*2 B of cache and 4096 B: 13.1 us. Combining: 100 parts of 8 rows of fp32.
+    calibration = calibrated("attention_decode", ("splits_keys", "packs_groups"), **DECODING)
+    # 12,800 keys are 100 tiles of 128; one block of the only KV head, so 32 splits at most: 25 of 4 tiles on 100 SMs,
+    # one wave: a tile of K and V is 65,536 B, Q and O of 8 heads are 2*2*128*8 = 4096 B: 26.6 us at 10 GB/s.
+    tiles = (4 * 65536 + 4096) / 1e10
+    # DRAM at half the bandwidth: 2*12800*128*2 B of cache and 4096 B: 13.1 us. Combining: 25 parts of 8 rows of fp32.
     dram = (2 * 12800 * 128 * 2 + 4096) / 0.5e12
-    combine = 1e-6 + 100 * 8 * 4 * 128 / 1e10
-    expected = 10e-6 + 1e-9 + np.hypot(tiles, dram) + combine
+    combine = 1e-6 + 25 * 8 * 4 * 128 / 1e10
+    expected = 10e-6 + 1e-9 + (tiles**3 + dram**3) ** (1 / 3) + combine
     dims = {"batch": 1, "context": 12800, "heads": 8, "kv_heads": 1, "head_dim": 128}
     assert time_of("attention_decode", calibration, **dims) == pytest.approx(expected)
     window = time_of("attention_decode", calibration, window=128, **dims)
-    assert window < expected / 1.5  # two tiles are left
+    assert window < expected / 1.5  # one tile is left
+
+
+def test_query_heads_in_place_of_rows_split_keys_further_and_need_copies():
+    on = ("splits_keys", "packs_groups", "swaps_groups")
+    calibration = calibrated("attention_decode", on, **DECODING)
+    dims = {"batch": 1, "context": 12800, "heads": 8, "kv_heads": 1, "head_dim": 128}
+    terms = expect(dims, TOY, Formats(), calibration)
+    assert terms.parts["tiles"][0] == pytest.approx((65536 + 4096) / 1e10)  # 100 splits of a tile
+    assert terms.parts["copies"][0] == 0  # of one request, and of one KV head
+    several = expect({**dims, "batch": 4, "heads": 16, "kv_heads": 2}, TOY, Formats(), calibration)
+    # Launches of 1.2 us; Q and O of 64 heads of 128, read and written: 64 KiB, which stay in L2, at 0.5 TB/s.
+    assert several.parts["copies"][0] == pytest.approx(1.2e-6 + 2 * 2 * 2 * 64 * 128 / 0.5e12)
+
+
+def test_query_heads_that_do_not_share_a_block_read_the_cache_again():
+    packed, alone = (calibrated("attention_decode", on, **DECODING) for on in (("packs_groups",), ()))
+    dims = {"batch": 2, "context": 12800, "heads": 8, "kv_heads": 2, "head_dim": 128}
+    once, again = (expect(dims, TOY, Formats(), each).parts for each in (packed, alone))
+    # Each of 2 KV heads holds 2 requests * 2 * 12800 * 128 * 2 B, more than L2; 6 heads read theirs again.
+    more = 6 * 2 * 2 * 12800 * 128 * 2 / 0.5e12
+    assert again["traffic"][0] - once["traffic"][0] == pytest.approx(more)
+
+
+def test_more_query_heads_than_an_instruction_multiplies_take_longer_a_tile():
+    calibration = calibrated("attention_decode", ("packs_groups",), wide_s=1e-6, **DECODING)
+    shape = {"batch": 1, "context": 1280, "kv_heads": 1, "head_dim": 128}
+    narrow, wide = (
+        expect({**shape, "heads": heads}, TOY, Formats(), calibration).parts["tiles"][0] for heads in (16, 32)
+    )
+    assert wide - narrow == pytest.approx(10 * 1e-6 + 16 * 512 / 1e10)  # ten tiles; Q and O of 16 heads more
 
 
 def test_a_prompt_meets_half_of_the_tiles():
-    calibration = calibrated(
-        "attention_prefill", launch_s=1e-6, math_share=1.0, tile_s=1e-7, write_bytes_per_s=1e15, overlap=4.0
-    )
+    constants = {"launch_s": 1e-6, "math_share": 1.0, "softmax": 1.0, "tile_s": 1e-7, "write_bytes_per_s": 1e15}
+    dims = {"batch": 1, "seq": 8192, "heads": 64, "kv_heads": 64, "head_dim": 128}
     # 64 heads of 8192 tokens: 128 blocks of 64 rows a head (sm 80), 8192 blocks in 82 waves; on average a block meets
-    # 32.5 of 64 tiles: a tile is 4*64*128*128/1e12 = 4.19 us of products and half of 64*128/(16*1e9) = 0.26 us of exp.
-    step = 4 * 64 * 128 * 128 / 1e12 + 0.5 * 64 * 128 / (16 * 1e9)
-    terms = expect({"batch": 1, "seq": 8192, "heads": 64, "kv_heads": 64, "head_dim": 128}, TOY, Formats(), calibration)
-    assert terms.parts["tiles"][0] == pytest.approx(82 * (1e-7 + 32.5 * step) - 1e-7)
+    # 32.5 of 64 tiles: a tile is 4*64*128*128/1e12 = 4.19 us of products and 64*128/(16*1e9) = 0.51 us of exp.
+    step = np.hypot(4 * 64 * 128 * 128 / 1e12, 64 * 128 / (16 * 1e9))
+    tiles_s = 82 * (1e-7 + 32.5 * step) - 1e-7
+    sorted_first = calibrated("attention_prefill", ("longest_first",), overlap=4.0, **constants)
+    assert expect(dims, TOY, Formats(), sorted_first).parts["tiles"][0] == pytest.approx(tiles_s)
+    # Else SMs wait for the longest block of their last wave: 0.8 of 64 - 32.5 tiles.
+    as_they_come = calibrated("attention_prefill", overlap=4.0, **constants)
+    assert expect(dims, TOY, Formats(), as_they_come).parts["tiles"][0] == pytest.approx(tiles_s + 0.8 * 31.5 * step)
+
+
+def test_prompts_of_one_token_copy_the_heads_that_kernels_do_not_pack():
+    dims = {"batch": 4, "seq": 1, "heads": 16, "kv_heads": 2, "head_dim": 128}
+    packs, copies = (calibrated("attention_prefill", on, combine_s=1e-6) for on in (("packs_groups",), ()))
+    assert expect(dims, TOY, Formats(), packs).parts["copies"][0] == 0
+    assert expect(dims, TOY, Formats(), copies).parts["copies"][0] > 1.2e-6
+    assert expect({**dims, "seq": 2}, TOY, Formats(), copies).parts["copies"][0] == 0
 
 
 sizes = st.integers(1, 2**14)

@@ -18,7 +18,8 @@ from predict.model.replica import Replica
 from predict.units import DTYPES, Formats
 
 H100, BF16 = resolve("h100"), DTYPES["bf16"]
-LAUNCH_S = 2.365e-6  # of the calibrated matmul
+MATMUL = find_calibration("h100-sxm", "matmul", BF16).constants
+LAUNCH_S = MATMUL["launch_s"]
 
 
 def replica(model="llama-3-8b", gpu=H100, **asked):
@@ -42,10 +43,12 @@ def test_a_decode_step_is_the_calls_of_its_layers():
     assert times[KernelKind.VOCAB] == pytest.approx(matmuls_s(16, (128256, 4096)))
     attention_s = call_s("attention_decode", batch=16, context=4096, heads=32, kv_heads=8, head_dim=128)
     assert times[KernelKind.SCORES] == pytest.approx(32 * attention_s)
-    # Two norms of 4 x 4096, Q and K of 40 heads twice, three times the MLP's width: 2 bytes each, at 0.8754 of the
-    # bandwidth; and four launches of 2.365 us.
+    # Two norms of 4 x 4096, Q and K of 40 heads twice, three times the MLP's width: 2 bytes each, at the share of the
+    # bandwidth that matmuls reach; and four launches.
     moved = 16 * 2 * (8 * 4096 + 2 * 40 * 128 + 3 * 14336)
-    assert times[KernelKind.ELEMENTWISE] == pytest.approx(32 * (4 * 2.365e-6 + moved / (0.8754 * 3.35e12)))
+    assert times[KernelKind.ELEMENTWISE] == pytest.approx(
+        32 * (4 * LAUNCH_S + moved / (MATMUL["dram_share"] * 3.35e12))
+    )
     assert KernelKind.LINK not in times
 
 

@@ -12,11 +12,12 @@ from predict.expected.calibrations import find_known, read_library
 from predict.expected.kernel import expect
 from predict.expected.time_model import Machine
 from predict.gpus import GPUS
-from predict.units import Formats, find_dtype
+from predict.units import Formats, find_dtype, percent
 from reports.__main__ import app
 from reports.accuracy.importers import read_tables
 from reports.accuracy.relatives import weighted_median
 from reports.accuracy.ship import write_calibrations
+from reports.accuracy.unmeasured import unmeasured
 from reports.accuracy.validate import group_json, validate
 
 RUNNER = CliRunner()
@@ -103,3 +104,16 @@ def test_the_error_of_most_shapes_counts():
     assert weighted_median([(0.07, 15000), (0.9, 800), (0.08, 16000)]) == 0.08
     assert weighted_median([(0.07, 16100), (0.9, 800), (0.08, 15000)]) == 0.07
     assert weighted_median([(0.04, 10), (0.06, 10)]) == pytest.approx(0.05)
+
+
+def test_the_document_shows_each_kernel_told_by_a_gpu_of_its_architecture(tmp_path):
+    validation = validate(read_tables([table(tmp_path, "h200-sxm")]))
+    found = group_json(validation.groups[0], validation.skipped)
+    section = unmeasured(validation.groups)
+    kernel = found["from_kernel"]
+    (line,) = [line for line in section.text.splitlines() if f"| {kernel} | h200-sxm | h100-sxm |" in line]
+    names = ("mape_expected", "mape_refined", "mape_expected_no_probe", "mape_refined_no_probe")
+    assert line.strip("| ").split(" | ")[5:] == [percent(found[name]) for name in names]
+    assert "| matmul | bf16 | the same architecture |" in section.text.replace("|  ", "")
+    other = validate(read_tables([table(tmp_path, "h200-sxm")]), leave_out={"h100-sxm"})
+    assert unmeasured(other.groups) is None  # only another architecture is left

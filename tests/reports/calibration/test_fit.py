@@ -143,14 +143,13 @@ def test_times_made_with_known_constants_are_predicted_from_the_probes(op, gpu):
 def test_a_switch_that_the_probes_speak_for_is_turned():
     columns = grid("attention_decode")
     columns = {name: column[columns["heads"] == 8 * columns["kv_heads"]] for name, column in columns.items()}
-    mha = dict(columns, kv_heads=columns["heads"])
     truth = CALIBRATIONS["h100-sxm", "attention_decode", "bf16"]
-    for splits in (False, True):
-        made = Calibration(truth.op, truth.constants, {"splits_keys": True, "splits_mha": splits}, 16, "made")
-        probes = choose_probes("attention_decode", mha, H100, FORMATS)
-        rows = {name: column[probes] for name, column in mha.items()}
-        found = calibrate(truth.op, rows, times(truth.op, made, mha)[probes], H100, FORMATS, "x")
-        assert found.switches["splits_mha"] is splits or not found.switches["splits_keys"]
+    for packs in (False, True):
+        made = Calibration(truth.op, truth.constants, {**truth.switches, "packs_groups": packs}, 16, "made")
+        probes = choose_probes("attention_decode", columns, H100, FORMATS)
+        rows = {name: column[probes] for name, column in columns.items()}
+        found = calibrate(truth.op, rows, times(truth.op, made, columns)[probes], H100, FORMATS, "x")
+        assert found.switches["packs_groups"] is packs
 
 
 def test_one_bad_row_does_not_decide():

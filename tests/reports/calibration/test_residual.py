@@ -24,7 +24,7 @@ SIZES = [2.0**power for power in range(6, 15)]
 TRUTH = Calibration(
     "matmul",
     {"launch_s": 3e-6, "math_share": 0.8, "dram_share": 0.85, "tile_edge": 130.0, "join_s": 2.4e-6},
-    {"whole_waves": False, "fixed_tiles": False, "hidden_by_launch": False},
+    {"whole_waves": False, "fixed_tiles": False, "splits_k": True},
     16,
     "made up",
 )

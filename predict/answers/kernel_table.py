@@ -83,8 +83,11 @@ class KernelTable:
         if (stages := self.times.replica.layout.pp) > 1:
             yield f"Runs are those of all {stages} stages together."
         yield from self._experts()
-        rests_on = {f"{row.kernel.op} in {row.kernel.dtype.name}": row.known for row in self.rows if row.known}
-        yield from (f"Expected times of {what}: {summary(known)}." for what, known in rests_on.items())
+        rests_on: dict[str, list[str]] = {}
+        for row in self.rows:
+            if row.known:
+                rests_on.setdefault(summary(row.known), []).append(f"{row.kernel.op} in {row.kernel.dtype.name}")
+        yield from (f"Expected times of {', '.join(dict.fromkeys(ops))}: {what}." for what, ops in rests_on.items())
         reasons: dict[str, list[str]] = {}
         for row in self.rows:
             if row.reason:
@@ -153,7 +156,7 @@ def _row(kernel: ModelKernel, gpu: Gpu, times: Timed) -> KernelRow:
     if bound is None or workload is None:
         return KernelRow(kernel, bound, kernel.reason)
     try:
-        found = estimate(workload, gpu)
+        found = estimate(workload, gpu, in_graph=True)
     except MissingCeiling:
         return KernelRow(kernel, bound, kernel.reason)
     return KernelRow(kernel, with_estimate(bound, found), kernel.reason, found.known)

@@ -1,4 +1,4 @@
-"""Expected time of attention in prefill: causal, over a prompt.
+"""Expected time of attention in prefill: over a prompt, causal unless it is full.
 
     t = launch + write + (tiles^p + traffic^p)^(1/p) + combine + copies
 
@@ -40,7 +40,7 @@ from predict.expected.time_model import (
     p_norm,
 )
 from predict.units import DType, Formats
-from predict.workloads import Amounts, FloatArray, Number, attention_window
+from predict.workloads import Amounts, FloatArray, Number, attention_full, attention_window
 
 ROW_GROUP = 64  # query rows of one warpgroup; a block runs only the warpgroups that its rows need
 MIN_TILES_PER_PART = 4  # fewest key tiles per part for which splitting a prompt's keys pays
@@ -73,7 +73,8 @@ SWITCHES = MappingProxyType(
 
 
 def terms(dims: Dims, machine: Machine, formats: Formats, constants: Constants, on: Switches) -> Terms:
-    """Time and terms of each row. Dims: batch, seq, heads, kv_heads, head_dim, window (0: none)."""
+    """Time and terms of each row. Dims: batch, seq, heads, kv_heads, head_dim, window (0: none). Condition: full, 1 if
+    each token attends to all of its prompt."""
     batch, seq = dims["batch"], dims["seq"]
     tiles_s, splits = _tiles(dims, machine, constants, on)
     amounts = _amounts(dims, formats.activation, formats)
@@ -113,7 +114,9 @@ def _tiles(dims: Dims, machine: Machine, constants: Constants, on: Switches) -> 
     tile = key_tile(dims["head_dim"], machine)
     key_tiles = np.ceil(seq / tile)
     longest = np.where(window > 0, np.minimum(key_tiles, np.ceil(window / tile) + 1), key_tiles)
-    mean = longest * (1 - (longest - 1) / (2 * key_tiles))  # causal: block i has i + 1 key tiles, or the window's
+    mean = longest  # of all blocks
+    if not _is_full(dims):
+        mean = longest * (1 - (longest - 1) / (2 * key_tiles))  # causal: block i has i + 1 key tiles, or the window's
     splits = np.ones(batch.size)
     if on["splits_keys"]:
         splits = parts(blocks, np.ceil(key_tiles / MIN_TILES_PER_PART), machine.sm_count)
@@ -162,12 +165,19 @@ def napkin_s(dims: Dims, machine: Machine, formats: Formats) -> FloatArray:
 
 
 def _amounts(dims: Dims, queries: DType, formats: Formats) -> Amounts:
-    """Causal attention with Q and O in the format `queries`, and K and V in the cache's format."""
+    """Attention with Q and O in the format `queries`, and K and V in the cache's format."""
     names = ("batch", "seq", "heads", "kv_heads", "head_dim")
+    if _is_full(dims):
+        return attention_full(**{name: dims[name] for name in names}, dtype=queries)
     window = np.where(dims["window"] > 0, dims["window"], dims["seq"])
     return attention_window(
         **{name: dims[name] for name in names}, window=window, dtype=queries, kv_bits=formats.kv_bits
     )
+
+
+def _is_full(dims: Dims) -> bool:
+    """Whether all rows are without a mask."""
+    return bool(np.all(dims.get("full", 0)))
 
 
 def default_switches(machine: Machine) -> Switches:
@@ -184,4 +194,5 @@ PREFILL = TimeModel(
     terms,
     napkin_s,
     misfit=MISFIT,
+    conditions=("full",),
 )

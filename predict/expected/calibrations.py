@@ -85,6 +85,7 @@ class Known:
     expected_error: float | None  # mean error of expected time; None if no pair of GPUs could judge it
     refined_error: float | None  # with the residual
     trust: float  # share of the residual's log that counts
+    stand_in: str = ""  # what stands in for kernels of an op that nobody measured
 
     @property
     def calibration(self) -> Calibration:
@@ -103,6 +104,8 @@ class Known:
             return f"what {self.shipped.gpu}'s kernels leave over tells nothing of another architecture"
         if self.shipped.residual is None:
             return f"no residual of {self.shipped.kernel} ships"
+        if self.stand_in:
+            return "what other kernels leave over tells nothing of these"
         return "" if self.trust else "its kernels were measured with a window, or these have one"
 
     def factor(self, dims: Dims) -> FloatArray | None:

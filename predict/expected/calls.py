@@ -1,8 +1,7 @@
 """Calls of kernels in one pass or in several, and their times: by the form of their op, or by what they move.
 
 A `Call` is computed by a family of measured kernels. An `Unmeasured` kernel has no form of its own: norms and other
-element-wise kernels, states of recurrent layers, attention to chosen or compressed entries. It takes its launches, and
-its bytes and FLOP at the shares of the roofs that the GPU's matmuls reach, whichever takes longer.
+element-wise kernels, states of recurrent layers, attention to chosen or compressed entries (`unmeasured`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,9 +15,9 @@ from predict.expected.calibrations import Known, find_every, find_known, shipped
 from predict.expected.kernel import expect
 from predict.expected.matmul import GPU_LAUNCH_AT_MOST_S
 from predict.expected.time_model import Calibration, Machine
+from predict.expected.unmeasured import find_plain, unmeasured_terms
 from predict.gpus import Gpu
 from predict.model.kinds import KernelKind
-from predict.model.storage import wide_format
 from predict.units import Formats
 from predict.workloads import FloatArray, Number
 
@@ -94,23 +93,18 @@ def time_calls(gpu: Gpu, calls: Iterable[Call | Unmeasured]) -> CallTimes:
         for call, time_s in zip(members, np.min(found, axis=0), strict=True):
             times[call.kind] = times.get(call.kind, np.zeros(1)) + call.count * time_s
             if call.kind is not KernelKind.LINK:
-                launch_s = launch_s + call.count * _launch_s(_captured(gpu, every[0].calibration))
+                launch_s = launch_s + call.count * _launch_s(captured(gpu, every[0].calibration))
     if rest:
-        plain = find_plain(gpu)
-        known.append(plain)
+        known.append(find_plain(gpu))
         for each in rest:
-            times[each.kind] = times.get(each.kind, np.zeros(1)) + each.count * _unmeasured_s(gpu, each, plain)
+            time_s = unmeasured_terms(gpu, each.bytes, each.flop, each.launches).time_s
+            times[each.kind] = times.get(each.kind, np.zeros(1)) + each.count * time_s
     return CallTimes({kind: times[kind] for kind in KernelKind if kind in times}, launch_s, tuple(known))
 
 
 def is_measured(op: str) -> bool:
     """Whether kernels of `op` were measured on any GPU."""
     return any(each.calibration.op == op for each in shipped())
-
-
-def find_plain(gpu: Gpu) -> Known:
-    """The matmul in 16 bits, whose launch and shares of the roofs stand for those of unmeasured kernels."""
-    return find_known(gpu, MATMUL, wide_format(gpu).name)
 
 
 def _every(gpu: Gpu, family: Family) -> list[Known]:
@@ -149,11 +143,11 @@ def _times_s(gpu: Gpu, family: Family, known: Known, calls: Sequence[Call]) -> l
         for name in names
     }
     machine = Machine.of(gpu, family.formats.compute)
-    time_s = expect(rows, machine, family.formats, _captured(gpu, known.calibration)).time_s
+    time_s = expect(rows, machine, family.formats, captured(gpu, known.calibration)).time_s
     return np.split(time_s, len(calls))
 
 
-def _captured(gpu: Gpu, calibration: Calibration) -> Calibration:
+def captured(gpu: Gpu, calibration: Calibration) -> Calibration:
     """The same in a step that engines capture as a graph, which leaves nothing of the host's time of a call that was
     measured as issued. A matmul's launch that takes longer than any GPU's is such a time: a captured one's takes its
     place. Absorbed projections that were not timed are read once."""
@@ -170,10 +164,3 @@ def _captured(gpu: Gpu, calibration: Calibration) -> Calibration:
 def _launch_s(calibration: Calibration) -> float:
     """The launches of one call, whatever its form calls them."""
     return calibration.constants.get("launch_s", calibration.constants.get("start_s", 0.0))
-
-
-def _unmeasured_s(gpu: Gpu, call: Unmeasured, plain: Known) -> FloatArray:
-    machine, constants = Machine.of(gpu, wide_format(gpu)), plain.calibration.constants
-    moved_s = np.asarray(call.bytes) / (machine.bytes_per_s * constants["dram_share"])
-    computed_s = np.asarray(call.flop) / (machine.flop_per_s * constants["math_share"])
-    return np.atleast_1d(call.launches * constants["launch_s"] + np.maximum(moved_s, computed_s))

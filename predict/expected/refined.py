@@ -5,20 +5,22 @@ expected  the form of the op, with constants measured on the GPU or on its neare
 refined   expected, times what the form leaves over at this shape (`predict.expected.residual`)
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 
 import numpy as np
 
 from predict.errors import MissingCeiling
 from predict.expected.calibrations import Basis, Known, find_known
+from predict.expected.calls import captured
 from predict.expected.kernel import TIME_MODELS, expect, explain_calibration
+from predict.expected.likeness import ELEMENTWISE, likeness
 from predict.expected.time_model import Machine, Terms
+from predict.expected.unmeasured import find_plain, unmeasured_terms
 from predict.gpus import Gpu
 from predict.roofline import Prediction
 from predict.terminal import PLAIN_WIDTH, wrapped
-from predict.units import DTYPES, Formats, duration, percent
+from predict.units import Formats, duration, percent
 from predict.workloads import FloatArray, Workload
 
 
@@ -42,45 +44,51 @@ class Estimate:
         return None if self.factor is None else self.expected_s * self.factor
 
 
-# Our ops that a measured op describes, with the format of the cache where it is another.
-_MEASURED_AS: Mapping[str, tuple[str, str | None]] = MappingProxyType(
-    {"attention_window": ("attention_prefill", None), "attention_decode_fp8": ("attention_decode", "fp8")}
-)
-# Our formats that tables call otherwise.
-_TABLES_CALL = MappingProxyType({"fp4": "nvfp4"})
-
-
-def estimate(workload: Workload, gpu: Gpu) -> Estimate:
+def estimate(workload: Workload, gpu: Gpu, *, in_graph: bool = False) -> Estimate:
     """The times of one workload: see `estimate_all`."""
-    return estimate_all([workload], gpu)
+    return estimate_all([workload], gpu, in_graph=in_graph)
 
 
-def estimate_all(workloads: Sequence[Workload], gpu: Gpu) -> Estimate:
+def estimate_all(workloads: Sequence[Workload], gpu: Gpu, *, in_graph: bool = False) -> Estimate:
     """The times of workloads of one op and format on `gpu`, by kernels measured on it or else on its nearest relative.
-    Raises MissingCeiling, saying why, if nothing like them was measured or a fact of the GPU is not known."""
+    In a graph, as engines capture a step, they have nothing of the host's time of a call. Raises MissingCeiling, saying
+    why, if nothing like them was measured or a fact of the GPU is not known."""
     first = workloads[0]
     known, formats = known_kernels(first, gpu)
-    rows = {name: np.array([each.dims[name] for each in workloads], dtype=np.float64) for name in first.dims}
-    rows.setdefault("window", np.zeros(len(workloads)))
-    terms = expect(rows, Machine.of(gpu, first.dtype), formats, known.calibration)
-    return Estimate(known, formats, terms, known.factor(rows))
+    if first.op in ELEMENTWISE:
+        moved = np.array([float(each.amounts.bytes) for each in workloads])
+        return Estimate(known, formats, unmeasured_terms(gpu, moved), None)
+    ours = {name: np.array([each.dims[name] for each in workloads], dtype=np.float64) for name in first.dims}
+    like = likeness(first.op)
+    rows = {"window": np.zeros(len(workloads)), **like.rows(ours)}
+    calibration = captured(gpu, known.calibration) if in_graph else known.calibration
+    terms = expect(rows, Machine.of(gpu, first.dtype), formats, calibration).without(like.left_out)
+    # A residual is of the times that were measured, with the host's.
+    factor = known.factor(rows) if calibration == known.calibration else None
+    return Estimate(known, formats, terms, factor)
 
 
 def known_kernels(workload: Workload, gpu: Gpu) -> tuple[Known, Formats]:
     """What is known of kernels like this workload's on `gpu`, and its formats. Raises MissingCeiling."""
-    op, cache = _MEASURED_AS.get(workload.op, (workload.op, None))
-    dtype = workload.dtype
-    if op not in TIME_MODELS:
-        raise MissingCeiling(f"no form of expected time describes {op}")
+    like, dtype = likeness(workload.op), workload.dtype
+    if workload.op in ELEMENTWISE:
+        return _standing_in("a matmul's launch and bandwidth", find_plain(gpu)), Formats.of(dtype)
+    if like.op not in TIME_MODELS:
+        raise MissingCeiling(f"no form of expected time describes {workload.op}")
     known = find_known(
         gpu,
-        op,
-        _TABLES_CALL.get(dtype.name, dtype.name),
-        cache=(cache or dtype.name) if op.startswith("attention") else None,
+        like.op,
+        like.format(dtype),
+        cache=(like.cache or dtype).name if like.op.startswith("attention") else None,
         window="window" in workload.dims,
         head_dim=workload.dims.get("head_dim"),
     )
-    return known, Formats.of(dtype, kv=DTYPES[cache] if cache else None)
+    return (known if like.is_same else _standing_in("kernels like it", known)), like.formats(dtype)
+
+
+def _standing_in(what: str, known: Known) -> Known:
+    """The same for kernels that nobody measured: neither errors nor residuals speak of them."""
+    return replace(known, expected_error=None, refined_error=None, stand_in=what)
 
 
 def with_estimate(prediction: Prediction, found: Estimate) -> Prediction:
@@ -91,13 +99,14 @@ def with_estimate(prediction: Prediction, found: Estimate) -> Prediction:
 
 def basis_text(known: Known) -> str:
     """What the times rest on: measured on it; or on which GPU instead."""
+    what = f"by {known.stand_in}, measured" if known.stand_in else "measured"
     match known.basis:
         case Basis.MEASURED:
-            return f"measured on {known.shipped.gpu}"
+            return f"{what} on {known.shipped.gpu}"
         case Basis.SIBLING:
-            return f"measured on {known.shipped.gpu}, of the same architecture"
+            return f"{what} on {known.shipped.gpu}, of the same architecture"
         case Basis.OTHER:
-            return f"measured on {known.shipped.gpu}, of another architecture: a poor guess"
+            return f"{what} on {known.shipped.gpu}, of another architecture: a poor guess"
 
 
 def errors_text(known: Known) -> str:

@@ -1,6 +1,6 @@
 """The parts of a model of expected time: constants with meaning and range, switches, and the facts of a GPU."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -115,6 +115,13 @@ class Terms:
 
     time_s: FloatArray  # less than the sum of the terms if they overlap
     parts: Mapping[str, FloatArray]  # by name of the term
+
+    def without(self, names: Collection[str]) -> "Terms":
+        """The same without terms that add to the others."""
+        time_s, parts = self.time_s, dict(self.parts)
+        for name in names:
+            time_s = time_s - parts.pop(name)
+        return Terms(time_s, parts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,9 @@ def test_each_kernel_has_the_bound_of_one_run_and_the_share_of_all():
     assert down["bound_s"] < down["expected_s"] < 1.5 * down["bound_s"]
     assert sum(row["bound_share"] for row in rows.values()) == pytest.approx(1)
     assert down["bound_share"] == pytest.approx(32 * down["bound_s"] / decode.bounds_s)
-    assert rows["rope"]["expected_s"] is None
+    # No rope was measured: a launch of a microsecond or more, and nearly no bytes.
+    assert 1e-6 < rows["rope"]["expected_s"] < 5e-6
+    assert (rows["rope"]["refined_s"], rows["rope"]["expected_error"]) == (None, None)
     assert next(prefill.flat())["dims"]["m"] == 16 * 4096
 
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from predict.expected.calibrations import find_known
-from predict.expected.calls import Call, Unmeasured, find_plain, time_calls
+from predict.expected.calls import Call, Unmeasured, time_calls
 from predict.expected.exchange_calls import exchange_calls
 from predict.expected.families import experts_family, matmul_family
 from predict.expected.layer_calls import layer_calls
 from predict.expected.share import Attending, Share
+from predict.expected.unmeasured import find_plain
 from predict.gpus import resolve
 from predict.model.kinds import KernelKind
 from predict.model.layout import ONE_GPU, Layout

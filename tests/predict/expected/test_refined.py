@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from predict.errors import MissingCeiling
-from predict.expected.calibrations import Basis, Library, find_known, library
+from predict.expected.calibrations import CALIBRATIONS, Basis, Library, find_known, library
 from predict.expected.kernel import expect
-from predict.expected.refined import estimate, estimate_all, explain_estimate, with_estimate
+from predict.expected.refined import estimate, estimate_all, estimate_json, explain_estimate, summary, with_estimate
 from predict.expected.time_model import Machine
 from predict.gpus import GPUS
 from predict.roofline import predict
 from predict.units import Formats, find_dtype
 from predict.workloads import make_workload
 
-BF16 = find_dtype("bf16")
+BF16, FP8 = find_dtype("bf16"), find_dtype("fp8")
 PRODUCT = make_workload("matmul", {"m": 4096, "n": 4096, "k": 4096}, BF16)
 HEADS = {"heads": 32, "kv_heads": 8, "head_dim": 128}
 
@@ -124,15 +124,90 @@ def test_a_window_and_a_cache_in_8_bits_have_kernels_of_their_own():
     assert (narrow.known.shipped.cache, narrow.formats.kv_bits) == ("fp8", 8)
 
 
+def terms_of(op, dtype=BF16, gpu="h100-sxm", **dims):
+    return estimate(make_workload(op, dims, dtype), GPUS[gpu])
+
+
+@pytest.mark.parametrize(
+    ("op", "dims", "as_op", "as_dims"),
+    [
+        (
+            "attention_paged",
+            {"batch": 4, "context": 4096, "page": 16},
+            "attention_decode",
+            {"batch": 4, "context": 4096},
+        ),
+        ("attention_packed", {"sequences": 4, "tokens": 4096}, "attention_prefill", {"batch": 4, "seq": 1024}),
+    ],
+)
+def test_ops_that_the_measured_kernels_are_have_their_times(op, dims, as_op, as_dims):
+    found, same = terms_of(op, **dims, **HEADS), terms_of(as_op, **as_dims, **HEADS)
+    assert found.refined_s == pytest.approx(same.refined_s)
+    assert found.known == same.known
+
+
+def test_full_attention_multiplies_every_tile_and_writes_no_cache():
+    dims = {"batch": 8, "seq": 16384, **HEADS}
+    full, causal = terms_of("attention_full", **dims), terms_of("attention_prefill", **dims)
+    # 128 of 128 tiles of keys instead of 64.5 on average; launches and the first tile are the same.
+    assert float(full.terms.parts["tiles"][0] / causal.terms.parts["tiles"][0]) == pytest.approx(128 / 64.5, rel=0.02)
+    assert "write" not in full.terms.parts
+    assert float(full.expected_s[0]) > 4 * 8 * 32 * 128 * 16384**2 / 989.4e12
+
+
+def test_operands_that_are_narrow_already_take_no_time_to_narrow():
+    dims = {"m": 512, "n": 4096, "k": 4096}
+    scaled, plain = terms_of("matmul_scaled", FP8, **dims), terms_of("matmul", FP8, **dims)
+    assert float(scaled.expected_s[0]) == pytest.approx(float(plain.expected_s[0] - plain.terms.parts["narrow"][0]))
+    in_int8 = terms_of("matmul_scaled", find_dtype("int8"), **dims)  # as fast as fp8, by its kernels
+    assert float(in_int8.expected_s[0]) == pytest.approx(float(scaled.expected_s[0]))
+
+
+def test_weights_alone_in_few_bits_are_read_as_they_are_stored():
+    dims = {"m": 1, "n": 8192, "k": 8192}
+    wide, bytes_, nibbles = (
+        float(terms_of(op, **dims).terms.parts["memory"][0]) for op in ("matmul", "matmul_w8a16", "matmul_w4a16")
+    )
+    assert wide / bytes_ == pytest.approx(2, rel=0.01)
+    assert wide / nibbles == pytest.approx(16 / (4 + 16 / 128), rel=0.01)
+
+
+def test_what_stands_in_for_unmeasured_kernels_is_said_and_has_no_error():
+    norm = terms_of("rmsnorm", rows=4096, cols=8192)
+    constants = CALIBRATIONS["h100-sxm", "matmul", "bf16"].constants
+    moved = (2 * 4096 * 8192 + 8192) * 2
+    expected = constants["launch_s"] + moved / (constants["dram_share"] * 3.35e12)
+    assert float(norm.expected_s[0]) == pytest.approx(expected)
+    assert summary(norm.known) == (
+        "by a matmul's launch and bandwidth, measured on h100-sxm; how far off such times are was not measured"
+    )
+    scaled = terms_of("matmul_scaled", FP8, m=16, n=64, k=64)
+    assert "by kernels like it, measured on h100-sxm" in summary(scaled.known)
+    for found in (norm, scaled):
+        assert found.refined_s is None
+        entry = estimate_json(found)
+        assert (entry["expected_error"], entry["refined_s"]) == (None, None)
+        assert "tells nothing of these" in entry["not_refined"]
+
+
+def test_in_a_graph_nothing_of_the_hosts_time_is_left():
+    dims = {"batch": 1, "context": 128, "heads": 16, "latent": 512, "rope": 64}
+    asked = make_workload("attention_mla", dims, BF16)
+    issued, captured = (estimate(asked, GPUS["h100-sxm"], in_graph=on) for on in (False, True))
+    host_s = issued.known.calibration.constants["host_s"]
+    assert float(captured.expected_s[0]) < host_s <= float(issued.expected_s[0])
+    assert captured.refined_s is None
+
+
 @pytest.mark.parametrize(
     ("workload", "gpu", "why"),
     [
         (PRODUCT, "mi300x", "no calibration of matmul in bf16 for mi300x"),
         (PRODUCT, "v100-sxm-32gb", "bf16"),
         (
-            make_workload("rmsnorm", {"rows": 4, "cols": 64}, BF16),
+            make_workload("stream_copy", {"n": 64}, BF16),
             "h100-sxm",
-            "no form of expected time describes rmsnorm",
+            "no form of expected time describes stream_copy",
         ),
     ],
 )

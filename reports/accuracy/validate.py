@@ -242,8 +242,9 @@ def _dims(op: str, rows: pd.DataFrame) -> dict[str, FloatArray]:
 
 
 def _conditions(op: str, row: "pd.Series[Any]", count: int) -> dict[str, FloatArray]:
-    """The conditions under which all rows of a group were measured."""
-    return {name: np.full(count, float(row[name])) for name in TIME_MODELS[op].conditions}
+    """The conditions under which all rows of a group were measured, as far as tables tell them."""
+    told = (name for name in TIME_MODELS[op].conditions if name in row)
+    return {name: np.full(count, float(row[name])) for name in told}
 
 
 def _group(table: str, op: str, measured: pd.DataFrame, shapes: pd.DataFrame, leave_out: Collection[str]) -> Group:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from predict import checks
 from predict.errors import BadQuantity, MissingCeiling
@@ -35,6 +35,9 @@ from predict.model.transformer import Model
 from predict.resources import Resource, find_ceiling, matmul_unit
 from predict.units import DTYPES, GB, GIB, DType, Formats, si
 from predict.workloads import Number
+
+if TYPE_CHECKING:
+    from predict.answers.times import Timed
 
 MAX_GPUS = 65_536  # no published run has used more
 ECC_UP_TO = 48  # GB of cards that take their error correction out of GDDR: 24 GB report 22.5 GiB
@@ -344,6 +347,11 @@ class Question:
             )
             for layout in self.layouts
         )
+
+    @cached_property
+    def timed(self) -> "dict[tuple[str, int], Timed]":
+        """The passes that `times` has timed, by name and batch: verdict, lines and breakdown ask for the same ones."""
+        return {}
 
     @cached_property
     def _decoders(self) -> dict[int, Replica]:

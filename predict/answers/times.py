@@ -39,17 +39,22 @@ class Timed:
 def prefill_times(q: Question, batch: int | None = None) -> Timed:
     """The forward pass over `batch` prompts. None: the question's batch."""
     prompts = batch or q.batch
-    replica = q.prefill_replica(prompts)
-    bound = replica.prefill(prompts, q.seq, mask=q.mask, logits=q.prompt_logits)
-    return timed(replica, bound, lambda: expected_prefill(replica, prompts, q.seq, q.prompt_logits))
+    if ("prefill", prompts) not in q.timed:
+        replica = q.prefill_replica(prompts)
+        bound = replica.prefill(prompts, q.seq, mask=q.mask, logits=q.prompt_logits)
+        found = timed(replica, bound, lambda: expected_prefill(replica, prompts, q.seq, q.prompt_logits))
+        q.timed["prefill", prompts] = found
+    return q.timed["prefill", prompts]
 
 
 def decode_times(q: Question, batch: int | None = None) -> Timed:
     """A decode step of `batch` requests. None: the question's batch."""
     requests = batch or q.batch
-    replica = q.replica(requests)
-    bound = replica.decode(requests, q.context)
-    return timed(replica, bound, lambda: expected_decode(replica, requests, q.context))
+    if ("decode", requests) not in q.timed:
+        replica = q.replica(requests)
+        bound = replica.decode(requests, q.context)
+        q.timed["decode", requests] = timed(replica, bound, lambda: expected_decode(replica, requests, q.context))
+    return q.timed["decode", requests]
 
 
 def timed(replica: Replica, bound: PassPrediction, expect: Callable[[], ExpectedPass]) -> Timed:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from predict.expected.calibrations import Known
-from predict.expected.coverage import best_error, coverage, coverage_text
+from predict.expected.coverage import coverage, coverage_text
 from predict.expected.kernel import TIME_MODELS
 from predict.gpus import GPUS, NVIDIA_GPUS, Gpu, ridge_flop_per_byte
 from predict.model.presets import PRESETS, find_model
@@ -86,7 +86,7 @@ def _expected_row(gpu: Gpu) -> Mapping[str, object]:
     row: dict[str, object] = {}
     for (op, fmt), found in coverage(gpu).items():
         if fmt == "bf16" and isinstance(found, Known):
-            values = (found.basis.name.lower(), found.shipped.gpu, best_error(found))
+            values = (found.basis.name.lower(), found.shipped.gpu, found.expected_error)
             row |= zip((f"{op}_basis", f"{op}_measured_on", f"{op}_error"), values, strict=True)
     return row
 

@@ -9,7 +9,6 @@ from bench import store
 from bench.cases import bind, find_implementation, make_inputs
 from bench.record import from_line, to_line
 from predict.__main__ import app
-from predict.expected.calibrations import CALIBRATIONS
 from predict.expected.kernel import expect
 from predict.expected.time_model import Machine
 from predict.gpus import GPUS
@@ -21,6 +20,7 @@ from predict.workloads import make_workload, sweep_amounts
 from reports.accuracy.importers import read_tables
 from reports.run import load, page, terminal
 from reports.sweep.grid import sweep
+from tests.calibrations import CALIBRATIONS
 from tests.factories import make_record
 from tests.tiny import OURS, tiny_workload
 

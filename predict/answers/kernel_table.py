@@ -82,6 +82,8 @@ class KernelTable:
         )
         if (stages := self.times.replica.layout.pp) > 1:
             yield f"Runs are those of all {stages} stages together."
+        if any(row.known for row in self.rows):
+            yield "Expected times are those in a captured graph, without the host's time of a call."
         yield from self._experts()
         rests_on: dict[str, list[str]] = {}
         for row in self.rows:

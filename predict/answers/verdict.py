@@ -8,11 +8,13 @@ from predict.answers.question import Question
 from predict.answers.sections.training import days, expected_mfu, train_step_s
 from predict.answers.times import Timed, decode_times, expected_step, prefill_times
 from predict.errors import BadModel
-from predict.expected.whole_model import MEDIAN_ERROR, Measured
+from predict.expected.calibrations import is_sibling
+from predict.expected.whole_model import POOR, Measured, error_text
 from predict.formulas import money
 from predict.resources import Resource
 from predict.units import duration, people_count, percent, si
 
+PUBLIC = "+- is the median error on public measurements"
 TITLES = {Use.SERVE: "Serving", Use.TRAIN: "Training"}  # of the verdicts of a page that has both
 
 
@@ -78,18 +80,17 @@ def _fit_line(q: Question, fit: Fit, use: Use) -> str:
 
 
 def _times_line(q: Question, prompt: Timed, prompts: Timed, step: Timed) -> str:
-    ttft, tpot = MEDIAN_ERROR[Measured.TTFT], MEDIAN_ERROR[Measured.TPOT]
     expects = step.expected_s is not None
-    first = f"TTFT {_pair(prompt.bound_s, prompt.first_token_s, ttft)}"
+    first = f"TTFT {_pair(prompt, prompt.first_token_s, Measured.TTFT)}"
     if q.batch > 1:
-        first += f", of all {q.batch:,} prompts {_pair(prompts.bound_s, prompts.first_token_s, ttft)}"
+        first += f", of all {q.batch:,} prompts {_pair(prompts, prompts.first_token_s, Measured.TTFT)}"
     rates = [q.batch / each for each in (step.bound_s, step.expected_s) if each]
     costs = [float(money.usd_per_1m_tokens(q.usd_per_gpu_hour, rate, q.gpus)) for rate in rates]
     tokens, usd = [_figures(rate) for rate in rates], [f"${_figures(cost)}" for cost in costs]
     rate, price = f"{tokens[0]} tokens/s", f"{usd[0]} per 1M tokens out"
     if expects:
         rate, price = f"{rate} ({tokens[1]})", f"{price} ({usd[1]})"
-    each = f"TPOT {_pair(step.bound_s, step.expected_s, tpot)}"
+    each = f"TPOT {_pair(step, step.expected_s, Measured.TPOT)}"
     return f"At best{' (expected)' if expects else ''}: {first}; {each}; {rate}; {price}."
 
 
@@ -101,8 +102,9 @@ def _limits_line(prompts: Timed, step: Timed) -> str:
     reason = prompts.reason or step.reason
     if reason:
         return f"{binds} No expected times, only bounds: {reason}."
-    rests_on = dict.fromkeys(times.expected.rests_on for times in (prompts, step) if times.expected)
-    return f"{binds} Expected: {'; '.join(rests_on)}; +- is the median error on public measurements."
+    found = [times.expected for times in (prompts, step) if times.expected]
+    said = f"{binds} Expected: {'; '.join(dict.fromkeys(each.rests_on for each in found))}"
+    return f"{said}." if all(each.is_poor for each in found) else f"{said}; {PUBLIC}."
 
 
 def training_verdict(q: Question) -> Verdict:
@@ -127,13 +129,16 @@ def _step_lines(q: Question) -> tuple[str, str]:
     if isinstance(found, str):
         said = f"{reached} {step} {duration(times[0])}: {rates[0]} tokens/s per GPU; {tokens} {spent[0]}."
         return said, f"{bound} No expected time: {found}."
-    error = f"+-{100 * MEDIAN_ERROR[Measured.TRAINING]:.0f} %"
+    is_poor = q.gpu.name != found.measured_on and not is_sibling(q.gpu, found.measured_on)
+    error = error_text(Measured.TRAINING, q.gpu.name, is_poor=is_poor)
+    took = f"{duration(times[0])} ({_with_error(times[1], error)})"
     said = (
-        f"{reached} (expected) {step} {duration(times[0])} ({duration(times[1])} {error}): {rates[0]} tokens/s per GPU"
+        f"{reached} (expected) {step} {took}: {rates[0]} tokens/s per GPU"
         f" ({rates[1]}, an MFU of {percent(expected_mfu(q, times[1]))}); {tokens} {spent[0]} ({spent[1]})."
     )
     measured = f"kernels measured on {found.measured_on}"
-    return said, f"{bound} Expected: {measured}, {found.plan.text}; +- is the median error on public measurements."
+    rests_on = f"{bound} Expected: {measured}, {found.plan.text}"
+    return said, f"{rests_on}." if is_poor else f"{rests_on}; {PUBLIC}."
 
 
 def _spent(q: Question, of_days: float) -> str:
@@ -142,11 +147,17 @@ def _spent(q: Question, of_days: float) -> str:
     return f"{of_days:,.0f} days and ${usd:,.0f}" if of_days >= 10 else f"{of_days:.3g} days and ${usd:,.0f}"
 
 
-def _pair(bound_s: float, expected_s: float | None, error: float) -> str:
+def _pair(times: Timed, expected_s: float | None, measured: Measured) -> str:
     """The bound and, in parentheses where it is known, the expected time with its error."""
-    if expected_s is None:
-        return duration(bound_s)
-    return f"{duration(bound_s)} ({duration(expected_s)} +-{100 * error:.0f} %)"
+    if expected_s is None or times.expected is None:
+        return duration(times.bound_s)
+    error = error_text(measured, times.expected.gpu, is_poor=times.expected.is_poor)
+    return f"{duration(times.bound_s)} ({_with_error(expected_s, error)})"
+
+
+def _with_error(expected_s: float, error: str) -> str:
+    """28.7 ms +-6 %; 28.7 ms, a poor guess."""
+    return f"{duration(expected_s)}{', ' if error == POOR else ' '}{error}"
 
 
 def _resource(times: Timed) -> str:

@@ -26,6 +26,9 @@ python -m predict kernel matmul m=16 n=8192 k=8192 --dtype bf16 --gpu h100 --exp
 python -m predict kernel attention_decode batch=64 context=4096 heads=32 kv_heads=8 head_dim=128 --gpu h200 --json
 """
 
+# The napkin's bound is that of a kernel by itself.
+FROM_L2 = "the expected time is below the bound, which counts all bytes from DRAM: L2 keeps some from kernel to kernel"
+
 
 def kernel(
     op: Annotated[str, typer.Argument(help=f"One of: {', '.join(OPS)}.", autocompletion=one_of(OPS))],
@@ -55,8 +58,10 @@ def kernel(
     text, width = explain(workload, machine.name, prediction), terminal_width()
     if not show_arithmetic:
         typer.echo(text.splitlines()[0])
-        if found is not None:
-            typer.echo("\n".join(wrapped(summary(found.known), width, "    ", "    ")))
+        said = f"expected: not known, {reason}" if found is None else summary(found.known)
+        typer.echo("\n".join(wrapped(said, width, "    ", "    ")))
+        if found is not None and float(found.expected_s[0]) < prediction.napkin_s:
+            typer.echo("\n".join(wrapped(FROM_L2, width, "    ", "    ")))
         return
     typer.echo(text)
     unknown = "\n".join(wrapped(f"expected: not known, {reason}", width))

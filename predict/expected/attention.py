@@ -36,7 +36,7 @@ def key_tile(head_dim: FloatArray, machine: Machine) -> FloatArray:
 
 
 def parts(blocks: FloatArray, most: FloatArray, slots: int) -> FloatArray:
-    """Parts of each block's keys, at most `most`, so that all run at once in `slots` places."""
+    """Parts [rows] of each block's keys, at most `most`, so that all run at once in `slots` places."""
     fitting = np.clip(np.floor(slots / blocks), 1, most)
     return np.asarray(np.where(blocks >= FILLED * slots, 1, fitting))
 
@@ -47,10 +47,12 @@ def are_copied(dims: Dims) -> FloatArray:
     return np.asarray((dims["heads"] > kv_heads) & (batch > 1) & (kv_heads > 1))
 
 
-def kept(moved: Number, machine: Machine) -> FloatArray:
-    """The share of data of `moved` bytes that stays in L2 between calls."""
+def kept(moved: Number, dims: Dims, machine: Machine) -> FloatArray:
+    """The share of data of `moved` bytes [rows] that stays in L2 between calls; none where other kernels run in between
+    (the condition `warm`)."""
     usable = KEPT[machine.l2_partitions] * machine.l2_bytes
-    return np.clip((1 + EDGE - np.asarray(moved) / usable) / (2 * EDGE), 0, 1)
+    fits = np.clip((1 + EDGE - np.asarray(moved) / usable) / (2 * EDGE), 0, 1)
+    return np.asarray(fits * np.asarray(dims.get("warm", 0.0)))
 
 
 def traffic_s(moved: Number, in_l2: FloatArray, machine: Machine, constants: Constants, l2_gain: float) -> FloatArray:
@@ -59,7 +61,9 @@ def traffic_s(moved: Number, in_l2: FloatArray, machine: Machine, constants: Con
     return np.asarray(dram_s * (1 - in_l2 + in_l2 / l2_gain))
 
 
-def roof_s(amounts: Amounts, machine: Machine) -> FloatArray:
-    """Lower bound: FLOP at the peak rate, or the bytes that L2 cannot keep between calls at the DRAM bandwidth."""
-    from_dram = np.where(np.less(amounts.bytes, machine.l2_bytes), 0, amounts.bytes)
+def roof_s(amounts: Amounts, dims: Dims, machine: Machine) -> FloatArray:
+    """Lower bound: FLOP at the peak rate, or all bytes at the DRAM bandwidth; calls that are `warm` read no byte there
+    if L2 holds them all."""
+    stays = np.less(amounts.bytes, machine.l2_bytes) & (np.asarray(dims.get("warm", 0.0)) > 0)
+    from_dram = np.where(stays, 0, amounts.bytes)
     return np.maximum(amounts.flop / machine.flop_per_s, from_dram / machine.bytes_per_s)

@@ -1,10 +1,11 @@
 """Expected time of attention in decode: one new token per request attends to its cache.
 
-    t = launch + requests + (tiles^3 + traffic^3)^(1/3) + combine + copies
+    t = launch + requests + (tiles^3 + traffic^3)^(1/3) + combine + copies, at least `roof_s`
 
 A block streams tiles of keys and values for the query heads that share them; a partial tile costs as much as a full
 one. Blocks run in waves over the SMs. If there are too few, each block's keys are split over idle SMs (split-KV) and a
-second launch combines the parts.
+second launch combines the parts. Requests are scheduled one by one; query heads that take the place of a prompt's rows
+are copied there and back.
 """
 
 from types import MappingProxyType
@@ -77,7 +78,8 @@ SWITCHES = MappingProxyType(
 
 
 def terms(dims: Dims, machine: Machine, formats: Formats, constants: Constants, on: Switches) -> Terms:
-    """Time and terms of each row. Dims: batch, context (new token included), heads, kv_heads, head_dim, window."""
+    """Time and terms of each row. Dims: batch, context (new token included), heads, kv_heads, head_dim, window (0:
+    none). Condition: warm, 1 if calls find in L2 what the one before left."""
     batch = dims["batch"]
     tiles_s, splits = _tiles(dims, machine, formats, constants, on)
     moved_s = _traffic_s(dims, machine, formats, constants, on)
@@ -87,12 +89,12 @@ def terms(dims: Dims, machine: Machine, formats: Formats, constants: Constants, 
     copies_s = np.zeros(batch.size)
     if on["packs_groups"] and on["swaps_groups"]:
         copied = 2 * 2 * formats.activation.bytes * batch * dims["heads"] * dims["head_dim"]
-        of_copies_s = traffic_s(copied, kept(copied, machine), machine, constants, l2_gain)
+        of_copies_s = traffic_s(copied, kept(copied, dims, machine), machine, constants, l2_gain)
         copies_s = np.where(are_copied(dims), COPIES * constants["combine_s"] + of_copies_s, 0)
     requests_s = np.minimum(batch, SCHEDULED) * constants["sequence_s"]
     launch_s = np.full(batch.size, constants["launch_s"])
     hidden_s = p_norm(tiles_s, moved_s, OVERLAP)
-    roof = roof_s(_amounts(dims, formats.activation, formats), machine)
+    roof = roof_s(_amounts(dims, formats.activation, formats), dims, machine)
     return Terms(
         np.maximum(launch_s + requests_s + hidden_s + combine_s + copies_s, roof),
         {
@@ -150,13 +152,13 @@ def _traffic_s(dims: Dims, machine: Machine, formats: Formats, constants: Consta
     """Time of the bytes: once from DRAM or L2; again for each further head of a group that is not packed."""
     l2_gain = constants["l2_gain"]
     moved = _amounts(dims, formats.activation, formats).bytes
-    once_s = traffic_s(moved, kept(moved, machine), machine, constants, l2_gain)
+    once_s = traffic_s(moved, kept(moved, dims, machine), machine, constants, l2_gain)
     if on["packs_groups"]:
         return once_s
     seen = _seen(dims)
     of_head = 2 * dims["batch"] * seen * dims["head_dim"] * (formats.kv_bits / 8)
     again = (dims["heads"] - dims["kv_heads"]) * of_head
-    return np.asarray(once_s + traffic_s(again, kept(of_head, machine), machine, constants, l2_gain))
+    return np.asarray(once_s + traffic_s(again, kept(of_head, dims, machine), machine, constants, l2_gain))
 
 
 def napkin_s(dims: Dims, machine: Machine, formats: Formats) -> FloatArray:
@@ -190,4 +192,5 @@ DECODE = TimeModel(
     terms,
     napkin_s,
     misfit=MISFIT,
+    conditions=("warm",),
 )

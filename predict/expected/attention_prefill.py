@@ -1,10 +1,10 @@
 """Expected time of attention in prefill: over a prompt, causal unless it is full.
 
-    t = launch + write + (tiles^p + traffic^p)^(1/p) + combine + copies
+    t = launch + write + (tiles^p + traffic^p)^(1/p) + combine + copies, at least `roof_s`; p is the constant `overlap`
 
 A block multiplies its queries with tiles of keys, and takes their exponentials; a partial tile costs as much as a full
 one. Blocks run in waves over the SMs. If there are too few, each block's keys are split over idle SMs and a second
-launch combines the parts.
+launch combines the parts. The heads of a single token that share a KV head are packed by copies, if not by the kernel.
 """
 
 from types import MappingProxyType
@@ -73,22 +73,22 @@ SWITCHES = MappingProxyType(
 
 
 def terms(dims: Dims, machine: Machine, formats: Formats, constants: Constants, on: Switches) -> Terms:
-    """Time and terms of each row. Dims: batch, seq, heads, kv_heads, head_dim, window (0: none). Condition: full, 1 if
-    each token attends to all of its prompt."""
+    """Time and terms of each row. Dims: batch, seq, heads, kv_heads, head_dim, window (0: none). Conditions: warm, 1 if
+    calls find in L2 what the one before left; full, 1 if each token attends to all of its prompt."""
     batch, seq = dims["batch"], dims["seq"]
     tiles_s, splits = _tiles(dims, machine, constants, on)
     amounts = _amounts(dims, formats.activation, formats)
-    moved_s = _traffic_s(amounts.bytes, machine, constants)
+    moved_s = _traffic_s(amounts.bytes, dims, machine, constants)
     write_s = _write_s(dims, machine, formats, constants)
     combine_s = np.where(splits > 1, constants["combine_s"], 0)
     copies_s = np.zeros(batch.size)
     if not on["packs_groups"]:  # one token: its heads are packed by copies
         copied = 2 * 2 * formats.activation.bytes * batch * dims["heads"] * dims["head_dim"]
-        one_token_s = COPIES * constants["combine_s"] + _traffic_s(copied, machine, constants)
+        one_token_s = COPIES * constants["combine_s"] + _traffic_s(copied, dims, machine, constants)
         copies_s = np.where((seq == 1) & (dims["window"] == 0) & are_copied(dims), one_token_s, 0)
     launch_s = np.full(batch.size, constants["launch_s"])
     hidden_s = p_norm(tiles_s, moved_s, constants["overlap"])
-    time_s = np.maximum(launch_s + write_s + hidden_s + combine_s + copies_s, roof_s(amounts, machine))
+    time_s = np.maximum(launch_s + write_s + hidden_s + combine_s + copies_s, roof_s(amounts, dims, machine))
     return Terms(
         time_s,
         {
@@ -152,11 +152,11 @@ def _write_s(dims: Dims, machine: Machine, formats: Formats, constants: Constant
     copied = (formats.activation.bytes + formats.kv_bits / 8) * 2 * dims["batch"] * dims["seq"]
     per_token = dims["kv_heads"] * dims["head_dim"]
     by_threads_s = copied * np.minimum(per_token, WRITE_THREADS) / constants["write_bytes_per_s"]
-    return np.maximum(by_threads_s, _traffic_s(copied * per_token, machine, constants))
+    return np.maximum(by_threads_s, _traffic_s(copied * per_token, dims, machine, constants))
 
 
-def _traffic_s(moved: Number, machine: Machine, constants: Constants) -> FloatArray:
-    return traffic_s(moved, kept(moved, machine), machine, constants, L2_GAIN[machine.l2_partitions])
+def _traffic_s(moved: Number, dims: Dims, machine: Machine, constants: Constants) -> FloatArray:
+    return traffic_s(moved, kept(moved, dims, machine), machine, constants, L2_GAIN[machine.l2_partitions])
 
 
 def napkin_s(dims: Dims, machine: Machine, formats: Formats) -> FloatArray:
@@ -194,5 +194,5 @@ PREFILL = TimeModel(
     terms,
     napkin_s,
     misfit=MISFIT,
-    conditions=("full",),
+    conditions=("warm", "full"),
 )

@@ -23,7 +23,6 @@ from predict.expected.residual import log_factor, nodes
 from predict.expected.time_model import Calibration, Dims
 from predict.gpus import GPUS, Gpu, NvidiaGpu
 from predict.resources import Resource
-from predict.units import DType
 from predict.workloads import FloatArray
 
 AICONFIGURATOR = "measured by NVIDIA, ai-dynamo/aiconfigurator 095f58a, Apache-2.0"
@@ -49,7 +48,9 @@ class Shipped:
     """A calibration that ships: which kernels it describes, and how far off it is."""
 
     gpu: str
-    format: str  # of the products, with that of the weights: bf16, fp8, fp8_block, nvfp4; of a collective bf16
+    # Of the products, with that of the weights: bf16, fp8, fp8_block, nvfp4; int4_wo, int8_wo, w4a16_mxfp4 of weights
+    # alone; of a collective bf16.
+    format: str
     cache: str | None  # format of the KV cache, for attention
     window: bool
     kernel: str  # who computes it, in the table's words
@@ -212,19 +213,30 @@ def find_known(
 
 
 def find_every(gpu: Gpu, op: str, fmt: str) -> Iterator[Known]:
-    """The kernels of `op` that were measured on the nearest GPU: implementations that an engine chooses among."""
+    """The kernels of `op` that an engine chooses among: those measured on the nearest GPU, and others measured on a GPU
+    of the architecture, each on the nearest one. Raises MissingCeiling as `find_known` does."""
     first = find_known(gpu, op, fmt)
-    for each in shipped():
-        same = (each.gpu, each.calibration.op, each.format) == (first.shipped.gpu, op, first.shipped.format)
-        if same and (each.cache, each.window) == (first.shipped.cache, first.shipped.window):
-            yield _known(first.gpu, each, library(), 1.0)
+    alike = [
+        each
+        for each in shipped()
+        if (each.calibration.op, each.format) == (op, first.shipped.format)
+        and (each.cache, each.window) == (first.shipped.cache, first.shipped.window)
+        and (each.gpu == first.shipped.gpu or _basis(first.gpu, each.gpu) is Basis.SIBLING)
+    ]
+    nearest = sorted(alike, key=lambda each: _distance(first.gpu, each.gpu))
+    for kernel in dict.fromkeys(each.kernel for each in alike):
+        yield _known(first.gpu, next(each for each in nearest if each.kernel == kernel), library(), 1.0)
 
 
 def _known(gpu: NvidiaGpu, found: Shipped, ships: Library, trust: float) -> Known:
     basis = _basis(gpu, found.gpu)
     if basis is Basis.MEASURED:
         return Known(gpu, found, basis, found.error, found.refined_error, trust)
+    # Nothing is known better on a relative than on the GPU that was measured.
     expected_error, refined_error = ships.errors(found, basis)
+    expected_error = None if expected_error is None else max(expected_error, found.error)
+    if refined_error is not None and found.refined_error is not None:
+        refined_error = max(refined_error, found.refined_error)
     return Known(gpu, found, basis, expected_error, refined_error, trust)
 
 
@@ -242,12 +254,16 @@ def _alike(name: str, other: str | None) -> int:
     return len(set(name.split("_")) & set(other.split("_"))) + (name == other)
 
 
+def is_sibling(gpu: Gpu, measured: str) -> bool:
+    """Whether the GPU called `measured` has the architecture of `gpu`."""
+    other = GPUS[measured]
+    return isinstance(other, NvidiaGpu) and isinstance(gpu, NvidiaGpu) and _family(other) == _family(gpu)
+
+
 def _basis(gpu: NvidiaGpu, measured: str) -> Basis:
     if gpu.name == measured:
         return Basis.MEASURED
-    other = GPUS[measured]
-    same = isinstance(other, NvidiaGpu) and _family(other) == _family(gpu)
-    return Basis.SIBLING if same else Basis.OTHER
+    return Basis.SIBLING if is_sibling(gpu, measured) else Basis.OTHER
 
 
 def _distance(gpu: NvidiaGpu, measured: str) -> tuple[bool, bool, bool, int, float]:
@@ -277,23 +293,6 @@ def _family(gpu: NvidiaGpu) -> tuple[int, bool]:
     return (sm // 10, True) if sm in DATA_CENTER else (sm, False)
 
 
-def find_calibration(gpu: str, op: str, dtype: DType) -> Calibration | None:
-    """The calibration of `op` in `dtype`, with a cache in 16 bits and without a window, that was measured on the GPU
-    called `gpu`; None if there is none."""
-    return CALIBRATIONS.get((gpu, op, same_rates(dtype.name)))
-
-
 def same_rates(fmt: str) -> str:
     """Name of the format whose calibration applies to `fmt`: fp16 runs at the rates of bf16."""
     return "bf16" if fmt == "fp16" else fmt
-
-
-def _plain() -> Iterator[tuple[tuple[str, str, str], Calibration]]:
-    # The best measured comes last, and of equals the first of the file, as in `find_known`.
-    for _, each in sorted(enumerate(shipped()), key=lambda placed: (placed[1].rows, -placed[0])):
-        if not each.window and each.cache in (None, "bf16"):
-            yield (each.gpu, each.calibration.op, each.format), each.calibration
-
-
-# (GPU, op, format) -> what was measured on it, with a cache in 16 bits and without a window.
-CALIBRATIONS: Mapping[tuple[str, str, str], Calibration] = MappingProxyType(dict(_plain()))

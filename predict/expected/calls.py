@@ -11,7 +11,7 @@ from functools import reduce
 import numpy as np
 
 from predict.errors import MissingCeiling
-from predict.expected.calibrations import Known, find_every, find_known, shipped
+from predict.expected.calibrations import Known, find_every, find_known
 from predict.expected.kernel import expect
 from predict.expected.matmul import GPU_LAUNCH_AT_MOST_S
 from predict.expected.time_model import Calibration, Machine
@@ -100,11 +100,6 @@ def time_calls(gpu: Gpu, calls: Iterable[Call | Unmeasured]) -> CallTimes:
             time_s = unmeasured_terms(gpu, each.bytes, each.flop, each.launches).time_s
             times[each.kind] = times.get(each.kind, np.zeros(1)) + each.count * time_s
     return CallTimes({kind: times[kind] for kind in KernelKind if kind in times}, launch_s, tuple(known))
-
-
-def is_measured(op: str) -> bool:
-    """Whether kernels of `op` were measured on any GPU."""
-    return any(each.calibration.op == op for each in shipped())
 
 
 def _every(gpu: Gpu, family: Family) -> list[Known]:

@@ -1,6 +1,8 @@
 """Expected time of a collective over the links of one machine.
 
-A library such as NCCL sends in chunks around a ring or tree: start, steps, wire, own shard and pipeline fill.
+A library such as NCCL sends in chunks around a ring or a tree. Its time is a start, steps (n - 1, or log2 n of a tree),
+the wire, the GPU's own shard, and filling the pipeline; at least the bound, and where the host's start hides the work
+(`hidden_by_launch`) the longer of both.
 
     t = start + steps(n) * step + x + 2 sqrt(fill * x)
     x = W(n, S) / (link * share(n)) + S / n / (DRAM * shard_share),  share(n) = link_share * doubling_share^log2(n / 2)

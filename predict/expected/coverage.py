@@ -9,6 +9,7 @@ from predict.expected.collective import COLLECTIVES
 from predict.expected.refined import BASIS_KEYS, known_json
 from predict.expected.time_model import Machine
 from predict.gpus import Gpu
+from predict.model.storage import wide_format
 from predict.units import DTYPES
 
 # Formats of tables that multiply in one of our formats by another name.
@@ -37,7 +38,7 @@ def coverage_text(gpu: Gpu) -> str | None:
     for (_, fmt), found in coverage(gpu).items():
         if fmt == "bf16" and isinstance(found, Known):
             known = errors.setdefault((found.shipped.gpu, found.basis), [])
-            known += [error for error in [best_error(found)] if error is not None]
+            known += [] if found.expected_error is None else [found.expected_error]
     parts = []
     for (name, basis), known in errors.items():
         who = "itself" if basis is Basis.MEASURED else f"poorly {name}" if basis is Basis.OTHER else name
@@ -45,16 +46,11 @@ def coverage_text(gpu: Gpu) -> str | None:
     return "; ".join(parts) or None
 
 
-def best_error(known: Known) -> float | None:
-    """The mean error of the best time: refined where there is a residual, else expected."""
-    refined = None if known.why_unrefined else known.refined_error
-    return known.expected_error if refined is None else refined
-
-
 def _known(gpu: Gpu, op: str, fmt: str) -> Known | str:
     try:
         known = find_known(gpu, op, fmt, cache="bf16" if op.startswith("attention") else None)
-        Machine.of(gpu, DTYPES[_MULTIPLIED.get(fmt, fmt)])
+        # Kernels in bf16 tell those in fp16, of a GPU that multiplies only that.
+        Machine.of(gpu, wide_format(gpu) if fmt == "bf16" else DTYPES[_MULTIPLIED.get(fmt, fmt)])
         if op in COLLECTIVES and gpu.link_bytes_per_s is None:
             return "the rate of its link is not known"
     except MissingCeiling as error:

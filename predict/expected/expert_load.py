@@ -127,7 +127,10 @@ def _shares(tokens: FloatArray, active: FloatArray, experts: FloatArray, skew: F
     low = np.where(rows > experts, 1, SPARSE_LOADS[0])
     high = np.where(rows > experts, LARGEST_LOAD * tokens, SPARSE_LOADS[1])
     quantiles = np.clip((np.arange(POINTS) + 0.5) / POINTS, 0.5 / experts, 1 - 0.5 / experts)
-    loads = (quantiles * (high**power - low**power) + low**power) ** (1 / power)
+    # At an exponent of 1 the law's quantiles are those of the logarithm.
+    safe = np.where(power == 0, 1.0, power)
+    loads = (quantiles * (high**safe - low**safe) + low**safe) ** (1 / safe)
+    loads = np.where(power == 0, low * (high / low) ** quantiles, loads)
     shares = loads * (rows / (experts * loads.mean(axis=1, keepdims=True)))
     over = np.maximum(shares - tokens, 0).sum(axis=1, keepdims=True)
     shares = np.minimum(shares, tokens)

@@ -1,7 +1,7 @@
 """Expected time of the experts of a MoE layer on one GPU: routing, two grouped products, their activation, the sum.
 
-    t = launch + share + up + down + move + sort
-    up, down = (sms^2.5 + dram^2.5)^(1/2.5),  sms = max(tiles * columns / SMs, 1) * (math + tile)
+    t = launch + share + up + down + move + sort, at least the bound
+    up, down = (sms^2.5 + dram^2.5)^(1/2.5),  sms = max(tiles * columns / SMs, 1) * (math + tile) + empty tiles
 
 Rows are sorted by expert, and no tile has rows of two experts: with few rows for each, most of a tile is padding. What
 is read of the weights is that of experts with a row. The op's sizes are those of the whole layer: its experts are
@@ -88,7 +88,7 @@ def terms(dims: Dims, machine: Machine, formats: Formats, constants: Constants, 
         "move": move_s,
         "sort": routed * constants["row_s"],
     }
-    return Terms(np.sum(list(parts.values()), axis=0), parts)
+    return Terms(np.maximum(np.sum(list(parts.values()), axis=0), napkin_s(dims, machine, formats)), parts)
 
 
 def _tiles(load: ExpertLoad, height: int, gpus: FloatArray, on: Switches) -> tuple[FloatArray, FloatArray]:

@@ -4,28 +4,23 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from predict.expected.calls import Call, Unmeasured, is_measured
+from predict.expected.calls import Call
 from predict.expected.families import experts_family
 from predict.expected.share import Share
 from predict.model.kinds import KernelKind
 from predict.model.mlp import Experts
-from predict.model.passes import touched_experts
 from predict.model.transformer import Block
 
 # Exponent of the power law of the experts' loads: the uneven case of aiconfigurator's tables, which it assumes of
 # trained routers.
 SKEW = 1.2
-PARTS = 4  # kernels that the experts of a layer take at least: routing, two grouped products, their activation
 
 
-def experts_calls(experts: Experts, block: Block, share: Share) -> Iterator[Call | Unmeasured]:
+def experts_calls(experts: Experts, block: Block, share: Share) -> Iterator[Call]:
     """The experts of this GPU for the tokens of all copies of the model: whole ones of `ep` groups of GPUs, and a part
     of each."""
     layout = share.layout
     one = next(each for each in block.linears() if each.copies > 1)
-    if not is_measured("moe_layer"):
-        yield _unmeasured(experts, block, share)
-        return
     dims = {
         "tokens": share.all_tokens,
         "hidden": experts.latent or block.hidden,
@@ -38,16 +33,3 @@ def experts_calls(experts: Experts, block: Block, share: Share) -> Iterator[Call
         "matrices": 3 if experts.gated else 2,
     }
     yield Call(KernelKind.EXPERTS, experts_family(share.replica, one.weight_bits), dims, block.layers)
-
-
-def _unmeasured(experts: Experts, block: Block, share: Share) -> Unmeasured:
-    """The matrices of the experts that any token chose, and the products of all tokens, spread evenly over the GPUs."""
-    gpus, tokens = share.layout.stage_gpus, share.all_tokens
-    matrices = [each for each in block.linears() if each.copies > 1]
-    touched = touched_experts(experts.copies, experts.active, np.asarray(tokens, dtype=np.float64))
-    weights = sum(each.inputs * each.outputs for each in matrices)
-    bits = share.formats.weight_bits or matrices[0].weight_bits
-    rows = tokens * experts.active * sum(each.inputs + each.outputs for each in matrices) * share.activation_bytes
-    moved = (touched * weights * bits / 8 + rows) / gpus
-    flop = 2 * tokens * experts.active * weights / gpus
-    return Unmeasured(KernelKind.EXPERTS, block.layers, moved, flop, launches=PARTS)

@@ -7,7 +7,9 @@ narrower than the products are widened inside the kernel, which then reads less 
 
 from predict.errors import MissingCeiling
 from predict.expected.calls import Family
+from predict.gpus import Gpu
 from predict.model.replica import Replica
+from predict.resources import Resource
 from predict.units import DTYPES, DType, Formats
 
 SIXTEEN = DTYPES["bf16"].bits
@@ -18,7 +20,7 @@ FP8_KERNELS = ("fp8", "fp8_block")
 def matmul_family(replica: Replica, stored_bits: float) -> Family:
     """The kernels of a dense product whose weights the checkpoint stores in `stored_bits`."""
     stored, compute = _stored(replica, stored_bits), _compute(replica, stored_bits)
-    return Family("matmul", _formats(stored, compute), tuple((name,) for name in _names(stored, compute)))
+    return Family("matmul", _formats(stored, compute), tuple((name,) for name in _names(stored, compute, replica.gpu)))
 
 
 def experts_family(replica: Replica, stored_bits: float) -> Family:
@@ -27,12 +29,17 @@ def experts_family(replica: Replica, stored_bits: float) -> Family:
     stored, compute = _stored(replica, stored_bits), _compute(replica, stored_bits)
     names: tuple[tuple[str, ...], ...] = ((compute.name,),)
     if compute.bits < SIXTEEN:
-        own = () if compute.name == "fp8" else (_names(stored, compute)[:1],)
+        own = () if compute.name == "fp8" else (_names(stored, compute, replica.gpu)[:1],)
         names = (*own, FP8_KERNELS, ("bf16",))
     elif stored < SIXTEEN:
         weights = "w4a16_mxfp4" if stored == MXFP4_BITS else "int4_wo" if stored < DTYPES["fp8"].bits else "int8_wo"
         names = ((weights,), (compute.name,))
     return Family("moe_layer", _formats(stored, compute), names, any_kernel=True)
+
+
+def narrow_kernels(gpu: Gpu) -> tuple[str, ...]:
+    """Formats whose measured kernels stand in for those of int8: fp8's where the GPU has it, else those of 16 bits."""
+    return ("fp8", "bf16") if Resource.TENSOR_FP8 in gpu.roofs else ("bf16",)
 
 
 def _stored(replica: Replica, stored_bits: float) -> float:
@@ -58,7 +65,7 @@ def _formats(stored: float, compute: DType) -> Formats:
     return Formats(stored if stored < compute.bits else compute.bits, compute.bits, compute)
 
 
-def _names(stored: float, compute: DType) -> tuple[str, ...]:
+def _names(stored: float, compute: DType, gpu: Gpu) -> tuple[str, ...]:
     """Formats whose measured kernels compute it. In int8 a GPU multiplies and narrows as in fp8; one that has no fp8
     does as in 16 bits, at its own peak."""
     match compute.name:
@@ -67,6 +74,6 @@ def _names(stored: float, compute: DType) -> tuple[str, ...]:
         case "fp4":
             return ("mxfp4", "nvfp4") if stored == MXFP4_BITS else ("nvfp4",)
         case "int8" | "int4":
-            return (compute.name, "fp8", "bf16")
+            return (compute.name, *narrow_kernels(gpu))
         case _:
             return (compute.name,)

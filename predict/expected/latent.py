@@ -12,7 +12,18 @@ from types import MappingProxyType
 
 import numpy as np
 
-from predict.expected.time_model import Constant, Constants, Dims, Machine, Switch, Switches, Terms, TimeModel, p_norm
+from predict.expected.time_model import (
+    Constant,
+    Constants,
+    Dims,
+    Machine,
+    Scale,
+    Switch,
+    Switches,
+    Terms,
+    TimeModel,
+    p_norm,
+)
 from predict.resources import matmul_unit
 from predict.units import DType, Formats
 from predict.workloads import Amounts, FloatArray, attention_mla
@@ -42,7 +53,7 @@ DECODE_CONSTANTS = MappingProxyType(
         "start_s": _START,
         "math_share": Constant("of the peak", 0.7, 0.15, 1.0, 0.4, "matrix products inside a block"),
         "dram_share": Constant("of the bandwidth", 0.8, 0.3, 0.97, 0.3, "bytes that come from DRAM"),
-        "stream_bytes_per_s": Constant("B/s", 5e10, 2e9, 3e11, 1.0, "latents into one SM"),
+        "stream_bytes_per_s": Constant("B/s", 5e10, 2e9, 3e11, 1.0, "latents into one SM", scale=Scale.SM_CLOCK),
         "absorbed": Constant("times", 0.8, 0.02, 10.0, 1.3, "bytes of the absorbed projections; near 0: not timed"),
         "tile_s": _TILE,
     }
@@ -83,7 +94,7 @@ def decode_terms(dims: Dims, machine: Machine, formats: Formats, constants: Cons
     weights, rows = heads * latent * latent / 2, batch * heads * (latent / 2 + 2 * latent + dims["rope"])
     projections_s = constants["absorbed"] * (weights + rows) * formats.activation.bytes / dram
     work_s = constants["start_s"] + projections_s + p_norm(tiles_s, traffic_s, DECODE_OVERLAP) + combine_s
-    parts_s = {"projections": projections_s, "tiles": tiles_s, "dram": traffic_s, "combine": combine_s}
+    parts_s = {"projections": projections_s, "tiles": tiles_s, "traffic": traffic_s, "combine": combine_s}
     return _hidden(work_s, parts_s, constants)
 
 

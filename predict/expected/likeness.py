@@ -6,11 +6,13 @@ from types import MappingProxyType
 
 import numpy as np
 
+from predict.expected.families import narrow_kernels
 from predict.expected.time_model import Dims
+from predict.gpus import Gpu
 from predict.units import DTYPES, DType, Formats
 from predict.workloads import INT4_GROUP, FloatArray
 
-_FP4 = {"fp4": "nvfp4"}  # what tables call our format
+_TABLES_CALL = MappingProxyType({"fp4": "nvfp4"})
 
 
 # Ops without a form, which do little but move what they read and write.
@@ -25,7 +27,6 @@ class Likeness:
     sizes: Mapping[str, Callable[[Dims], FloatArray]] = field(default_factory=dict)  # of it, by ours; others are equal
     cache: DType | None = None  # if not the format of the products
     weight_bits: float | None = None  # if not the format of the products
-    named: Mapping[str, str] = field(default_factory=_FP4.copy)  # format -> that of the measured kernels
     left_out: tuple[str, ...] = ()  # terms of the measured kernels that ours do not have
     is_same: bool = True  # else their errors and residuals do not speak of ours
 
@@ -34,9 +35,11 @@ class Likeness:
         whole = Formats.of(dtype, kv=self.cache)
         return whole if self.weight_bits is None else Formats(self.weight_bits, whole.kv_bits, dtype)
 
-    def format(self, dtype: DType) -> str:
-        """The name of `dtype` in tables."""
-        return self.named.get(dtype.name, dtype.name)
+    def format(self, dtype: DType, gpu: Gpu) -> str:
+        """The name in tables of the format whose kernels compute `dtype` on `gpu`."""
+        if not self.is_same and dtype.name == "int8":
+            return narrow_kernels(gpu)[0]
+        return _TABLES_CALL.get(dtype.name, dtype.name)
 
     def rows(self, dims: Dims) -> Dims:
         """The sizes of the measured op."""
@@ -56,7 +59,7 @@ _OURS: Mapping[str, Likeness] = MappingProxyType(
         "attention_paged": Likeness("attention_decode"),  # the caches that were measured are paged
         "attention_decode_fp8": Likeness("attention_decode", cache=DTYPES["fp8"]),
         # Operands are narrow already.
-        "matmul_scaled": Likeness("matmul", named={"int8": "fp8"}, left_out=("narrow",), is_same=False),
+        "matmul_scaled": Likeness("matmul", left_out=("narrow",), is_same=False),
         "matmul_w8a16": Likeness("matmul", weight_bits=8, is_same=False),
         "matmul_w4a16": Likeness("matmul", weight_bits=4 + 16 / INT4_GROUP, is_same=False),
     }

@@ -1,11 +1,13 @@
 """Expected time of C[m,n] = A[m,k] @ B[k,n]: launch, tiles on the SMs, bytes from DRAM and L2, joining the parts of k.
 
-    t = launch + overlapped(sms, memory) + join + narrow
-    sms = waves * (max(loop, steps * latency) + store),  waves = tiles * splits / SMs
+    t = launch + work, or max(launch, work) for a launch over 20 us, which is the host's
+    work = overlapped(sms, memory) + join + narrow,  overlapped(a, b) = (a^4 + b^4)^(1/4) + at most 1 us of the shorter
+    sms = waves * (max(loop, steps * latency) + store),  waves = max(tiles * splits / SMs, 1), or rounded up
 
-A tile multiplies its padded rows and columns (math) and loads its operands from L2 (load); a step over k takes at least
-the latency of one. A smaller tile uses each loaded element less often. The model takes the fastest tile and split of k,
-as a library would. What calls leave in L2, the next one reads and writes there.
+A tile multiplies its padded rows and columns (math), widens weights that are stored in fewer bits, and loads its
+operands from L2 (load); its loop takes the longer of both. A step over k takes at least the latency of one. A smaller
+tile uses each loaded element less often. The model takes the fastest tile and split of k, as a library would. What
+calls leave in L2, the next one reads and writes there.
 """
 
 import itertools
@@ -145,6 +147,7 @@ def _choose_tiles(
     constants: Constants,
     on: Switches,
 ) -> FloatArray:
+    """Height, width and parts of k [3, rows] of the candidate with the least work for each row."""
     candidates = CANDIDATES if on["splits_k"] and not on["fixed_tiles"] else UNSPLIT
     chosen = np.empty((3, m.size))
     for start in range(0, m.size, ROWS_AT_ONCE):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from predict.expected.calls import Call, Family, Unmeasured, is_measured
+from predict.expected.calls import Call, Family, Unmeasured
 from predict.expected.share import Attending, Share
 from predict.model.attention import Attention, LatentAttention
 from predict.model.compressed import CompressedAttention
@@ -57,12 +57,13 @@ def is_inside(mixer: Mixer | None, linear: Linear) -> bool:
 
 
 def _has_form(mixer: LatentAttention) -> bool:
-    return not isinstance(mixer.reach, TopK) and is_measured(LATENT_DECODE) and is_measured(LATENT_PREFILL)
+    """Attention to chosen latents was measured nowhere."""
+    return not isinstance(mixer.reach, TopK)
 
 
 def _attention(mixer: Attention, attending: Attending, share: Share, count: int) -> Iterator[Call | Unmeasured]:
     """Softmax attention of this GPU's heads. A prompt after cached tokens takes as long as the whole prompt takes
-    longer than these, and a launch."""
+    longer than these, and a prompt of one token."""
     heads, kv_heads = heads_on_gpu(mixer, share.tp)
     shape: dict[str, Number] = {"kv_heads": kv_heads, "head_dim": mixer.head_dim}
     window = mixer.reach.tokens if isinstance(mixer.reach, Window) else 0
@@ -75,12 +76,9 @@ def _attention(mixer: Attention, attending: Attending, share: Share, count: int)
         yield Call(KernelKind.SCORES, family, {**sizes, **shape}, times * reads)
         return
     family = attention_family("attention_prefill", share, mixer.head_dim, window=window > 0)
-    after = bool(np.any(attending.cached))
-    for seq, sign in ((attending.context, 1), *(((attending.cached, -1),) if after else ())):
+    for seq, sign in _lengths(attending):
         batch, each = _chunks(mixer.reach, attending.batch, seq)
         yield Call(KernelKind.SCORES, family, {"batch": batch, "seq": each, "heads": heads, **shape}, sign * times)
-    if after:
-        yield Unmeasured(KernelKind.SCORES, times, 0.0)
 
 
 def attention_family(op: str, share: Share, head_dim: float, *, window: bool) -> Family:
@@ -91,6 +89,15 @@ def attention_family(op: str, share: Share, head_dim: float, *, window: bool) ->
     caches = (BF16.name,) if bits >= BF16.bits else (FP8.name, BF16.name)
     formats = Formats(kv_bits=bits, compute=wide_format(share.replica.gpu))
     return Family(op, formats, ((BF16.name,),), caches, window, head_dim)
+
+
+def _lengths(attending: Attending) -> Iterator[tuple[Number, int]]:
+    """Prompts whose times add up to that of the new tokens, each with its sign. One token stands for the launch, which
+    the difference loses."""
+    yield attending.context, 1
+    if np.any(attending.cached):
+        yield attending.cached, -1
+        yield np.ones_like(attending.cached), 1
 
 
 def _seen(reach: Reach, attending: Attending) -> Number:
@@ -109,7 +116,7 @@ def _latent_attention(
     mixer: LatentAttention, attending: Attending, share: Share, count: int
 ) -> Iterator[Call | Unmeasured]:
     """Latent attention of this GPU's heads, the products with its expansion included. A prompt after cached tokens
-    takes as long as the whole prompt takes longer than these, and a launch."""
+    takes as long as the whole prompt takes longer than these, and a prompt of one token."""
     bits, heads = share.formats.kv_bits, mixer.heads / share.tp
     caches = (BF16.name,) if bits >= BF16.bits else (FP8.name, BF16.name)
     formats = Formats(kv_bits=bits, compute=wide_format(share.replica.gpu))
@@ -121,12 +128,9 @@ def _latent_attention(
         yield Call(KernelKind.SCORES, family, dims, times)
         return
     family = Family(LATENT_PREFILL, formats, ((BF16.name,),), caches)
-    after = bool(np.any(attending.cached))
     shape |= {"heads": heads, "head_dim": mixer.value_dim}
-    for seq, sign in ((attending.context, 1), *(((attending.cached, -1),) if after else ())):
+    for seq, sign in _lengths(attending):
         yield Call(KernelKind.SCORES, family, {**shape, "seq": seq}, sign * times)
-    if after:
-        yield Unmeasured(KernelKind.SCORES, times, 0.0)
 
 
 def _around_attention(mixer: Attention, share: Share, count: int) -> Iterator[Unmeasured]:

@@ -37,6 +37,11 @@ class ExpectedPass:
         return sum(self.times.values())
 
     @property
+    def is_poor(self) -> bool:
+        """Whether kernels of another architecture stand in for some."""
+        return any(each.basis is Basis.OTHER for each in self.known)
+
+    @property
     def rests_on(self) -> str:
         """Where its kernels were measured: "kernels of gb200: from b200"."""
         borrowed: dict[str, list[str]] = {}

@@ -62,7 +62,10 @@ def estimate_all(workloads: Sequence[Workload], gpu: Gpu, *, in_graph: bool = Fa
     like = likeness(first.op)
     rows = {"window": np.zeros(len(workloads)), **like.rows(ours)}
     calibration = captured(gpu, known.calibration) if in_graph else known.calibration
-    terms = expect(rows, Machine.of(gpu, first.dtype), formats, calibration).without(like.left_out)
+    machine = Machine.of(gpu, first.dtype)
+    terms = expect(rows, machine, formats, calibration)
+    if like.op != first.op:
+        terms = terms.without(like.left_out, np.array([float(machine.bound_s(each.amounts)) for each in workloads]))
     # A residual is of the times that were measured, with the host's.
     factor = known.factor(rows) if calibration == known.calibration else None
     return Estimate(known, formats, terms, factor)
@@ -78,12 +81,16 @@ def known_kernels(workload: Workload, gpu: Gpu) -> tuple[Known, Formats]:
     known = find_known(
         gpu,
         like.op,
-        like.format(dtype),
+        like.format(dtype, gpu),
         cache=(like.cache or dtype).name if like.op.startswith("attention") else None,
         window="window" in workload.dims,
         head_dim=workload.dims.get("head_dim"),
     )
-    return (known if like.is_same else _standing_in("kernels like it", known)), like.formats(dtype)
+    if not like.is_same:
+        known = _standing_in("kernels like it", known)
+    elif workload.dims.get("head_dim", 0) > known.shipped.ranges.get("head_dim", (0, np.inf))[1]:
+        known = _standing_in("kernels of smaller heads", known)
+    return known, like.formats(dtype)
 
 
 def _standing_in(what: str, known: Known) -> Known:

@@ -67,7 +67,9 @@ class Share:
         of the others."""
         if not (self.last_only and block.only_reads_cache):
             return self
-        last = tuple(replace(each, new=1, cached=each.cached + each.new - 1) for each in self.attending)
+        last = tuple(
+            replace(each, new=1, cached=each.cached + each.new - 1, is_prompt=False) for each in self.attending
+        )
         return replace(self, tokens=self.positions, attending=last)
 
 

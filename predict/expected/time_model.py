@@ -116,12 +116,11 @@ class Terms:
     time_s: FloatArray  # less than the sum of the terms if they overlap
     parts: Mapping[str, FloatArray]  # by name of the term
 
-    def without(self, names: Collection[str]) -> "Terms":
-        """The same without terms that add to the others."""
-        time_s, parts = self.time_s, dict(self.parts)
-        for name in names:
-            time_s = time_s - parts.pop(name)
-        return Terms(time_s, parts)
+    def without(self, names: Collection[str], least_s: FloatArray) -> "Terms":
+        """The same [rows] without these terms, no less than any other term or than `least_s`."""
+        parts = {name: part for name, part in self.parts.items() if name not in names}
+        shorter = self.time_s - sum(self.parts[name] for name in names)
+        return Terms(np.maximum.reduce([shorter, least_s, *parts.values()]), parts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,9 @@ _KINDS: tuple[tuple[str, ...], ...] = (
     ("allreduce_dtype", *COLLECTIVE.values(), *_COMMON),
 )
 UNNAMED = "unnamed"
-WEIGHT_SETS = 6  # sets of weights that the collector's calls of a matmul take in turn: a large L2 keeps small ones
+# The collector's calls of a matmul take so many sets of weights in turn, of which a large L2 keeps small ones. Those of
+# attention come back to one cache (`warm`).
+WEIGHT_SETS = 6
 PROMPTS = ("attention_prefill", "attention_mla_prefill")
 STEPS = ("attention_decode", "attention_mla")
 # Tables of latent attention are of DeepSeek's shape, and have no columns for it.
@@ -84,12 +86,15 @@ def read_table(path: Path) -> pd.DataFrame:
             **sizes,
             "window": np.fmax(column(table, "window_size", 0), 0),  # a negative window means none, like 0
             "weight_sets": np.where(op == "matmul", WEIGHT_SETS, 0),
+            "warm": np.where(op.isin(("attention_prefill", "attention_decode")), 1, 0),
             "time_s": pd.to_numeric(table["latency"], errors="coerce").to_numpy(dtype=float) * 1e-3,
             "reason": first_reason(
                 {
                     "the prompt continues a cached one": op.isin(PROMPTS) & (column(table, "step", 0) != 0),
                     "more than one token a step": op.isin(STEPS) & (column(table, "isl", 1) != 1),
                     "beam search": column(table, "beam_width", 1) != 1,
+                    "the distribution of tokens is none of balanced, uniform, power_law_1.2": (op == "moe_layer")
+                    & ~np.isfinite(column(table, "skew", 0)),
                 },
                 len(table),
             ),

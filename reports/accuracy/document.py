@@ -132,7 +132,8 @@ def _overview(entries: Sequence[Entry]) -> TextTable:
     """Mean errors of expected time by kind of kernel and GPU, over all shapes of a kind's groups, with their bars."""
     kinds: dict[tuple[str, str], dict[str, list[Entry]]] = {}
     for entry in entries:
-        kind = kinds.setdefault((entry.group.op, entry.group.formats), {})
+        large = ", heads over 256" if usual_heads(entry.group.rows).empty else ""
+        kind = kinds.setdefault((entry.group.op, f"{entry.group.formats}{large}"), {})
         kind.setdefault(entry.group.gpu, []).append(entry)
     gpus = [name for name in NVIDIA_GPUS if any(entry.group.gpu == name for entry in entries)]
     rows = tuple((*kind, *(_mean(of_gpu.get(gpu, [])) for gpu in gpus)) for kind, of_gpu in kinds.items())

@@ -46,6 +46,10 @@ _SYSTEMS: Mapping[str, str] = MappingProxyType(
 )
 
 
+# What L2 may hold from the call before: sets of weights that calls take in turn, and whether they come back to a cache.
+CONDITIONS = ("weight_sets", "warm")
+
+
 @dataclass(frozen=True, slots=True)
 class MeasuredTables:
     """The usable rows, and the number of rows that were left out, by table and reason.
@@ -53,8 +57,8 @@ class MeasuredTables:
     `frame` has one row per measurement; repeated shapes stay repeated. Its columns: table, op, device (the file's
     text), gpu (a name in `predict.gpus.GPUS`), dtype (of the computation), weight_dtype, kv_dtype (attention only),
     dtype_text (the file's text), format (dtype_text in our spelling; special kernels such as fp8_block keep their
-    name), window (0 = none), kernel_source, `DIMS` (NA where the op lacks the dimension), weight_sets (the sets of
-    weights that calls take in turn; 0 if other kernels run in between, or nothing is known), time_s.
+    name), window (0 = none), kernel_source, `DIMS` (NA where the op lacks the dimension), `CONDITIONS` (0 if
+    other kernels run in between, or nothing is known), time_s.
     """
 
     frame: pd.DataFrame
@@ -160,7 +164,7 @@ def _tidy(rows: pd.DataFrame, table: str) -> tuple[pd.DataFrame, npt.NDArray[np.
         **{
             name: values[usable] if name in FRACTIONS else _integers(values[usable]) for name, values in numbers.items()
         },
-        "weight_sets": column(rows, "weight_sets", 0)[usable],
+        **{name: column(rows, name, 0)[usable] for name in CONDITIONS},
         "time_s": time_s[usable],
     }
     return pd.DataFrame(columns), reasons

@@ -66,23 +66,22 @@ class Region:
     y: Callable[[pd.DataFrame], "pd.Series[float]"]
 
 
+_PROMPTS = Region(
+    "prompt (tokens)", "batch x heads", lambda rows: rows["seq"], lambda rows: rows["batch"] * rows["heads"]
+)
 REGIONS: Mapping[str, Region] = MappingProxyType(
     {
         "matmul": Region(
             "weights n x k (elements)", "rows m", lambda rows: rows["n"] * rows["k"], lambda rows: rows["m"]
         ),
-        "attention_prefill": Region(
-            "prompt (tokens)", "batch x heads", lambda rows: rows["seq"], lambda rows: rows["batch"] * rows["heads"]
-        ),
+        "attention_prefill": _PROMPTS,
         "attention_decode": Region(
             "context (tokens)",
             "batch x KV heads",
             lambda rows: rows["context"],
             lambda rows: rows["batch"] * rows["kv_heads"],
         ),
-        "attention_mla_prefill": Region(
-            "prompt (tokens)", "batch x heads", lambda rows: rows["seq"], lambda rows: rows["batch"] * rows["heads"]
-        ),
+        "attention_mla_prefill": _PROMPTS,
         "attention_mla": Region(
             "context (tokens)",
             "batch x heads",

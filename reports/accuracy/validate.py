@@ -36,9 +36,6 @@ MIN_SIZES = 12  # except for a collective of at least so many sizes for each num
 GROUP = ("table", "gpu", "op", "dtype", "weight_dtype", "dtype_text", "kv_dtype", "windowed", "kernel_source")
 FAMILY = tuple(name for name in GROUP if name != "op")
 NAMES = ("table", "gpu", "op", "dtype", "kv_dtype", "window", "kernel_source")
-# Spellings in tables that mean exactly one of our formats.
-PLAIN = MappingProxyType({"bfloat16": "bf16", "float16": "fp16", "half": "fp16", "float32": "fp32", "float": "fp32"})
-
 _LATENT = ("attention_mla", "attention_mla_prefill")
 # Largest mean error of expected time that passes on any GPU, by op and format. DESIGNED_BARS are for GPUs that the time
 # models were designed on; a GPU whose L2 holds what others read from DRAM is harder to predict.
@@ -153,7 +150,7 @@ def validate(measured_tables: MeasuredTables, gpu: str | None = None, leave_out:
             else:
                 groups.append(_group(table, op, ops[op], merged, leave_out))
     if not groups:
-        raise BadRecord(f"nothing can be validated: {dropped_text(skipped)}")
+        raise BadRecord(f"nothing can be validated: {dropped_text(skipped) or 'the tables have no rows'}")
     return Validation(tuple(groups), MappingProxyType(skipped))
 
 
@@ -262,7 +259,7 @@ def _group(table: str, op: str, measured: pd.DataFrame, shapes: pd.DataFrame, le
     identity = Identity(
         gpu=str(first["gpu"]),
         op=op,
-        format=_label(str(first["dtype_text"])),
+        format=str(first["format"]),
         cache=None if pd.isna(first["kv_dtype"]) else str(first["kv_dtype"]),
         window=bool(first["windowed"]),
         kernel=str(first["kernel_source"]),
@@ -299,11 +296,6 @@ def _merge(op: str, rows: pd.DataFrame) -> pd.DataFrame:
     """One row for each shape, with its median time; in the order of the dimensions."""
     dims = list(TIME_MODELS[op].dims)
     return rows.groupby(sorted(dims), sort=True)["time_s"].median().reset_index()
-
-
-def _label(dtype_text: str) -> str:
-    """Our name of a plain format; the table's own name of any other, such as fp8_block or int8_wo."""
-    return PLAIN.get(dtype_text, dtype_text)
 
 
 def _check_gpu(frame: pd.DataFrame, gpu: str | None) -> None:

@@ -65,6 +65,8 @@ def validate_tables(
     --endtoend asks for every point of a file what `predict model` would say, and prints how far off it is."""
     if not measured and points is None:
         raise BadRun("give measured tables, or --endtoend points.csv, or both")
+    if not measured and (gate or out is not None or gpu is not None or leave_out):
+        raise BadRun("--gate, --out, --gpu and --leave-out are of measured tables; give some, or leave the options out")
     judged = [] if points is None else _judged(points)
     left_out = {each.name for name in leave_out or () for each in resolve_all(name)}
     validation = validate.validate(importers.read_tables(measured), gpu, left_out) if measured else None

@@ -233,7 +233,7 @@ def _notes(log: ServedLog, first: First, reason: str) -> Iterator[str]:
         yield f"no expected times of steps ({reason}): launches are part of what is not explained"
     else:
         within = 100 * MEDIAN_ERROR[Measured.IN_FLIGHT]
-        yield f"expected tokens/s are within {within:.0f} % of public measurements of servers (median)"
+        yield f"expected tokens/s are within {within:.0f} % of public measurements of servers (median of all GPUs)"
     if first.reason and first.reason not in reason:
         yield f"no expected TTFT: {first.reason}"
     alone_s = first.expected_s or first.least_s

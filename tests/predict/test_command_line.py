@@ -11,13 +11,13 @@ from predict.__main__ import app
 from predict.answers.question import ASKED
 from predict.commands.options import PANELS
 from predict.errors import MissingCeiling
-from predict.expected.calibrations import CALIBRATIONS
 from predict.expected.kernel import TIME_MODELS
 from predict.gpus import GPUS
 from predict.model.presets import PRESETS
 from predict.resources import Resource
 from predict.units import find_dtype
 from predict.workloads import OPS, make_workload
+from tests.calibrations import CALIBRATIONS
 
 RUNNER = CliRunner()
 
@@ -114,6 +114,19 @@ def test_kernel_says_in_one_line_why_no_time_is_expected(asked, why):
     assert len(nothing) >= 8
     assert {name: data[name] for name in nothing} == nothing
     assert data["not_expected"] == why
+
+
+def test_kernel_says_why_no_time_is_expected_and_why_one_is_below_the_bound():
+    lines = RUNNER.invoke(app, "kernel stream_copy n=64 --gpu h100".split()).output.splitlines()
+    assert lines[1].strip() == "expected: not known, no form of expected time describes stream_copy"
+    asked = "kernel matmul m=512 n=65536 k=32 --gpu l40s".split()  # the result stays in L2
+    assert "L2 keeps some from kernel to kernel" in " ".join(RUNNER.invoke(app, asked).output.split())
+
+
+def test_a_gpu_that_multiplies_fp16_alone_rests_on_kernels_in_bf16():
+    t4 = json.loads(RUNNER.invoke(app, ["gpus", "--json"]).output)["t4"]
+    known = [each for each in t4["expected"] if each["op"] == "matmul" and each["format"] == "bf16"]
+    assert known[0]["basis"] == "other"
 
 
 def test_kernel_says_on_whose_measurements_its_times_rest():

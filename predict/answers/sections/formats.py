@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from predict.answers.lines import Note
 from predict.answers.question import Question
+from predict.answers.times import decode_times
 from predict.formulas import memory
 from predict.formulas.memory import WeightFormat
-from predict.gpus import NvidiaGpu
 from predict.model.storage import REST_BITS, Storage
 from predict.resources import matmul_unit
 from predict.units import DTYPES, DType, si
@@ -28,7 +28,8 @@ def format_notes(q: Question) -> Iterator[Note]:
         yield from _all_narrow(q, q.weights)
     elif q.storage is not None:
         yield from _as_shipped(q, q.storage)
-    if isinstance(q.gpu, NvidiaGpu) and q.weight_bits < q.compute_dtype.bits - 1:
+    narrow = q.weight_bits < q.compute_dtype.bits - 1 and not q.model.is_mixture  # experts have kernels of their own
+    if narrow and q.serves and decode_times(q).expected is not None:
         yield Note(f"expected times with {q.weights_name} weights use the constants of {q.compute_dtype.name} kernels")
 
 

@@ -6,7 +6,7 @@ from predict.answers.arithmetic import amount, product, seconds
 from predict.answers.lines import Line, Note, Weight
 from predict.answers.question import Question
 from predict.answers.times import Timed
-from predict.expected.whole_model import MEDIAN_ERROR, REQUEST_S, Measured
+from predict.expected.whole_model import REQUEST_S, Measured, error_text
 from predict.model.replica import PassPrediction
 from predict.roofline import Prediction
 from predict.units import Unit
@@ -24,7 +24,7 @@ def expected(
     if measured is Measured.TTFT and times.first_token_s is not None:
         time_s, what = times.first_token_s, "kernels and the host's part"
         parts.append(seconds(REQUEST_S))
-    formula = f"{what}, +-{100 * MEDIAN_ERROR[measured]:.0f} %"
+    formula = f"{what}, {error_text(measured, times.expected.gpu, is_poor=times.expected.is_poor)}"
     yield Line(key, label, time_s, Unit.SECONDS, formula, " + ".join(parts), is_detail)
     yield Note(f"expected times: {times.expected.rests_on}", in_verdict=True)
 

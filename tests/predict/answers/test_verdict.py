@@ -33,10 +33,23 @@ def test_the_times_are_the_bound_and_in_parentheses_the_expected_with_its_error(
     values = {line.key: line.text for section in answer(question).sections for line in section.lines}
     _, times, limits = serving_verdict(question).lines
     assert times.startswith("At best (expected): TTFT 611 ms (")
-    assert "; TPOT 24.0 ms (30.6 ms +-5 %); 334 tokens/s (262); $3.33 per 1M tokens out ($4.24)." in times
+    assert "; TPOT 24.0 ms (30.6 ms +-6 %); 334 tokens/s (262); $3.33 per 1M tokens out ($4.24)." in times
     assert values["decode_tokens_per_s_expected"] == "262 tokens/s"
     assert limits.startswith("Prefill is bound by FLOP (tensor.bf16), decode by memory bandwidth. Expected: ")
     assert "Expected: kernels measured on h100-sxm; +- is the median error" in limits
+
+
+@pytest.mark.parametrize(
+    ("gpu", "is_poor"), [("h100", False), ("gb200", False), ("rtx-5090", True), ("l40s", True), ("t4", True)]
+)
+def test_no_error_is_claimed_for_kernels_of_another_architecture(gpu, is_poor):
+    # Of L40S only all-reduces were not measured: two GPUs of it are a poor guess, one is not.
+    asked = ask("llama-3.1-8b", gpu, gpus=2, batch=1, seq=512, context=512)
+    _, times, limits = serving_verdict(asked).lines
+    assert (", a poor guess)" in times) is is_poor
+    assert ("+-" not in times) is is_poor
+    assert ("of another architecture" in limits) is is_poor
+    assert ("is the median error on public measurements" in limits) is not is_poor
 
 
 def test_without_a_calibration_the_last_line_says_why():
@@ -73,7 +86,7 @@ def test_a_training_names_what_is_expected_beside_the_bound():
     # 64 GPUs at $2 an hour, and the model's own FLOP over what 64 peaks make in the time.
     days = 1e12 / tokens * step_s / 86400
     flop = 3 * question.forward(Logits.ALL).flop
-    assert f"({duration(step_s)} +-5 %)" in found.lines[1]
+    assert f"({duration(step_s)} +-7 %)" in found.lines[1]
     assert f"({tokens / step_s / 64:,.0f}, an MFU of {percent(flop / (64 * 989.4e12 * step_s))})" in found.lines[1]
     assert f"({days:,.0f} days and ${days * 24 * 64 * 2:,.0f})" in found.lines[1]
     assert f"Expected: kernels measured on h100-sxm, {expected_step(question).plan.text};" in found.lines[2]

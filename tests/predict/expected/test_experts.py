@@ -39,6 +39,13 @@ def test_the_busiest_gpu_has_its_part_of_the_longer_experts():
     assert load_of(8, 2, 8, gpus=4).rows[0] == 4
 
 
+def test_an_exponent_of_1_is_between_its_neighbors():
+    below, at, above = (load_of(4096, 8, 128, gpus=8, skew=skew).rows[0] for skew in (0.999, 1.0, 1.001))
+    assert below == pytest.approx(at, rel=0.01)
+    assert above == pytest.approx(at, rel=0.01)
+    assert at > 1.05 * load_of(4096, 8, 128, gpus=8).rows[0]
+
+
 def test_rows_follow_the_quantiles_of_the_law():
     # As many experts as quantiles. The density x^-2 from 1 to 8e5 has the quantiles 1 / (1 - u (1 - 1 / 8e5)).
     load = load_of(10**6, 1, 32, skew=2.0)

@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from predict.errors import MissingCeiling
-from predict.expected.calibrations import CALIBRATIONS
 from predict.expected.kernel import TIME_MODELS, expect
 from predict.expected.time_model import Calibration, Machine
 from predict.gpus import GPUS
 from predict.units import Formats, find_dtype
+from tests.calibrations import CALIBRATIONS
 
 BF16 = find_dtype("bf16")
 # Round numbers: an SM does 1e12 FLOP/s, DRAM 1e12 B/s.
@@ -195,8 +195,29 @@ def test_query_heads_in_place_of_rows_split_keys_further_and_need_copies():
     assert terms.parts["tiles"][0] == pytest.approx((65536 + 4096) / 1e10)  # 100 splits of a tile
     assert terms.parts["copies"][0] == 0  # of one request, and of one KV head
     several = expect({**dims, "batch": 4, "heads": 16, "kv_heads": 2}, TOY, Formats(), calibration)
-    # Launches of 1.2 us; Q and O of 64 heads of 128, read and written: 64 KiB, which stay in L2, at 0.5 TB/s.
+    # Launches of 1.2 us; Q and O of 64 heads of 128, read and written: 64 KiB at 0.5 TB/s.
     assert several.parts["copies"][0] == pytest.approx(1.2e-6 + 2 * 2 * 2 * 64 * 128 / 0.5e12)
+
+
+def test_a_cache_stays_in_l2_only_between_calls_that_come_back_to_it():
+    calibration = calibrated("attention_decode", ("packs_groups",), **{**DECODING, "l2_gain": 2.0})
+    # 400 tokens of one head: 2*400*128*2 B and Q and O of 512 B each fit into L2 of 1 MB whole.
+    dims = {"batch": 1, "context": 400, "heads": 1, "kv_heads": 1, "head_dim": 128}
+    cold, warm = (
+        expect({**dims, **told}, TOY, Formats(), calibration).parts["traffic"][0] for told in ({}, {"warm": 1})
+    )
+    assert cold == pytest.approx((2 * 400 * 128 * 2 + 512) / 0.5e12)
+    assert warm == pytest.approx(cold / 2)
+
+
+def test_attention_that_reads_dram_is_never_faster_than_its_bound():
+    machine = Machine.of(GPUS["l40s"], BF16)  # 96 MB of L2
+    dims = {"batch": 4, "context": 4096, "heads": 32, "kv_heads": 8, "head_dim": 128}
+    cold, warm = (
+        time_of("attention_decode", CALIBRATIONS["l40s", "attention_decode", "bf16"], machine, **dims, warm=warm)
+        for warm in (0, 1)
+    )
+    assert warm < 2 * 4 * 4096 * 8 * 128 * 2 / 864e9 < cold
 
 
 def test_query_heads_that_do_not_share_a_block_read_the_cache_again():

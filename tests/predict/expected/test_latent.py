@@ -46,7 +46,7 @@ def test_one_wave_of_decode_by_hand():
     tiles = 2 * np.hypot(8.912896e-6, 0.73728e-6) + 1e-6
     dram = 100 * ((128 + 64) * 576 + 64 * 512) * 2 / 1e12
     assert terms.parts["tiles"][0] == pytest.approx(tiles)
-    assert terms.parts["dram"][0] == pytest.approx(dram)
+    assert terms.parts["traffic"][0] == pytest.approx(dram)
     assert terms.parts["combine"][0] == 0
     assert terms.time_s[0] == pytest.approx(10e-6 + (tiles**4 + dram**4) ** 0.25)
 
@@ -95,7 +95,7 @@ def test_a_slow_host_hides_the_work():
 
 def test_a_cache_in_8_bits_is_half_of_the_traffic():
     whole, half = (decode((), formats, batch=100, context=8192, heads=1) for formats in (Formats(), FP8_CACHE))
-    assert half.parts["dram"][0] == pytest.approx(0.5 * whole.parts["dram"][0], rel=1e-3)
+    assert half.parts["traffic"][0] == pytest.approx(0.5 * whole.parts["traffic"][0], rel=1e-3)
 
 
 def test_a_prompt_by_hand():

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from predict.errors import MissingCeiling
-from predict.expected.calibrations import find_calibration
 from predict.expected.kernel import expect
 from predict.expected.model_pass import expected_check, expected_decode, expected_decode_s, expected_prefill
 from predict.expected.time_model import Machine
@@ -16,6 +15,7 @@ from predict.model.passes import Logits
 from predict.model.presets import PRESETS, find_model
 from predict.model.replica import Replica
 from predict.units import DTYPES, Formats
+from tests.calibrations import find_calibration
 
 H100, BF16 = resolve("h100"), DTYPES["bf16"]
 MATMUL = find_calibration("h100-sxm", "matmul", BF16).constants
@@ -89,12 +89,13 @@ def test_what_was_measured_nowhere_is_refused(model, gpu, layout, said):
         expected_decode(replica(model, resolve(gpu), layout=layout), 1, 128)
 
 
-def test_a_cached_prefix_leaves_the_rest_of_the_prompts_attention_and_a_launch():
+def test_a_cached_prefix_leaves_the_rest_of_the_prompts_attention_and_its_launch():
     whole, prefix, after = (
         expected_prefill(replica(), 2, new, Logits.LAST, cached).times[KernelKind.SCORES]
         for new, cached in ((1536, 0), (512, 0), (1024, 512))
     )
-    assert after == pytest.approx(whole - prefix + 32 * LAUNCH_S)
+    one = 32 * call_s("attention_prefill", batch=2, seq=1, heads=32, kv_heads=8, head_dim=128)
+    assert after == pytest.approx(whole - prefix + one)
 
 
 def test_reading_a_cache_again_lengthens_attention_alone():

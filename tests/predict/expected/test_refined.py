@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from predict.errors import MissingCeiling
-from predict.expected.calibrations import CALIBRATIONS, Basis, Library, find_known, library
+from predict.expected.calibrations import Basis, Library, find_every, find_known, library
 from predict.expected.kernel import expect
 from predict.expected.refined import estimate, estimate_all, estimate_json, explain_estimate, summary, with_estimate
 from predict.expected.time_model import Machine
@@ -14,6 +14,7 @@ from predict.gpus import GPUS
 from predict.roofline import predict
 from predict.units import Formats, find_dtype
 from predict.workloads import make_workload
+from tests.calibrations import CALIBRATIONS
 
 BF16, FP8 = find_dtype("bf16"), find_dtype("fp8")
 PRODUCT = make_workload("matmul", {"m": 4096, "n": 4096, "k": 4096}, BF16)
@@ -159,8 +160,22 @@ def test_operands_that_are_narrow_already_take_no_time_to_narrow():
     dims = {"m": 512, "n": 4096, "k": 4096}
     scaled, plain = terms_of("matmul_scaled", FP8, **dims), terms_of("matmul", FP8, **dims)
     assert float(scaled.expected_s[0]) == pytest.approx(float(plain.expected_s[0] - plain.terms.parts["narrow"][0]))
+    long = terms_of("matmul_scaled", FP8, "h100-sxm", m=1, n=64, k=64)
+    assert float(long.expected_s[0]) >= max(float(part[0]) for part in long.terms.parts.values())
     in_int8 = terms_of("matmul_scaled", find_dtype("int8"), **dims)  # as fast as fp8, by its kernels
     assert float(in_int8.expected_s[0]) == pytest.approx(float(scaled.expected_s[0]))
+
+
+def test_int8_runs_as_fp8_where_there_is_fp8_else_as_16_bits():
+    dims = {"m": 512, "n": 4096, "k": 4096}
+    formats = {
+        gpu: terms_of("matmul_scaled", find_dtype("int8"), gpu, **dims).known.shipped
+        for gpu in ("h100-sxm", "a100-sxm-80gb")
+    }
+    assert {gpu: (each.gpu, each.format) for gpu, each in formats.items()} == {
+        "h100-sxm": ("h100-sxm", "fp8"),
+        "a100-sxm-80gb": ("a100-sxm-80gb", "bf16"),
+    }
 
 
 def test_weights_alone_in_few_bits_are_read_as_they_are_stored():
@@ -214,3 +229,27 @@ def test_in_a_graph_nothing_of_the_hosts_time_is_left():
 def test_what_is_not_known_is_absent_with_a_reason(workload, gpu, why):
     with pytest.raises(MissingCeiling, match=why):
         estimate(workload, GPUS[gpu])
+
+
+def test_a_relative_is_never_said_to_be_nearer_than_the_gpu_that_was_measured():
+    for fmt in ("bf16", "fp8"):
+        l4, l40s = (find_known(GPUS[gpu], "matmul", fmt) for gpu in ("l4", "l40s"))
+        assert l4.shipped is l40s.shipped
+        assert l4.expected_error >= l40s.expected_error
+        assert l4.refined_error >= l40s.refined_error
+
+
+def test_an_engine_has_the_kernels_of_its_architecture():
+    kernels = {each.shipped.kernel: each.shipped.gpu for each in find_every(GPUS["h200-sxm"], "all_reduce", "bf16")}
+    assert kernels["NCCL"] == "h200-sxm"
+    assert kernels["vLLM_custom_graph"] == "h100-sxm"  # nobody measured it on an H200
+    other = {each.shipped.gpu for each in find_every(GPUS["b200"], "all_reduce", "bf16")}
+    assert other == {"b200"}  # nothing of another architecture
+
+
+def test_heads_wider_than_any_that_was_measured_have_no_error():
+    heads = {"batch": 64, "context": 4096, "heads": 64, "kv_heads": 8}
+    measured, wider = (terms_of("attention_decode", head_dim=width, **heads) for width in (512, 768))
+    assert measured.known.expected_error is not None
+    assert wider.known.expected_error is None
+    assert "kernels of smaller heads" in summary(wider.known)

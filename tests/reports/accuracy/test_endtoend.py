@@ -182,5 +182,12 @@ def test_a_file_that_is_no_table_of_points_is_one_line(tmp_path, content, said):
     assert said in str(found.exception)
 
 
+@pytest.mark.parametrize("option", [("--gate",), ("--out", "x"), ("--gpu", "h100"), ("--leave-out", "h200")])
+def test_options_of_tables_are_not_ignored_without_tables(option, tmp_path):
+    found = run("--endtoend", written(tmp_path, row()), *option)
+    assert "are of measured tables" in str(found.exception)
+    assert found.output == ""
+
+
 def test_neither_tables_nor_points_is_said():
     assert "give measured tables, or --endtoend" in str(run().exception)

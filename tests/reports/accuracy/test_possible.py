@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from predict.errors import MissingCeiling
-from predict.expected.calibrations import CALIBRATIONS
 from predict.expected.kernel import expect
 from predict.expected.time_model import Machine
 from predict.gpus import NVIDIA_GPUS
 from predict.units import DTYPES, Formats
 from reports.accuracy.possible import FASTER, UNTRUSTED, least_times, why_impossible
+from tests.calibrations import CALIBRATIONS
 
 H100, BF16 = NVIDIA_GPUS["h100-sxm"], DTYPES["bf16"]
 HIGHEST = 132 * 4096 * 1980e6  # FLOP/s: SMs, FLOP per clock and SM, clock

@@ -9,7 +9,6 @@ import pytest
 from typer.testing import CliRunner
 
 from predict.errors import BadRecord, NapkinError
-from predict.expected.calibrations import CALIBRATIONS
 from predict.expected.kernel import expect
 from predict.expected.time_model import Machine
 from predict.gpus import GPUS
@@ -18,6 +17,7 @@ from reports.__main__ import app
 from reports.accuracy.importers import read_tables
 from reports.accuracy.validate import group_json, over_the_bar, usual_heads, validate, worst_rows
 from reports.calibration.errors import errors
+from tests.calibrations import CALIBRATIONS
 
 RUNNER = CliRunner()
 H100 = "NVIDIA H100 80GB HBM3"
@@ -254,6 +254,15 @@ def test_the_command_prints_a_list_of_groups(tmp_path):
     assert entry["window"] is False
     text = RUNNER.invoke(app, ["validate", str(path)], catch_exceptions=False).output
     assert "matmul bf16 on h100-sxm" in text
+
+
+@pytest.mark.parametrize("spelled", ["bfloat16", "BF16", "torch.bfloat16", "bf16"])
+def test_a_spelling_of_a_format_passes_no_gate(tmp_path, spelled):
+    rows = gemm_rows(dtype=spelled)
+    slow = rows.assign(latency=rows["latency"] * np.where(np.arange(len(rows)) % 3 == 0, 3, 1))
+    (group,) = validated(tmp_path, slow).groups
+    assert (group.dtype, group.relative.known is None) == ("bf16", False)
+    assert over_the_bar([group])[0].startswith("matmul bf16 on h100-sxm")
 
 
 def test_the_gate_fails_a_run_that_misses_its_bar(tmp_path):

@@ -5,12 +5,12 @@ import itertools
 import numpy as np
 import pytest
 
-from predict.expected.calibrations import CALIBRATIONS
 from predict.expected.kernel import TIME_MODELS, expect
 from predict.expected.time_model import Calibration, Machine
 from predict.gpus import GPUS
 from predict.units import Formats, find_dtype
 from reports.calibration.fit import PROBES, calibrate, choose_probes
+from tests.calibrations import CALIBRATIONS
 
 H100 = Machine.of(GPUS["h100-sxm"], find_dtype("bf16"))
 FORMATS = Formats()

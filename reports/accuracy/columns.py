@@ -95,7 +95,8 @@ _VARIANTS: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 COMPUTED = {**_SPELLINGS, **{text: computed for text, (computed, _) in _VARIANTS.items()}}
 STORED = {**_SPELLINGS, **{text: stored for text, (_, stored) in _VARIANTS.items()}}
-FORMATS = {**_SPELLINGS, **{text: text for text in _VARIANTS}}
+# Formats whose scales tell them apart from our formats of as many bits keep their names.
+FORMATS = {**_SPELLINGS, "nvfp4": "nvfp4", **{text: text for text in _VARIANTS}}
 STORED_BYTES = {text: find_dtype(stored).bytes for text, stored in STORED.items()}
 
 

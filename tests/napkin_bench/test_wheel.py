@@ -75,7 +75,7 @@ def installed(wheel, tmp_path):
     [
         ("--version", r"napkin-bench \d+\.\d+\.\d+\n"),
         ("predict kernel matmul m=16 n=8192 k=8192 --gpu h100 --explain", "napkin 40.2 us"),
-        ("predict model llama-3-70b --gpu h100 --gpus 2 --batch 4 --seq 8192", "TPOT 22.3 ms"),
+        ("predict model llama-3-70b --gpu h100 --gpus 2 --batch 4 --seq 8192", r"TPOT 22.3\s+ms"),
         ("predict model llama-3-8b --gpu h100,h200 --markdown", r"\| h200-sxm"),
         ("predict model llama-3-8b --gpu h100 --gpus 1 --isl 1k --osl 100", "Best: 1 x h100-sxm"),
         ("predict formula speculation.speedup alpha=0.8 k=4 c=0.15 --json", '"value": '),

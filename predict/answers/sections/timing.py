@@ -11,6 +11,8 @@ from predict.model.replica import PassPrediction
 from predict.roofline import Prediction
 from predict.units import Unit
 
+LIBRARY = "NCCL"  # slower than the kernels that engines bring for short messages
+
 
 def expected(
     times: Timed, key: str, label: str, measured: Measured, *, is_detail: bool = False
@@ -27,6 +29,11 @@ def expected(
     formula = f"{what}, {error_text(measured, times.expected.gpu, is_poor=times.expected.is_poor)}"
     yield Line(key, label, time_s, Unit.SECONDS, formula, " + ".join(parts), is_detail)
     yield Note(f"expected times: {times.expected.rests_on}", in_verdict=True)
+    sums = {each.shipped.kernel for each in times.expected.known if each.calibration.op == "all_reduce"}
+    if sums == {LIBRARY}:
+        yield Note(
+            f"expected sums between GPUs are {LIBRARY}'s: no engine's own all-reduce was measured for {times.expected.gpu}"
+        )
 
 
 def rule(q: Question) -> str:

@@ -31,9 +31,8 @@ def expected(
     yield Note(f"expected times: {times.expected.rests_on}", in_verdict=True)
     sums = {each.shipped.kernel for each in times.expected.known if each.calibration.op == "all_reduce"}
     if sums == {LIBRARY}:
-        yield Note(
-            f"expected sums between GPUs are {LIBRARY}'s: no engine's own all-reduce was measured for {times.expected.gpu}"
-        )
+        gpu = times.expected.gpu
+        yield Note(f"expected sums between GPUs are {LIBRARY}'s: no engine's own all-reduce was measured for {gpu}")
 
 
 def rule(q: Question) -> str:

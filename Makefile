@@ -9,7 +9,7 @@ TABLES := $(wildcard tables/*.parquet)
 READY := $(if $(filter .venv/bin/python,$(PYTHON)),.venv/installed)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench predict list doctor report compare sweep validate accuracy compile evidence tune test benchmark check older compile-gate accuracy-gate lint fmt clean
+.PHONY: help setup bench predict list doctor report compare sweep validate accuracy scorecard compile evidence tune test benchmark check older compile-gate accuracy-gate lint fmt clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -26,6 +26,8 @@ report: $(READY) ## render a run again from its records: RUN=dir
 	@$(PYTHON) -m reports render $(RUN) $(ARGS)
 compare: $(READY) ## compare two runs by % of roof: A=dir B=dir
 	@$(PYTHON) -m reports compare $(A) $(B) $(ARGS)
+scorecard: $(READY) ## judge the rules of thumb by a run, or by measured tables: RUN=dir, or DATA="a.parquet b.parquet"
+	@$(PYTHON) -m reports scorecard $(if $(DATA),--tables $(DATA),$(RUN)) $(if $(OUT),--out $(OUT)) $(ARGS)
 sweep: $(READY) ## predict every batch and context of a model, as parquet and plots: ARGS="--model llama-3-8b --gpu h100 --out runs/sweep"
 	@$(PYTHON) -m reports sweep $(ARGS)
 validate: $(READY) ## compare expected time with measured tables; fail if it misses a bar: DATA="a.parquet b.parquet" GPU=h100

@@ -66,6 +66,7 @@ ROOMS = {
     "reports.calibration": set(),
     "reports.run": {"reports.calibration"},
     "reports.accuracy": {"reports.calibration", "reports.run"},
+    "reports.scorecard": {"reports.calibration", "reports.run", "reports.accuracy"},
     "reports.sweep": set(),
     "reports.served": set(),
 }

@@ -93,7 +93,7 @@ def render(
     return template(TEMPLATE).render(
         entries=entries,
         shapes=f"{sum(entry.found.rows for entry in entries):,}",
-        tables=_table_lines(groups),
+        tables=table_lines(groups),
         is_published=any(_source(group.table) for group in groups),
         skipped=[f"{table}: {rows:,} rows left out: {reason}" for (table, reason), rows in skipped.items()],
         overview=_overview(entries),
@@ -181,7 +181,8 @@ def _source(table: str) -> str:
     return next((source.partition("; ")[2] for source in sources if source.startswith(f"{table},")), "")
 
 
-def _table_lines(groups: Sequence[Group]) -> list[str]:
+def table_lines(groups: Sequence[Group]) -> list[str]:
+    """The tables of the groups, each with who measured it, if that is known."""
     names = dict.fromkeys(group.table for group in groups)
     return [f"`{name}`" + (f", {source}" if (source := _source(name)) else "") for name in names]
 

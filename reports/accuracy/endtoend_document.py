@@ -61,7 +61,7 @@ def whole_models(judged: Sequence[Judged], reasons: Sequence[Reason] | None = No
         expected=f"{sum(each.ratio is not None for each in timed):,}",
         beaten=sum(each.beats_bound for each in judged),
         tally=tally_table(judged, totals=True).markdown(),
-        sources=Counter(_publisher(each) for each in judged).most_common(),
+        sources=Counter(each.point.publisher for each in judged).most_common(),
         reasons=[
             (tally.kind, count, reason) for tally in over_kinds(judged) for reason, count in tally.reasons.items()
         ],
@@ -141,7 +141,7 @@ def _worst_table(timed: Sequence[Judged], explained: Sequence[Explained]) -> Tex
 def _few(timed: Sequence[Judged]) -> Iterator[str]:
     """What to know of each kind before its median is believed."""
     for kind in KINDS:
-        found = Counter(_publisher(each) for each in timed if each.point.kind == kind)
+        found = Counter(each.point.publisher for each in timed if each.point.kind == kind)
         if not found:
             continue
         (publisher, most), count = found.most_common(1)[0], found.total()
@@ -149,8 +149,3 @@ def _few(timed: Sequence[Judged]) -> Iterator[str]:
             yield f"{kind} has {count}"
         elif most > count / 2:
             yield f"{most} of {count} of {kind} are from {publisher}"
-
-
-def _publisher(each: Judged) -> str:
-    """Who published a point: a repository without its commit, or a site."""
-    return "/".join(each.point.source.partition("@")[0].partition(" ")[0].split("/")[:2]) or "not named"

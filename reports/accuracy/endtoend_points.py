@@ -30,6 +30,11 @@ class Point:
     arguments: str
     note: str
 
+    @property
+    def publisher(self) -> str:
+        """Who published it: a repository without its commit, or a site."""
+        return "/".join(self.source.partition("@")[0].partition(" ")[0].split("/")[:2]) or "not named"
+
 
 def read_points(file: Path) -> list[Point]:
     """The points of a file, in its order. Raises BadRecord for one that cannot be read or lacks a column."""

@@ -67,7 +67,7 @@ def validate_tables(
         raise BadRun("give measured tables, or --endtoend points.csv, or both")
     if not measured and (gate or out is not None or gpu is not None or leave_out):
         raise BadRun("--gate, --out, --gpu and --leave-out are of measured tables; give some, or leave the options out")
-    judged = [] if points is None else _judged(points)
+    judged = [] if points is None else judge_points(points)
     left_out = {each.name for name in leave_out or () for each in resolve_all(name)}
     validation = validate.validate(importers.read_tables(measured), gpu, left_out) if measured else None
     typer.echo("\n".join(_lines(validation, judged, form)))
@@ -81,7 +81,8 @@ def validate_tables(
         raise typer.Exit(1)
 
 
-def _judged(points: Path) -> list[endtoend.Judged]:
+def judge_points(points: Path) -> list[endtoend.Judged]:
+    """The points of a file with their predictions. Raises BadRecord."""
     return endtoend.judge(endtoend_points.read_points(points), lambda text: question_of(text, points.parent))
 
 
@@ -138,7 +139,7 @@ def write_accuracy(
     out: Annotated[Path, typer.Option(help="Folder for accuracy.md and accuracy/*.png.")] = Path("docs"),
 ) -> None:
     """Write accuracy.md: how far expected time is off, where and why; the same tables give the same bytes."""
-    judged = [] if points is None else _judged(points)
+    judged = [] if points is None else judge_points(points)
     measured_tables = importers.read_tables(measured)
     validation = validate.validate(measured_tables)
     make_folder(out / document.FOLDER)

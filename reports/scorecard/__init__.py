@@ -1,0 +1,1 @@
+"""The scorecard: every rule of thumb judged by measured times."""

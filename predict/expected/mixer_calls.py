@@ -63,7 +63,7 @@ def _has_form(mixer: LatentAttention) -> bool:
 
 def _attention(mixer: Attention, attending: Attending, share: Share, count: int) -> Iterator[Call | Unmeasured]:
     """Softmax attention of this GPU's heads. A prompt after cached tokens takes as long as the whole prompt takes
-    longer than these, and a prompt of one token."""
+    longer than these, and a prompt of two tokens."""
     heads, kv_heads = heads_on_gpu(mixer, share.tp)
     shape: dict[str, Number] = {"kv_heads": kv_heads, "head_dim": mixer.head_dim}
     window = mixer.reach.tokens if isinstance(mixer.reach, Window) else 0
@@ -92,12 +92,12 @@ def attention_family(op: str, share: Share, head_dim: float, *, window: bool) ->
 
 
 def _lengths(attending: Attending) -> Iterator[tuple[Number, int]]:
-    """Prompts whose times add up to that of the new tokens, each with its sign. One token stands for the launch, which
-    the difference loses."""
+    """Prompts whose times add up to that of the new tokens, each with its sign. Two tokens stand for the launch, which
+    the difference loses: one would take the way of decode."""
     yield attending.context, 1
     if np.any(attending.cached):
         yield attending.cached, -1
-        yield np.ones_like(attending.cached), 1
+        yield 2 * np.ones_like(attending.cached), 1
 
 
 def _seen(reach: Reach, attending: Attending) -> Number:
@@ -116,7 +116,7 @@ def _latent_attention(
     mixer: LatentAttention, attending: Attending, share: Share, count: int
 ) -> Iterator[Call | Unmeasured]:
     """Latent attention of this GPU's heads, the products with its expansion included. A prompt after cached tokens
-    takes as long as the whole prompt takes longer than these, and a prompt of one token."""
+    takes as long as the whole prompt takes longer than these, and a prompt of two tokens."""
     bits, heads = share.formats.kv_bits, mixer.heads / share.tp
     caches = (BF16.name,) if bits >= BF16.bits else (FP8.name, BF16.name)
     formats = Formats(kv_bits=bits, compute=wide_format(share.replica.gpu))

@@ -94,8 +94,13 @@ def test_a_cached_prefix_leaves_the_rest_of_the_prompts_attention_and_its_launch
         expected_prefill(replica(), 2, new, Logits.LAST, cached).times[KernelKind.SCORES]
         for new, cached in ((1536, 0), (512, 0), (1024, 512))
     )
-    one = 32 * call_s("attention_prefill", batch=2, seq=1, heads=32, kv_heads=8, head_dim=128)
-    assert after == pytest.approx(whole - prefix + one)
+    two = 32 * call_s("attention_prefill", batch=2, seq=2, heads=32, kv_heads=8, head_dim=128)
+    assert after == pytest.approx(whole - prefix + two)
+    # 64 new tokens after one take about what they take alone: the kernel is launched once in either case.
+    alone, later = (
+        expected_prefill(replica(), 1, 64, Logits.LAST, cached).times[KernelKind.SCORES] for cached in (0, 1)
+    )
+    assert later == pytest.approx(alone, rel=0.05)
 
 
 def test_reading_a_cache_again_lengthens_attention_alone():

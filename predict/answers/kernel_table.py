@@ -82,8 +82,6 @@ class KernelTable:
         )
         if (stages := self.times.replica.layout.pp) > 1:
             yield f"Runs are those of all {stages} stages together."
-        if any(row.known for row in self.rows):
-            yield "Expected times are those in a captured graph, without the host's time of a call."
         yield from self._experts()
         rests_on: dict[str, list[str]] = {}
         for row in self.rows:
@@ -158,7 +156,7 @@ def _row(kernel: ModelKernel, gpu: Gpu, times: Timed) -> KernelRow:
     if bound is None or workload is None:
         return KernelRow(kernel, bound, kernel.reason)
     try:
-        found = estimate(workload, gpu, in_graph=True)
+        found = estimate(workload, gpu)
     except MissingCeiling:
         return KernelRow(kernel, bound, kernel.reason)
     return KernelRow(kernel, with_estimate(bound, found), kernel.reason, found.known)

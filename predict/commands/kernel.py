@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -59,13 +60,14 @@ def kernel(
     if not show_arithmetic:
         typer.echo(text.splitlines()[0])
         said = f"expected: not known, {reason}" if found is None else summary(found.known)
-        typer.echo("\n".join(wrapped(said, width, "    ", "    ")))
-        if found is not None and float(found.expected_s[0]) < prediction.napkin_s:
-            typer.echo("\n".join(wrapped(FROM_L2, width, "    ", "    ")))
+        for line in (said, *_remarks(found, prediction)):
+            typer.echo("\n".join(wrapped(line, width, "    ", "    ")))
         return
     typer.echo(text)
     unknown = "\n".join(wrapped(f"expected: not known, {reason}", width))
     typer.echo(unknown if found is None else explain_estimate(found, width))
+    for line in _remarks(found, prediction):
+        typer.echo("\n".join(wrapped(line, width)))
     sources = (f"{term.resource}: {find_ceiling(term.resource, machine.roofs).source}" for term in prediction.terms)
     lines = [
         *_memory_lines(workload, machine),
@@ -73,6 +75,12 @@ def kernel(
         *sources,
     ]
     typer.echo("\n".join(part for line in lines for part in paragraphs(line, width) or [""]))
+
+
+def _remarks(found: Estimate | None, prediction: Prediction) -> Iterator[str]:
+    """Why an expected time is below the bound."""
+    if found is not None and float(found.expected_s[0]) < prediction.napkin_s:
+        yield FROM_L2
 
 
 def _estimate(workload: Workload, machine: Gpu) -> tuple[Estimate | None, str]:

@@ -13,8 +13,6 @@ from predict.units import DTYPES, DType, Formats
 from predict.workloads import INT4_GROUP, FloatArray
 
 _TABLES_CALL = MappingProxyType({"fp4": "nvfp4"})
-
-
 # Ops without a form, which do little but move what they read and write.
 ELEMENTWISE = frozenset({"rmsnorm", "add_rmsnorm", "layernorm", "add_layernorm", "softmax", "swiglu", "gelu", "rope"})
 
@@ -29,6 +27,7 @@ class Likeness:
     weight_bits: float | None = None  # if not the format of the products
     left_out: tuple[str, ...] = ()  # terms of the measured kernels that ours do not have
     is_same: bool = True  # else their errors and residuals do not speak of ours
+    in_8_bits: bool = False  # int8 runs on the kernels that `narrow_kernels` tells
 
     def formats(self, dtype: DType) -> Formats:
         """The formats of our op in `dtype`."""
@@ -37,7 +36,7 @@ class Likeness:
 
     def format(self, dtype: DType, gpu: Gpu) -> str:
         """The name in tables of the format whose kernels compute `dtype` on `gpu`."""
-        if not self.is_same and dtype.name == "int8":
+        if self.in_8_bits and dtype.name == "int8":
             return narrow_kernels(gpu)[0]
         return _TABLES_CALL.get(dtype.name, dtype.name)
 
@@ -59,7 +58,7 @@ _OURS: Mapping[str, Likeness] = MappingProxyType(
         "attention_paged": Likeness("attention_decode"),  # the caches that were measured are paged
         "attention_decode_fp8": Likeness("attention_decode", cache=DTYPES["fp8"]),
         # Operands are narrow already.
-        "matmul_scaled": Likeness("matmul", left_out=("narrow",), is_same=False),
+        "matmul_scaled": Likeness("matmul", left_out=("narrow",), is_same=False, in_8_bits=True),
         "matmul_w8a16": Likeness("matmul", weight_bits=8, is_same=False),
         "matmul_w4a16": Likeness("matmul", weight_bits=4 + 16 / INT4_GROUP, is_same=False),
     }

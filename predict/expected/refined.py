@@ -44,15 +44,15 @@ class Estimate:
         return None if self.factor is None else self.expected_s * self.factor
 
 
-def estimate(workload: Workload, gpu: Gpu, *, in_graph: bool = False) -> Estimate:
+def estimate(workload: Workload, gpu: Gpu) -> Estimate:
     """The times of one workload: see `estimate_all`."""
-    return estimate_all([workload], gpu, in_graph=in_graph)
+    return estimate_all([workload], gpu)
 
 
-def estimate_all(workloads: Sequence[Workload], gpu: Gpu, *, in_graph: bool = False) -> Estimate:
+def estimate_all(workloads: Sequence[Workload], gpu: Gpu) -> Estimate:
     """The times of workloads of one op and format on `gpu`, by kernels measured on it or else on its nearest relative.
-    In a graph, as engines capture a step, they have nothing of the host's time of a call. Raises MissingCeiling, saying
-    why, if nothing like them was measured or a fact of the GPU is not known."""
+    They are those in a captured graph, without the host's time of a call. Raises MissingCeiling, saying why, if nothing
+    like them was measured or a fact of the GPU is not known."""
     first = workloads[0]
     known, formats = known_kernels(first, gpu)
     if first.op in ELEMENTWISE:
@@ -61,14 +61,14 @@ def estimate_all(workloads: Sequence[Workload], gpu: Gpu, *, in_graph: bool = Fa
     ours = {name: np.array([each.dims[name] for each in workloads], dtype=np.float64) for name in first.dims}
     like = likeness(first.op)
     rows = {"window": np.zeros(len(workloads)), **like.rows(ours)}
-    calibration = captured(gpu, known.calibration) if in_graph else known.calibration
+    calibration = captured(gpu, known.calibration)
+    if calibration != known.calibration:
+        known = _standing_in("kernels without the host that issued them", known)
     machine = Machine.of(gpu, first.dtype)
     terms = expect(rows, machine, formats, calibration)
     if like.op != first.op:
         terms = terms.without(like.left_out, np.array([float(machine.bound_s(each.amounts)) for each in workloads]))
-    # A residual is of the times that were measured, with the host's.
-    factor = known.factor(rows) if calibration == known.calibration else None
-    return Estimate(known, formats, terms, factor)
+    return Estimate(known, formats, terms, known.factor(rows))
 
 
 def known_kernels(workload: Workload, gpu: Gpu) -> tuple[Known, Formats]:

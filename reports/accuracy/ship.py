@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from predict.expected.calibrations import FILE, RESIDUALS, Carried, read_library, same_rates
+from predict.expected.calibrations import FILE, RESIDUALS, Carried, read_library, same_rates, shipped
 from predict.expected.collective import COLLECTIVES
 from predict.expected.kernel import TIME_MODELS
 from predict.expected.residual import lattices, log_factor
@@ -35,15 +35,22 @@ def write_calibrations(groups: Iterable[Group], file: Path = FILE, residuals: Pa
     groups give the same bytes."""
     kept = [group for group in groups if not (group.op in COLLECTIVES and group.dtype == "int8")]
     entries, values = _entries(kept)
-    shipped = read_library({"calibrations": entries, "carried": []}, values)
+    fitted = read_library({"calibrations": entries, "carried": []}, values)
     told = ((each.identity, _thinned(each), len(each.rows)) for each in kept)
-    carried = [_carried(each) for each in carried_errors(told, shipped)]
+    carried = [_carried(each) for each in carried_errors(told, fitted)]
     content = io.BytesIO()
     np.save(content, values)
     write_file(residuals, content.getvalue())
     parts = (f'"{name}": [\n{_lines(each)}\n]' for name, each in (("calibrations", entries), ("carried", carried)))
     write_file(file, f"{{{', '.join(parts)}}}\n".encode())
     return file, residuals
+
+
+def lost_tables(groups: Iterable[Group]) -> list[str]:
+    """Tables whose calibrations ship and would not any more, because no group is of them."""
+    given = {group.table for group in groups}
+    shipping = dict.fromkeys(each.calibration.source.partition(",")[0] for each in shipped())
+    return [table for table in shipping if table not in given]
 
 
 def _entries(groups: Sequence[Group]) -> tuple[list[dict[str, object]], NDArray[np.int8]]:

@@ -120,7 +120,8 @@ def test_kernel_says_why_no_time_is_expected_and_why_one_is_below_the_bound():
     lines = RUNNER.invoke(app, "kernel stream_copy n=64 --gpu h100".split()).output.splitlines()
     assert lines[1].strip() == "expected: not known, no form of expected time describes stream_copy"
     asked = "kernel matmul m=512 n=65536 k=32 --gpu l40s".split()  # the result stays in L2
-    assert "L2 keeps some from kernel to kernel" in " ".join(RUNNER.invoke(app, asked).output.split())
+    for page in (asked, [*asked, "--explain"]):
+        assert "L2 keeps some from kernel to kernel" in " ".join(RUNNER.invoke(app, page).output.split())
 
 
 def test_a_gpu_that_multiplies_fp16_alone_rests_on_kernels_in_bf16():

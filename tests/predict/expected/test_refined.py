@@ -205,13 +205,12 @@ def test_what_stands_in_for_unmeasured_kernels_is_said_and_has_no_error():
         assert "tells nothing of these" in entry["not_refined"]
 
 
-def test_in_a_graph_nothing_of_the_hosts_time_is_left():
-    dims = {"batch": 1, "context": 128, "heads": 16, "latent": 512, "rope": 64}
-    asked = make_workload("attention_mla", dims, BF16)
-    issued, captured = (estimate(asked, GPUS["h100-sxm"], in_graph=on) for on in (False, True))
-    host_s = issued.known.calibration.constants["host_s"]
-    assert float(captured.expected_s[0]) < host_s <= float(issued.expected_s[0])
-    assert captured.refined_s is None
+def test_nothing_is_left_of_the_time_of_a_host_that_issued_the_measured_calls():
+    found = terms_of("attention_mla", batch=1, context=128, heads=16, latent=512, rope=64)
+    assert float(found.expected_s[0]) < found.known.calibration.constants["host_s"]
+    # Errors and residuals are of times with the host.
+    assert (found.refined_s, found.known.expected_error) == (None, None)
+    assert "without the host that issued them" in summary(found.known)
 
 
 @pytest.mark.parametrize(

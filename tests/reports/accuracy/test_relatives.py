@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from predict.expected.calibrations import find_known, read_library
+from predict.errors import BadRun
+from predict.expected.calibrations import FILE, RESIDUALS, find_known, read_library
 from predict.expected.kernel import expect
 from predict.expected.time_model import Machine
 from predict.gpus import GPUS
@@ -117,3 +118,12 @@ def test_the_document_shows_each_kernel_told_by_a_gpu_of_its_architecture(tmp_pa
     assert "| matmul | bf16 | the same architecture |" in section.text.replace("|  ", "")
     other = validate(read_tables([table(tmp_path, "h200-sxm")]), leave_out={"h100-sxm"})
     assert unmeasured(other.groups) is None  # only another architecture is left
+
+
+def test_what_ships_is_not_lost_by_a_command_that_lacks_its_tables(tmp_path):
+    before = [file.read_bytes() for file in (FILE, RESIDUALS)]
+    result = RUNNER.invoke(app, ["ship", str(table(tmp_path, "h200-sxm"))])
+    assert isinstance(result.exception, BadRun)
+    assert "a100-sxm_gemm_vllm-0.14.0, " in str(result.exception)
+    assert str(result.exception).endswith("would be lost: give these tables too, or --drop")
+    assert [file.read_bytes() for file in (FILE, RESIDUALS)] == before

@@ -28,6 +28,7 @@ WEIGHTS = 5  # the largest weights, whose matmuls stand for all
 PAST_L2 = 4.0  # a kernel that moves so many times L2 reads DRAM
 LONG = 4.0  # prompts whose FLOP take so many times their bytes
 PARTS = (2, 4, 8)  # GPUs of tensor parallelism
+WIDE = 4096  # matrices that are divided
 
 
 def of_kernels(groups: Kernels) -> dict[int, Evidence | str]:
@@ -88,10 +89,9 @@ def _knees(groups: Kernels) -> Evidence | str:
 def _regimes(groups: Kernels) -> Evidence | str:
     """Claim 7: the shares of the roofs in prefill and in decode."""
     machine = _machine(groups)
-    prefill, decode = _matmuls(groups), _matmuls(groups)
-    prefill, decode = prefill[prefill["m"] >= MANY_ROWS], decode[decode["m"] <= FEW_ROWS]
-    prompts, steps = _fastest(groups, "attention_prefill"), _fastest(groups, "attention_decode")
-    flop_bound, byte_bound = (pd.concat([a, b]) for a, b in ((prefill, prompts), (decode, steps)))
+    products = _matmuls(groups)
+    flop_bound = pd.concat([products[products["m"] >= MANY_ROWS], _fastest(groups, "attention_prefill")])
+    byte_bound = pd.concat([products[products["m"] <= FEW_ROWS], _fastest(groups, "attention_decode")])
     flop_bound = flop_bound[flop_bound["flop_s"] > LONG * flop_bound["bytes_s"]]
     byte_bound = byte_bound[byte_bound["bytes_s"] * machine.bytes_per_s > PAST_L2 * machine.l2_bytes]
     if flop_bound.empty or byte_bound.empty:
@@ -194,26 +194,22 @@ def _parallel(groups: Kernels) -> Evidence | str:
     if rows.empty or sent.empty:
         return "no matmuls and all-reduces in 16 bits"
     shapes = rows[["m", "n", "k"]].itertuples(index=False, name=None)
-    pairs = rows[["time_s", "napkin_s"]].to_numpy()
-    known: dict[tuple[float, ...], FloatArray] = dict(zip(shapes, pairs, strict=True))
-    measured: list[float] = []
-    predicted: list[float] = []
-    for parts in PARTS:
-        messages = sent[sent["gpus"] == parts].sort_values("message_bytes")
-        if messages.empty:
-            continue
-        whole = rows[(rows["n"] % parts == 0) & (rows["n"] >= 4096) & (rows["k"] >= 4096)]
-        for m, n, k in whole[["m", "n", "k"]].to_numpy():
-            keys = [(m, n, k), (m, k, n), (m, n / parts, k), (m, k, n / parts)]
-            size = m * k * BF16.bytes
-            if not all(key in known for key in keys) or not _spans(messages["message_bytes"], size):
-                continue
-            for place, (name, ratios) in enumerate((("time_s", measured), ("napkin_s", predicted))):
-                up, down, part_up, part_down = (float(known[key][place]) for key in keys)
-                ratios.append((part_up + part_down + _message_s(messages, size, name)) / (up + down))
-    if not measured:
+    known = dict(zip(shapes, rows[["time_s", "napkin_s"]].to_numpy(), strict=True))
+    wide = rows[(rows["n"] >= WIDE) & (rows["k"] >= WIDE)][["m", "n", "k"]].to_numpy()
+    messages = {
+        parts: of_parts[["message_bytes", "time_s", "napkin_s"]].to_numpy().T
+        for parts in PARTS
+        if not (of_parts := sent[sent["gpus"] == parts]).empty
+    }
+    found = [
+        ratio
+        for parts, sums in messages.items()
+        for shape in wide
+        if (ratio := _part_of_pair(shape, parts, known, sums)) is not None
+    ]
+    if not found:
         return "no pair of matrices whose parts were measured too"
-    ratio, bound = np.array(measured), np.array(predicted)
+    ratio, bound = np.array(found).T
     return Evidence(
         ratio,
         bound,
@@ -222,14 +218,20 @@ def _parallel(groups: Kernels) -> Evidence | str:
     )
 
 
-def _spans(sizes: "pd.Series[float]", size: float) -> bool:
-    return bool(sizes.min() <= size <= sizes.max())
-
-
-def _message_s(messages: pd.DataFrame, size: float, name: str) -> float:
-    """The time of a message between two that were measured, on log scales."""
-    logs = np.interp(np.log(size), np.log(messages["message_bytes"]), np.log(messages[name]))
-    return float(np.exp(logs))
+def _part_of_pair(
+    shape: FloatArray, parts: int, known: Mapping[tuple[float, ...], FloatArray], sums: FloatArray
+) -> FloatArray | None:
+    """Time and bound of a GPU's part of a pair of matrices and the sum of its results, over those of the whole pair;
+    None if one of them was not measured. `sums` are bytes, times and bounds of all-reduces of so many GPUs."""
+    m, n, k = shape
+    keys = [(m, n, k), (m, k, n), (m, n / parts, k), (m, k, n / parts)]
+    message_bytes = m * k * BF16.bytes
+    if not sums[0].min() <= message_bytes <= sums[0].max() or not all(key in known for key in keys):
+        return None
+    sizes, *times_s = np.log(sums)
+    sum_s = np.exp([np.interp(np.log(message_bytes), sizes, each) for each in times_s])
+    up, down, part_up, part_down = (known[key] for key in keys)
+    return np.asarray((part_up + part_down + sum_s) / (up + down))
 
 
 _FINDERS: Mapping[int, Callable[[Kernels], Evidence | str]] = MappingProxyType(

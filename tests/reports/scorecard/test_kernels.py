@@ -90,6 +90,23 @@ def test_the_shares_of_the_roofs_are_those_of_each_regime():
     assert "of the bandwidth" in found.sentence
 
 
+def sums(time_of):
+    sizes = {"gpus": (2, 4), "message_bytes": 2.0 ** np.arange(10, 31)}
+    return group("all_reduce", sizes, time_of, dtype="fp16", formats=Formats(compute=DTYPES["fp16"]))
+
+
+def test_parts_of_a_layer_are_held_to_their_bounds_and_to_the_messages_between_them():
+    sizes = {"m": (16, 256), "n": (2048, 4096, 8192), "k": (2048, 4096, 8192)}
+    whole = group("matmul", sizes, by_bound)
+    found = of_kernels([whole, sums(by_bound)])[17]
+    # On 2 GPUs all four pairs of n and k from 4096 and 8192, whose halves were measured; on 4 the two with n = 8192.
+    assert len(found.measured) == 2 * (4 + 2)
+    assert found.errors.max() < 1e-9
+    slow = of_kernels([whole, sums(lambda columns, napkin_s: napkin_s + 1e-3)])[17]
+    assert np.median(slow.errors) > 0.5  # a millisecond for each sum
+    assert isinstance(of_kernels([whole])[17], str)
+
+
 def test_what_tables_lack_is_said():
     found = errors_of(group("attention_decode", {"batch": (1,), "context": (128,), "heads": (8,), "kv_heads": (8,),
                                                  "head_dim": (64,)}, by_bound))  # fmt: skip

@@ -89,11 +89,12 @@ def time_calls(gpu: Gpu, calls: Iterable[Call | Unmeasured]) -> CallTimes:
     for family, members in groups.items():
         every = _every(gpu, family)
         known += every
-        found = [_times_s(gpu, family, each, members) for each in every]
-        for call, time_s in zip(members, np.min(found, axis=0), strict=True):
+        found = np.array([_times_s(gpu, family, each, members) for each in every])
+        launches = np.array([_launch_s(captured(gpu, each.calibration)) for each in every])
+        for call, time_s, fastest in zip(members, found.min(axis=0), found.argmin(axis=0), strict=True):
             times[call.kind] = times.get(call.kind, np.zeros(1)) + call.count * time_s
             if call.kind is not KernelKind.LINK:
-                launch_s = launch_s + call.count * _launch_s(captured(gpu, every[0].calibration))
+                launch_s = launch_s + call.count * launches[fastest]
     if rest:
         known.append(find_plain(gpu))
         for each in rest:

@@ -27,7 +27,8 @@ SOURCE = (
     "H100, H200, B200, GB200 and RTX PRO 6000: gpt-fast (README), GPUStack (performance lab), NVIDIA NIM (benchmarks "
     "1.0.0), vLLM (performance benchmark), TensorRT-LLM (performance pages of v0.5, v0.6.1, 1.0, and of DeepSeek-R1)"
 )
-# On all GPUs together, by what was measured, and by GPU where it was measured twice at least.
+# On all GPUs together, by what was measured, and by GPU where it was measured twice at least: as `reports validate
+# --endtoend` prints them for these measurements.
 MEDIAN_ERROR: Mapping[Measured, float] = MappingProxyType(
     {
         Measured.TPOT: 0.054,

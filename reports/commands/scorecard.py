@@ -13,7 +13,7 @@ from predict.errors import BadRun
 from predict.forms import Form, with_form
 from predict.lazily import lazily
 from predict.terminal import terminal_width
-from reports.commands.options import SkipOption, load
+from reports.commands.options import SkipOption, load, make_folder
 from reports.commands.validate import judge_points
 
 with lazily():  # pandas
@@ -48,6 +48,8 @@ def show_scorecard(
         raise BadRun("give a run, tables with --tables, or --endtoend points.csv")
     if paths and not as_tables and len(paths) > 1:
         raise BadRun(f"scorecard takes one run, not {len(paths)}; with --tables any number of tables")
+    if out is not None:
+        make_folder(out.parent)
     judged = [] if points is None else judge_points(points)
     groups = _groups(paths, skip_broken=skip_broken) if paths and as_tables else []
     run = card.of_run(load(paths[0], skip_broken=skip_broken)) if paths and not as_tables else {}

@@ -53,6 +53,13 @@ def test_the_command_prints_writes_and_says_what_is_missing(tmp_path):
     assert run("--endtoend", points, "--csv").output.startswith("claim,name,machine,verdict")
 
 
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_judged(tmp_path):
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    result = run("nowhere", "--out", tmp_path / "file" / "card.md")
+    assert isinstance(result.exception, BadRun)
+    assert "cannot write to" in str(result.exception)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "said"),
     [

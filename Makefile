@@ -40,13 +40,13 @@ evidence: $(READY) ## run in under 9 minutes on a GPU: smoke tests, doctor, stan
 	@$(PYTHON) -m bench evidence $(if $(GPU),--gpu $(GPU)) --out $(OUT) $(ARGS)
 tune: $(READY) ## time every configuration of a Triton kernel on a GPU and rank them by shape: OP=matmul GPU=h200 OUT=dir
 	@$(PYTHON) -m bench tune --op $(OP) $(if $(GPU),--gpu $(GPU)) $(if $(OUT),--out $(OUT)) $(ARGS)
-test: $(READY) ## run the tests; without a GPU, the tests that need one are skipped and counted
-	@$(PYTHON) -m pytest $(ARGS)
+test: $(READY) ## run the tests, a process for each core; without a GPU, the tests that need one are skipped and counted
+	@$(PYTHON) -m pytest -n auto $(ARGS)
 benchmark: $(READY) ## time what runs on the host: predicting, loading, rendering, launching
 	@$(PYTHON) -m pytest --benchmark-enable --benchmark-only $(ARGS)
 check: lint test compile-gate accuracy-gate ## run all that CI runs: lint, types, tests, a check that kernels compile as in docs/kernels.md, and validation against tables/*.parquet if there are any
 older: .venv-older/installed ## run tests and compile gate with the oldest supported torch and Triton; CI runs it at night
-	@.venv-older/bin/python -m pytest $(ARGS) && .venv-older/bin/python -m kernels compile --check-docs docs/kernels.md
+	@.venv-older/bin/python -m pytest -n auto $(ARGS) && .venv-older/bin/python -m kernels compile --check-docs docs/kernels.md
 compile-gate: $(READY)
 	@$(PYTHON) -m kernels compile --check-docs docs/kernels.md
 accuracy-gate: $(READY)

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -29,16 +30,14 @@ if not HAS_CUDA:
     # Must stand before any kernel module is imported: Triton decides at decoration time.
     os.environ["TRITON_INTERPRET"] = "1"
 
-_SKIPPED_GPU_TESTS = pytest.StashKey[int]()
-_SKIPPED_INTERPRETED = pytest.StashKey[int]()
 _BEGAN_S = pytest.StashKey[float]()
+_NO_GPU = "needs a CUDA device"
 
 
 @pytest.fixture
-def device(request: pytest.FixtureRequest) -> torch.device:
+def device() -> torch.device:
     """Where kernels run: a real GPU, or the CPU through Triton's interpreter, if that works here."""
     if not HAS_CUDA and (reason := _why_nothing_is_interpreted()):
-        request.config.stash[_SKIPPED_INTERPRETED] += 1
         pytest.skip(reason)
     return torch.device("cuda" if HAS_CUDA else "cpu")
 
@@ -104,7 +103,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_BEGAN_S] = time.monotonic()
-    config.stash[_SKIPPED_INTERPRETED] = 0
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -113,20 +111,26 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(f"the time limit of {limit_s:g} s was reached")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    gpu_items = [item for item in items if item.get_closest_marker("gpu")]
-    config.stash[_SKIPPED_GPU_TESTS] = 0 if HAS_CUDA else len(gpu_items)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not HAS_CUDA:
-        for item in gpu_items:
-            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason=_NO_GPU))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    skipped = config.stash.get(_SKIPPED_GPU_TESTS, 0)
-    if skipped:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """With `-n auto` one process has a GPU to itself; without one there is a process for each core."""
+    return 0 if HAS_CUDA else None
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    # Counted from the reports: with several processes, only these reach the one that prints.
+    reports = terminalreporter.getreports("skipped")
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in reports)
+    if reasons[_NO_GPU]:
         terminalreporter.write_line(
-            f"{skipped} gpu tests skipped: no CUDA device. Run them with `pytest -m gpu` on one."
+            f"{reasons[_NO_GPU]} gpu tests skipped: no CUDA device. Run them with `pytest -m gpu` on one."
         )
-    if config.stash[_SKIPPED_INTERPRETED]:
-        reason = _why_nothing_is_interpreted()
-        terminalreporter.write_line(f"{config.stash[_SKIPPED_INTERPRETED]} tests of kernels skipped: {reason}")
+    if not HAS_CUDA and (reason := _why_nothing_is_interpreted()):
+        terminalreporter.write_line(f"{reasons[reason]} tests of kernels skipped: {reason}")

@@ -64,6 +64,7 @@ ARGUMENTS = {
     "reports validate": "{table}",
     "reports calibrate": "{probes}",
     "reports passes": "{probes}",
+    "reports scorecard": "{probes}",
     "reports import": f"{ROOT / 'tests' / 'data' / 'served' / 'vllm_serve.json'} --model llama-3-8b --gpu h100",
 }
 # Other ways to call them, whose tables are others.
@@ -73,6 +74,7 @@ MORE = {
         "llama-3-8b --gpu h100 --by-kernel",
         "llama-3-8b --gpu h100,l40s --gpus 1 --isl 1000 --osl 200 --ttft 1 --tpot 50ms",
     ),
+    "reports scorecard": ("--tables {table}",),
 }
 # Commands with these options whose tables another test draws, and which.
 ELSEWHERE = {

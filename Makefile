@@ -41,7 +41,7 @@ evidence: $(READY) ## run in under 9 minutes on a GPU: smoke tests, doctor, stan
 tune: $(READY) ## time every configuration of a Triton kernel on a GPU and rank them by shape: OP=matmul GPU=h200 OUT=dir
 	@$(PYTHON) -m bench tune --op $(OP) $(if $(GPU),--gpu $(GPU)) $(if $(OUT),--out $(OUT)) $(ARGS)
 test: $(READY) ## run the tests, a process for each core; without a GPU, the tests that need one are skipped and counted
-	@$(PYTHON) -m pytest -n auto $(ARGS)
+	@$(PYTHON) -m pytest $(if $(READY),-n auto) $(ARGS)
 benchmark: $(READY) ## time what runs on the host: predicting, loading, rendering, launching
 	@$(PYTHON) -m pytest --benchmark-enable --benchmark-only $(ARGS)
 check: lint test compile-gate accuracy-gate ## run all that CI runs: lint, types, tests, a check that kernels compile as in docs/kernels.md, and validation against tables/*.parquet if there are any

@@ -175,7 +175,8 @@ def bind(run: Run, workload: Workload) -> Run:
 
 def keywords_of(workload: Workload) -> dict[str, int]:
     """The dimensions that the functions of an op take by keyword."""
-    return {name: workload.dims[name] for name in CASES[workload.op].keywords}
+    dims = complete_dims(workload.op, workload.dims)
+    return {name: dims[name] for name in CASES[workload.op].keywords}
 
 
 def written_parts(workload: Workload, inputs: Sequence[Tensor]) -> Inputs:
@@ -450,12 +451,13 @@ def _block_train_inputs(workload: Workload, maker: Maker) -> Inputs:
     near 1. m and v are as large as earlier steps with such gradients leave them: m like a mean of independent
     gradients, v near their square."""
     sizes, full = _block_shape(workload), replace(maker, dtype=torch.float32)
+    layers = complete_dims(workload.op, workload.dims)["layers"]
     x = _hidden_states(sizes, maker, sizes.batch, sizes.queries)
     grad = maker.normal(*x.shape, scale=(sizes.batch * sizes.queries) ** -0.5)
-    master = torch.cat([each.flatten() for each in _block_weights(sizes, full)])
+    master = torch.cat([each.flatten() for _ in range(layers) for each in _block_weights(sizes, full)])
     beta = ADAMW_BETAS[0]
-    m = full.normal(sizes.parameters, scale=((1 - beta) / (1 + beta)) ** 0.5)
-    v = full.scales(sizes.parameters, mean=1.0)
+    m = full.normal(len(master), scale=((1 - beta) / (1 + beta)) ** 0.5)
+    v = full.scales(len(master), mean=1.0)
     return x, grad, *_rotary(sizes, maker), master.to(maker.dtype), master, m, v
 
 
@@ -493,7 +495,9 @@ CASES: Mapping[str, Case] = MappingProxyType(
         "generate_uncached": Case(_uncached_inputs, keywords=("kv_heads", "head_dim")),
         "block_forward": Case(_block_forward_inputs, keywords=("head_dim",), as_issued=True),
         "block_decode": Case(_block_decode_inputs, as_issued=True, appended=_last_positions),
-        "block_train": Case(_block_train_inputs, keywords=("kv_heads",), result_format="fp32", as_issued=True),
+        "block_train": Case(
+            _block_train_inputs, keywords=("kv_heads", "layers", "forwards"), result_format="fp32", as_issued=True
+        ),
         "model_forward": Case(_model_forward_inputs, keywords=("head_dim",), as_issued=True),
         "model_decode": Case(_model_decode_inputs, as_issued=True, appended=_last_positions),
         "stream_read": Case(_read_inputs),

@@ -199,7 +199,7 @@ class Lab:
             return functools.partial(subject.run, *(first if index == 0 else subject.make_set(index)))
 
         set_bytes = sum(each.nbytes for each in first)
-        peak_bytes = None if self._device.type == "cpu" else measure_peak_bytes(bind_set(0), set_bytes)
+        peak_bytes = measure_peak_bytes(bind_set(0), set_bytes, self._device)
         sampler = self._timer.prepare(
             Preparation(
                 bind=bind_set,

@@ -62,7 +62,7 @@ class Measurement:
     power_w: float | None  # median of the samples below
     temperature_c: float | None  # the highest
     throttle: tuple[str, ...] | None  # every reason why the card ran slower than asked
-    peak_bytes: int | None = None  # device memory that one call needs in all, inputs included
+    peak_bytes: int | None = None  # memory that one call needs in all, inputs included; None in older CPU records
     held: bool | None = None  # False: the host was slower than the hold, and its time is in the samples
     host_s: float | None = None  # what the host needs to issue one call
     not_captured: str | None = None  # why capturing a CUDA graph failed, if it was tried

@@ -493,26 +493,34 @@ def block_train(
     v: Tensor,
     *,
     kv_heads: int,
+    layers: int = 1,
+    forwards: int = 1,  # noqa: ARG001  (what is kept changes no number)
     precision: str = "fp64",
 ) -> tuple[Tensor, ...]:
     """x, grad: (batch, seq, hidden), cos, sin: (batch*seq, head_dim/2), weights: (parameters,), master, m, v:
-    (parameters,) in fp32. Runs `block_forward`, computes the gradients of sum(out * grad) by autograd in `precision`,
-    and does step ADAMW_STEP of AdamW on the master weights, in fp64 or fp32.
+    (parameters,) in fp32. Runs `layers` blocks of `block_forward`, computes the gradients of sum(out * grad) by
+    autograd in `precision`, and does step ADAMW_STEP of AdamW on the master weights, in fp64 or fp32.
 
     Returns the output, the gradient of x, the new weights (the new master rounded to `precision`), and the new master,
     m and v. The master alone would hide a wrong gradient, because the learning rate is small."""
-    sizes = block_train_sizes(x, grad, cos, sin, weights, master, m, v, kv_heads=kv_heads)
+    sizes = block_train_sizes(x, grad, cos, sin, weights, master, m, v, kv_heads=kv_heads, layers=layers)
     dtype = _dtype(precision)
-    held = BlockWeights(*(each.to(dtype).requires_grad_() for each in split_block_weights(weights.detach(), sizes)))
+    held = [
+        BlockWeights(*(each.to(dtype).requires_grad_() for each in layer))
+        for layer in split_block_weights(weights.detach(), sizes)
+    ]
     given = x.detach().to(dtype).requires_grad_()
+    angles = (cos.view(len(x), -1, cos.shape[1]), sin.view(len(x), -1, sin.shape[1]))
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return _attend_heads(q, k, v, sizes, precision)
 
     with torch.enable_grad():
-        rows = zip(given, cos.view(len(x), -1, cos.shape[1]), sin.view(len(x), -1, sin.shape[1]), strict=True)
-        out = torch.stack([_block(one, angles, held, sizes, attend, precision) for one, *angles in rows])
-        slope, *slopes = torch.autograd.grad(out, (given, *held), grad.to(dtype))
+        out = given
+        for layer in held:
+            rows = zip(out, *angles, strict=True)
+            out = torch.stack([_block(one, turns, layer, sizes, attend, precision) for one, *turns in rows])
+        slope, *slopes = torch.autograd.grad(out, (given, *itertools.chain(*held)), grad.to(dtype))
     gradient = torch.cat([each.flatten() for each in slopes])
     master, m, v = adamw(gradient, *(_wide(each, precision) for each in (master, m, v)))
     return out.detach(), slope, master.to(dtype), master, m, v

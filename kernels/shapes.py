@@ -446,10 +446,11 @@ def block_train_sizes(
     v: Tensor,
     *,
     kv_heads: int,
+    layers: int,
 ) -> BlockSizes:
-    """Sizes of a training step of a block: x, grad (batch, seq, hidden); cos, sin (batch*seq, head_dim/2); weights
-    (parameters,) in x's dtype, `BlockWeights` end to end; master, m, v (parameters,) fp32; the last four contiguous.
-    Raises ValueError for others."""
+    """Sizes of a layer in a training step: x, grad (batch, seq, hidden); cos, sin (batch*seq, head_dim/2); weights
+    (parameters,) in x's dtype, the `BlockWeights` of each of `layers` end to end; master, m, v (parameters,) fp32; the
+    last four contiguous. Raises ValueError for others."""
     op = "block_train"
     size = bind(
         op, "x, grad: batch seq hidden; cos, sin: batch*seq half; weights: parameters", x, grad, cos, sin, weights
@@ -457,20 +458,22 @@ def block_train_sizes(
     batch, seq, hidden, head_dim = size["batch"], size["seq"], size["hidden"], 2 * size["half"]
     if kv_heads < 1 or hidden % (kv_heads * head_dim):
         raise ValueError(f"{op}: hidden={hidden} must be a multiple of kv_heads={kv_heads} times head_dim={head_dim}")
-    rest = len(weights) - hidden * (2 + 2 * hidden + 2 * kv_heads * head_dim)
+    rest = len(weights) // layers - hidden * (2 + 2 * hidden + 2 * kv_heads * head_dim)
     inner = rest // (3 * hidden)
     sizes = BlockSizes(batch, seq, seq, hidden // head_dim, kv_heads, head_dim, inner, hidden)
-    if inner < 1 or sizes.parameters != len(weights):
-        raise ValueError(f"{op}: {len(weights)} weights do not make a block with hidden={hidden}, kv_heads={kv_heads}")
+    if inner < 1 or layers * sizes.parameters != len(weights):
+        blocks = f"{layers} blocks" if layers > 1 else "a block"
+        raise ValueError(f"{op}: {len(weights)} weights do not make {blocks} with hidden={hidden}, kv_heads={kv_heads}")
     bind(op, "weights: parameters; fp32 master, m, v: parameters", weights, master, m, v)
     _check_contiguous(op, weights=weights, master=master, m=m, v=v)
     return sizes
 
 
-def split_block_weights(flat: Tensor, sizes: BlockSizes) -> BlockWeights:
-    """flat: (parameters,). Returns its parts as views."""
-    parts = flat.split([math.prod(shape) for shape in sizes.weight_shapes])
-    return BlockWeights(*(part.view(shape) for part, shape in zip(parts, sizes.weight_shapes, strict=True)))
+def split_block_weights(flat: Tensor, sizes: BlockSizes) -> tuple[BlockWeights, ...]:
+    """flat: (parameters,), those of some layers end to end. Returns the parts of each layer as views."""
+    layers = flat.view(-1, sizes.parameters).split([math.prod(shape) for shape in sizes.weight_shapes], dim=1)
+    shaped = (part.view(-1, *shape) for part, shape in zip(layers, sizes.weight_shapes, strict=True))
+    return tuple(BlockWeights(*each) for each in zip(*(part.unbind() for part in shaped), strict=True))
 
 
 def stream_size(op: str, *tensors: Tensor) -> int:

@@ -136,25 +136,37 @@ def _between_elements(dims: Mapping[str, int]) -> int:
 
 
 def block_train_peak_bytes(workload: Workload) -> float:
-    """Inputs, plus the larger of two sums: output and saved activations (when the backward pass begins), or output,
-    gradient of x and gradients of all weights (when it ends). The optimizer updates its state in place.
+    """Inputs, plus the largest of three sums: output and saved activations (when the backward pass begins); output,
+    what one layer keeps, the gradient that reaches it and those of the weights behind it (when it reaches the first
+    layer); and output, gradient of x and gradients of all weights (when it ends). The optimizer updates its state in place.
 
     A parameter takes 16 bytes: 2 for the weight and 2 for the gradient in 16 bits, 4 each for fp32 master, m and v.
     """
-    dims, size = workload.dims, workload.dtype.bytes
-    hidden = dims["heads"] * dims["head_dim"]
+    dims, size = complete_dims(workload.op, workload.dims), workload.dtype.bytes
+    hidden, layers = dims["heads"] * dims["head_dim"], dims["layers"]
     matrices = int(block_matrices(dims["heads"], dims["kv_heads"], dims["head_dim"], dims["inner"]))
-    hidden_bytes = dims["batch"] * dims["seq"] * hidden * size
+    hidden_bytes, gradient_bytes = dims["batch"] * dims["seq"] * hidden * size, (matrices + 2 * hidden) * size
     begun = hidden_bytes + saved_activation_bytes(workload)
-    over = 2 * hidden_bytes + (matrices + 2 * hidden) * size
-    return float(workload.amounts.bytes_read) + max(begun, over)
+    first = min(layers, 2) * hidden_bytes + _layer_activation_bytes(workload) + (layers - 1) * gradient_bytes
+    over = 2 * hidden_bytes + layers * gradient_bytes
+    return float(workload.amounts.bytes_read) + max(begun, first, over)
 
 
 def saved_activation_bytes(workload: Workload) -> float:
-    """Bytes that block_train keeps of its forward pass, without its input. Per token in `dtype`: both norms' outputs,
-    the output of attention and the sum with the residual (4h); Q, K and V (h + 2k); gate, up and their product
-    (3*inner). Per token in fp32: the log-sum-exp of each head and the scale of each norm. Llama-3-8B keeps 128 KiB and
-    136 bytes per token.
+    """Bytes that block_train keeps of its forward pass, without its input: what each layer keeps, and the inputs of all
+    layers but the first. With two forward passes only those inputs are kept until a layer runs again: what one layer
+    keeps counts once."""
+    dims = complete_dims(workload.op, workload.dims)
+    hidden_bytes = dims["batch"] * dims["seq"] * dims["heads"] * dims["head_dim"] * workload.dtype.bytes
+    alive = dims["layers"] if dims["forwards"] == 1 else 1
+    return alive * _layer_activation_bytes(workload) + (dims["layers"] - 1) * float(hidden_bytes)
+
+
+def _layer_activation_bytes(workload: Workload) -> float:
+    """Bytes that a layer of block_train keeps, without its input. Per token in `dtype`: both norms' outputs, the output
+    of attention and the sum with the residual (4h); Q, K and V (h + 2k); gate, up and their product (3*inner). Per
+    token in fp32: the log-sum-exp of each head and the scale of each norm. Llama-3-8B keeps 128 KiB and 136 bytes per
+    token.
 
     Unfused kernels keep more: silu(gate) (inner), which is recomputed here, and Q and K before rotation (h + k)."""
     dims = workload.dims

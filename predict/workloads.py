@@ -41,10 +41,15 @@ _FORMATS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 # Dimensions that need not be given, and what they are then. An op has one where its function's parameter has a default.
 _DEFAULTS: Mapping[str, Callable[[Mapping[str, Count]], Count]] = MappingProxyType(
-    {"hidden": lambda dims: dims["heads"] * dims["head_dim"], "matrices": lambda _: 3}
+    {
+        "hidden": lambda dims: dims["heads"] * dims["head_dim"],
+        "matrices": lambda _: 3,
+        "layers": lambda _: 1,
+        "forwards": lambda _: 1,
+    }
 )
 # The sizes that a dimension may have, where these are few.
-_CHOICES: Mapping[str, tuple[int, ...]] = MappingProxyType({"matrices": (2, 3)})
+_CHOICES: Mapping[str, tuple[int, ...]] = MappingProxyType({"matrices": (2, 3), "forwards": (1, 2)})
 # (dimension, divisor): the dimension must be a multiple of the divisor.
 _DIVISORS: Mapping[str, tuple[str, int]] = MappingProxyType(
     {
@@ -365,12 +370,22 @@ def block_decode(
 
 
 def block_train(
-    batch: Count, seq: Count, heads: Count, kv_heads: Count, head_dim: Count, inner: Count, dtype: DType
+    batch: Count,
+    seq: Count,
+    heads: Count,
+    kv_heads: Count,
+    head_dim: Count,
+    inner: Count,
+    dtype: DType,
+    layers: Count = 1,
+    forwards: Count = 1,
 ) -> Amounts:
-    """Forward pass, backward pass and mixed-precision AdamW step of the block of block_forward. It takes 6 FLOP per
-    token and matrix element and 14*head_dim per query-key pair (4 forward; 10 backward, which recomputes the scores).
-    Weights in `dtype` and their fp32 master, m and v are read once and written once: 28 bytes per parameter. x, the
-    output's gradient, cos and sin are read; the output and the gradient of x are written.
+    """Forward pass, backward pass and mixed-precision AdamW step of `layers` blocks of block_forward, one after the
+    other. It takes 6 FLOP per token and matrix element and 14*head_dim per query-key pair (4 forward; 10 backward,
+    which recomputes the scores). With two `forwards` a layer keeps its input alone and runs its forward pass again in
+    the backward pass: 8 FLOP and 18*head_dim. Weights in `dtype` and their fp32 master, m and v are read once and
+    written once: 28 bytes per parameter. x, the output's gradient, cos and sin are read; the output and the gradient of
+    x are written.
 
     Weight gradients and saved activations are intermediates and not counted; storing the gradients would move 4 more
     bytes per parameter. AdamW's arithmetic is not counted either."""
@@ -378,9 +393,10 @@ def block_train(
     matrices = block_matrices(heads, kv_heads, head_dim, inner)
     parameters = matrices + 2 * hidden
     pairs = batch * heads * (seq * (seq + 1) // 2)
-    state = parameters * (dtype.bytes + 3 * _FP32_BYTES)
+    state = layers * parameters * (dtype.bytes + 3 * _FP32_BYTES)
+    flop = (4 + 2 * forwards) * tokens * matrices + (10 + 4 * forwards) * pairs * head_dim
     return Amounts(
-        flop_by_unit={matmul_unit(dtype): 6 * tokens * matrices + 14 * pairs * head_dim},
+        flop_by_unit={matmul_unit(dtype): layers * flop},
         bytes_read=state + tokens * (2 * hidden + head_dim) * dtype.bytes,
         bytes_written=state + 2 * tokens * hidden * dtype.bytes,
     )

@@ -24,6 +24,7 @@ from tests.factories import make_record
 from tests.fakes import FakeTimer, cpu_environment
 
 TINY = {"heads": 2, "kv_heads": 1, "head_dim": 4, "inner": 24}
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 HEADS = {"batch": 2, "heads": 8, "kv_heads": 2, "head_dim": 64}
 
 
@@ -136,6 +137,30 @@ def test_a_long_prompt_is_at_its_fullest_when_the_backward_pass_begins():
     assert peak_bytes(trained) == 784 * 14 + seq * (2 * (8 + 8 + 4) + 2 * 8 + 256)
 
 
+def test_layers_keep_their_activations_or_only_their_inputs():
+    # A token of a layer keeps 2*(32 + 16 + 72) + 16 = 256 bytes; between layers lie 8 numbers of 2 bytes.
+    seq = 10_000
+    kept, again = (
+        workload("block_train", batch=1, seq=seq, **TINY, layers=3, forwards=forwards) for forwards in (1, 2)
+    )
+    assert saved_activation_bytes(kept) == seq * (3 * 256 + 2 * 16)
+    assert saved_activation_bytes(again) == seq * (256 + 2 * 16)
+    # x, the gradient of the output, cos and sin 2*20; the output 2*8.
+    state = 3 * 784 * 14
+    assert peak_bytes(kept) == state + seq * (40 + 16 + 3 * 256 + 2 * 16)
+    assert peak_bytes(again) == state + seq * (40 + 16 + 256 + 2 * 16)
+
+
+def test_few_tokens_of_many_layers_are_at_their_fullest_at_the_first_layer_or_the_end():
+    # One token: 256 bytes of activations are less than a layer's 784 gradients of 2 bytes: all gradients, x's, the
+    # output, at the end.
+    few = workload("block_train", batch=1, seq=1, **TINY, layers=3)
+    assert peak_bytes(few) == 3 * 784 * 16 + 2 * 20 + 2 * 2 * 8
+    # Ten tokens: 2560 are more: the gradients of two layers, what the first one keeps, its gradient, the output.
+    more = workload("block_train", batch=1, seq=10, **TINY, layers=3, forwards=2)
+    assert peak_bytes(more) == 3 * 784 * 14 + 10 * 2 * 20 + 2 * 10 * 16 + 2560 + 2 * 784 * 2
+
+
 def test_a_layer_of_llama_keeps_128_kib_a_token():
     # 5*4096 + 2*1024 + 3*14336 = 65536 elements, and 32 + 2 numbers in fp32.
     assert saved_activation_bytes(workload("block_train", batch=1, seq=1, **LLAMA3_8B_BLOCK)) == 128 * 1024 + 136
@@ -214,13 +239,13 @@ def test_a_call_needs_inputs_output_and_workspace_at_its_fullest(monkeypatch):
         return output
 
     for _ in range(2):
-        assert peak_memory.measure_peak_bytes(run, 1000) == 1000 + 300 + 70
+        assert peak_memory.measure_peak_bytes(run, 1000, CUDA) == 1000 + 300 + 70
         assert allocator.allocated == 5000
 
 
 def test_a_result_counts_even_where_all_of_it_is_returned_at_the_end(monkeypatch):
     allocator = FakeAllocator(monkeypatch, 0)
-    assert peak_memory.measure_peak_bytes(lambda: Block(allocator, 7), 1) == 8
+    assert peak_memory.measure_peak_bytes(lambda: Block(allocator, 7), 1, CUDA) == 8
 
 
 SMALL = workload("matmul", "fp32", m=4, n=8, k=16)
@@ -237,16 +262,38 @@ class CudaLab(Lab):
         return 2**40
 
 
-def test_a_gpu_measures_memory_before_it_times_and_a_cpu_does_not(monkeypatch):
+def test_a_cpu_counts_what_pytorch_allocates_and_frees(capfd):
+    size = 100_000  # of a tensor, in numbers of 4 bytes
+
+    def run():
+        first = torch.empty(3 * size)
+        del first
+        output = torch.empty(size)
+        second = torch.empty(size)
+        del second
+        return output
+
+    for _ in range(2):
+        assert peak_memory.measure_peak_bytes(run, 1000, CPU) == 1000 + 4 * 3 * size
+    assert peak_memory.measure_peak_bytes(lambda: None, 1000, CPU) == 1000
+    assert capfd.readouterr() == ("", "")  # of what the profiler prints
+
+
+def test_a_step_of_training_on_a_cpu_holds_what_is_predicted_and_a_gradient_in_fp32():
+    trained = workload("block_train", batch=1, seq=16, heads=8, kv_heads=4, head_dim=32, inner=512)
+    outcome = Lab(cpu_environment(), FakeTimer(), Budget(), monitor=None).run(Job(trained, "torch"))
+    parameters = 3 * 256 * 512 + 256 * (2 * 256 + 2 * 128) + 2 * 256
+    assert outcome.measurement.peak_bytes == pytest.approx(peak_bytes(trained) + 4 * parameters, rel=0.02)
+
+
+def test_memory_is_measured_before_the_time(monkeypatch):
     calls = []
 
-    def measured(run, set_bytes):
+    def measured(run, set_bytes, device):
         calls.append((run(), set_bytes))
         return 12345
 
     monkeypatch.setattr(lab_module, "measure_peak_bytes", measured)
-    outcome = Lab(cpu_environment(), FakeTimer(), Budget(), monitor=None).run(Job(SMALL, "torch"))
-    assert (outcome.measurement.peak_bytes, calls) == (None, [])
     monkeypatch.setattr(
         lab_module, "make_inputs", lambda *_, index: make_inputs(SMALL, torch.device("cpu"), index=index)
     )
@@ -262,7 +309,7 @@ def test_a_gpu_measures_memory_before_it_times_and_a_cpu_does_not(monkeypatch):
 def test_a_product_on_a_gpu_needs_its_operands(device):
     a, b = (torch.randn(4096, 4096, device=device) for _ in range(2))
     torch.mm(a, b)  # cuBLAS sets up its workspace
-    found = peak_memory.measure_peak_bytes(lambda: torch.mm(a, b), a.nbytes + b.nbytes)
+    found = peak_memory.measure_peak_bytes(lambda: torch.mm(a, b), a.nbytes + b.nbytes, device)
     assert found == 3 * 4096 * 4096 * 4
 
 
@@ -274,7 +321,7 @@ def test_scores_on_a_gpu_are_as_large_as_predicted(device):
         for name, scores in (("naive", Scores.STORED), ("sdpa_flash", Scores.ON_CHIP)):
             run = functools.partial(bind(find_implementation(prompt, name, "cuda").run, prompt), *inputs)
             run()
-            found = peak_memory.measure_peak_bytes(run, sum(each.nbytes for each in inputs))
+            found = peak_memory.measure_peak_bytes(run, sum(each.nbytes for each in inputs), device)
             assert peak_bytes(prompt, scores) <= found <= 1.1 * peak_bytes(prompt, scores)  # a mask, a log-sum-exp
 
 

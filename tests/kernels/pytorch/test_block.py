@@ -321,10 +321,10 @@ def test_training_computes_what_the_forward_pass_does_and_its_gradients():
     out, slope, _, _, new_m, _ = trial.truth
 
     def objective(x, weights):
-        parts = split_block_weights(weights, sizes)
+        (parts,) = split_block_weights(weights, sizes)
         return (reference.block_forward(x, cos, sin, *parts, head_dim=16) * grad).sum().item()
 
-    parts = split_block_weights(weights, sizes)
+    (parts,) = split_block_weights(weights, sizes)
     torch.testing.assert_close(out, reference.block_forward(x, cos, sin, *parts, head_dim=16))
     gradient = (new_m - ADAMW_BETAS[0] * m) / (1 - ADAMW_BETAS[0])
     generator = torch.Generator().manual_seed(0)
@@ -435,6 +435,41 @@ def test_a_training_step_updates_its_own_state_in_place_and_stays_where_it_is():
     assert torch.equal(last[2], last[3].bfloat16())
 
 
+@pytest.mark.parametrize("forwards", [1, 2])
+def test_layers_train_as_one_block_after_the_other_whatever_they_keep(forwards):
+    trial = Trial("block_train", {**FORWARD, "layers": 3, "forwards": forwards}, "bf16")
+    x, grad, cos, sin, weights, *_ = (each.double() for each in trial.inputs)
+    out = x
+    for parts in split_block_weights(weights, BlockSizes(2, 13, 13, **SMALL, hidden=64)):
+        out = reference.block_forward(out, cos, sin, *parts, head_dim=16)
+    torch.testing.assert_close(trial.truth[0], out)
+    # A gradient that only the first layer's weights reach: a finite difference through all layers.
+    last = torch.zeros_like(weights)
+    last[: len(weights) // 3] = 1e-6 * torch.randn(len(weights) // 3, dtype=torch.float64)
+    gradient = (trial.truth[4] - ADAMW_BETAS[0] * trial.inputs[6].double()) / (1 - ADAMW_BETAS[0])
+
+    def objective(nudged):
+        out = x
+        for parts in split_block_weights(nudged, BlockSizes(2, 13, 13, **SMALL, hidden=64)):
+            out = reference.block_forward(out, cos, sin, *parts, head_dim=16)
+        return (out * grad).sum().item()
+
+    slope = (objective(weights + last) - objective(weights - last)) / 2
+    assert slope == pytest.approx((gradient * last).sum().item(), rel=1e-4)
+    assert trial.passes(trial.run(trained))
+
+
+def test_two_layers_that_run_their_forward_pass_twice_by_hand():
+    # Of one layer: 264 matrix elements and 24 pairs, as in a tiny block by hand; x, the gradients and the angles once.
+    kept = amounts("block_train", batch=2, seq=3, **TINY, layers=2)
+    moved = 2 * 280 * 14 + 2 * (96 + 24), 2 * 280 * 14 + 2 * 96
+    assert kept == Amounts({Resource.TENSOR_BF16: 2 * (3 * 3168 + 24 * 14 * 4)}, *moved)
+    again = amounts("block_train", batch=2, seq=3, **TINY, layers=2, forwards=2)
+    assert again == Amounts({Resource.TENSOR_BF16: 2 * (4 * 3168 + 24 * 18 * 4)}, *moved)
+    with pytest.raises(BadWorkload, match="forwards=3 is not 1 or 2"):
+        amounts("block_train", batch=2, seq=3, **TINY, forwards=3)
+
+
 def test_one_run_of_training_leaves_nothing_for_the_next():
     asked = make_workload("block_train", FORWARD, find_dtype("bf16"))
     lab = Lab(cpu_environment(), WallTimer(), Budget(time_s=0.05, warmup_s=0.02), monitor=None)
@@ -528,7 +563,7 @@ def test_a_wrong_training_step_is_caught(what):
     trial = shared("block_train", "bf16", **{**LONG, "seq": 128})
     assert trial.passes(trial.run(trained))
     x, _, cos, sin, weights, *_ = trial.inputs
-    parts = split_block_weights(weights, BlockSizes(1, 128, 128, **SMALL, hidden=64))
+    (parts,) = split_block_weights(weights, BlockSizes(1, 128, 128, **SMALL, hidden=64))
     _, cos, sin, *parts = (
         changes([x, cos, sin, *parts], first=3)[what].get(index, each)
         for index, each in enumerate([x, cos, sin, *parts])

@@ -23,7 +23,9 @@ from kernels.shapes import BlockSizes, BlockWeights, ModelSizes
 from kernels.unsupported import Unsupported
 from predict.errors import BadWorkload
 from predict.expert_rows import RULES, expert_rows
-from predict.peak_memory import idle_bytes, peak_bytes, saved_activation_bytes
+from predict.guess_rule import accepted_guesses
+from predict.peak_memory import operand_bytes, peak_bytes, saved_activation_bytes
+from predict.serving_loop import RULES as SERVING
 from predict.suggest import unknown
 from predict.units import GIB, DType, find_dtype
 from predict.workloads import OPS, Workload, complete_dims, dim_names, make_workload
@@ -206,12 +208,12 @@ def needed_bytes(workload: Workload, implementation: Implementation) -> float:
     amounts = workload.amounts
     outputs = float(amounts.bytes_written) / result_format(workload).bytes
     checking = outputs * 8 * 5  # fp64 reference, baseline, and intermediates of comparing them with the output
-    held = float(amounts.bytes) + idle_bytes(workload)
+    held = operand_bytes(workload)
     needed = held + checking + _scratch_bytes(workload)
     trains = workload.op == "block_train"
     reads_in_place = CASES[workload.op].as_issued and not trains  # a step on the inputs as they are
     if (implementation.prepare and not reads_in_place) or implementation.foreign:
-        needed += float(amounts.bytes_read)  # the original inputs stay in memory beside prepared ones, or copies
+        needed += min(float(amounts.bytes_read), held)  # the original inputs stay in memory beside prepared ones
     between = saved_activation_bytes(workload) if trains else peak_bytes(workload) - held
     needed += 5 * between  # intermediates between kernels: in 16 bits, and by the reference in fp64
     return needed + working_bytes(workload, implementation.writes)
@@ -355,10 +357,10 @@ def _uncached_inputs(workload: Workload, maker: Maker) -> Inputs:
 
 
 def _block_shape(workload: Workload) -> BlockSizes:
-    dims = complete_dims("block_forward", workload.dims)  # of a training step too, which is Llama's
+    dims = complete_dims("block_forward", workload.dims)  # of a training step and of loops too, which are Llama's
     queries, keys = (dims["seq"], dims["seq"]) if "seq" in dims else (1, dims["context"])
     sizes = (dims[name] for name in ("heads", "kv_heads", "head_dim", "inner", "hidden", "matrices"))
-    return BlockSizes(dims["batch"], queries, keys, *sizes)
+    return BlockSizes(dims.get("batch", 1), queries, keys, *sizes)
 
 
 def _rotary(sizes: BlockSizes, maker: Maker) -> Inputs:
@@ -366,9 +368,14 @@ def _rotary(sizes: BlockSizes, maker: Maker) -> Inputs:
     sequence."""
     if sizes.matrices == 2:
         return ()
-    positions = torch.arange(sizes.keys - sizes.queries, sizes.keys, dtype=torch.float64, device=maker.device)
+    return _angles(range(sizes.keys - sizes.queries, sizes.keys), sizes, maker)
+
+
+def _angles(positions: range, sizes: BlockSizes, maker: Maker) -> Inputs:
+    """Cosines and sines of these positions in each of the sequences."""
+    places = torch.tensor(positions, dtype=torch.float64, device=maker.device)
     pairs = torch.arange(0, sizes.head_dim, 2, dtype=torch.float64, device=maker.device)
-    angles = torch.outer(positions.repeat(sizes.batch), ROPE_BASE ** (-pairs / sizes.head_dim))
+    angles = torch.outer(places.repeat(sizes.batch), ROPE_BASE ** (-pairs / sizes.head_dim))
     return angles.cos().to(maker.dtype), angles.sin().to(maker.dtype)
 
 
@@ -390,17 +397,21 @@ def _norm_weights(sizes: BlockSizes, maker: Maker, *layers: int) -> Tensor:
 
 
 def _model_weights(sizes: ModelSizes, maker: Maker) -> Inputs:
-    """The weights of a block for each layer, the final norm, and the vocabulary matrix. What an MLP adds to the hidden
-    states is scaled down to what attention adds, a mean over `keys` values: else the sum of all MLPs would hide a wrong
-    attention."""
-    block, layers = sizes.block, sizes.layers
-    stacked = (
+    """The weights of all layers, the final norm, and the vocabulary matrix."""
+    block = sizes.block
+    vocabulary = maker.normal(sizes.vocab, block.hidden, scale=block.hidden**-0.5)
+    return *_layer_weights(block, sizes.layers, maker), _norm_weights(block, maker), vocabulary
+
+
+def _layer_weights(block: BlockSizes, layers: int, maker: Maker) -> Inputs:
+    """The weights of a block for each layer. What an MLP adds to the hidden states is scaled down to what attention
+    adds, a mean over `keys` values: else the sum of all MLPs would hide a wrong attention."""
+    return tuple(
         _norm_weights(block, maker, layers)
         if name.endswith("norm")
         else maker.normal(layers, *shape, scale=(shape[1] * (block.keys if name == "down" else 1)) ** -0.5)
         for name, shape in zip(BlockWeights._fields, block.weight_shapes, strict=True)
     )
-    return *stacked, _norm_weights(block, maker), maker.normal(sizes.vocab, block.hidden, scale=block.hidden**-0.5)
 
 
 def _hidden_states(sizes: BlockSizes, maker: Maker, *shape: int) -> Tensor:
@@ -461,6 +472,39 @@ def _block_train_inputs(workload: Workload, maker: Maker) -> Inputs:
     return x, grad, *_rotary(sizes, maker), master.to(maker.dtype), master, m, v
 
 
+def _serving_inputs(workload: Workload, maker: Maker) -> Inputs:
+    """The tokens of all requests, which slot makes which of them when, the angles of tokens behind a prompt, weights,
+    and K and V of the prompts."""
+    dims, sizes = workload.dims, _block_shape(workload)
+    requests, longest, context = dims["requests"], max(dims["long"], dims["short"]), dims["context"]
+    steps = SERVING[workload.op](*(dims[name] for name in ("slots", "requests", "long", "short")))
+    schedule = torch.tensor(
+        [[(slot.request, slot.token) for slot in step] for step in steps], dtype=torch.int32, device=maker.device
+    )
+    x = _hidden_states(sizes, maker, requests, longest)
+    prompts = (maker.normal(requests, sizes.kv_heads, context, sizes.head_dim) for _ in range(2))
+    angles = _angles(range(context, context + longest), sizes, maker)
+    return x, schedule, *angles, *_block_weights(sizes, maker), *prompts
+
+
+def _tokens_inputs(workload: Workload, maker: Maker) -> Inputs:
+    """The inputs of all tokens, their angles behind the prompt, weights, and K and V of the prompt."""
+    dims, sizes = workload.dims, _block_shape(workload)
+    count, context, layers = dims["tokens"] + dims.get("guesses", 0), dims["context"], dims["layers"]
+    x = _hidden_states(sizes, maker, count)
+    prompts = (maker.normal(layers, sizes.kv_heads, context, sizes.head_dim) for _ in range(2))
+    angles = _angles(range(context, context + count), sizes, maker)
+    return x, *angles, *_layer_weights(sizes, layers, maker), *prompts
+
+
+def _drafted_inputs(workload: Workload, maker: Maker) -> Inputs:
+    """The inputs of `generate_tokens` for the guesses behind the last token too, and what each step accepts."""
+    x, *others = _tokens_inputs(workload, maker)
+    dims = workload.dims
+    right = list(accepted_guesses(dims["tokens"], dims["guesses"], dims["accepted"]))
+    return x, torch.tensor(right, dtype=torch.int32, device=maker.device), *others
+
+
 def _read_inputs(workload: Workload, maker: Maker) -> Inputs:
     """Positive numbers, because a sum that cancels to almost 0 cannot be checked."""
     return (maker.normal(workload.dims["n"]).abs_(),)
@@ -500,6 +544,9 @@ CASES: Mapping[str, Case] = MappingProxyType(
         ),
         "model_forward": Case(_model_forward_inputs, keywords=("head_dim",), as_issued=True),
         "model_decode": Case(_model_decode_inputs, as_issued=True, appended=_last_positions),
+        **dict.fromkeys(SERVING, Case(_serving_inputs, as_issued=True)),
+        "generate_tokens": Case(_tokens_inputs, as_issued=True),
+        "generate_drafted": Case(_drafted_inputs, keywords=("guesses",), as_issued=True),
         "stream_read": Case(_read_inputs),
         "stream_write": Case(_normals("n"), output=0),
         "stream_copy": Case(_normals("n", "n"), output=1),

@@ -25,7 +25,7 @@ from bench.sampling import Budget
 from bench.timer import CACHES_TO_EXCEED, MAX_INPUT_SETS
 from predict.errors import MissingCeiling
 from predict.gpus import NVIDIA_GPUS
-from predict.peak_memory import idle_bytes
+from predict.peak_memory import idle_bytes, operand_bytes
 from predict.resources import Ceiling, Resource, Roofs
 from predict.roofline import predict
 from predict.workloads import Workload
@@ -99,7 +99,7 @@ def _job_s(job: Job, here: Environment, budget: Budget, roofs: Roofs, *, fresh: 
 
 def _input_bytes(workload: Workload, cache_bytes: int) -> float:
     """Bytes of all input sets; one is enough if it exceeds the cache often enough by itself."""
-    touched_bytes = float(workload.amounts.bytes)
+    touched_bytes = operand_bytes(workload) - idle_bytes(workload)
     if not touched_bytes:
         return 0.0
     sets = min(max(1, math.ceil(CACHES_TO_EXCEED * cache_bytes / touched_bytes)), MAX_INPUT_SETS)

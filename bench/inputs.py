@@ -14,6 +14,7 @@ from bench.cases import bind, keywords_of, make_inputs, reference_of, written_pa
 from bench.suites import SUITES, Limits, suite
 from kernels.precision import dtype_name
 from predict.errors import BadRun
+from predict.peak_memory import operand_bytes
 from predict.units import GIB, MIB, binary_bytes, find_dtype
 from predict.workloads import Workload, dim_names, find_op, make_workload
 
@@ -35,7 +36,7 @@ class TensorRow:
 def tensors_of(workload: Workload) -> tuple[TensorRow, ...]:
     """The inputs in order, the numbers that are given by keyword, then the results. It makes the inputs, and calls the
     reference. Raises BadRun where they are too large for that."""
-    if (needed := float(workload.amounts.bytes)) > MOST_BYTES:
+    if (needed := operand_bytes(workload)) > MOST_BYTES:
         raise BadRun(f"{workload.id} takes {binary_bytes(int(needed))}, which is made to be listed: give smaller sizes")
     inputs = make_inputs(workload, torch.device("cpu"), index=0)
     written = {each.untyped_storage().data_ptr() for each in written_parts(workload, inputs)}
@@ -60,7 +61,7 @@ def example(op: str) -> Workload:
     known = [each for name in SUITES for each in suite(name, _LIMITS) if each.op == op]
     if not known:
         return make_workload(op, dict.fromkeys(dim_names(op), 1024), _LIMITS.dtype)
-    return min(known, key=lambda each: float(each.amounts.bytes))
+    return min(known, key=operand_bytes)
 
 
 def _names(op: str, count: int) -> tuple[str, ...]:

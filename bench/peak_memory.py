@@ -46,5 +46,5 @@ def _on_cpu(run: Callable[[], object]) -> int:
             profiler.export_chrome_trace(str(file))
             events = json.loads(file.read_bytes())["traceEvents"]
     del result
-    allocations = sorted((each["ts"], each["args"]["Bytes"]) for each in events if each["name"] == _ALLOCATION)
+    allocations = sorted((each["ts"], int(each["args"]["Bytes"])) for each in events if each["name"] == _ALLOCATION)
     return max(itertools.accumulate((nbytes for _, nbytes in allocations), initial=0))

@@ -5,23 +5,33 @@ selection.jobs(limits)
 """
 
 import fnmatch
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from bench.callables import check_name
 from bench.cases import implementation_names
 from bench.grid import Grid
 from bench.lab import Job
-from bench.model_run import ModelRun
+from bench.model_run import ModelRun, PassSize, Phase
 from bench.order import arrange
 from bench.passes import ModelPass
 from bench.suites import Limits, check_suite, further_probes, suite
 from predict.errors import BadRun
+from predict.model.presets import find_model
 from predict.suggest import did_you_mean, quoted
 from predict.units import DType
 from predict.workloads import Workload
 
 MOST_CASES = 10_000  # that a grid may have without being asked again
+WITH_A_MODEL = "full"  # the suite that measures the passes of a model too
+# The model and its passes, by device: a small one on a CPU.
+MODELS: Mapping[str, tuple[str, tuple[PassSize, ...]]] = MappingProxyType(
+    {
+        "cuda": ("llama-3-8b", (PassSize(Phase.DECODE, 8, 8192), PassSize(Phase.PREFILL, 1, 4096))),
+        "cpu": ("gpt-2-small", (PassSize(Phase.DECODE, 1, 1024), PassSize(Phase.PREFILL, 1, 128))),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +124,27 @@ class Selection:
 
 
 def of_suite(name: str, chosen: Filter = ALL) -> Selection:
-    """The workloads of a suite. Raises BadRun if there is no such suite."""
+    """The workloads of a suite; of the full one also the passes of a model. Raises BadRun if there is no such suite."""
     check_suite(name)
-    return Selection(f"suite {name}", lambda limits: suite(name, limits), chosen)
+    if name != WITH_A_MODEL:
+        return Selection(f"suite {name}", lambda limits: suite(name, limits), chosen)
+    return Selection(
+        f"suite {name}",
+        lambda limits: (*suite(name, limits), *(each for run in _models(limits) for each in run.workloads(limits))),
+        chosen,
+        passes=lambda limits: tuple(each for run in _models(limits) for each in run.passes(limits)),
+    )
+
+
+def _models(limits: Limits) -> tuple[ModelRun, ...]:
+    """The model whose passes the full suite measures, kernel by kernel and as one; none where it does not fit."""
+    name, sizes = MODELS[limits.device]
+    asked = ModelRun(find_model(name), sizes)
+    try:
+        asked.check(limits)
+    except BadRun:
+        return ()
+    return (asked,)
 
 
 def of_grids(grids: Sequence[Grid], chosen: Filter, device: str, *, yes: bool) -> Selection:

@@ -10,6 +10,7 @@ from predict.expected.probes import PROBES, probe_workloads
 from predict.expert_rows import RULES
 from predict.resources import Roofs
 from predict.roofline import predict
+from predict.serving_loop import RULES as SERVING
 from predict.suggest import did_you_mean, quoted
 from predict.units import GIB, MIB, DType, find_dtype
 from predict.workloads import Workload, dim_names, make_workload
@@ -57,6 +58,7 @@ LLAMA3_70B = ((10240, 8192), (57344, 8192), (8192, 28672))  # qkv, gate+up, down
 GPT2_SMALL_BLOCK = {"heads": 12, "kv_heads": 12, "head_dim": 64, "inner": 2048}
 LLAMA3_8B_BLOCK = {"heads": 32, "kv_heads": 8, "head_dim": 128, "inner": 14336}
 SMALL_BLOCK = {"heads": 8, "kv_heads": 4, "head_dim": 64, "inner": 1536}
+WIDE_BLOCK = {"heads": 16, "kv_heads": 4, "head_dim": 64, "inner": 4096}  # over a CPU's cache
 
 # (experts, active, n, k) of the gate and up projections of mixtures.
 MIXTURES = ((8, 2, 28672, 4096), (128, 8, 1536, 2048))  # Mixtral-8x7B, Qwen3-30B-A3B
@@ -89,7 +91,7 @@ CPU_LAUNCH_LIMIT_S: Mapping[str, float] = MappingProxyType(
 
 # The most seconds of sampling that a case gets; it stops earlier if its median is known.
 SUITE_BUDGET_S: Mapping[str, float] = MappingProxyType(
-    {"smoke": 0.1, "quick": 0.3, "standard": 0.5, "full": 1.0, "kernels": 0.5, "calibration": 0.5}
+    {"smoke": 0.1, "quick": 0.3, "standard": 0.5, "full": 0.5, "kernels": 0.5, "calibration": 0.5}
 )
 
 
@@ -222,6 +224,31 @@ def whole_models(
     return [*prompts, *(make_workload("model_decode", size, dtype) for size in sizes)]
 
 
+def trainings(model: Mapping[str, int], sequences: Iterable[int], layers: int) -> list[Workload]:
+    """Training steps of one block and of several, whose activations are kept or computed again; in bf16. Prompts of
+    several lengths tell what a parameter takes and what a token does."""
+    block = tuple(model.values())
+    single = [(1, seq, *block) for seq in sequences]
+    several = [
+        make_workload("block_train", {"batch": 1, "seq": seq, **model, "layers": layers, "forwards": forwards}, BF16)
+        for seq, forwards in itertools.product(sequences, (1, 2))
+    ]
+    return [*_sized("block_train", BF16, *single), *several]
+
+
+def loops(model: Mapping[str, int], context: int, slots: int, layers: int, dtype: DType) -> list[Workload]:
+    """A server's loop under static and continuous batching, whose requests make 48 and 8 tokens in turn; and 24 tokens
+    of one sequence, one by one and with guesses of which 80 % are right."""
+    served = {"slots": slots, "requests": 2 * slots, "long": 48, "short": 8, "context": context, **model}
+    made = {"context": context, "tokens": 24, "layers": layers, **model}
+    drafted = [{**made, "guesses": guesses, "accepted": 80} for guesses in (3, 5)]
+    return [
+        *(make_workload(op, served, dtype) for op in SERVING),
+        make_workload("generate_tokens", made, dtype),
+        *(make_workload("generate_drafted", each, dtype) for each in drafted),
+    ]
+
+
 def _model_blocks(sequences: Iterable[int], batches: Iterable[int], contexts: Iterable[int]) -> list[Workload]:
     """Blocks of a small model and of a common one."""
     sizes = tuple(sequences), tuple(batches), tuple(contexts)
@@ -267,6 +294,8 @@ GPU_SUITES: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
             *attentions((4096,), ((64, 4096),), BF16),
             *_model_blocks((1024,), (1, 64), (8192,)),
             *whole_models(GPT2_SMALL_MODEL, (1024,), ((1, 1024), (64, 1024)), BF16),
+            *trainings(LLAMA3_8B_BLOCK, (16, 4096), 4),
+            *loops(LLAMA3_8B_BLOCK, 1024, 16, 4, BF16),
             *calibrations(BF16),
         ),
         "full": (
@@ -286,6 +315,9 @@ GPU_SUITES: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
             *attentions((1024, 4096, 16384), ((1, 32768), (8, 8192), (64, 4096)), BF16),
             *_model_blocks((1024, 4096), (1, 8, 64), (1024, 8192)),
             *whole_models(GPT2_SMALL_MODEL, (128, 1024), ((1, 1024), (8, 1024), (64, 1024)), BF16),
+            *trainings(GPT2_SMALL_BLOCK, (16, 1024), 8),
+            *trainings(LLAMA3_8B_BLOCK, (16, 4096), 4),
+            *loops(LLAMA3_8B_BLOCK, 1024, 16, 4, BF16),
             *calibrations(BF16),
         ),
         # The sizes at which kernels are judged, each by its roof or by the best peer.
@@ -318,7 +350,8 @@ def _cpu_suites(limits: Limits) -> dict[str, list[Workload]]:
     """The same families, sized for a CPU."""
     dtype, weight = limits.dtype, _cpu_weight(limits)
     standard = [
-        *matmuls((weight, *GPT2_SMALL), (1, 2, 4, 8, 16, 32, 64, 128, 256, 512), dtype),
+        *matmuls((weight,), (1, 2, 4, 8, 16, 32, 64, 128, 256, 512), dtype),
+        *matmuls(GPT2_SMALL, (1, 8, 64, 512), dtype),
         *prefills((128, 256, 512, 1024, 2048, 4096), dtype, CPU_HEADS),
         *prefills((256, 1024, 2048), dtype, GPT2_HEADS),
         *decodes((1, 4, 16), (1024, 4096, 16384, 32768), dtype, CPU_HEADS),
@@ -347,10 +380,13 @@ def _cpu_suites(limits: Limits) -> dict[str, list[Workload]]:
         "standard": standard,
         "full": [
             *standard,
-            *matmuls(LLAMA3_8B, (1, 4, 16, 64, 256), dtype),
-            *matmuls(((4096, 4096),), (1, 4, 16, 64, 256), FP32 if dtype is BF16 else BF16),
-            *generations((128, 512, 2048), dtype, heads=32),
-            *whole_models(GPT2_SMALL_MODEL, (128,), ((1, 1024), (8, 1024)), dtype),
+            *matmuls(LLAMA3_8B[2:3], (1, 16, 256), dtype),
+            *matmuls(((4096, 4096),), (1, 16, 256), FP32 if dtype is BF16 else BF16),
+            *decodes((4, 16), (4096, 16384), dtype, (8, 1, 128)),
+            *matmuls((weight,), (1,), BF16),
+            *trainings(SMALL_BLOCK, (16, 512), 4),
+            *trainings(WIDE_BLOCK, (16,), 2),
+            *loops(WIDE_BLOCK, 256, 8, 4, dtype),
         ],
         # No kernel of ours runs on a CPU.
         "kernels": [*matmuls((weight,), (1, 8, 64), dtype), *quantized((weight,), (1,)), *row_wise((64, 4096), dtype)],

@@ -16,7 +16,9 @@ from kernels.pytorch import (
     compiled_attention,
     eager,
     experts,
+    generation,
     model,
+    serving,
 )
 
 HAS_TRITON = importlib.util.find_spec("triton") is not None
@@ -28,6 +30,8 @@ _PYTORCH = (
     *block.IMPLEMENTATIONS,
     block_train.IMPLEMENTATION,
     *model.IMPLEMENTATIONS,
+    *serving.IMPLEMENTATIONS,
+    *generation.IMPLEMENTATIONS,
     eager.TINYGEMM,
     *attention.VARLEN,
 )

@@ -45,6 +45,7 @@ from kernels.shapes import (
     expert_sizes,
     fp8_cache_sizes,
     generate_cached_sizes,
+    generate_sizes,
     generate_uncached_sizes,
     linear_backward_sizes,
     matmul_sizes,
@@ -57,8 +58,10 @@ from kernels.shapes import (
     rope_sizes,
     row_sizes,
     scaled_sizes,
+    serve_sizes,
     split_block,
     split_block_weights,
+    split_layers,
     split_model,
     stream_size,
     w4a16_sizes,
@@ -480,6 +483,69 @@ def _logits(x: Tensor, weights: ModelWeights, precision: str) -> Tensor:
     """x: (batch, hidden). Returns (batch, vocab) in `precision`: the final norm, times the vocabulary matrix."""
     normed = _norm(_wide(x, precision), weights.norm).to(_dtype(precision))
     return _matmul_blocks(normed, weights.vocabulary.T, precision)
+
+
+def serve_static(x: Tensor, schedule: Tensor, *others: Tensor, precision: str = "fp64") -> Tensor:
+    """x: (requests, longest, hidden), schedule: (steps, slots, 2), int32; others: cos, sin: (longest, head_dim/2),
+    those of `BlockWeights`, and K and V of the prompts: (requests, kv_heads, context, head_dim). The output of the
+    block of `block_decode` at the last token that the schedule has of each request, which attends to its prompt and to
+    all its tokens. Returns (requests, hidden) in `precision`; the order of the schedule does not matter."""
+    sizes = serve_sizes("serve_static", x, schedule, *others)
+    angles, weights = split_block(others[:-2])
+    out = torch.empty(len(x), x.shape[2], dtype=_dtype(precision), device=x.device)
+    for request, (k_prompt, v_prompt) in enumerate(zip(*others[-2:], strict=True)):
+        length = int(schedule[..., 1][schedule[..., 0] == request].max()) + 1
+        tokens = x[request, :length]
+        turns = tuple(each[:length] for each in angles)
+        out[request] = _continue(tokens, turns, weights, (k_prompt, v_prompt), sizes, precision)[-1]
+    return out
+
+
+serve_continuous = serve_static
+
+
+def generate_tokens(x: Tensor, *others: Tensor, precision: str = "fp64") -> Tensor:
+    """x: (tokens, hidden), others: cos, sin: (tokens, head_dim/2), those of `BlockWeights`, each of all layers in one
+    tensor, and K and V of a prompt: (layers, kv_heads, context, head_dim). The blocks of `block_forward` one after the
+    other, over tokens that also attend to the prompt. Returns (tokens, hidden) in `precision`."""
+    sizes = generate_sizes("generate_tokens", x, *others)
+    angles, layers = split_layers(others[:-2])
+    for weights, *prompt in zip(layers, *others[-2:], strict=True):
+        x = _continue(x, angles, weights, prompt, sizes, precision)
+    return x
+
+
+def generate_drafted(
+    x: Tensor,
+    accepted: Tensor,  # noqa: ARG001
+    *others: Tensor,
+    guesses: int,
+    precision: str = "fp64",
+) -> Tensor:
+    """The result of `generate_tokens` for all but the last `guesses` tokens, whatever is `accepted`."""
+    tokens = len(x) - guesses
+    angles, rest = others[:2], others[2:]
+    return generate_tokens(x[:tokens], *(each[:tokens] for each in angles), *rest, precision=precision)
+
+
+def _continue(
+    x: Tensor,
+    angles: Sequence[Tensor],
+    weights: BlockWeights,
+    prompt: Sequence[Tensor],
+    sizes: BlockSizes,
+    precision: str,
+) -> Tensor:
+    """A block over tokens x (tokens, hidden) behind K and V of a prompt: (kv_heads, context, head_dim) each."""
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        keys, values = (
+            torch.cat((_enter(each, precision), new.transpose(0, 1)), dim=1)[None]
+            for each, new in zip(prompt, (k, v), strict=True)
+        )
+        return attention_chunk(q.transpose(0, 1)[None], keys, values, precision)[0].transpose(0, 1)
+
+    return _block(x, angles, weights, sizes, attend, precision)
 
 
 def block_train(

@@ -170,9 +170,15 @@ class ModelWeights(NamedTuple):
 def split_model(others: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], ModelWeights]:
     """The inputs of a model beside its hidden states and caches, as its angles, which all layers share, and its
     weights."""
-    angles, stacked = split_block(others[:-2])
-    layers = tuple(BlockWeights(*each) for each in zip(*(every.unbind() for every in stacked), strict=True))
+    angles, layers = split_layers(others[:-2])
     return angles, ModelWeights(layers, *others[-2:])
+
+
+def split_layers(others: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], tuple[BlockWeights, ...]]:
+    """The angles of blocks, which all layers share, and the weights of each layer, views of tensors that hold all
+    layers'."""
+    angles, stacked = split_block(others)
+    return angles, tuple(BlockWeights(*each) for each in zip(*(every.unbind() for every in stacked), strict=True))
 
 
 def bind(op: str, spec: str, *tensors: Tensor) -> Mapping[str, int]:
@@ -435,6 +441,33 @@ def model_decode_sizes(x: Tensor, *others: Tensor) -> ModelSizes:
     return sizes
 
 
+def serve_sizes(op: str, x: Tensor, schedule: Tensor, *others: Tensor) -> BlockSizes:
+    """Sizes of a block that serves requests, whose `keys` are those of a prompt: x (requests, longest, hidden), the
+    tokens of each request; schedule (steps, slots, 2) int32; others: cos, sin (longest, head_dim/2), weights as
+    `BlockWeights` says, and k_prompts, v_prompts (requests, kv_heads, context, head_dim). Raises ValueError for
+    others."""
+    caches = "k_prompts, v_prompts: requests kv_heads context head_dim"
+    spec = f"x: requests longest hidden; int32 schedule: steps slots pair; {_block_spec(len(others) - 2, 'longest')}"
+    size = bind(op, f"{spec}; {caches}", x, schedule, *others)
+    _check_shape(op, "schedule", schedule, (size["steps"], size["slots"], 2))
+    sizes = _block_sizes(op, {**size, "batch": 1}, others[:-2], queries=size["longest"], keys=size["context"])
+    _check_shape(op, "k_prompts", others[-2], (len(x), sizes.kv_heads, sizes.keys, sizes.head_dim))
+    return sizes
+
+
+def generate_sizes(op: str, x: Tensor, *others: Tensor) -> BlockSizes:
+    """Sizes of blocks that make tokens one after the other, whose `keys` are those of a prompt: x (tokens, hidden), the
+    inputs of all tokens; others: cos, sin (tokens, head_dim/2), weights as `BlockWeights` says, each of all layers in
+    one tensor, and k_prompts, v_prompts (layers, kv_heads, context, head_dim). Raises ValueError for others."""
+    caches = "k_prompts, v_prompts: layers kv_heads context head_dim"
+    spec = f"x: tokens hidden; {_stacked_spec(len(others) - 2, 'tokens')}; {caches}"
+    size = {**bind(op, spec, x, *others), "batch": 1}
+    angles, layers = split_layers(others[:-2])
+    sizes = _block_sizes(op, size, (*angles, *layers[0]), queries=len(x), keys=size["context"])
+    _check_shape(op, "k_prompts", others[-2], (len(layers), sizes.kv_heads, sizes.keys, sizes.head_dim))
+    return sizes
+
+
 def block_train_sizes(
     x: Tensor,
     grad: Tensor,
@@ -564,10 +597,15 @@ def _block_spec(tensors: int, tokens: str) -> str:
 
 def _model_spec(tensors: int, tokens: str) -> str:
     """The spec of a model's angles, if it has any, and of its weights: `tensors` in all."""
-    angles, _, weights = _block_spec(tensors - 2, tokens).rpartition("attention_norm: ")
-    stacked = f"attention_norm: {weights}".replace(": ", ": layers ")
-    norm = "norm: hidden" if angles else "norm: two hidden"
-    return f"{angles}{stacked}; {norm}; vocabulary: vocab hidden"
+    stacked = _stacked_spec(tensors - 2, tokens)
+    norm = "norm: hidden" if stacked.startswith("cos") else "norm: two hidden"
+    return f"{stacked}; {norm}; vocabulary: vocab hidden"
+
+
+def _stacked_spec(tensors: int, tokens: str) -> str:
+    """The spec of the angles of blocks, if they have any, and of the weights of all layers: `tensors` in all."""
+    angles, _, weights = _block_spec(tensors, tokens).rpartition("attention_norm: ")
+    return angles + f"attention_norm: {weights}".replace(": ", ": layers ")
 
 
 def _model_sizes(

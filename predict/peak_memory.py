@@ -13,8 +13,11 @@ from types import MappingProxyType
 import numpy as np
 
 from predict.expert_rows import RULES, expert_rows
+from predict.guess_rule import GENERATIONS
+from predict.serving_loop import RULES as SERVING
 from predict.workloads import Workload, block_matrices, complete_dims
 
+LOOPS = (*SERVING, *GENERATIONS)  # ops of many steps over the same weights
 _FP32_BYTES = 4
 
 
@@ -53,7 +56,18 @@ def peak_bytes(workload: Workload, scores: Scores = Scores.ON_CHIP) -> float:
             return block_train_peak_bytes(workload)
         case "model_forward" | "model_decode":
             return model_peak_bytes(workload)
-    return float(workload.amounts.bytes + idle_bytes(workload) + stored_bytes(workload, scores))
+    if workload.op in LOOPS:
+        return loop_peak_bytes(workload)
+    return operand_bytes(workload) + stored_bytes(workload, scores)
+
+
+def operand_bytes(workload: Workload) -> float:
+    """Bytes of inputs and outputs. A loop reads the same inputs step after step, so its amounts count them often."""
+    if workload.op in SERVING:
+        return _serving_bytes(workload)
+    if workload.op in GENERATIONS:
+        return _generation_bytes(workload)
+    return float(workload.amounts.bytes) + idle_bytes(workload)
 
 
 def idle_bytes(workload: Workload) -> float:
@@ -123,6 +137,42 @@ def model_peak_bytes(workload: Workload) -> float:
     return float(workload.amounts.bytes + between * workload.dtype.bytes)
 
 
+def loop_peak_bytes(workload: Workload) -> float:
+    """Inputs and outputs, the cache that the loop fills, and the most that a kernel needs between kernels."""
+    dims, size = complete_dims("block_forward", workload.dims), workload.dtype.bytes
+    if workload.op in SERVING:
+        rows, sequences, new = dims["slots"], dims["slots"], max(dims["long"], dims["short"])
+    else:
+        rows, sequences, new = dims.get("guesses", 0) + 1, dims["layers"], dims["tokens"] + dims.get("guesses", 0)
+    cache = 2 * sequences * dims["kv_heads"] * (dims["context"] + new) * dims["head_dim"]
+    between = rows * (dims["hidden"] + _between_elements(dims))
+    return operand_bytes(workload) + (cache + between) * size
+
+
+def _serving_bytes(workload: Workload) -> float:
+    """Tokens, angles, weights, prompts, and a result for each request."""
+    dims = workload.dims
+    hidden, longest = dims["heads"] * dims["head_dim"], max(dims["long"], dims["short"])
+    elements = dims["requests"] * (longest + 1) * hidden + longest * dims["head_dim"] + _block_elements(dims)
+    prompts = 2 * dims["requests"] * dims["kv_heads"] * dims["context"] * dims["head_dim"]
+    return float((elements + prompts) * workload.dtype.bytes)
+
+
+def _generation_bytes(workload: Workload) -> float:
+    """Tokens, angles, weights of all layers, the prompt in every layer, and a result for each token."""
+    dims = workload.dims
+    count, hidden = dims["tokens"] + dims.get("guesses", 0), dims["heads"] * dims["head_dim"]
+    prompt = 2 * dims["kv_heads"] * dims["context"] * dims["head_dim"]
+    elements = count * (hidden + dims["head_dim"]) + dims["layers"] * (_block_elements(dims) + prompt)
+    return float((elements + dims["tokens"] * hidden) * workload.dtype.bytes)
+
+
+def _block_elements(dims: Mapping[str, int]) -> int:
+    """Elements of the matrices and norms of one of Llama's blocks."""
+    matrices = int(block_matrices(dims["heads"], dims["kv_heads"], dims["head_dim"], dims["inner"]))
+    return matrices + 2 * dims["heads"] * dims["head_dim"]
+
+
 def _between_elements(dims: Mapping[str, int]) -> int:
     """The most elements per token that one kernel of a block needs between kernels, beside the block's input. h is
     hidden, w the width of Q, k that of K, I inner.
@@ -138,7 +188,8 @@ def _between_elements(dims: Mapping[str, int]) -> int:
 def block_train_peak_bytes(workload: Workload) -> float:
     """Inputs, plus the largest of three sums: output and saved activations (when the backward pass begins); output,
     what one layer keeps, the gradient that reaches it and those of the weights behind it (when it reaches the first
-    layer); and output, gradient of x and gradients of all weights (when it ends). The optimizer updates its state in place.
+    layer); and output, gradient of x and gradients of all weights (when it ends). The optimizer updates its state in
+    place.
 
     A parameter takes 16 bytes: 2 for the weight and 2 for the gradient in 16 bits, 4 each for fp32 master, m and v.
     """

@@ -17,7 +17,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from predict.errors import BadWorkload
 from predict.expert_rows import RULES, skewed_experts
+from predict.guess_rule import GENERATIONS, verified
 from predict.resources import Resource, matmul_unit, vector_unit
+from predict.serving_loop import RULES as SERVING
+from predict.serving_loop import served
 from predict.suggest import did_you_mean, quoted, unknown
 from predict.units import DType, find_dtype
 
@@ -55,7 +58,13 @@ _DIVISORS: Mapping[str, tuple[str, int]] = MappingProxyType(
     {
         "matmul_w4a16": ("k", INT4_GROUP),
         **dict.fromkeys(
-            ("rope", "block_forward", "block_decode", "block_train", "model_forward", "model_decode"), ("head_dim", 2)
+            (
+                "rope",
+                *("block_forward", "block_decode", "block_train", "model_forward", "model_decode"),
+                *SERVING,
+                *GENERATIONS,
+            ),
+            ("head_dim", 2),
         ),
     }
 )
@@ -65,8 +74,10 @@ _LIMITS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "attention_chunk": ("queries", "context"),
         "attention_packed": ("sequences", "tokens"),
         **dict.fromkeys(RULES, ("active", "experts")),
+        **dict.fromkeys(SERVING, ("slots", "requests")),
     }
 )
+_MOST: Mapping[str, int] = MappingProxyType({"accepted": 100})  # the largest size of a dimension
 
 
 @dataclass(frozen=True, slots=True)
@@ -454,6 +465,130 @@ def model_decode(
     return _amounts(matmul_unit(dtype), flop, read, token + batch * vocab, dtype)
 
 
+def serve_static(
+    slots: Count,
+    requests: Count,
+    long: Count,
+    short: Count,
+    context: Count,
+    heads: Count,
+    kv_heads: Count,
+    head_dim: Count,
+    inner: Count,
+    dtype: DType,
+) -> Amounts:
+    """A block of block_decode serves requests in batches of `slots`, each until its longest request ends. Requests make
+    `long` and `short` tokens in turn, after a prompt of `context` tokens whose K and V are copied into the slot. A slot
+    whose request has ended computes on. Each step reads the weights once and the cache of every slot."""
+    totals = _served("serve_static", slots, requests, long, short)
+    return _serving(totals, slots, requests, context, heads, kv_heads, head_dim, inner, dtype)
+
+
+def serve_continuous(
+    slots: Count,
+    requests: Count,
+    long: Count,
+    short: Count,
+    context: Count,
+    heads: Count,
+    kv_heads: Count,
+    head_dim: Count,
+    inner: Count,
+    dtype: DType,
+) -> Amounts:
+    """The block of serve_static serves the same requests, and a slot whose request ends takes the next one. At the end,
+    when none waits, slots compute on as they do there."""
+    totals = _served("serve_continuous", slots, requests, long, short)
+    return _serving(totals, slots, requests, context, heads, kv_heads, head_dim, inner, dtype)
+
+
+def generate_tokens(
+    context: Count,
+    tokens: Count,
+    layers: Count,
+    heads: Count,
+    kv_heads: Count,
+    head_dim: Count,
+    inner: Count,
+    dtype: DType,
+) -> Amounts:
+    """`layers` blocks of block_decode make `tokens` tokens of one sequence one after the other, behind a cache of
+    `context`. Each reads all weights and the cache so far."""
+    each = functools.partial(_chunk, heads=heads, kv_heads=kv_heads, head_dim=head_dim, inner=inner, dtype=dtype)
+    return _times(layers, each(tokens, tokens * context + tokens * (tokens - 1) // 2, 1))
+
+
+def generate_drafted(
+    context: Count,
+    tokens: Count,
+    guesses: Count,
+    accepted: Count,
+    layers: Count,
+    heads: Count,
+    kv_heads: Count,
+    head_dim: Count,
+    inner: Count,
+    dtype: DType,
+) -> Amounts:
+    """The blocks of generate_tokens make the same tokens with speculative decoding. In each step the first block alone
+    makes `guesses` tokens one after the other, then all blocks verify these behind the last token at once. Of the
+    guesses `accepted` percent are right (`predict.guess_rule`): a step makes (1 - a^(k+1)) / (1 - a) tokens on average.
+    A draft that is the target's first layers is what Draft & Verify does (Zhang et al. 2023, arXiv 2309.08168)."""
+    each = functools.partial(_chunk, heads=heads, kv_heads=kv_heads, head_dim=head_dim, inner=inner, dtype=dtype)
+    steps, before = _verified(tokens, guesses, accepted)
+    cached = steps * context + before
+    drafted = each(steps * guesses, guesses * cached + steps * (guesses * (guesses - 1) // 2), 1)
+    return drafted + _times(layers, each(steps, cached, guesses + 1))
+
+
+def _chunk(
+    steps: Count,
+    cached: Count,
+    queries: Count,
+    *,
+    heads: Count,
+    kv_heads: Count,
+    head_dim: Count,
+    inner: Count,
+    dtype: DType,
+) -> Amounts:
+    """Amounts of a block in `steps` steps of `queries` tokens each, which find `cached` tokens in all."""
+    hidden, token = heads * head_dim, 2 * kv_heads * head_dim
+    keys = queries * cached + steps * (queries * (queries + 1) // 2)  # that all queries of all steps attend to
+    flop = 2 * steps * queries * block_matrices(heads, kv_heads, head_dim, inner) + 4 * keys * hidden
+    weights = _block_weights(heads, kv_heads, head_dim, inner, None, 3)
+    read = steps * (weights + queries * (hidden + head_dim)) + cached * token
+    return _amounts(matmul_unit(dtype), flop, read, steps * queries * (token + hidden), dtype)
+
+
+def _serving(
+    totals: tuple[Count, Count],
+    slots: Count,
+    requests: Count,
+    context: Count,
+    heads: Count,
+    kv_heads: Count,
+    head_dim: Count,
+    inner: Count,
+    dtype: DType,
+) -> Amounts:
+    """Amounts of a serving loop of `totals`: steps, and the sum of the tokens before each token that a slot makes."""
+    steps, before = totals
+    made, token = steps * slots, 2 * kv_heads * head_dim
+    hidden = heads * head_dim
+    flop = 2 * made * block_matrices(heads, kv_heads, head_dim, inner) + 4 * (made * (context + 1) + before) * hidden
+    copied = requests * context * token
+    weights = _block_weights(heads, kv_heads, head_dim, inner, None, 3)
+    read = steps * weights + made * (hidden + head_dim) + (made * context + before) * token + copied
+    return _amounts(matmul_unit(dtype), flop, read, made * (token + hidden) + copied, dtype)
+
+
+def _times(count: Count, amounts: Amounts) -> Amounts:
+    """The amounts `count` times."""
+    flop = {unit: count * each for unit, each in amounts.flop_by_unit.items()}
+    return Amounts(flop, count * amounts.bytes_read, count * amounts.bytes_written)
+
+
 def block_matrices(
     heads: Count, kv_heads: Count, head_dim: Count, inner: Count, hidden: Count | None = None, matrices: Count = 3
 ) -> Count:
@@ -590,11 +725,38 @@ def _grouped(touched: Count, rows: Count, experts: Count, n: Count, k: Count, dt
 
 def _count_skewed(experts: Count, tokens: Count, active: Count) -> Count:
     """`skewed_experts`, for whole numbers or for arrays that broadcast."""
-    if isinstance(experts, int) and isinstance(tokens, int) and isinstance(active, int):
-        return skewed_experts(experts, tokens, active)
-    arrays = np.broadcast_arrays(experts, tokens, active)
-    counts = [skewed_experts(*map(int, sizes)) for sizes in zip(*(each.flat for each in arrays), strict=True)]
-    return np.array(counts, dtype=np.float64).reshape(arrays[0].shape)
+    return _counted(lambda *sizes: (skewed_experts(*sizes),), experts, tokens, active)[0]
+
+
+def _served(op: str, slots: Count, requests: Count, long: Count, short: Count) -> tuple[Count, Count]:
+    """Steps and positions of `served`."""
+
+    def totals(*sizes: int) -> tuple[int, ...]:
+        found = served(op, *sizes)
+        return found.steps, found.positions
+
+    steps, positions = _counted(totals, slots, requests, long, short)
+    return steps, positions
+
+
+def _verified(tokens: Count, guesses: Count, accepted: Count) -> tuple[Count, Count]:
+    """Steps and positions of `verified`."""
+
+    def totals(*sizes: int) -> tuple[int, ...]:
+        found = verified(*sizes)
+        return found.steps, found.positions
+
+    steps, positions = _counted(totals, tokens, guesses, accepted)
+    return steps, positions
+
+
+def _counted(count: Callable[..., tuple[int, ...]], *sizes: Count) -> tuple[Count, ...]:
+    """What `count` makes of whole numbers, or of each element of arrays that broadcast."""
+    if all(isinstance(size, int) for size in sizes):
+        return count(*sizes)
+    arrays = np.broadcast_arrays(*sizes)
+    counts = [count(*map(int, each)) for each in zip(*(array.flat for array in arrays), strict=True)]
+    return tuple(np.array(each, dtype=np.float64).reshape(arrays[0].shape) for each in zip(*counts, strict=True))
 
 
 def stored_bytes(elements: Number, bits: float) -> Number:
@@ -650,6 +812,10 @@ OPS: Mapping[str, Callable[..., Amounts]] = MappingProxyType(
             block_train,
             model_forward,
             model_decode,
+            serve_static,
+            serve_continuous,
+            generate_tokens,
+            generate_drafted,
             rmsnorm,
             add_rmsnorm,
             layernorm,
@@ -756,6 +922,9 @@ def _check_sizes(op: str, dims: Mapping[str, Count]) -> None:
     for name, choices in _CHOICES.items():
         if name in dims and not np.all(np.isin(dims[name], choices)):
             raise BadWorkload(f"{op}: {said[name]} is not {' or '.join(map(str, choices))}")
+    for name, most in _MOST.items():
+        if name in dims and np.any(np.greater(dims[name], most)):
+            raise BadWorkload(f"{op}: {said[name]} is more than {most}")
     if op in _LIMITS:
         name, limit = _LIMITS[op]
         if np.any(np.greater(dims[name], dims[limit])):

@@ -2,6 +2,7 @@
 
 from kernels.catalog import list_implementations
 from predict.expert_rows import RULES
+from predict.serving_loop import RULES as SERVING
 from predict.units import find_dtype
 from predict.workloads import Workload, dim_names, make_workload
 
@@ -23,6 +24,9 @@ _OWN_SIZES = {
     "block_forward": {"seq": 20},
     "block_train": {"seq": 20},
     "block_decode": {"context": 100},
+    **{op: {"slots": 2, "requests": 5, "long": 4, "short": 2, "context": 20} for op in SERVING},
+    "generate_tokens": {"context": 20, "tokens": 5, "layers": 2},
+    "generate_drafted": {"context": 20, "tokens": 5, "layers": 2, "guesses": 2, "accepted": 60},
     "model_forward": {"seq": 20, "layers": 2, "vocab": 50},
     "model_decode": {"context": 100, "layers": 2, "vocab": 50},
 }

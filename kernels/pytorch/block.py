@@ -148,7 +148,7 @@ def forward(head_dim: int, x: Tensor, *others: Tensor) -> Tensor:
     angles, held = split_block(others)
     rows = x.reshape(-1, x.shape[-1])
     total = rows + F.linear(_attend(rows, head_dim, angles, held, x.shape[:2]), held.out)
-    return _add_mlp(total, held).view(x.shape)
+    return add_mlp(total, held).view(x.shape)
 
 
 def decode(x: Tensor, *others: Tensor) -> Tensor:
@@ -156,7 +156,7 @@ def decode(x: Tensor, *others: Tensor) -> Tensor:
     *given, k_cache, v_cache = others
     angles, held = split_block(tuple(given))
     total = x + F.linear(_attend_cached(x, angles, held, k_cache, v_cache), held.out)
-    return _add_mlp(total, held)
+    return add_mlp(total, held)
 
 
 # Each returns one tensor, so that its intermediate tensors are freed before the next begins.
@@ -165,7 +165,7 @@ def decode(x: Tensor, *others: Tensor) -> Tensor:
 def _attend(x: Tensor, head_dim: int, angles: tuple[Tensor, ...], weights: BlockWeights, prompts: torch.Size) -> Tensor:
     """x: (tokens, hidden), the tokens of `prompts`: (batch, seq). Returns (tokens, heads*head_dim): causal
     attention."""
-    projected = _project(x, head_dim, angles, weights)
+    projected = project(x, head_dim, angles, weights)
     q, k, v = (heads.unflatten(0, prompts).transpose(1, 2) for heads in projected)
     grouped = q.shape[1] != k.shape[1]
     attended = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
@@ -177,7 +177,7 @@ def _attend_cached(
 ) -> Tensor:
     """x: (batch, hidden), caches: (batch, kv_heads, context, head_dim). Returns (batch, heads*head_dim); appends K and
     V."""
-    q, k, v = _project(x, k_cache.shape[3], angles, weights)
+    q, k, v = project(x, k_cache.shape[3], angles, weights)
     k_cache[:, :, -1] = k
     v_cache[:, :, -1] = v
     # One query needs no mask, so the heads that share K and V are more rows of queries.
@@ -185,7 +185,7 @@ def _attend_cached(
     return F.scaled_dot_product_attention(rows, k_cache, v_cache).reshape(len(x), -1)
 
 
-def _project(
+def project(
     x: Tensor, head_dim: int, angles: tuple[Tensor, ...], weights: BlockWeights
 ) -> tuple[Tensor, Tensor, Tensor]:
     """x: (tokens, hidden) -> Q: (tokens, heads, head_dim), K and V: (tokens, kv_heads, head_dim), Q and K turned if
@@ -202,7 +202,7 @@ def _project(
     return q, k, v
 
 
-def _add_mlp(x: Tensor, weights: BlockWeights) -> Tensor:
+def add_mlp(x: Tensor, weights: BlockWeights) -> Tensor:
     """x: (tokens, hidden). Returns x + mlp(norm(x))."""
     first = F.linear(norm(x, weights.mlp_norm), weights.gate_up)
     if len(weights.gate_up) == weights.down.shape[1]:

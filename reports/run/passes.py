@@ -53,6 +53,9 @@ WHOLE_COLUMNS = (
 )
 
 
+_WHOLE_MODEL = "model measured whole"
+
+
 @dataclass(frozen=True, slots=True)
 class PassRow:
     """One kernel, all of its runs in the pass together."""
@@ -101,6 +104,12 @@ class MeasuredPass:
     def measured_s(self) -> float:
         """The kernels that were measured, one after the other."""
         return sum(row.measured_s for row in self.rows if row.measured_s)
+
+    @property
+    def whole_s(self) -> float | None:
+        """The least time of the model measured as one; None if no op is the whole model, or no time is stable."""
+        times_s = [row.time_s for row in self.wholes if row.what == _WHOLE_MODEL and not row.is_unstable]
+        return min(times_s, default=None)
 
     @property
     def sentences(self) -> tuple[str, ...]:

@@ -68,6 +68,16 @@ def _one_query(dims: Dims) -> Base | None:
     return ("attention_chunk", {**dims, "queries": 1}) if 1 < dims["queries"] <= MOST_GUESSES else None
 
 
+def _one_forward(dims: Dims) -> Base | None:
+    return None if "layers" in dims or "forwards" in dims else _same("block_forward")(dims)
+
+
+def _keeping(dims: Dims) -> Base | None:
+    """The step that keeps its activations, of one that runs its forward pass twice."""
+    kept = {name: size for name, size in dims.items() if name != "forwards"}
+    return None if kept == dims else ("block_train", kept)
+
+
 def _same(op: str) -> Callable[[Dims], Base]:
     """The row of another op with the same dimensions; those that the other op lacks are dropped."""
     return lambda dims: (op, {name: dims[name] for name in DIMS_OF_OP[op] if name in dims})
@@ -81,7 +91,10 @@ RULES: tuple[Rule, ...] = (
     Rule("sliding window", "time follows the pairs kept", "attention_window", _same("attention_prefill"), 0.30),
     Rule("linear backward", "two products for one", "linear_backward", _same("matmul"), 0.10),
     Rule("attention backward", "five products for two", "attention_backward", _same("attention_prefill"), 0.30),
-    Rule("training step", "three forward passes", "block_train", _same("block_forward"), 0.30),
+    Rule("training step", "three forward passes", "block_train", _one_forward, 0.30),
+    Rule("recomputing", "a forward pass more, for memory", "block_train", _keeping, 0.15),
+    Rule("continuous batching", "slots that are refilled do not idle", "serve_static", _same("serve_continuous"), 0.15),
+    Rule("speculation", "fewer steps where guesses are right", "generate_drafted", _same("generate_tokens"), 0.30),
     Rule("KV cache", "one token's work, not all tokens'", "generate_uncached", _same("generate_cached"), 0.30),
 )
 SCORES = "scores in memory"  # the rule that compares two implementations

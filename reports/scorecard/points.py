@@ -9,15 +9,31 @@ from reports.accuracy.endtoend import Judged
 from reports.accuracy.endtoend_kinds import KINDS
 from reports.scorecard.verdict import Evidence
 
+CACHED_TOKENS = "kv_tokens"  # the kind of point that says how much fits
 FEWEST = 3  # measurements that judge a claim
 
 
 def of_points(judged: Sequence[Judged]) -> dict[int, Evidence | str]:
-    """The evidence of the claims about whole models (19) and about prices (18), by the claim's number."""
+    """The evidence of the claims about whole models (19), about prices (18) and about what fits (10), by the claim's
+    number."""
     return {
+        10: _fitting(judged),
         18: _evidence(judged, lambda each: KINDS[each.point.kind].is_rate, "throughputs"),
         19: _evidence(judged, lambda each: not KINDS[each.point.kind].is_rate, "times"),
     }
+
+
+def _fitting(judged: Sequence[Judged]) -> Evidence | str:
+    """Claim 10: tokens of cache that an engine says it has room for. One log of an engine is enough to judge it, since
+    such a number has no noise."""
+    found = [each for each in judged if each.point.kind == CACHED_TOKENS and each.expected is not None]
+    if not found:
+        return "no public log of an engine that says how many tokens its cache holds"
+    measured = np.array([each.point.measured for each in found])
+    predicted = np.array([each.expected for each in found], dtype=float)
+    said = ", ".join(f"{each:,.0f}" for each in measured)
+    told = ", ".join(f"{each:,.0f}" for each in predicted)
+    return Evidence(measured, predicted, f"Engines have room for {said} tokens; {told} are predicted.")
 
 
 def _evidence(judged: Sequence[Judged], counts: Callable[[Judged], bool], what: str) -> Evidence | str:

@@ -1,12 +1,16 @@
 """Amounts are checked against counts done by hand, and hypothesis checks what must hold for every size."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from predict.errors import BadWorkload
+from predict.guess_rule import GENERATIONS
 from predict.resources import Resource
+from predict.serving_loop import RULES as SERVING
 from predict.units import DTYPES, find_dtype
 from predict.workloads import (
     OPS,
@@ -292,8 +296,12 @@ def dims_of(op, draw):
     dims = {name: draw(sizes) for name in dim_names(op)}
     if op == "matmul_w4a16":
         dims["k"] *= 128
-    if op == "rope" or op.startswith(("block_", "model_")):
+    if op == "rope" or op.startswith(("block_", "model_", "serve_")) or op in GENERATIONS:
         dims["head_dim"] *= 2
+    if "slots" in dims:
+        dims["requests"] += dims["slots"]
+    if "accepted" in dims:
+        dims["accepted"] = draw(st.integers(1, 100))
     if op == "attention_chunk":
         dims["context"] += dims["queries"]
     if op == "attention_packed":
@@ -306,7 +314,13 @@ def dims_of(op, draw):
 
 
 # More of these is less work: sequences that do not see each other, and larger pages in a shorter table.
-SPARING = {("attention_packed", "sequences"), ("attention_paged", "page")}
+# More slots and more that is accepted make fewer steps; how many guesses are best depends on the rest.
+SPARING = {
+    ("attention_packed", "sequences"),
+    ("attention_paged", "page"),
+    *itertools.product(SERVING, ("slots", "short", "long")),
+    *itertools.product(["generate_drafted"], ("accepted", "guesses")),
+}
 
 
 def dtypes_of(op):
@@ -381,7 +395,12 @@ def test_amounts_add_unit_by_unit():
 
 @given(st.sampled_from(sorted(OPS)), st.data())
 def test_a_sweep_counts_what_single_workloads_count(op, data):
-    optional = {"hidden": sizes, "matrices": st.sampled_from((2, 3))}
+    optional = {
+        "hidden": sizes,
+        "matrices": st.sampled_from((2, 3)),
+        "layers": sizes,
+        "forwards": st.sampled_from((1, 2)),
+    }
     given = data.draw(st.lists(st.sampled_from(optional_dims(op)), unique=True)) if optional_dims(op) else []
     rows = [{**dims_of(op, data.draw), **{name: data.draw(optional[name]) for name in given}} for _ in range(3)]
     dtype = DTYPES[dtypes_of(op)[0]]

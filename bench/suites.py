@@ -294,7 +294,7 @@ GPU_SUITES: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
             *attentions((4096,), ((64, 4096),), BF16),
             *_model_blocks((1024,), (1, 64), (8192,)),
             *whole_models(GPT2_SMALL_MODEL, (1024,), ((1, 1024), (64, 1024)), BF16),
-            *trainings(LLAMA3_8B_BLOCK, (16, 4096), 4),
+            *trainings(LLAMA3_8B_BLOCK, (16, 1024), 4),
             *loops(LLAMA3_8B_BLOCK, 1024, 16, 4, BF16),
             *calibrations(BF16),
         ),

@@ -69,13 +69,12 @@ def _one_query(dims: Dims) -> Base | None:
 
 
 def _one_forward(dims: Dims) -> Base | None:
-    return None if "layers" in dims or "forwards" in dims else _same("block_forward")(dims)
+    return _same("block_forward")(dims) if dims.get("layers", 1) == dims.get("forwards", 1) == 1 else None
 
 
 def _keeping(dims: Dims) -> Base | None:
     """The step that keeps its activations, of one that runs its forward pass twice."""
-    kept = {name: size for name, size in dims.items() if name != "forwards"}
-    return None if kept == dims else ("block_train", kept)
+    return ("block_train", {**dims, "forwards": 1}) if dims.get("forwards") == 2 else None
 
 
 def _same(op: str) -> Callable[[Dims], Base]:

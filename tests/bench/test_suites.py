@@ -25,7 +25,7 @@ from predict.expected.probes import PROBES, probe_workloads
 from predict.gpus import GPUS
 from predict.resources import WRITTEN_SHARE, Ceiling, Resource
 from predict.roofline import predict
-from predict.workloads import OPS, make_workload
+from predict.workloads import OPS, complete_dims, make_workload
 from reports.run.rules import RULES
 
 H200 = Limits("cuda", 143771 * 2**20, 60 * 2**20, BF16)
@@ -93,7 +93,8 @@ def test_long_suites_hold_whole_steps_of_two_models():
             dims = [(each.op, each.dims) for each in steps if each.dims["inner"] == inner]
             assert {(each["heads"], each["head_dim"]) for _, each in dims} == {(heads, head_dim)}
             for op in ("block_forward", "block_train"):
-                assert [each["seq"] for found, each in dims if found == op] == prompts
+                found = [each["seq"] for found, each in dims if found == op and "layers" not in each]
+                assert [seq for seq in dict.fromkeys(found) if seq != 16] == prompts  # 16: the memory of a parameter
             assert [(each["batch"], each["context"]) for found, each in dims if found == "block_decode"] == caches
     small = [each for each in suite("standard", dataclasses.replace(CPU, roofs=None)) if each.op.startswith("block_")]
     assert {each.op for each in small} == {"block_forward", "block_decode", "block_train"}
@@ -143,7 +144,7 @@ def test_the_standard_suite_spans_what_was_promised():
     dims = [workload.dims for workload in suite("standard", H200)]
     assert {1, 8192} <= {d["m"] for d in dims if "m" in d}
     assert {512, 16384} <= {d["seq"] for d in dims if "seq" in d}
-    assert {1, 256} <= {d["batch"] for d in dims if "context" in d}
+    assert {1, 256} <= {d["batch"] for d in dims if "context" in d and "batch" in d}
     assert {128, 1024, 32768, 131072} <= {d["context"] for d in dims if "context" in d}
     assert {64, 128} <= {d["head_dim"] for d in dims if "head_dim" in d}
     assert {"bf16", "fp16", "fp32", "tf32"} <= {w.dtype.name for w in suite("standard", H200)}
@@ -207,9 +208,10 @@ def test_every_rule_of_thumb_finds_both_of_its_rows(name):
     workloads = {each.id: each for each in suite(name, H200)}
 
     def has_base(rule, each):
-        base = rule.base(each.dims) if each.op == rule.op else None
+        base = rule.base(complete_dims(each.op, each.dims)) if each.op == rule.op else None
         return base is not None and make_workload(*base, each.dtype).id in workloads
 
     for rule in RULES:
         found = any(has_base(rule, each) for each in workloads.values())
-        assert found or (name == "kernels" and rule.op in ("block_train", "generate_uncached")), rule.name
+        whole = ("block_train", "generate_uncached", "serve_static", "generate_drafted")
+        assert found or (name == "kernels" and rule.op in whole), rule.name

@@ -59,6 +59,10 @@ LOOKS: Mapping[str, Look] = MappingProxyType(
         "block_train": Look(PINK, "$T$"),
         "model_forward": Look(RED, "$Q$"),
         "model_decode": Look(GREEN, "$N$"),
+        "serve_static": Look(ORANGE, "$I$"),
+        "serve_continuous": Look(ORANGE, "$J$"),
+        "generate_tokens": Look(PINK, "$O$"),
+        "generate_drafted": Look(PINK, "$K$"),
         "rmsnorm": Look(BLACK, "h"),
         "add_rmsnorm": Look(BLACK, "d"),
         "layernorm": Look(BLACK, "H"),
@@ -105,7 +109,7 @@ def draw_roofline(run: Run) -> Figure:
     axes.set_xlim(*span)
     axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)
     markers = [figures.legend_points(_op_name(op), color=GREY, marker=_look(op).marker) for op in _ops_of(rows)]
-    figures.legend_below(figure, markers, columns=6)
+    figures.legend_below(figure, markers, columns=5)
     return figure
 
 

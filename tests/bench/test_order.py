@@ -25,8 +25,15 @@ def batches(jobs, implementation="torch"):
 @BOTH
 @pytest.mark.parametrize("name", SUITES)
 def test_every_case_of_a_suite_comes_once(name, limits):
-    jobs = of_suite(name).jobs(limits)
-    assert Counter(map(repr, jobs)) == Counter(map(repr, jobs_of(suite(name, limits), limits.device)))
+    selection = of_suite(name)
+    jobs, measured = selection.jobs(limits), suite(name, limits)
+    kernels = [each.workload for asked in selection.passes(limits) for each in asked.kernels if each.workload]
+    wholes = {whole.workload for asked in selection.passes(limits) for whole in asked.wholes}
+    assert bool(kernels) == (name == "full")  # which measures a model's passes too
+    own = [job for job in jobs if job.workload in measured or job.workload in kernels]
+    expected = jobs_of({each.id: each for each in (*measured, *kernels)}.values(), limits.device)
+    assert Counter(map(repr, own)) == Counter(map(repr, expected))
+    assert {job.workload.id for job in jobs if job not in own} <= wholes
     assert max(Counter(map(repr, jobs)).values()) == 1
 
 

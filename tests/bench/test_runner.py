@@ -392,6 +392,12 @@ TINY_DIMS = {
     "active": 2,
     "layers": 2,
     "vocab": 20,
+    "slots": 2,
+    "requests": 3,
+    "long": 3,
+    "short": 1,
+    "guesses": 2,
+    "accepted": 60,
 }
 TINY_DTYPES = {
     "matmul_scaled": "int8",

@@ -147,6 +147,7 @@ def test_every_op_predicts_on_every_gpu_that_has_its_roofs():
     sizes = {"m": 2, "n": 64, "k": 128, "batch": 1, "seq": 4, "context": 4, "heads": 4, "kv_heads": 2, "head_dim": 64}
     sizes |= {"rows": 2, "cols": 64, "tokens": 3, "window": 2, "sequences": 2, "queries": 2, "page": 16}
     sizes |= {"latent": 64, "rope": 16, "inner": 128, "experts": 4, "active": 2, "layers": 2, "vocab": 32}
+    sizes |= {"slots": 2, "requests": 3, "long": 3, "short": 1, "guesses": 2, "accepted": 60}
     dtypes = {"matmul_scaled": "int8"}
     dtypes |= dict.fromkeys(("matmul_w8a16", "matmul_w4a16", "attention_decode_fp8", "block_train"), "bf16")
     listing = json.loads(RUNNER.invoke(app, ["ops", "--json"]).output)

@@ -58,6 +58,11 @@ def made_up_run(roofs=GPU_ROOFS, environment=None, *, ops=tuple(OPS)):
     cells += [("model_forward", {**whole, "seq": 4096}, "bf16"), ("model_decode", {**whole, "context": 8192}, "bf16")]
     cells += [(op, {**HEADS, "seq": 4096}, "bf16") for op in ("attention_full", "attention_backward")]
     packed = {name: size for name, size in HEADS.items() if name != "batch"}
+    loop = {**packed, "inner": 14336, "context": 1024}
+    served = {**loop, "slots": 4, "requests": 8, "long": 8, "short": 2}
+    cells += [(op, served, "bf16") for op in ("serve_static", "serve_continuous")]
+    made = {**loop, "tokens": 8, "layers": 4}
+    cells += [("generate_tokens", made, "bf16"), ("generate_drafted", {**made, "guesses": 3, "accepted": 80}, "bf16")]
     cells += [("attention_packed", {**packed, "sequences": 8, "tokens": 4096}, "bf16")]
     cells += [("attention_window", {**HEADS, "seq": 4096, "window": 1024}, "bf16")]
     cells += [("attention_chunk", {**HEADS, "queries": 8, "context": 8192}, "bf16")]

@@ -39,9 +39,7 @@ def anchors(text):
 
 def broken(document, text):
     """What is wrong with the links of a document at this path, whose text may be made up."""
-    return [
-        f"{target}: {fault}" for target in links(text) if (fault := _fault(document, text, target)) is not None
-    ]
+    return [f"{target}: {fault}" for target in links(text) if (fault := _fault(document, text, target)) is not None]
 
 
 def _fault(document, text, target):
@@ -107,7 +105,7 @@ def test_links_that_lead_somewhere_and_code_are_left_alone():
 ## Two words
 
 [a](#two-words-code-a-link) [b](#two-words) [c](#two-words-1) [d](CONTRIBUTING.md#house-rules) [e](docs)
-[f](https://example.com/a_(b)#c) ![g](docs/scorecard/knees.png)
+[f](https://example.com/a_(b)#c) ![g](docs/figures/knees.png)
 
 `[not](a-link)`
 

@@ -77,8 +77,8 @@ def show_scorecard(
 def _write(
     out: Path, judgments: list[verdict.Judgment], groups: Sequence[validate.Group], sources: list[str]
 ) -> list[Path]:
-    """Write the scorecard, and beside it the figure of its knees where tables tell them; return the paths."""
-    found, picture = knees.knees_of(groups), out.with_suffix("") / "knees.png"
+    """Write the scorecard, and figures/knees.png beside it where tables tell the knees; return the paths."""
+    found, picture = knees.knees_of(groups), out.parent / "figures" / "knees.png"
     if found:
         make_folder(picture.parent)
         writing.write_file(picture, knees.knees_png(found))

@@ -25,7 +25,9 @@ def written(folder: Path, given: object, name: str = "my-gpu.json") -> str:
 
 
 def documented_block() -> str:
-    blocks = re.findall(r"^```json\n(.*?)^```$", (ROOT / "docs" / "predict.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    blocks = re.findall(
+        r"^```json\n(.*?)^```$", (ROOT / "docs" / "predict.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
     (block,) = (block for block in blocks if '"peaks"' in block)
     return str(block)
 

@@ -19,13 +19,15 @@ from reports.commands.validate import judge_points
 with lazily():  # pandas
     from reports import files as writing
     from reports.accuracy import importers, validate
-    from reports.scorecard import card, page, verdict
+    from reports.scorecard import beside, card, knees, page, verdict
 
 EXAMPLES = """Examples:
 
 python -m reports scorecard runs/h100
 
 python -m reports scorecard --tables tables/*.parquet --endtoend points.csv --out docs/scorecard.md
+
+python -m reports scorecard runs/h100 --write-docs README.md
 """
 
 
@@ -40,6 +42,13 @@ def show_scorecard(
         Path | None, typer.Option("--endtoend", metavar="FILE", help="A CSV of measurements of whole models.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the scorecard to this Markdown file.")] = None,
+    write_docs: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Put a run's verdicts, beside those of the GPUs in docs/scorecard.md, between the marks of this file.",
+        ),
+    ] = None,
     form: Form,
     skip_broken: SkipOption = False,
 ) -> None:
@@ -48,6 +57,8 @@ def show_scorecard(
         raise BadRun("give a run, tables with --tables, or --endtoend points.csv")
     if paths and not as_tables and len(paths) > 1:
         raise BadRun(f"scorecard takes one run, not {len(paths)}; with --tables any number of tables")
+    if write_docs is not None and (as_tables or points is not None or not paths):
+        raise BadRun("--write-docs takes the verdicts of one run: give a run alone, without --tables and --endtoend")
     if out is not None:
         make_folder(out.parent)
     judged = [] if points is None else judge_points(points)
@@ -55,9 +66,25 @@ def show_scorecard(
     run = card.of_run(load(paths[0], skip_broken=skip_broken)) if paths and not as_tables else {}
     judgments = card.judge_all(card.merged(card.of_groups(groups), run, card.of_models(judged)))
     typer.echo(_text(judgments, form))
-    if out is not None:
-        writing.write_file(out, page.document(judgments, card.sources_of(groups, judged)).encode())
-        typer.echo(out, err=form is not Form.PAGE)
+    written = [] if out is None else _write(out, judgments, groups, card.sources_of(groups, judged))
+    if write_docs is not None:
+        beside.write_beside(write_docs, judgments)
+        written.append(write_docs)
+    for path in written:
+        typer.echo(path, err=form is not Form.PAGE)
+
+
+def _write(
+    out: Path, judgments: list[verdict.Judgment], groups: Sequence[validate.Group], sources: list[str]
+) -> list[Path]:
+    """Write the scorecard, and figures/knees.png beside it where tables tell the knees; return the paths."""
+    found, picture = knees.knees_of(groups), out.parent / "figures" / "knees.png"
+    if found:
+        make_folder(picture.parent)
+        writing.write_file(picture, knees.knees_png(found))
+    link = f"{picture.parent.name}/{picture.name}" if found else ""
+    writing.write_file(out, page.document(judgments, sources, knees=link).encode())
+    return [out, picture] if found else [out]
 
 
 def _groups(paths: list[Path], *, skip_broken: bool) -> Sequence[validate.Group]:

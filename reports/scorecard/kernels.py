@@ -70,9 +70,9 @@ def _refined_near(groups: Kernels) -> str:
 
 def _knees(groups: Kernels) -> Evidence | str:
     """Claim 2: where the line of few rows meets that of many."""
-    rows, machine = _matmuls(groups), _machine(groups)
+    rows, machine = matmuls(groups), machine_of(groups)
     knees: list[float] = []
-    for _, weight in _largest(rows):
+    for _, weight in largest_weights(rows):
         few, many = weight[weight["m"] <= FEW_ROWS], weight[weight["m"] >= MANY_ROWS]
         knees.append(float(few["time_s"].median() / (many["time_s"] / many["m"]).median()))
     if not knees:
@@ -88,8 +88,8 @@ def _knees(groups: Kernels) -> Evidence | str:
 
 def _regimes(groups: Kernels) -> Evidence | str:
     """Claim 7: the shares of the roofs in prefill and in decode."""
-    machine = _machine(groups)
-    products = _matmuls(groups)
+    machine = machine_of(groups)
+    products = matmuls(groups)
     flop_bound = pd.concat([products[products["m"] >= MANY_ROWS], _fastest(groups, "attention_prefill")])
     byte_bound = pd.concat([products[products["m"] <= FEW_ROWS], _fastest(groups, "attention_decode")])
     flop_bound = flop_bound[flop_bound["flop_s"] > LONG * flop_bound["bytes_s"]]
@@ -110,7 +110,7 @@ def _regimes(groups: Kernels) -> Evidence | str:
 
 def _shared_heads(groups: Kernels) -> Evidence | str:
     """Claim 9: decode attention with fewer KV heads over one for each query head."""
-    rows, machine = _fastest(groups, "attention_decode"), _machine(groups)
+    rows, machine = _fastest(groups, "attention_decode"), machine_of(groups)
     if rows.empty:
         return "no decode attention in bf16"
     rows = rows[rows["bytes_s"] * machine.bytes_per_s > PAST_L2 * machine.l2_bytes]
@@ -129,12 +129,12 @@ def _shared_heads(groups: Kernels) -> Evidence | str:
 
 def _batches(groups: Kernels) -> Evidence | str:
     """Claim 12: matmuls of a batch over one row, for the largest weights."""
-    rows, machine = _matmuls(groups), _machine(groups)
+    rows, machine = matmuls(groups), machine_of(groups)
     ridge = machine.flop_per_s / machine.bytes_per_s
     measured: list[float] = []
     predicted: list[float] = []
     below: list[float] = []
-    for _, weight in _largest(rows):
+    for _, weight in largest_weights(rows):
         one = weight[weight["m"] == weight["m"].min()].iloc[0]
         rest = weight[weight["m"] > one["m"]]
         measured += (rest["time_s"] / one["time_s"]).tolist()
@@ -152,7 +152,7 @@ def _batches(groups: Kernels) -> Evidence | str:
 
 def _fewer_bits(groups: Kernels) -> Evidence | str:
     """Claim 16: fewer bits over 16, where memory binds."""
-    machine = _machine(groups)
+    machine = machine_of(groups)
     measured: list[FloatArray] = []
     predicted: list[FloatArray] = []
     said: list[str] = []
@@ -179,7 +179,7 @@ def _narrowed(groups: Kernels, machine: Machine) -> list[tuple[str, pd.DataFrame
     found = []
     for dtype in dict.fromkeys(group.dtype for group in groups if group.op == "matmul" and group.dtype != "bf16"):
         narrow = _fastest(groups, "matmul", dtype)
-        wide = _matmuls(groups)
+        wide = matmuls(groups)
         few, less = (large(rows[rows["m"] <= FEW_ROWS]) for rows in (wide, narrow))
         found.append((f"weights in {dtype}", few, less))
     cached = _fastest(groups, "attention_decode", cache="fp8")
@@ -190,7 +190,7 @@ def _narrowed(groups: Kernels, machine: Machine) -> list[tuple[str, pd.DataFrame
 
 def _parallel(groups: Kernels) -> Evidence | str:
     """Claim 17: a pair of matrices on one GPU over its part on several, with an all-reduce of the result."""
-    rows, sent = _matmuls(groups), _fastest(groups, "all_reduce", "fp16")
+    rows, sent = matmuls(groups), _fastest(groups, "all_reduce", "fp16")
     if rows.empty or sent.empty:
         return "no matmuls and all-reduces in 16 bits"
     shapes = rows[["m", "n", "k"]].itertuples(index=False, name=None)
@@ -243,11 +243,13 @@ def _is_plain(group: Group) -> bool:
     return group.is_plain and group.dtype == "bf16"
 
 
-def _machine(groups: Kernels) -> Machine:
+def machine_of(groups: Kernels) -> Machine:
+    """The GPU of these groups, with its peak in bf16."""
     return Machine.of(GPUS[groups[0].gpu], BF16)
 
 
-def _matmuls(groups: Kernels) -> pd.DataFrame:
+def matmuls(groups: Kernels) -> pd.DataFrame:
+    """The matmuls in bf16, each shape with its fastest kernel: m, n, k, time_s, napkin_s, flop_s, bytes_s."""
     return _fastest(groups, "matmul")
 
 
@@ -279,7 +281,7 @@ def _with_parts(group: Group) -> pd.DataFrame:
     return rows.assign(flop_s=flop_s, bytes_s=bytes_s)
 
 
-def _largest(rows: pd.DataFrame) -> list[tuple[float, pd.DataFrame]]:
+def largest_weights(rows: pd.DataFrame) -> list[tuple[float, pd.DataFrame]]:
     """The matmuls of the largest weights that were measured with few rows and with many: sizes and rows."""
     weights = [
         (float((weight["n"] * weight["k"]).iloc[0]), weight.sort_values("m"))

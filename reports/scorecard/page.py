@@ -65,9 +65,10 @@ def in_terminal(judgments: Sequence[Judgment], width: int) -> Iterator[str]:
             yield from wrapped(f"{claim.number}. {claim.name}: {reason}", width, "", "   ")
 
 
-def document(judgments: Sequence[Judgment], sources: Sequence[str]) -> str:
-    """The scorecard in Markdown. `sources` say who measured."""
+def document(judgments: Sequence[Judgment], sources: Sequence[str], *, knees: str = "") -> str:
+    """The scorecard in Markdown. `sources` say who measured; `knees` is the path of the figure of knees, if any."""
     return template(TEMPLATE).render(
+        knees=knees,
         matrix=matrix(judgments),
         claims=[
             (claim, percent(claim.tolerance), percent(claim.at_most), _of_claim(found))

@@ -24,14 +24,16 @@ def written(folder: Path, given: object, name: str = "my-gpu.json") -> str:
     return str(file)
 
 
-def readme_block() -> str:
-    blocks = re.findall(r"^```json\n(.*?)^```$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
+def documented_block() -> str:
+    blocks = re.findall(
+        r"^```json\n(.*?)^```$", (ROOT / "docs" / "predict.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
     (block,) = (block for block in blocks if '"peaks"' in block)
     return str(block)
 
 
-def test_the_file_in_the_readme_is_read_as_it_says(tmp_path):
-    gpu = resolve(written(tmp_path, readme_block()))
+def test_the_file_in_the_documents_is_read_as_it_says(tmp_path):
+    gpu = resolve(written(tmp_path, documented_block()))
     assert not isinstance(gpu, NvidiaGpu)
     assert {unit: roof.per_s for unit, roof in gpu.roofs.items()} == {
         Resource.TENSOR_BF16: 400e12,

@@ -1,18 +1,26 @@
 """The command: a run, tables and public measurements judged together, and what it refuses."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from predict.errors import BadRecord, BadRun
 from reports.__main__ import app
+from reports.commands import scorecard
+from reports.scorecard.beside import BEGIN, END
+from reports.scorecard.knees import knees_of, knees_png
 from reports.scorecard.points import of_points
 from reports.scorecard.records import of_records
 from tests.reports.accuracy.test_endtoend import judged, point, row, written
 from tests.reports.run.test_calibrate import matmul_run
+from tests.reports.scorecard.test_kernels import by_bound, matmuls
 
 RUNNER = CliRunner()
+ROOT = Path(__file__).resolve().parents[3]
+CPU_RUN = ROOT / "reports" / "data" / "cpu-amd-epyc" / "2026-11-29-standard"
 
 
 def run(*arguments):
@@ -60,9 +68,33 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_judged(tmp
     assert "cannot write to" in str(result.exception)
 
 
+def test_tables_with_a_knee_get_its_figure_beside_the_scorecard(tmp_path, monkeypatch):
+    monkeypatch.setattr(scorecard, "_groups", lambda paths, *, skip_broken: [matmuls(by_bound)])
+    result = run("--tables", "a.parquet", "--out", tmp_path / "card.md")
+    assert result.exit_code == 0, result.output
+    assert "![" in (tmp_path / "card.md").read_text(encoding="utf-8")
+    assert "(figures/knees.png)" in (tmp_path / "card.md").read_text(encoding="utf-8")
+    assert (tmp_path / "figures" / "knees.png").read_bytes() == knees_png(knees_of([matmuls(by_bound)]))
+    assert result.output.splitlines()[-2:] == [str(tmp_path / "card.md"), str(tmp_path / "figures" / "knees.png")]
+
+
+def test_a_run_is_put_beside_the_gpus_of_a_document(tmp_path):
+    (tmp_path / "docs").mkdir()
+    shutil.copy(ROOT / "docs" / "scorecard.md", tmp_path / "docs")
+    document = tmp_path / "page.md"
+    document.write_text(f"{BEGIN}\n{END}\n", encoding="utf-8")
+    result = run(CPU_RUN, "--write-docs", document, "--markdown")
+    assert result.exit_code == 0, result.output
+    text = document.read_text(encoding="utf-8")
+    assert "| A100 | H100 | H200 | B200 | L40S | AMD EPYC |" in text
+    assert "| 4 | backward is twice forward |  |  |  |  |  | holds" in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "said"),
     [
+        (("--tables", "a.parquet", "--write-docs", "page.md"), BadRun, "takes the verdicts of one run"),
+        (("a", "--endtoend", "a.csv", "--write-docs", "page.md"), BadRun, "takes the verdicts of one run"),
         ((), BadRun, "give a run, tables with --tables, or --endtoend"),
         (("a", "b"), BadRun, "takes one run, not 2"),
         (("nowhere",), BadRecord, "no such file"),

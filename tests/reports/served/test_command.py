@@ -32,8 +32,8 @@ def comparisons(name="vllm_serve.json", model="llama-3-8b"):
     return [compare_log(each.log, each.load, each.question, each.notes) for each in asked]
 
 
-def test_the_page_in_the_readme_is_what_the_command_prints():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_page_in_the_documents_is_what_the_command_prints():
+    text = (ROOT / "docs" / "served.md").read_text(encoding="utf-8")
     (command,) = [line for line in text.splitlines() if "reports import tests/data" in line]
     block = text.partition(command)[2].split("```")[2].strip("\n")
     _, _, _, name, path, *options = shlex.split(command)

@@ -57,6 +57,14 @@ AWKWARD = {
     "inner": 200,
     "experts": 5,
     "active": 2,
+    "layers": 3,
+    "vocab": 1003,
+    "slots": 3,
+    "requests": 7,
+    "long": 9,
+    "short": 2,
+    "guesses": 3,
+    "accepted": 70,
 }
 # Each op in each format that something on a GPU takes; fp64 is what the others are checked against.
 CELLS = sorted(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from predict.units import percent
+from predict.units import percent, times
 from reports.accuracy.endtoend import Judged
 from reports.accuracy.endtoend_kinds import KINDS
 from reports.scorecard.verdict import Evidence
@@ -24,16 +24,16 @@ def of_points(judged: Sequence[Judged]) -> dict[int, Evidence | str]:
 
 
 def _fitting(judged: Sequence[Judged]) -> Evidence | str:
-    """Claim 10: tokens of cache that an engine says it has room for. One log of an engine is enough to judge it, since
-    such a number has no noise."""
+    """Claim 10: tokens of cache that an engine says it has room for."""
     found = [each for each in judged if each.point.kind == CACHED_TOKENS and each.expected is not None]
-    if not found:
-        return "no public log of an engine that says how many tokens its cache holds"
+    if len(found) < FEWEST:
+        return f"{len(found) or 'no'} public logs of engines that say how many tokens fit; {FEWEST} are needed"
     measured = np.array([each.point.measured for each in found])
     predicted = np.array([each.expected for each in found], dtype=float)
-    said = ", ".join(f"{each:,.0f}" for each in measured)
-    told = ", ".join(f"{each:,.0f}" for each in predicted)
-    return Evidence(measured, predicted, f"Engines have room for {said} tokens; {told} are predicted.")
+    room = float(np.median(measured / predicted))
+    return Evidence(
+        measured, predicted, f"{len(found)} engines have room for {times(room)} the tokens predicted (median)."
+    )
 
 
 def _evidence(judged: Sequence[Judged], counts: Callable[[Judged], bool], what: str) -> Evidence | str:

@@ -34,6 +34,7 @@ def test_public_measurements_judge_times_and_throughputs():
     assert "3 public times (tpot)" in found[19].sentence
     assert "none beat the bound" in found[19].sentence
     assert found[18] == "1 public throughputs with an expected one; 3 are needed"
+    assert found[10] == "no public logs of engines that say how many tokens fit; 3 are needed"
     assert of_points([])[18] == "no public throughputs with an expected one; 3 are needed"
 
 

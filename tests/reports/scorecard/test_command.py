@@ -35,6 +35,10 @@ def test_public_measurements_judge_times_and_throughputs():
     assert "none beat the bound" in found[19].sentence
     assert found[18] == "1 public throughputs with an expected one; 3 are needed"
     assert found[10] == "no public logs of engines that say how many tokens fit; 3 are needed"
+    rooms = judged(*(point("kv_tokens", "tokens", measured) for measured in (80_000, 90_000, 100_000)))
+    fitting = of_points(rooms)[10]
+    assert list(fitting.measured) == [80_000, 90_000, 100_000]
+    assert list(fitting.predicted) == [each.expected for each in rooms]
     assert of_points([])[18] == "no public throughputs with an expected one; 3 are needed"
 
 

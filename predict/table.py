@@ -53,8 +53,12 @@ class Table:
         """The table in Markdown."""
         headings = [column.heading for column in self.columns]
         rule = ["---" if column.is_text else "--:" for column in self.columns]
-        lines = [f"| {' | '.join(map(escape, cells))} |" for cells in (headings, *zip(*self._cells(), strict=True))]
+        lines = [f"| {' | '.join(map(escape, cells))} |" for cells in (headings, *self.texts())]
         return "\n".join([lines[0], f"|{'|'.join(rule)}|", *lines[1:]])
+
+    def texts(self) -> list[tuple[str, ...]]:
+        """The rows as they are shown, a text for each column."""
+        return list(zip(*self._cells(), strict=True))
 
     def csv(self) -> str:
         """The values as they are, in SI units, under the keys; what is not known is empty."""

@@ -25,6 +25,19 @@ def template(file: Path) -> jinja2.Template:
     return environment.get_template(file.name)
 
 
+def html_template(file: Path) -> jinja2.Template:
+    """A template for HTML, which escapes every text; an undefined name in it is an error."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(file.parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(file.name)
+
+
 def write_file(file: Path, content: bytes) -> None:
     """Replace a file in one step: a reader sees either the old file or the new one."""
     part = file.with_name(f".{file.name}.part")

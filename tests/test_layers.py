@@ -183,7 +183,7 @@ def test_no_module_imports_what_its_layer_may_not(module, path):
         ("reports.run.load", "from bench import runner"),
         ("reports.figures", "from reports.run.load import Run"),
         ("reports.calibration.fit", "from reports.run import load"),
-        ("reports.run.page", "from reports.accuracy.validate import Group"),
+        ("reports.report.page", "from reports.accuracy.validate import Group"),
         ("reports.accuracy.compare", "from reports.sweep import grid"),
         ("reports.served.page", "from reports.run.load import Run"),
         ("reports.served.page", "import typer"),

@@ -32,8 +32,9 @@ from reports.commands.options import print_run
 with lazily():  # torch, pandas and matplotlib
     from bench import env, lab, runner, trial, worker
     from bench.commands import carrying_out
+    from reports.report import page
     from reports.run import calibrate as calibration
-    from reports.run import load, page
+    from reports.run import load
 
 EXAMPLES = """Examples:
 

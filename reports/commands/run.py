@@ -7,7 +7,7 @@ from predict.lazily import lazily
 from reports.commands.options import RunArgument, SkipOption, folder_of, load, print_run
 
 with lazily():  # pandas and matplotlib
-    from reports.run import page
+    from reports.report import page
 
 
 def render(path: RunArgument, *, skip_broken: SkipOption = False) -> None:

@@ -351,7 +351,7 @@ def _draw_roofs(
     style: LineStyleType,
 ) -> list[Line2D]:
     """Draw the memory slope, and the flat roof of each unit from its ridge on; return their legend entries."""
-    memory = _best_memory(roofs)
+    memory = best_memory(roofs)
     if memory is None:
         return []
     handles, ridges = [figures.legend_line(f"memory, {name}: {si(memory, 'B/s')}", color="black", linestyle=style)], []
@@ -371,7 +371,7 @@ def _draw_roofs(
     return handles
 
 
-def _best_memory(roofs: Roofs) -> float | None:
+def best_memory(roofs: Roofs) -> float | None:
     """The vendor's bandwidth, or the best of the measured mixes, in bytes/s."""
     if Resource.DRAM in roofs:
         return roofs[Resource.DRAM].per_s

@@ -1,0 +1,127 @@
+"""report.html: the report of a run as one page that asks nobody for anything.
+
+Style, script, the library that draws and all rows stand in the file. Its content security policy lets no request leave
+it, and runs no script but the two that it names by their hash. Every text of a record is escaped.
+"""
+
+import base64
+import functools
+import hashlib
+import json
+from collections import Counter
+from pathlib import Path
+
+import vl_convert
+from markupsafe import Markup
+
+from predict.table import Table
+from reports import palette
+from reports.files import html_template
+from reports.report.charts import CONFIG, draw_figures
+from reports.report.reproduce import run_commands, version_rows
+from reports.report.rows import COLUMNS, NUMBERS, PageRow, page_rows
+from reports.report.story import story
+from reports.report.verdicts import badges, judgments_of, scorecard_unmeasured
+from reports.run.leaderboard import against_peers, leaderboard, leaderboard_table
+from reports.run.load import Run
+from reports.run.machine import cautions, clock_text, expected_lines, machine_lines, roof_table, slow_bf16
+from reports.run.passes import measured_passes
+from reports.run.rules import ratios, rule_table
+from reports.run.tables import doubtful, failures, mark_lines
+from reports.tables import TextTable
+
+HERE = Path(__file__).parent
+TEMPLATE = HERE / "report.html.jinja"
+COLORS = {"green": palette.GREEN, "orange": palette.ORANGE, "red": palette.RED, "blue": palette.BLUE}
+# In a script these end it, or end a line of it, wherever they stand.
+_IN_SCRIPT = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
+
+
+def render_html(run: Run) -> str:
+    """The text of report.html; the same records give the same text."""
+    frame, rows = run.frame, page_rows(run)
+    judgments = judgments_of(run)
+    figures = draw_figures(run)
+    scripts = tuple(Markup(text) for text in (_library(), _own("page.js")))  # ours, not a record's
+    return html_template(TEMPLATE).render(
+        run=run,
+        policy=_policy(scripts),
+        style=Markup(_own("page.css")),
+        colors=COLORS,
+        scripts=scripts,
+        data=script_json(_data(rows)),
+        specs=script_json({"config": dict(CONFIG), "panels": [panel.spec for each in figures for panel in each.panels]}),
+        counts=sorted(Counter(frame["status"]).items()),
+        badges=badges(judgments),
+        unmeasured=scorecard_unmeasured(judgments),
+        story=[*([f"{slow}."] if (slow := slow_bf16(run)) else []), *story(frame, run.roofs)],
+        machine=[line for line in (*machine_lines(run.environment), clock_text(frame)) if line],
+        roofs=roof_table(run.roofs).without_empty_columns(),
+        expected=expected_lines(run),
+        passes=measured_passes(run),
+        figures=figures,
+        columns=COLUMNS,
+        rows=rows,
+        ops=sorted({row.numbers[0] for row in rows}),
+        statuses=sorted({row.cells[2] for row in rows}),
+        marks=mark_lines(frame),
+        leaderboard=leaderboard_table(leaderboard(against_peers(frame))).without_empty_columns(),
+        rules=rule_table(ratios(frame, run.roofs.primary)),
+        cautions=cautions(run),
+        failures=failures(frame),
+        doubtful=doubtful(frame),
+        commands=run_commands(run),
+        versions=version_rows(run),
+        cells=_cells,
+    )
+
+
+def script_json(value: object) -> Markup:
+    """JSON that may stand in a script element: no text in it ends the element. Raises ValueError for NaN."""
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    return Markup(text.translate(_IN_SCRIPT))
+
+
+def _data(rows: tuple[PageRow, ...]) -> dict[str, object]:
+    """What the page's script needs of the rows beside their cells. Names of details are written once."""
+    names = list(dict.fromkeys(name for row in rows for name, _ in row.details))
+    places = {name: place for place, name in enumerate(names)}
+    return {
+        "numbers": NUMBERS,
+        "names": names,
+        "rows": [row.numbers for row in rows],
+        "details": [[[places[name], words] for name, words in row.details] for row in rows],
+    }
+
+
+def _cells(table: Table | TextTable) -> dict[str, object]:
+    """A table for the template: headings, whether each column holds words, and rows."""
+    drawn = table.table if isinstance(table, TextTable) else table
+    return {
+        "headings": [(column.heading, column.is_text) for column in drawn.columns],
+        "rows": [list(zip(row, (column.is_text for column in drawn.columns), strict=True)) for row in drawn.texts()],
+    }
+
+
+def _policy(scripts: tuple[str, ...]) -> str:
+    """Nothing is loaded; these scripts run. Vega makes functions of its expressions, and styles its tooltip."""
+    hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts)
+    return f"default-src 'none'; script-src {hashes} 'unsafe-eval'; style-src 'unsafe-inline'; img-src data:"
+
+
+def _sha256(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+@functools.cache
+def _library() -> str:
+    """Vega, Vega-Lite and what embeds them, as vl-convert's wheel holds them."""
+    bundle = vl_convert.javascript_bundle()
+    assert "</script" not in bundle
+    assert "<!--" not in bundle
+    return bundle
+
+
+@functools.cache
+def _own(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8")

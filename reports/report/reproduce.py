@@ -1,0 +1,52 @@
+"""How to measure a run, or one of its rows, again: commands and versions."""
+
+import shlex
+from collections.abc import Iterator
+
+from bench.record import FUNCTION, Environment, Record
+from reports.run.load import Run
+
+
+def run_commands(run: Run) -> tuple[str, ...]:
+    """The commands that measure the run again, at its commit where the records name it."""
+    environment = run.environment
+    machine = f" GPU={shlex.quote(environment.gpu or environment.device)}"
+    flags = [
+        flag for flag, given in (("--warm-cache", environment.warm_cache), ("--force", environment.forced)) if given
+    ]
+    arguments = f' ARGS="{" ".join(flags)}"' if flags else ""
+    checkout = (f"git checkout {shlex.quote(environment.commit)}",) if environment.commit else ()
+    return (*checkout, f"make bench{machine} SUITE=standard OUT=runs/again{arguments}")
+
+
+def row_command(record: Record) -> str:
+    """The command that measures one row again; "" for a user's function that has no op."""
+    workload = record.workload
+    if workload.op.startswith(FUNCTION):
+        return ""
+    name = record.implementation
+    chosen = ["--callable", name] if ":" in name else ["--implementation", name.partition("@")[0]]
+    words = ["--op", workload.op, *(f"{dim}={size}" for dim, size in workload.dims.items())]
+    words += ["--dtype", workload.dtype.name, *chosen]
+    return f"python -m bench run {shlex.join(words)}"
+
+
+def version_rows(run: Run) -> tuple[tuple[str, str], ...]:
+    """Name and version of what the run was measured with, of each environment; what is not known is left out."""
+    return tuple(dict.fromkeys(pair for environment in run.environments for pair in _versions(environment, run)))
+
+
+def _versions(environment: Environment, run: Run) -> Iterator[tuple[str, str]]:
+    commit = environment.commit and f"{environment.commit}{' with local changes' if environment.dirty else ''}"
+    versions = {
+        "driver": environment.driver,
+        "CUDA": environment.cuda,
+        "torch": environment.torch,
+        "Triton": environment.triton,
+        "Python": environment.python,
+        "platform": environment.platform,
+        **dict(sorted(environment.packages.items())),
+        "commit": commit,
+        "harness": run.harnesses_text,
+    }
+    yield from ((name, version) for name, version in versions.items() if version)

@@ -1,0 +1,219 @@
+"""The rows of a run as report.html has them: cells for everyone, numbers to sort and draw by, details to open."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from bench.record import Measurement, Record
+from predict.roofline import Term
+from predict.units import binary_bytes, duration, energy, percent, si, times
+from reports.report.reproduce import row_command
+from reports.run.load import Run
+from reports.run.tables import OVER_MARK, by_op, marked
+from reports.run.frame import OVER
+
+Row = Mapping[str, Any]  # of the frame
+
+DIGITS = 5  # of a number that a figure is drawn by
+COLUMNS: tuple[tuple[str, str, str], ...] = (  # key, heading, and the number to sort by; "" for words
+    ("workload", "workload", ""),
+    ("implementation", "implementation", ""),
+    ("status", "status", ""),
+    ("time", "time", "time_s"),
+    ("napkin", "napkin", "napkin_s"),
+    ("share", "% of roof", "of_roof"),
+    ("bound", "bound", ""),
+    ("expected", "expected", "expected_s"),
+    ("error", "error", "error"),
+)
+NUMBERS = (
+    "op", "unit", "side", "time_s", "napkin_s", "expected_s", "of_roof", "error", "intensity", "flop_per_s", "m",
+    "sweep", "is_unstable", "why",
+)  # fmt: skip
+SWEEP = ("n", "k", "dtype")  # what the matmuls of one sweep over batches share
+MEMORY, ARITHMETIC, NOTHING = "memory", "arithmetic", "neither"  # what bounds a row
+
+
+@dataclass(frozen=True, slots=True)
+class PageRow:
+    """One record."""
+
+    cells: tuple[str, ...]  # in the order of `COLUMNS`
+    numbers: tuple[object, ...]  # in the order of `NUMBERS`; None where something is absent
+    details: tuple[tuple[str, str], ...]  # names and words of what is not empty
+
+
+def page_rows(run: Run) -> tuple[PageRow, ...]:
+    """A row for each record, by op."""
+    frame = run.frame.assign(of_roof=run.frame["of_datasheet" if run.roofs.datasheet else "of_measured"])
+    sweeps = {key: place for place, key in enumerate(batch_sweeps(frame))}
+    order = [place for _, rows in by_op(frame) for place in rows.index]
+    found = frame.to_dict(orient="index")
+    return tuple(_row(found[place], run.records[place], sweeps) for place in order)
+
+
+def batch_sweeps(frame: pd.DataFrame) -> list[tuple[Any, ...]]:
+    """(n, k, dtype) of the matmuls with a napkin that were measured at two batches or more; most batches first."""
+    rows = frame[(frame["op"] == "matmul") & (frame["status"] == "measured") & (frame["napkin_s"] > 0)]
+    batches = rows.groupby(list(SWEEP), sort=True)["m"].nunique()
+    return list(batches[batches > 1].sort_values(ascending=False, kind="stable").index)
+
+
+def _row(row: Row, record: Record, sweeps: Mapping[tuple[Any, ...], int]) -> PageRow:
+    cells = {
+        "workload": row["workload"],
+        "implementation": row["implementation"],
+        "status": row["status"].replace("_", " "),
+        "time": _text(row["time_s"], lambda time_s: marked(duration(time_s), row["unstable"])),
+        "napkin": _text(row["napkin_s"], duration),
+        "share": _text(row["of_roof"], lambda share: f"{OVER_MARK if share > OVER else ''}{percent(share)}"),
+        "bound": row["bound"] or "",
+        "expected": _text(row["expected_s"], duration),
+        "error": f"{record.check.relative_error:.1e}" if record.check else "",
+    }
+    is_swept = row["op"] == "matmul" and row["status"] == "measured"
+    numbers = {
+        "op": row["op"],
+        "unit": row["unit"],
+        "side": _side(record),
+        "time_s": row["time_s"],
+        "napkin_s": row["napkin_s"],
+        "expected_s": row["expected_s"],
+        "of_roof": row["of_roof"],
+        "error": record.check.relative_error if record.check else None,
+        "intensity": row["arithmetic_intensity"],
+        "flop_per_s": row["flop"] / row["time_s"],
+        "m": row["m"] if is_swept else None,
+        "sweep": sweeps.get(tuple(row[name] for name in SWEEP)) if is_swept else None,
+        "is_unstable": isinstance(row["unstable"], str),
+        "why": _why(row, record),
+    }
+    details = tuple((name, words) for name, words in _details(row, record) if words)
+    return PageRow(
+        tuple(cells[key] for key, *_ in COLUMNS), tuple(_plain(numbers[name]) for name in NUMBERS), details
+    )
+
+
+def _plain(value: object) -> object:
+    """A value for JSON, numbers with `DIGITS` figures; None where it is absent or not finite."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str(value)
+    number = math.nan if pd.isna(value) else float(value)  # type: ignore[call-overload, arg-type]
+    if not math.isfinite(number):
+        return None
+    return int(number) if number == int(number) and abs(number) < 2**53 else float(f"{number:.{DIGITS}g}")
+
+
+def _text(value: float, text: Any) -> str:
+    return "" if pd.isna(value) else text(value)
+
+
+def _side(record: Record) -> str:
+    bound = record.prediction.bound if record.prediction else None
+    return NOTHING if bound is None else ARITHMETIC if bound.is_compute else MEMORY
+
+
+def _why(row: Row, record: Record) -> str:
+    """What bounds a row, and how far it is above that, in a sentence."""
+    prediction = record.prediction
+    if prediction is None:
+        return "no napkin: a roof that it needs is not known"
+    if prediction.bound is None:
+        return "no FLOP and no bytes: the time is that of a launch"
+    largest = max(prediction.terms, key=lambda term: float(term.time_s))
+    measured = "" if pd.isna(row["ratio"]) else f"; measured {times(row['ratio'])} that"
+    return f"bound by {prediction.bound}: {_term_text(largest)}{measured}"
+
+
+def _term_text(term: Term) -> str:
+    unit = "FLOP" if term.resource.is_compute else "B"
+    amount, rate = si(float(term.amount), unit), si(float(term.per_s), f"{unit}/s")
+    return f"{amount} / {rate} = {duration(float(term.time_s))}"
+
+
+def _details(row: Row, record: Record) -> Iterator[tuple[str, str]]:
+    yield "reason", record.reason or ""
+    yield "napkin", _napkin(record)
+    yield "expected", _expected(row)
+    yield "measured", _samples(row)
+    yield "of each roof", _shares(row)
+    if record.measurement:
+        yield "clock and power", ", ".join(_circumstances(record.measurement, row))
+        yield "method", ", ".join(_method(record.measurement))
+    if record.check:
+        check = record.check
+        yield (
+            "check against fp64",
+            f"relative error {check.relative_error:.1e} of {check.relative_bound:.1e} allowed,"
+            f" largest error {check.max_error:.1e} of {check.max_bound:.1e}",
+        )
+    yield "memory of a call", _memory(row)
+    yield "doubts, and what to do", row["warnings"] or ""
+    yield "printed", record.printed or ""
+    yield "measure it again", row_command(record)
+
+
+def _napkin(record: Record) -> str:
+    prediction = record.prediction
+    if prediction is None or not prediction.terms:
+        return _why({"ratio": math.nan}, record)
+    lines = [f"{term.resource}: {_term_text(term)}" for term in prediction.terms]
+    return "\n".join([*lines, f"bound: {prediction.bound}, {duration(float(prediction.napkin_s))}"])
+
+
+def _expected(row: Row) -> str:
+    if pd.isna(row["expected_s"]):
+        return ""
+    refined = "" if pd.isna(row["refined_s"]) else f", refined {duration(row['refined_s'])}"
+    return f"{duration(row['expected_s'])}{refined}"
+
+
+def _samples(row: Row) -> str:
+    if pd.isna(row["time_s"]):
+        return ""
+    return (
+        f"median {duration(row['time_s'])} of {row['samples']} samples, 95 % interval {duration(row['low_s'])} to"
+        f" {duration(row['high_s'])}; a tenth below {duration(row['p10_s'])}, a tenth above {duration(row['p90_s'])}"
+    )
+
+
+def _shares(row: Row) -> str:
+    names = (("of_datasheet", "datasheet"), ("of_measured", "measured"), ("of_held_clock", "held clock"))
+    return ", ".join(f"{name} {percent(row[key])}" for key, name in names if not pd.isna(row[key]))
+
+
+def _circumstances(measurement: Measurement, row: Row) -> Iterator[str]:
+    if measurement.sm_hz:
+        yield f"SM clock {si(measurement.sm_hz, 'Hz', 4)}"
+    if measurement.power_w:
+        yield f"{measurement.power_w:.0f} W"
+    if not pd.isna(row["energy_j"]):
+        yield f"{energy(row['energy_j'])} a call"
+    if measurement.temperature_c:
+        yield f"at most {measurement.temperature_c:.0f} C"
+    if measurement.throttle is not None:
+        yield f"slowed by {', '.join(measurement.throttle)}" if measurement.throttle else "not slowed"
+
+
+def _method(measurement: Measurement) -> Iterator[str]:
+    yield measurement.method
+    stop = {"converged": "until the median was known", "budget": "until time was up"}
+    yield stop.get(measurement.stop, measurement.stop)
+    if measurement.launches_per_sample > 1:
+        yield f"{measurement.launches_per_sample} launches a sample"
+    if measurement.cold_l2 is not None:
+        yield "cold cache" if measurement.cold_l2 else "cache possibly warm"
+    if measurement.host_s:
+        yield f"the host needs {duration(measurement.host_s)} to issue a call"
+
+
+def _memory(row: Row) -> str:
+    if pd.isna(row["peak_bytes"]):
+        return ""
+    predicted = "" if pd.isna(row["predicted_peak_bytes"]) else f", {binary_bytes(row['predicted_peak_bytes'])} predicted"
+    return f"{binary_bytes(row['peak_bytes'])}{predicted}"

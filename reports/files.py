@@ -26,7 +26,10 @@ def template(file: Path) -> jinja2.Template:
 
 
 def html_template(file: Path) -> jinja2.Template:
-    """A template for HTML, which escapes every text; an undefined name in it is an error."""
+    """A template for HTML, which escapes every text; an undefined name in it is an error.
+
+    The filter `prose` keeps a percent sign with its number.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(file.parent),
         autoescape=True,
@@ -35,6 +38,7 @@ def html_template(file: Path) -> jinja2.Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["prose"] = lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%")
     return environment.get_template(file.name)
 
 

@@ -96,7 +96,8 @@
   filter();
 
   // Figures
-  const points = rows.map((row) => ({ ...row.cells, ...row.numbers }));
+  const why = (row) => (data.details[row.place].find(([name]) => data.names[name] === "napkin") ?? [0, ""])[1];
+  const points = rows.map((row) => ({ ...row.cells, ...row.numbers, why: why(row) }));
   const draw = async (element) => {
     const panel = panels[Number(element.dataset.panel)];
     const spec = { ...panel, datasets: { ...panel.datasets, rows: points } };

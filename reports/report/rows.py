@@ -9,7 +9,7 @@ import pandas as pd
 
 from bench.record import Measurement, Record
 from predict.roofline import Term
-from predict.units import binary_bytes, duration, energy, percent, si, times
+from predict.units import binary_bytes, duration, energy, percent, si
 from reports.report.reproduce import row_command
 from reports.run.load import Run
 from reports.run.tables import OVER_MARK, by_op, marked
@@ -31,8 +31,9 @@ COLUMNS: tuple[tuple[str, str, str], ...] = (  # key, heading, and the number to
 )
 NUMBERS = (
     "op", "unit", "side", "time_s", "napkin_s", "expected_s", "of_roof", "error", "intensity", "flop_per_s", "m",
-    "sweep", "is_unstable", "why",
+    "sweep", "is_unstable",
 )  # fmt: skip
+NAPKIN = "napkin"  # the detail that figures show too
 SWEEP = ("n", "k", "dtype")  # what the matmuls of one sweep over batches share
 MEMORY, ARITHMETIC, NOTHING = "memory", "arithmetic", "neither"  # what bounds a row
 
@@ -48,11 +49,16 @@ class PageRow:
 
 def page_rows(run: Run) -> tuple[PageRow, ...]:
     """A row for each record, by op."""
-    frame = run.frame.assign(of_roof=run.frame["of_datasheet" if run.roofs.datasheet else "of_measured"])
+    frame = with_share(run)
     sweeps = {key: place for place, key in enumerate(batch_sweeps(frame))}
     order = [place for _, rows in by_op(frame) for place in rows.index]
     found = frame.to_dict(orient="index")
     return tuple(_row(found[place], run.records[place], sweeps) for place in order)
+
+
+def with_share(run: Run) -> pd.DataFrame:
+    """The run's frame with `of_roof`, the share of the roof that its napkins rest on."""
+    return run.frame.assign(of_roof=run.frame["of_datasheet" if run.roofs.datasheet else "of_measured"])
 
 
 def batch_sweeps(frame: pd.DataFrame) -> list[tuple[Any, ...]]:
@@ -89,7 +95,6 @@ def _row(row: Row, record: Record, sweeps: Mapping[tuple[Any, ...], int]) -> Pag
         "m": row["m"] if is_swept else None,
         "sweep": sweeps.get(tuple(row[name] for name in SWEEP)) if is_swept else None,
         "is_unstable": isinstance(row["unstable"], str),
-        "why": _why(row, record),
     }
     details = tuple((name, words) for name, words in _details(row, record) if words)
     return PageRow(
@@ -118,18 +123,6 @@ def _side(record: Record) -> str:
     return NOTHING if bound is None else ARITHMETIC if bound.is_compute else MEMORY
 
 
-def _why(row: Row, record: Record) -> str:
-    """What bounds a row, and how far it is above that, in a sentence."""
-    prediction = record.prediction
-    if prediction is None:
-        return "no napkin: a roof that it needs is not known"
-    if prediction.bound is None:
-        return "no FLOP and no bytes: the time is that of a launch"
-    largest = max(prediction.terms, key=lambda term: float(term.time_s))
-    measured = "" if pd.isna(row["ratio"]) else f"; measured {times(row['ratio'])} that"
-    return f"bound by {prediction.bound}: {_term_text(largest)}{measured}"
-
-
 def _term_text(term: Term) -> str:
     unit = "FLOP" if term.resource.is_compute else "B"
     amount, rate = si(float(term.amount), unit), si(float(term.per_s), f"{unit}/s")
@@ -138,7 +131,7 @@ def _term_text(term: Term) -> str:
 
 def _details(row: Row, record: Record) -> Iterator[tuple[str, str]]:
     yield "reason", record.reason or ""
-    yield "napkin", _napkin(record)
+    yield NAPKIN, _napkin(record)
     yield "expected", _expected(row)
     yield "measured", _samples(row)
     yield "of each roof", _shares(row)
@@ -159,9 +152,12 @@ def _details(row: Row, record: Record) -> Iterator[tuple[str, str]]:
 
 
 def _napkin(record: Record) -> str:
+    """Each term, a line, and the bound."""
     prediction = record.prediction
-    if prediction is None or not prediction.terms:
-        return _why({"ratio": math.nan}, record)
+    if prediction is None:
+        return "a roof that it needs is not known: measure one with the suite's roof probes"
+    if prediction.bound is None:
+        return "no FLOP and no bytes: the time is that of a launch"
     lines = [f"{term.resource}: {_term_text(term)}" for term in prediction.terms]
     return "\n".join([*lines, f"bound: {prediction.bound}, {duration(float(prediction.napkin_s))}"])
 

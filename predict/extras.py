@@ -22,6 +22,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "pyarrow": "pyarrow",
             "altair": "altair",
             "vl_convert": "vl-convert-python",
+            "markupsafe": "markupsafe",
         },
     }
 )

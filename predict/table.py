@@ -2,13 +2,17 @@
 
 import csv
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from predict.columns import TextColumn, draw
+from predict.terminal import printable
 from predict.units import GB, GIB, KIB, TB, Unit, count, duration, in_units, show, times
 
+# What Markdown reads as more than itself; an underscore only where it is not inside a word.
+_MARKUP = re.compile(r"[\\`|*\[\]]|(?<![^\W_])_|_(?![^\W_])")
 ABSENT = "-"  # a number that is not known; a note below the table says why
 
 
@@ -77,7 +81,7 @@ def cell(value: object, unit: Unit) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, str):
-        return value
+        return printable(value)
     assert isinstance(value, int | float)
     return _NUMBERS[unit](value) if unit in _NUMBERS else show(value, unit)
 
@@ -132,8 +136,9 @@ def to_csv(rows: Sequence[Sequence[object]]) -> str:
 
 
 def escape(text: str) -> str:
-    """A text that neither ends a cell of Markdown nor opens a tag."""
-    return text.replace("<", "&lt;").replace("|", "\\|").replace("\n", " ")
+    """A text that stays words in Markdown: it ends no cell and no line, opens no tag, link, code or emphasis."""
+    shown = printable(text).replace("\n", " ").replace("<", "&lt;")
+    return _MARKUP.sub(r"\\\g<0>", shown)
 
 
 def _raw(value: object) -> object:

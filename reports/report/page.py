@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from predict.terminal import printable
 from reports.figures import NothingToDraw, to_png
 from reports.files import template, write_file
 from reports.report import html
@@ -52,9 +53,14 @@ def write_report(run: Run, out: Path) -> Path:
         else:
             file.unlink(missing_ok=True)  # an old figure, drawn from other records
     report = out / "report.md"
-    write_file(report, render(run, shown).encode())
-    write_file(out / PAGE, html.render_html(run).encode())
+    write_file(report, _bytes(render(run, shown)))
+    write_file(out / PAGE, _bytes(html.render_html(run)))
     return report
+
+
+def _bytes(text: str) -> bytes:
+    """UTF-8; half of a pair of surrogates, which JSON may hold and UTF-8 may not, becomes a question mark."""
+    return text.encode("utf-8", errors="replace")
 
 
 def draw_all(run: Run) -> tuple[Shown, ...]:
@@ -106,7 +112,7 @@ def method_lines(frame: pd.DataFrame) -> tuple[str, ...]:
     timed = frame[frame["time_s"].notna()]
     if timed.empty:
         return ("nothing was timed",)
-    lines = [f"{count} rows by `{method}`" for method, count in sorted(Counter(timed["method"]).items())]
+    lines = [f"{count} rows by `{_code(method)}`" for method, count in sorted(Counter(timed["method"]).items())]
     samples = timed["samples"].astype(int)
     lines.append(f"samples per row: median {samples.median():.0f}, from {samples.min()} to {samples.max()}")
     stops = Counter(timed["stop"])
@@ -120,3 +126,8 @@ def method_lines(frame: pd.DataFrame) -> tuple[str, ...]:
     if energies:
         lines.append(f"energy of {energies} rows: the power of the card while it worked, times the time of a call")
     return tuple(lines)
+
+
+def _code(text: str) -> str:
+    """A text that does not end the code span that it stands in."""
+    return printable(text).replace("`", "'").replace("\n", " ")

@@ -69,7 +69,7 @@ def _batches(rows: pd.DataFrame) -> Evidence | str:
     if not measured:
         return "no stable matmuls of several batches with the same weights"
     ratio, bound = np.array(measured), np.array(predicted)
-    return Evidence(ratio, bound, _range(ratio, bound, "batches over the smallest one"))
+    return Evidence(ratio, bound, _range(ratio, bound, "batch over the smallest one", "batches over the smallest one"))
 
 
 def _ratios(found: Sequence[Ratio], rules: tuple[str, ...]) -> Evidence | str:
@@ -78,10 +78,12 @@ def _ratios(found: Sequence[Ratio], rules: tuple[str, ...]) -> Evidence | str:
     if not own:
         return f"no pair of stable rows tells: {', '.join(rules)}"
     measured, predicted = (np.array([getattr(each, name) for each in own]) for name in ("measured", "predicted"))
-    return Evidence(measured, predicted, _range(measured, predicted, "pairs of rows"))
+    return Evidence(measured, predicted, _range(measured, predicted, "pair of rows", "pairs of rows"))
 
 
-def _range(measured: FloatArray, predicted: FloatArray, what: str) -> str:
+def _range(measured: FloatArray, predicted: FloatArray, one: str, several: str) -> str:
+    if len(measured) == 1:
+        return f"1 {one}: {times(float(measured[0]))} measured, {times(float(predicted[0]))} by the bound."
     ends = (times(float(end)) for values in (measured, predicted) for end in (values.min(), values.max()))
     low, high, least, most = ends
-    return f"{len(measured)} {what}: {low} to {high} measured, {least} to {most} by the bound."
+    return f"{len(measured)} {several}: {low} to {high} measured, {least} to {most} by the bound."

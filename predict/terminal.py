@@ -32,7 +32,7 @@ def printable(text: str) -> str:
 
 
 def _is_control(character: str) -> bool:
-    return unicodedata.category(character).startswith("C")
+    return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")  # the last two end a line
 
 
 def _escaped(character: str) -> str:

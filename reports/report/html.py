@@ -8,6 +8,7 @@ import base64
 import functools
 import hashlib
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from reports import palette
 from reports.files import html_template
 from reports.report.charts import CONFIG, draw_figures
 from reports.report.reproduce import run_commands, version_rows
-from reports.report.rows import COLUMNS, NUMBERS, PageRow, page_rows
+from reports.report.rows import COLUMNS, NUMBERS, TEXTS, PageRow, page_rows
 from reports.report.story import story
 from reports.report.verdicts import badges, judgments_of, scorecard_unmeasured
 from reports.run.leaderboard import against_peers, leaderboard, leaderboard_table
@@ -68,8 +69,8 @@ def render_html(run: Run) -> str:
         leaderboard=leaderboard_table(leaderboard(against_peers(frame))).without_empty_columns(),
         rules=rule_table(ratios(frame, run.roofs.primary)),
         cautions=cautions(run),
-        failures=failures(frame),
-        doubtful=doubtful(frame),
+        failures=alike(failures(frame)),
+        doubtful=alike(doubtful(frame)),
         commands=run_commands(run),
         versions=version_rows(run),
         cells=_cells,
@@ -82,16 +83,34 @@ def script_json(value: object) -> Markup:
     return Markup(text.translate(_IN_SCRIPT))
 
 
+def alike(table: TextTable) -> TextTable:
+    """Rows of workload, implementation and words, those together whose words differ in digits alone: how many they
+    are, the words of the first, and its name."""
+    groups: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+    for row in table.rows:
+        groups.setdefault(tuple(re.sub(r"[\d.]+", "", words) for words in row[2:]), []).append(row)
+    rows = tuple(
+        (str(len(group)), *group[0][2:], f"{group[0][0]} by {group[0][1]}")
+        for group in sorted(groups.values(), key=len, reverse=True)
+    )
+    return TextTable(table.name, ("rows", *table.titles[2:], "such as"), rows)
+
+
 def _data(rows: tuple[PageRow, ...]) -> dict[str, object]:
-    """What the page's script needs of the rows beside their cells. Names of details are written once."""
-    names = list(dict.fromkeys(name for row in rows for name, _ in row.details))
-    places = {name: place for place, name in enumerate(names)}
-    return {
-        "numbers": NUMBERS,
-        "names": names,
-        "rows": [row.numbers for row in rows],
-        "details": [[[places[name], words] for name, words in row.details] for row in rows],
-    }
+    """What the page's script needs of the rows beside their cells. Each text is written once, and named by its place:
+    those of `NUMBERS`, and of details the names and words in turn."""
+    places: dict[str, int] = {}
+
+    def place_of(text: str) -> int:
+        return places.setdefault(text, len(places))
+
+    texts = {NUMBERS.index(name) for name in TEXTS}
+    numbers = [
+        [place_of(value) if isinstance(value, str) and place in texts else value for place, value in enumerate(row.numbers)]
+        for row in rows
+    ]
+    details = [[place_of(text) for pair in row.details for text in pair] for row in rows]
+    return {"numbers": NUMBERS, "texts": TEXTS, "rows": numbers, "details": details, "words": list(places)}
 
 
 def _cells(table: Table | TextTable) -> dict[str, object]:

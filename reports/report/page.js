@@ -16,14 +16,19 @@
   const rows = [...body.rows].map((tr, place) => {
     const cells = Object.fromEntries(headings.map((th, column) => [th.dataset.key, tr.cells[column].textContent]));
     const numbers = Object.fromEntries(data.numbers.map((name, column) => [name, data.rows[place][column]]));
+    for (const name of data.texts) numbers[name] = data.words[numbers[name]] ?? null;
     const text = `${cells.workload} ${cells.implementation} ${cells.status}`.toLowerCase();
     return { place, tr, cells, numbers, text, detail: null, button: null };
   });
 
-  // Details
+  // Details: names and words in turn, each by its place among the words.
+  const detailsOf = ({ place }) => {
+    const texts = data.details[place].map((word) => data.words[word]);
+    return texts.flatMap((name, at) => (at % 2 ? [] : [[name, texts[at + 1]]]));
+  };
   const open = (row) => {
     const list = make("dl");
-    for (const [name, words] of data.details[row.place]) list.append(make("dt", data.names[name]), make("dd", words));
+    for (const [name, words] of detailsOf(row)) list.append(make("dt", name), make("dd", words));
     const cell = make("td");
     cell.colSpan = headings.length;
     cell.append(list);
@@ -96,8 +101,7 @@
   filter();
 
   // Figures
-  const why = (row) => (data.details[row.place].find(([name]) => data.names[name] === "napkin") ?? [0, ""])[1];
-  const points = rows.map((row) => ({ ...row.cells, ...row.numbers, why: why(row) }));
+  const points = rows.map((row) => ({ ...row.cells, ...row.numbers, why: Object.fromEntries(detailsOf(row)).napkin }));
   const draw = async (element) => {
     const panel = panels[Number(element.dataset.panel)];
     const spec = { ...panel, datasets: { ...panel.datasets, rows: points } };

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from predict.terminal import printable
+from predict.table import escape
 from reports.figures import NothingToDraw, to_png
 from reports.files import template, write_file
 from reports.report import html
@@ -112,7 +112,7 @@ def method_lines(frame: pd.DataFrame) -> tuple[str, ...]:
     timed = frame[frame["time_s"].notna()]
     if timed.empty:
         return ("nothing was timed",)
-    lines = [f"{count} rows by `{_code(method)}`" for method, count in sorted(Counter(timed["method"]).items())]
+    lines = [f"{count} rows by {_code(method)}" for method, count in sorted(Counter(timed["method"]).items())]
     samples = timed["samples"].astype(int)
     lines.append(f"samples per row: median {samples.median():.0f}, from {samples.min()} to {samples.max()}")
     stops = Counter(timed["stop"])
@@ -129,5 +129,5 @@ def method_lines(frame: pd.DataFrame) -> tuple[str, ...]:
 
 
 def _code(text: str) -> str:
-    """A text that does not end the code span that it stands in."""
-    return printable(text).replace("`", "'").replace("\n", " ")
+    """A word as code; anything else escaped, since it may end the code."""
+    return f"`{text}`" if text.isidentifier() else escape(text)

@@ -33,6 +33,7 @@ NUMBERS = (
     "op", "unit", "side", "time_s", "napkin_s", "expected_s", "of_roof", "error", "intensity", "flop_per_s", "m",
     "sweep", "is_unstable",
 )  # fmt: skip
+TEXTS = ("op", "unit", "side")  # of `NUMBERS`
 NAPKIN = "napkin"  # the detail that figures show too
 SWEEP = ("n", "k", "dtype")  # what the matmuls of one sweep over batches share
 MEMORY, ARITHMETIC, NOTHING = "memory", "arithmetic", "neither"  # what bounds a row
@@ -174,7 +175,7 @@ def _samples(row: Row) -> str:
         return ""
     return (
         f"median {duration(row['time_s'])} of {row['samples']} samples, 95 % interval {duration(row['low_s'])} to"
-        f" {duration(row['high_s'])}; a tenth below {duration(row['p10_s'])}, a tenth above {duration(row['p90_s'])}"
+        f" {duration(row['high_s'])}"
     )
 
 

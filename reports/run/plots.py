@@ -299,11 +299,11 @@ def draw_comparison(comparison: Comparison) -> Figure:
         for index, ((name,), of_name) in enumerate(groups_of(group, ["implementation"])):
             axes.plot(
                 of_name["of_roof_a"] * 100, of_name["of_roof_b"] * 100, linestyle="none", alpha=0.8,
-                marker=series_marker(index), color=series_color(index), label=name,
+                marker=series_marker(index), color=series_color(index), label=figures.words(name),
             )  # fmt: skip
         axes.set_title(_op_name(op))
-        axes.set_xlabel(f"A: {comparison.machine_a} (% of roof)")
-        axes.set_ylabel(f"B: {comparison.machine_b} (% of roof)")
+        axes.set_xlabel(figures.words(f"A: {comparison.machine_a} (% of roof)"))
+        axes.set_ylabel(figures.words(f"B: {comparison.machine_b} (% of roof)"))
         axes.set_aspect("equal")
         axes.legend(loc="upper left")
     return figure

@@ -24,8 +24,8 @@ def terminal_width() -> int:
 
 
 def printable(text: str) -> str:
-    """The text with an escape (\\x1b) in place of each character that a terminal obeys, or that turns or hides others;
-    lines and tabs stay."""
+    """The text with an escape in place of each character that a terminal obeys, or that turns or hides others: ESC
+    becomes a backslash and x1b. Lines and tabs stay."""
     if text.isprintable():
         return text
     return "".join(each if each in "\n\t" or not _is_control(each) else _escaped(each) for each in text)

@@ -11,7 +11,7 @@ with lazily():  # pandas and matplotlib
 
 
 def render(path: RunArgument, *, skip_broken: SkipOption = False) -> None:
-    """Write report.md and figures/ beside the records; the same records give the same bytes."""
+    """Write report.md, figures/ and report.html beside the records; the same records give the same bytes."""
     run = load(path, skip_broken=skip_broken)
     typer.echo(page.write_report(run, folder_of(path)))
 

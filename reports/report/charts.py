@@ -1,7 +1,7 @@
 """The figures of report.html as Vega-Lite specifications, built by Altair from the frame and the roofs of a run.
 
 The points of all figures are the rows of the page's table, which the page has once and calls `rows`. A specification
-itself holds only lines: roofs, napkins, ridges. Fonts and sizes are in `CONFIG`; the page's style sheet colors the text.
+itself holds only lines: roofs, napkins, ridges. `CONFIG` has fonts and sizes; the page's style sheet colors the text.
 """
 
 import math
@@ -46,7 +46,13 @@ CONFIG: Spec = MappingProxyType(
         "aria": False,  # the element around a chart has the text
         "font": "system-ui, sans-serif",
         "view": {"stroke": None},
-        "axis": {"labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": "normal", "titlePadding": 8, "tickSize": 4},
+        "axis": {
+            "labelFontSize": 11,
+            "titleFontSize": 11,
+            "titleFontWeight": "normal",
+            "titlePadding": 8,
+            "tickSize": 4,
+        },
         "legend": {
             "orient": "top",
             "direction": "horizontal",
@@ -98,7 +104,12 @@ def _roofline(run: Run, measured: pd.DataFrame) -> WebFigure:
     lines = _all_roof_lines(run, units, span)
     rates = [*(rows["flop"] / rows["time_s"]), *(line["flop_per_s"] for line in lines)]
     x = _log(alt.X("intensity:Q", title="FLOP per byte of memory traffic"), *span, grid=False)
-    y = _log(alt.Y("flop_per_s:Q", title="FLOP per second"), min(rates) / 1.5, max(rates) * 1.5, text="format(datum.value, '~s')")
+    y = _log(
+        alt.Y("flop_per_s:Q", title="FLOP per second"),
+        min(rates) / 1.5,
+        max(rates) * 1.5,
+        text="format(datum.value, '~s')",
+    )
     points = _points(alt.datum.flop_per_s > 0, "unit", units, UNIT_COLORS).encode(x, y)
     spec = _spec([*_roof_layers(lines, units, x, y), points], TALL)
     return WebFigure(name, title, _roofline_answer(run, rows), (Panel(_alt(title, rows), spec),))
@@ -151,7 +162,7 @@ def _roofline_answer(run: Run, rows: pd.DataFrame) -> str:
     stable = rows[rows["unstable"].isna() & rows["of_roof"].notna()]
     if stable.empty:
         return text
-    best = stable.loc[stable["of_roof"].idxmax()]
+    best = stable.sort_values("of_roof", kind="stable").iloc[-1]
     roof = f"{'datasheet' if run.roofs.datasheet else 'measured'} roof"
     return f"{text} Closest to its {roof}: {best['workload']} by {best['implementation']}, {percent(best['of_roof'])}."
 
@@ -289,7 +300,7 @@ def _points(shown: Any, field: str, names: Sequence[str], colors: Sequence[str])
     """The measured rows of the page for which `shown` holds, by a field; an unstable row is hollow."""
     scale = _colors(names, colors)
     shapes = alt.Scale(domain=list(names), range=[SHAPES[place % len(SHAPES)] for place in range(len(names))])
-    return (
+    points: alt.Chart = (
         alt.Chart(alt.NamedData("rows"))
         .transform_filter((alt.datum.status == "measured") & shown)
         .mark_point()
@@ -301,6 +312,7 @@ def _points(shown: Any, field: str, names: Sequence[str], colors: Sequence[str])
             tooltip=[alt.Tooltip(f"{tip}:N", title=title) for tip, title in zip(TIPS, TITLES, strict=True)],
         )
     )
+    return points
 
 
 def _colors(names: Sequence[str], colors: Sequence[str]) -> alt.Scale:

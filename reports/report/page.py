@@ -43,7 +43,7 @@ class Shown:
 
 
 def write_report(run: Run, out: Path) -> Path:
-    """Write out/report.md, out/figures/*.png and out/report.html, each file in one step; return the path of report.md."""
+    """Write report.md, figures/*.png and report.html into `out`, each in one step; return the path of report.md."""
     shown = draw_all(run)
     (out / "figures").mkdir(parents=True, exist_ok=True)
     for figure in shown:

@@ -1,7 +1,7 @@
 """The rows of a run as report.html has them: cells for everyone, numbers to sort and draw by, details to open."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,11 @@ from bench.record import Measurement, Record
 from predict.roofline import Term
 from predict.units import binary_bytes, duration, energy, percent, si
 from reports.report.reproduce import row_command
+from reports.run.frame import OVER
 from reports.run.load import Run
 from reports.run.tables import OVER_MARK, by_op, marked
-from reports.run.frame import OVER
 
-Row = Mapping[str, Any]  # of the frame
+Row = Mapping[Hashable, Any]  # of the frame
 
 DIGITS = 5  # of a number that a figure is drawn by
 COLUMNS: tuple[tuple[str, str, str], ...] = (  # key, heading, and the number to sort by; "" for words
@@ -74,11 +74,11 @@ def _row(row: Row, record: Record, sweeps: Mapping[tuple[Any, ...], int]) -> Pag
         "workload": row["workload"],
         "implementation": row["implementation"],
         "status": row["status"].replace("_", " "),
-        "time": _text(row["time_s"], lambda time_s: marked(duration(time_s), row["unstable"])),
-        "napkin": _text(row["napkin_s"], duration),
-        "share": _text(row["of_roof"], lambda share: f"{OVER_MARK if share > OVER else ''}{percent(share)}"),
+        "time": _text(row, "time_s", lambda time_s: marked(duration(time_s), row["unstable"])),
+        "napkin": _text(row, "napkin_s", duration),
+        "share": _text(row, "of_roof", lambda share: f"{OVER_MARK if share > OVER else ''}{percent(share)}"),
         "bound": row["bound"] or "",
-        "expected": _text(row["expected_s"], duration),
+        "expected": _text(row, "expected_s", duration),
         "error": f"{record.check.relative_error:.1e}" if record.check else "",
     }
     is_swept = row["op"] == "matmul" and row["status"] == "measured"
@@ -98,9 +98,7 @@ def _row(row: Row, record: Record, sweeps: Mapping[tuple[Any, ...], int]) -> Pag
         "is_unstable": isinstance(row["unstable"], str),
     }
     details = tuple((name, words) for name, words in _details(row, record) if words)
-    return PageRow(
-        tuple(cells[key] for key, *_ in COLUMNS), tuple(_plain(numbers[name]) for name in NUMBERS), details
-    )
+    return PageRow(tuple(cells[key] for key, *_ in COLUMNS), tuple(_plain(numbers[name]) for name in NUMBERS), details)
 
 
 def _plain(value: object) -> object:
@@ -115,8 +113,12 @@ def _plain(value: object) -> object:
     return int(number) if number == int(number) and abs(number) < 2**53 else float(f"{number:.{DIGITS}g}")
 
 
-def _text(value: float, text: Any) -> str:
-    return "" if pd.isna(value) else text(value)
+def _has(row: Row, name: str) -> bool:
+    return bool(pd.notna(row[name]))
+
+
+def _text(row: Row, name: str, text: Callable[[float], str]) -> str:
+    return text(row[name]) if _has(row, name) else ""
 
 
 def _side(record: Record) -> str:
@@ -164,14 +166,14 @@ def _napkin(record: Record) -> str:
 
 
 def _expected(row: Row) -> str:
-    if pd.isna(row["expected_s"]):
+    if not _has(row, "expected_s"):
         return ""
-    refined = "" if pd.isna(row["refined_s"]) else f", refined {duration(row['refined_s'])}"
+    refined = "" if not _has(row, "refined_s") else f", refined {duration(row['refined_s'])}"
     return f"{duration(row['expected_s'])}{refined}"
 
 
 def _samples(row: Row) -> str:
-    if pd.isna(row["time_s"]):
+    if not _has(row, "time_s"):
         return ""
     return (
         f"median {duration(row['time_s'])} of {row['samples']} samples, 95 % interval {duration(row['low_s'])} to"
@@ -181,7 +183,7 @@ def _samples(row: Row) -> str:
 
 def _shares(row: Row) -> str:
     names = (("of_datasheet", "datasheet"), ("of_measured", "measured"), ("of_held_clock", "held clock"))
-    return ", ".join(f"{name} {percent(row[key])}" for key, name in names if not pd.isna(row[key]))
+    return ", ".join(f"{name} {percent(row[key])}" for key, name in names if _has(row, key))
 
 
 def _circumstances(measurement: Measurement, row: Row) -> Iterator[str]:
@@ -189,7 +191,7 @@ def _circumstances(measurement: Measurement, row: Row) -> Iterator[str]:
         yield f"SM clock {si(measurement.sm_hz, 'Hz', 4)}"
     if measurement.power_w:
         yield f"{measurement.power_w:.0f} W"
-    if not pd.isna(row["energy_j"]):
+    if _has(row, "energy_j"):
         yield f"{energy(row['energy_j'])} a call"
     if measurement.temperature_c:
         yield f"at most {measurement.temperature_c:.0f} C"
@@ -210,7 +212,9 @@ def _method(measurement: Measurement) -> Iterator[str]:
 
 
 def _memory(row: Row) -> str:
-    if pd.isna(row["peak_bytes"]):
+    if not _has(row, "peak_bytes"):
         return ""
-    predicted = "" if pd.isna(row["predicted_peak_bytes"]) else f", {binary_bytes(row['predicted_peak_bytes'])} predicted"
+    predicted = (
+        "" if not _has(row, "predicted_peak_bytes") else f", {binary_bytes(row['predicted_peak_bytes'])} predicted"
+    )
     return f"{binary_bytes(row['peak_bytes'])}{predicted}"

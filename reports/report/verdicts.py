@@ -73,7 +73,10 @@ def _details(judgment: Judgment) -> tuple[tuple[str, str], ...]:
         ("claim", claim.says),
         ("predicted", claim.predicted),
         ("measured", claim.measured_by),
-        ("predicted over measured", f"{ratio} in the median of {len(evidence.measured)}; median error {percent(error)}"),
+        (
+            "predicted over measured",
+            f"{ratio} in the median of {len(evidence.measured)}; median error {percent(error)}",
+        ),
         ("tolerance", f"holds up to {percent(claim.tolerance)}, holds within its error up to {percent(claim.at_most)}"),
         ("lesson", claim.lesson),
     )

@@ -89,7 +89,10 @@ def gpu_run(tmp_path):
 
 
 def files_of(folder):
-    return {path.name: path.read_bytes() for path in [folder / "report.md", *sorted((folder / "figures").iterdir())]}
+    return {
+        path.name: path.read_bytes()
+        for path in [folder / "report.md", folder / page.PAGE, *sorted((folder / "figures").iterdir())]
+    }
 
 
 def test_a_run_gives_a_report_and_every_figure(gpu_run, tmp_path):

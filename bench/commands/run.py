@@ -129,7 +129,7 @@ def _tell(
     print_run(loaded.only(asked), form)
     if form is Form.PAGE:
         typer.echo("".join(f"{calibration.fit_headline(fit)}\n" for fit in fits), nl=False)
-        typer.echo(f"records  {folder / store.RECORDS}\nreport   {report}")
+        typer.echo(f"records  {folder / store.RECORDS}\nreport   {report}\npage     {folder / page.PAGE}")
 
 
 def _summary(

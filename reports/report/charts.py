@@ -62,7 +62,7 @@ CONFIG: Spec = MappingProxyType(
             "title": None,
             "symbolSize": 70,
         },
-        "point": {"filled": False, "size": 45, "strokeWidth": 1.2},
+        "point": {"filled": False, "opacity": 0.9, "size": 45, "strokeWidth": 1.2},
     }
 )
 

@@ -17,6 +17,7 @@ import pandas as pd
 from predict.errors import MissingCeiling
 from predict.resources import Resource, Roofs, find_ceiling
 from predict.roofline import predict
+from predict.terminal import printable
 from predict.units import duration, find_dtype, percent, si, times
 from predict.workloads import sweep_amounts
 from reports.palette import BLUE, GREEN, ORANGE, PINK, RED, SKY, series_color
@@ -37,6 +38,7 @@ TALL, LOW, PER_OP = 340, 260, 22  # heights in pixels
 MOST_SWEEPS = 3
 CURVE_POINTS = 60
 DIGITS = 5  # of a number of a line
+COUNT = "datum.value < 10000 ? datum.value : datum.value / 1024 + 'k'"
 SECONDS = "format(datum.value, '~s') + 's'"
 TIPS = ("workload", "implementation", "time", "napkin", "share", "bound", "why")
 TITLES = ("workload", "by", "measured", "napkin", "of its roof", "bound", "why")
@@ -58,7 +60,7 @@ CONFIG: Spec = MappingProxyType(
             "direction": "horizontal",
             "columns": 2,
             "labelFontSize": 11,
-            "labelLimit": 130,
+            "labelLimit": 110,
             "title": None,
             "symbolSize": 70,
         },
@@ -240,7 +242,7 @@ def _share_spec(rows: pd.DataFrame, place: int, ridge: float) -> Spec:
 def _batch(rows: pd.DataFrame) -> alt.X:
     ends = [float(rows["m"].min()), float(rows["m"].max())]
     scale = alt.Scale(type="log", base=2, nice=False, padding=10, domain=ends)
-    axis = alt.Axis(grid=False, format="~s", tickCount=6)
+    axis = alt.Axis(grid=False, labelExpr=COUNT, tickCount=6)
     return alt.X("m:Q", title="batch M (rows of activations)", scale=scale, axis=axis)
 
 
@@ -264,7 +266,7 @@ def _ridge(rows: pd.DataFrame, ridge: float, x: alt.X) -> list[alt.Chart]:
 
 
 def _swept(rows: pd.DataFrame, place: int) -> alt.Chart:
-    names = sorted(set(rows["implementation"]))
+    names = sorted(map(printable, set(rows["implementation"])))  # as the page shows them
     colors = [series_color(index) for index in range(len(names))]
     return _points((alt.datum.sweep == place) & (alt.datum.time_s > 0), "implementation", names, colors)
 
@@ -274,7 +276,7 @@ def _shares(measured: pd.DataFrame) -> WebFigure:
     rows = measured[measured["of_roof"] > 0]
     if rows.empty:
         return WebFigure(name, title, "", missing="no measured row has a roof")
-    ops = sorted(set(rows["op"]))
+    ops = sorted(map(printable, set(rows["op"])))
     x = _share(alt.X("of_roof:Q"), rows)
     axis = alt.Axis(grid=True, tickSize=0, labelLimit=150)
     y = alt.Y("op:N", title=None, scale=alt.Scale(domain=ops), axis=axis)

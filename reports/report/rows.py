@@ -9,6 +9,7 @@ import pandas as pd
 
 from bench.record import Measurement, Record
 from predict.roofline import Term
+from predict.terminal import printable
 from predict.units import binary_bytes, duration, energy, percent, si
 from reports.report.reproduce import row_command
 from reports.run.frame import OVER
@@ -83,7 +84,7 @@ def _row(row: Row, record: Record, sweeps: Mapping[tuple[Any, ...], int]) -> Pag
     }
     is_swept = row["op"] == "matmul" and row["status"] == "measured"
     numbers = {
-        "op": row["op"],
+        "op": printable(row["op"]),  # as the page shows it
         "unit": row["unit"],
         "side": _side(record),
         "time_s": row["time_s"],

@@ -254,6 +254,16 @@ def test_every_figure_has_words_for_who_does_not_see_it_and_shows_its_rows(open_
     assert marks == [7, 7, 6, 6, 7]
 
 
+def test_names_that_nobody_would_choose_are_drawn_and_found_too(open_page):
+    opened = open_page(hostile_run())
+    sweep = opened.page.query_selector("#figure-matmul-0 .chart")
+    assert len(sweep.query_selector_all(".mark-symbol.role-mark path")) == 2
+    ops = opened.page.eval_on_selector_all("#op option", "(options) => options.map((option) => option.value)")
+    (function,) = [op for op in ops if op.startswith(FUNCTION)]
+    opened.page.select_option("#op", function)
+    assert opened.texts("#count") == ["1 of 4 rows"]
+
+
 @pytest.mark.parametrize("name", ["one row", "every row unstable", "hostile"])
 def test_a_phone_scrolls_no_body_sideways(open_page, name):
     opened = open_page(RUNS[name], viewport={"width": 360, "height": 740})

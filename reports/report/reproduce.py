@@ -20,12 +20,12 @@ def run_commands(run: Run) -> tuple[str, ...]:
 
 
 def row_command(record: Record) -> str:
-    """The command that measures one row again; "" for a user's function that has no op."""
-    workload = record.workload
-    if workload.op.startswith(FUNCTION):
+    """The command that measures one row again; "" for what no option of `bench run` names: a user's function without
+    an op, and a configuration of a tuner."""
+    workload, name = record.workload, record.implementation
+    if workload.op.startswith(FUNCTION) or "@" in name:
         return ""
-    name = record.implementation
-    chosen = ["--callable", name] if ":" in name else ["--implementation", name.partition("@")[0]]
+    chosen = ["--callable", name] if ":" in name else ["--implementation", name]
     words = ["--op", workload.op, *(f"{dim}={size}" for dim, size in workload.dims.items())]
     words += ["--dtype", workload.dtype.name, *chosen]
     return f"python -m bench run {shlex.join(words)}"

@@ -11,10 +11,11 @@ from bench.record import FUNCTION, RoofSet, Status
 from predict.resources import Ceiling, Resource
 from predict.units import find_dtype
 from predict.workloads import Amounts, Workload
-from reports.report.html import render_html, script_json
+from reports.report.html import alike, render_html, script_json
 from reports.report.page import PAGE, render, write_report
 from reports.run.load import Run
 from reports.run.terminal import run_page
+from reports.tables import TextTable
 from tests.factories import make_environment, make_record, unstable
 
 HEADINGS = "#rows thead th"
@@ -154,6 +155,17 @@ def test_a_row_says_how_its_napkin_was_computed():
     assert details["measure it again"] == (
         "python -m bench run --op matmul m=16 n=8192 k=8192 --dtype bf16 --implementation torch"
     )
+
+
+def test_rows_that_differ_in_digits_alone_stand_together():
+    table = TextTable(
+        "doubtful",
+        ("workload", "implementation", "why"),
+        (("a", "x", "slow by 3"), ("b", "x", "off 1.5 %"), ("c", "y", "off 12 %")),
+    )
+    found = alike(table)
+    assert found.titles == ("rows", "why", "such as")
+    assert found.rows == (("2", "off 1.5 %", "b by x"), ("1", "slow by 3", "a by x"))
 
 
 MIXED = Run((make_record(), make_record(implementation="triton", environment=make_environment(driver="1.0"))))

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from predict.extras import say_what_is_missing
+from predict.lazily import lazily
 from predict.table import escape
 from reports.figures import NothingToDraw, to_png
 from reports.files import template, write_file
-from reports.report import html
 from reports.report.story import story
 from reports.report.verdicts import judgments_of, scorecard_table, scorecard_unmeasured
 from reports.run.leaderboard import against_peers, leaderboard, leaderboard_table, peer_tables
@@ -27,8 +28,12 @@ from reports.run.plots import DRAWINGS
 from reports.run.rules import broken_table, ratios, rule_table, rules_say
 from reports.run.tables import doubtful, failures, mark_lines, op_tables
 
+with lazily():  # altair and vl_convert
+    from reports.report import html
+
 TEMPLATE = Path(__file__).with_name("report.md.jinja")
 PAGE = "report.html"
+DRAWN_WITH = ("altair", "vl_convert")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,7 @@ class Shown:
 
 
 def write_report(run: Run, out: Path) -> Path:
-    """Write report.md, figures/*.png and report.html into `out`, each in one step; return the path of report.md."""
+    """Write out/report.md and out/figures/*.png, each file in one step; return the report's path."""
     shown = draw_all(run)
     (out / "figures").mkdir(parents=True, exist_ok=True)
     for figure in shown:
@@ -53,14 +58,23 @@ def write_report(run: Run, out: Path) -> Path:
         else:
             file.unlink(missing_ok=True)  # an old figure, drawn from other records
     report = out / "report.md"
-    write_file(report, _bytes(render(run, shown)))
-    write_file(out / PAGE, _bytes(html.render_html(run)))
+    write_file(report, render(run, shown).encode())
     return report
 
 
-def _bytes(text: str) -> bytes:
-    """UTF-8; half of a pair of surrogates, which JSON may hold and UTF-8 may not, becomes a question mark."""
-    return text.encode("utf-8", errors="replace")
+def write_page(run: Run, out: Path) -> str:
+    """Write out/report.html in one step. Return why it could not be written, "" if it was: a machine that measures may
+    lack the packages that draw it, and its records are rendered elsewhere."""
+    file = out / PAGE
+    try:
+        text = html.render_html(run)
+    except ModuleNotFoundError as error:
+        if error.name not in DRAWN_WITH:
+            raise
+        file.unlink(missing_ok=True)  # an old page, made from other records
+        return f"{PAGE} was not written: it {say_what_is_missing(error)}"
+    write_file(file, text.encode())
+    return ""
 
 
 def draw_all(run: Run) -> tuple[Shown, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reports.report.page import PAGE, write_report
+from reports.report.page import PAGE, write_page
 from reports.run.load import Run
 from tests.browser import CHROMIUM, why_no_browser
 
@@ -48,7 +48,7 @@ def open_page(browser: Any, tmp_path: Path) -> Iterator[Open]:
     contexts = []
 
     def open_one(run: Run, **options: Any) -> Opened:
-        write_report(run, tmp_path)
+        assert write_page(run, tmp_path) == ""
         url = (tmp_path / PAGE).as_uri()
         context = browser.new_context(**options)
         contexts.append(context)

@@ -12,7 +12,7 @@ from predict.resources import Ceiling, Resource
 from predict.units import find_dtype
 from predict.workloads import Amounts, Workload
 from reports.report.html import alike, render_html, script_json
-from reports.report.page import PAGE, render, write_report
+from reports.report.page import PAGE, render, write_page
 from reports.run.load import Run
 from reports.run.terminal import run_page
 from reports.tables import TextTable
@@ -83,9 +83,18 @@ def many(count):
     return Run(tuple(rows))
 
 
-def test_the_page_is_written_beside_the_report(tmp_path):
-    assert write_report(SOME, tmp_path) == tmp_path / "report.md"
+def test_a_machine_that_cannot_draw_the_page_says_so_and_leaves_no_old_one(tmp_path, monkeypatch):
+    assert write_page(SOME, tmp_path) == ""
     assert (tmp_path / PAGE).read_text(encoding="utf-8") == render_html(SOME)
+
+    def render(run):
+        raise ModuleNotFoundError("No module named 'altair'", name="altair")
+
+    monkeypatch.setattr("reports.report.html.render_html", render)
+    assert write_page(SOME, tmp_path) == (
+        "report.html was not written: it needs altair, which is not installed: pip install 'napkin-bench[reports]'"
+    )
+    assert not (tmp_path / PAGE).exists()
 
 
 def test_verdicts_come_first_then_machine_figures_rows_warnings_and_how_to_reproduce():

@@ -117,10 +117,12 @@ def test_every_legend_lies_inside_its_figure(gpu_run, drawing):
 
 def test_two_renderings_are_the_same_bytes(gpu_run, tmp_path):
     page.write_report(gpu_run, tmp_path / "one")
+    page.write_page(gpu_run, tmp_path / "one")
     script = (
         "from pathlib import Path; from reports.run.load import load_records;"
-        "from reports.report.page import write_report;"
-        f"write_report(load_records(Path({str(tmp_path)!r})), Path({str(tmp_path / 'two')!r}))"
+        "from reports.report.page import write_page, write_report;"
+        f"run, out = load_records(Path({str(tmp_path)!r})), Path({str(tmp_path / 'two')!r});"
+        "write_report(run, out); write_page(run, out)"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "7", "MPLBACKEND": "svg", "TZ": "Asia/Tokyo", "LC_ALL": "C"}
     subprocess.run([sys.executable, "-c", script], check=True, env=environment)

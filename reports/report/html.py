@@ -16,6 +16,7 @@ import vl_convert
 from markupsafe import Markup
 
 from predict.table import Table
+from predict.terminal import printable
 from reports import palette
 from reports.files import html_template
 from reports.report.charts import CONFIG, draw_figures
@@ -104,7 +105,7 @@ def _data(rows: tuple[PageRow, ...]) -> dict[str, object]:
     places: dict[str, int] = {}
 
     def place_of(text: str) -> int:
-        return places.setdefault(text, len(places))
+        return places.setdefault(printable(text), len(places))
 
     texts = {NUMBERS.index(name) for name in TEXTS}
     numbers = [

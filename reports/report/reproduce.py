@@ -3,20 +3,36 @@
 import shlex
 from collections.abc import Iterator
 
+from bench.passes import ModelPass
 from bench.record import FUNCTION, Environment, Record
 from reports.run.load import Run
 
 
 def run_commands(run: Run) -> tuple[str, ...]:
-    """The commands that measure the run again, at its commit where the records name it."""
+    """The commands that measure the run again, at its commit where the records name it: each pass of a model, or a
+    suite, whose name the records do not know."""
     environment = run.environment
-    machine = f" GPU={shlex.quote(environment.gpu or environment.device)}"
-    flags = [
-        flag for flag, given in (("--warm-cache", environment.warm_cache), ("--force", environment.forced)) if given
-    ]
-    arguments = f' ARGS="{" ".join(flags)}"' if flags else ""
+    machine = shlex.quote(environment.gpu or environment.device)
+    flags = "".join(
+        f" {flag}"
+        for flag, given in (("--warm-cache", environment.warm_cache), ("--force", environment.forced))
+        if given
+    )
     checkout = (f"git checkout {shlex.quote(environment.commit)}",) if environment.commit else ()
-    return (*checkout, f"make bench{machine} SUITE=standard OUT=runs/again{arguments}")
+    if run.passes:
+        return (*checkout, *(f"{_pass_command(each, machine)} --out runs/again{flags}" for each in run.passes))
+    arguments = f' ARGS="{flags.strip()}"' if flags else ""
+    return (*checkout, f"make bench GPU={machine} SUITE=standard OUT=runs/again{arguments}")
+
+
+def _pass_command(asked: ModelPass, machine: str) -> str:
+    """The command that measures one pass; a layout other than `tp N` cannot be measured, so none has another."""
+    tokens = "--context" if asked.phase == "decode" else "--seq"
+    size = f"--batch {asked.batch} {tokens} {asked.tokens} --{shlex.join(asked.layout.split())}"
+    return (
+        f"python -m bench run --gpu {machine} --model {shlex.quote(asked.model)} --phase {shlex.quote(asked.phase)}"
+        f" {size} --dtype {asked.dtype.name}"
+    )
 
 
 def row_command(record: Record) -> str:

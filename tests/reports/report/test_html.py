@@ -17,6 +17,7 @@ from reports.run.load import Run
 from reports.run.terminal import run_page
 from reports.tables import TextTable
 from tests.factories import make_environment, make_record, unstable
+from tests.reports.run.test_passes import QKV, asked, kernel, record
 
 HEADINGS = "#rows thead th"
 NAMES = "#rows tbody tr:not(.detail) td:first-child"
@@ -187,6 +188,7 @@ RUNS = {
     "no number anywhere": Run((NOTHING,)),
     "every row unstable": Run(tuple(unstable(each) for each in SWEEP)),
     "hostile": hostile_run(),
+    "passes of a model": Run((record(QKV, "torch"),), passes=(asked(kernel("qkv", QKV, 2)),)),
 }
 
 

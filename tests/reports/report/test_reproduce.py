@@ -13,6 +13,7 @@ from predict.workloads import Amounts, Workload
 from reports.report.reproduce import row_command, run_commands, version_rows
 from reports.run.load import Run
 from tests.factories import make_environment, make_record
+from tests.reports.run.test_passes import QKV, asked, kernel
 from tests.test_docs import takes
 
 
@@ -25,6 +26,16 @@ def test_a_run_is_measured_again_at_its_commit_with_the_flags_that_it_had():
     assert run_commands(Run((make_record(environment=changed),))) == (
         'make bench GPU=cpu SUITE=standard OUT=runs/again ARGS="--warm-cache --force"',
     )
+
+
+def test_the_passes_of_a_model_are_measured_again_each_by_its_command():
+    passed = dataclasses.replace(asked(kernel("qkv", QKV, 2)), model="llama-3-8b", layout="tp 2")
+    (_, command) = run_commands(Run((make_record(),), passes=(passed,)))
+    assert command == (
+        "python -m bench run --gpu h200-sxm --model llama-3-8b --phase decode --batch 1 --context 1000 --tp 2"
+        " --dtype bf16 --out runs/again"
+    )
+    takes(get_command(app), "bench", "run", shlex.split(command)[4:])
 
 
 def test_the_command_of_a_row_is_one_that_the_program_takes():

@@ -2,9 +2,9 @@
 
     python -m bench run --gpu h100 --suite quick --out runs/h100
 
-prints the table of the run and writes records.jsonl, report.md and figures into runs/h100. `list` says what a suite
-runs and how long it takes, `doctor` what would spoil a measurement, `tune` ranks the configurations of a kernel, and
-`evidence` does all that a GPU is needed for.
+prints the table of the run and writes records.jsonl, report.md, figures and report.html into runs/h100. `list` says
+what a suite runs and how long it takes, `doctor` what would spoil a measurement, `tune` ranks the configurations of a
+kernel, and `evidence` does all that a GPU is needed for.
 """
 
 import typer

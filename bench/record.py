@@ -195,6 +195,8 @@ def from_line(line: str) -> Record:
         data = json.loads(line)
     except json.JSONDecodeError as error:
         raise BadRecord(f"not JSON ({error.msg} at column {error.colno})") from None
+    if "\\ud" in line.lower() and not _is_text(data):
+        raise BadRecord("a text in it holds half of a surrogate pair, which no file can; take it out")
     if not isinstance(data, dict) or "schema" not in data:
         raise BadRecord("not a napkin-bench record (no 'schema')")
     if data["schema"] != SCHEMA:
@@ -202,6 +204,15 @@ def from_line(line: str) -> Record:
     record = decode(Record, data)
     _check(record)
     return record
+
+
+def _is_text(data: object) -> bool:
+    """Whether every text in JSON can be written as UTF-8."""
+    try:
+        json.dumps(data, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check(record: Record) -> None:

@@ -20,6 +20,9 @@ EXTRAS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "jinja2": "jinja2",
             "PIL": "pillow",
             "pyarrow": "pyarrow",
+            "altair": "altair",
+            "vl_convert": "vl-convert-python",
+            "markupsafe": "markupsafe",
         },
     }
 )

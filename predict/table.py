@@ -2,13 +2,17 @@
 
 import csv
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from predict.columns import TextColumn, draw
+from predict.terminal import printable
 from predict.units import GB, GIB, KIB, TB, Unit, count, duration, in_units, show, times
 
+# What Markdown reads as more than itself; an underscore only where it is not inside a word.
+_MARKUP = re.compile(r"[\\`|*\[\]]|(?<![^\W_])_|_(?![^\W_])")
 ABSENT = "-"  # a number that is not known; a note below the table says why
 
 
@@ -53,8 +57,12 @@ class Table:
         """The table in Markdown."""
         headings = [column.heading for column in self.columns]
         rule = ["---" if column.is_text else "--:" for column in self.columns]
-        lines = [f"| {' | '.join(map(escape, cells))} |" for cells in (headings, *zip(*self._cells(), strict=True))]
+        lines = [f"| {' | '.join(map(escape, cells))} |" for cells in (headings, *self.texts())]
         return "\n".join([lines[0], f"|{'|'.join(rule)}|", *lines[1:]])
+
+    def texts(self) -> list[tuple[str, ...]]:
+        """The rows as they are shown, a text for each column."""
+        return list(zip(*self._cells(), strict=True))
 
     def csv(self) -> str:
         """The values as they are, in SI units, under the keys; what is not known is empty."""
@@ -73,7 +81,7 @@ def cell(value: object, unit: Unit) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, str):
-        return value
+        return printable(value)
     assert isinstance(value, int | float)
     return _NUMBERS[unit](value) if unit in _NUMBERS else show(value, unit)
 
@@ -128,8 +136,9 @@ def to_csv(rows: Sequence[Sequence[object]]) -> str:
 
 
 def escape(text: str) -> str:
-    """A text that neither ends a cell of Markdown nor opens a tag."""
-    return text.replace("<", "&lt;").replace("|", "\\|").replace("\n", " ")
+    """A text that stays words in Markdown: it ends no cell and no line, opens no tag, link, code or emphasis."""
+    shown = printable(text).replace("\n", " ").replace("<", "&lt;")
+    return _MARKUP.sub(r"\\\g<0>", shown)
 
 
 def _raw(value: object) -> object:

@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 import textwrap
+import unicodedata
 from enum import IntEnum
 
 PLAIN_WIDTH = 100  # columns of output that is not a terminal, unless COLUMNS says another number
@@ -22,11 +23,27 @@ def terminal_width() -> int:
     return max(columns, LEAST_WIDTH)
 
 
+def printable(text: str) -> str:
+    """The text with an escape in place of each character that a terminal obeys, or that turns or hides others: ESC
+    becomes a backslash and x1b. Lines and tabs stay."""
+    if text.isprintable():
+        return text
+    return "".join(each if each in "\n\t" or not _is_control(each) else _escaped(each) for each in text)
+
+
+def _is_control(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")  # the last two end a line
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
 def wrapped(text: str, width: int, first: str = "", others: str = "") -> list[str]:
     """Sentences in lines of at most `width` and at most `PROSE_WIDTH`. A longer word is not broken, so that names and
     paths can be copied, and a percent sign stays with its number."""
     lines = textwrap.wrap(
-        text.replace(" %", "\N{NO-BREAK SPACE}%"),
+        printable(text).replace(" %", "\N{NO-BREAK SPACE}%"),
         min(width, PROSE_WIDTH),
         initial_indent=first,
         subsequent_indent=others,

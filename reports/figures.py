@@ -22,6 +22,7 @@ from matplotlib.typing import LineStyleType
 from PIL import Image
 
 from predict.errors import NapkinError
+from predict.terminal import printable
 from predict.units import duration
 from reports.palette import GREY
 
@@ -92,7 +93,7 @@ def make_figure(machine: str, title: str, *, panels: int = 1, share_y: bool = Fa
     lines = math.ceil(panels / columns)
     size = (9.0, 5.4) if panels == 1 else (4.6 * columns if columns > 2 else 11.0, 1.0 + 3.9 * lines)
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")
-    figure.suptitle(f"{title}\n{machine}", fontsize=11)
+    figure.suptitle(words(f"{title}\n{machine}"), fontsize=11)
     grid = figure.subplots(lines, columns, squeeze=False, sharey=share_y)
     flat = list(grid.flat)
     for spare in flat[panels:]:
@@ -145,6 +146,11 @@ def annotate_ridge(axes: Axes, x: float, text: str, *, left: bool = False) -> No
     )  # fmt: skip
 
 
+def words(text: str) -> str:
+    """A text that may hold names from records, as matplotlib draws it letter by letter: dollar signs are no formula."""
+    return printable(text).replace("$", r"\$")
+
+
 def legend_line(
     label: str,
     *,
@@ -156,7 +162,7 @@ def legend_line(
 ) -> Line2D:
     """A legend entry."""
     return Line2D(
-        [], [], label=label, color=color, linestyle=linestyle, marker=marker, linewidth=width, alpha=alpha
+        [], [], label=words(label), color=color, linestyle=linestyle, marker=marker, linewidth=width, alpha=alpha
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from predict.table import Column, Table
+from predict.table import Column, Table, escape
 from predict.terminal import Style, styled, wrapped
 from predict.units import Unit
 
@@ -13,7 +13,7 @@ WORDS = frozenset(
     {
         *("GPU", "KV cache", "bound", "dtype", "format", "group", "implementation", "kernel", "largest term", "of"),
         *("op", "over", "peer", "reason", "roof", "rule", "source", "status", "verdict", "what is off", "workload"),
-        *("by", "by a GPU of", "kind", "model", "why, and what to do"),
+        *("by", "by a GPU of", "claim", "kind", "model", "such as", "what was measured", "why, and what to do"),
     }
 )
 
@@ -67,7 +67,7 @@ def in_terminal(table: TextTable, width: int) -> str:
 
 def as_section(table: TextTable) -> str:
     """The table in Markdown under its name."""
-    return f"## {table.title}\n\n{markdown(table)}"
+    return f"## {escape(table.title)}\n\n{markdown(table)}"
 
 
 def plain_rows(frame: pd.DataFrame) -> list[dict[str, object]]:

@@ -17,6 +17,7 @@ import typer
 from hypothesis import settings
 
 from predict.command_line import run_command_line
+from tests.browser import why_no_browser
 
 settings.register_profile("tests", deadline=None)  # a loaded machine is no error
 settings.load_profile("tests")
@@ -132,5 +133,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(
             f"{reasons[_NO_GPU]} gpu tests skipped: no CUDA device. Run them with `pytest -m gpu` on one."
         )
+    if (reason := why_no_browser()) and reasons[reason]:
+        terminalreporter.write_line(f"{reasons[reason]} tests of report.html skipped: {reason}")
     if not HAS_CUDA and (reason := _why_nothing_is_interpreted()):
         terminalreporter.write_line(f"{reasons[reason]} tests of kernels skipped: {reason}")

@@ -8,7 +8,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # What a plain installation brings: its dependencies, and what these depend on.
 PLAIN = ("numpy", "rich", "typer", "click", "typing_extensions", "shellingham", "markdown_it", "mdurl", "pygments")
-EXTRAS = ("torch", "triton", "pynvml", "psutil", "pandas", "pyarrow", "scipy", "matplotlib", "PIL", "jinja2")
+READING = ("pandas", "pyarrow", "scipy", "matplotlib", "PIL", "jinja2", "markupsafe", "altair", "vl_convert")
+EXTRAS = ("torch", "triton", "pynvml", "psutil", *READING)
 # Names of modules of ours, and of modules that starting a process, a worker or a command loads.
 UNLUCKY = ("bench", "predict", "kernels", "reports", "json", "random", "signal", "struct", "tempfile", "pickle", "rich")
 

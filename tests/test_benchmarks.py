@@ -18,7 +18,8 @@ from predict.roofline import predict
 from predict.units import Formats, find_dtype
 from predict.workloads import make_workload, sweep_amounts
 from reports.accuracy.importers import read_tables
-from reports.run import load, page, terminal
+from reports.report import page
+from reports.run import load, terminal
 from reports.sweep.grid import sweep
 from tests.calibrations import CALIBRATIONS
 from tests.factories import make_record

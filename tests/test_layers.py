@@ -12,6 +12,7 @@ OURS = ("predict", "kernels", "bench", "reports", "napkin_bench")
 
 GPU_STACK = {"torch", "triton"}
 READING = {"pandas", "matplotlib", "PIL", "jinja2"}
+PAGE = {"altair", "vl_convert", "markupsafe"}  # what report.html is made with
 OWNERS = "napkin_bench.packages"  # asks whose packages these are
 
 # What each package may import besides the standard library, NumPy and itself; then what rooms and modules may add.
@@ -52,6 +53,7 @@ MODULES = {
     "napkin_bench.commands": {"predict.command_line", "predict.version", "click", "typer"},
     "reports.__main__": {"typer", OWNERS},
     "reports.commands": {"typer"},
+    "reports.report": PAGE,
 }
 # The rooms of a package, and which others each may import; modules on the ground floor import none, those on top (TOP)
 # all of them.
@@ -67,6 +69,7 @@ ROOMS = {
     "reports.run": {"reports.calibration"},
     "reports.accuracy": {"reports.calibration", "reports.run"},
     "reports.scorecard": {"reports.calibration", "reports.run", "reports.accuracy"},
+    "reports.report": {"reports.calibration", "reports.run", "reports.accuracy", "reports.scorecard"},
     "reports.sweep": set(),
     "reports.served": set(),
 }
@@ -183,7 +186,10 @@ def test_no_module_imports_what_its_layer_may_not(module, path):
         ("reports.run.load", "from bench import runner"),
         ("reports.figures", "from reports.run.load import Run"),
         ("reports.calibration.fit", "from reports.run import load"),
-        ("reports.run.page", "from reports.accuracy.validate import Group"),
+        ("reports.run.tables", "from reports.accuracy.validate import Group"),
+        ("reports.scorecard.card", "from reports.report.page import write_report"),
+        ("reports.report.page", "from reports.sweep import grid"),
+        ("reports.run.plots", "import altair"),
         ("reports.accuracy.compare", "from reports.sweep import grid"),
         ("reports.served.page", "from reports.run.load import Run"),
         ("reports.served.page", "import typer"),
@@ -197,7 +203,7 @@ def test_the_check_above_can_fail(module, source):
 
 @pytest.mark.parametrize("package", OURS)
 def test_a_command_line_explains_itself_without_what_its_work_needs(package):
-    heavy = GPU_STACK | READING | {"scipy", "psutil", "pynvml"}
+    heavy = GPU_STACK | READING | PAGE | {"scipy", "psutil", "pynvml"}
     code = f"import {package}.__main__, sys; print(*{heavy} & sys.modules.keys())"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout == "\n"

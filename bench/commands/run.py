@@ -27,13 +27,14 @@ from bench.record import Record
 from predict.forms import Form, with_form
 from predict.lazily import lazily
 from reports.calibration.file import CALIBRATION
-from reports.commands.options import print_run
+from reports.commands.options import print_run, write_files
 
 with lazily():  # torch, pandas and matplotlib
     from bench import env, lab, runner, trial, worker
     from bench.commands import carrying_out
+    from reports.report import page
     from reports.run import calibrate as calibration
-    from reports.run import load, page
+    from reports.run import load
 
 EXAMPLES = """Examples:
 
@@ -121,7 +122,7 @@ def _tell(
 ) -> None:
     """Write the report, and print the summary as JSON, or the tables of what was asked for."""
     loaded = load.load_records(folder)
-    report = page.write_report(loaded, folder)
+    report = write_files(loaded, folder)
     if form is Form.JSON:
         print_json(_summary(folder, report, records, fits))
         return
@@ -129,6 +130,8 @@ def _tell(
     if form is Form.PAGE:
         typer.echo("".join(f"{calibration.fit_headline(fit)}\n" for fit in fits), nl=False)
         typer.echo(f"records  {folder / store.RECORDS}\nreport   {report}")
+        if (folder / page.PAGE).exists():
+            typer.echo(f"page     {folder / page.PAGE}")
 
 
 def _summary(

@@ -12,7 +12,8 @@ from predict.forms import Form
 from predict.lazily import lazily
 from predict.terminal import terminal_width
 
-with lazily():  # pandas
+with lazily():  # pandas, matplotlib and altair
+    from reports.report import page
     from reports.run import frame
     from reports.run import load as loading
     from reports.run import terminal as terminal_page
@@ -32,6 +33,14 @@ def print_run(run: loading.Run, form: Form) -> None:
             typer.echo(terminal_page.run_markdown(run))
         case Form.PAGE:
             typer.echo(terminal_page.run_page(run, terminal_width()))
+
+
+def write_files(run: loading.Run, folder: Path) -> Path:
+    """Write report.md, figures/ and report.html; a page that cannot be made is told on stderr. Return the report."""
+    report = page.write_report(run, folder)
+    if missing := page.write_page(run, folder):
+        typer.echo(missing, err=True)
+    return report
 
 
 def folder_of(path: Path) -> Path:

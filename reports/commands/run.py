@@ -3,17 +3,13 @@
 import typer
 
 from predict.forms import Form, with_form
-from predict.lazily import lazily
-from reports.commands.options import RunArgument, SkipOption, folder_of, load, print_run
-
-with lazily():  # pandas and matplotlib
-    from reports.run import page
+from reports.commands.options import RunArgument, SkipOption, folder_of, load, print_run, write_files
 
 
 def render(path: RunArgument, *, skip_broken: SkipOption = False) -> None:
-    """Write report.md and figures/ beside the records; the same records give the same bytes."""
+    """Write report.md, figures/ and report.html beside the records; the same records give the same bytes."""
     run = load(path, skip_broken=skip_broken)
-    typer.echo(page.write_report(run, folder_of(path)))
+    typer.echo(write_files(run, folder_of(path)))
 
 
 @with_form

@@ -1,6 +1,7 @@
 """The machine of a run: versions, roofs and clocks, and warnings about the whole run."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -11,32 +12,72 @@ from reports.run.load import Run
 from reports.tables import TextTable
 
 
+@dataclass(frozen=True, slots=True)
+class Caution:
+    """A warning about a whole run."""
+
+    says: str
+    remedy: str  # what to do about it
+
+
 def machine_lines(environment: Environment) -> tuple[str, str]:
     """One line on device and clocks, one on versions."""
     return ", ".join(_hardware(environment)), ", ".join(_software(environment))
 
 
+def cautions(run: Run) -> tuple[Caution, ...]:
+    """What makes the whole run doubtful: mismatches, --force, a warm cache, a slice of a card, facts unknown to the
+    driver, several harnesses or environments, broken lines."""
+    return tuple(Caution(says, remedy) for says, remedy in (*_of_machine(run.environment), *_of_records(run)))
+
+
 def warning_lines(run: Run) -> tuple[str, ...]:
-    """Warnings about the whole run: mismatches, --force, a warm cache, a slice of a card, facts unknown to the driver,
-    several harnesses or environments, broken lines."""
-    environment = run.environment
-    lines = [f"the driver contradicts the GPU table: {mismatch}" for mismatch in environment.mismatches]
+    """What `cautions` say, without the remedies."""
+    return tuple(each.says for each in cautions(run))
+
+
+def _of_machine(environment: Environment) -> Iterator[tuple[str, str]]:
+    for mismatch in environment.mismatches:
+        yield (
+            f"the driver contradicts the GPU table: {mismatch}",
+            "look at the card with `make doctor`, and correct its row in predict/gpus/ if the driver is right",
+        )
     if environment.forced:
-        lines.append("forced: this is not the machine that --gpu named, so the roofs may be another card's")
+        yield (
+            "forced: this is not the machine that --gpu named, so the roofs may be another card's",
+            "measure again without --force",
+        )
     if environment.warm_cache:
-        lines.append("warm cache: operands may sit in the last-level cache, so a time may beat the DRAM roof")
+        yield (
+            "warm cache: operands may sit in the last-level cache, so a time may beat the DRAM roof",
+            "measure again without --warm-cache",
+        )
     if environment.mig:
         judge = "the roofs of the whole card" if environment.gpu else "roofs measured on it"
-        lines.append(f"MIG is on: this is a slice of a card, judged by {judge}")
+        yield f"MIG is on: this is a slice of a card, judged by {judge}", "measure on a whole card"
     if environment.unknown:
-        lines.append(f"the driver does not tell: {', '.join(environment.unknown)}")
+        yield (
+            f"the driver does not tell: {', '.join(environment.unknown)}",
+            "allow the process to ask NVML, or judge by the measured roofs alone",
+        )
+
+
+def _of_records(run: Run) -> Iterator[tuple[str, str]]:
     if len(run.harnesses) > 1:
-        lines.append(f"the records were taken by harness {run.harnesses_text}, whose times are not comparable")
+        yield (
+            f"the records were taken by harness {run.harnesses_text}, whose times are not comparable",
+            "measure all of it again into an empty folder",
+        )
     if len(run.environments) > 1:
-        lines.append(f"the records come from {len(run.environments)} different environments; the last one is shown")
+        yield (
+            f"the records come from {len(run.environments)} different environments; the last one is shown",
+            "measure all of it again on one machine with one installation",
+        )
     if run.broken:
-        lines.append(f"{len(run.broken)} broken lines were skipped, the first: {run.broken[0]}")
-    return tuple(lines)
+        yield (
+            f"{len(run.broken)} broken lines were skipped, the first: {run.broken[0]}",
+            "go on with --resume, which measures what is missing",
+        )
 
 
 def expected_lines(run: Run) -> tuple[str, ...]:

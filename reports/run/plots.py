@@ -303,11 +303,11 @@ def draw_comparison(comparison: Comparison) -> Figure:
         for index, ((name,), of_name) in enumerate(groups_of(group, ["implementation"])):
             axes.plot(
                 of_name["of_roof_a"] * 100, of_name["of_roof_b"] * 100, linestyle="none", alpha=0.8,
-                marker=series_marker(index), color=series_color(index), label=name,
+                marker=series_marker(index), color=series_color(index), label=figures.words(name),
             )  # fmt: skip
         axes.set_title(_op_name(op))
-        axes.set_xlabel(f"A: {comparison.machine_a} (% of roof)")
-        axes.set_ylabel(f"B: {comparison.machine_b} (% of roof)")
+        axes.set_xlabel(figures.words(f"A: {comparison.machine_a} (% of roof)"))
+        axes.set_ylabel(figures.words(f"B: {comparison.machine_b} (% of roof)"))
         axes.set_aspect("equal")
         axes.legend(loc="upper left")
     return figure
@@ -355,7 +355,7 @@ def _draw_roofs(
     style: LineStyleType,
 ) -> list[Line2D]:
     """Draw the memory slope, and the flat roof of each unit from its ridge on; return their legend entries."""
-    memory = _best_memory(roofs)
+    memory = best_memory(roofs)
     if memory is None:
         return []
     handles, ridges = [figures.legend_line(f"memory, {name}: {si(memory, 'B/s')}", color="black", linestyle=style)], []
@@ -375,7 +375,7 @@ def _draw_roofs(
     return handles
 
 
-def _best_memory(roofs: Roofs) -> float | None:
+def best_memory(roofs: Roofs) -> float | None:
     """The vendor's bandwidth, or the best of the measured mixes, in bytes/s."""
     if Resource.DRAM in roofs:
         return roofs[Resource.DRAM].per_s

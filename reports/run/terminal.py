@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
+from predict.table import escape
 from predict.terminal import Style, styled, wrapped
 from predict.units import times
 from reports.run.compare import Comparison, comparison_tables
@@ -29,7 +30,7 @@ def passes_page(run: Run, *, width: int) -> str:
 def run_markdown(run: Run) -> str:
     """The tables of a run in Markdown: roofs, passes, ops, leaderboard, rules of thumb, failures and doubtful rows."""
     passes = [
-        f"## {each.asked.title}\n\n{each.table().markdown()}\n\n{each.whole_table().markdown()}"
+        f"## {escape(each.asked.title)}\n\n{each.table().markdown()}\n\n{each.whole_table().markdown()}"
         for each in measured_passes(run)
     ]
     roofs, frame = roof_table(run.roofs).without_empty_columns(), run.frame

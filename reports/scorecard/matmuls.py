@@ -8,6 +8,7 @@ import pandas as pd
 
 from predict.resources import Roofs
 from predict.units import times
+from predict.workloads import FloatArray
 from reports.run.frame import groups_of
 from reports.run.plots import ridge_batch
 from reports.run.rules import Ratio
@@ -52,13 +53,18 @@ def batches(rows: pd.DataFrame) -> Evidence | str:
     if not measured:
         return "no stable matmuls of several batches with the same weights"
     ratio, bound = np.array(measured), np.array(predicted)
-    ends = [times(float(end)) for values in (ratio, bound) for end in (values.min(), values.max())]
-    return Evidence(
-        ratio,
-        bound,
-        f"{len(ratio)} batches over the smallest one: {ends[0]} to {ends[1]} measured, {ends[2]} to {ends[3]} by the"
-        " bound.",
-    )
+    return Evidence(ratio, bound, said_of(ratio, bound, "batch over the smallest one", "batches over the smallest one"))
+
+
+def said_of(measured: FloatArray, predicted: FloatArray, one: str, several: str) -> str:
+    """Ratios as a sentence: their ends, measured and by the bound."""
+    what = f"1 {one}" if len(measured) == 1 else f"{len(measured)} {several}"
+    return f"{what}: {ends(measured)} measured, {ends(predicted)} by the bound."
+
+
+def ends(values: FloatArray) -> str:
+    """The least and the largest as text; one of them where both read the same."""
+    return " to ".join(dict.fromkeys(times(float(end)) for end in (values.min(), values.max())))
 
 
 def fewer_bits(fastest: pd.DataFrame, cached: Sequence[Ratio]) -> Evidence | str:

@@ -9,12 +9,11 @@ import pandas as pd
 from predict.guess_rule import verified
 from predict.serving_loop import served
 from predict.units import percent, times
-from predict.workloads import FloatArray
 from reports.run.frame import settled
 from reports.run.load import Run
 from reports.run.passes import measured_passes
 from reports.run.rules import SCORES, Ratio, ratios
-from reports.scorecard.matmuls import batches, fewer_bits, knees
+from reports.scorecard.matmuls import batches, ends, fewer_bits, knees, said_of
 from reports.scorecard.training import forwards, parameters, recomputed
 from reports.scorecard.verdict import Evidence
 
@@ -176,8 +175,7 @@ def _sums(run: Run) -> Evidence | str:
     return Evidence(
         np.array(measured),
         np.array(summed),
-        f"{len(ratio)} {'pass' if len(ratio) == 1 else 'passes'} measured whole:"
-        f" {_ends(ratio)} the sum of the kernels.",
+        f"{len(ratio)} {'pass' if len(ratio) == 1 else 'passes'} measured whole: {ends(ratio)} the sum of the kernels.",
     )
 
 
@@ -187,17 +185,7 @@ def _ratios(found: Sequence[Ratio], rules: tuple[str, ...]) -> Evidence | str:
     if not own:
         return f"no pair of stable rows tells: {', '.join(rules)}"
     measured, predicted = (np.array([getattr(each, name) for each in own]) for name in ("measured", "predicted"))
-    return Evidence(
-        measured,
-        predicted,
-        f"{len(own)} {'pair' if len(own) == 1 else 'pairs'} of rows: {_ends(measured)} measured, {_ends(predicted)} by"
-        " the bound.",
-    )
-
-
-def _ends(values: FloatArray) -> str:
-    """The least and the largest as text."""
-    return " to ".join(dict.fromkeys(times(float(end)) for end in (values.min(), values.max())))
+    return Evidence(measured, predicted, said_of(measured, predicted, "pair of rows", "pairs of rows"))
 
 
 # Claim -> what finds its evidence in the fastest rows alone.

@@ -82,6 +82,12 @@ def test_records_that_take_all_the_time_leave_the_long_tests_out_which_is_said(s
     assert text == "the longer GPU tests were not begun: 0 s were left, 60 needed\n"
 
 
+def test_the_page_is_left_out_since_it_would_be_a_file_too_many(steps, tmp_path):
+    steps(1, 1, 1, 1, writes=lambda out: (out / "report.html").touch())
+    assert evidence.collect(tmp_path / "out", gpu=None, time_limit_s=510.0)
+    assert not (tmp_path / "out" / "report.html").exists()
+
+
 def test_more_than_was_promised_is_said(steps, tmp_path):
     def writes(out):
         for number in range(8):  # and evidence.txt

@@ -18,8 +18,8 @@ from kernels.precision import round_to_tf32
 from predict.errors import BadRun, NapkinError
 from predict.resources import Ceiling, Resource
 from predict.workloads import Amounts
+from reports.report.page import write_report
 from reports.run.load import load_records
-from reports.run.page import write_report
 from reports.run.tables import op_tables
 from tests.factories import make_environment
 from tests.fakes import FakeTimer, cpu_environment

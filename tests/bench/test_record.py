@@ -102,6 +102,7 @@ def test_nan_and_infinity_are_never_written():
         (LINE[: len(LINE) // 2], "not JSON"),
         ("[]", "not a napkin-bench record"),
         ('{"name": "pytest"}', "not a napkin-bench record"),
+        (changed(reason="\ud800"), "half of a surrogate pair"),
         (changed(schema=99), "schema 99, this version reads 1"),
         (changed(status=None), "missing field status"),
         (changed(status="fast"), "status has the unknown value 'fast'"),

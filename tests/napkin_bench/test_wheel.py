@@ -41,9 +41,10 @@ def test_the_wheel_holds_every_module_and_its_data(wheel):
         path.relative_to(ROOT)
         for package in PACKAGES
         for path in (ROOT / package).rglob("*")
-        if path.suffix in (".py", ".jinja", ".json", ".npy", ".toml", ".typed") and "data" not in path.parts
+        if path.suffix in (".py", ".css", ".jinja", ".js", ".json", ".npy", ".toml", ".typed")
+        and "data" not in path.parts
     }
-    assert len({path.suffix for path in ours}) == 6
+    assert len({path.suffix for path in ours}) == 8
     held = {path.relative_to(wheel.site) for path in wheel.site.rglob("*") if path.is_file()}
     assert ours == {path for path in held if path.parts[0] in PACKAGES}
 

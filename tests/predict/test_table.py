@@ -42,6 +42,16 @@ def test_markdown_escapes_what_would_end_a_cell_or_open_a_tag():
     assert table.markdown().splitlines() == ["| a\\|b | n |", "|---|--:|", "| x \\| &lt;y> z | 1 |"]
 
 
+def test_markdown_takes_a_text_at_its_word():
+    text = "`code` [link](javascript:x) *strong* _soft_ a_name \\ \x1b[0m"
+    said = r"\`code\` \[link\](javascript:x) \*strong\* \_soft\_ a_name \\ \\x1b\[0m"
+    assert Table((Column("a", "a"),), ({"a": text},)).markdown().splitlines()[-1] == f"| {said} |"
+
+
+def test_a_terminal_is_shown_the_control_characters_of_a_cell():
+    assert Table((Column("a", "a"),), ({"a": "\x1b[31mred"},)).text(80).splitlines()[-1] == "\\x1b[31mred"
+
+
 def test_csv_holds_the_values_in_si_units_and_quotes_what_it_must():
     table = Table((Column("why", "why"), *COLUMNS), ({"why": 'a, "b"', **ROWS[0], "fits": True}, ROWS[1]))
     assert table.csv().splitlines()[1] == '"a, ""b""",h100-sxm,8,0.024,1335.9,1.04'

@@ -25,6 +25,7 @@ def test_render_writes_beside_the_records_and_says_where(runs):
     result = RUNNER.invoke(app, ["render", str(runs[0])])
     assert result.output.strip() == str(runs[0] / "report.md")
     assert (runs[0] / "report.md").exists()
+    assert "a100-sxm-80gb" in (runs[0] / "report.html").read_text(encoding="utf-8")
     assert (runs[0] / "figures" / "roofline.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -7,7 +7,7 @@ from typer import unstyle
 
 from bench.record import RoofSet, Status
 from predict.gpus import GPUS
-from reports.run import page
+from reports.report import page
 from reports.run.frame import to_frame
 from reports.run.leaderboard import against_peers, leaderboard, leaderboard_table, peer_tables
 from reports.run.load import Run

@@ -8,9 +8,10 @@ from bench.record import RoofSet, Status
 from predict.units import find_dtype
 from predict.workloads import OPS, make_workload
 from reports.figures import NothingToDraw, to_png
+from reports.report.page import write_report
+from reports.report.story import story
 from reports.run.frame import to_frame
 from reports.run.load import Run
-from reports.run.page import story, write_report
 from reports.run.plots import DRAWINGS, LOOKS, cache_ratios, cache_rows, ridge_batch
 from tests.factories import MEASURED, ROOFS, make_record
 

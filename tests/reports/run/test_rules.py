@@ -7,7 +7,7 @@ import pytest
 from bench.record import RoofSet, Status
 from predict.gpus import GPUS
 from predict.workloads import OPS
-from reports.run import page
+from reports.report import page
 from reports.run.frame import to_frame
 from reports.run.load import Run
 from reports.run.rules import RULES, broken_table, ratios, rule_table

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from bench.record import Status
-from reports.run import page
+from reports.report import page
 from reports.run.compare import compare
 from reports.run.frame import json_rows, to_frame
 from reports.run.load import Run

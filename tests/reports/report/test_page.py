@@ -16,7 +16,9 @@ from predict.roofline import predict
 from predict.units import find_dtype
 from predict.workloads import OPS, dim_names, make_workload
 from reports.figures import to_png
-from reports.run import page, plots
+from reports.report import page
+from reports.report.story import story
+from reports.run import plots
 from reports.run.frame import to_frame
 from reports.run.load import Run, load_records
 from reports.run.machine import slow_bf16
@@ -92,7 +94,10 @@ def gpu_run(tmp_path):
 
 
 def files_of(folder):
-    return {path.name: path.read_bytes() for path in [folder / "report.md", *sorted((folder / "figures").iterdir())]}
+    return {
+        path.name: path.read_bytes()
+        for path in [folder / "report.md", folder / page.PAGE, *sorted((folder / "figures").iterdir())]
+    }
 
 
 def test_a_run_gives_a_report_and_every_figure(gpu_run, tmp_path):
@@ -117,10 +122,12 @@ def test_every_legend_lies_inside_its_figure(gpu_run, drawing):
 
 def test_two_renderings_are_the_same_bytes(gpu_run, tmp_path):
     page.write_report(gpu_run, tmp_path / "one")
+    page.write_page(gpu_run, tmp_path / "one")
     script = (
         "from pathlib import Path; from reports.run.load import load_records;"
-        "from reports.run.page import write_report;"
-        f"write_report(load_records(Path({str(tmp_path)!r})), Path({str(tmp_path / 'two')!r}))"
+        "from reports.report.page import write_page, write_report;"
+        f"run, out = load_records(Path({str(tmp_path)!r})), Path({str(tmp_path / 'two')!r});"
+        "write_report(run, out); write_page(run, out)"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "7", "MPLBACKEND": "svg", "TZ": "Asia/Tokyo", "LC_ALL": "C"}
     subprocess.run([sys.executable, "-c", script], check=True, env=environment)
@@ -212,17 +219,17 @@ def test_a_report_without_calibrations_does_not_speak_of_expected_times(tmp_path
 
 
 def test_the_story_is_told_from_the_numbers(gpu_run):
-    story = " ".join(page.story(gpu_run.frame, gpu_run.roofs))
+    told = " ".join(story(gpu_run.frame, gpu_run.roofs))
     # Decode reads: 1.25 times the napkin at 4.8 TB/s is 0.8 * 4.8/4.4 = 87.3 % of the measured 4.4 TB/s.
     assert (
-        "Decode attention is bound by dram in 6 of 6 rows; at its best it reaches 87.3 % of its measured roof" in story
+        "Decode attention is bound by dram in 6 of 6 rows; at its best it reaches 87.3 % of its measured roof" in told
     )
     # r = 989.5/4.8 = 206.1 FLOP/B; m* = r / (1 - 2r/8192) = 217.
-    assert "the napkin puts the ridge at M = 217" in story
+    assert "the napkin puts the ridge at M = 217" in told
     # M = 256 computes for 2*256*8192^2/989.5e12 = 34.7 us, M = 1 reads for 28.0 us: 1.24 times; M = 1024 is far over.
-    assert "up to M = 256" in story
+    assert "up to M = 256" in told
     # Without a cache, token 1024, d = 4096: (6*1024*d^2 + 2*d*1024*1025) / (6*d^2 + 4*d*1024) = 951 times the FLOP.
-    assert "does 951x the FLOP" in story
+    assert "does 951x the FLOP" in told
 
 
 def shaken(records, is_shaky):
@@ -231,7 +238,7 @@ def shaken(records, is_shaky):
 
 def test_no_sentence_rests_on_an_unstable_row(gpu_run):
     def prefill(run):
-        return next(each for each in page.story(run.frame, run.roofs) if each.startswith("Prefill"))
+        return next(each for each in story(run.frame, run.roofs) if each.startswith("Prefill"))
 
     best = "seq8192-heads32-kv_heads8-head_dim128-bf16 by torch"
     assert best in prefill(gpu_run)
@@ -249,7 +256,7 @@ def test_no_sentence_rests_on_an_unstable_row(gpu_run):
 
 
 def batching(run):
-    return next(each for each in page.story(run.frame, run.roofs) if "atching" in each)
+    return next(each for each in story(run.frame, run.roofs) if "atching" in each)
 
 
 def test_where_most_rows_are_unstable_a_line_says_so_instead_of_a_sentence(gpu_run):
@@ -293,7 +300,7 @@ def test_nothing_is_called_at_the_roof_below_ninety_percent(tmp_path):
     napkin_s = (2 * 8192 * 8 + 32 + 32) * 128 * 2 / 4.4e12
     for share, verb in ((0.89, "reaches 89.0 % of its measured roof"), (0.91, "is at its measured roof (91.0 %)")):
         record = make_record("attention_decode", dims, time_s=napkin_s / share, roofs=GPU_ROOFS)
-        assert verb in page.story(to_frame([record]), GPU_ROOFS)[0]
+        assert verb in story(to_frame([record]), GPU_ROOFS)[0]
 
 
 def test_the_ridge_batch_is_the_textbook_one():
@@ -319,5 +326,5 @@ def test_the_terminal_table_shows_failures_with_reasons(tmp_path):
 
 def test_a_batch_that_is_never_free_is_told_as_such():
     records = [make_record(dims={"m": m, "n": 8192, "k": 8192}, time_s=m * 1e-3) for m in (1, 2, 4)]
-    story = page.story(to_frame(records), records[0].roofs)
-    assert "the time grows from the start: M = 2 takes 2.00x as long as M = 1" in story[0]
+    told = story(to_frame(records), records[0].roofs)
+    assert "the time grows from the start: M = 2 takes 2.00x as long as M = 1" in told[0]

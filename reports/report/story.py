@@ -1,47 +1,21 @@
-"""Writes the report of a run from its records alone; the same records give the same bytes.
-
-    python -m reports render runs/h100
-
-writes runs/h100/report.md (what the numbers say, figures, roofs, a table per op, the leaderboard, rules of thumb, what
-failed and what is doubtful) and runs/h100/figures/*.png.
-"""
+"""What the numbers of a run say, in sentences."""
 
 import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
 from bench.record import RoofSet
 from predict.units import duration, percent, times
 from predict.workloads import OPS
-from reports.figures import NothingToDraw, to_png
-from reports.files import template, write_file
+from reports.figures import NothingToDraw
 from reports.run.frame import dims_text, groups_of, settled
-from reports.run.leaderboard import against_peers, leaderboard, leaderboard_table, peer_tables
-from reports.run.load import Run
-from reports.run.machine import clock_text, expected_lines, machine_lines, roof_table, slow_bf16, warning_lines
-from reports.run.passes import measured_passes
-from reports.run.plots import DRAWINGS, cache_ratios, cache_rows, ridge_batch
-from reports.run.rules import broken_table, ratios, rule_table, rules_say
-from reports.run.tables import doubtful, failures, mark_lines, op_tables
+from reports.run.plots import cache_ratios, cache_rows, ridge_batch
 
-TEMPLATE = Path(__file__).with_name("report.md.jinja")
 AT_THE_ROOF = 0.9  # a result that reaches at least this share is "at" its roof
 FLAT = 1.25  # times are flat while they are at most this many times that of the smallest M
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A figure of the report, or the reason why it is missing."""
-
-    name: str
-    alt: str
-    caption: str
-    png: bytes | None
-    reason: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,63 +26,6 @@ class Subject:
     ops: tuple[str, ...]  # whose rows it rests on
     tell: Callable[[pd.DataFrame], str]  # the sentence that measured rows give; "" if they give none
     of_fastest: bool = False  # it compares the fastest rows of sizes
-
-
-def write_report(run: Run, out: Path) -> Path:
-    """Write out/report.md and out/figures/*.png, each file in one step; return the report's path."""
-    shown = draw_all(run)
-    (out / "figures").mkdir(parents=True, exist_ok=True)
-    for figure in shown:
-        file = out / "figures" / f"{figure.name}.png"
-        if figure.png is not None:
-            write_file(file, figure.png)
-        else:
-            file.unlink(missing_ok=True)  # an old figure, drawn from other records
-    report = out / "report.md"
-    write_file(report, render(run, shown).encode())
-    return report
-
-
-def draw_all(run: Run) -> tuple[Shown, ...]:
-    """Every figure; one that the run has no rows for has a reason instead of a PNG."""
-    shown = []
-    for drawing in DRAWINGS:
-        try:
-            png, reason = to_png(drawing.draw(run)), None
-        except NothingToDraw as error:
-            png, reason = None, str(error)
-        shown.append(Shown(drawing.name, drawing.alt, drawing.caption, png, reason))
-    return tuple(shown)
-
-
-def render(run: Run, shown: tuple[Shown, ...]) -> str:
-    """The text of report.md."""
-    frame, roofs = run.frame, run.roofs
-    rows, rules = against_peers(frame), ratios(frame, roofs.primary)
-    return template(TEMPLATE).render(
-        run=run,
-        warnings=warning_lines(run),
-        machine=machine_lines(run.environment),
-        clocks=clock_text(frame),
-        counts=sorted(Counter(frame["status"]).items()),
-        story=story(frame, roofs),
-        passes=measured_passes(run),
-        roofs=roof_table(roofs).without_empty_columns(),
-        expected=expected_lines(run),
-        refined=bool(run.frame["refined_s"].notna().any()),
-        tables=op_tables(frame),
-        leaderboard=leaderboard_table(leaderboard(rows)).without_empty_columns(),
-        peer_tables=peer_tables(rows),
-        rules=rule_table(rules),
-        rules_say=rules_say(rules),
-        broken=broken_table(rules),
-        shown=shown,
-        failures=failures(frame),
-        methods=method_lines(frame),
-        marks=mark_lines(frame),
-        slow_bf16=slow_bf16(run),
-        doubtful=doubtful(frame),
-    )
 
 
 def story(frame: pd.DataFrame, roofs: RoofSet) -> tuple[str, ...]:
@@ -140,27 +57,6 @@ def _tell(subject: Subject, rows: pd.DataFrame) -> str:
     if sentence:
         return f"{sentence} (Left out: {left_out} of {len(rows)} rows, since {why}.)"
     return f"No sentence on {subject.name}: of its {len(rows)} rows {left_out} do not count, since {why}."
-
-
-def method_lines(frame: pd.DataFrame) -> tuple[str, ...]:
-    """How the times were taken, counted over the rows."""
-    timed = frame[frame["time_s"].notna()]
-    if timed.empty:
-        return ("nothing was timed",)
-    lines = [f"{count} rows by `{method}`" for method, count in sorted(Counter(timed["method"]).items())]
-    samples = timed["samples"].astype(int)
-    lines.append(f"samples per row: median {samples.median():.0f}, from {samples.min()} to {samples.max()}")
-    stops = Counter(timed["stop"])
-    lines.append(f"{stops['converged']} rows stopped when their median was known, {stops['budget']} when time was up")
-    cold = Counter("unknown" if pd.isna(each) else "cold" if each else "warm" for each in timed["cold_l2"])
-    lines.append(
-        f"operands in the last-level cache: {cold['cold']} rows cold, {cold['warm']} possibly warm,"
-        f" {cold['unknown']} not known"
-    )
-    energies = int(timed["energy_j"].notna().sum())
-    if energies:
-        lines.append(f"energy of {energies} rows: the power of the card while it worked, times the time of a call")
-    return tuple(lines)
 
 
 def _matmul_story(measured: pd.DataFrame, roofs: RoofSet) -> str:

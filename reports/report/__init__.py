@@ -1,0 +1,1 @@
+"""The report of a run: report.md, its figures, and report.html."""

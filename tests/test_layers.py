@@ -67,6 +67,7 @@ ROOMS = {
     "reports.run": {"reports.calibration"},
     "reports.accuracy": {"reports.calibration", "reports.run"},
     "reports.scorecard": {"reports.calibration", "reports.run", "reports.accuracy"},
+    "reports.comparison": {"reports.calibration", "reports.run", "reports.accuracy", "reports.scorecard"},
     "reports.sweep": set(),
     "reports.served": set(),
 }
@@ -185,6 +186,7 @@ def test_no_module_imports_what_its_layer_may_not(module, path):
         ("reports.calibration.fit", "from reports.run import load"),
         ("reports.run.page", "from reports.accuracy.validate import Group"),
         ("reports.accuracy.compare", "from reports.sweep import grid"),
+        ("reports.scorecard.card", "from reports.comparison.sides import Side"),
         ("reports.served.page", "from reports.run.load import Run"),
         ("reports.served.page", "import typer"),
         ("reports.run.plots", "import torch.cuda"),

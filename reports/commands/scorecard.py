@@ -1,9 +1,8 @@
-"""`python -m reports scorecard`: every rule of thumb judged by a run, by measured tables, or by public measurements."""
+"""`python -m reports scorecard`: every rule of thumb judged by runs, by measured tables and by public measurements."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,29 +12,29 @@ from predict.errors import BadRun
 from predict.forms import Form, with_form
 from predict.lazily import lazily
 from predict.terminal import terminal_width
-from reports.commands.options import SkipOption, load, make_folder
+from reports.commands.options import SkipOption, make_folder, tell_broken
 from reports.commands.validate import judge_points
 
 with lazily():  # pandas
     from reports import files as writing
-    from reports.accuracy import importers, validate
+    from reports.comparison import claims
+    from reports.comparison import sides as reading
     from reports.scorecard import card, page, verdict
 
 EXAMPLES = """Examples:
 
-python -m reports scorecard runs/h100
+python -m reports scorecard runs/a100 runs/h100
 
-python -m reports scorecard --tables tables/*.parquet --endtoend points.csv --out docs/scorecard.md
+python -m reports scorecard tables/*.parquet --endtoend points.csv --out docs/scorecard.md
 """
 
 
 @with_form
 def show_scorecard(
-    paths: Annotated[list[Path] | None, typer.Argument(metavar="RUN", help="A run, or with --tables tables.")] = None,
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="PATH...", help="Runs and tables of kernel times, mixed freely.")
+    ] = None,
     *,
-    as_tables: Annotated[
-        bool, typer.Option("--tables", help="Judge by tables of kernel times, one column a GPU.")
-    ] = False,
     points: Annotated[
         Path | None, typer.Option("--endtoend", metavar="FILE", help="A CSV of measurements of whole models.")
     ] = None,
@@ -45,23 +44,21 @@ def show_scorecard(
 ) -> None:
     """Judge the rules of thumb by what was measured: holds, holds within x, fails, or why it was not measured."""
     if not paths and points is None:
-        raise BadRun("give a run, tables with --tables, or --endtoend points.csv")
-    if paths and not as_tables and len(paths) > 1:
-        raise BadRun(f"scorecard takes one run, not {len(paths)}; with --tables any number of tables")
+        raise BadRun("give runs or tables, or --endtoend points.csv")
     if out is not None:
         make_folder(out.parent)
     judged = [] if points is None else judge_points(points)
-    groups = _groups(paths, skip_broken=skip_broken) if paths and as_tables else []
-    run = card.of_run(load(paths[0], skip_broken=skip_broken)) if paths and not as_tables else {}
-    judgments = card.judge_all(card.merged(card.of_groups(groups), run, card.of_models(judged)))
+    sides = reading.read_sides(paths or [], skip_broken=skip_broken)
+    for side in sides:
+        if side.run is not None:
+            tell_broken(side.run)
+    groups = claims.groups_of_sides(sides)
+    judgments = claims.judge_sides(sides, groups, judged)
     typer.echo(_text(judgments, form))
     if out is not None:
-        writing.write_file(out, page.document(judgments, card.sources_of(groups, judged)).encode())
+        every = [group for found in groups.values() for group in found]
+        writing.write_file(out, page.document(judgments, card.sources_of(every, judged)).encode())
         typer.echo(out, err=form is not Form.PAGE)
-
-
-def _groups(paths: list[Path], *, skip_broken: bool) -> Sequence[validate.Group]:
-    return validate.validate(importers.read_tables(paths, skip_broken=skip_broken)).groups
 
 
 def _text(judgments: list[verdict.Judgment], form: Form) -> str:

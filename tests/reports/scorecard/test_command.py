@@ -63,10 +63,11 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_judged(tmp
 @pytest.mark.parametrize(
     ("arguments", "error", "said"),
     [
-        ((), BadRun, "give a run, tables with --tables, or --endtoend"),
-        (("a", "b"), BadRun, "takes one run, not 2"),
-        (("nowhere",), BadRecord, "no such file"),
-        (("--tables", "nowhere.parquet"), BadRecord, "no such file"),
+        ((), BadRun, "give runs or tables, or --endtoend"),
+        (("a", "b"), BadRecord, "a: no such file"),
+        ((".", "."), BadRun, ". is given twice"),
+        (("nowhere",), BadRecord, "no such file or folder"),
+        (("nowhere.parquet",), BadRecord, "no such file"),
         (("--endtoend", "nowhere.csv"), BadRecord, "nowhere.csv"),
     ],
 )

@@ -6,6 +6,7 @@ SUITE ?= quick
 # What `make bench` and `make list` measure.
 WHAT = $(if $(OP),--op $(OP),$(if $(MODEL),--model $(MODEL),--suite $(SUITE)))
 TABLES := $(wildcard tables/*.parquet)
+LATEST = $(patsubst %/,%,$(dir $(firstword $(shell ls -t runs/*/records.jsonl 2>/dev/null))))
 READY := $(if $(filter .venv/bin/python,$(PYTHON)),.venv/installed)
 
 .DEFAULT_GOAL := help
@@ -24,10 +25,10 @@ doctor: $(READY) ## describe this machine and whatever would spoil a measurement
 	@$(PYTHON) -m bench doctor $(if $(GPU),--gpu $(GPU)) $(ARGS)
 report: $(READY) ## render a run again from its records: RUN=dir
 	@$(PYTHON) -m reports render $(RUN) $(ARGS)
-compare: $(READY) ## compare two runs by % of roof: A=dir B=dir
-	@$(PYTHON) -m reports compare $(A) $(B) $(ARGS)
-scorecard: $(READY) ## judge the rules of thumb by a run, or by measured tables: RUN=dir, or DATA="a.parquet b.parquet"
-	@$(PYTHON) -m reports scorecard $(if $(DATA),--tables $(DATA),$(RUN)) $(if $(OUT),--out $(OUT)) $(ARGS)
+compare: $(READY) ## compare any number of runs or tables by % of roof: RUNS="runs/a100 runs/h100 b200.parquet"; or A=dir B=dir OUT=dir
+	@$(PYTHON) -m reports compare $(A) $(B) $(RUNS) $(if $(OUT),--out $(OUT)) $(ARGS)
+scorecard: $(READY) ## judge the rules of thumb by the latest run in runs/, or by RUN=dir, RUNS="dir dir" or DATA="a.parquet b.parquet"
+	@$(PYTHON) -m reports scorecard $(or $(strip $(RUN) $(RUNS) $(DATA)),$(LATEST)) $(if $(OUT),--out $(OUT)) $(ARGS)
 sweep: $(READY) ## predict every batch and context of a model, as parquet and plots: ARGS="--model llama-3-8b --gpu h100 --out runs/sweep"
 	@$(PYTHON) -m reports sweep $(ARGS)
 validate: $(READY) ## compare expected time with measured tables; fail if it misses a bar: DATA="a.parquet b.parquet" GPU=h100

@@ -10,13 +10,13 @@ from reports.tables import markdown
 
 
 def template(file: Path) -> jinja2.Template:
-    """A template for Markdown; an undefined name in it is an error.
+    """A template for Markdown or HTML; an undefined name in it is an error.
 
     The filter `table` formats a `TextTable`; `text` escapes a text of a record.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(file.parent),
-        autoescape=jinja2.select_autoescape(),  # Markdown is left as it is
+        autoescape=jinja2.select_autoescape(("html", "html.jinja")),  # Markdown is left as it is
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -74,7 +74,8 @@ MORE = {
         "llama-3-8b --gpu h100 --by-kernel",
         "llama-3-8b --gpu h100,l40s --gpus 1 --isl 1000 --osl 200 --ttft 1 --tpot 50ms",
     ),
-    "reports scorecard": ("--tables {table}",),
+    "reports compare": ("{table} {probes}", f"{COMMITTED[0]} {COMMITTED[1]} {{probes}}"),
+    "reports scorecard": ("{table}", f"{{table}} {{probes}} {COMMITTED[0]}"),
 }
 # Commands with these options whose tables another test draws, and which.
 ELSEWHERE = {

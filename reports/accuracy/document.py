@@ -17,7 +17,7 @@ from predict.expected.kernel import TIME_MODELS
 from predict.gpus import NVIDIA_GPUS
 from predict.resources import Resource, find_ceiling
 from predict.units import DTYPES, binary_bytes, duration, percent, si
-from reports.accuracy.compare import compare_tables, draw_table_comparison
+from reports.accuracy.compare import compare_tables, draw_shares
 from reports.accuracy.failures import find_failures
 from reports.accuracy.importers import MeasuredTables
 from reports.accuracy.plots import FAMILIES, TITLES, DrawnFile, draw_files, labels
@@ -270,7 +270,7 @@ def _draw_comparison(measured_tables: MeasuredTables, path: Path) -> list[str] |
     """Draw the GPUs side by side; return the notes, or None where there is nothing to compare."""
     try:
         comparison = compare_tables(measured_tables)
-        write_file(path, to_small_png(draw_table_comparison(comparison)))
+        write_file(path, to_small_png(draw_shares(comparison)))
     except (BadRecord, NothingToDraw):
         path.unlink(missing_ok=True)  # an old figure, drawn from other tables
         return None

@@ -77,8 +77,11 @@ def read_tables(paths: Iterable[Path], *, skip_broken: bool = False) -> Measured
         raise BadRecord("no table given")
     frames: list[pd.DataFrame] = []
     dropped: dict[tuple[str, str], int] = {}
-    for path, table in zip(files, _names(files), strict=True):
-        frame, reasons = _tidy(_read(path, skip_broken=skip_broken), table)
+    for path, table in zip(files, table_names(files), strict=True):
+        try:
+            frame, reasons = _tidy(_read(path, skip_broken=skip_broken), table)
+        except UnknownGpu as error:
+            raise UnknownGpu(f"{path}: {error}") from None
         frames.append(frame)
         for reason, rows in Counter(reasons).items():
             if reason:
@@ -103,7 +106,7 @@ def find_device(text: str) -> str:
             raise UnknownGpu(f"device {text!r} of the table: {error}") from None
 
 
-def _names(paths: Sequence[Path]) -> list[str]:
+def table_names(paths: Sequence[Path]) -> list[str]:
     """The name of each table; two names are equal only where one file is given twice."""
     whole = [path.resolve() for path in paths]
     names = [path.parent.name if path.name == RECORDS else path.name if path.is_dir() else path.stem for path in whole]

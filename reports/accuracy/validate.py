@@ -205,16 +205,35 @@ def over_the_bar(groups: Iterable[Group]) -> list[str]:
     return failures
 
 
+def only_possible(measured_tables: MeasuredTables) -> MeasuredTables:
+    """The tables without the rows that cannot be true, which count as left out. A row whose GPU lacks a peak stays."""
+    frame = measured_tables.frame.assign(windowed=measured_tables.frame["window"] > 0)
+    dropped = dict(measured_tables.dropped)
+    kept = [frame.index[:0]]
+    for _, rows in frame.groupby([*FAMILY, "op"], observed=True, dropna=False):
+        try:
+            kept.append(_without_impossible(str(rows["op"].iloc[0]), rows, dropped).index)
+        except MissingCeiling:
+            kept.append(rows.index)
+    places = np.sort(np.concatenate(kept).astype(np.intp))
+    return MeasuredTables(measured_tables.frame.iloc[places], MappingProxyType(dropped))
+
+
 def _possible(op: str, rows: pd.DataFrame, skipped: dict[tuple[str, str], int]) -> pd.DataFrame:
     """The rows of one kernel that can be true; none if the GPU lacks a peak that the op needs."""
+    try:
+        return _without_impossible(op, rows, skipped)
+    except MissingCeiling as error:
+        _count(skipped, str(rows["table"].iloc[0]), str(error), len(rows))
+        return rows.iloc[:0]
+
+
+def _without_impossible(op: str, rows: pd.DataFrame, skipped: dict[tuple[str, str], int]) -> pd.DataFrame:
+    """The rows of one kernel that can be true. Raises MissingCeiling if the GPU lacks a peak that the op needs."""
     first = rows.iloc[0]
     dtype, formats = _formats(op, first)
     columns = _dims(op, rows)
-    try:
-        least_s = least_times(op, columns, GPUS[str(first["gpu"])], dtype, formats)
-    except MissingCeiling as error:
-        _count(skipped, str(first["table"]), str(error), len(rows))
-        return rows.iloc[:0]
+    least_s = least_times(op, columns, GPUS[str(first["gpu"])], dtype, formats)
     why = why_impossible(columns, rows["time_s"].to_numpy(), least_s)
     for reason, count in zip(*np.unique(why[why != ""].astype(str), return_counts=True), strict=True):
         _count(skipped, str(first["table"]), str(reason), int(count))

@@ -1,9 +1,8 @@
-"""`python -m reports compare`: two runs, or tables of kernel times, side by side."""
+"""`python -m reports compare`: any number of runs and tables of kernel times, side by side."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,109 +11,120 @@ import typer
 from predict.errors import BadRun
 from predict.forms import Form, with_form
 from predict.lazily import lazily
-from predict.terminal import Style, styled, terminal_width, wrapped
-from reports.commands.options import SkipOption, load, make_folder
+from predict.terminal import terminal_width
+from reports.commands.options import SkipOption, make_folder, tell_broken
 
 with lazily():  # pandas and matplotlib
     from reports import figures, files
-    from reports import tables as drawing
-    from reports.accuracy import compare as of_tables
-    from reports.accuracy import importers
-    from reports.run import compare as of_runs
+    from reports.accuracy import compare as by_share
+    from reports.comparison import claims, many, page, pages
+    from reports.comparison import sides as reading
+    from reports.run import compare as by_row
     from reports.run import frame, plots
-    from reports.run import terminal as run_terminal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from reports.scorecard.verdict import Judgment
+
 EXAMPLES = """Examples:
 
-python -m reports compare runs/a100 runs/h100 --out comparison
+python -m reports compare runs/before runs/after
 
-python -m reports compare --tables a100_gemm.parquet h100_gemm.parquet --out comparison
+python -m reports compare runs/a100 runs/h100 tables/b200_gemm.parquet --out comparison
 """
 
 
 @with_form
 def compare_runs(
-    paths: Annotated[list[Path], typer.Argument(metavar="A B", help="Two runs, or two or more tables.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Two or more runs or tables, mixed freely.")],
     *,
-    as_tables: Annotated[
-        bool, typer.Option("--tables", help="Compare tables of kernel times (or runs) by their share of the roofline.")
-    ] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder for comparison.png.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for comparison.png, .md and .html.")] = None,
+    with_claims: Annotated[
+        bool, typer.Option("--claims/--no-claims", help="Judge the rules of thumb too; large tables take a minute.")
+    ] = True,
     form: Form,
     skip_broken: SkipOption = False,
 ) -> None:
-    """Compare two runs by % of roof (two machines, or one before and after a change), or tables of kernel times."""
-    if as_tables:
-        by_table = of_tables.compare_tables(importers.read_tables(paths, skip_broken=skip_broken))
-        typer.echo(_by_table_text(by_table, form))
-        _write_comparison(out, lambda: of_tables.draw_table_comparison(by_table), form)
-        return
-    if len(paths) != 2:
-        raise BadRun(f"compare takes two runs, not {len(paths)}; with --tables two or more tables of kernel times")
-    comparison = of_runs.compare(*(load(path, skip_broken=skip_broken) for path in paths))
-    typer.echo(_comparison_text(comparison, form))
-    _write_comparison(out, lambda: plots.draw_comparison(comparison), form)
-
-
-def _write_comparison(out: Path | None, draw: Callable[[], Figure], form: Form) -> None:
-    """Write comparison.png to `out`, if given, and print its path."""
+    """Compare two runs row by row, or any number of runs and tables by their share of the roof."""
+    if len(paths) < 2:
+        raise BadRun(f"compare takes two or more runs or tables, not {len(paths)}")
     if out is not None:
         make_folder(out)
-        files.write_file(out / "comparison.png", figures.to_png(draw()))
-        typer.echo(out / "comparison.png", err=form is not Form.PAGE)
+    sides = reading.read_sides(paths, skip_broken=skip_broken)
+    runs = [tell_broken(side.run) for side in sides if side.run is not None]
+    if len(runs) == len(sides) == 2:
+        _compare_two(sides, with_claims=with_claims, form=form, out=out)
+    else:
+        _compare_many(sides, with_claims=with_claims, form=form, out=out)
 
 
-def _comparison_text(comparison: of_runs.Comparison, form: Form) -> str:
+def _compare_two(sides: Sequence[reading.Side], *, with_claims: bool, form: Form, out: Path | None) -> None:
+    a, b = (side.run for side in sides)
+    assert a is not None
+    assert b is not None
+    comparison = by_row.compare(a, b)
+    judgments, _ = _judged(sides, with_claims=with_claims, form=form, out=out)
+    whole = pages.page_of_two(comparison, sides, judgments)
     match form:
         case Form.JSON:
-            return _comparison_json(comparison)
+            typer.echo(pages.json_of_two(comparison, judgments))
         case Form.CSV:
-            return frame.csv_rows(comparison.rows)
-        case Form.MARKDOWN:
-            return run_terminal.comparison_markdown(comparison)
-        case Form.PAGE:
-            return run_terminal.comparison_page(comparison, terminal_width())
+            typer.echo(frame.csv_rows(comparison.rows))
+        case _:
+            typer.echo(_page_text(whole, form))
+    if out is not None:
+        _write(out, whole, _drawn(lambda: plots.draw_comparison(comparison)), form)
 
 
-def _by_table_text(comparison: of_tables.TableComparison, form: Form) -> str:
+def _compare_many(sides: Sequence[reading.Side], *, with_claims: bool, form: Form, out: Path | None) -> None:
+    comparison = many.compare_many(sides)
+    judgments, notes = _judged(sides, with_claims=with_claims, form=form, out=out)
+    whole = pages.page_of_many(comparison, judgments, notes)
     match form:
         case Form.JSON:
-            return frame.json_rows(comparison.rows)
+            typer.echo(pages.json_of_many(comparison, judgments, notes))
         case Form.CSV:
-            return frame.csv_rows(comparison.rows)
-        case Form.MARKDOWN:
-            return "\n\n".join(map(drawing.as_section, of_tables.op_tables(comparison)))
-        case Form.PAGE:
-            return "\n".join(_by_table_lines(comparison, terminal_width()))
+            typer.echo(frame.csv_rows(comparison.shares.rows))
+        case _:
+            typer.echo(_page_text(whole, form))
+    if out is not None:
+        _write(out, whole, _drawn(lambda: by_share.draw_shares(comparison.shares)), form)
 
 
-def _by_table_lines(comparison: of_tables.TableComparison, width: int) -> Iterator[str]:
-    """The sides and their letters, a table for each op, and the notes."""
-    for place, side in enumerate(comparison.sides):
-        yield from (styled(line, Style.BOLD) for line in wrapped(f"{of_tables.side_letter(place)}: {side}", width))
-    yield from wrapped(
-        "medians over shapes, each with its fastest kernel; times over shapes that all sides have", width
-    )
-    yield ""
-    yield from (drawing.in_terminal(table, width) for table in of_tables.op_tables(comparison))
-    for note in comparison.notes:
-        yield from (styled(line, Style.YELLOW) for line in wrapped(note, width))
+def _judged(
+    sides: Sequence[reading.Side], *, with_claims: bool, form: Form, out: Path | None
+) -> tuple[list[Judgment], list[str]]:
+    """The claims on every side, and notes; none where nobody will read them."""
+    if not with_claims or (form is Form.CSV and out is None):
+        return [], []
+    return claims.judge_what_can_be(sides)
 
 
-def _comparison_json(comparison: of_runs.Comparison) -> str:
-    return json.dumps(
-        {
-            "machine_a": comparison.machine_a,
-            "machine_b": comparison.machine_b,
-            "warnings": comparison.warnings,
-            "only_a": comparison.only_a,
-            "only_b": comparison.only_b,
-            "time_ratio_by_op": comparison.by_op.to_dict(),
-            "rows": json.loads(frame.json_rows(comparison.rows)),
-        },
-        allow_nan=False,
-        indent=2,
-    )
+def _page_text(whole: page.Page, form: Form) -> str:
+    return page.markdown(whole) if form is Form.MARKDOWN else "\n".join(page.in_lines(whole, terminal_width()))
+
+
+def _write(out: Path, whole: page.Page, figure: Figure | None, form: Form) -> None:
+    """Write comparison.png, .md and .html to `out`, and print their paths; without a figure no .png."""
+    png = None if figure is None else figures.to_png(figure)
+    written = {
+        "comparison.png": png,
+        "comparison.md": page.document(whole, None if png is None else "comparison.png").encode(),
+        "comparison.html": page.html(whole, png).encode(),
+    }
+    for name, content in written.items():
+        if content is None:
+            (out / name).unlink(missing_ok=True)  # an old figure, of other sides
+        else:
+            files.write_file(out / name, content)
+            typer.echo(out / name, err=form is not Form.PAGE)
+
+
+def _drawn(draw: Callable[[], Figure]) -> Figure | None:
+    """The figure; None, and why on stderr, where nothing can be drawn."""
+    try:
+        return draw()
+    except figures.NothingToDraw as error:
+        typer.echo(f"no figure: {error}", err=True)
+        return None

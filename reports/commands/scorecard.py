@@ -1,11 +1,11 @@
-"""`python -m reports scorecard`: every rule of thumb judged by a run, by measured tables, or by public measurements."""
+"""`python -m reports scorecard`: every rule of thumb judged by runs, by measured tables and by public measurements."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,17 +13,21 @@ from predict.errors import BadRun
 from predict.forms import Form, with_form
 from predict.lazily import lazily
 from predict.terminal import terminal_width
-from reports.commands.options import SkipOption, load, make_folder
+from reports.commands.options import SkipOption, make_folder, tell_broken
 from reports.commands.validate import judge_points
 
 with lazily():  # pandas
     from reports import files as writing
-    from reports.accuracy import importers, validate
+    from reports.comparison import claims
+    from reports.comparison import sides as reading
     from reports.scorecard import beside, card, knees, page, verdict
+
+if TYPE_CHECKING:
+    from reports.accuracy import validate
 
 EXAMPLES = """Examples:
 
-python -m reports scorecard runs/h100
+python -m reports scorecard runs/a100 runs/h100
 
 python -m reports scorecard --tables tables/*.parquet --endtoend points.csv --out docs/scorecard.md
 
@@ -33,10 +37,12 @@ python -m reports scorecard runs/h100 --write-docs README.md
 
 @with_form
 def show_scorecard(
-    paths: Annotated[list[Path] | None, typer.Argument(metavar="RUN", help="A run, or with --tables tables.")] = None,
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="PATH...", help="Runs and tables of kernel times, mixed freely.")
+    ] = None,
     *,
     as_tables: Annotated[
-        bool, typer.Option("--tables", help="Judge by tables of kernel times, one column a GPU.")
+        bool, typer.Option("--tables", help="Refuse paths that are runs: all of them are to be tables.")
     ] = False,
     points: Annotated[
         Path | None, typer.Option("--endtoend", metavar="FILE", help="A CSV of measurements of whole models.")
@@ -54,19 +60,24 @@ def show_scorecard(
 ) -> None:
     """Judge the rules of thumb by what was measured: holds, holds within x, fails, or why it was not measured."""
     if not paths and points is None:
-        raise BadRun("give a run, tables with --tables, or --endtoend points.csv")
-    if paths and not as_tables and len(paths) > 1:
-        raise BadRun(f"scorecard takes one run, not {len(paths)}; with --tables any number of tables")
-    if write_docs is not None and (as_tables or points is not None or not paths):
-        raise BadRun("--write-docs takes the verdicts of one run: give a run alone, without --tables and --endtoend")
+        raise BadRun("give runs or tables, or --endtoend points.csv")
+    for path in paths or []:
+        if as_tables and reading.is_run(path):
+            raise BadRun(f"{path} is a run, and --tables takes tables alone; leave --tables out")
     if out is not None:
         make_folder(out.parent)
     judged = [] if points is None else judge_points(points)
-    groups = _groups(paths, skip_broken=skip_broken) if paths and as_tables else []
-    run = card.of_run(load(paths[0], skip_broken=skip_broken)) if paths and not as_tables else {}
-    judgments = card.judge_all(card.merged(card.of_groups(groups), run, card.of_models(judged)))
+    sides = reading.read_sides(paths or [], skip_broken=skip_broken)
+    for side in sides:
+        if side.run is not None:
+            tell_broken(side.run)
+    if write_docs is not None and (points is not None or [side.run is not None for side in sides] != [True]):
+        raise BadRun("--write-docs takes the verdicts of one run: give a run alone, without --endtoend")
+    groups = claims.groups_of_sides(sides)
+    judgments = claims.judge_sides(sides, groups, judged)
     typer.echo(_text(judgments, form))
-    written = [] if out is None else _write(out, judgments, groups, card.sources_of(groups, judged))
+    every = [group for found in groups.values() for group in found]
+    written = [] if out is None else _write(out, judgments, every, card.sources_of(every, judged))
     if write_docs is not None:
         beside.write_beside(write_docs, judgments)
         written.append(write_docs)
@@ -85,10 +96,6 @@ def _write(
     link = f"{picture.parent.name}/{picture.name}" if found else ""
     writing.write_file(out, page.document(judgments, sources, knees=link).encode())
     return [out, picture] if found else [out]
-
-
-def _groups(paths: list[Path], *, skip_broken: bool) -> Sequence[validate.Group]:
-    return validate.validate(importers.read_tables(paths, skip_broken=skip_broken)).groups
 
 
 def _text(judgments: list[verdict.Judgment], form: Form) -> str:

@@ -1,17 +1,15 @@
-"""A run, or the comparison of two runs, in the terminal, as Markdown and as CSV."""
+"""A run in the terminal, and as Markdown."""
 
 from collections.abc import Iterable, Iterator
 
 from predict.table import escape
 from predict.terminal import Style, styled, wrapped
-from predict.units import times
-from reports.run.compare import Comparison, comparison_tables
 from reports.run.leaderboard import against_peers, leaderboard, leaderboard_table
 from reports.run.load import Run
 from reports.run.machine import clock_text, expected_lines, machine_lines, roof_table, slow_bf16, warning_lines
 from reports.run.passes import MeasuredPass, measured_passes
 from reports.run.rules import ratios, rule_table
-from reports.run.tables import UNSTABLE_MARK, doubtful, failures, mark_lines, op_tables
+from reports.run.tables import doubtful, failures, mark_lines, op_tables
 from reports.tables import TextTable, as_section, in_terminal
 
 NO_DATASHEET = "no datasheet roof: roofs were measured on this machine"
@@ -43,16 +41,6 @@ def run_markdown(run: Run) -> str:
     )
 
 
-def comparison_page(comparison: Comparison, width: int) -> str:
-    """The comparison of two runs: a table per op, geometric means, and the rows that only one run has."""
-    return "\n".join(_comparison_lines(comparison, width))
-
-
-def comparison_markdown(comparison: Comparison) -> str:
-    """The tables of a comparison in Markdown."""
-    return _markdown(comparison_tables(comparison))
-
-
 def _markdown(tables: Iterable[TextTable]) -> str:
     return "\n\n".join(as_section(table) for table in tables if table.rows)
 
@@ -75,21 +63,6 @@ def _run_lines(run: Run, width: int) -> Iterator[str]:
         yield from (*_styled("report.md says more of each such row", width, Style.DIM), "")
     yield from (in_terminal(table, width) for table in _summaries(run))
     yield from _failures(failures(run.frame), width)
-
-
-def _comparison_lines(comparison: Comparison, width: int) -> Iterator[str]:
-    yield from _styled(f"A: {comparison.machine_a}    B: {comparison.machine_b}", width, Style.BOLD)
-    for warning in comparison.warnings:
-        yield from _styled(warning, width, Style.YELLOW)
-    yield ""
-    yield from (in_terminal(table, width) for table in comparison_tables(comparison))
-    if unstable := len(comparison.rows) - len(comparison.stable):
-        yield from _styled(f"{UNSTABLE_MARK} unstable: {unstable} rows, which no mean counts", width, Style.YELLOW)
-    means = ", ".join(f"{op} {times(ratio)}" for op, ratio in comparison.by_op.items())
-    yield from wrapped(f"time of B over A, geometric mean by op: {means or 'no row is stable in both'}", width)
-    for side, names in (("A", comparison.only_a), ("B", comparison.only_b)):
-        if names:
-            yield from _styled(f"{len(names)} rows measured in {side} only, such as {names[0]}", width, Style.DIM)
 
 
 def _pass_parts(found: MeasuredPass, width: int) -> Iterator[str]:

@@ -2,38 +2,26 @@
 1978.9 (fp8) TFLOP/s, 3.35 TB/s, 450 GB/s."""
 
 import dataclasses
-import json
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
-from bench import store
-from predict.errors import BadRecord, BadRun
+from predict.errors import BadRecord
 from predict.gpus import GPUS
 from predict.roofline import predict
 from predict.units import find_dtype
 from predict.workloads import dim_names, make_workload
-from reports.__main__ import app
-from reports.accuracy import compare as table_compare
+from reports.accuracy import shapes as measured_shapes
 from reports.accuracy.columns import DIMS
-from reports.accuracy.compare import (
-    MAX_SIDES,
-    compare_tables,
-    draw_table_comparison,
-    merge_repeats,
-    napkin_s,
-    op_tables,
-)
+from reports.accuracy.compare import compare_tables, draw_shares, op_tables, side_letter
 from reports.accuracy.importers import MeasuredTables
+from reports.accuracy.shapes import merge_repeats, napkin_s, shapes_of
 from reports.figures import NothingToDraw, to_png
-from tests.factories import make_environment, make_record
 
 A100, H100 = "a100-sxm-80gb", "h100-sxm"
-RUNNER = CliRunner()
 HEADS = {"heads": 32, "kv_heads": 8, "head_dim": 128}
 
 
@@ -145,7 +133,7 @@ def test_a_gpu_without_the_roof_has_no_bound_and_says_why():
 
 def test_a_gpu_whose_link_is_not_known_has_no_bound_for_collectives(monkeypatch):
     lonely = dataclasses.replace(GPUS[A100], link_bytes_per_s=None)
-    monkeypatch.setattr(table_compare, "GPUS", {A100: lonely})
+    monkeypatch.setattr(measured_shapes, "GPUS", {A100: lonely})
     frame = make_frame(row("all_reduce", dtype="fp16", gpus=2, message_bytes=1024), row(**THIN))
     assert np.isnan(napkin_s(frame)[0]).tolist() == [True, False]
     assert napkin_s(frame)[1] == {
@@ -313,7 +301,7 @@ def test_what_is_left_out_or_has_no_roof_or_beats_it_is_said():
     assert comparison.notes == (
         "a100: 1,234 rows left out: beam search",
         f"1 rows without a share of the roofline: {A100}: no tensor.fp8 roof is known for this machine",
-        "1 rows beat the roofline: operands stayed in L2, or the clock exceeded the datasheet's",
+        "1 shapes beat the roofline: operands stayed in L2, or the clock exceeded the datasheet's",
     )
 
 
@@ -324,70 +312,46 @@ def test_one_side_or_too_many_are_refused():
         compare_tables(MeasuredTables(make_frame(row(**THIN)).iloc[:0], {}))
     with pytest.raises(BadRecord, match=r"the tables have no usable row: a100: unknown dtype \(2 rows\)"):
         compare_tables(MeasuredTables(make_frame(row(**THIN)).iloc[:0], {("a100", "unknown dtype"): 2}))
-    with pytest.raises(BadRecord, match=f"7 tables side by side are too many: compare at most {MAX_SIDES}"):
-        compare_tables(measured_tables(*(row(**THIN, table=f"table {number}") for number in range(7))))
 
 
-def test_the_text_of_two_sides_has_all_and_of_more_only_shares_and_times():
+def test_any_number_of_sides_has_letters():
+    assert [side_letter(place) for place in (0, 1, 25, 26, 27, 52)] == ["A", "B", "Z", "AA", "AB", "BA"]
+    found = rows_of(*(row(**THIN, table=f"table {number}", time_s=1.0 + number) for number in range(30)))
+    assert [each["time_ratio"] for each in found] == [1.0 + number for number in range(30)]
+
+
+def test_a_shape_is_bound_by_what_takes_longer():
+    # 16 rows are under the ridges (153 and 295 FLOP a byte); 8192 rows are over them; a message crosses a link.
+    sent = row("all_reduce", dtype="fp16", gpus=2, message_bytes=1024)
+    frame = make_frame(row(**THIN), row(**WIDE), sent, row(dtype="fp8", **THIN)).assign(side="a")
+    shapes, _ = shapes_of(frame)
+    assert dict(zip(shapes["shape"], shapes["bound"], strict=False)) == {
+        "m16-n4096-k4096": None,  # the last of this shape: fp8, for which an A100 has no roof
+        "m8192-n8192-k8192": "compute",
+        "gpus2-message_bytes1024": "link",
+    }
+    assert shapes["bound"].iloc[0] == "memory"
+    (table,) = op_tables(compare_tables(measured_tables(row(**THIN), row(gpu=H100, **THIN))))
+    assert (table.titles[-1], table.rows[0][-1]) == ("bound", "memory")
+
+
+def test_the_text_has_shares_times_and_bounds():
     rows = [row(time_s=40e-6, **THIN), row(gpu=H100, time_s=20e-6, **THIN)]
     (two,) = op_tables(compare_tables(measured_tables(*rows)))
     # 33,816,576 bytes / 2.039 TB/s / 40 us and / 3.35 TB/s / 20 us.
-    assert two.rows == (("bf16", "1-16", "41.5 %", "50.5 %", "1", "1", "1", "41.5 %", "50.5 %", "0.50x"),)
+    assert two.rows == (("bf16", "1-16", "1", "41.5 %", "50.5 %", "0.50x", "memory"),)
     assert len(two.titles) == len(two.rows[0])
     # 33,816,576 bytes / 7.7 TB/s / 10 us.
     (three,) = op_tables(compare_tables(measured_tables(*rows, row(gpu="b200", time_s=10e-6, **THIN))))
-    assert three.rows == (("bf16", "1-16", "41.5 %", "50.5 %", "43.9 %", "0.50x", "0.25x"),)
+    assert three.rows == (("bf16", "1-16", "1", "41.5 %", "50.5 %", "43.9 %", "0.50x", "0.25x", "memory"),)
     assert len(three.titles) == len(three.rows[0])
 
 
 def test_the_figure_is_the_same_each_time_and_needs_a_roof():
     rows = [row(**THIN), row(gpu=H100, **THIN), row(gpu=H100, dtype="fp8", **WIDE)]
-    png = to_png(draw_table_comparison(compare_tables(measured_tables(*rows))))
+    png = to_png(draw_shares(compare_tables(measured_tables(*rows))))
     assert png.startswith(b"\x89PNG")
-    assert to_png(draw_table_comparison(compare_tables(measured_tables(*rows)))) == png
+    assert to_png(draw_shares(compare_tables(measured_tables(*rows)))) == png
     without = measured_tables(row(dtype="fp8", **THIN, table="a"), row(dtype="fp8", **THIN, table="b"))
     with pytest.raises(NothingToDraw, match="no row has a roof"):
-        draw_table_comparison(compare_tables(without))
-
-
-def write_table(path, device, latency):
-    texts = {"device": device, "op_name": "gemm", "kernel_source": "k", "gemm_dtype": "bfloat16"}
-    pd.DataFrame([{**texts, **THIN, "latency": latency}]).to_parquet(path)
-    return str(path)
-
-
-@pytest.fixture
-def tables(tmp_path):
-    return [
-        write_table(tmp_path / "A.parquet", "NVIDIA A100-SXM4-80GB", 0.04),
-        write_table(tmp_path / "B.parquet", "NVIDIA H100 80GB HBM3", 0.02),
-    ]
-
-
-def test_the_command_prints_a_table_of_at_most_120_columns(tables):
-    text = RUNNER.invoke(app, ["compare", "--tables", *tables], catch_exceptions=False).output
-    assert all(part in text for part in (f"A: {A100}", f"B: {H100}", "matmul", "41.5 %", "50.5 %", "0.50x"))
-    assert max(map(len, text.splitlines())) <= 120
-
-
-def test_the_command_prints_json_and_writes_a_figure(tables, tmp_path):
-    arguments = ["compare", *tables, "--tables", "--json", "--out", str(tmp_path / "out")]
-    result = RUNNER.invoke(app, arguments, catch_exceptions=False)
-    a, b = json.loads(result.stdout)
-    assert (a["side"], a["time_ratio"], b["side"], b["time_ratio"]) == (A100, 1.0, H100, 0.5)
-    assert (tmp_path / "out" / "comparison.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_a_run_is_compared_with_a_table(tables, tmp_path):
-    (tmp_path / "run").mkdir()
-    environment = make_environment(gpu="h200-sxm")
-    store.append(tmp_path / "run" / store.RECORDS, make_record(dims=THIN, time_s=1e-5, environment=environment))
-    result = RUNNER.invoke(app, ["compare", "--tables", tables[0], str(tmp_path / "run"), "--json"])
-    assert [each["side"] for each in json.loads(result.stdout)] == [A100, "h200-sxm"]
-
-
-@pytest.mark.parametrize("count", [1, 3])
-def test_runs_are_compared_by_two(tables, count):
-    result = RUNNER.invoke(app, ["compare", *tables[:1] * count])
-    assert isinstance(result.exception, BadRun)
-    assert f"compare takes two runs, not {count}; with --tables" in str(result.exception)
+        draw_shares(compare_tables(without))

@@ -4,11 +4,11 @@ import pytest
 
 from bench.record import Status
 from reports.report import page
-from reports.run.compare import compare
+from reports.run.compare import compare, comparison_tables
 from reports.run.frame import json_rows, to_frame
 from reports.run.load import Run
 from reports.run.tables import doubtful, mark_lines, op_tables
-from reports.run.terminal import comparison_page, run_page
+from reports.run.terminal import run_page
 from tests.factories import make_record, unstable
 
 
@@ -80,6 +80,6 @@ def test_a_comparison_puts_into_its_title_what_all_rows_share():
     run = Run(
         tuple(make_record("attention_prefill", {"batch": 1, "seq": seq, **heads}, time_s=1.0) for seq in (512, 16384))
     )
-    lines = comparison_page(compare(run, run), 120).splitlines()
-    assert any("batch1, heads32, kv_heads8, head_dim128, bf16" in line for line in lines)
-    assert any(line.startswith("seq16384 ") for line in lines)
+    (table,) = comparison_tables(compare(run, run))
+    assert table.shared == "batch1, heads32, kv_heads8, head_dim128, bf16"
+    assert [row[0] for row in table.rows] == ["seq512", "seq16384"]

@@ -17,7 +17,7 @@ FIRST, SECOND, THIRD = (
 SCORECARD = """# Scorecard
 
 |  | claim | a100-sxm-80gb | b200 | h100-sxm | h200-sxm | l40s | gb200 |
-|--:|--:|--:|--:|--:|--:|--:|--:|
+|--:|---|--:|--:|--:|--:|--:|--:|
 | 1 | one | holds (1.00 %) | holds (4.00 %) | holds (2.00 %) | holds (3.00 %) | not measured | holds (9.00 %) |
 | 2 | two | not measured | not measured | fails (90.0 %) | not measured | not measured | not measured |
 
@@ -30,7 +30,7 @@ OF_RUN = [
     judge(THIRD, "a CPU", Evidence(np.ones(1), np.ones(1), "Measured.")),
 ]
 TABLE = """|  | claim | A100 | H100 | H200 | B200 | L40S | a CPU |
-|--:|--:|--:|--:|--:|--:|--:|--:|
+|--:|---|--:|--:|--:|--:|--:|--:|
 | 1 | one | holds (1.00 %) | holds (2.00 %) | holds (3.00 %) | holds (4.00 %) |  | holds within 25.0 % |
 | 2 | two |  | fails (90.0 %) |  |  |  |  |
 | 4 | four |  |  |  |  |  | holds (0 %) |"""

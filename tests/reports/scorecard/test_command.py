@@ -74,7 +74,8 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_judged(tmp
 
 
 def test_tables_with_a_knee_get_its_figure_beside_the_scorecard(tmp_path, monkeypatch):
-    monkeypatch.setattr(scorecard, "_groups", lambda paths, *, skip_broken: [matmuls(by_bound)])
+    monkeypatch.setattr(scorecard.reading, "read_sides", lambda paths, *, skip_broken: ())
+    monkeypatch.setattr(scorecard.claims, "groups_of_sides", lambda sides: {"h100-sxm": [matmuls(by_bound)]})
     result = run("--tables", "a.parquet", "--out", tmp_path / "card.md")
     assert result.exit_code == 0, result.output
     assert "![" in (tmp_path / "card.md").read_text(encoding="utf-8")
@@ -98,12 +99,13 @@ def test_a_run_is_put_beside_the_gpus_of_a_document(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "error", "said"),
     [
-        (("--tables", "a.parquet", "--write-docs", "page.md"), BadRun, "takes the verdicts of one run"),
-        (("a", "--endtoend", "a.csv", "--write-docs", "page.md"), BadRun, "takes the verdicts of one run"),
-        ((), BadRun, "give a run, tables with --tables, or --endtoend"),
-        (("a", "b"), BadRun, "takes one run, not 2"),
-        (("nowhere",), BadRecord, "no such file"),
-        (("--tables", "nowhere.parquet"), BadRecord, "no such file"),
+        (("runs/a", "--tables", "a.jsonl"), BadRun, "a.jsonl is a run, and --tables takes tables alone"),
+        (("--endtoend", "a.csv", "--write-docs", "page.md"), BadRecord, "a.csv"),
+        ((), BadRun, "give runs or tables, or --endtoend"),
+        (("a", "b"), BadRecord, "a: no such file"),
+        ((".", "."), BadRun, ". is given twice"),
+        (("nowhere",), BadRecord, "no such file or folder"),
+        (("nowhere.parquet",), BadRecord, "no such file"),
         (("--endtoend", "nowhere.csv"), BadRecord, "nowhere.csv"),
     ],
 )

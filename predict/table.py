@@ -16,6 +16,12 @@ _MARKUP = re.compile(r"[\\`|*\[\]]|(?<![^\W_])_|_(?![^\W_])")
 ABSENT = "-"  # a number that is not known; a note below the table says why
 
 
+class Bold(str):
+    """A text that stands out in Markdown; in a terminal and in CSV it is like any other."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """One column."""
@@ -138,7 +144,8 @@ def to_csv(rows: Sequence[Sequence[object]]) -> str:
 def escape(text: str) -> str:
     """A text that stays words in Markdown: it ends no cell and no line, opens no tag, link, code or emphasis."""
     shown = printable(text).replace("\n", " ").replace("<", "&lt;")
-    return _MARKUP.sub(r"\\\g<0>", shown)
+    escaped = _MARKUP.sub(r"\\\g<0>", shown)
+    return f"**{escaped}**" if isinstance(text, Bold) else escaped
 
 
 def _raw(value: object) -> object:

@@ -16,6 +16,7 @@ from predict.expected.calibrations import shipped
 from predict.expected.kernel import TIME_MODELS
 from predict.gpus import NVIDIA_GPUS
 from predict.resources import Resource, find_ceiling
+from predict.table import Bold
 from predict.units import DTYPES, binary_bytes, duration, percent, si
 from reports.accuracy.compare import compare_tables, draw_shares
 from reports.accuracy.failures import find_failures
@@ -146,7 +147,7 @@ def _mean(entries: Sequence[Entry]) -> str:
         return ""
     rows = sum(entry.found.rows for entry in entries)
     text = percent(sum(entry.found.mape_expected * entry.found.rows for entry in entries) / rows)
-    return text if all(entry.is_met for entry in entries) else f"**{text}**"
+    return text if all(entry.is_met for entry in entries) else Bold(text)
 
 
 def _comparison(groups: Sequence[Group], gpus: tuple[str, str]) -> tuple[tuple[str, str], list[str], TextTable | None]:
@@ -198,9 +199,10 @@ def _errors_table(entries: Sequence[Entry]) -> TextTable:
         what = (group.gpu, group.op, group.dtype, group.kv_dtype or "", "yes" if group.window else "")
         mean = (found.mape_napkin, found.mape_expected)
         shares = map(percent, (*mean, found.median_error, found.p90_error, found.within_30_percent))
-        bar = "" if entry.bar is None else f"{percent(entry.bar)}, {'met' if entry.is_met else '**not met**'}"
+        bar = "" if entry.bar is None else f"{percent(entry.bar)}, {'met' if entry.is_met else 'not met'}"
+        shown = bar if entry.is_met else Bold(bar)
         counts = (f"{found.rows:,}", *shares, f"{found.faster_than_bound:,}")
-        rows.append((*what, group.kernel_source, *counts, bar))
+        rows.append((*what, group.kernel_source, *counts, shown))
     return TextTable("Errors", titles, tuple(rows)).without_empty_columns()
 
 

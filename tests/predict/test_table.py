@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from predict.table import Column, Table, cell
+from predict.table import Bold, Column, Table, cell
 from predict.units import Unit
 
 COLUMNS = (
@@ -46,6 +46,12 @@ def test_markdown_takes_a_text_at_its_word():
     text = "`code` [link](javascript:x) *strong* _soft_ a_name \\ \x1b[0m"
     said = r"\`code\` \[link\](javascript:x) \*strong\* \_soft\_ a_name \\ \\x1b\[0m"
     assert Table((Column("a", "a"),), ({"a": text},)).markdown().splitlines()[-1] == f"| {said} |"
+
+
+def test_a_cell_in_bold_is_so_in_markdown_alone_and_its_text_is_taken_at_its_word():
+    table = Table((Column("a", "a"),), ({"a": Bold("5 * 3")},))
+    assert table.markdown().splitlines()[-1] == r"| **5 \* 3** |"
+    assert (table.text(80).splitlines()[-1], table.csv().splitlines()[-1]) == ("5 * 3", "5 * 3")
 
 
 def test_a_terminal_is_shown_the_control_characters_of_a_cell():

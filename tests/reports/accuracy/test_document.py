@@ -143,7 +143,7 @@ def test_a_bar_is_met_or_not(tmp_path):
     assert "6.00 %, met |" in met
     assert "Every bar that applies is met." in met
     missed = document_of([off_by(0.11), off_by(0.05, gpu="a100-sxm-80gb")], tmp_path)
-    assert "6.00 %, **not met** |" in missed
+    assert "| **6.00 %, not met** |" in missed
     assert "7.50 %, met |" in missed
     assert "**Not met:** matmul bf16 on h100-sxm (some_kernel), 11.0 % against 6.0 %" in missed
 

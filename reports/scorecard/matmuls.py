@@ -35,9 +35,13 @@ def knees(fastest: pd.DataFrame, roofs: Roofs) -> Evidence | str:
     return Evidence(
         np.array(measured),
         np.array(ridges),
-        f"{len(measured)} weights leave the memory line at {min(measured):.0f} to {max(measured):.0f} rows; the ridge"
-        f" points are {min(ridges):.0f} to {max(ridges):.0f}.",
+        f"{len(measured)} weights leave the memory line at {_rows(measured)} rows; the napkin puts their ridges at"
+        f" {_rows(ridges)}.",
     )
+
+
+def _rows(values: list[float]) -> str:
+    return " to ".join(dict.fromkeys(f"{end:.0f}" for end in (min(values), max(values))))
 
 
 def batches(rows: pd.DataFrame) -> Evidence | str:

@@ -23,7 +23,8 @@ from reports.accuracy.compare import (
 )
 from reports.accuracy.shapes import COMPUTE, LAUNCH, LINK, MEMORY, in_order, scale_of, shape_text, shapes_of, sizes
 from reports.accuracy.validate import only_possible
-from reports.comparison.sides import Side, refuse_harnesses
+from reports.comparison.sides import Side
+from reports.run.compare import refuse_harnesses
 from reports.run.frame import DIMS_OF_OP, settled
 from reports.run.load import Run
 from reports.tables import TextTable

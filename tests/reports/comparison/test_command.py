@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from bench import store
 from bench.record import RoofSet, Status
 from reports.__main__ import app
+from reports.palette import side_colors
 from tests.factories import MEASURED, make_environment, make_record, unstable
 
 A100, H100 = "a100-sxm-80gb", "h100-sxm"
@@ -103,6 +104,15 @@ def test_files_are_written_whole_and_the_page_needs_no_other(tables, tmp_path):
     assert "https:" not in page
     assert "prefers-color-scheme: dark" in page
     assert "@media print" in page
+
+
+def test_more_sides_than_the_palette_has_colors_are_drawn_apart(tmp_path):
+    assert len(set(side_colors(12))) == 12
+    runs = [write_run(tmp_path / f"run{number}") for number in range(12)]
+    result = compare(*runs, "--out", tmp_path / "out")
+    assert result.exit_code == 0
+    assert "L: run11" in result.output
+    assert (tmp_path / "out" / "comparison.png").stat().st_size > 0
 
 
 def test_a_name_opens_no_tag(tmp_path, tables):

@@ -153,6 +153,21 @@ def test_a_cpu_beside_a_gpu_has_other_roofs_and_that_is_said(tmp_path, tables):
     assert any("their % of roof are not comparable" in note for note in both)
 
 
+def test_runs_with_warm_and_with_cold_caches_are_told_of(tmp_path, tables):
+    warm = write_run(tmp_path / "warm", warm_cache=True)
+    assert any("warm_cache differs" in note for note in compared(warm, write_run(tmp_path / "cold"), *tables)["notes"])
+
+
+def test_two_runs_of_one_machine_have_a_column_each_in_the_scorecard(tmp_path):
+    runs = [write_run(tmp_path / name) for name in ("monday", "tuesday")]
+    judged = json.loads(RUNNER.invoke(app, ["scorecard", *runs, "--json"]).stdout)
+    assert {each["machine"] for each in judged} == {"monday", "tuesday"}
+    # One time of 10 us, whose bound is 33,816,576 bytes over the made-up 1 TB/s.
+    first = [each for each in judged if each["claim"] == 1]
+    assert [each["measured"] for each in first] == [1e-5, 1e-5]
+    assert [each["predicted"] for each in first] == pytest.approx([33.816576e-6] * 2)
+
+
 def test_a_time_that_is_not_stable_is_left_out_and_counted(tmp_path, tables):
     run = write_run(tmp_path / "run", make_record(dims=THIN), unstable(make_record(dims={**THIN, "m": 32})))
     found = compared(run, *tables)

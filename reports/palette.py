@@ -1,5 +1,7 @@
 """The colors, markers and lines of every figure."""
 
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
 from matplotlib.typing import LineStyleType
 
 # Okabe and Ito's palette: distinct for the color-blind. Ops of a family share a color. Each op has its own marker,
@@ -19,6 +21,13 @@ def series_color(index: int) -> str:
 def wide_color(index: int) -> str:
     """The color of one of up to seven series, for figures where green and red mean nothing else."""
     return (BLUE, ORANGE, GREEN, PINK, RED, SKY, GREY)[index % 7]
+
+
+def side_colors(count: int) -> list[str]:
+    """A color for each of any number of sides: those of `wide_color`, or shades of one scale where they are more."""
+    if count <= 7:
+        return [wide_color(index) for index in range(count)]
+    return [to_hex(colormaps["turbo"](index / (count - 1))) for index in range(count)]
 
 
 def series_marker(index: int) -> str:

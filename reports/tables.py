@@ -13,7 +13,7 @@ WORDS = frozenset(
     {
         *("GPU", "KV cache", "bound", "dtype", "format", "group", "implementation", "kernel", "largest term", "of"),
         *("op", "over", "peer", "reason", "roof", "rule", "source", "status", "verdict", "what is off", "workload"),
-        *("by", "by a GPU of", "claim", "kind", "model", "such as", "what was measured", "why, and what to do"),
+        *("by", "by a GPU of", "claim", "kind", "model", "side", "such as", "what was measured", "why, and what to do"),
     }
 )
 

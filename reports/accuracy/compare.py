@@ -15,7 +15,7 @@ from predict.units import percent, times
 from reports import figures
 from reports.accuracy.importers import MeasuredTables, dropped_text
 from reports.accuracy.shapes import in_order, scale_of, shapes_of
-from reports.palette import GREY, series_marker, series_style, wide_color
+from reports.palette import GREY, series_marker, series_style, side_colors
 from reports.run.frame import groups_of
 from reports.tables import TextTable
 
@@ -102,21 +102,25 @@ def draw_shares(comparison: ShareComparison) -> Figure:
         raise figures.NothingToDraw("no row has a roof: none of these GPUs has one for these formats")
     figure, panels = figures.make_figure(
         "median by size, over the shapes that all of them have (of a format that only one has: over its own)",
-        f"Share of the roofline that kernels reach: {', '.join(comparison.sides)}",
+        f"Share of the roofline that kernels reach: {_sides_text(comparison.sides)}",
         panels=len(ops),
     )
     formats = list(dict.fromkeys(rows["format"]))
+    colors = dict(zip(comparison.sides, side_colors(len(comparison.sides)), strict=True))
     for axes, op in zip(panels, ops, strict=True):
-        _draw_op(axes, op, rows[rows["op"] == op], comparison.sides, formats)
-    handles = [
-        figures.legend_line(side, color=wide_color(place), width=3) for place, side in enumerate(comparison.sides)
-    ]
+        _draw_op(axes, op, rows[rows["op"] == op], colors, formats)
+    handles = [figures.legend_line(side, color=color, width=3) for side, color in colors.items()]
     handles += [
         figures.legend_line(name, color=GREY, linestyle=series_style(place), marker=series_marker(place))
         for place, name in enumerate(formats)
     ]
     figures.legend_below(figure, handles)
     return figure
+
+
+def _sides_text(sides: Sequence[str]) -> str:
+    """The sides of a title; how many there are where their names do not fit."""
+    return ", ".join(sides) if len(sides) <= 7 else f"{len(sides)} sides"
 
 
 def _rows(op: str, name: str, shapes: pd.DataFrame, sides: Sequence[str]) -> Iterator[dict[str, object]]:
@@ -177,17 +181,17 @@ def _text(number: float, text: Callable[[float], str]) -> str:
     return text(number) if number > 0 else ""  # also for NaN
 
 
-def _draw_op(axes: Axes, op: str, rows: pd.DataFrame, sides: Sequence[str], formats: Sequence[str]) -> None:
+def _draw_op(axes: Axes, op: str, rows: pd.DataFrame, colors: Mapping[str, str], formats: Sequence[str]) -> None:
     """The lines of one op."""
     scale = scale_of(op)
     texts = [scale.text(place) for place in range(len(scale.ends) + 1)]
-    for side_place, side in enumerate(sides):
+    for side, color in colors.items():
         for place, name in enumerate(formats):
             line = rows[(rows["side"] == side) & (rows["format"] == name)]
             share = line["common_of_roofline"] if line["common_shapes"].any() else line["of_roofline"]
             axes.plot(
                 [texts.index(size) for size in line["size"]], share * 100,
-                color=wide_color(side_place), linestyle=series_style(place), marker=series_marker(place), alpha=0.85,
+                color=color, linestyle=series_style(place), marker=series_marker(place), alpha=0.85,
             )  # fmt: skip
     axes.axhline(100, color="black", linewidth=1)
     axes.set_xticks(range(len(texts)), [*map(scale.number_text, scale.ends), "more"])

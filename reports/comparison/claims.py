@@ -44,15 +44,15 @@ def judge_what_can_be(sides: Sequence[Side]) -> tuple[list[Judgment], list[str]]
 
 
 def claim_sentences(judgments: Sequence[Judgment]) -> list[str]:
-    """How many claims each side was found to hold, and those on which sides differ."""
+    """How many claims hold on each side; none where no claim was judged."""
     known = [each for each in judgments if each.verdict is not Verdict.UNKNOWN]
-    sides = list(dict.fromkeys(each.machine for each in known))
     said = []
-    for side in sides:
-        own = [each.verdict for each in known if each.machine == side]
-        counts = ", ".join(f"{own.count(verdict)} {verdict}" for verdict in _TOLD if verdict in own)
-        said.append(f"{side} {counts}".replace("holds within", "within its tolerance"))
-    return [f"Rules of thumb, by side: {'; '.join(said)}."] if said else []
-
-
-_TOLD = (Verdict.HOLDS, Verdict.WITHIN, Verdict.FAILS)
+    for side in dict.fromkeys(each.machine for each in known):
+        found = [each.verdict for each in known if each.machine == side]
+        within, fail = (found.count(verdict) for verdict in (Verdict.WITHIN, Verdict.FAILS))
+        rest = [f"{within} within a wider tolerance"] if within else []
+        rest += [f"{fail} not"] if fail else []
+        said.append(
+            f"on {side} {found.count(Verdict.HOLDS)} of {len(found)} hold{''.join(f', {each}' for each in rest)}"
+        )
+    return [f"Rules of thumb that were measured: {'; '.join(said)}."] if said else []

@@ -23,7 +23,8 @@ from reports.accuracy.compare import (
 )
 from reports.accuracy.shapes import COMPUTE, LAUNCH, LINK, MEMORY, in_order, scale_of, shape_text, shapes_of, sizes
 from reports.accuracy.validate import only_possible
-from reports.comparison.sides import Side, refuse_harnesses
+from reports.comparison.sides import Side
+from reports.run.compare import refuse_harnesses
 from reports.run.frame import DIMS_OF_OP, settled
 from reports.run.load import Run
 from reports.tables import TextTable
@@ -135,8 +136,9 @@ def sentences(many: Many) -> Iterator[str]:
     told = _told(many.changes)
     for (op, name, bound), rows in told:
         said = ", ".join(_speed(row) for row in rows.to_dict(orient="records"))
-        kind = f"{bound}-bound shapes" if bound else "shapes"
-        count, base = rows["shapes"].iloc[0], rows["base"].iloc[0]
+        count, base = int(rows["shapes"].iloc[0]), rows["base"].iloc[0]
+        kind = f"{bound}-bound shape" if bound else "shape"
+        kind = kind if count == 1 else f"{kind}s"
         yield f"{op} in {name}, {count:,} {kind} in common, in times the speed of {base}: {said}."
     for op, name in dict.fromkeys((op, name) for (op, name, _), _ in told):
         found = [move for move in many.moves if (move.op, move.format) == (op, name)]
@@ -239,11 +241,14 @@ def _roof_warnings(sides: Sequence[Side]) -> Iterator[str]:
     measured = [side.name for side in sides if not side.has_datasheet]
     if measured and len(measured) < len(sides):
         yield (
-            f"{', '.join(measured)}: no datasheet roofs, so its % of roof are of measured ones; they are not comparable"
-            " with the others, nor are ratios by the roofs"
+            f"{', '.join(measured)}: no datasheet roofs: % of roof there are of measured ones, and are not comparable"
+            " with those of the others, nor are ratios by the roofs"
         )
     if len({side.run is None for side in sides}) > 1:
         yield "runs are timed by this project, tables by others: small differences may come from how they were timed"
+    runs = [side.run for side in sides if side.run is not None]
+    if len({run.environment.warm_cache for run in runs}) > 1:
+        yield "warm_cache differs between the runs: some times are of operands that were in a cache"
     for side in sides:
         if side.run is not None:
             env = side.run.environment

@@ -30,7 +30,8 @@ class Page:
     @property
     def title(self) -> str:
         """The sides in one line."""
-        return "Comparison of " + " and ".join(side.partition(": ")[2].partition(" (")[0] for side in self.sides)
+        *names, last = (side.partition(": ")[2].partition(" (")[0] for side in self.sides)
+        return f"Comparison of {', '.join(names)} and {last}"
 
     @property
     def all_tables(self) -> list[TextTable]:

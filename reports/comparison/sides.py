@@ -53,16 +53,6 @@ def read_sides(paths: Sequence[Path], *, skip_broken: bool = False) -> tuple[Sid
     return tuple(side for side, _ in ordered)
 
 
-def refuse_harnesses(runs: Sequence[Run]) -> None:
-    """Raise BadRecord if different harnesses took the times of the runs."""
-    if len(frozenset().union(*(run.harnesses for run in runs))) > 1:
-        texts = " and ".join(dict.fromkeys(run.harnesses_text for run in runs))
-        raise BadRecord(
-            f"the runs were taken by harness {texts}, whose times are not comparable; measure all again with one"
-            " harness"
-        )
-
-
 def _check_paths(paths: Sequence[Path]) -> None:
     """Raise BadRun for a path that is given twice, BadRecord for one that leads nowhere; a run's folder and its records
     are the same."""

@@ -1,6 +1,7 @@
 """Compares two runs: one machine before and after a change, or two machines by % of roof."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -52,11 +53,7 @@ class Comparison:
 def compare(a: Run, b: Run) -> Comparison:
     """Match the measured rows of two runs. Raises BadRecord if different harnesses took their times, or if they have no
     measured row in common."""
-    if len(a.harnesses | b.harnesses) > 1:
-        raise BadRecord(
-            f"the runs were taken by harness {a.harnesses_text} and {b.harnesses_text}, whose times are not comparable;"
-            " measure both again with one harness"
-        )
+    refuse_harnesses((a, b))
     left, right = _measured(a), _measured(b)
     rows = left.merge(right, on=["workload", "op", "implementation"], suffixes=("_a", "_b"), validate="one_to_one")
     if rows.empty:
@@ -79,6 +76,16 @@ def compare(a: Run, b: Run) -> Comparison:
         only_b=_others(right, names),
         warnings=_warnings(a, b),
     )
+
+
+def refuse_harnesses(runs: Sequence[Run]) -> None:
+    """Raise BadRecord if different harnesses took the times of the runs."""
+    if len(frozenset().union(*(run.harnesses for run in runs))) > 1:
+        texts = " and ".join(dict.fromkeys(run.harnesses_text for run in runs))
+        raise BadRecord(
+            f"the runs were taken by harness {texts}, whose times are not comparable; measure all again with one"
+            " harness"
+        )
 
 
 def comparison_tables(comparison: Comparison) -> list[TextTable]:

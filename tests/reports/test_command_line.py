@@ -39,7 +39,8 @@ def test_show_prints_a_table_or_json(runs):
 
 def test_compare_prints_a_table_json_and_a_figure(runs, tmp_path):
     text = RUNNER.invoke(app, ["compare", *map(str, runs)]).output
-    assert "A: a100-sxm-80gb    B: h200-sxm" in text
+    assert "A: a100-sxm-80gb (run " in text
+    assert "B: h200-sxm (run " in text
     assert "0.50x" in text
     result = RUNNER.invoke(app, ["compare", *map(str, runs), "--json", "--out", str(tmp_path / "out")])
     data = json.loads(result.stdout)

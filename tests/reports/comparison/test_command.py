@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from bench import store
 from bench.record import RoofSet, Status
 from reports.__main__ import app
+from reports.palette import side_colors
 from tests.factories import MEASURED, make_environment, make_record, unstable
 
 A100, H100 = "a100-sxm-80gb", "h100-sxm"
@@ -105,6 +106,15 @@ def test_files_are_written_whole_and_the_page_needs_no_other(tables, tmp_path):
     assert "@media print" in page
 
 
+def test_more_sides_than_the_palette_has_colors_are_drawn_apart(tmp_path):
+    assert len(set(side_colors(12))) == 12
+    runs = [write_run(tmp_path / f"run{number}") for number in range(12)]
+    result = compare(*runs, "--out", tmp_path / "out")
+    assert result.exit_code == 0
+    assert "L: run11" in result.output
+    assert (tmp_path / "out" / "comparison.png").stat().st_size > 0
+
+
 def test_a_name_opens_no_tag(tmp_path, tables):
     run = write_run(tmp_path / "<b>run")
     compare(run, tables[0], write_run(tmp_path / "other"), "--out", tmp_path / "out")
@@ -141,6 +151,21 @@ def test_a_cpu_beside_a_gpu_has_other_roofs_and_that_is_said(tmp_path, tables):
     assert any("not comparable" in note for note in notes)
     both = compared(run, write_run(tmp_path / "gpu"))["warnings"]
     assert any("their % of roof are not comparable" in note for note in both)
+
+
+def test_runs_with_warm_and_with_cold_caches_are_told_of(tmp_path, tables):
+    warm = write_run(tmp_path / "warm", warm_cache=True)
+    assert any("warm_cache differs" in note for note in compared(warm, write_run(tmp_path / "cold"), *tables)["notes"])
+
+
+def test_two_runs_of_one_machine_have_a_column_each_in_the_scorecard(tmp_path):
+    runs = [write_run(tmp_path / name) for name in ("monday", "tuesday")]
+    judged = json.loads(RUNNER.invoke(app, ["scorecard", *runs, "--json"]).stdout)
+    assert {each["machine"] for each in judged} == {"monday", "tuesday"}
+    # One time of 10 us, whose bound is 33,816,576 bytes over the made-up 1 TB/s.
+    first = [each for each in judged if each["claim"] == 1]
+    assert [each["measured"] for each in first] == [1e-5, 1e-5]
+    assert [each["predicted"] for each in first] == pytest.approx([33.816576e-6] * 2)
 
 
 def test_a_time_that_is_not_stable_is_left_out_and_counted(tmp_path, tables):

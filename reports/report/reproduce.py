@@ -10,7 +10,7 @@ from reports.run.load import Run
 
 def run_commands(run: Run) -> tuple[str, ...]:
     """The commands that measure the run again, at its commit where the records name it: each pass of a model, or a
-    suite, whose name the records do not know."""
+    suite, whose name the records do not know. Only suite `full` has other rows beside a model's passes."""
     environment = run.environment
     machine = shlex.quote(environment.gpu or environment.device)
     flags = "".join(
@@ -19,10 +19,19 @@ def run_commands(run: Run) -> tuple[str, ...]:
         if given
     )
     checkout = (f"git checkout {shlex.quote(environment.commit)}",) if environment.commit else ()
-    if run.passes:
+    if run.passes and not _has_more(run):
         return (*checkout, *(f"{_pass_command(each, machine)} --out runs/again{flags}" for each in run.passes))
     arguments = f' ARGS="{flags.strip()}"' if flags else ""
-    return (*checkout, f"make bench GPU={machine} SUITE=standard OUT=runs/again{arguments}")
+    suite = "full" if run.passes else "standard"
+    return (*checkout, f"make bench GPU={machine} SUITE={suite} OUT=runs/again{arguments}")
+
+
+def _has_more(run: Run) -> bool:
+    """Whether a run has rows that are neither of its model's passes nor roof probes."""
+    kernels = {kernel.workload.id for asked in run.passes for kernel in asked.kernels if kernel.workload}
+    wholes = {whole.workload for asked in run.passes for whole in asked.wholes}
+    others = (each.workload for each in run.records if each.workload.id not in kernels | wholes)
+    return any(not each.op.startswith(("launch", "stream_", "matmul")) for each in others)
 
 
 def _pass_command(asked: ModelPass, machine: str) -> str:

@@ -38,6 +38,14 @@ def test_the_passes_of_a_model_are_measured_again_each_by_its_command():
     takes(get_command(app), "bench", "run", shlex.split(command)[4:])
 
 
+def test_a_suite_with_the_passes_of_a_model_beside_other_rows_is_the_full_one():
+    passed = asked(kernel("qkv", QKV, 2))
+    dims = {"batch": 1, "heads": 32, "kv_heads": 8, "head_dim": 128, "context": 8192}
+    rows = (make_record(), make_record("attention_decode", dims))
+    assert run_commands(Run(rows, passes=(passed,)))[1:] == ("make bench GPU=h200-sxm SUITE=full OUT=runs/again",)
+    assert "SUITE" not in run_commands(Run(rows[:1], passes=(passed,)))[1]  # a matmul may be a roof probe
+
+
 def test_the_command_of_a_row_is_one_that_the_program_takes():
     dims = {"batch": 1, "heads": 32, "kv_heads": 8, "head_dim": 128, "context": 8192}
     command = row_command(make_record("attention_decode", dims, implementation="sdpa_flash"))

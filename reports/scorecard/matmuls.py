@@ -35,8 +35,8 @@ def knees(fastest: pd.DataFrame, roofs: Roofs) -> Evidence | str:
     return Evidence(
         np.array(measured),
         np.array(ridges),
-        f"{len(measured)} weights leave the memory line at {_rows(measured)} rows; the napkin puts their ridges at"
-        f" {_rows(ridges)}.",
+        f"{'1 weight leaves' if len(measured) == 1 else f'{len(measured)} weights leave'} the memory line at"
+        f" {_rows(measured)} rows; the napkin puts the ridge at {_rows(ridges)}.",
     )
 
 

@@ -128,6 +128,19 @@ def test_drafting_is_held_to_the_steps_that_it_saves():
     assert "3 guesses, 100 % right: 4.00 tokens a step (4.00), 2.00x as fast" in evidence.sentence
 
 
+def test_pages_are_held_to_a_cache_in_one_piece():
+    cache = {"batch": 64, "context": 8192, "heads": 32, "kv_heads": 8, "head_dim": 128}
+    plain = [record("attention_decode", cache, 1e-3), record("attention_decode", cache, 0.9e-3, implementation="flash")]
+    paged = {**cache, "page": 16}
+    assert found(*plain, record("attention_paged", paged, 1.1e-3))[14].measured == pytest.approx([1.1])
+    # By no implementation in common: the fastest of each.
+    evidence = found(*plain, record("attention_paged", paged, 1.8e-3, implementation="gather"))[14]
+    assert evidence.measured == pytest.approx([2.0])
+    assert evidence.predicted == pytest.approx([1.0], rel=1e-3)
+    assert evidence.sentence.endswith("so these are the fastest: gather and flash.")
+    assert isinstance(found(*plain)[14], str)
+
+
 def test_fewer_bits_are_held_to_the_bytes_that_they_save():
     weight = {"m": 1, "n": 8192, "k": 8192}
     evidence = found(record("matmul", weight, 1e-3), record("matmul_w8a16", weight, 0.6e-3))[16]

@@ -30,5 +30,5 @@ def test_the_report_has_a_line_for_each_judged_claim_and_the_reasons_of_the_othe
     section = text.partition("## Scorecard\n")[2].partition("\n## ")[0]
     assert "| 1. time is the larger of two | holds (15.8 %) | Of 1 workloads 100 % are within 30 %" in section
     assert section.count("\n- ") == len(scorecard_unmeasured(judgments)) == len(judgments) - 1
-    assert "- paging costs little: no pair of stable rows tells: paging" in section
+    assert "- a cache saves the context: no pair of stable rows tells: KV cache; suite full has such rows" in section
     assert text.index("## What it says") < text.index("## Scorecard") < text.index("## Figures")

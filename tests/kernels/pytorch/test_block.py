@@ -793,4 +793,5 @@ def test_what_kernels_do_not_take_is_refused_before_any_is_launched():
 
 def test_the_host_counts_for_whole_steps_and_for_nothing_else():
     steps = {"block_forward", "block_decode", "block_train", "model_forward", "model_decode"}
+    steps |= {"serve_static", "serve_continuous", "generate_tokens", "generate_drafted"}
     assert {op for op, case in CASES.items() if case.as_issued} == steps

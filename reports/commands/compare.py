@@ -39,6 +39,9 @@ python -m reports compare runs/a100 runs/h100 tables/b200_gemm.parquet --out com
 def compare_runs(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Two or more runs or tables, mixed freely.")],
     *,
+    as_tables: Annotated[
+        bool, typer.Option("--tables", help="Refuse paths that are runs: all of them are to be tables.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for comparison.png, .md and .html.")] = None,
     with_claims: Annotated[
         bool, typer.Option("--claims/--no-claims", help="Judge the rules of thumb too; large tables take a minute.")
@@ -49,6 +52,8 @@ def compare_runs(
     """Compare two runs row by row, or any number of runs and tables by their share of the roof."""
     if len(paths) < 2:
         raise BadRun(f"compare takes two or more runs or tables, not {len(paths)}")
+    if as_tables:
+        reading.refuse_runs(paths)
     if out is not None:
         make_folder(out)
     sides = reading.read_sides(paths, skip_broken=skip_broken)

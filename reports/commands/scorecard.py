@@ -61,9 +61,8 @@ def show_scorecard(
     """Judge the rules of thumb by what was measured: holds, holds within x, fails, or why it was not measured."""
     if not paths and points is None:
         raise BadRun("give runs or tables, or --endtoend points.csv")
-    for path in paths or []:
-        if as_tables and reading.is_run(path):
-            raise BadRun(f"{path} is a run, and --tables takes tables alone; leave --tables out")
+    if as_tables:
+        reading.refuse_runs(paths or [])
     if out is not None:
         make_folder(out.parent)
     judged = [] if points is None else judge_points(points)

@@ -38,33 +38,36 @@ def is_run(path: Path) -> bool:
 
 def read_sides(paths: Sequence[Path], *, skip_broken: bool = False) -> tuple[Side, ...]:
     """The sides of the files, in their order: each run is one, and so are all tables of one GPU. Where nothing but
-    tables of one GPU is given, each table is one.
+    tables of one GPU is given, each table is one. A run may be given twice: against itself nothing changes.
 
-    Raises BadRun for a path that is given twice, BadRecord for a file that is none, has no usable row or holds records
+    Raises BadRun for a table that is given twice, BadRecord for a file that is none, has no usable row or holds records
     of several machines, UnknownGpu for a table of a GPU that is not in the GPU table.
     """
     _check_paths(paths)
-    runs = {path: _read_run(path, skip_broken=skip_broken) for path in paths if is_run(path)}
+    runs = [(path, _read_run(path, skip_broken=skip_broken)) for path in paths if is_run(path)]
     found = _sides_of_tables([path for path in paths if not is_run(path)], alone=not runs)
-    machines = [*(run.machine for run in runs.values()), *(side.machine for side, _ in found)]
-    names = _run_names(runs, machines)
-    sides = [(Side(names[path], run.machine, run, f"run {path}"), path) for path, run in runs.items()]
+    names = _run_names(runs, [side.machine for side, _ in found])
+    sides = [(Side(name, run.machine, run, f"run {path}"), path) for name, (path, run) in zip(names, runs, strict=True)]
     ordered = sorted([*sides, *found], key=lambda each: list(paths).index(each[1]))
     return tuple(side for side, _ in ordered)
 
 
+def refuse_runs(paths: Sequence[Path]) -> None:
+    """Raise BadRun if one of the paths is a run, where all of them are to be tables."""
+    for path in paths:
+        if is_run(path):
+            raise BadRun(f"{path} is a run, and --tables takes tables alone; leave --tables out")
+
+
 def _check_paths(paths: Sequence[Path]) -> None:
-    """Raise BadRun for a path that is given twice, BadRecord for one that leads nowhere; a run's folder and its records
-    are the same."""
+    """Raise BadRun for a table that is given twice, BadRecord for a path that leads nowhere."""
     seen: set[Path] = set()
     for path in paths:
         if not path.exists():
             raise BadRecord(f"{path}: no such file or folder; give runs that `python -m bench run` wrote, or tables")
-        place = path.resolve()
-        place = place.parent if is_run(path) and not path.is_dir() else place
-        if place in seen:
-            raise BadRun(f"{path} is given twice; a comparison takes each run and table once")
-        seen.add(place)
+        if path.resolve() in seen and not is_run(path):
+            raise BadRun(f"{path} is given twice; a comparison takes each table once")
+        seen.add(path.resolve())
 
 
 def _read_run(path: Path, *, skip_broken: bool) -> Run:
@@ -103,9 +106,15 @@ def _sides_of_tables(paths: Sequence[Path], *, alone: bool) -> list[tuple[Side, 
     return found
 
 
-def _run_names(runs: dict[Path, Run], machines: Sequence[str]) -> dict[Path, str]:
-    """The name of each run: its machine; where another side is of that machine too its folder, else its path."""
-    folders = {path: (path if path.is_dir() else path.parent).resolve().name for path in runs}
-    names = {path: run.machine if machines.count(run.machine) == 1 else folders[path] for path, run in runs.items()}
-    taken = [*names.values(), *(machine for machine in machines if machine not in names.values())]
-    return {path: name if taken.count(name) == 1 else str(path) for path, name in names.items()}
+def _run_names(runs: Sequence[tuple[Path, Run]], others: Sequence[str]) -> list[str]:
+    """The name of each run: its machine; where another side is of that machine too (`others` are those of tables) its
+    folder, else its path, else its path and which of these it is."""
+    machines = [*(run.machine for _, run in runs), *others]
+    folders = [(path if path.is_dir() else path.parent).resolve().name for path, _ in runs]
+    names = [
+        run.machine if machines.count(run.machine) == 1 else folder
+        for folder, (_, run) in zip(folders, runs, strict=True)
+    ]
+    taken = [*names, *others]
+    names = [name if taken.count(name) == 1 else str(path) for name, (path, _) in zip(names, runs, strict=True)]
+    return [name if names.count(name) == 1 else f"{name} ({place})" for place, name in enumerate(names, start=1)]

@@ -53,6 +53,14 @@ def test_tables_need_no_option_and_fit_a_terminal(tables):
     assert max(map(len, text.splitlines())) <= 100
 
 
+def test_a_run_against_itself_changes_nothing_and_each_side_has_a_name(tmp_path):
+    run = write_run(tmp_path / "run")
+    found = compared(run, f"{run}/records.jsonl")
+    assert [row["verdict"] for row in found["rows"]] == ["no difference seen"]
+    assert len({each["machine"] for each in found["claims"]}) == 2
+    assert compare(run, run).exit_code == 0
+
+
 def test_a_run_stands_beside_a_table_in_the_order_of_the_paths(tables, tmp_path):
     run = write_run(tmp_path / "run")
     found = compared(run, tables[0])
@@ -212,8 +220,7 @@ def bad(tmp_path):
     ("names", "said"),
     [
         (["good"], "compare takes two or more runs or tables, not 1"),
-        (["good", "good"], "is given twice"),
-        (["good", "good/records.jsonl"], "is given twice"),
+        (["a.parquet", "a.parquet"], "is given twice; a comparison takes each table once"),
         (["good", "empty"], "no record (the file is empty)"),
         (["good", "folder"], "no such file; give the folder of a run"),
         (["good", "nowhere"], "no such file or folder"),
@@ -239,3 +246,7 @@ def test_what_cannot_be_compared_is_refused_in_a_line(refusal, bad, names, said)
     write_run(bad / "copy", make_record("stream_copy", {"n": 1024}))
     write_run(bad / "launched", make_record("launch", {}, dtype="fp32"))
     assert said in refusal(app, "compare", *(bad / name for name in names))
+
+
+def test_an_option_holds_paths_to_be_tables(refusal, bad):
+    assert "good is a run, and --tables takes tables alone" in refusal(app, "compare", "--tables", bad / "good", "x")

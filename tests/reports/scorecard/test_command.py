@@ -104,7 +104,7 @@ def test_a_run_is_put_beside_the_gpus_of_a_document(tmp_path):
         (("--endtoend", "a.csv", "--write-docs", "page.md"), BadRecord, "a.csv"),
         ((), BadRun, "give runs or tables, or --endtoend"),
         (("a", "b"), BadRecord, "a: no such file"),
-        ((".", "."), BadRun, ". is given twice"),
+        ((".", "."), BadRecord, "no such file; give the folder of a run"),
         (("nowhere",), BadRecord, "no such file or folder"),
         (("nowhere.parquet",), BadRecord, "no such file"),
         (("--endtoend", "nowhere.csv"), BadRecord, "nowhere.csv"),

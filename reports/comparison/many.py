@@ -119,9 +119,9 @@ def compare_many(sides: Sequence[Side]) -> Many:
         raise BadRecord(
             "no op is measured by two of the sides in one format; compare runs of one suite, or like tables"
         )
-    common = {
-        key: found[found["is_common"]] for key in _keys(shapes) if (found := with_common(_of(shapes, *key))) is not None
-    }
+    shapes, alone = _on_several(shapes)
+    notes += [f"measured on one side only, and left out: {', '.join(alone)}"] if alone else []
+    common = {key: (every := with_common(_of(shapes, *key)))[every["is_common"]] for key in _keys(shapes)}
     notes += _uncommon(shapes, common)
     names = tuple(side.name for side in sides)
     changes = pd.DataFrame(
@@ -129,6 +129,12 @@ def compare_many(sides: Sequence[Side]) -> Many:
     )
     moves = tuple(move for key, rows in common.items() for move in _moves(*key, rows, names))
     return Many(tuple(sides), ShareComparison(names, share_rows(shapes, names), ()), changes, moves, tuple(notes))
+
+
+def _on_several(shapes: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The shapes of ops that several sides measured, and the other ops."""
+    several = shapes.groupby("op")["side"].transform("nunique") > 1
+    return shapes[several].reset_index(drop=True), in_order(shapes.loc[~several, "op"])
 
 
 def sentences(many: Many) -> Iterator[str]:

@@ -7,19 +7,12 @@ from reports.accuracy.endtoend import Judged
 from reports.accuracy.validate import Group
 from reports.run.load import Run
 from reports.scorecard.claims import read_claims
-from reports.scorecard.kernels import of_kernels
 from reports.scorecard.points import of_points
 from reports.scorecard.records import of_records
 from reports.scorecard.verdict import Evidence, Judgment, judge
 
 Found = Mapping[int, Evidence | str]  # evidence, or the reason why there is none, by a claim's number
 ByMachine = Mapping[str, Found]
-
-
-def of_groups(groups: Sequence[Group]) -> ByMachine:
-    """The evidence of validated tables, by GPU."""
-    gpus = dict.fromkeys(group.gpu for group in groups)
-    return {gpu: of_kernels([group for group in groups if group.gpu == gpu]) for gpu in gpus}
 
 
 def of_run(run: Run) -> ByMachine:

@@ -57,6 +57,13 @@ def test_a_side_that_lacks_a_format_leaves_it_to_the_others():
     assert fp8[["base", "side"]].to_numpy().tolist() == [[H100, H200]]
 
 
+def test_an_op_that_one_side_alone_measured_is_named_and_left_out():
+    cache = {"batch": 8, "context": 4096, "heads": 32, "kv_heads": 8, "head_dim": 128}
+    found = compare_many([side(A100, row(**THIN), row("attention_decode", **cache)), side(H100, row(**THIN))])
+    assert set(found.shares.rows["op"]) == {"matmul"}
+    assert "measured on one side only, and left out: attention_decode" in found.notes
+
+
 def test_a_shape_between_two_ridges_changes_its_bound():
     found = compare_many([side(gpu, row(**BETWEEN), row(time_s=1e-2, **WIDE)) for gpu in (A100, H100)])
     (move,) = found.moves

@@ -12,11 +12,10 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """What a slot works on in one step."""
+    """What a slot works on in one step. Where its request has ended, that is the request's last token again."""
 
     request: int
     token: int  # of the request's own, from 0
-    is_idle: bool = False  # the request has ended, and its last token is computed again
 
 
 Step = tuple[Slot, ...]
@@ -29,13 +28,13 @@ def request_lengths(requests: int, long: int, short: int) -> tuple[int, ...]:
 
 
 def static_steps(slots: int, requests: int, long: int, short: int) -> Iterator[Step]:
-    """Requests are served in batches of `slots`; a batch ends when its longest request does."""
+    """Requests are served in batches of `slots`; a batch ends when its longest request does. In the last one, slots
+    without a request do as the first slot does."""
     lengths = request_lengths(requests, long, short)
     for first in range(0, requests, slots):
-        batch = range(first, first + slots)
-        batch_lengths = [(request, lengths[request]) if request < requests else (first, 0) for request in batch]
-        for token in range(max(length for _, length in batch_lengths)):
-            yield tuple(_slot(request, token, length or lengths[first], length) for request, length in batch_lengths)
+        batch = [request if request < requests else first for request in range(first, first + slots)]
+        for token in range(max(lengths[request] for request in batch)):
+            yield tuple(Slot(request, min(token, lengths[request] - 1)) for request in batch)
 
 
 def continuous_steps(slots: int, requests: int, long: int, short: int) -> Iterator[Step]:
@@ -44,16 +43,11 @@ def continuous_steps(slots: int, requests: int, long: int, short: int) -> Iterat
     waiting = iter(range(slots, requests))
     working = [(request, 0) for request in range(slots)]
     while any(token < lengths[request] for request, token in working):
-        yield tuple(_slot(request, token, lengths[request], lengths[request]) for request, token in working)
+        yield tuple(Slot(request, min(token, lengths[request] - 1)) for request, token in working)
         for slot, (request, token) in enumerate(working):
             is_over = token + 1 >= lengths[request]
             following = next(waiting, None) if is_over else None
             working[slot] = (request, token + 1) if following is None else (following, 0)
-
-
-def _slot(request: int, token: int, length: int, wanted: int) -> Slot:
-    """The slot at a token of its request, which has `length` tokens; only the first `wanted` are work."""
-    return Slot(request, min(token, length - 1), is_idle=token >= wanted)
 
 
 # The rule of each op that serves requests.

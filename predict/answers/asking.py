@@ -16,6 +16,7 @@ from predict.answers.question import ASKED, USUAL_SEQ, Question
 from predict.errors import BadModel, BadQuantity
 from predict.formulas.memory import Optimizer, WeightFormat, find_optimizer, find_weight_format
 from predict.gpus import Gpu, resolve
+from predict.model.config.changes import NOTHING
 from predict.model.config.reader import read_config
 from predict.model.presets import find_model, find_preset
 from predict.model.published.preset import Preset
@@ -49,11 +50,12 @@ def ask(model: str | Path | Model, asked: Mapping[str, object]) -> Question:
     return Question(shape, **fields)
 
 
-def named_model(model: str | Path | Model) -> Model:
-    """The model that is meant: the name of a preset, the path of a config.json, or a `Model`. Raises BadModel."""
+def named_model(model: str | Path | Model, changes: Mapping[str, object] = NOTHING) -> Model:
+    """The model that is meant: the name of a preset or the path of a config.json, with some of its fields changed; or a
+    `Model`, as it is. Raises BadModel."""
     if isinstance(model, Model):
         return model
-    return read_config(Path(model)) if _preset(model) is None else find_model(str(model))
+    return read_config(Path(model), changes) if _preset(model) is None else find_model(str(model), changes)
 
 
 def layout_gpus(fields: Mapping[str, object]) -> int:

@@ -11,23 +11,22 @@ import typer
 from predict.answers.asking import ask, layout_gpus
 from predict.answers.machine import read_machines
 from predict.answers.question import ASKED, Question
-from predict.commands.model import model
-from predict.errors import BadModel, BadQuantity
+from predict.commands.model import asked_model, model
+from predict.errors import BadQuantity
 
 
 def question_of(arguments: str, folder: Path) -> Question:
     """Read `arguments` with the options of the command itself. A --config is relative to `folder`. Raises BadQuantity
     for arguments that the command does not take or that ask several machines, and the errors of asking."""
     typed = _typed(arguments)
-    preset, config = typed.pop("preset"), typed.pop("config")
-    if (preset is None) == (config is None):
-        raise BadModel("the arguments need either the name of a preset or --config config.json")
+    preset, config, changes = (typed.pop(name) for name in ("preset", "config", "changes"))
+    asked = asked_model(preset, None if config is None else folder / config, changes)
     gpu, gpus, price = (typed.pop(name) for name in ("gpu", "gpus", "usd_per_gpu_hour"))
     fields = {name: value for name, value in typed.items() if name in ASKED and value is not None}
     machines = read_machines(gpu or [], gpus or [str(layout_gpus(fields))], price)
     if len(machines) > 1:
         raise BadQuantity("the arguments ask several machines: give one --gpu and one --gpus")
-    return ask(folder / config if preset is None else preset, {**fields, **machines[0].fields})
+    return ask(asked, {**fields, **machines[0].fields})
 
 
 def _typed(arguments: str) -> dict[str, Any]:

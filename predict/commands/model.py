@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from predict.answers.asking import ask, layout_gpus
+from predict.answers.asking import ask, layout_gpus, named_model
 from predict.answers.comparison import MachineRow, compare_machines, machine_page, machine_table
 from predict.answers.estimate import Estimate, estimate_of
 from predict.answers.lines import Use
@@ -18,6 +18,7 @@ from predict.answers.machine import read_machines
 from predict.answers.page import page
 from predict.commands.options import (
     By,
+    Changes,
     Isl,
     Osl,
     Out,
@@ -32,6 +33,8 @@ from predict.commands.uses import ByKernel, Everything, Explain, Serve, Train, r
 from predict.completion import model_names
 from predict.errors import BadModel, BadQuantity
 from predict.forms import Form, with_form
+from predict.model.config.changes import read_changes
+from predict.model.transformer import Model
 from predict.terminal import terminal_width
 
 EXAMPLES = """Examples:
@@ -39,6 +42,8 @@ EXAMPLES = """Examples:
 python -m predict model llama-3-70b --gpu h100 --gpus 2 --batch 4 --seq 8192
 
 python -m predict model --config path/to/config.json --gpu h200 --weights int4 --kv fp8 --context 4096 --json
+
+python -m predict model llama-3-8b --set num_key_value_heads=32 --gpu h100 --context 32k
 
 python -m predict model llama-3-70b --gpu h100,h200 --gpus 2,4,8 --price h100=2.5,h200=3.5 --batch 32
 
@@ -54,6 +59,7 @@ def model(
     ] = None,
     *,
     config: Annotated[Path | None, typer.Option(help="A Hugging Face config.json instead of a preset.")] = None,
+    changes: Changes = None,
     serve: Serve = False,
     train: Train = False,
     everything: Everything = False,
@@ -76,7 +82,7 @@ def model(
     Several GPUs (--gpu h100,h200) or counts (--gpus 2,4,8) print a table with a line for each machine. --isl and --osl
     search the cheapest server of requests of these lengths.
     """
-    asked = _one_of(preset, config)
+    asked = asked_model(preset, config, changes)
     uses = read_uses(serve=serve, train=train, everything=everything)
     gpu, gpus, price = (typed.pop(name) for name in ("gpu", "gpus", "usd_per_gpu_hour"))
     fields = {name: value for name, value in typed.items() if value is not None}
@@ -133,8 +139,9 @@ def _machines_text(rows: Sequence[MachineRow], form: Form, uses: frozenset[Use])
             return machine_page(rows, uses, terminal_width())
 
 
-def _one_of(preset: str | None, config: Path | None) -> str | Path:
+def asked_model(preset: str | None, config: Path | None, changes: Sequence[str] | None) -> str | Path | Model:
+    """The one model that is asked for: by its name, its file, or read with fields changed. Raises BadModel."""
     given = [each for each in (preset, config) if each is not None]
     if len(given) != 1:
         raise BadModel("give either the name of a preset (see `python -m predict models`) or --config config.json")
-    return given[0]
+    return named_model(given[0], read_changes(changes)) if changes else given[0]

@@ -15,6 +15,10 @@ from predict.answers.question import ASKED, Question, in_json
 from predict.completion import Complete, gpu_names, model_names
 from predict.units import Kind
 
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="A field of the configuration to change; may be repeated.", metavar="FIELD=VALUE"),
+]
 TARGETS = "Targets of a server"  # the panel of these options in --help
 Isl = Annotated[
     str | None, typer.Option(help="Tokens of each prompt. Searches a server.", metavar="N", rich_help_panel=TARGETS)
@@ -70,9 +74,9 @@ _METAVARS: Mapping[Kind, str] = MappingProxyType(
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Replace the `**typed` of a command by the options, placed after --config."""
-    preset, config, *others, _ = inspect.signature(command).parameters.values()
-    vars(command)["__signature__"] = inspect.Signature([preset, config, *_options(), *others])
+    """Replace the `**typed` of a command by the options, placed after --config and --set."""
+    preset, config, changes, *others, _ = inspect.signature(command).parameters.values()
+    vars(command)["__signature__"] = inspect.Signature([preset, config, changes, *_options(), *others])
     return command
 
 

@@ -17,6 +17,7 @@ from predict.commands.options import TypedTargets
 from predict.errors import BadQuantity, BadRun
 from predict.forms import Form
 from predict.formulas.memory import WeightFormat
+from predict.model.transformer import Model
 from predict.suggest import no_choice
 from predict.terminal import terminal_width
 from predict.units import Kind, duration, read_quantity
@@ -34,7 +35,7 @@ USED = frozenset(
 
 
 def targets_text(
-    model: str | Path,
+    model: str | Path | Model,
     typed: TypedTargets,
     machines: tuple[Sequence[str] | None, Sequence[str] | None, str | None],
     fields: Mapping[str, object],
@@ -66,7 +67,9 @@ def targets_text(
             return "\n".join([search_page(found, terminal_width(), explain=explain), *map(str, files)])
 
 
-def _search(model: str | Path, targets: Targets, machines: Sequence[Machine], fields: Mapping[str, object]) -> Search:
+def _search(
+    model: str | Path | Model, targets: Targets, machines: Sequence[Machine], fields: Mapping[str, object]
+) -> Search:
     weights = _read_weights(fields.get("weights"))
     others = {name: value for name, value in fields.items() if name != "weights"}
     question = ask(model, {**others, **machines[0].fields, "seq": targets.isl})

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from predict.errors import BadModel
+from predict.model.config.changes import NOTHING
 from predict.model.config.reader import from_config
 from predict.model.published import deepseek, google, meta, mistral, openai, others, qwen
 from predict.model.published.preset import Preset
@@ -37,10 +38,11 @@ def find_preset(name: str) -> tuple[str, Preset]:
     return known[key], PRESETS[known[key]]
 
 
-def find_model(name: str) -> Model:
-    """Return the model of the preset called `name`; raises BadModel with the names that are near."""
+def find_model(name: str, changes: Mapping[str, object] = NOTHING) -> Model:
+    """Return the model of the preset called `name`, with some fields of its configuration changed. Raises BadModel with
+    the names that are near."""
     proper_name, preset = find_preset(name)
-    return from_config(preset.config, proper_name)
+    return from_config(preset.config, proper_name, changes=changes)
 
 
 @functools.cache

@@ -105,7 +105,3 @@ def _beside(fields: Fields) -> Iterator[str]:
         ):
             fields.use(name)
             yield name
-
-
-def _is_network(name: str) -> bool:
-    return any(part in name for part in PARTS.split())

@@ -12,6 +12,7 @@ from pathlib import Path
 from predict.errors import BadModel
 from predict.json_file import read_json
 from predict.model.attention import Attention
+from predict.model.config.changes import NOTHING, changed, changed_name
 from predict.model.config.extra_layers import left_out_layers
 from predict.model.config.families import find_reader
 from predict.model.config.fields import Fields
@@ -30,8 +31,9 @@ QUANTIZED_APART = ("hf_quant_config.json", "quantize_config.json", "quant_config
 MAX_CONFIG_BYTES = 10_000_000  # a config.json has a few kilobytes; a file of weights has gigabytes
 
 
-def read_config(path: Path) -> Model:
-    """Read a config.json, or that of a folder. Raises BadModel naming the file, and the field if one is wrong."""
+def read_config(path: Path, changes: Mapping[str, object] = NOTHING) -> Model:
+    """Read a config.json, or that of a folder, with some of its fields changed. Raises BadModel naming the file, and
+    the field if one is wrong."""
     folder = path if _is_folder(path) else None
     if folder is not None:
         path = folder / "config.json"
@@ -43,14 +45,18 @@ def read_config(path: Path) -> Model:
         config = next(({**config, "quantization_config": _load(each)} for each in beside if each.is_file()), config)
     named = config.get("_name_or_path")
     stem = folder.resolve().name if folder is not None else path.stem
-    return from_config(config, named if isinstance(named, str) and named else stem, origin=str(path))
+    return from_config(config, named if isinstance(named, str) and named else stem, str(path), changes)
 
 
-def from_config(config: Mapping[str, object], name: str, origin: str | None = None) -> Model:
-    """Build the model that a configuration describes. `origin` names the configuration in messages.
+def from_config(
+    config: Mapping[str, object], name: str, origin: str | None = None, changes: Mapping[str, object] = NOTHING
+) -> Model:
+    """Build the model that a configuration with the `changes` describes. `origin` names the configuration in messages.
 
-    Raises BadModel for an unknown `model_type` and for a field that is missing, has the wrong type or does not divide.
+    Raises BadModel for an unknown `model_type`, for a field that is missing, has the wrong type or does not divide, and
+    for a change of a field that no configuration has.
     """
+    config, name = changed(config, changes, origin or name), changed_name(name, changes)
     fields = Fields(config, origin or name, name, "")
     refuse_foreign(fields)
     text, filled = text_fields(fields), None

@@ -26,6 +26,12 @@ def read_json(
         return json.loads(_read(path, kind, max_bytes, error), object_pairs_hook=object_of)
 
 
+def parse_json(content: bytes, origin: str, *, error: type[NapkinError]) -> object:
+    """What JSON that did not come as a file holds; `origin` names it. Raises `error` with one line if it is none."""
+    with _refusing(origin, error):
+        return json.loads(content)
+
+
 def read_json_values(path: Path, kind: str, *, max_bytes: int, error: type[NapkinError]) -> list[object]:
     """Every JSON value that the file holds, one behind the other: one value, or JSON lines. Raises as `read_json` does,
     and for an empty file."""
@@ -56,7 +62,7 @@ def _read(path: Path, kind: str, max_bytes: int, error: type[NapkinError]) -> by
 
 
 @contextmanager
-def _refusing(path: Path, error: type[NapkinError]) -> Iterator[None]:
+def _refusing(path: Path | str, error: type[NapkinError]) -> Iterator[None]:
     """Say in one line why a file cannot be read."""
     try:
         yield

@@ -20,7 +20,7 @@ def experts_calls(experts: Experts, block: Block, share: Share) -> Iterator[Call
     """The experts of this GPU for the tokens of all copies of the model: whole ones of `ep` groups of GPUs, and a part
     of each."""
     layout = share.layout
-    one = next(each for each in block.linears() if each.copies > 1)
+    one = next(each for each in block.linears if each.copies > 1)
     dims = {
         "tokens": share.all_tokens,
         "hidden": experts.latent or block.hidden,

@@ -17,7 +17,7 @@ from predict.workloads import Number
 def layer_calls(block: Block, share: Share) -> Iterator[Call | Unmeasured]:
     """All calls of the layers of a block. Raises MissingCeiling for what no kernel and no stand-in computes."""
     count = block.layers
-    for product in products(block.linears(), share.tp):
+    for product in products(block.linears, share.tp):
         one = product.linears[0]
         if one.copies == 1 and not is_inside(block.mixer, one):
             yield from product_calls(product, share.tokens, share, count)

@@ -45,7 +45,7 @@ def matmuls(training: Training, plan: Plan) -> Iterator[Timed]:
     for product in (*products(model.input_linears(), tp), *products(model.output_linears(), tp)):
         yield from _trained(product, WIDE, tokens, runs, again=0.0)
     for block in model.blocks:
-        found = list(products(block.linears(), tp))
+        found = list(products(block.linears, tp))
         for product in found:
             if product.linears[0].copies > 1:
                 raise MissingCeiling(f"the experts of {model.name} are not calibrated in training")
@@ -69,7 +69,7 @@ def _again(recompute: Recompute, block: Block, product: Product, *, is_last: boo
         return 0.0 if is_last else 1.0
     if recompute is not Recompute.OPS:
         return 0.0
-    dropped = {linear.name for linear in list(block.linears())[1::2]}
+    dropped = {linear.name for linear in block.linears[1::2]}
     sizes = [(linear.params, linear.name in dropped) for linear in product.linears]
     return sum(size for size, is_dropped in sizes if is_dropped) / sum(size for size, _ in sizes)
 

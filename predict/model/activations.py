@@ -103,6 +103,6 @@ def _kept_by_ops(block: Block) -> Iterator[Kept]:
     if isinstance(attention, Attention | LatentAttention):
         dim = attention.value_dim if isinstance(attention, LatentAttention) else attention.head_dim
         yield Kept("attention's output", attention.heads * (ELEMENT_BYTES * dim + FP32_BYTES), split=True)
-    every_second = list(block.linears())[::2]
+    every_second = block.linears[::2]
     outputs = sum(linear.active * linear.outputs for linear in every_second)
     yield Kept("outputs of every second matrix", ELEMENT_BYTES * outputs, split=True)

@@ -93,7 +93,7 @@ def _of_model(model: Model, share: GpuShare) -> Iterator[ModelKernel]:
 def _of_block(block: Block, share: GpuShare) -> Iterator[ModelKernel]:
     """The kernels of all layers of a block."""
     yield from norm_kernels(block, share)
-    found = tuple(products(block.linears(), share.tp))
+    found = tuple(products(block.linears, share.tp))
     if block.mixer:
         inside = {linear.name for linear in block.mixer.linears(block.hidden)}
         yield from _of_mixer(block, [each for each in found if each.linears[0].name in inside], share)

@@ -77,7 +77,7 @@ def check_layout(layout: Layout, model: Model) -> None:
 
 def count_experts(model: Model) -> int:
     """Experts of a layer; 0 for a model without, the largest common divisor if layers differ."""
-    return math.gcd(*(linear.copies for block in model.blocks for linear in block.linears() if linear.copies > 1))
+    return math.gcd(*(linear.copies for block in model.blocks for linear in block.linears if linear.copies > 1))
 
 
 def draft_layout(layout: Layout, draft: Model) -> Layout:

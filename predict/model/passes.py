@@ -134,7 +134,7 @@ def forward(
     parts: list[Part] = []
     for block in model.blocks:
         new = 1 if logits is Logits.LAST and block.only_reads_cache else seq
-        parts += [_linear_part(linear, block.layers, batch * new, formats) for linear in block.linears()]
+        parts += [_linear_part(linear, block.layers, batch * new, formats) for linear in block.linears]
         parts += _mixing_parts(block, batch, new, cached + seq - new, mask, formats)
     parts += [_linear_part(linear, 1, tokens, formats) for linear in model.input_linears()]
     parts += [_linear_part(linear, 1, positions, formats) for linear in model.output_linears()]
@@ -173,7 +173,7 @@ def training_step(
     scores = {Recompute.NONE: 3, Recompute.SELECTIVE: 4, Recompute.FULL: 4}.get(recompute, 3.5)
     layers = 4 if recompute is Recompute.FULL else 3
     times = {Component.ATTENTION_SCORES: scores, Component.VOCAB: 3}
-    again = {linear.name for block in model.blocks for linear in list(block.linears())[1::2]}
+    again = {linear.name for block in model.blocks for linear in block.linears[1::2]}
 
     def trained(part: Part) -> Part:
         repeats = 1 if recompute is Recompute.OPS and part.name in again else 0

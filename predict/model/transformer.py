@@ -8,6 +8,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from predict.model.attention import LatentAttention
 from predict.model.elementwise import RMS_ELEMENTWISE, Elementwise
@@ -19,7 +20,7 @@ from predict.units import count
 from predict.workloads import Number, stored_bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Block:
     """Equal layers: a mixer, an MLP, or both."""
 
@@ -33,11 +34,11 @@ class Block:
     bits: MatrixBits = SIXTEEN_BITS  # of a stored weight, on average over the layers
     numbers: tuple[int, ...] = field(default=(), compare=False)  # of the layers in the model; empty: in a row
 
-    def linears(self) -> Iterator[Linear]:
-        """The matrices of one layer."""
+    @cached_property
+    def linears(self) -> tuple[Linear, ...]:
+        """The matrices of one layer. Every count asks for them, so they are listed once."""
         parts = (part.linears(self.hidden) for part in (self.mixer, self.mlp) if part)
-        for linear in itertools.chain(*parts, self.extra):
-            yield linear.stored_in(self.bits.of(linear.name))
+        return tuple(linear.stored_in(self.bits.of(linear.name)) for linear in itertools.chain(*parts, self.extra))
 
     @property
     def other_params(self) -> int:
@@ -47,12 +48,12 @@ class Block:
     @property
     def params(self) -> int:
         """Parameters of all layers of this block."""
-        return self.layers * (sum(linear.params for linear in self.linears()) + self.other_params)
+        return self.layers * (sum(linear.params for linear in self.linears) + self.other_params)
 
     @property
     def active_params(self) -> int:
         """Parameters that one token goes through in all layers of this block."""
-        return self.layers * (sum(linear.active_params for linear in self.linears()) + self.other_params)
+        return self.layers * (sum(linear.active_params for linear in self.linears) + self.other_params)
 
     @property
     def only_reads_cache(self) -> bool:
@@ -131,14 +132,14 @@ class Model:
         """Bytes of all weights: in `bits` each, or (None) as the checkpoint stores them."""
         if bits is not None:
             return stored_bytes(self.stored_params, bits)
-        layers = sum(block.layers * linear.stored_bytes() for block in self.blocks for linear in block.linears())
+        layers = sum(block.layers * linear.stored_bytes() for block in self.blocks for linear in block.linears)
         outer = sum(linear.stored_bytes() for linear in self.outer_linears())
         rest = self.other_params + self.position_params + self.vision_params
         return layers + outer + stored_bytes(rest, REST_BITS) + (0 if self.tied else self.embedding_bytes())
 
     def expert_bytes(self, bits: float | None = None) -> Number:
         """Bytes of all experts that a token chooses among: in `bits` each, or (None) as the checkpoint stores them."""
-        experts = ((block.layers, each) for block in self.blocks for each in block.linears() if each.copies > 1)
+        experts = ((block.layers, each) for block in self.blocks for each in block.linears if each.copies > 1)
         return sum(layers * linear.stored_bytes(bits) for layers, linear in experts)
 
     def embedding_bytes(self, bits: float | None = None) -> Number:
@@ -241,7 +242,7 @@ class Model:
 
     def _multiplied(self) -> Iterator[tuple[int, Linear]]:
         """Every matrix and its number of layers."""
-        yield from ((block.layers, linear) for block in self.blocks for linear in block.linears())
+        yield from ((block.layers, linear) for block in self.blocks for linear in block.linears)
         yield from ((1, linear) for linear in self.outer_linears())
 
     @property

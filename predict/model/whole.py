@@ -95,7 +95,7 @@ def _why_not(block: Block, replica: Replica, tokens: int) -> str:
         f"a query sees not all earlier tokens ({mixer.reach.text}), one of the op does": _is_limited(mixer, tokens),
         "it has matrices outside attention and MLP": bool(block.extra),
     }
-    narrow = min((_bits(replica, linear.weight_bits) for linear in block.linears()), default=WIDE_BITS)
+    narrow = min((_bits(replica, linear.weight_bits) for linear in block.linears), default=WIDE_BITS)
     reasons[f"weights of {narrow:.3g} bits, the op has those of activations"] = narrow < WIDE_BITS
     return next((reason for reason, holds in reasons.items() if holds), "")
 

@@ -72,7 +72,7 @@ def _params_by_bits(q: Question) -> dict[float, int]:
     if q.weights is not None:
         return {q.weights.bits_per_weight: model.stored_params}
     found = {float(REST_BITS): model.other_params + model.position_params + model.vision_params}
-    matrices = [(block.layers, linear) for block in model.blocks for linear in block.linears()]
+    matrices = [(block.layers, linear) for block in model.blocks for linear in block.linears]
     for layers, linear in [*matrices, *((1, linear) for linear in model.outer_linears())]:
         biases = layers * linear.copies * linear.bias * linear.outputs
         found[REST_BITS] += biases

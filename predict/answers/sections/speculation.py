@@ -26,7 +26,7 @@ def speculation(q: Question) -> Iterator[Line | Note]:
     target = q.replica()
     draft = target.beside
     assert draft is not None
-    gains = {k: float(_speedup(q, target, draft, k, q.batch)) for k in range(1, LONGEST_DRAFT + 1)}
+    gains = {k: float(speedup(q, target, k, q.batch)) for k in range(1, LONGEST_DRAFT + 1)}
     best = max(gains, key=lambda k: gains[k])
     tokens = float(drafts.expected_tokens(q.acceptance, best))
     step_s = float(target.decode(q.batch, q.context).napkin_s)
@@ -36,7 +36,7 @@ def speculation(q: Question) -> Iterator[Line | Note]:
     formula = "tokens x step / (k x draft step + check of k+1)"
     yield Line("speculation_speedup", f"speed-up at batch {q.batch:,}", gains[best], Unit.TIMES, formula)
     yield Line("speculation_tpot_s", "TPOT", step_s / gains[best], Unit.SECONDS, "TPOT / speed-up")
-    yield from _where_it_pays(lambda batch: np.asarray(_speedup(q, target, draft, best, batch)) > 1, best)
+    yield from _where_it_pays(lambda batch: np.asarray(speedup(q, target, best, batch)) > 1, best)
     yield from _expected(q, target, draft)
     if draft.gpus < target.layout.stage_gpus:
         heads = f"{q.draft.heads} heads of {q.draft.name}"
@@ -81,8 +81,11 @@ def _where_it_pays(pays: Callable[[FloatArray], NDArray[np.bool_]], k: int) -> I
         yield Note(f"speculation pays at every batch up to {LARGEST_BATCH:,} with k = {k}")
 
 
-def _speedup(q: Question, target: Replica, draft: Replica, k: int, batch: Count) -> Number:
-    """Speed-up of drafting k tokens. Both models hold the same context; the target checks k + 1 tokens per request."""
+def speedup(q: Question, target: Replica, k: int, batch: Count) -> Number:
+    """Speed-up of drafting k tokens with the draft beside `target`. Both models hold the same context; the target
+    checks k + 1 tokens per request."""
+    draft = target.beside
+    assert draft is not None
     target_s = target.decode(batch, q.context).napkin_s
     draft_s = draft.decode(batch, q.context).napkin_s
     check_s = target.decode(batch, q.context, k + 1).napkin_s

@@ -43,9 +43,14 @@ def read_config(path: Path, changes: Mapping[str, object] = NOTHING) -> Model:
     if path.name == "config.json" and "quantization_config" not in config:
         beside = (path.with_name(name) for name in QUANTIZED_APART)
         config = next(({**config, "quantization_config": _load(each)} for each in beside if each.is_file()), config)
-    named = config.get("_name_or_path")
     stem = folder.resolve().name if folder is not None else path.stem
-    return from_config(config, named if isinstance(named, str) and named else stem, str(path), changes)
+    return from_config(config, config_name(config, stem), str(path), changes)
+
+
+def config_name(config: Mapping[str, object], stem: str) -> str:
+    """The name that a configuration gives its model; `stem` if it gives none."""
+    named = config.get("_name_or_path")
+    return named if isinstance(named, str) and named else stem
 
 
 def from_config(

@@ -74,7 +74,7 @@ def _with_bits(block: Block, numbers: Sequence[int], architecture: str, found: Q
     """The block with the bits of its matrices, on average over its layers. Counts what it finds in `tally`."""
     seen = numbers if any(rule.modules.by_layer for rule in found.rules) else numbers[:1]
     bits = []
-    for linear in block.linears():
+    for linear in block.linears:
         paths = paths_of(linear.name, architecture, beside_experts=isinstance(block.mlp, Experts))
         packings = Counter(_packing(found, number, paths) for number in seen)
         params = linear.params * block.layers // len(seen) if paths else 0  # routers make no storage mixed

@@ -28,7 +28,7 @@ def test_every_matrix_of_a_layer_has_a_name_that_transformers_gives(name):
     modules = {match[2].rpartition(".")[0] for match in found if match} | {match[2] for match in found if match}
     model = from_config(config, "it")
     for block in model.blocks:
-        for linear in block.linears():
+        for linear in block.linears:
             paths = paths_of(linear.name, model.architecture, beside_experts=isinstance(block.mlp, Experts))
             assert bool(set(paths) & modules) != bool(KEPT.fullmatch(linear.name)), linear.name
     assert model.tied or any(f"{head}.weight" in names for head in HEAD)

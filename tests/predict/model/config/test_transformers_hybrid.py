@@ -302,7 +302,7 @@ def test_parameters_are_those_of_transformers_matrices_and_all(name):
     if model.tied:
         matrices += model.vocab * model.hidden
     ours = [(1, linear) for linear in model.outer_linears()]
-    ours += [(block.layers, linear) for block in model.blocks for linear in block.linears()]
+    ours += [(block.layers, linear) for block in model.blocks for linear in block.linears]
     assert sum(layers * each.copies * each.inputs * each.outputs for layers, each in ours) == matrices
     # A token goes through everything but the experts that it is not sent to.
     idle = sum(layers * (each.copies - each.active) * (each.inputs + each.bias) * each.outputs for layers, each in ours)

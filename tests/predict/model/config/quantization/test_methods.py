@@ -83,7 +83,7 @@ def ao(kind, **data):
 def test_each_method(quantization, bits, name, multiplied):
     model = read(quantization)
     (block,) = model.blocks
-    assert [block.bits.of(linear.name) for linear in block.linears()] == pytest.approx([bits] * 7, rel=1e-12)
+    assert [block.bits.of(linear.name) for linear in block.linears] == pytest.approx([bits] * 7, rel=1e-12)
     found = model.storage.multiplied
     assert (model.storage.name, found and found.name, model.notes) == (name, multiplied, ())
 

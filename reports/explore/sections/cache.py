@@ -1,0 +1,142 @@
+"""6. What does the KV cache take: over the context, by layers, KV heads and format, on cards of five sizes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from predict.answers.question import Question
+from predict.answers.sections.memory import memory_use
+from predict.units import GB, Unit, both_bytes, show, si
+from reports.explore.answered import Answered, Number, Row, numbers_of, texts_of
+from reports.explore.charts import BOUND, BYTES, COLORS, GREEN, RED, SKY, Axis, Series, bars, curves, log_sizes
+from reports.explore.section import Section
+from reports.explore.shape import shape_stops
+from reports.explore.state import State
+
+SHAPED = ("layers", "kv_heads")
+KEYS = ("kv_bytes_per_token", "kv_bytes", "state_bytes", "weight_bytes", "kv_capacity_tokens", "max_batch", "max_context")
+CARDS_GB = (24, 40, 80, 141, 192)
+LONGEST = 2**20
+CARD_SERIES = tuple(
+    Series(f"{size} GB", color, (2 + place, 2)) for place, (size, color) in enumerate(zip(CARDS_GB, COLORS, strict=False))
+)
+GROWTH = curves(
+    "growth",
+    "KV cache of the batch over the context, and what cards have left for it",
+    log_sizes("cached tokens of a request"),
+    Axis("bytes", BYTES, is_log=True),
+    (replace(BOUND, name="KV cache"), *CARD_SERIES),
+)
+ROOM = bars("room", "The batch on cards of five sizes", Axis("bytes of a card", BYTES), ("weights", "KV cache", "engine", "does not fit"), (GREEN, SKY, "#999999", RED))  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """The question on a card of another size: --hbm."""
+
+    size_gb: int
+    question: Question
+
+    @property
+    def memory_bytes(self) -> float:
+        """Its memory."""
+        return float(self.size_gb * GB)
+
+    @property
+    def free_bytes(self) -> float:
+        """What weights and engine leave for caches on all of them; negative if they do not fit."""
+        return float(self.question.roomiest_replica().free_bytes)
+
+    @property
+    def max_batch(self) -> int:
+        """Requests that fit."""
+        return int(self.question.roomiest_replica().max_batch(max(self.question.context, 1)))
+
+
+def answer(state: State) -> Answered:
+    """The cache of a token and of the batch; the largest batch of each card."""
+    q = state.question()
+    command = state.command()
+    if not q.serves:
+        return Answered((f"Cannot serve: {q.unserved}.",), (command,), is_alarm=True)
+    found = list(memory_use(q))
+    cards = [Card(size, replace(q, hbm_bytes=float(size * GB), overhead_bytes=q.overhead_bytes)) for size in CARDS_GB]
+    return Answered(
+        says=(_says(q, cards),),
+        commands=(command, *(f"{command} --hbm {card.size_gb}GB" for card in cards)),
+        numbers=(*numbers_of(found, KEYS), *(_largest(card, place + 1) for place, card in enumerate(cards))),
+        data={
+            "growth": [*_growth(q), *_left(cards)],
+            "growth_marks": [{"x": max(q.context, 1), "place": 0, "label": "this context", "says": f"{q.context:,}"}],
+            "room": [row for card in cards for row in _room(card)],
+            "room_marks": [],
+        },
+        notes=texts_of(found),
+        is_alarm=q.batch > int(q.roomiest_replica().max_batch(max(q.context, 1))),
+        controls=shape_stops(state, SHAPED),
+    )
+
+
+def _says(q: Question, cards: list[Card]) -> str:
+    fitting = [card.size_gb for card in cards if card.max_batch >= q.batch]
+    cache = si(float(q.roomiest_replica().held_cache_bytes(q.batch, q.context)), "B")
+    asked = f"{q.batch:,} request{'s' if q.batch > 1 else ''} of {q.context:,} tokens"
+    if not fitting:
+        return f"{asked} cache {cache}: too much for {q.gpus:,} of any of these cards."
+    return f"{asked} cache {cache}: they fit on {q.gpus:,} x {fitting[0]} GB or more."
+
+
+def _largest(card: Card, command: int) -> Number:
+    arithmetic = f"rounded down(max(0, {card.free_bytes:,.0f}) / KV of a request)"
+    label, value = f"largest batch, {card.size_gb} GB", card.max_batch
+    return Number("max_batch", label, show(value, Unit.REQUESTS), value, "free memory / KV of a request", arithmetic, command)
+
+
+def _growth(q: Question) -> Iterator[Row]:
+    contexts = np.array(sorted({*(2.0**power for power in range(7, LONGEST.bit_length())), float(max(q.context, 1))}))
+    sizes = np.broadcast_to(q.roomiest_replica().held_cache_bytes(q.batch, contexts), contexts.shape)
+    for context, size in zip(contexts.tolist(), sizes.tolist(), strict=True):
+        if size > 0:
+            says = f"{context:,.0f} tokens: {both_bytes(size)}"
+            yield {"x": context, "y": size, "series": "KV cache", "says": says}
+
+
+def _left(cards: list[Card]) -> Iterator[Row]:
+    """A level line for each card that the weights leave room on."""
+    for card in cards:
+        if card.free_bytes > 0:
+            says = f"{card.size_gb} GB: {both_bytes(card.free_bytes)} left"
+            for context in (128, LONGEST):
+                yield {"x": context, "y": card.free_bytes, "series": f"{card.size_gb} GB", "says": says}
+
+
+def _room(card: Card) -> Iterator[Row]:
+    """What a card holds: beyond its memory the bar is of another group."""
+    replica, q = card.question.roomiest_replica(), card.question
+    cache = float(replica.held_cache_bytes(q.batch, q.context)) / q.gpus
+    parts = {"engine": float(replica.reserved_bytes), "weights": float(replica.held_weight_bytes) / q.gpus, "KV cache": cache}
+    start, row = 0.0, f"{card.size_gb} GB"
+    for name, size in parts.items():
+        end, inside = start + size, min(start + size, card.memory_bytes)
+        if inside > start:
+            says = f"{row}: {name} {both_bytes(size)}"
+            yield {"row": row, "start": start, "end": inside, "group": name, "text": "", "says": says}
+        if end > max(start, card.memory_bytes):
+            over = end - max(start, card.memory_bytes)
+            says = f"{row}: {both_bytes(over)} of {name} too much"
+            yield {"row": row, "start": end - over, "end": end, "group": "does not fit", "text": "", "says": says}
+        start = end
+    text = f"{card.max_batch:,} fit" if card.max_batch >= q.batch else "does not fit"
+    yield {"row": row, "start": start, "end": start, "group": "engine", "text": text, "says": f"{row}: {text}"}
+
+
+CACHE = Section(
+    "cache",
+    "What does the KV cache take?",
+    "Change the context, the layers, the KV heads and the format. Fewer KV heads than heads is GQA: the cache shrinks by"
+    " as much.",
+    answer,
+    controls=SHAPED,
+    charts=(GROWTH, ROOM),
+)

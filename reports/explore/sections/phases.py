@@ -1,0 +1,88 @@
+"""5. A request in time: the prompt in one pass, then a token a step, and how much of the GPU each phase uses."""
+
+from collections.abc import Iterator
+
+from predict.answers.question import Question
+from predict.answers.sections.decode import decode
+from predict.answers.sections.prefill import prefill
+from predict.answers.times import Timed, decode_times, prefill_times
+from predict.units import Unit, duration, percent
+from reports.explore.answered import Answered, Formula, Number, Row, numbers_of, texts_of
+from reports.explore.charts import GREEN, RED, SECONDS, SHARE, Axis, bars
+from reports.explore.section import Section
+from reports.explore.state import State
+
+PROMPT_KEYS = ("ttft_one_s", "ttft_one_expected_s", "prefill_bound", "prefill_intensity", "mfu")
+STEP_KEYS = ("tpot_s", "decode_step_expected_s", "decode_bound", "decode_intensity", "decode_mfu", "mbu")
+REQUEST = bars("request", "A request in time", Axis("time", SECONDS), ("prefill", "decode"))
+USED = bars("used", "Share of the GPU that each phase uses, at its bound", Axis("share of the peak", SHARE), ("FLOP/s", "bandwidth"), (RED, GREEN))  # fmt: skip
+
+
+def answer(state: State) -> Answered:
+    """A request alone in prefill, beside the batch in decode. Decode is counted at the mean context of the request."""
+    generated = state.size("generated", 2, 10**7)
+    state = state.with_texts(context=str(state.question().seq + generated // 2))
+    q = state.question()
+    command = state.command()
+    if not q.serves:
+        return Answered((f"Cannot serve: {q.unserved}.",), (command,), is_alarm=True)
+    prompts, steps = list(prefill(q)), list(decode(q))
+    first, step = prefill_times(q, 1), decode_times(q)
+    formulas = list(_latencies(first, step, generated))
+    shown = (number for place, each in enumerate(formulas) for number in _numbers(*each, place + 1))
+    return Answered(
+        says=(
+            f"The prompt takes {duration(first.bound_s)}, each of the {generated - 1:,} tokens after the first"
+            f" {duration(step.bound_s)}, with {q.context:,} tokens cached on average.",
+            f"Prefill uses {percent(float(prefill_times(q).bound.mfu))} of the FLOP/s, decode"
+            f" {percent(float(step.bound.mfu))}.",
+        ),
+        commands=(command, *(formula.command for _, formula in formulas)),
+        numbers=(*numbers_of(prompts, PROMPT_KEYS), *numbers_of(steps, STEP_KEYS), *shown),
+        data={"request": list(_bars(first, step, generated)), "used": list(_used(q, step))},
+        notes=texts_of([*prompts, *steps]),
+    )
+
+
+def _latencies(first: Timed, step: Timed, generated: int) -> Iterator[tuple[str, Formula]]:
+    """The time of the whole request: the bound, and the expected one where both parts have it."""
+    times = [("request", first.bound_s, step.bound_s)]
+    if first.first_token_s is not None and step.expected_s is not None:
+        times.append(("request, expected", first.first_token_s, step.expected_s))
+    for label, ttft_s, tpot_s in times:
+        values = {"ttft_s": repr(ttft_s), "tpot_s": repr(tpot_s), "generated": str(generated)}
+        yield label, Formula("serving.latency_s", values)
+
+
+def _numbers(label: str, formula: Formula, command: int) -> Iterator[Number]:
+    ttft_s, tpot_s, generated = formula.arguments.values()
+    arithmetic = f"{duration(float(ttft_s), 5)} + ({generated} - 1) x {duration(float(tpot_s), 5)}"
+    yield formula.number(label, Unit.SECONDS, "TTFT + (tokens - 1) x TPOT", arithmetic, command)
+
+
+def _bars(first: Timed, step: Timed, generated: int) -> Iterator[Row]:
+    for label, formula in _latencies(first, step, generated):
+        ttft_s, name = float(formula.arguments["ttft_s"]), "expected" if "expected" in label else "bound"
+        parts = (("prefill", 0.0, ttft_s, ""), ("decode", ttft_s, formula.value, f"{generated - 1:,} steps"))
+        for group, start, end, text in parts:
+            says = f"{group}, {name}: {duration(end - start, 4)}"
+            yield {"row": f"{name}: {group}", "start": start, "end": end, "group": group, "text": text or duration(end - start, 4), "says": says}  # fmt: skip
+
+
+def _used(q: Question, step: Timed) -> Iterator[Row]:
+    for phase, pass_ in (("prefill", prefill_times(q).bound), ("decode", step.bound)):
+        for group, share in (("FLOP/s", float(pass_.mfu)), ("bandwidth", float(pass_.mbu))):
+            text = percent(share)
+            says = f"{phase} uses {text} of the {group}"
+            yield {"row": f"{phase}: {group}", "start": 0, "end": share, "group": group, "text": text, "says": says}
+
+
+PHASES = Section(
+    "phases",
+    "What does a request do?",
+    "Change the prompt and the tokens that are made. Prefill has work for the whole GPU; decode waits for memory, token"
+    " by token.",
+    answer,
+    controls=("generated",),
+    charts=(REQUEST, USED),
+)

@@ -17,7 +17,8 @@ UNLUCKY = ("bench", "predict", "kernels", "reports", "json", "random", "signal",
 SCRIPT = """#!{python}
 import sys
 from napkin_bench.__main__ import main
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
 """
 # Refuses packages as if they were not installed.
 SITE = """import sys

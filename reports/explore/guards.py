@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from reports.explore.worker import Reply, refuse
 
 LONGEST_TARGET_BYTES = 8192
+LONGEST_HEADERS_BYTES = 32_768  # of all together
 PLAIN_PATH = re.compile(rb"/[A-Za-z0-9._/-]*")  # no path of ours needs an escape
 HEADERS: Mapping[str, str] = MappingProxyType(
     {
@@ -77,6 +78,8 @@ class Guards:
             return refuse(403, f"another site may not ask here: open {self._address}")
         if len(path) + len(query) + 1 > LONGEST_TARGET_BYTES:
             return refuse(414, f"the address is longer than {LONGEST_TARGET_BYTES:,} bytes: ask for less at once")
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > LONGEST_HEADERS_BYTES:
+            return refuse(431, f"the headers are longer than {LONGEST_HEADERS_BYTES:,} bytes: clear your cookies")
         if not PLAIN_PATH.fullmatch(path):
             return refuse(404, f"nothing is here: open {self._address}")
         return None

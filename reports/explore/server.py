@@ -25,14 +25,13 @@ from starlette.routing import Route
 
 from predict.errors import BadQuantity
 from reports.explore.desk import Desk
-from reports.explore.guards import HEADERS, Guards, as_response
+from reports.explore.guards import HEADERS, LONGEST_HEADERS_BYTES, LONGEST_TARGET_BYTES, Guards, as_response
 from reports.explore.worker import FAULT, Worker, refuse
 
 ADDRESS = "127.0.0.1"  # never another: whoever reaches this server may ask it anything
 BACKLOG = 128  # connections that the system holds until they are taken
-LONGEST_HEAD_BYTES = 32_768  # of a request: its target and headers
 KEEP_ALIVE_S = 5  # a connection that is idle for so long is closed
-LAST_WORDS_S = 3  # for replies that are still on their way when the server ends
+LAST_WORDS_S = 1  # for replies that are still on their way when the server ends
 _SAID = {404: "nothing is here: open /", 405: "this address is not asked that way: open /"}
 
 Endpoint = Callable[[requests.Request], Awaitable[Response]]
@@ -65,7 +64,8 @@ def make_app(worker: Worker, page: str, assets: Mapping[str, Asset], *, port: in
 
 def listen(port: int) -> socket.socket:
     """A socket that listens on this machine alone; port 0 takes a free one. Raises BadQuantity."""
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # Named TCP, asyncio sends each part of a reply at once: else the second waits 40 ms for the client to confirm one.
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     if os.name == "posix":  # a port that was left a moment ago is free; elsewhere this would share one in use
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -108,7 +108,7 @@ class Server(uvicorn.Server):
             backlog=BACKLOG,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=LAST_WORDS_S,
-            h11_max_incomplete_event_size=LONGEST_HEAD_BYTES,
+            h11_max_incomplete_event_size=LONGEST_TARGET_BYTES + LONGEST_HEADERS_BYTES,
         )
         super().__init__(config)
         self._at_end = at_end

@@ -77,7 +77,7 @@ class Worker:
         self._begin_limit_s = begin_limit_s
         self._memory_bytes = memory_bytes
         self._turn = threading.Lock()  # held by the one request that is answered
-        self._life = threading.Lock()  # held while a child is started or killed
+        self._life = threading.RLock()  # held while a child is started or killed; a second signal closes once more
         self._is_closed = False
         self._child = self._start()
         try:

@@ -1,5 +1,6 @@
 """The server over a real socket: who is let in, what is refused and how, and that nothing ends it."""
 
+import asyncio
 import contextlib
 import hashlib
 import http.client
@@ -164,6 +165,32 @@ def test_a_refusal_of_the_answers_is_passed_on(live):
 
 def test_a_bug_tells_the_client_nothing(live):
     refused(live.ask("/answer/bug"), 500, FAULT)
+
+
+def test_a_bug_of_the_server_tells_the_client_no_more():
+    class Broken:
+        def ask(self, request):
+            raise ZeroDivisionError(SECRET)
+
+    scope = {"type": "http", "method": "GET", "path": "/answer/decode", "raw_path": b"/answer/decode"}
+    scope |= {"query_string": b"", "headers": [(b"host", b"localhost:8765")], "root_path": "", "scheme": "http"}
+    sent = []
+
+    async def receive():
+        await asyncio.sleep(0 if not sent else LONG_S)
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message):
+        sent.append(message)
+
+    app = server.make_app(Broken(), PAGE, ASSETS, port=8765)
+    with pytest.raises(ZeroDivisionError):  # for the terminal
+        asyncio.run(app(scope, receive, send))
+    start, body = sent
+    headers = {name.decode(): value.decode() for name, value in start["headers"]}
+    assert (start["status"], json.loads(body["body"])) == (500, {"error": FAULT})
+    assert {name: headers[name.lower()] for name in HEADERS} == dict(HEADERS)
+    assert headers["cache-control"] == "no-store"
 
 
 # Who is let in.

@@ -10,7 +10,7 @@ LATEST = $(patsubst %/,%,$(dir $(firstword $(shell ls -t runs/*/records.jsonl 2>
 READY := $(if $(filter .venv/bin/python,$(PYTHON)),.venv/installed)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench predict list doctor report compare sweep validate accuracy scorecard compile evidence tune test benchmark check older compile-gate accuracy-gate lint fmt clean
+.PHONY: help setup bench predict list doctor report compare sweep explore validate accuracy scorecard compile evidence tune test benchmark check older compile-gate accuracy-gate lint fmt clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -31,6 +31,8 @@ scorecard: $(READY) ## judge the rules of thumb by the latest run in runs/, or b
 	@$(PYTHON) -m reports scorecard $(or $(strip $(RUN) $(RUNS) $(DATA)),$(LATEST)) $(if $(OUT),--out $(OUT)) $(ARGS)
 sweep: $(READY) ## predict every batch and context of a model, as parquet and plots: ARGS="--model llama-3-8b --gpu h100 --out runs/sweep"
 	@$(PYTHON) -m reports sweep $(ARGS)
+explore: $(READY) ## answer questions in a browser, on this machine alone: PORT=8765 RUN=runs/h100 DATA="a.parquet b.parquet"
+	@$(PYTHON) -m reports explore $(if $(PORT),--port $(PORT)) $(if $(RUN),--run $(RUN)) $(DATA) $(ARGS)
 validate: $(READY) ## compare expected time with measured tables; fail if it misses a bar: DATA="a.parquet b.parquet" GPU=h100
 	@$(PYTHON) -m reports validate $(DATA) $(if $(GPU),--gpu $(GPU)) $(if $(OUT),--out $(OUT)) --gate $(ARGS)
 accuracy: $(READY) ## write docs/accuracy.md again from measured tables: DATA="a.parquet b.parquet"

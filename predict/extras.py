@@ -23,6 +23,8 @@ EXTRAS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "altair": "altair",
             "vl_convert": "vl-convert-python",
             "markupsafe": "markupsafe",
+            "starlette": "starlette",
+            "uvicorn": "uvicorn",
         },
     }
 )

@@ -7,7 +7,7 @@ from napkin_bench.packages import require_ours
 require_ours()  # before another project's package is taken for one of these
 
 from predict.command_line import run_command_line
-from reports.commands import calibrate, compare, import_log, passes, run, scorecard, ship, sweep, validate
+from reports.commands import calibrate, compare, explore, import_log, passes, run, scorecard, ship, sweep, validate
 
 app = typer.Typer(
     help="Report, show and compare measured runs; sweep a model over batches and contexts.",
@@ -25,6 +25,7 @@ app.command("compare", epilog=compare.EXAMPLES)(compare.compare_runs)
 app.command("validate", epilog=validate.EXAMPLES)(validate.validate_tables)
 app.command("scorecard", epilog=scorecard.EXAMPLES)(scorecard.show_scorecard)
 app.command("sweep", epilog=sweep.EXAMPLES)(sweep.sweep_model)
+app.command("explore", epilog=explore.EXAMPLES)(explore.explore)
 app.command("import", epilog=import_log.EXAMPLES)(import_log.import_log)
 app.command("ship", epilog=ship.EXAMPLE)(ship.ship_calibrations)
 app.command("accuracy", epilog="Example: python -m reports accuracy tables/*.parquet --out docs")(

@@ -9,14 +9,16 @@ ROOT = Path(__file__).resolve().parent.parent
 # What a plain installation brings: its dependencies, and what these depend on.
 PLAIN = ("numpy", "rich", "typer", "click", "typing_extensions", "shellingham", "markdown_it", "mdurl", "pygments")
 READING = ("pandas", "pyarrow", "scipy", "matplotlib", "PIL", "jinja2", "markupsafe", "altair", "vl_convert")
-EXTRAS = ("torch", "triton", "pynvml", "psutil", *READING)
+SERVING = ("starlette", "uvicorn")
+EXTRAS = ("torch", "triton", "pynvml", "psutil", *READING, *SERVING)
 # Names of modules of ours, and of modules that starting a process, a worker or a command loads.
 UNLUCKY = ("bench", "predict", "kernels", "reports", "json", "random", "signal", "struct", "tempfile", "pickle", "rich")
 
 SCRIPT = """#!{python}
 import sys
 from napkin_bench.__main__ import main
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
 """
 # Refuses packages as if they were not installed.
 SITE = """import sys

@@ -13,6 +13,7 @@ OURS = ("predict", "kernels", "bench", "reports", "napkin_bench")
 GPU_STACK = {"torch", "triton"}
 READING = {"pandas", "matplotlib", "PIL", "jinja2"}
 PAGE = {"altair", "vl_convert", "markupsafe"}  # what report.html is made with
+SERVING = {"starlette", "uvicorn"}  # what the page of explore is served with
 OWNERS = "napkin_bench.packages"  # asks whose packages these are
 
 # What each package may import besides the standard library, NumPy and itself; then what rooms and modules may add.
@@ -54,6 +55,7 @@ MODULES = {
     "reports.__main__": {"typer", OWNERS},
     "reports.commands": {"typer"},
     "reports.report": PAGE,
+    "reports.explore": PAGE | SERVING,
 }
 # The rooms of a package, and which others each may import; modules on the ground floor import none, those on top (TOP)
 # all of them.
@@ -71,6 +73,14 @@ ROOMS = {
     "reports.scorecard": {"reports.calibration", "reports.run", "reports.accuracy"},
     "reports.comparison": {"reports.calibration", "reports.run", "reports.accuracy", "reports.scorecard"},
     "reports.report": {"reports.calibration", "reports.run", "reports.accuracy", "reports.scorecard"},
+    "reports.explore": {
+        "reports.calibration",
+        "reports.run",
+        "reports.accuracy",
+        "reports.scorecard",
+        "reports.comparison",
+        "reports.report",
+    },
     "reports.sweep": set(),
     "reports.served": set(),
 }
@@ -191,6 +201,11 @@ def test_no_module_imports_what_its_layer_may_not(module, path):
         ("reports.scorecard.card", "from reports.report.page import write_report"),
         ("reports.report.page", "from reports.sweep import grid"),
         ("reports.run.plots", "import altair"),
+        ("reports.run.plots", "import uvicorn"),
+        ("reports.report.page", "from starlette.responses import Response"),
+        ("reports.report.page", "from reports.explore import server"),
+        ("reports.explore.server", "from reports.sweep import grid"),
+        ("reports.explore.server", "import typer"),
         ("reports.accuracy.compare", "from reports.sweep import grid"),
         ("reports.scorecard.card", "from reports.comparison.sides import Side"),
         ("reports.served.page", "from reports.run.load import Run"),
@@ -205,7 +220,7 @@ def test_the_check_above_can_fail(module, source):
 
 @pytest.mark.parametrize("package", OURS)
 def test_a_command_line_explains_itself_without_what_its_work_needs(package):
-    heavy = GPU_STACK | READING | PAGE | {"scipy", "psutil", "pynvml"}
+    heavy = GPU_STACK | READING | PAGE | SERVING | {"scipy", "psutil", "pynvml"}
     code = f"import {package}.__main__, sys; print(*{heavy} & sys.modules.keys())"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout == "\n"

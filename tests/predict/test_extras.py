@@ -32,6 +32,7 @@ def plain(tmp_path):
         ("show runs/h100", "show", REPORTS),
         ("report runs/h100", "report", REPORTS),
         ("sweep --model llama-3-8b --gpu h100 --out sweep", "sweep", REPORTS),
+        ("explore", "explore", "needs uvicorn, which is not installed: pip install 'napkin-bench[reports]'\n"),
         (SEARCH, "predict model", "needs matplotlib, which is not installed: pip install 'napkin-bench[reports]'\n"),
     ],
 )

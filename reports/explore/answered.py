@@ -13,6 +13,11 @@ Row = Mapping[str, str | float | None]
 Data = Mapping[str, Sequence[Row]]
 
 
+def bar(row: str, span: tuple[float, float], group: str, text: str, says: str) -> Row:
+    """A bar of a chart, from here to there."""
+    return {"row": row, "start": span[0], "end": span[1], "group": group, "text": text, "says": says}
+
+
 @dataclass(frozen=True, slots=True)
 class Number:
     """A number as the page shows it."""

@@ -69,8 +69,8 @@ COLORS = (GREEN, BLUE, ORANGE, PINK, SKY, RED, GREY)
 
 
 def curves(name: str, title: str, x: Axis, y: Axis, series: Sequence[Series], *, height_px: int = HEIGHT_PX) -> Chart:
-    """Lines of the rows `name` (x, y, series, says), dotted uprights at `name`_marks (x, place, label, says), and measured points of
-    `name`_points (x, y, by, says)."""
+    """Lines of the rows `name` (x, y, series, says), dotted uprights at `name`_marks (x, place, label, says), and
+    measured points of `name`_points (x, y, by, says)."""
     across = alt.X("x:Q", title=x.title, scale=x.scale(), axis=x.axis(grid=False))
     up = alt.Y("y:Q", title=y.title, scale=y.scale(), axis=y.axis(grid=True))
     names = [each.name for each in series]

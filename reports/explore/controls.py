@@ -87,7 +87,9 @@ _TOKENS = ("", "1B", "10B", "100B", "300B", "1T", "2T", "5T", "10T", "15T", "20T
 
 OWN: Mapping[str, Control] = MappingProxyType(
     {
-        "matrix": Control("Matrix", is_chosen_by_answer=True),
+        **dict.fromkeys(
+            ("kernel_time", "kernel_phases", "kernel_cache"), Control("Kernel drawn", is_chosen_by_answer=True)
+        ),
         "attention": Control("Attention", "causal", choices=listed(*Mask), field="mask"),
         "step": Control("Step of the graph", "0", tuple(map(str, range(8)))),
         "w1": Control("w1", "2", _WEIGHTS),
@@ -113,4 +115,6 @@ OWN: Mapping[str, Control] = MappingProxyType(
         "tokens": Control("Training tokens", stops=_TOKENS, field="tokens"),
     }
 )  # fmt: skip
-CONTROLS: Mapping[str, Control] = MappingProxyType({**SHARED, **SHAPE, **OWN, POINTS: Control("Measured points")})
+CONTROLS: Mapping[str, Control] = MappingProxyType(
+    {**SHARED, **SHAPE, **OWN, POINTS: Control("Measured points", is_chosen_by_answer=True)}
+)

@@ -34,6 +34,7 @@ from reports.tables import TextTable
 
 HERE = Path(__file__).parent
 TEMPLATE = HERE / "report.html.jinja"
+STYLE = HERE / "page.css"
 COLORS = {"green": palette.GREEN, "orange": palette.ORANGE, "red": palette.RED, "blue": palette.BLUE}
 # In a script these end it, or end a line of it, wherever they stand.
 _IN_SCRIPT = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
@@ -44,7 +45,7 @@ def render_html(run: Run) -> str:
     frame, rows = run.frame, page_rows(run)
     judgments = judgments_of(run)
     figures = draw_figures(run)
-    scripts = (_library(), _own("page.js"))
+    scripts = (library(), _own("page.js"))
     return html_template(TEMPLATE).render(
         run=run,
         policy=_policy(scripts),
@@ -139,7 +140,7 @@ def _sha256(text: str) -> str:
 
 
 @functools.cache
-def _library() -> Markup:
+def library() -> Markup:
     """Vega, Vega-Lite and what embeds them, as vl-convert's wheel holds them."""
     bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     assert "</script" not in bundle

@@ -7,7 +7,7 @@ from predict.answers.sections.training import training
 from predict.model.linear import Component
 from predict.model.passes import training_step
 from predict.units import Kind, percent, read_quantity, si, times
-from reports.explore.answered import Answered, Row, numbers_of, texts_of
+from reports.explore.answered import Answered, Row, bar, numbers_of, texts_of
 from reports.explore.backprop import edge_rows, node_rows, steps
 from reports.explore.charts import FLOP, Axis, bars, graph
 from reports.explore.section import Section
@@ -63,7 +63,7 @@ def _bars(parts: list[tuple[str, str, float]]) -> Iterator[Row]:
     for name, group, flop in parts:
         text = f"{si(flop, 'FLOP', 4)}, {percent(flop / whole)}"
         says = f"{name}: {text}"
-        yield {"row": name, "start": start, "end": start + flop, "group": group, "text": text, "says": says}
+        yield bar(name, (start, start + flop), group, text, says)
         start += flop
 
 

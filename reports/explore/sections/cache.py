@@ -8,18 +8,29 @@ import numpy as np
 from predict.answers.question import Question
 from predict.answers.sections.memory import memory_use
 from predict.units import GB, Unit, both_bytes, show, si
-from reports.explore.answered import Answered, Number, Row, numbers_of, texts_of
-from reports.explore.charts import BOUND, BYTES, COLORS, GREEN, RED, SKY, Axis, Series, bars, curves, log_sizes
+from reports.explore.answered import Answered, Number, Row, bar, numbers_of, texts_of
+from reports.explore.charts import BOUND, BYTES, COLORS, Axis, Series, bars, curves, log_sizes
+from reports.explore.kernel import KernelFigure, kernel_chart
 from reports.explore.section import Section
 from reports.explore.shape import shape_stops
 from reports.explore.state import State
+from reports.palette import GREEN, GREY, RED, SKY
 
 SHAPED = ("layers", "kv_heads")
-KEYS = ("kv_bytes_per_token", "kv_bytes", "state_bytes", "weight_bytes", "kv_capacity_tokens", "max_batch", "max_context")
+KEYS = (
+    "kv_bytes_per_token",
+    "kv_bytes",
+    "state_bytes",
+    "weight_bytes",
+    "kv_capacity_tokens",
+    "max_batch",
+    "max_context",
+)
 CARDS_GB = (24, 40, 80, 141, 192)
 LONGEST = 2**20
 CARD_SERIES = tuple(
-    Series(f"{size} GB", color, (2 + place, 2)) for place, (size, color) in enumerate(zip(CARDS_GB, COLORS, strict=False))
+    Series(f"{size} GB", color, (2 + place, 2))
+    for place, (size, color) in enumerate(zip(CARDS_GB, COLORS, strict=False))
 )
 GROWTH = curves(
     "growth",
@@ -28,7 +39,13 @@ GROWTH = curves(
     Axis("bytes", BYTES, is_log=True),
     (replace(BOUND, name="KV cache"), *CARD_SERIES),
 )
-ROOM = bars("room", "The batch on cards of five sizes", Axis("bytes of a card", BYTES), ("weights", "KV cache", "engine", "does not fit"), (GREEN, SKY, "#999999", RED))  # fmt: skip
+ROOM = bars(
+    "room",
+    "The batch on cards of five sizes",
+    Axis("bytes of a card", BYTES),
+    ("engine", "weights", "KV cache", "does not fit"),
+    (GREY, GREEN, SKY, RED),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +78,7 @@ def answer(state: State) -> Answered:
     if not q.serves:
         return Answered((f"Cannot serve: {q.unserved}.",), (command,), is_alarm=True)
     found = list(memory_use(q))
-    cards = [Card(size, replace(q, hbm_bytes=float(size * GB), overhead_bytes=q.overhead_bytes)) for size in CARDS_GB]
+    cards = [Card(size, replace(q, hbm_bytes=float(size * GB))) for size in CARDS_GB]
     return Answered(
         says=(_says(q, cards),),
         commands=(command, *(f"{command} --hbm {card.size_gb}GB" for card in cards)),
@@ -90,7 +107,9 @@ def _says(q: Question, cards: list[Card]) -> str:
 def _largest(card: Card, command: int) -> Number:
     arithmetic = f"rounded down(max(0, {card.free_bytes:,.0f}) / KV of a request)"
     label, value = f"largest batch, {card.size_gb} GB", card.max_batch
-    return Number("max_batch", label, show(value, Unit.REQUESTS), value, "free memory / KV of a request", arithmetic, command)
+    return Number(
+        "max_batch", label, show(value, Unit.REQUESTS), value, "free memory / KV of a request", arithmetic, command
+    )
 
 
 def _growth(q: Question) -> Iterator[Row]:
@@ -115,28 +134,41 @@ def _room(card: Card) -> Iterator[Row]:
     """What a card holds: beyond its memory the bar is of another group."""
     replica, q = card.question.roomiest_replica(), card.question
     cache = float(replica.held_cache_bytes(q.batch, q.context)) / q.gpus
-    parts = {"engine": float(replica.reserved_bytes), "weights": float(replica.held_weight_bytes) / q.gpus, "KV cache": cache}
+    parts = {
+        "engine": float(replica.reserved_bytes),
+        "weights": float(replica.held_weight_bytes) / q.gpus,
+        "KV cache": cache,
+    }
     start, row = 0.0, f"{card.size_gb} GB"
     for name, size in parts.items():
         end, inside = start + size, min(start + size, card.memory_bytes)
         if inside > start:
             says = f"{row}: {name} {both_bytes(size)}"
-            yield {"row": row, "start": start, "end": inside, "group": name, "text": "", "says": says}
+            yield bar(row, (start, inside), name, "", says)
         if end > max(start, card.memory_bytes):
             over = end - max(start, card.memory_bytes)
             says = f"{row}: {both_bytes(over)} of {name} too much"
-            yield {"row": row, "start": end - over, "end": end, "group": "does not fit", "text": "", "says": says}
+            yield bar(row, (end - over, end), "does not fit", "", says)
         start = end
     text = f"{card.max_batch:,} fit" if card.max_batch >= q.batch else "does not fit"
-    yield {"row": row, "start": start, "end": start, "group": "engine", "text": text, "says": f"{row}: {text}"}
+    yield bar(row, (start, start), "engine", text, f"{row}: {text}")
 
+
+KERNEL = KernelFigure(
+    "kernel_cache",
+    kernel_chart("kernel_cache", "Attention of decode, over the cached tokens", "cached tokens of a request"),
+    "decode",
+    "context",
+    lambda q: max(q.context, 1),
+)
 
 CACHE = Section(
     "cache",
     "What does the KV cache take?",
-    "Change the context, the layers, the KV heads and the format. Fewer KV heads than heads is GQA: the cache shrinks by"
-    " as much.",
+    "Change the context, the layers, the KV heads and the format. With fewer KV heads than heads (GQA) the cache is"
+    " smaller by as much.",
     answer,
     controls=SHAPED,
     charts=(GROWTH, ROOM),
+    kernel=KERNEL,
 )

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from predict.answers.lines import Line, Note
 from predict.answers.sections.model import forward_flop, model_size
 from predict.units import percent
-from reports.explore.answered import Answered, Row, numbers_of, texts_of
+from reports.explore.answered import Answered, Row, bar, numbers_of, texts_of
 from reports.explore.charts import FLOP, Axis, bars
 from reports.explore.section import Section
 from reports.explore.shape import shape_stops
@@ -23,16 +23,18 @@ def answer(state: State) -> Answered:
     total, rule = values["forward_flop"], values["forward_flop_napkin"]
     largest = max(_parts(found), key=lambda line: float(line.value))
     return Answered(
-        says=(
-            f"{largest.label} {'take' if largest.label.endswith('s') else 'takes'}"
-            f" {percent(float(largest.value) / total)} of the FLOP; the rule 2PT counts {percent(rule / total)} of all.",
-        ),
+        says=(_says(largest, float(largest.value) / total, rule / total),),
         commands=(state.command("attention"),),
         numbers=tuple(numbers_of(found)),
         data={"flop": list(_bars(found, total))},
         notes=texts_of(found),
         controls=shape_stops(state, SHAPED),
     )
+
+
+def _says(largest: Line, share: float, rule: float) -> str:
+    takes = "take" if largest.label.endswith("s") else "takes"
+    return f"The {largest.label} {takes} {percent(share)} of the FLOP; the rule 2PT counts {percent(rule)} of all."
 
 
 def _parts(found: Iterable[Line | Note]) -> list[Line]:
@@ -44,7 +46,7 @@ def _bars(found: Iterable[Line | Note], total: float) -> Iterator[Row]:
         share = percent(float(line.value) / total)
         text = f"{line.text}, {share}"
         says = f"{line.label}: {text} = {line.formula}"
-        yield {"row": line.label, "start": 0, "end": float(line.value), "group": "FLOP", "text": text, "says": says}
+        yield bar(line.label, (0, float(line.value)), "FLOP", text, says)
 
 
 FLOPS = Section(

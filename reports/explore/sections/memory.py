@@ -10,10 +10,11 @@ from predict.answers.sections.training_memory import held_in_training, step_memo
 from predict.answers.verdict import verdicts
 from predict.formulas.memory import sharded_state
 from predict.units import both_bytes
-from reports.explore.answered import Answered, Row, numbers_of, texts_of
-from reports.explore.charts import BYTES, GREEN, RED, Axis, bars
+from reports.explore.answered import Answered, Row, bar, numbers_of, texts_of
+from reports.explore.charts import BYTES, Axis, bars
 from reports.explore.section import Section
 from reports.explore.state import State
+from reports.palette import GREEN, RED
 
 TRAINING = ("optimizer", "zero", "recompute", "kernels")
 KEYS = {
@@ -77,7 +78,7 @@ def _bars(tenants: Mapping[str, float], memory_bytes: float) -> Iterator[Row]:
         end = start + size
         text, group = both_bytes(size), "fits" if end <= memory_bytes else "does not fit"
         says = f"{name}: {text}, {group}"
-        yield {"row": name, "start": start, "end": end, "group": group, "text": text, "says": says}
+        yield bar(name, (start, end), group, text, says)
         start = end
 
 
@@ -89,7 +90,7 @@ def _limit(q: Question) -> Row:
 MEMORY = Section(
     "memory",
     "Does it fit?",
-    "Choose a use. Serving holds weights and the KV cache; training holds gradients, the optimizer and activations too.",
+    "Choose a use. Serving holds weights and the KV cache; training holds gradients, optimizer and activations too.",
     answer,
     controls=("use", *TRAINING),
     charts=(TENANTS,),

@@ -7,15 +7,24 @@ from predict.answers.sections.decode import decode
 from predict.answers.sections.prefill import prefill
 from predict.answers.times import Timed, decode_times, prefill_times
 from predict.units import Unit, duration, percent
-from reports.explore.answered import Answered, Formula, Number, Row, numbers_of, texts_of
-from reports.explore.charts import GREEN, RED, SECONDS, SHARE, Axis, bars
+from reports.explore.answered import Answered, Formula, Number, Row, bar, numbers_of, texts_of
+from reports.explore.charts import SHARE, Axis, bars
+from reports.explore.kernel import KernelFigure, kernel_chart
 from reports.explore.section import Section
 from reports.explore.state import State
+from reports.palette import GREEN, RED
+from reports.report.charts import SECONDS
 
 PROMPT_KEYS = ("ttft_one_s", "ttft_one_expected_s", "prefill_bound", "prefill_intensity", "mfu")
 STEP_KEYS = ("tpot_s", "decode_step_expected_s", "decode_bound", "decode_intensity", "decode_mfu", "mbu")
 REQUEST = bars("request", "A request in time", Axis("time", SECONDS), ("prefill", "decode"))
-USED = bars("used", "Share of the GPU that each phase uses, at its bound", Axis("share of the peak", SHARE), ("FLOP/s", "bandwidth"), (RED, GREEN))  # fmt: skip
+USED = bars(
+    "used",
+    "Share of the GPU that each phase uses, at its bound",
+    Axis("share of the peak", SHARE),
+    ("FLOP/s", "bandwidth"),
+    (RED, GREEN),
+)
 
 
 def answer(state: State) -> Answered:
@@ -66,7 +75,7 @@ def _bars(first: Timed, step: Timed, generated: int) -> Iterator[Row]:
         parts = (("prefill", 0.0, ttft_s, ""), ("decode", ttft_s, formula.value, f"{generated - 1:,} steps"))
         for group, start, end, text in parts:
             says = f"{group}, {name}: {duration(end - start, 4)}"
-            yield {"row": f"{name}: {group}", "start": start, "end": end, "group": group, "text": text or duration(end - start, 4), "says": says}  # fmt: skip
+            yield bar(f"{name}: {group}", (start, end), group, text or duration(end - start, 4), says)
 
 
 def _used(q: Question, step: Timed) -> Iterator[Row]:
@@ -74,8 +83,16 @@ def _used(q: Question, step: Timed) -> Iterator[Row]:
         for group, share in (("FLOP/s", float(pass_.mfu)), ("bandwidth", float(pass_.mbu))):
             text = percent(share)
             says = f"{phase} uses {text} of the {group}"
-            yield {"row": f"{phase}: {group}", "start": 0, "end": share, "group": group, "text": text, "says": says}
+            yield bar(f"{phase}: {group}", (0, share), group, text, says)
 
+
+KERNEL = KernelFigure(
+    "kernel_phases",
+    kernel_chart("kernel_phases", "Attention of prefill, over the prompt", "tokens of the prompt"),
+    "prefill",
+    "seq",
+    lambda q: q.seq,
+)
 
 PHASES = Section(
     "phases",
@@ -85,4 +102,5 @@ PHASES = Section(
     answer,
     controls=("generated",),
     charts=(REQUEST, USED),
+    kernel=KERNEL,
 )

@@ -9,10 +9,11 @@ from predict.answers.sections.speculation import LONGEST_DRAFT, speculation, spe
 from predict.formulas import speculation as drafts
 from predict.guess_rule import accepted_guesses
 from predict.units import Kind, Unit, read_quantity, times
-from reports.explore.answered import Answered, Formula, Number, Row, numbers_of, texts_of
-from reports.explore.charts import BLUE, BOUND, GREEN, GREY, ORANGE, RED, Axis, Series, bars, curves, log_sizes
+from reports.explore.answered import Answered, Formula, Number, Row, bar, numbers_of, texts_of
+from reports.explore.charts import BOUND, Axis, Series, bars, curves, log_sizes
 from reports.explore.section import Section
 from reports.explore.state import State
+from reports.palette import BLUE, GREEN, GREY, ORANGE, RED
 
 OWN = ("draft", "accept")
 FREE = Series("checking costs one step", BLUE, (6, 3))
@@ -20,7 +21,13 @@ DRAFTED = Series("this draft, at this batch", BOUND.color)
 ROUNDS_OF_TOKENS = 24
 DEPTHS = curves("depths", "Speed-up over tokens drafted", Axis("tokens drafted"), Axis("speed-up"), (FREE, DRAFTED))
 BATCHES = curves("gains", "Speed-up of this draft over the batch", log_sizes("batch"), Axis("speed-up"), (DRAFTED,))
-ROUNDS = bars("rounds", "Guesses kept, step by step, at this acceptance", Axis("tokens of a step"), ("kept", "rejected", "not read", "the target's own"), (GREEN, RED, GREY, ORANGE))  # fmt: skip
+ROUNDS = bars(
+    "rounds",
+    "Guesses kept, step by step, at this acceptance",
+    Axis("tokens of a step"),
+    ("kept", "rejected", "not read", "the target's own"),
+    (GREEN, RED, GREY, ORANGE),
+)
 
 
 def answer(state: State) -> Answered:
@@ -36,7 +43,9 @@ def answer(state: State) -> Answered:
     )
     q = state.question(*OWN)
     found = list(speculation(q))
-    gain = f"At {share:.0%} a step that drafts {depth} makes {formulas[0].value:.3g} tokens: {times(formulas[1].value)}."
+    gain = (
+        f"At {share:.0%} a step that drafts {depth} makes {formulas[0].value:.3g} tokens: {times(formulas[1].value)}."
+    )
     pays = f"Best is to draft {best}." if best else "No depth pays: a guess costs more than its chance is worth."
     return Answered(
         says=(gain, pays, *_drafted(q)),
@@ -105,9 +114,9 @@ def _rounds(depth: int, percent: int) -> Iterator[Row]:
             group = "kept" if guess < kept else "rejected" if guess == kept else "not read"
             text = {"kept": "✓", "rejected": "✗", "not read": "·"}[group]
             says = f"guess {guess + 1} of step {step}: {group}"
-            yield {"row": row, "start": guess, "end": guess + 1, "group": group, "text": text, "says": says}
+            yield bar(row, (guess, guess + 1), group, text, says)
         says = f"step {step}: the target model adds one token"
-        yield {"row": row, "start": depth, "end": depth + 1, "group": "the target's own", "text": "+1", "says": says}
+        yield bar(row, (depth, depth + 1), "the target's own", "+1", says)
 
 
 SPECULATION = Section(

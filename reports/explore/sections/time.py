@@ -12,9 +12,10 @@ from predict.resources import Resource
 from predict.units import duration
 from reports.explore.answered import Answered, Row, numbers_of, texts_of
 from reports.explore.charts import ARITHMETIC, BOUND, EXPECTED, LINK, MEMORY, curves, log_seconds, log_sizes
+from reports.explore.kernel import KernelFigure, kernel_chart
 from reports.explore.section import Section
 from reports.explore.state import State
-from reports.explore.steps import LARGEST, Steps, steps_of
+from reports.explore.steps import LARGEST, Steps, decode_steps, steps_of
 
 KEYS = (
     *("tpot_s", "decode_step_expected_s", "decode_bound", "decode_flop", "decode_bytes", "decode_intensity"),
@@ -90,6 +91,14 @@ def _says(q: Question, knee: float | None) -> tuple[str, ...]:
     return first, f"FLOP take as long as memory from batch {knee:,.0f} on."
 
 
+KERNEL = KernelFigure(
+    "kernel_time",
+    kernel_chart("kernel_time", "One matrix of the step, over its rows", "rows of activations (m)"),
+    "decode",
+    "m",
+    lambda q: q.batch,
+)
+
 TIME = Section(
     "time",
     "Where does the time go?",
@@ -97,4 +106,5 @@ TIME = Section(
     " tokens of 0 leave out the KV cache.",
     answer,
     charts=(STEPS,),
+    kernel=KERNEL,
 )

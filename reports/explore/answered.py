@@ -18,6 +18,11 @@ def bar(row: str, span: tuple[float, float], group: str, text: str, says: str) -
     return {"row": row, "start": span[0], "end": span[1], "group": group, "text": text, "says": says}
 
 
+def mark(x: float, label: str, says: str, line: int = 0) -> Row:
+    """An upright of a chart of curves. Its label stands on this line, so that near ones do not meet."""
+    return {"x": x, "label": "\n" * line + label, "says": says}
+
+
 @dataclass(frozen=True, slots=True)
 class Number:
     """A number as the page shows it."""

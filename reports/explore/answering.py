@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from predict.errors import NapkinError
 from predict.suggest import unknown
+from reports.explore.answered import Stops
 from reports.explore.contents import SECTIONS
 from reports.explore.kernel import with_kernel
 from reports.explore.points import Source, read_sources
@@ -33,9 +35,15 @@ def answer(request: Request, sources: Sequence[Source] = ()) -> Reply:
         found = section.answer(state)
         if section.kernel:
             found = with_kernel(found, section.kernel, state, sources)
-        return Reply(200, found.to_json())
+        return Reply(200, replace(found, controls={**found.controls, **_unsaid(state)}).to_json())
     except NapkinError as error:
         return refuse(400, _short(str(error)))
+
+
+def _unsaid(state: State) -> dict[str, Stops]:
+    """What controls that say nothing stand for."""
+    q = state.question()
+    return {"seq": Stops(str(q.seq)), "context": Stops(str(q.context))}
 
 
 def _dropped(request: Request) -> Reply:

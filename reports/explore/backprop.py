@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 NODES = {"w1": (0, 2), "w2": (0, 1), "u": (1, 1.5), "v": (2, 1.5), "w3": (2, 0), "L": (3, 1)}
 EDGES = (("w1", "u"), ("w2", "u"), ("u", "v"), ("v", "L"), ("w3", "L"))
-LEAVES = ("w1", "w2", "w3")
+GAP = 0.16  # of a line, beside its nodes
 FORMS = {"w1": "w1", "w2": "w2", "w3": "w3", "u": "u = w1 w2", "v": "v = 2u", "L": "L = v w3"}
 
 
@@ -86,6 +86,6 @@ def node_rows(done: tuple[Step, ...]) -> Iterator[dict[str, str | float]]:
 def edge_rows() -> Iterator[dict[str, str | float]]:
     """The lines between them, an end a row."""
     for start, end in EDGES:
-        for name in (start, end):
-            x, y = NODES[name]
-            yield {"edge": f"{start}-{end}", "x": x, "y": y}
+        for here, there in ((start, end), (end, start)):
+            (x, y), (far_x, far_y) = NODES[here], NODES[there]
+            yield {"edge": f"{start}-{end}", "x": x + GAP * (far_x - x), "y": y + GAP * (far_y - y)}

@@ -16,9 +16,10 @@ BYTES = "format(datum.value, '~s') + 'B'"
 FLOP = "format(datum.value, '~s')"
 SHARE = "format(datum.value, '~%')"
 PLAIN = "format(datum.value, '~r')"
-DOLLARS = "'$' + format(datum.value, '~s')"
+DOLLARS = "'$' + format(datum.value, datum.value < 1 ? '~g' : '~s')"
 HEIGHT_PX, ROW_PX = 300, 26
 GRAPH_PX = 190
+LEGEND_PX = 240
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,12 @@ class Axis:
         return alt.Scale(nice=False, zero=zero, padding=8)
 
     def axis(self, *, grid: bool) -> alt.Axis:
-        """Its ticks."""
-        return alt.Axis(grid=grid, labelExpr=self.text, labelOverlap=True, tickCount=6)
+        """Its ticks. Of a decimal logarithmic one 1, 2 and 5 have labels, and powers of ten lines."""
+        if not self.is_log or self.text == COUNT:
+            return alt.Axis(grid=grid, labelExpr=self.text, labelOverlap=True, tickCount=6)
+        label = f"test(/^[125]/, format(datum.value, 'e')) ? {self.text} : ''"
+        power = alt.condition("test(/^1/, format(datum.value, 'e'))", alt.value(1), alt.value(0))
+        return alt.Axis(grid=grid, labelExpr=label, labelOverlap="greedy", gridOpacity=power, tickOpacity=power)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,25 +73,32 @@ REFINED = Series("refined", ORANGE, (4, 2))
 COLORS = (GREEN, BLUE, ORANGE, PINK, SKY, RED, GREY)
 
 
-def curves(name: str, title: str, x: Axis, y: Axis, series: Sequence[Series], *, height_px: int = HEIGHT_PX) -> Chart:
-    """Lines of the rows `name` (x, y, series, says), dotted uprights at `name`_marks (x, place, label, says), and
-    measured points of `name`_points (x, y, by, says)."""
+def curves(
+    name: str, title: str, x: Axis, y: Axis, series: Sequence[Series], *, points: Sequence[str] | None = None
+) -> Chart:
+    """Lines of the rows `name` (x, y, series, says), dotted uprights at `name`_marks (x, label, says; see
+    `mark`), and points of `name`_points (x, y, by, says), in a shape by what they are by. These are `points`, which get
+    a legend; without them hovering tells, since a legend of nothing has no size."""
     across = alt.X("x:Q", title=x.title, scale=x.scale(), axis=x.axis(grid=False))
     up = alt.Y("y:Q", title=y.title, scale=y.scale(), axis=y.axis(grid=True))
     names = [each.name for each in series]
-    color = alt.Color("series:N", scale=alt.Scale(domain=names, range=[each.color for each in series]), title=None)
+    legend = alt.Legend(labelLimit=LEGEND_PX)
+    scale = alt.Scale(domain=names, range=[each.color for each in series])
+    color = alt.Color("series:N", scale=scale, title=None, legend=legend)
     dash = alt.StrokeDash("series:N", scale=alt.Scale(domain=names, range=[list(each.dash) for each in series]))
     rows, tip = alt.Chart(alt.NamedData(name)), _says()
     line = rows.mark_line(strokeWidth=1.8).encode(across, up, color, dash)
     touch = rows.mark_point(opacity=0, size=160).encode(across, up, tooltip=tip)
     marks = alt.Chart(alt.NamedData(f"{name}_marks"))
     upright = marks.mark_rule(color=INK, strokeDash=[2, 3], opacity=0.7).encode(across, tooltip=tip)
-    low = alt.expr("4 + 14 * datum.place")  # each label below the one before
-    told = marks.mark_text(align="left", baseline="top", dx=4, y=low, color=INK, fontSize=11)
-    points = alt.Chart(alt.NamedData(f"{name}_points")).mark_point(size=40, color=INK, filled=False, strokeWidth=1.2)
-    shape = alt.Shape("by:N", title=None, legend=alt.Legend(orient="bottom", labelLimit=260, columns=1))
-    layers = [line, upright, told.encode(across, text="label:N"), touch, points.encode(across, up, shape, tooltip=tip)]
-    return Chart(name, title, _spec(layers, height_px))
+    told = marks.mark_text(align="left", baseline="top", dx=4, color=INK, fontSize=11, lineBreak="\n")
+    dots = alt.Chart(alt.NamedData(f"{name}_points")).mark_point(size=40, color=INK, filled=False, strokeWidth=1.2)
+    shape = alt.Shape("by:N", title=None, legend=None)
+    if points:
+        shape = alt.Shape("by:N", title=None, scale=alt.Scale(domain=list(points)), legend=alt.Legend(columns=3))
+    label = told.encode(across, y=alt.value(4), text="label:N")
+    layers = [line, upright, label, touch, dots.encode(across, up, shape, tooltip=tip)]
+    return Chart(name, title, _spec(layers, HEIGHT_PX))
 
 
 def bars(name: str, title: str, x: Axis, groups: Sequence[str], colors: Sequence[str] = COLORS) -> Chart:
@@ -95,7 +107,7 @@ def bars(name: str, title: str, x: Axis, groups: Sequence[str], colors: Sequence
     across = alt.X("start:Q", title=x.title, scale=x.scale(zero=True), axis=x.axis(grid=True))
     down = alt.Y("row:N", title=None, sort=None, axis=alt.Axis(labelLimit=220, tickSize=0, domain=False))
     scale = alt.Scale(domain=list(groups), range=list(colors[: len(groups)]))
-    legend = None if len(groups) == 1 else alt.Legend()
+    legend = None if len(groups) == 1 else alt.Legend(labelLimit=LEGEND_PX)
     color = alt.Color("group:N", scale=scale, title=None, legend=legend)
     rows, tip = alt.Chart(alt.NamedData(name)), _says()
     bar = rows.mark_bar(opacity=0.75, stroke=INK, strokeWidth=0.6, height={"band": 0.72})

@@ -13,7 +13,7 @@ from predict.model.kernels import decode_kernels, prefill_kernels
 from predict.model.model_kernel import ModelKernel
 from predict.resources import Roofs
 from predict.units import Unit, duration, show
-from reports.explore.answered import Answered, Number, Row, Stops
+from reports.explore.answered import Answered, Number, Row, Stops, mark
 from reports.explore.charts import ARITHMETIC, BOUND, EXPECTED, MEMORY, REFINED, Chart, curves, log_seconds, log_sizes
 from reports.explore.curves import Curve, kernel_curve, sizes_between
 from reports.explore.points import Family, Point, Source, varied
@@ -102,7 +102,7 @@ def with_kernel(answered: Answered, figure: KernelFigure, state: State, sources:
         data={
             **answered.data,
             name: list(_rows(curve, kernel.vary)),
-            f"{name}_marks": [{"x": size, "place": 0, "label": "this size", "says": f"{kernel.vary} {size:,}"}],
+            f"{name}_marks": [mark(size, "this size", f"{kernel.vary} {size:,}")],
             f"{name}_points": [{"x": each.size, "y": each.time_s, "by": each.by, "says": each.says} for each in points],
         },
         notes=(*answered.notes, f"{kernel.op} on {machine}: {curve.basis}", _measured(points, source, kernel)),

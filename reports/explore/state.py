@@ -3,13 +3,13 @@
 import functools
 import shlex
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
 from predict.answers.asking import ask
-from predict.answers.question import ASKED, Question
+from predict.answers.question import ASKED, Question, in_json
 from predict.errors import BadModel, BadQuantity
 from predict.gpus import resolve
 from predict.json_file import parse_json
@@ -23,6 +23,14 @@ from predict.units import Kind, read_quantity
 from reports.explore.controls import CONTROLS, DROPPED, SHAPE, SHARED
 
 PROGRAM = "napkin-bench predict"
+# What the command takes by itself; the defaults of the others depend on the model.
+DEFAULTS: Mapping[str, str] = MappingProxyType(
+    {
+        each.name: str(in_json(each.default))
+        for each in fields(Question)
+        if each.default is not MISSING and each.name in ASKED and not ASKED[each.name][1].optional
+    }
+)
 LONGEST_TEXT = 200  # characters of a control
 
 
@@ -81,7 +89,7 @@ class State:
         words += ["--config", self.file] if self.config is not None else [self["model"]]
         words += [word for change in self._changes() for word in ("--set", change)]
         for field, text in self._fields(others):
-            words += [f"--{ASKED[field][1].option or field}", text]
+            words += [f"--{ASKED[field][1].option or field}", text] if text != DEFAULTS.get(field) else []
         return shlex.join([*words, *([option] if option else [])])
 
     def _fields(self, others: Iterable[str]) -> tuple[tuple[str, str], ...]:

@@ -27,6 +27,7 @@ TRADE = curves(
     log_seconds("TPOT: what one request waits for a token"),
     Axis("tokens per second of all requests", "format(datum.value, '~s')", is_log=True),
     (BOUND, EXPECTED),
+    points=("fits", "does not fit", "this batch"),
 )
 SLOTS = bars("slots", "Slots of a server, step by step", Axis("steps", PLAIN), ("works", "idles"), (BLUE, GREY))
 

@@ -8,7 +8,7 @@ import numpy as np
 from predict.answers.question import Question
 from predict.answers.sections.memory import memory_use
 from predict.units import GB, Unit, both_bytes, show, si
-from reports.explore.answered import Answered, Number, Row, bar, numbers_of, texts_of
+from reports.explore.answered import Answered, Number, Row, bar, mark, numbers_of, texts_of
 from reports.explore.charts import BOUND, BYTES, COLORS, Axis, Series, bars, curves, log_sizes
 from reports.explore.kernel import KernelFigure, kernel_chart
 from reports.explore.section import Section
@@ -43,8 +43,8 @@ ROOM = bars(
     "room",
     "The batch on cards of five sizes",
     Axis("bytes of a card", BYTES),
-    ("engine", "weights", "KV cache", "does not fit"),
-    (GREY, GREEN, SKY, RED),
+    ("engine", "weights", "KV cache", "does not fit", "free"),
+    (GREY, GREEN, SKY, RED, "transparent"),
 )
 
 
@@ -85,7 +85,7 @@ def answer(state: State) -> Answered:
         numbers=(*numbers_of(found, KEYS), *(_largest(card, place + 1) for place, card in enumerate(cards))),
         data={
             "growth": [*_growth(q), *_left(cards)],
-            "growth_marks": [{"x": max(q.context, 1), "place": 0, "label": "this context", "says": f"{q.context:,}"}],
+            "growth_marks": [mark(max(q.context, 1), "this context", f"{q.context:,}")],
             "room": [row for card in cards for row in _room(card)],
             "room_marks": [],
         },
@@ -150,8 +150,11 @@ def _room(card: Card) -> Iterator[Row]:
             says = f"{row}: {both_bytes(over)} of {name} too much"
             yield bar(row, (end - over, end), "does not fit", "", says)
         start = end
+    if start < card.memory_bytes:
+        says = f"{row}: {both_bytes(card.memory_bytes - start)} free"
+        yield bar(row, (start, card.memory_bytes), "free", "", says)
     text = f"{card.max_batch:,} fit" if card.max_batch >= q.batch else "does not fit"
-    yield bar(row, (start, start), "engine", text, f"{row}: {text}")
+    yield bar(row, (max(start, card.memory_bytes),) * 2, "engine", text, f"{row}: {text}")
 
 
 KERNEL = KernelFigure(

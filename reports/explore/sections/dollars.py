@@ -10,7 +10,7 @@ from predict.answers.sections.training import training
 from predict.formulas import money
 from predict.model.passes import training_step
 from predict.units import Unit, percent, show
-from reports.explore.answered import Answered, Row, numbers_of, texts_of
+from reports.explore.answered import Answered, Row, mark, numbers_of, texts_of
 from reports.explore.charts import BOUND, DOLLARS, EXPECTED, SHARE, Axis, Series, curves, log_sizes
 from reports.explore.section import Section
 from reports.explore.state import State
@@ -50,9 +50,9 @@ def answer(state: State) -> Answered:
         numbers=numbers,
         data={
             "tokens": [*_tokens(q, steps), *_tokens(q, decode_steps(q, [q.batch]))] if q.serves else [],
-            "tokens_marks": [{"x": q.batch, "place": 0, "label": "this batch", "says": f"batch {q.batch:,}"}],
+            "tokens_marks": [mark(q.batch, "this batch", f"batch {q.batch:,}")],
             "run": list(_run(trains)),
-            "run_marks": [{"x": trains.mfu or 1, "place": 0, "label": "this MFU", "says": percent(trains.mfu or 1)}],
+            "run_marks": [mark(trains.mfu or 1, "this MFU", percent(trains.mfu or 1))],
         },
         notes=texts_of([*trained, *served]),
     )

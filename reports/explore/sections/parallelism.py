@@ -12,7 +12,7 @@ from predict.answers.times import Timed, decode_times, prefill_times
 from predict.errors import NapkinError
 from predict.resources import Resource
 from predict.units import duration, times
-from reports.explore.answered import Answered, Row, numbers_of, texts_of
+from reports.explore.answered import Answered, Row, mark, numbers_of, texts_of
 from reports.explore.charts import ARITHMETIC, BOUND, EXPECTED, LINK, MEMORY, curves, log_seconds, log_sizes
 from reports.explore.section import Section
 from reports.explore.state import Asked, State
@@ -58,7 +58,7 @@ def answer(state: State) -> Answered:
         numbers=tuple(numbers_of(found, (*TIME_KEYS[phase], *LAYOUT_KEYS))),
         data={
             "spread": [row for each in spreads for row in _rows(each)],
-            "spread_marks": [{"x": q.gpus, "place": 0, "label": "these GPUs", "says": f"{q.gpus:,} GPUs"}],
+            "spread_marks": [mark(q.gpus, "these GPUs", f"{q.gpus:,} GPUs")],
         },
         notes=(*texts_of(found), *(f"{each.gpus} GPUs: {each.reason}" for each in spreads if each.reason)),
     )

@@ -9,7 +9,7 @@ from predict.answers.sections.speculation import LONGEST_DRAFT, speculation, spe
 from predict.formulas import speculation as drafts
 from predict.guess_rule import accepted_guesses
 from predict.units import Kind, Unit, read_quantity, times
-from reports.explore.answered import Answered, Formula, Number, Row, bar, numbers_of, texts_of
+from reports.explore.answered import Answered, Formula, Number, Row, bar, mark, numbers_of, texts_of
 from reports.explore.charts import BOUND, Axis, Series, bars, curves, log_sizes
 from reports.explore.section import Section
 from reports.explore.state import State
@@ -102,7 +102,7 @@ def _gains(q: Question, depth: int) -> Iterator[Row]:
 
 
 def _mark(x: int, label: str, place: int) -> Row:
-    return {"x": x, "place": place, "label": label, "says": f"{label}: {x:,}"}
+    return mark(x, label, f"{label}: {x:,}", place)
 
 
 def _rounds(depth: int, percent: int) -> Iterator[Row]:

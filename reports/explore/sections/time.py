@@ -10,7 +10,7 @@ from predict.answers.sections.prefill import prefill
 from predict.answers.times import decode_times
 from predict.resources import Resource
 from predict.units import duration
-from reports.explore.answered import Answered, Row, numbers_of, texts_of
+from reports.explore.answered import Answered, Row, mark, numbers_of, texts_of
 from reports.explore.charts import ARITHMETIC, BOUND, EXPECTED, LINK, MEMORY, curves, log_seconds, log_sizes
 from reports.explore.kernel import KernelFigure, kernel_chart
 from reports.explore.section import Section
@@ -76,7 +76,7 @@ def _marks(q: Question, knee: float | None, largest: int) -> Iterator[Row]:
     marks = [(q.batch, "this batch"), (knee, "knee"), (largest, "most that fits")]
     for place, (batch, label) in enumerate(marks):
         if batch and 1 <= batch <= 2 * LARGEST:
-            yield {"x": batch, "place": place, "label": label, "says": f"{label}: {batch:,.0f}"}
+            yield mark(batch, label, f"{label}: {batch:,.0f}", place)
 
 
 def _says(q: Question, knee: float | None) -> tuple[str, ...]:

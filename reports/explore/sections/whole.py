@@ -50,7 +50,7 @@ def _grid(title: str, table: Table, remark: str = "") -> Grid:
 WHOLE = Section(
     "answer",
     "What is the whole answer?",
-    "What `napkin-bench predict model` prints for the model and the machine above.",
+    "All that napkin-bench predict model prints for the model and the machine above.",
     answer,
     controls=("use", *OWN),
 )

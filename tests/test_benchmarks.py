@@ -1,5 +1,12 @@
 """What the host side costs: `make benchmark` shows the times. With `make test` each runs once, as a plain test."""
 
+import http.client
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,10 +30,12 @@ from reports.run import load, terminal
 from reports.sweep.grid import sweep
 from tests.calibrations import CALIBRATIONS
 from tests.factories import make_record
+from tests.reports.explore.moves import moves
 from tests.tiny import OURS, tiny_workload
 
 BF16 = find_dtype("bf16")
 MANY = 100_000
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +114,39 @@ def test_reading_and_predicting_a_measured_table(benchmark, tmp_path):
         return expect(dims, machine, Formats(), calibration).time_s
 
     assert len(benchmark.pedantic(read_and_predict, rounds=3)) == count
+
+
+@pytest.fixture
+def explored(tmp_path):
+    """The server of `explore`, as a user starts it."""
+    words = [sys.executable, "-m", "reports", "explore", "--port", "0"]
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as started:
+        said = started.stdout.readline()
+        connection = http.client.HTTPConnection("127.0.0.1", int(re.search(r":(\d+)/", said)[1]))
+        yield connection
+        connection.close()
+        started.terminate()
+
+
+def test_moving_a_slider_of_explore(benchmark, explored, capsys):
+    """From a request on its way to the whole answer: every slider of every section, for small and large models."""
+    paths = list(moves())
+    paths = paths if benchmark.enabled else paths[:: len(paths) // 10]
+    todo, statuses = iter(paths), Counter()
+
+    def move(path):
+        explored.request("GET", path)
+        reply = explored.getresponse()
+        reply.read()
+        statuses[reply.status] += 1
+
+    benchmark.pedantic(move, setup=lambda: ((next(todo),), {}), rounds=len(paths))
+    assert set(statuses) <= {200, 400}  # 400: what a model cannot be, such as a hidden width that its heads refuse
+    assert statuses[200] > statuses[400] * 20
+    if benchmark.enabled:
+        p95_ms = 1e3 * np.percentile(benchmark.stats.stats.data, 95)
+        with capsys.disabled():
+            sys.stdout.write(f"\nmoving a slider of explore: p95 {p95_ms:.1f} ms of {len(paths):,} moves\n")
 
 
 def test_launching_a_small_matmul(benchmark, device):

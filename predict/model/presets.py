@@ -42,7 +42,13 @@ def find_model(name: str, changes: Mapping[str, object] = NOTHING) -> Model:
     """Return the model of the preset called `name`, with some fields of its configuration changed. Raises BadModel with
     the names that are near."""
     proper_name, preset = find_preset(name)
-    return from_config(preset.config, proper_name, changes=changes)
+    return from_config(preset.config, proper_name, changes=changes) if changes else _published(proper_name)
+
+
+@functools.cache
+def _published(name: str) -> Model:
+    """A model as it was published: read once, and with it what is listed of its matrices."""
+    return from_config(PRESETS[name].config, name)
 
 
 @functools.cache

@@ -6,6 +6,7 @@ that it sends to the GPUs of its node, and bytes that it sends to other nodes.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -73,9 +74,10 @@ class PassPrediction(Prediction):
         return next((term.time_s for term in self.terms if is_meant(term.resource)), 0.0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Replica:
-    """One `model` on the GPUs of a layout, which share every layer evenly."""
+    """One `model` on the GPUs of a layout, which share every layer evenly. What every pass and every batch asks for is
+    computed once."""
 
     model: Model
     gpu: Gpu
@@ -110,12 +112,12 @@ class Replica:
         """Memory of one GPU."""
         return self.gpu.memory.bytes if self.hbm_bytes is None else self.hbm_bytes
 
-    @property
+    @cached_property
     def roofs(self) -> Roofs:
         """The GPU's roofs times `mfu` (compute) or `mbu` (memory)."""
         return {resource: self._reached(resource, roof) for resource, roof in self.gpu.roofs.items()}
 
-    @property
+    @cached_property
     def reserved_bytes(self) -> float:
         """Memory of one GPU that an engine keeps besides weights and cache."""
         if self.overhead_bytes is None:
@@ -127,14 +129,14 @@ class Replica:
         """Memory of all GPUs together without what the engine keeps."""
         return self.gpus * (self.memory_bytes - self.reserved_bytes)
 
-    @property
+    @cached_property
     def beside(self) -> "Replica | None":
         """The draft model on the same GPUs, if there is one."""
         if self.draft is None:
             return None
         return replace(self, model=self.draft, layout=draft_layout(self.layout, self.draft), draft=None)
 
-    @property
+    @cached_property
     def weight_bytes(self) -> Number:
         """Weights on all GPUs together, copies included."""
         once = self.model.stored_bytes(self.formats.weight_bits)
@@ -142,7 +144,7 @@ class Replica:
             return once
         return self.layout.dp * once - (self.layout.dp - 1) * self.model.expert_bytes(self.formats.weight_bits)
 
-    @property
+    @cached_property
     def held_weight_bytes(self) -> Number:
         """The same with the draft's weights."""
         return self.weight_bytes + (self.beside.weight_bytes if self.beside else 0)
@@ -152,12 +154,12 @@ class Replica:
         """Bits of a stored weight on average."""
         return 8 * float(self.model.stored_bytes(self.formats.weight_bits)) / self.model.stored_params
 
-    @property
+    @cached_property
     def free_bytes(self) -> Number:
         """Memory left for caches on all GPUs together; negative if the weights, the draft's included, do not fit."""
         return memory.free_bytes(self.gpus, self.memory_bytes, self.held_weight_bytes, self.reserved_bytes)
 
-    @property
+    @cached_property
     def cache_copies(self) -> float:
         """How often a token's cache is held: more than once where tensor-parallel GPUs exceed the KV heads."""
         once = float(cache_bytes_per_token(self.model, self.formats.kv_bits))
@@ -177,7 +179,7 @@ class Replica:
         checks.whole(batch=batch)
         return self.resident_kv_bytes(_rounded_up(batch, self.layout.dp), context) / self.gpus
 
-    @property
+    @cached_property
     def token_bytes(self) -> Number:
         """Bytes that one token adds to the caches, copies and the draft's included, until a window is full."""
         own = self._cache_bytes_per_token
@@ -286,7 +288,7 @@ class Replica:
         share = self.mfu if resource.is_compute else self.mbu
         return roof if share is None else Ceiling(roof.per_s * share, f"{share:g} of {roof.source}")
 
-    @property
+    @cached_property
     def missing_rate(self) -> str:
         """The rate that the times need and nobody gives; empty if there is none."""
         found = Traffic(self.model, self.layout, self.gpu, self.formats).sent(1, stages=self.layout.pp)
@@ -297,7 +299,7 @@ class Replica:
             return f"{self.gpu.name}: the bandwidth between nodes of {node} is not known; give --link-between-nodes"
         return ""
 
-    @property
+    @cached_property
     def _cache_bytes_per_token(self) -> float:
         return float(cache_bytes_per_token(self.model, self.formats.kv_bits, self.layout))
 

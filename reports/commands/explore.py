@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
@@ -40,9 +41,11 @@ def explore(
     listening = server.listen(port)
     try:
         begin = functools.partial(answering.begin, tuple(run or ()), (*(tables or ()), *(more or ())))
-        worker = working.Worker(begin)
+        with ThreadPoolExecutor() as beside:  # each takes seconds
+            made = beside.submit(lambda: (page.render_page(), page.assets()))
+            worker = working.Worker(begin)
         try:
-            app = server.make_app(worker, page.render_page(), page.assets(), port=server.port_of(listening))
+            app = server.make_app(worker, *made.result(), port=server.port_of(listening))
             server.serve(app, listening, worker.close)
         finally:
             worker.close()

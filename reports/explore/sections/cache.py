@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
 from predict.answers.question import Question
 from predict.answers.sections.memory import memory_use
+from predict.model.replica import Replica
 from predict.units import GB, Unit, both_bytes, show, si
 from reports.explore.answered import Answered, Number, Row, bar, mark, numbers_of, texts_of
 from reports.explore.charts import BOUND, BYTES, COLORS, Axis, Series, bars, curves, log_sizes
@@ -50,25 +52,22 @@ ROOM = bars(
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """The question on a card of another size: --hbm."""
+    """The question's GPUs, had they another size: --hbm."""
 
     size_gb: int
-    question: Question
+    replica: Replica  # the one that holds most requests
+    max_batch: int  # requests that fit
 
-    @property
-    def memory_bytes(self) -> float:
-        """Its memory."""
-        return float(self.size_gb * GB)
+    @classmethod
+    def of(cls, q: Question, size_gb: int) -> Self:
+        """A card of this size under the question."""
+        replica = q.roomiest_replica(hbm_bytes=float(size_gb * GB))
+        return cls(size_gb, replica, int(replica.max_batch(max(q.context, 1))))
 
     @property
     def free_bytes(self) -> float:
         """What weights and engine leave for caches on all of them; negative if they do not fit."""
-        return float(self.question.roomiest_replica().free_bytes)
-
-    @property
-    def max_batch(self) -> int:
-        """Requests that fit."""
-        return int(self.question.roomiest_replica().max_batch(max(self.question.context, 1)))
+        return float(self.replica.free_bytes)
 
 
 def answer(state: State) -> Answered:
@@ -78,7 +77,8 @@ def answer(state: State) -> Answered:
     if not q.serves:
         return Answered((f"Cannot serve: {q.unserved}.",), (command,), is_alarm=True)
     found = list(memory_use(q))
-    cards = [Card(size, replace(q, hbm_bytes=float(size * GB))) for size in CARDS_GB]
+    cards = [Card.of(q, size) for size in CARDS_GB]
+    largest = int(q.roomiest_replica().max_batch(max(q.context, 1)))
     return Answered(
         says=(_says(q, cards),),
         commands=(command, *(f"{command} --hbm {card.size_gb}GB" for card in cards)),
@@ -86,11 +86,11 @@ def answer(state: State) -> Answered:
         data={
             "growth": [*_growth(q), *_left(cards)],
             "growth_marks": [mark(max(q.context, 1), "this context", f"{q.context:,}")],
-            "room": [row for card in cards for row in _room(card)],
+            "room": [row for card in cards for row in _room(q, card)],
             "room_marks": [],
         },
         notes=texts_of(found),
-        is_alarm=q.batch > int(q.roomiest_replica().max_batch(max(q.context, 1))),
+        is_alarm=q.batch > largest,
         controls=shape_stops(state, SHAPED),
     )
 
@@ -130,9 +130,9 @@ def _left(cards: list[Card]) -> Iterator[Row]:
                 yield {"x": context, "y": card.free_bytes, "series": f"{card.size_gb} GB", "says": says}
 
 
-def _room(card: Card) -> Iterator[Row]:
+def _room(q: Question, card: Card) -> Iterator[Row]:
     """What a card holds: beyond its memory the bar is of another group."""
-    replica, q = card.question.roomiest_replica(), card.question
+    replica, memory_bytes = card.replica, float(card.size_gb * GB)
     cache = float(replica.held_cache_bytes(q.batch, q.context)) / q.gpus
     parts = {
         "engine": float(replica.reserved_bytes),
@@ -141,20 +141,20 @@ def _room(card: Card) -> Iterator[Row]:
     }
     start, row = 0.0, f"{card.size_gb} GB"
     for name, size in parts.items():
-        end, inside = start + size, min(start + size, card.memory_bytes)
+        end, inside = start + size, min(start + size, memory_bytes)
         if inside > start:
             says = f"{row}: {name} {both_bytes(size)}"
             yield bar(row, (start, inside), name, "", says)
-        if end > max(start, card.memory_bytes):
-            over = end - max(start, card.memory_bytes)
+        if end > max(start, memory_bytes):
+            over = end - max(start, memory_bytes)
             says = f"{row}: {both_bytes(over)} of {name} too much"
             yield bar(row, (end - over, end), "does not fit", "", says)
         start = end
-    if start < card.memory_bytes:
-        says = f"{row}: {both_bytes(card.memory_bytes - start)} free"
-        yield bar(row, (start, card.memory_bytes), "free", "", says)
+    if start < memory_bytes:
+        says = f"{row}: {both_bytes(memory_bytes - start)} free"
+        yield bar(row, (start, memory_bytes), "free", "", says)
     text = f"{card.max_batch:,} fit" if card.max_batch >= q.batch else "does not fit"
-    yield bar(row, (max(start, card.memory_bytes),) * 2, "engine", text, f"{row}: {text}")
+    yield bar(row, (max(start, memory_bytes),) * 2, "engine", text, f"{row}: {text}")
 
 
 KERNEL = KernelFigure(

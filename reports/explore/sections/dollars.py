@@ -9,8 +9,8 @@ from predict.answers.sections.money import serving_money, training_money
 from predict.answers.sections.training import training
 from predict.formulas import money
 from predict.model.passes import training_step
-from predict.units import Unit, percent, show
-from reports.explore.answered import Answered, Row, mark, numbers_of, texts_of
+from predict.units import Unit, people_count, percent, show
+from reports.explore.answered import Answered, Row, Stops, mark, numbers_of, texts_of
 from reports.explore.charts import BOUND, DOLLARS, EXPECTED, SHARE, Axis, Series, curves, log_sizes
 from reports.explore.section import Section
 from reports.explore.state import State
@@ -55,6 +55,7 @@ def answer(state: State) -> Answered:
             "run_marks": [mark(trains.mfu or 1, "this MFU", percent(trains.mfu or 1))],
         },
         notes=texts_of([*trained, *served]),
+        controls={"tokens": Stops(people_count(trains.tokens))},
     )
 
 

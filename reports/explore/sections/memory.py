@@ -75,10 +75,13 @@ def _training(q: Question) -> Mapping[str, float]:
 def _bars(tenants: Mapping[str, float], memory_bytes: float) -> Iterator[Row]:
     start = 0.0
     for name, size in tenants.items():
-        end = start + size
-        text, group = both_bytes(size), "fits" if end <= memory_bytes else "does not fit"
-        says = f"{name}: {text}, {group}"
-        yield bar(name, (start, end), group, text, says)
+        end, text = start + size, both_bytes(size)
+        inside = max(start, min(end, memory_bytes))
+        if inside > start:
+            yield bar(name, (start, inside), "fits", text, f"{name}: {text}")
+        if end > inside:
+            says = f"{name}: {both_bytes(end - inside)} does not fit"
+            yield bar(name, (inside, end), "does not fit", "" if inside > start else text, says)
         start = end
 
 

@@ -9,7 +9,8 @@ from predict.answers.lines import Use
 from predict.answers.question import Question
 from predict.answers.verdict import verdicts
 from predict.table import Table
-from reports.explore.answered import Answered, Grid, numbers_of
+from predict.units import people_count
+from reports.explore.answered import Answered, Grid, Stops, numbers_of
 from reports.explore.section import Section
 from reports.explore.state import State
 
@@ -30,6 +31,7 @@ def answer(state: State) -> Answered:
         ),
         notes=tuple(note.text for note in shown.remarks),
         is_alarm=not verdict.fits,
+        controls={"tokens": Stops(people_count(q.tokens))},
         grids=tuple(_grids(q, use)),
     )
 

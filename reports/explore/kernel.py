@@ -16,7 +16,7 @@ from predict.units import Unit, duration, show
 from reports.explore.answered import Answered, Number, Row, Stops, mark
 from reports.explore.charts import ARITHMETIC, BOUND, EXPECTED, MEMORY, REFINED, Chart, curves, log_seconds, log_sizes
 from reports.explore.curves import Curve, kernel_curve, sizes_between
-from reports.explore.points import Family, Point, Source, varied
+from reports.explore.points import LEAST_SIZES, Family, Point, Source, varied
 from reports.explore.state import PROGRAM, State
 
 MOST_MEASURED = 12  # kernels that are offered beside the model's own
@@ -162,12 +162,13 @@ def _distance(family: Family, kernel: Kernel) -> float:
 
 
 def _chosen(text: str, offered: Mapping[str, Kernel], source: Source | None) -> Kernel | None:
-    """The kernel of that text; without one, the first that was measured, else the first."""
+    """The kernel of that text; without one, the first that was measured at several sizes, else the first."""
     if text in offered:
         return offered[text]
     if source is not None:
         for kernel in offered.values():
-            if next(source.points(kernel.op, kernel.dtype, dict(kernel.fixed)), None):
+            points = source.points(kernel.op, kernel.dtype, dict(kernel.fixed))
+            if len({each.size for each in points}) >= LEAST_SIZES:
                 return kernel
     return next(iter(offered.values()), None)
 

@@ -26,7 +26,7 @@ PROGRAM = "napkin-bench predict"
 # What the command takes by itself; the defaults of the others depend on the model.
 DEFAULTS: Mapping[str, str] = MappingProxyType(
     {
-        each.name: str(in_json(each.default))
+        each.name: f"{each.default:g}" if isinstance(each.default, float) else str(in_json(each.default))
         for each in fields(Question)
         if each.default is not MISSING and each.name in ASKED and not ASKED[each.name][1].optional
     }

@@ -11,6 +11,7 @@ from tests.browser import CHROMIUM
 
 ROOT = Path(__file__).resolve().parents[3]
 FIGURES = ROOT / "docs" / "figures"
+RUN = ROOT / "reports" / "data" / "cpu-amd-epyc" / "2026-11-30-full"
 WIDTH_PX, TALLEST_PX = 1080, 1000
 SHOWN = {
     "time": "?batch=16&context=256",
@@ -25,11 +26,12 @@ SHOWN = {
     "dollars": "?model=llama-3-70b&gpus=4&batch=32",
     "answer": "?model=llama-3-70b&gpus=4&batch=32",
 }
+POINTS = "?points=run+AMD+EPYC"  # of the committed run
 STILL = ".shared { position: static !important; } section { border-top: 0 !important; }"
 
 
 def take(page, address, section):
-    page.goto(f"{address}{SHOWN[section]}#{section}")
+    page.goto(f"{address}{SHOWN[section]}&points=none#{section}")
     page.add_style_tag(content=STILL)
     page.wait_for_selector(f"#{section}[data-answered]")
     page.wait_for_function(
@@ -44,14 +46,23 @@ def take(page, address, section):
     page.screenshot(path=FIGURES / f"explore-{section}.png", full_page=True, clip=clip)
 
 
+def take_points(page, address):
+    page.goto(f"{address}{POINTS}#phases")
+    page.add_style_tag(content=STILL)
+    figure = page.locator("[data-chart=kernel_phases]")
+    page.wait_for_selector("[data-chart=kernel_phases][data-drawn]")
+    figure.screenshot(path=FIGURES / "explore-points.png")
+
+
 def main():
-    words = [sys.executable, "-m", "reports", "explore", "--port", "0"]
+    words = [sys.executable, "-m", "reports", "explore", "--port", "0", "--run", str(RUN)]
     with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server, sync_playwright() as drive:
         address = re.search(r"http://\S+", server.stdout.readline())[0]
         browser = drive.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": WIDTH_PX, "height": 1400})
         for section in SHOWN:
             take(page, address, section)
+        take_points(page, address)
         browser.close()
         server.terminate()
 

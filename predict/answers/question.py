@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from predict.answers.times import Timed
 
 MAX_GPUS = 65_536  # no published run has used more
+MAX_BATCH = 10**9  # a step of the largest training runs has some ten thousand sequences
 ECC_UP_TO = 48  # GB of cards that take their error correction out of GDDR: 24 GB report 22.5 GiB
 USUAL_SEQ = 2048  # default prompt length in tokens
 
@@ -169,6 +170,8 @@ class Question:
         _ = self.layouts, self.training_layout  # raise for sizes that contradict each other and an unknown stage
         if self.link_between_nodes_bytes_per_s is not None:
             checks.positive(**{"link-between-nodes": self.link_between_nodes_bytes_per_s})
+        if self.batch > MAX_BATCH:
+            raise BadQuantity(f"batch={self.batch} is more than the {MAX_BATCH:,} that this counts with")
         if self.gpus > MAX_GPUS:
             raise BadQuantity(f"gpus={self.gpus} is more than the {MAX_GPUS} of the largest training runs")
         if self.overhead_bytes is not None and self.overhead_bytes >= self.memory_bytes:

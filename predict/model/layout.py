@@ -89,7 +89,8 @@ def draft_layout(layout: Layout, draft: Model) -> Layout:
 
 def divisors(number: int) -> list[int]:
     """Every whole number that divides `number`, in order."""
-    return [each for each in range(1, number + 1) if number % each == 0]
+    low = [each for each in range(1, math.isqrt(number) + 1) if number % each == 0]
+    return sorted({*low, *(number // each for each in low)})
 
 
 def nearest(size: int, works: Iterable[int]) -> str:

@@ -64,8 +64,8 @@ SHARED: Mapping[str, Control] = MappingProxyType(
         "kv": Control("KV cache", choices=unless("as shipped", *DTYPES), field="kv"),
         "compute": Control("Products", choices=unless("as shipped", *DTYPES), field="compute"),
         "batch": Control("Batch", "1", sizes(1, 4096, (20, 24, 28)), field="batch"),
-        "seq": Control("Prompt", "2048", sizes(128, 2**20, (24,)), field="seq"),
-        "context": Control("Cached tokens", stops=("", "0", *sizes(128, 2**20, (24,))), field="context"),
+        "seq": Control("Prompt", stops=sizes(128, 2**20, (24,)), field="seq"),
+        "context": Control("Cached tokens", stops=("0", *sizes(128, 2**20, (24,))), field="context"),
     }
 )
 DROPPED = ("config", "file")  # which config.json was dropped onto the page, and its name
@@ -83,7 +83,7 @@ SHAPE: Mapping[str, Control] = MappingProxyType(
 )
 _WEIGHTS = tuple(f"{value / 2:g}" for value in range(-6, 7))
 _PRICES = tuple(f"{value / 4:g}" for value in range(1, 49))
-_TOKENS = ("", "1B", "10B", "100B", "300B", "1T", "2T", "5T", "10T", "15T", "20T", "30T")
+_TOKENS = ("1B", "10B", "100B", "300B", "1T", "2T", "5T", "10T", "15T", "20T", "30T")
 
 OWN: Mapping[str, Control] = MappingProxyType(
     {

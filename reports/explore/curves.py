@@ -50,6 +50,8 @@ def kernel_curve(
             raise MissingCeiling("no expected time: no kernel of this machine was calibrated")
         found = estimate_all(workloads, gpu)
         expected_s, refined_s, basis = found.expected_s, found.refined_s, f"expected times: {summary(found.known)}"
+        if refined_s is None:
+            basis += f"; no refined time: {found.known.why_unrefined}"
     except MissingCeiling as error:
         basis = f"no expected time, only the bound: {error}" if gpu is not None else str(error)
     return Curve(tuple(sizes), bound_s, terms_s(compute=False), terms_s(compute=True), expected_s, refined_s, basis)
@@ -57,5 +59,5 @@ def kernel_curve(
 
 def sizes_between(low: int, high: int, *others: int) -> list[int]:
     """Whole sizes spread evenly on a logarithmic axis, and `others` between the two."""
-    spread = np.unique(np.geomspace(low, high, CURVE_POINTS).round()).astype(int).tolist()
+    spread = (round(each) for each in np.geomspace(float(low), float(high), CURVE_POINTS).tolist())
     return sorted({*spread, *(each for each in others if low <= each <= high)})

@@ -73,9 +73,11 @@ class Source:
             if name != vary:
                 of_it &= sizes == fixed.get(name, ABSENT)
         sizes = rows.dims[vary]
+        shape = ", ".join(f"{name} {each:,}" for name, each in fixed.items())
         for place in np.flatnonzero(of_it).tolist():
             size, time_s, by = int(sizes[place]), float(rows.times_s[place]), str(rows.by[place])
-            yield Point(size, time_s, by, f"{vary} {size:,}: {duration(time_s, 4)} by {by}, {self.name}")
+            says = f"{duration(time_s, 4)} by {by}, {self.name}: {op} {shape}, {vary} {size:,} in {dtype}"
+            yield Point(size, time_s, by, says)
 
 
 def varied(op: str) -> str | None:
@@ -84,18 +86,27 @@ def varied(op: str) -> str | None:
 
 
 def read_sources(runs: Sequence[Path], tables: Sequence[Path]) -> tuple[Source, ...]:
-    """The runs, each a source, and the tables, a source for each GPU. Raises BadRun for a run among the tables or a
-    table among the runs, and the errors of reading them."""
+    """The runs, each a source, and the tables, a source for each GPU. Raises BadRun for a run among the tables, a table
+    among the runs and one that is given twice, BadRecord for tables without a row that can be drawn, and the errors of
+    reading them."""
     for path in runs:
         if path.exists() and not is_run(path):
             raise BadRun(f"--run takes folders of runs, and {path} is a file: give it to --tables")
-    for path in tables:
+    for place, path in enumerate(tables):
+        if path.resolve() in {each.resolve() for each in tables[:place]}:
+            raise BadRun(f"{path} is given twice: give each table once")
         if not path.exists():
             raise BadRecord(f"{path}: no such file; give tables of kernel times")
         if is_run(path):
             raise BadRun(f"--tables takes tables, and {path} is a run: give it to --run")
     measured = [_of_run(side) for side in read_sides(runs)] if runs else []
-    return (*measured, *(_of_tables(tables) if tables else ()))
+    listed = tuple(_of_tables(tables)) if tables else ()
+    if tables and not any(source.rows for source in listed):
+        names = ", ".join(map(str, tables))
+        raise BadRecord(
+            f"{names}: no row can be drawn; give times of matmul or attention in one format, without a window"
+        )
+    return (*measured, *listed)
 
 
 def _of_run(side: Side) -> Source:

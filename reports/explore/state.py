@@ -70,6 +70,13 @@ class State:
             )
         return found
 
+    def share(self, name: str) -> float:
+        """A control that is a share. Raises BadQuantity for what is not from 0 to 1."""
+        found = float(read_quantity(self[name], CONTROLS[name].label, Kind.SHARE))
+        if not 0 <= found <= 1:
+            raise BadQuantity(f"{CONTROLS[name].label} must be from 0 to 100%, not {self[name]}")
+        return found
+
     def asked(self, *others: str) -> "Asked":
         """What the shared controls and `others` ask."""
         return Asked(self["model"], self.config, self.file, self._changes(), self._fields(others))

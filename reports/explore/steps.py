@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from predict.answers.question import Question
 from predict.errors import MissingCeiling
@@ -21,7 +20,7 @@ LARGEST = 4096
 class Steps:
     """Times in seconds, one for each batch, in the layout that is fastest for it."""
 
-    batches: NDArray[np.int64]
+    batches: tuple[int, ...]
     bound_s: FloatArray
     compute_s: FloatArray
     memory_s: FloatArray
@@ -56,7 +55,7 @@ def decode_steps(q: Question, batches: Sequence[int]) -> Steps:
         except MissingCeiling as error:
             reason = str(error)
     bound_s, compute_s, memory_s, link_s, expected_s = columns
-    return Steps(sizes.astype(np.int64), bound_s, compute_s, memory_s, link_s, None if reason else expected_s, reason)
+    return Steps(tuple(batches), bound_s, compute_s, memory_s, link_s, None if reason else expected_s, reason)
 
 
 def _by_replica(q: Question, batches: Sequence[int]) -> Iterator[tuple[Replica, list[int]]]:

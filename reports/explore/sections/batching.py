@@ -94,13 +94,13 @@ def _trade(steps: Steps) -> Iterator[Row]:
     for series, times_s in ((BOUND, steps.bound_s), (EXPECTED, steps.expected_s)):
         if times_s is None:
             continue
-        for batch, time_s in zip(steps.batches.tolist(), times_s.tolist(), strict=True):
+        for batch, time_s in zip(steps.batches, times_s.tolist(), strict=True):
             says = f"batch {batch:,}, {series.name}: {duration(time_s, 4)}, {show(batch / time_s, Unit.TOKENS_PER_S)}"
             yield {"x": time_s, "y": batch / time_s, "series": series.name, "says": says}
 
 
 def _fitting(steps: Steps, largest: int) -> Iterator[Row]:
-    for batch, time_s in zip(steps.batches.tolist(), steps.bound_s.tolist(), strict=True):
+    for batch, time_s in zip(steps.batches, steps.bound_s.tolist(), strict=True):
         by = "fits" if batch <= largest else "does not fit"
         says = f"batch {batch:,}: {duration(time_s, 4)}, {show(batch / time_s, Unit.TOKENS_PER_S)}, {by}"
         yield {"x": time_s, "y": batch / time_s, "by": by, "says": says}

@@ -101,10 +101,11 @@ def answer(state: State) -> Answered:
 def _says(q: Question, cards: list[Card]) -> str:
     fitting = [card.size_gb for card in cards if card.max_batch >= q.batch]
     cache = si(float(q.roomiest_replica().held_cache_bytes(q.batch, q.context)), "B")
-    asked = f"{q.batch:,} request{'s' if q.batch > 1 else ''} of {q.context:,} tokens"
+    many = q.batch > 1
+    asked = f"{q.batch:,} request{'s' if many else ''} of {q.context:,} tokens cache{'' if many else 's'} {cache}"
     if not fitting:
-        return f"{asked} cache {cache}: too much for {q.gpus:,} of any of these cards."
-    return f"{asked} cache {cache}: they fit on {q.gpus:,} x {fitting[0]} GB or more."
+        return f"{asked}: too much for {q.gpus:,} of any of these cards."
+    return f"{asked}: {'they fit' if many else 'it fits'} on {q.gpus:,} x {fitting[0]} GB or more."
 
 
 def _largest(q: Question, card: Card, command: int) -> Iterator[Number]:

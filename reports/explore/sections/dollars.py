@@ -63,8 +63,9 @@ def _tokens(q: Question, steps: Steps) -> Iterator[Row]:
     for series, times_s in ((BOUND, steps.bound_s), (EXPECTED, steps.expected_s)):
         if times_s is None:
             continue
-        usd = np.asarray(money.usd_per_1m_tokens(q.usd_per_gpu_hour, steps.batches / times_s, q.gpus))
-        for batch, cost in zip(steps.batches.tolist(), usd.tolist(), strict=True):
+        tokens_per_s = np.array(steps.batches, dtype=np.float64) / times_s
+        usd = np.asarray(money.usd_per_1m_tokens(q.usd_per_gpu_hour, tokens_per_s, q.gpus))
+        for batch, cost in zip(steps.batches, usd.tolist(), strict=True):
             says = f"batch {batch:,}, {series.name}: {show(cost, Unit.USD)}"
             yield {"x": batch, "y": cost, "series": series.name, "says": says}
 

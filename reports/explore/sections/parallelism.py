@@ -11,7 +11,7 @@ from predict.answers.sections.prefill import prefill
 from predict.answers.times import Timed, decode_times, prefill_times
 from predict.errors import NapkinError
 from predict.resources import Resource
-from predict.units import duration, times
+from predict.units import Unit, duration, show, times
 from reports.explore.answered import Answered, Row, mark, numbers_of, texts_of
 from reports.explore.charts import ARITHMETIC, BOUND, EXPECTED, LINK, MEMORY, curves, log_seconds, log_sizes
 from reports.explore.section import Section
@@ -58,9 +58,9 @@ def answer(state: State) -> Answered:
         numbers=tuple(numbers_of(found, (*TIME_KEYS[phase], *LAYOUT_KEYS))),
         data={
             "spread": [row for each in spreads for row in _rows(each)],
-            "spread_marks": [mark(q.gpus, "these GPUs", f"{q.gpus:,} GPUs")],
+            "spread_marks": [mark(q.gpus, "these GPUs", show(q.gpus, Unit.GPUS))],
         },
-        notes=(*texts_of(found), *(f"{each.gpus} GPUs: {each.reason}" for each in spreads if each.reason)),
+        notes=(*texts_of(found), *(f"{show(each.gpus, Unit.GPUS)}: {each.reason}" for each in spreads if each.reason)),
     )
 
 
@@ -107,7 +107,8 @@ def _rows(spread: Spread) -> Iterator[Row]:
     ]
     for series, time_s in parts:
         if time_s > 0:
-            says = f"{spread.gpus} GPUs, {spread.timed.replica.layout.text}: {series.name} {duration(time_s, 4)}"
+            where = f"{show(spread.gpus, Unit.GPUS)}, {spread.timed.replica.layout.text}"
+            says = f"{where}: {series.name} {duration(time_s, 4)}"
             yield {"x": spread.gpus, "y": time_s, "series": series.name, "says": says}
 
 

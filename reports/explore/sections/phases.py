@@ -41,8 +41,8 @@ def answer(state: State) -> Answered:
     shown = (number for place, each in enumerate(formulas) for number in _numbers(*each, place + 1))
     return Answered(
         says=(
-            f"The prompt takes {duration(first.bound_s)}, each of the {generated - 1:,} tokens after the first"
-            f" {duration(step.bound_s)}, with {q.context:,} tokens cached on average.",
+            f"The prompt takes {duration(first.bound_s)}, each token after the first {duration(step.bound_s)}, with"
+            f" {q.context:,} tokens cached on average.",
             f"Prefill uses {percent(float(prefill_times(q).bound.mfu))} of the FLOP/s, decode"
             f" {percent(float(step.bound.mfu))}.",
         ),
@@ -72,10 +72,18 @@ def _numbers(label: str, formula: Formula, command: int) -> Iterator[Number]:
 def _bars(first: Timed, step: Timed, generated: int) -> Iterator[Row]:
     for label, formula in _latencies(first, step, generated):
         ttft_s, name = float(formula.arguments["ttft_s"]), "expected" if "expected" in label else "bound"
-        parts = (("prefill", 0.0, ttft_s, ""), ("decode", ttft_s, formula.value, f"{generated - 1:,} steps"))
+        parts = (
+            ("prefill", 0.0, ttft_s, ""),
+            (
+                "decode",
+                ttft_s,
+                formula.value,
+                f"{generated - 1:,} x {duration(step.bound_s if name == 'bound' else step.expected_s or 0, 4)}",
+            ),
+        )
         for group, start, end, text in parts:
             says = f"{group}, {name}: {duration(end - start, 4)}"
-            yield bar(f"{name}: {group}", (start, end), group, text or duration(end - start, 4), says)
+            yield bar(f"{name}: {group}", (start, end), group, text, says)
 
 
 def _used(q: Question, step: Timed) -> Iterator[Row]:

@@ -8,7 +8,7 @@ from predict.answers.question import Question
 from predict.answers.sections.speculation import LONGEST_DRAFT, speculation, speedup
 from predict.formulas import speculation as drafts
 from predict.guess_rule import accepted_guesses
-from predict.units import Kind, Unit, read_quantity, times
+from predict.units import Unit, times
 from reports.explore.answered import Answered, Formula, Number, Row, bar, mark, numbers_of, texts_of
 from reports.explore.charts import BOUND, Axis, Series, bars, curves, log_sizes
 from reports.explore.section import Section
@@ -32,7 +32,7 @@ ROUNDS = bars(
 
 def answer(state: State) -> Answered:
     """The formula's answer for a draft of any cost, and that of a draft model if one is chosen."""
-    share, cost = (float(read_quantity(state[name], name, Kind.SHARE)) for name in ("accept", "cost"))
+    share, cost = state.share("accept"), state.share("cost")
     depth = state.size("depth", 1, 64)
     alpha, c, k = f"{share:g}", f"{cost:g}", str(depth)
     best = drafts.best_k(share, cost, LONGEST_DRAFT)
@@ -64,7 +64,7 @@ def answer(state: State) -> Answered:
 
 def _numbers(formulas: tuple[Formula, Formula, Formula], alpha: str, k: str, c: str) -> Iterator[Number]:
     tokens, speed, best = formulas
-    arithmetic = f"(1 - {alpha}^({k}+1)) / (1 - {alpha})"
+    arithmetic = f"(1 - {alpha}^({k}+1)) / (1 - {alpha})" if float(alpha) < 1 else f"{k} + 1: every guess is right"
     yield tokens.number("tokens of a step", Unit.TOKENS, "(1 - a^(k+1)) / (1 - a)", arithmetic, 0)
     yield speed.number("speed-up", Unit.TIMES, "tokens / (k c + 1)", f"{tokens.value:.6g} / ({k} x {c} + 1)", 1)
     yield best.number("best depth", Unit.TOKENS, "the k with the largest speed-up; 0: none pays", "", 2)

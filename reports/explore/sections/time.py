@@ -66,7 +66,7 @@ def step_rows(steps: Steps) -> Iterator[Row]:
         *([(EXPECTED, steps.expected_s)] if steps.expected_s is not None else []),
     ]
     for series, times_s in lines:
-        for batch, time_s in zip(steps.batches.tolist(), times_s.tolist(), strict=True):
+        for batch, time_s in zip(steps.batches, times_s.tolist(), strict=True):
             if time_s > 0:
                 says = f"batch {batch:,}: {series.name} {duration(time_s, 4)}"
                 yield {"x": batch, "y": time_s, "series": series.name, "says": says}

@@ -42,7 +42,8 @@ def test_points_of_the_pages_gpu_are_drawn_and_named(h100):
     assert [(row["x"], row["y"]) for row in found.data["kernel_time_points"]] == [
         (m, pytest.approx(m * 1e-6)) for m in (1, 16, 256, 4096)
     ]
-    assert found.data["kernel_time_points"][0]["says"] == "m 1: 1.000 us by cublas, tables of h100-sxm"
+    says = found.data["kernel_time_points"][0]["says"]
+    assert says == "1.000 us by cublas, tables of h100-sxm: matmul n 6,144, k 4,096, m 1 in bf16"
     assert found.data["kernel_time_marks"] == [{"x": 16, "label": "this size", "says": "m 16"}]
 
 

@@ -29,7 +29,7 @@ def state(**texts):
 
 
 def test_without_an_address_the_page_asks_for_a_small_model_on_one_gpu():
-    assert state().command() == "napkin-bench predict model llama-3-8b --gpu h100-sxm --gpus 1 --seq 2048"
+    assert state().command() == "napkin-bench predict model llama-3-8b --gpu h100-sxm --gpus 1"
     q = state().question()
     assert (q.model.name, q.gpu.name, q.gpus, q.batch, q.seq, q.context) == ("llama-3-8b", "h100-sxm", 1, 1, 2048, 2048)
 
@@ -65,7 +65,7 @@ def test_a_count_is_a_whole_number_within_its_bounds(text):
 
 
 def test_a_command_leaves_out_what_is_a_default_and_quotes_what_a_shell_would_read():
-    assert state(recompute="none", price="2").command("recompute", "price").endswith("--seq 2048")
+    assert state(recompute="none", price="2").command("recompute", "price").endswith("--gpus 1")
     odd = State.of([("file", "my $(model).json")], json.dumps(LLAMA).encode())
     assert shlex.split(odd.command())[3:5] == ["--config", "my $(model).json"]
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from predict.answers.question import Question
 from predict.answers.sections.memory import memory_use
-from predict.units import GB, Unit, both_bytes, show, si
+from predict.units import GB, both_bytes, si
 from reports.explore.answered import Answered, Number, Row, bar, mark, numbers_of, texts_of
 from reports.explore.charts import BOUND, BYTES, COLORS, Axis, Series, bars, curves, log_sizes
 from reports.explore.kernel import KernelFigure, kernel_chart
@@ -82,7 +82,10 @@ def answer(state: State) -> Answered:
     return Answered(
         says=(_says(q, cards),),
         commands=(command, *(f"{command} --hbm {card.size_gb}GB" for card in cards)),
-        numbers=(*numbers_of(found, KEYS), *(_largest(card, place + 1) for place, card in enumerate(cards))),
+        numbers=(
+            *numbers_of(found, KEYS),
+            *(number for place, card in enumerate(cards, 1) for number in _largest(card, place)),
+        ),
         data={
             "growth": [*_growth(q), *_left(cards)],
             "growth_marks": [mark(max(q.context, 1), "this context", f"{q.context:,}")],
@@ -104,12 +107,10 @@ def _says(q: Question, cards: list[Card]) -> str:
     return f"{asked} cache {cache}: they fit on {q.gpus:,} x {fitting[0]} GB or more."
 
 
-def _largest(card: Card, command: int) -> Number:
-    arithmetic = f"rounded down(max(0, {card.free_bytes:,.0f}) / KV of a request)"
-    label, value = f"largest batch, {card.size_gb} GB", card.max_batch
-    return Number(
-        "max_batch", label, show(value, Unit.REQUESTS), value, "free memory / KV of a request", arithmetic, command
-    )
+def _largest(card: Card, command: int) -> Iterator[Number]:
+    """As the card's command prints it: without cached tokens it has none."""
+    for number in numbers_of(memory_use(card.question), ("max_batch",), command):
+        yield replace(number, label=f"largest batch, {card.size_gb} GB")
 
 
 def _growth(q: Question) -> Iterator[Row]:

@@ -216,6 +216,17 @@
     { rootMargin: "300px" },
   );
   for (const { element } of panes.values()) watch.observe(element);
+  // A section that is answered above what is read grows there: what is read keeps its place.
+  const heights = new Map();
+  const keep = new ResizeObserver((entries) => {
+    for (const { target } of entries) {
+      const { top, height } = target.getBoundingClientRect();
+      const before = heights.get(target) ?? height;
+      heights.set(target, height);
+      if (height !== before && top + before < innerHeight / 2) scrollBy({ top: height - before, behavior: "instant" });
+    }
+  });
+  for (const { element } of panes.values()) keep.observe(element);
   for (const pane of panes.values()) {
     const button = part(pane, ".copy");
     button.addEventListener("click", async () => {

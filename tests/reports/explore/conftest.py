@@ -23,7 +23,9 @@ ROWS = (1, 4, 16, 64, 256, 1024, 4096)  # m of the measured products
 
 
 # What Vega says of charts that begin without rows, or that are as high as their bars.
-KNOWN = re.compile(r'warning:  ?WARN (Infinite extent for field "[xy]"|Dropping "fit-y" because spec has discrete height)')
+KNOWN = re.compile(
+    r'warning:  ?WARN (Infinite extent for field "[xy]"|Dropping "fit-y" because spec has discrete height)'
+)
 REFUSED = re.compile(r"error: Failed to load resource: the server responded with a status of 4\d\d ")
 # The section's answer is that to the address: to what its controls, and those that all sections share, say.
 ANSWERED = """(name) => {
@@ -36,7 +38,9 @@ ANSWERED = """(name) => {
 SHOWN = """(name) => {
   const section = document.getElementById(name);
   const texts = (selector) => [...section.querySelectorAll(selector)].map((each) => each.textContent);
-  const drawn = (svg) => svg.outerHTML.replace(/(clip|gradient_)\\d+/g, "");
+  const looks = ["d", "transform", "x2", "y2", "fill", "stroke"];
+  const mark = (each) => [...looks.map((name) => each.getAttribute(name)), each.textContent].join(" ");
+  const drawn = (svg) => [...svg.querySelectorAll(".role-mark > *")].map(mark).sort();
   return {
     error: section.querySelector(".error").hidden ? "" : section.querySelector(".error").textContent,
     says: texts(".says p"),
@@ -65,8 +69,8 @@ class Opened:
         self.page.goto(f"{self.address}?{query}" if query else self.address)
 
     def see(self, section: str) -> dict[str, Any]:
-        """Scroll to a section; what it shows when it is answered."""
-        self.page.locator(f"#{section} h2").scroll_into_view_if_needed()
+        """Scroll to a section, as a link does; what it shows when it is answered."""
+        self.page.locator(f"#{section}").evaluate("(each) => each.scrollIntoView()")
         return self.shown(section)
 
     def shown(self, section: str) -> dict[str, Any]:

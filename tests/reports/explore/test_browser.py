@@ -1,10 +1,11 @@
 """The page of `explore` before a real server, in a browser: what it shows is what the command line prints.
 
-`test_drawn_states_show_the_numbers_of_the_command_line` asks the server for 50 drawn states of all sections with the
+`test_drawn_states_show_the_numbers_of_the_command_line` asks the server for five sections at each of 50 drawn states with the
 queries that the page sends; `test_the_page_shows_the_numbers_of_the_command_line` opens 12 others in the browser and
 reads every number that is shown there.
 """
 
+import contextlib
 import csv
 import functools
 import http.client
@@ -14,10 +15,10 @@ import random
 import re
 import shlex
 from types import SimpleNamespace
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import pytest
-from typer.testing import CliRunner
+import typer
 
 from predict.__main__ import app
 from predict.errors import NapkinError
@@ -26,12 +27,10 @@ from predict.model.presets import PRESETS
 from predict.units import Unit, show
 from reports.explore.contents import SECTIONS, charts_of, controls_of
 from reports.explore.controls import CONTROLS, SHARED
-from reports.explore.dropped import LARGEST_BYTES
 from reports.explore.state import State
-from tests.reports.explore.conftest import LONG_S, ROWS
-from tests.reports.report.test_html import contrast
+from tests.reports.explore.conftest import LONG_S
 
-RUNNER = CliRunner()
+PREDICT = typer.main.get_command(app)
 
 
 def named(section):
@@ -58,11 +57,13 @@ def printed(command, form="--json"):
     """What a command that the page shows prints in a form; NapkinError as text if it refuses."""
     program, package, *words = shlex.split(command)
     assert (program, package) == ("napkin-bench", "predict")
-    result = RUNNER.invoke(app, [*words, form])
-    if isinstance(result.exception, NapkinError):
-        return str(result.exception)
-    assert result.exit_code == 0, (command, result.output)
-    return json.loads(result.stdout) if form == "--json" else result.stdout
+    out = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(out):
+            PREDICT([*words, form], prog_name="predict", standalone_mode=False)
+    except NapkinError as error:
+        return str(error)
+    return json.loads(out.getvalue()) if form == "--json" else out.getvalue()
 
 
 @functools.cache
@@ -176,7 +177,7 @@ def test_drawn_states_show_the_numbers_of_the_command_line(asking):
     draw, valid = random.Random(7), 0
     for _ in range(50):
         state = drawn_state(draw, asking)
-        for section in SECTIONS:
+        for section in draw.sample(list(SECTIONS), 5):
             reply = asking.answer(section, state)
             if reply.status == 400:
                 assert refused_alike(reply.json["error"], section, state), (section, state, reply.json)
@@ -185,4 +186,196 @@ def test_drawn_states_show_the_numbers_of_the_command_line(asking):
             numbers = [(key, text, value, place) for key, _, text, value, _, _, place, _ in reply.json["numbers"]]
             assert differing(numbers, reply.json["commands"]) == [], state
             valid += 1
-    assert valid > 0.8 * 50 * len(SECTIONS)
+    assert valid > 0.8 * 50 * 5
+
+
+def read(shown):
+    """Numbers and commands as they stand on the page."""
+    # Whole numbers beyond 2**53 are written with other digits in JavaScript.
+    numbers = [(key, text, json.loads(value, parse_int=float), place) for key, text, value, place in shown["numbers"]]
+    several = len(shown["commands"]) > 1
+    for place, command in enumerate(shown["commands"], 1):
+        assert not several or command.endswith(f"  # ({place})")
+    return numbers, [command.split("  # (")[0] for command in shown["commands"]]
+
+
+TALL = {"width": 1280, "height": 12_000}  # all sections are in view
+
+
+def test_the_page_shows_the_numbers_of_the_command_line(open_page, asking):
+    draw, valid = random.Random(11), 0
+    opened = open_page(is_refused=True, viewport=TALL)
+    for _ in range(12):
+        state = drawn_state(draw, asking)
+        opened.open(urlencode(state))
+        for section in SECTIONS:
+            shown = opened.shown(section)
+            if shown["error"]:
+                assert refused_alike(shown["error"], section, state), (section, state, shown["error"])
+                continue
+            assert differing(*read(shown)) == [], state
+            valid += 1
+    assert valid > 0.8 * 12 * len(SECTIONS)
+
+
+# Every section, chart and control.
+
+
+def test_every_section_answers_when_it_is_scrolled_to_and_draws_every_chart_that_has_rows(open_page, asking):
+    opened = open_page()
+    opened.see("time")
+    assert not any("/answer/answer" in url for url in opened.requests)  # nobody has looked there yet
+    for section in SECTIONS:
+        shown = opened.see(section)
+        assert shown["error"] == ""
+        assert shown["says"]
+        assert all(shown["says"])
+        rows = asking.answer(section, {}).json["data"]
+        for chart in charts_of(SECTIONS[section]):
+            figure = opened.page.locator(f'#{section} [data-chart="{chart.name}"]')
+            marks = figure.locator("svg .role-mark path, svg .role-mark text").count()
+            is_empty = "is-empty" in (figure.get_attribute("class") or "")
+            assert (marks > 0, is_empty) == (bool(rows[chart.name]), not rows[chart.name]), chart.name
+
+
+# States between which every control should matter.
+SERVING = {"gpus": "2", "batch": "8", "draft": "llama-3.2-1b", "points": "run AMD EPYC"}
+TRAINING = {"use": "train", "gpus": "2", "batch": "8", "context": "4096", "seq": "2048", "draft": "llama-3.2-1b"}
+# What cannot matter, by section, with the reason.
+CANNOT_MATTER = {
+    # FLOP of a forward pass over prompts are the model's alone, whatever computes them from whichever bits.
+    "flop": {"gpu", "gpus", "weights", "kv", "compute", "context"},
+    # A training has weights in its own formats, and no cache.
+    "backward": {"weights", "kv", "context"},
+    # Bytes are held in the formats in which they are stored, not in that of the products.
+    "memory": {"compute"},
+    # A request's context is its prompt and the tokens that it makes.
+    "phases": {"context"},
+}
+MOST_STEPS = 3  # to values that may be alike: h100-sxm and h100-pcie have the same memory
+
+
+def set_next(control):
+    """Set another value, with the keyboard if it is a slider; whether there is one."""
+    if control.evaluate("(each) => each.tagName") == "SELECT":
+        values = control.evaluate("(each) => [...each.options].map((option) => option.value)")
+        if len(values) < 2:
+            return False
+        control.select_option(values[(values.index(control.input_value()) + 1) % len(values)])
+    elif control.get_attribute("type") == "range":
+        if control.get_attribute("max") == "0":
+            return False
+        control.press("ArrowLeft" if control.input_value() == control.get_attribute("max") else "ArrowRight")
+    else:
+        control.fill("100,200,300")
+        control.press("Enter")
+    return True
+
+
+def matters(opened, section, name, before):
+    """Whether another value of a control changes what a section shows, beside its command. Goes back after it."""
+    steps, changes = 0, False
+    own = name in controls_of(SECTIONS[section])
+    control = opened.control(name, section if own else "shared")
+    while steps < MOST_STEPS and not changes and set_next(control):
+        steps += 1
+        shown = opened.shown(section)
+        assert shown["error"] == "", (section, name, opened.query())
+        changes = any(shown[part] != before[part] for part in ("says", "numbers", "charts", "grids"))
+    for _ in range(steps):
+        opened.page.go_back()
+    after = opened.shown(section)
+    assert (after["says"], after["numbers"]) == (before["says"], before["numbers"])
+    return changes
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_control_changes_what_its_section_shows(open_page, section):
+    opened = open_page()
+    left = list(named(section))
+    for state in (SERVING, TRAINING):
+        opened.open(urlencode(state))
+        opened.page.add_style_tag(content=f"section:not(#{section}) {{ display: none; }}")  # the others need not follow
+        before = opened.see(section)
+        left = [name for name in left if not matters(opened, section, name, before)]
+    assert set(left) == CANNOT_MATTER.get(section, set())
+
+
+# The address.
+
+
+def values(opened):
+    return opened.page.evaluate(
+        """() => [...document.querySelectorAll(".shared :is(input:not([type=file]), select), #time :is(input, select)")]
+          .map((each) => each.value)"""
+    )
+
+
+def test_back_forward_and_reload_restore_controls_and_numbers(open_page):
+    opened = open_page()
+    seen = [(opened.see("time"), values(opened))]
+    opened.control("batch").press("ArrowRight")
+    seen.append((opened.shown("time"), values(opened)))
+    opened.control("gpu").select_option("h200-sxm")
+    seen.append((opened.shown("time"), values(opened)))
+    assert opened.query() == {"batch": "2", "gpu": "h200-sxm"}
+    assert len({shown["numbers"][0][2] for shown, _ in seen}) == 3
+    moves = [("back", 1), ("back", 0), ("forward", 1), ("forward", 2), ("reload", 2)]
+    for move, place in moves:
+        getattr(opened.page, {"back": "go_back", "forward": "go_forward"}.get(move, move))()
+        found = opened.see("time")
+        assert (found["numbers"], found["says"]) == (seen[place][0]["numbers"], seen[place][0]["says"]), move
+        assert values(opened) == seen[place][1], move
+
+
+def test_an_address_that_is_passed_on_shows_the_same(open_page):
+    opened = open_page("model=llama-3-70b")
+    opened.see("cache")
+    opened.control("kv_heads", "cache").press("ArrowRight")
+    opened.control("gpus").press("ArrowRight")
+    before = opened.shown("cache")
+    assert opened.query() == {"model": "llama-3-70b", "kv_heads": "16", "gpus": "2"}  # after 8 of 64
+    other = open_page(opened.page.url.partition("?")[2])
+    assert other.see("cache") == before
+    assert other.control("kv_heads", "cache").input_value() == opened.control("kv_heads", "cache").input_value()
+
+
+def test_the_button_copies_the_command(open_page):
+    opened = open_page("batch=16", permissions=["clipboard-read", "clipboard-write"])
+    opened.see("flop")
+    opened.page.click("#flop .copy")
+    opened.page.wait_for_selector("#flop .copy:text('Copied')")
+    copied = opened.page.evaluate("navigator.clipboard.readText()")
+    assert copied == "napkin-bench predict model llama-3-8b --gpu h100-sxm --gpus 1 --batch 16 --seq 2048"
+
+
+HOSTILE_ADDRESSES = {
+    "batch=abc": ("batch", "8"),
+    "batch=-1": ("batch", "8"),
+    "model=../../etc/passwd": ("model", "llama-3-8b"),
+    "gpu=x.json": ("gpu", "h200-sxm"),
+    "gpu=%3Cimg+src%3Dx+onerror%3Dalert(1)%3E": ("gpu", "h200-sxm"),
+    "weights=%E2%80%AEfp8": ("weights", "fp8"),
+    "lengths=1,a,,,": ("lengths", "1,2"),
+    "lengths=": ("lengths", "1,2"),
+    "slots=1e9": ("slots", "2"),
+}
+
+
+@pytest.mark.parametrize("query", HOSTILE_ADDRESSES)
+def test_an_address_that_asks_for_nonsense_is_told_in_one_line_and_can_be_corrected(open_page, query):
+    name, text = HOSTILE_ADDRESSES[query]
+    opened = open_page(query, is_refused=True)
+    section = "batching"
+    shown = opened.see(section)
+    assert re.fullmatch(r"[^\n]{10,600}", shown["error"])
+    assert shown["numbers"] == []
+    control = opened.page.locator(f'form:visible [data-control="{name}"]').locator("select, input[type=text]").first
+    if control.evaluate("(each) => each.tagName") == "SELECT":
+        control.select_option(text)
+    else:
+        control.fill(text)
+        control.press("Enter")
+    shown = opened.shown(section)
+    assert (shown["error"], bool(shown["numbers"])) == ("", True)
+    assert opened.query().get(name, CONTROLS[name].default) == text

@@ -42,12 +42,16 @@ def ask(model: str | Path | Model, asked: Mapping[str, object]) -> Question:
     fields.setdefault("gpus", layout_gpus(fields))
     if "acceptance" in fields and fields.get("draft") is None:
         raise BadQuantity("accept is the chance that a token of --draft is accepted: give --draft, or leave it out")
-    usual = min(USUAL_SEQ, shape.context_limit or USUAL_SEQ)
-    fields.setdefault("seq", fields["context"] if fields.get("context", 0) > 0 else usual)
+    fields.setdefault("seq", fields["context"] if fields.get("context", 0) > 0 else usual_seq(shape))
     fields.setdefault("context", fields["seq"])
     if "tokens" not in fields:
         fields["tokens"], fields["tokens_source"] = _training_tokens(preset, shape)
     return Question(shape, **fields)
+
+
+def usual_seq(model: Model) -> int:
+    """Tokens of a prompt if nobody says how many."""
+    return min(USUAL_SEQ, model.context_limit or USUAL_SEQ)
 
 
 def named_model(model: str | Path | Model, changes: Mapping[str, object] = NOTHING) -> Model:

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
-from predict.answers.asking import ask
+from predict.answers.asking import ask, usual_seq
 from predict.answers.question import ASKED, Question, in_json
 from predict.errors import BadModel, BadQuantity
 from predict.gpus import resolve
@@ -107,6 +107,8 @@ class State:
                 fields[field] = self[name]
         if "acceptance" in fields and "draft" not in fields:
             del fields["acceptance"]
+        if "context" in fields and "seq" not in fields:  # which the command line takes from it: here they are apart
+            fields["seq"] = str(usual_seq(_model(self["model"], self.config, self.file, self._changes())))
         return tuple(fields.items())
 
     def _changes(self) -> tuple[str, ...]:
@@ -132,21 +134,21 @@ class Asked:
 
 @functools.lru_cache(maxsize=64)
 def _question(asked: Asked) -> Question:
-    """As the command line asks: a preset that is not changed by its name."""
-    if asked.config is not None:
-        model: str | Model = _dropped(asked.config, asked.file, asked.changes)
-    else:
-        model = find_model(asked.preset, read_changes(asked.changes)) if asked.changes else asked.preset
+    """As the command line asks: a preset that is not changed by its name, whose training is known."""
+    is_published = asked.config is None and not asked.changes
+    model = asked.preset if is_published else _model(asked.preset, asked.config, asked.file, asked.changes)
     return ask(model, dict(asked.fields))
 
 
 @functools.lru_cache(maxsize=16)
-def _dropped(content: bytes, file: str, changes: tuple[str, ...]) -> Model:
-    """The model of a config.json that was dropped onto the page. Raises BadModel."""
-    config = parse_json(content, file, error=BadModel)
-    if not isinstance(config, dict):
+def _model(preset: str, config: bytes | None, file: str, changes: tuple[str, ...]) -> Model:
+    """The model of a config.json that was dropped, or of the list; with changes. Raises BadModel."""
+    if config is None:
+        return find_model(preset, read_changes(changes))
+    fields = parse_json(config, file, error=BadModel)
+    if not isinstance(fields, dict):
         raise BadModel(f"{file} holds no JSON object; drop the config.json of a model")
-    return from_config(config, config_name(config, Path(file).stem), file, read_changes(changes))
+    return from_config(fields, config_name(fields, Path(file).stem), file, read_changes(changes))
 
 
 def _gpu_name(text: str) -> str:

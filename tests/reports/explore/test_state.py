@@ -84,6 +84,13 @@ def test_of_two_controls_of_one_field_the_later_counts():
     assert said.command("train_gpus").count("--gpus") == 1
 
 
+def test_cached_tokens_leave_the_prompt_as_it_is():
+    q = state(context="64").question()
+    assert (q.seq, q.context) == (2048, 64)
+    assert state(context="64", model="gpt-2-small").question().seq == 1024  # all that it supports
+    assert state(context="64").command().endswith("--context 64 --seq 2048")
+
+
 def test_an_acceptance_without_a_draft_asks_nothing():
     assert state(accept="50%").question("draft", "accept").draft is None
     assert state(accept="50%", draft="qwen3-0.6b").question("draft", "accept").acceptance == 0.5

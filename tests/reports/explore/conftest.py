@@ -1,4 +1,4 @@
-"""A real server of the page, with a run and a table to draw, and pages in a browser that note what they should not do."""
+"""A real server of the page, with a run and a table to draw; pages in a browser that note what they should not do."""
 
 import contextlib
 import re
@@ -32,7 +32,9 @@ ANSWERED = """(name) => {
   const { shared, sections } = JSON.parse(document.getElementById("page").textContent);
   const now = new URLSearchParams(location.search);
   const asked = new URLSearchParams();
-  for (const each of [...shared, ...sections[name], "config", "file"]) if (now.has(each)) asked.set(each, now.getAll(each).at(-1));
+  for (const each of [...shared, ...sections[name], "config", "file"]) {
+    if (now.has(each)) asked.set(each, now.getAll(each).at(-1));
+  }
   return document.getElementById(name).dataset.answered === (asked.toString() || "-");
 }"""
 SHOWN = """(name) => {

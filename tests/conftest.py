@@ -134,6 +134,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             f"{reasons[_NO_GPU]} gpu tests skipped: no CUDA device. Run them with `pytest -m gpu` on one."
         )
     if (reason := why_no_browser()) and reasons[reason]:
-        terminalreporter.write_line(f"{reasons[reason]} tests of report.html skipped: {reason}")
+        terminalreporter.write_line(f"{reasons[reason]} tests of pages skipped: {reason}")
     if not HAS_CUDA and (reason := _why_nothing_is_interpreted()):
         terminalreporter.write_line(f"{reasons[reason]} tests of kernels skipped: {reason}")

@@ -347,7 +347,7 @@ def test_the_button_copies_the_command(open_page):
     opened.page.click("#flop .copy")
     opened.page.wait_for_selector("#flop .copy:text('Copied')")
     copied = opened.page.evaluate("navigator.clipboard.readText()")
-    assert copied == "napkin-bench predict model llama-3-8b --gpu h100-sxm --gpus 1 --batch 16 --seq 2048"
+    assert copied == "napkin-bench predict model llama-3-8b --gpu h100-sxm --gpus 1 --batch 16"
 
 
 HOSTILE_ADDRESSES = {

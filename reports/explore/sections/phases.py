@@ -72,15 +72,8 @@ def _numbers(label: str, formula: Formula, command: int) -> Iterator[Number]:
 def _bars(first: Timed, step: Timed, generated: int) -> Iterator[Row]:
     for label, formula in _latencies(first, step, generated):
         ttft_s, name = float(formula.arguments["ttft_s"]), "expected" if "expected" in label else "bound"
-        parts = (
-            ("prefill", 0.0, ttft_s, ""),
-            (
-                "decode",
-                ttft_s,
-                formula.value,
-                f"{generated - 1:,} x {duration(step.bound_s if name == 'bound' else step.expected_s or 0, 4)}",
-            ),
-        )
+        steps = f"{generated - 1:,} x {duration(float(formula.arguments['tpot_s']), 4)}"
+        parts = (("prefill", 0.0, ttft_s, duration(ttft_s, 4)), ("decode", ttft_s, formula.value, steps))
         for group, start, end, text in parts:
             says = f"{group}, {name}: {duration(end - start, 4)}"
             yield bar(f"{name}: {group}", (start, end), group, text, says)

@@ -125,6 +125,8 @@ def test_a_request_takes_its_prompt_and_its_steps():
     assert values(found, command=1)["serving.latency_s"] == told["ttft_one_s"] + 100 * told["tpot_s"]
     bound = [row for row in found.data["request"] if row["row"].startswith("bound")]
     assert bound[0]["end"] == bound[1]["start"] == told["ttft_one_s"]
+    texts = {each.key: each.text for each in found.numbers}
+    assert [row["text"] for row in bound] == [texts["ttft_one_s"], f"100 x {texts['tpot_s']}"]
 
 
 def test_the_cache_of_a_7b_model_is_the_lessons():

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from predict.answers.question import Question
 from predict.answers.times import decode_times, prefill_times
-from predict.errors import BadQuantity
 from predict.gpus import Gpu
 from predict.model.kernels import decode_kernels, prefill_kernels
 from predict.model.model_kernel import ModelKernel
@@ -58,7 +57,7 @@ class KernelFigure:
     size: Callable[[Question], int]  # of that dimension now
 
     def own(self, q: Question) -> list[Kernel]:
-        """The model's kernels of the kind, those that take most of the pass first."""
+        """The model's kernels of the kind, in the order of the pass."""
         found = [each for each in _kernels(q, self.phase) if each.op and varied(each.op) == self.vary]
         return list(dict.fromkeys(self._kernel(each) for each in found))
 
@@ -75,7 +74,7 @@ def kernel_chart(name: str, title: str, across: str) -> Chart:
 
 
 def with_kernel(answered: Answered, figure: KernelFigure, state: State, sources: Sequence[Source]) -> Answered:
-    """The answer with the figure. Raises BadQuantity for a kernel or a source that is not known."""
+    """The answer with the figure."""
     q = state.question()
     if not q.serves:
         return answered
@@ -105,7 +104,11 @@ def with_kernel(answered: Answered, figure: KernelFigure, state: State, sources:
             f"{name}_marks": [mark(size, "this size", f"{kernel.vary} {size:,}")],
             f"{name}_points": [{"x": each.size, "y": each.time_s, "by": each.by, "says": each.says} for each in points],
         },
-        notes=(*answered.notes, f"{kernel.op} on {machine}: {curve.basis}", _measured(points, source, kernel)),
+        notes=(
+            *answered.notes,
+            f"{kernel.op} on {machine}: {curve.basis}",
+            _measured(state["points"], points, source, kernel),
+        ),
         controls=controls,
     )
 
@@ -117,16 +120,12 @@ def _kernels(q: Question, phase: str) -> tuple[ModelKernel, ...]:
 
 
 def _source(text: str, q: Question, sources: Sequence[Source]) -> Source | None:
-    """The source of that name; without one, that of the question's GPU, else the first."""
+    """The source of that name; without a name that of the question's GPU, else the first. None if there is none: who
+    passes an address on has other sources."""
     if text == NONE or not sources:
         return None
     if text:
-        found = next((each for each in sources if each.name == text), None)
-        if found is None:
-            raise BadQuantity(
-                f"no measured points are called {text!r}: choose others, or start with --run and --tables"
-            )
-        return found
+        return next((each for each in sources if each.name == text), None)
     return next((each for each in sources if each.gpu and each.gpu.name == q.gpu.name), sources[0])
 
 
@@ -217,7 +216,9 @@ def _numbers(curve: Curve, kernel: Kernel, size: int, command: int, machine: str
             yield Number(key, label, show(value, Unit.SECONDS), value, formula, "", command, group)
 
 
-def _measured(points: Sequence[Point], source: Source | None, kernel: Kernel) -> str:
+def _measured(asked: str, points: Sequence[Point], source: Source | None, kernel: Kernel) -> str:
+    if source is None and asked not in ("", NONE):
+        return f"no measured points are called {asked!r} here: start with the run or the tables that have them"
     if source is None:
         return "no measured points are drawn: start with --run or --tables to see some"
     if not points:

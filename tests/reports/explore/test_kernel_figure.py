@@ -2,7 +2,6 @@
 
 import pytest
 
-from predict.errors import BadQuantity
 from reports.explore.contents import SECTIONS
 from reports.explore.kernel import with_kernel
 from reports.explore.points import read_sources
@@ -65,8 +64,12 @@ def test_a_kernel_that_is_not_offered_is_not_drawn(h100):
 
 def test_points_may_be_left_out_or_chosen_by_name(h100):
     assert figure(h100, points="none").data["kernel_time_points"] == []
-    with pytest.raises(BadQuantity, match="no measured points are called 'mine'"):
-        figure(h100, points="mine")
+
+
+def test_an_address_of_somebody_with_other_points_draws_none_and_says_so(h100):
+    found = figure(h100, points="run elsewhere")
+    assert found.data["kernel_time_points"] == []
+    assert any("no measured points are called 'run elsewhere' here" in note for note in found.notes)
 
 
 def test_points_of_the_pages_gpu_come_before_those_of_others(h100, cpu):

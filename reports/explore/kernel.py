@@ -90,7 +90,7 @@ def with_kernel(answered: Answered, figure: KernelFigure, state: State, sources:
     gpu, roofs, machine = _machine(q, source)
     curve = _curve(kernel, size, points, gpu, roofs)
     command = _command(kernel, size, gpu)
-    name = figure.chart.name
+    name, basis = figure.chart.name, f"{kernel.op} on {machine}: {curve.basis}"
     return replace(
         answered,
         commands=(*answered.commands, *([command] if command else [])),

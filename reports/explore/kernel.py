@@ -104,11 +104,7 @@ def with_kernel(answered: Answered, figure: KernelFigure, state: State, sources:
             f"{name}_marks": [mark(size, "this size", f"{kernel.vary} {size:,}")],
             f"{name}_points": [{"x": each.size, "y": each.time_s, "by": each.by, "says": each.says} for each in points],
         },
-        notes=(
-            *answered.notes,
-            f"{kernel.op} on {machine}: {curve.basis}",
-            _measured(state["points"], points, source, kernel),
-        ),
+        notes=(*answered.notes, basis, _measured(state["points"], points, source, kernel)),
         controls=controls,
     )
 

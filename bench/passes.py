@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bench.record import decode, encode
 from predict.errors import BadRecord
+from predict.json_file import strict_json
 from predict.model.model_kernel import ModelKernel
 from predict.units import DType
 from predict.workloads import Amounts
@@ -83,9 +84,9 @@ def read_passes(folder: Path) -> tuple[ModelPass, ...]:
     if not file.is_file():
         return ()
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise BadRecord(f"{file} is not JSON: {error}") from None
+        data = strict_json(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BadRecord(f"{file}: {error}") from None
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         raise BadRecord(f"{file} is not of schema {SCHEMA}; use the version that wrote it")
     try:

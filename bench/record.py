@@ -18,10 +18,11 @@ from typing import Any, TypeVar
 
 from predict.errors import BadRecord, MissingCeiling, NapkinError
 from predict.gpus import NVIDIA_GPUS, held_clock_roofs
+from predict.json_file import strict_json
 from predict.resources import Roofs
 from predict.roofline import Prediction, predict
 from predict.units import DType, find_dtype
-from predict.workloads import OPS, Amounts, Workload, ordered_dims
+from predict.workloads import OPS, Amounts, Workload, make_workload, ordered_dims
 
 # Version of the line's layout. 1: first. A field that was added later has a default, which is what older lines
 # mean, and does not raise the version.
@@ -32,6 +33,9 @@ HARNESS = 2
 
 # Before the name of a function that a user measured: it stands where other records have an op, and has no dimensions.
 FUNCTION = "function:"
+
+LARGEST_NUMBER = 1e30  # no time, rate or amount is larger
+LARGEST_SIZE = 2**53  # of a dimension: what a float64 counts exactly
 
 T = TypeVar("T")
 
@@ -190,11 +194,12 @@ def to_line(record: Record) -> str:
 
 
 def from_line(line: str) -> Record:
-    """Read what `to_line` wrote. Raises BadRecord naming a missing, unknown or mistyped field."""
+    """Read what `to_line` wrote. Raises BadRecord naming a field that is missing, unknown or mistyped, out of range, or
+    that contradicts another."""
     try:
-        data = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise BadRecord(f"not JSON ({error.msg} at column {error.colno})") from None
+        data = strict_json(line)
+    except ValueError as error:
+        raise BadRecord(str(error)) from None
     if "\\ud" in line.lower() and not _is_text(data):
         raise BadRecord("a text in it holds half of a surrogate pair, which no file can; take it out")
     if not isinstance(data, dict) or "schema" not in data:
@@ -216,18 +221,74 @@ def _is_text(data: object) -> bool:
 
 
 def _check(record: Record) -> None:
-    """Raise BadRecord for values that have the right types but make no sense."""
-    op, dims = record.workload.op, record.workload.dims
-    known = not dims if op.startswith(FUNCTION) else op in OPS and ordered_dims(op, frozenset(dims)) == tuple(dims)
+    """Raise BadRecord for values that have the right types but cannot be, or that contradict each other."""
+    _check_workload(record.workload)
+    _check_prediction(record)
+    if record.measurement is not None:
+        _check_measurement(record.measurement)
+    if record.status is not Status.MEASURED:
+        return
+    if record.measurement is None:
+        raise BadRecord("status measured, but no measurement")
+    if record.check is not None and not record.check.passed:
+        raise BadRecord("status measured, but its check failed: error over bound")
+
+
+def _check_workload(workload: Workload) -> None:
+    """Amounts follow from op, dimensions and format; only a user's function has some of its own."""
+    op, dims = workload.op, workload.dims
+    is_function = op.startswith(FUNCTION)
+    known = not dims if is_function else op in OPS and ordered_dims(op, frozenset(dims)) == tuple(dims)
     if not known:
         raise BadRecord(f"no op {op!r} with dimensions {', '.join(dims) or 'none'}")
-    if record.measurement is None:
-        if record.status is Status.MEASURED:
-            raise BadRecord("status measured, but no measurement")
+    for name, size in dims.items():
+        if not 1 <= size <= LARGEST_SIZE:
+            raise BadRecord(f"workload.dims.{name} must be a whole number from 1 to {LARGEST_SIZE:,}, not {size}")
+    amounts = workload.amounts
+    _not_negative("workload.amounts", {"bytes_read": amounts.bytes_read, "bytes_written": amounts.bytes_written})
+    _not_negative("workload.amounts.flop_by_unit", amounts.flop_by_unit)
+    if is_function:
         return
-    times_s = record.measurement.times_s
-    if not times_s or not all(0 < time_s < math.inf for time_s in times_s):
+    try:
+        counted = make_workload(op, dims, workload.dtype).amounts
+    except NapkinError as error:
+        raise BadRecord(f"workload: {error}") from None
+    for name in ("bytes_read", "bytes_written", "flop_by_unit"):
+        told, right = getattr(amounts, name), getattr(counted, name)
+        if told != right:
+            raise BadRecord(f"workload.amounts.{name} {_short(told)} is not that of {workload.id}: {_short(right)}")
+
+
+def _check_prediction(record: Record) -> None:
+    """Rates of a prediction are above zero; a roof sees to its own."""
+    for term in record.prediction.terms if record.prediction else ():
+        _positive("prediction.terms", {f"{term.resource}.per_s": term.per_s})
+        _not_negative("prediction.terms", {f"{term.resource}.amount": term.amount})
+
+
+def _check_measurement(found: Measurement) -> None:
+    if not found.times_s or not all(0 < time_s < math.inf for time_s in found.times_s):
         raise BadRecord("measurement.times_s must be positive numbers, and at least one")
+    readings = ("launches_per_sample", "sm_hz", "peak_bytes", "host_s")
+    _positive("measurement", {name: value for name in readings if (value := getattr(found, name)) is not None})
+    watts = [each for each in (found.power_w, *found.power_w_samples) if each is not None]
+    _not_negative("measurement", {"power_w": min(watts, default=0)})
+
+
+def _positive(path: str, values: Mapping[Any, Any]) -> None:
+    for name, value in values.items():
+        if not value > 0:
+            raise BadRecord(f"{path}.{name} must be above 0, not {value}")
+
+
+def _not_negative(path: str, values: Mapping[Any, Any]) -> None:
+    for name, value in values.items():
+        if not value >= 0:
+            raise BadRecord(f"{path}.{name} must not be negative, not {value}")
+
+
+def _short(value: object) -> str:
+    return str(encode(value))[:80]
 
 
 # Written beside the stored fields for readers, never read back.
@@ -335,6 +396,8 @@ def _repeating(decode: Decoder) -> Decoder:
 
 def _expect(kind: type, value: Any, path: str) -> Any:
     if type(value) is kind or (kind is float and type(value) is int):  # an exact count stays exact
+        if isinstance(value, int | float) and not -LARGEST_NUMBER < value < LARGEST_NUMBER:
+            raise BadRecord(f"{path} is too large a number")
         return value
     raise BadRecord(f"{path} should be {kind.__name__}, not {json.dumps(value)[:40]}")
 

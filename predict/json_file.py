@@ -26,6 +26,31 @@ def read_json(
         return json.loads(_read(path, kind, max_bytes, error), object_pairs_hook=object_of)
 
 
+def strict_json(text: str | bytes) -> object:
+    """What JSON of our own programs holds. Raises ValueError with one line for what is none: brackets too deep, a name
+    given twice, NaN or infinity, a number of thousands of digits."""
+    try:
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        where = f"column {error.colno}" if error.lineno == 1 else f"line {error.lineno}, column {error.colno}"
+        raise ValueError(f"not JSON ({error.msg} at {where})") from None
+    except RecursionError:
+        raise ValueError("not JSON (brackets inside brackets, too deep to read)") from None
+
+
+def _object(pairs: Pairs) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise ValueError(f"{twice} is given twice")
+    return found
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is no number of JSON")
+
+
 def parse_json(content: bytes, origin: str, *, error: type[NapkinError]) -> object:
     """What JSON that did not come as a file holds; `origin` names it. Raises `error` with one line if it is none."""
     with _refusing(origin, error):

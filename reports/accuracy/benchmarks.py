@@ -1,6 +1,5 @@
 """Reads pytest-benchmark's JSON: params or extra_info give op, dimensions, dtype and GPU. Times are in seconds."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,15 +8,18 @@ import numpy as np
 import pandas as pd
 
 from predict.errors import BadRecord
+from predict.json_file import strict_json
 from reports.accuracy.columns import DIMS, DIMS_OF_OP, OPS, TEXTS
+
+MOST = 1e300
 
 
 def read_benchmarks(path: Path) -> pd.DataFrame:
     """The rows of a pytest-benchmark file; params or extra_info give op, dimensions, dtype and GPU."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = strict_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise BadRecord(f"{path}: not JSON ({error})") from None
+        raise BadRecord(f"{path}: {error}") from None
     benchmarks = data.get("benchmarks") if isinstance(data, dict) else None
     if not isinstance(benchmarks, list) or not all(isinstance(benchmark, dict) for benchmark in benchmarks):
         raise BadRecord(f"{path}: not a pytest-benchmark file: it has no list 'benchmarks'")
@@ -53,5 +55,7 @@ def _benchmark_row(benchmark: Mapping[str, Any]) -> dict[str, object]:
 
 
 def _number(value: object) -> float:
-    """A JSON number; NaN for anything else."""
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else np.nan
+    """A JSON number; NaN for anything else, and for one that no float holds."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return np.nan
+    return float(value) if abs(value) < MOST else np.nan

@@ -10,6 +10,7 @@ from predict.expected.calibrations import Known, same_rates
 from predict.expected.kernel import TIME_MODELS
 from predict.expected.time_model import Calibration
 from predict.gpus import NVIDIA_GPUS
+from predict.json_file import strict_json
 from predict.units import DType, Formats, percent
 
 CALIBRATION = "calibration.json"
@@ -88,7 +89,7 @@ def read_calibrations(file: Path, environment: Environment) -> OwnCalibrations:
 
 def _decode(file: Path) -> OwnCalibrations:
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
+        data = strict_json(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BadRecord(f"cannot be read ({error})") from None
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:

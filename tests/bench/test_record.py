@@ -137,6 +137,50 @@ def test_what_is_not_understood_is_refused_by_name(line, message):
         from_line(line)
 
 
+# matmul of m 16, n 8192, k 8192 in bf16: 2 bytes for each of mk + kn elements that are read, and of mn written.
+READ, WRITTEN = 2 * (16 * 8192 + 8192 * 8192), 2 * 16 * 8192
+DIMS = {"m": 16, "n": 8192, "k": 8192}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("[" * 100_000, "too deep to read"),
+        (LINE.replace('"status":', '"status":"crashed","status":'), "status is given twice"),
+        (LINE.replace('"power_w":', '"power_w":Infinity,"watts":'), "Infinity is no number of JSON"),
+        (changed(workload__dims={**DIMS, "m": 2**63}), "workload.dims.m must be a whole number from 1 to"),
+        (changed(workload__dims={**DIMS, "m": 0}), "workload.dims.m must be a whole number from 1 to"),
+        (changed(workload__dims={**DIMS, "m": -16}), "workload.dims.m must be a whole number from 1 to"),
+        (changed(workload__dims={**DIMS, "m": 10**400}), "workload.dims.m is too large a number"),
+        (changed(measurement__times_s=[10**400]), "measurement.times_s is too large a number"),
+        (changed(measurement__host_s=-1.0), "measurement.host_s must be above 0"),
+        (changed(measurement__power_w=-1.0), "measurement.power_w must not be negative"),
+        (changed(measurement__launches_per_sample=0), "measurement.launches_per_sample must be above 0"),
+        (changed(workload__amounts__bytes_read=1), f"bytes_read 1 is not that of .*: {READ}"),
+        (changed(workload__amounts__bytes_written=0), f"bytes_written 0 is not that of .*: {WRITTEN}"),
+        (changed(workload__amounts__flop_by_unit={"tensor.bf16": 7}), "flop_by_unit .* is not that of"),
+        (changed(workload__amounts__flop_by_unit={"tensor.fp16": 2 * 16 * 8192**2}), "flop_by_unit .* is not that of"),
+        (changed(workload__amounts__bytes_read=-1), "bytes_read must not be negative"),
+        (changed(check__relative_error=0.9), "its check failed"),
+        (changed(measurement=None).replace('"environment"', '"measurement": null, "environment"'), "no measurement"),
+    ],
+)
+def test_what_cannot_be_or_contradicts_itself_is_refused(line, message):
+    with pytest.raises(BadRecord, match=message):
+        from_line(line)
+
+
+def test_a_failed_check_is_a_record_if_it_says_so():
+    line = changed(check__relative_error=0.9, status="incorrect", reason="error over bound")
+    assert not from_line(line).check.passed
+
+
+def test_every_committed_record_can_be():
+    for file in (Path(__file__).parents[2] / "reports" / "data").glob("*/*/records.jsonl"):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            from_line(line)
+
+
 def test_the_primary_roofs_are_the_datasheet_where_there_is_one():
     assert RoofSet(ROOFS, MEASURED).primary == ROOFS
     assert RoofSet({}, MEASURED).primary == MEASURED

@@ -3,7 +3,7 @@
 // an answer of the server. Texts are set as text, never as markup.
 (() => {
   const page = JSON.parse(document.getElementById("page").textContent);
-  const { config, shared, controls, sections, charts } = page;
+  const { config, shared, shape, controls, sections, charts } = page;
   const DROPPED = ["config", "file"];
   const make = (name, text, className) => {
     const element = document.createElement(name);
@@ -17,7 +17,7 @@
   const readAddress = () => new Map([...new URLSearchParams(location.search)].filter(([name]) => name in controls || DROPPED.includes(name)));
   const textOf = (name) => state.get(name) ?? controls[name].default;
   const set = (name, text) => {
-    if (text === controls[name].default) state.delete(name);
+    if (text === "" || text === controls[name].default) state.delete(name);
     else state.set(name, text);
   };
   const queryOf = (names) => {
@@ -34,11 +34,14 @@
   // Controls: some stand in several places, and all of them say the same.
   const places = new Map(Object.keys(controls).map((name) => [name, []]));
   const offered = new Map(Object.entries(controls).map(([name, { stops }]) => [name, { stops, shown: "" }]));
+  // Where a slider stands beside a text that is none of its stops; what is asked is the text.
+  const SUFFIXES = { k: 1024, m: 1048576, b: 1e9, t: 1e12, "%": 0.01 };
+  const sizeOf = (text) => Number.parseFloat(text) * (SUFFIXES[text.trim().slice(-1).toLowerCase()] ?? 1);
   const nearest = (stops, text) => {
     const exact = stops.indexOf(text);
     if (exact >= 0) return exact;
-    const size = Number.parseFloat(text) * ({ k: 1024, m: 1048576 }[text.trim().slice(-1).toLowerCase()] ?? 1);
-    const far = stops.map((stop) => Math.abs(Number.parseFloat(stop) - size)).map((each) => (Number.isNaN(each) ? Infinity : each));
+    const size = sizeOf(text);
+    const far = stops.map((stop) => Math.abs(sizeOf(stop) - size)).map((each) => (Number.isNaN(each) ? Infinity : each));
     return Math.max(0, far.indexOf(Math.min(...far)));
   };
   const show = (name, except) => {
@@ -51,7 +54,7 @@
         range.value = String(nearest(stops, text || shown));
       }
       if (range) range.setAttribute("aria-valuetext", text || shown || "as the model has it");
-      if (input && input !== except) input.value = text;
+      if (input && input !== except && input !== document.activeElement) input.value = text;
       if (input) input.placeholder = shown;
     }
   };
@@ -77,7 +80,7 @@
     place.range?.addEventListener("change", remember);
     place.input?.addEventListener("change", () => changed(name, place.input.value.trim(), place.input, true));
     place.select?.addEventListener("change", () => {
-      if (name === "model") for (const each of DROPPED) state.delete(each);
+      if (name === "model") for (const each of [...DROPPED, ...shape]) state.delete(each);
       changed(name, place.select.value, place.select, true);
       showDropped();
     });
@@ -195,6 +198,7 @@
           answer = await reply.json();
         } catch {
           fail(pane, "The server does not answer: is `napkin-bench explore` still running?");
+          pane.asked = null; // the next move asks again
           break;
         }
         if (reply.ok) await showAnswer(pane, answer);
@@ -265,7 +269,7 @@
       showDropped(found.error);
       return;
     }
-    for (const name of ["layers", "hidden", "mlp", "vocab", "kv_heads"]) state.delete(name);
+    for (const name of shape) state.delete(name);
     state.set("config", found.config);
     state.set("file", one.name);
     remember();

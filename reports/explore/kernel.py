@@ -79,8 +79,9 @@ def with_kernel(answered: Answered, figure: KernelFigure, state: State, sources:
     if not q.serves:
         return answered
     source = _source(state["points"], q, sources)
-    offered = _offered(tuple(figure.own(q)), source, figure.vary)
-    kernel = _chosen(state[figure.control], offered, source)
+    own = tuple(figure.own(q))
+    offered = _offered(own, source, figure.vary)
+    kernel = _chosen(state[figure.control], own, offered, source)
     controls = {**answered.controls, "points": _sources_stops(source, sources), figure.control: _stops(kernel, offered)}
     if kernel is None:
         notes = (*answered.notes, "no kernel of this pass is an op that can be drawn")
@@ -104,7 +105,8 @@ def with_kernel(answered: Answered, figure: KernelFigure, state: State, sources:
             f"{name}_marks": [mark(size, "this size", f"{kernel.vary} {size:,}")],
             f"{name}_points": [{"x": each.size, "y": each.time_s, "by": each.by, "says": each.says} for each in points],
         },
-        notes=(*answered.notes, basis, _measured(state["points"], points, source, kernel)),
+        says=(*answered.says, _measured(state["points"], points, source)),
+        notes=(*answered.notes, basis),
         controls=controls,
     )
 
@@ -116,13 +118,13 @@ def _kernels(q: Question, phase: str) -> tuple[ModelKernel, ...]:
 
 
 def _source(text: str, q: Question, sources: Sequence[Source]) -> Source | None:
-    """The source of that name; without a name that of the question's GPU, else the first. None if there is none: who
-    passes an address on has other sources."""
+    """The source of that name; without a name that of the question's GPU. None if there is none: who passes an address
+    on has other sources."""
     if text == NONE or not sources:
         return None
     if text:
         return next((each for each in sources if each.name == text), None)
-    return next((each for each in sources if each.gpu and each.gpu.name == q.gpu.name), sources[0])
+    return next((each for each in sources if each.gpu and each.gpu.name == q.gpu.name), None)
 
 
 def _machine(q: Question, source: Source | None) -> tuple[Gpu | None, Roofs, str]:
@@ -156,15 +158,15 @@ def _distance(family: Family, kernel: Kernel) -> float:
     return sum(abs(math.log2(size / sizes[name])) for name, size in family.fixed.items())
 
 
-def _chosen(text: str, offered: Mapping[str, Kernel], source: Source | None) -> Kernel | None:
-    """The kernel of that text; without one, the first that was measured at several sizes, else the first."""
+def _chosen(text: str, own: Sequence[Kernel], offered: Mapping[str, Kernel], source: Source | None) -> Kernel | None:
+    """The kernel of that text; without one, the model's first that was measured at several sizes, else its first, else
+    a measured one."""
     if text in offered:
         return offered[text]
-    if source is not None:
-        for kernel in offered.values():
-            points = source.points(kernel.op, kernel.dtype, dict(kernel.fixed))
-            if len({each.size for each in points}) >= LEAST_SIZES:
-                return kernel
+    for kernel in own if source else ():
+        points = source.points(kernel.op, kernel.dtype, dict(kernel.fixed)) if source else ()
+        if len({each.size for each in points}) >= LEAST_SIZES:
+            return kernel
     return next(iter(offered.values()), None)
 
 
@@ -212,14 +214,15 @@ def _numbers(curve: Curve, kernel: Kernel, size: int, command: int, machine: str
             yield Number(key, label, show(value, Unit.SECONDS), value, formula, "", command, group)
 
 
-def _measured(asked: str, points: Sequence[Point], source: Source | None, kernel: Kernel) -> str:
+def _measured(asked: str, points: Sequence[Point], source: Source | None) -> str:
     if source is None and asked not in ("", NONE):
-        return f"no measured points are called {asked!r} here: start with the run or the tables that have them"
+        return f"No measured points are called {asked!r} here: start with the run or the tables that have them."
     if source is None:
-        return "no measured points are drawn: start with --run or --tables to see some"
+        return "The kernel is drawn without measured points."
+    drawn = f"The kernel is drawn for {source.machine}"
     if not points:
-        return f"{source.name} has no {kernel.op} of these sizes"
-    return f"{len(points):,} measured points of {source.name}"
+        return f"{drawn}; {source.name} has none of its sizes: choose one that was measured."
+    return f"{drawn}, with {len(points):,} measured points."
 
 
 def _sources_stops(source: Source | None, sources: Sequence[Source]) -> Stops:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from reports.explore.contents import SECTIONS, charts_of, controls_of
-from reports.explore.controls import CONTROLS, SHARED, Control
+from reports.explore.controls import CONTROLS, SHAPE, SHARED, Control
 from reports.explore.server import Asset
 from reports.files import html_template
 from reports.report.charts import CONFIG
@@ -42,6 +42,7 @@ def _data() -> Mapping[str, object]:
     return {
         "config": dict(CONFIG),
         "shared": list(SHARED),
+        "shape": list(SHAPE),
         "controls": {name: _control(control) for name, control in CONTROLS.items()},
         "sections": {section.name: list(controls_of(section)) for section in SECTIONS.values()},
         "charts": {

@@ -36,7 +36,8 @@ LONGEST_TEXT = 200  # characters of a control
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The text of each control that is not at its default, and the config.json that was dropped."""
+    """The text of each control that is not at its default, and the config.json that was dropped. A control that is
+    empty is at its default."""
 
     texts: Mapping[str, str]
     config: bytes | None = None
@@ -51,7 +52,9 @@ class State:
             if name in texts:
                 raise BadQuantity(f"{name} is given twice: leave one out")
             texts[name] = _checked(name, text)
-        kept = {name: text for name, text in texts.items() if name in DROPPED or text != CONTROLS[name].default}
+        kept = {
+            name: text for name, text in texts.items() if text and (name in DROPPED or text != CONTROLS[name].default)
+        }
         return cls(MappingProxyType(kept), config)
 
     def __getitem__(self, name: str) -> str:

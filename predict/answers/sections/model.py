@@ -12,13 +12,13 @@ from predict.units import Unit
 FLOP_LINES = (
     (Component.MLP, "MLP", "2 x tokens x weights of the MLPs"),
     (Component.ATTENTION_PROJECTIONS, "attention projections", "2 x tokens x weights of Q, K, V, out"),
-    (Component.ATTENTION_SCORES, "attention scores", "4 x heads x head_dim x query-key pairs"),
+    (Component.ATTENTION_SCORES, "attention scores", "4 x layers x heads x head_dim x query-key pairs"),
     (Component.VOCAB, "vocabulary", "2 x positions x hidden x vocab"),
     (Component.RECURRENCE, "recurrence", "convolutions, and 4 to 6 x tokens x elements of the states"),
     (Component.RESIDUAL, "residual stream", "2 x tokens x weights of the matrices on it"),
 )
 IN_EVERY_MODEL = (Component.MLP, Component.ATTENTION_PROJECTIONS, Component.ATTENTION_SCORES, Component.VOCAB)
-LATENT_SCORES = "2 x heads x (query + value dim) x query-key pairs"
+LATENT_SCORES = "2 x layers x heads x (query + value dim) x query-key pairs"
 
 
 def model_size(q: Question) -> Iterator[Line | Note]:

@@ -7,9 +7,10 @@ from typing import Self
 import numpy as np
 
 from predict.answers.question import Question
+from predict.answers.sections.capacity import capacity
 from predict.answers.sections.memory import memory_use
 from predict.model.replica import Replica
-from predict.units import GB, Unit, both_bytes, show, si
+from predict.units import GB, both_bytes, si
 from reports.explore.answered import Answered, Number, Row, bar, mark, numbers_of, texts_of
 from reports.explore.charts import BOUND, BYTES, COLORS, Axis, Series, bars, curves, log_sizes
 from reports.explore.kernel import KernelFigure, kernel_chart
@@ -110,14 +111,8 @@ def _says(q: Question, cards: list[Card]) -> str:
 
 def _largest(q: Question, card: Card, command: int) -> Iterator[Number]:
     """As the card's command prints it: without cached tokens there is none."""
-    if not q.context:
-        return
-    formula, arithmetic = (
-        "free memory / KV of a request",
-        f"rounded down(max(0, {card.free_bytes:,.0f}) / KV of a request)",
-    )
-    text = show(card.max_batch, Unit.REQUESTS)
-    yield Number("max_batch", f"largest batch, {card.size_gb} GB", text, card.max_batch, formula, arithmetic, command)
+    for number in numbers_of(capacity(q, card.replica), ("max_batch",), command):
+        yield replace(number, label=f"largest batch, {card.size_gb} GB")
 
 
 def _growth(q: Question) -> Iterator[Row]:

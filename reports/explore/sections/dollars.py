@@ -40,7 +40,11 @@ def answer(state: State) -> Answered:
     served = list(serving_money(q))
     numbers = (*numbers_of(trained, TRAIN_KEYS), *numbers_of(served, command=1))
     texts = {each.key: each.text for each in numbers}
-    says = [f"The training costs {texts['train_usd']} at an MFU of {percent(trains.mfu or 1)}: {texts['train_days']}."]
+    assumed = f"at an assumed MFU of {percent(trains.mfu or 1)}"
+    says = [f"The training costs {texts['train_usd']} {assumed}: {texts['train_days']}."]
+    if "train_usd_expected" in texts:
+        mfu = texts["train_mfu_expected"]
+        says.append(f"Expected are {texts['train_usd_expected']} and {texts['train_days_expected']}, an MFU of {mfu}.")
     if q.serves:
         says.append(f"A million tokens out cost {texts['usd_per_1m_tokens']} at batch {q.batch:,}, at best.")
         steps = steps_of(state.with_texts(batch="1").asked(*SERVING))

@@ -1,8 +1,8 @@
 """5. A request in time: the prompt in one pass, then a token a step, and how much of the GPU each phase uses."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from predict.answers.question import Question
 from predict.answers.sections.decode import decode
 from predict.answers.sections.prefill import prefill
 from predict.answers.times import Timed, decode_times, prefill_times
@@ -15,7 +15,7 @@ from reports.explore.state import State
 from reports.palette import GREEN, RED
 from reports.report.charts import SECONDS
 
-PROMPT_KEYS = ("ttft_one_s", "ttft_one_expected_s", "prefill_bound", "prefill_intensity", "mfu")
+PROMPT_KEYS = ("ttft_one_s", "ttft_one_expected_s")
 STEP_KEYS = ("tpot_s", "decode_step_expected_s", "decode_bound", "decode_intensity", "decode_mfu", "mbu")
 REQUEST = bars("request", "A request in time", Axis("time", SECONDS), ("prefill", "decode"))
 USED = bars(
@@ -41,14 +41,17 @@ def answer(state: State) -> Answered:
     shown = (number for place, each in enumerate(formulas) for number in _numbers(*each, place + 1))
     return Answered(
         says=(
-            f"The prompt takes {duration(first.bound_s)}, each token after the first {duration(step.bound_s)}, with"
-            f" {q.context:,} tokens cached on average.",
-            f"Prefill uses {percent(float(prefill_times(q).bound.mfu))} of the FLOP/s, decode"
-            f" {percent(float(step.bound.mfu))}.",
+            f"The prompt alone takes {duration(first.bound_s)}, each token after the first {duration(step.bound_s)}"
+            f" in a batch of {q.batch:,}, with {q.context:,} tokens cached on average.",
+            f"Prefill uses {percent(float(first.bound.mfu))} of the FLOP/s, decode {percent(float(step.bound.mfu))}.",
         ),
         commands=(command, *(formula.command for _, formula in formulas)),
-        numbers=(*numbers_of(prompts, PROMPT_KEYS), *numbers_of(steps, STEP_KEYS), *shown),
-        data={"request": list(_bars(first, step, generated)), "used": list(_used(q, step))},
+        numbers=(
+            *numbers_of(prompts, PROMPT_KEYS, group="The prompt, alone"),
+            *numbers_of(steps, STEP_KEYS, group=f"A decode step of batch {q.batch:,}"),
+            *(replace(number, group="The request") for number in shown),
+        ),
+        data={"request": list(_bars(first, step, generated)), "used": list(_used(first, step))},
         notes=texts_of([*prompts, *steps]),
     )
 
@@ -79,8 +82,8 @@ def _bars(first: Timed, step: Timed, generated: int) -> Iterator[Row]:
             yield bar(f"{name}: {group}", (start, end), group, text, says)
 
 
-def _used(q: Question, step: Timed) -> Iterator[Row]:
-    for phase, pass_ in (("prefill", prefill_times(q).bound), ("decode", step.bound)):
+def _used(first: Timed, step: Timed) -> Iterator[Row]:
+    for phase, pass_ in (("prefill", first.bound), ("decode", step.bound)):
         for group, share in (("FLOP/s", float(pass_.mfu)), ("bandwidth", float(pass_.mbu))):
             text = percent(share)
             says = f"{phase} uses {text} of the {group}"

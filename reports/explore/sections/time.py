@@ -44,7 +44,7 @@ def answer(state: State) -> Answered:
     largest = int(q.roomiest_replica().max_batch(max(q.context, 1)))
     steps = steps_of(state.with_texts(batch="1").asked(), knee, largest)
     return Answered(
-        says=_says(q, knee),
+        says=(*_unfit(q, largest), *_says(q, knee)),
         commands=(command,),
         numbers=tuple(numbers_of(found, KEYS)),
         data={
@@ -77,6 +77,12 @@ def _marks(q: Question, knee: float | None, largest: int) -> Iterator[Row]:
     for place, (batch, label) in enumerate(marks):
         if batch and 1 <= batch <= 2 * LARGEST:
             yield mark(batch, label, f"{label}: {batch:,.0f}", place)
+
+
+def _unfit(q: Question, largest: int) -> Iterator[str]:
+    if largest < q.batch:
+        fits = f"up to {largest:,} requests of {q.context:,} tokens do" if largest else "not even one request does"
+        yield f"Does not fit: {fits}. The times assume that it does."
 
 
 def _says(q: Question, knee: float | None) -> tuple[str, ...]:

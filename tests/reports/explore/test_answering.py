@@ -47,7 +47,7 @@ def refused(section, status, content=None, **texts):
         ("time", {"gpus": "70000"}, "gpus=70000"),
         ("time", {"compute": "fp4"}, "no peak for it"),
         ("flop", {"layers": "0"}, "layers"),
-        ("batching", {"lengths": ""}, "takes 1 to 64 numbers"),
+        ("batching", {"lengths": ","}, "takes 1 to 64 numbers"),
         ("batching", {"lengths": "500,ten"}, "tokens of a request"),
         ("batching", {"lengths": "500,0"}, "each request makes 1 to 100,000 tokens"),
         ("batching", {"slots": "65"}, "Slots"),

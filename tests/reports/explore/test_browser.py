@@ -358,7 +358,6 @@ HOSTILE_ADDRESSES = {
     "gpu=%3Cimg+src%3Dx+onerror%3Dalert(1)%3E": ("gpu", "h200-sxm"),
     "weights=%E2%80%AEfp8": ("weights", "fp8"),
     "lengths=1,a,,,": ("lengths", "1,2"),
-    "lengths=": ("lengths", "1,2"),
     "slots=1e9": ("slots", "2"),
 }
 

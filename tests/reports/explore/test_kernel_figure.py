@@ -33,7 +33,7 @@ def test_without_sources_the_models_first_kernel_is_drawn_on_the_pages_gpu():
     assert found.controls["points"].shown == "none"
     assert found.commands[-1] == "napkin-bench predict kernel matmul n=6144 k=4096 m=1 --gpu h100-sxm --dtype bf16"
     assert found.data["kernel_time_points"] == []
-    assert any("start with --run or --tables" in note for note in found.notes)
+    assert found.says[-1] == "The kernel is drawn without measured points."
 
 
 def test_points_of_the_pages_gpu_are_drawn_and_named(h100):
@@ -69,17 +69,21 @@ def test_points_may_be_left_out_or_chosen_by_name(h100):
 def test_an_address_of_somebody_with_other_points_draws_none_and_says_so(h100):
     found = figure(h100, points="run elsewhere")
     assert found.data["kernel_time_points"] == []
-    assert any("no measured points are called 'run elsewhere' here" in note for note in found.notes)
+    assert "No measured points are called 'run elsewhere' here" in found.says[-1]
 
 
-def test_points_of_the_pages_gpu_come_before_those_of_others(h100, cpu):
+def test_points_of_the_pages_gpu_are_drawn_and_those_of_others_when_they_are_chosen(h100, cpu):
     assert figure((*cpu, *h100)).controls["points"].shown == "tables of h100-sxm"
-    assert figure((*cpu, *h100), gpu="b200").controls["points"].shown == "run AMD EPYC"
+    assert figure((*cpu, *h100), gpu="b200").controls["points"].shown == "none"  # not another machine's unasked
 
 
 @pytest.mark.parametrize("section", ["time", "phases", "cache"])
 def test_a_cpus_points_stand_over_its_own_roofs(cpu, section):
-    found = figure(cpu, section)
+    control, cpus = f"kernel_{section}", "run AMD EPYC"
+    choices = figure(cpu, section, points=cpus).controls[control].choices
+    measured = next(value for value, label in choices if label.startswith("measured at"))
+    found = figure(cpu, section, points=cpus, **{control: measured})
+    assert found.says[-1].startswith("The kernel is drawn for AMD EPYC, with ")
     points = found.data[f"kernel_{section}_points"]
     bound = {row["x"]: row["y"] for row in found.data[f"kernel_{section}"] if row["series"] == "bound"}
     assert len(points) >= 3

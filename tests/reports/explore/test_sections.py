@@ -76,6 +76,19 @@ def test_the_batch_stands_on_the_curves(batch):
     assert knee == told["batch_to_saturate_with_kv"]
 
 
+def test_a_batch_that_does_not_fit_is_said_before_its_times():
+    assert ask("time", model="llama-3.1-405b").says[0].startswith("Does not fit: not even one request does.")
+    assert ask("time", batch="4096").says[0].startswith("Does not fit: up to 242 requests of 2,048 tokens do.")
+    assert ask("time").says[0].startswith("At batch 1")
+
+
+def test_the_use_of_a_prompt_is_that_of_the_prompt_alone():
+    """A batch of prompts may be bound by FLOP where one alone is bound by memory."""
+    found = ask("phases", model="deepseek-v3", gpu="h200", gpus="8", batch="64")
+    used = {row["row"]: row["end"] for row in found.data["used"]}
+    assert used["prefill: bandwidth"] > used["prefill: FLOP/s"]
+
+
 def test_memory_and_flop_meet_at_the_knee():
     """Up to there memory takes longer, from there on FLOP do."""
     found = ask("time", context="256")

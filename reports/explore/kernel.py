@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from predict.answers.question import Question
 from predict.answers.times import decode_times, prefill_times
+from predict.errors import MissingCeiling
 from predict.gpus import Gpu
 from predict.model.kernels import decode_kernels, prefill_kernels
 from predict.model.model_kernel import ModelKernel
@@ -89,7 +90,10 @@ def with_kernel(answered: Answered, figure: KernelFigure, state: State, sources:
     points = list(source.points(kernel.op, kernel.dtype, dict(kernel.fixed))) if source else []
     size = figure.size(q)
     gpu, roofs, machine = _machine(q, source)
-    curve = _curve(kernel, size, points, gpu, roofs)
+    try:
+        curve = _curve(kernel, size, points, gpu, roofs)
+    except MissingCeiling as error:  # another machine's roofs: the page's own GPU has been asked before
+        return replace(answered, controls=controls, says=(*answered.says, f"The kernel is not drawn: {error}."))
     command = _command(kernel, size, gpu)
     name, basis = figure.chart.name, f"{kernel.op} on {machine}: {curve.basis}"
     return replace(

@@ -90,3 +90,10 @@ def test_a_cpus_points_stand_over_its_own_roofs(cpu, section):
     assert not any("predict kernel" in command for command in found.commands)  # no command knows this machine
     assert {row["series"] for row in found.data[f"kernel_{section}"]} <= {"bound", "memory", "FLOP"}
     assert max(bound) == max(row["x"] for row in [*points, *found.data[f"kernel_{section}_marks"]])
+
+
+def test_a_kernel_whose_roof_a_machine_lacks_is_not_drawn_and_the_section_goes_on(cpu):
+    found = figure(cpu, points="run AMD EPYC", compute="fp8", weights="fp8")
+    assert found.says[-1].startswith("The kernel is not drawn: no tensor.fp8 roof is known for this machine")
+    assert found.numbers
+    assert "kernel_time" not in found.data

@@ -138,7 +138,7 @@ def test_a_run_without_a_model_has_no_file(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "is not JSON"), ("[]", "not of schema 1"), (json.dumps({"schema": 1}), "missing field passes")],
+    [("{", "not JSON"), ("[]", "not of schema 1"), (json.dumps({"schema": 1}), "missing field passes")],
 )
 def test_a_broken_file_is_named(tmp_path, text, message):
     (tmp_path / "passes.json").write_text(text)

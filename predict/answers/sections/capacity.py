@@ -75,8 +75,13 @@ def _longest_context(q: Question, replica: Replica) -> Iterator[Line | Note]:
     if q.model.window is not None:
         yield Note("layers with a window cache at most that: counted in the largest batch, not in the tokens that fit")
     elif replica.token_bytes:
-        longest = plain(replica.max_context(q.batch))
-        yield Line("max_context", f"longest context at {q.batch:,}", longest, Unit.TOKENS, "tokens that fit / batch")
+        longest, dp = plain(replica.max_context(q.batch)), replica.layout.dp
+        served, states = -(-q.batch // dp) * dp, plain(replica.held_cache_bytes(-(-q.batch // dp) * dp, 0))
+        held = plain(replica.held_weight_bytes) + states
+        room = f"max(0, {number(replica.usable_bytes)} - {number(held)})"
+        arithmetic = rounded_down(f"{room} / ({number(served)} x {number(replica.token_bytes)})")
+        formula = "tokens that fit beside the states / batch" if states else "tokens that fit / batch"
+        yield Line("max_context", f"longest context at {q.batch:,}", longest, Unit.TOKENS, formula, arithmetic)
 
 
 def _copies(replica: Replica) -> Iterator[str]:

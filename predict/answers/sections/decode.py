@@ -14,6 +14,7 @@ from predict.errors import BadQuantity
 from predict.expected.whole_model import Measured
 from predict.formulas import serving
 from predict.gpus import ridge_flop_per_byte
+from predict.model.linear import Component
 from predict.model.passes import resident_bytes
 from predict.model.replica import PassPrediction, Replica
 from predict.units import Unit, si
@@ -29,7 +30,9 @@ def decode(q: Question) -> Iterator[Line | Note]:
     times = decode_times(q)
     replica, step, time_s = times.replica, times.bound, times.bound_s
     weights, traffic = float(step.weight_bytes), float(step.bytes)
-    yield Line("decode_flop", "FLOP of a step", plain(step.work.flop), Unit.FLOP, "2 x weights x batch + scores")
+    flop, scores = plain(step.work.flop), plain(step.work.component_flop(Component.ATTENTION_SCORES))
+    formula, arithmetic = "2 x weights x batch + scores", f"{number(flop - scores)} + {number(scores)}"
+    yield Line("decode_flop", "FLOP of a step", flop, Unit.FLOP, formula, arithmetic)
     arithmetic = f"{number(weights)} + {number(traffic - weights)}"
     yield Line("decode_bytes", "bytes of a step", plain(traffic), Unit.BYTES, "weights + KV cache", arithmetic)
     intensity = float(step.work.flop) / traffic

@@ -17,6 +17,7 @@ from predict.units import Unit
 from predict.workloads import Count, FloatArray, Number
 
 LONGEST_DRAFT = 16
+SPEEDUP = "tokens x step / (k x draft step + check of k+1)"
 
 
 def speculation(q: Question) -> Iterator[Line | Note]:
@@ -33,9 +34,12 @@ def speculation(q: Question) -> Iterator[Line | Note]:
     formula = f"the k of 1 to {LONGEST_DRAFT} with the largest speed-up"
     yield Line("speculation_k", "tokens to draft", best, Unit.TOKENS, formula)
     yield Line("speculation_tokens", "tokens of a step", tokens, Unit.TOKENS, "(1 - a^(k+1)) / (1 - a)")
-    formula = "tokens x step / (k x draft step + check of k+1)"
-    yield Line("speculation_speedup", f"speed-up at batch {q.batch:,}", gains[best], Unit.TIMES, formula)
-    yield Line("speculation_tpot_s", "TPOT", step_s / gains[best], Unit.SECONDS, "TPOT / speed-up")
+    draft_s = float(draft.decode(q.batch, q.context).napkin_s)
+    check_s = float(target.decode(q.batch, q.context, best + 1).napkin_s)
+    label, arithmetic = f"speed-up at batch {q.batch:,}", _of_times(tokens, step_s, best, draft_s, check_s)
+    yield Line("speculation_speedup", label, gains[best], Unit.TIMES, SPEEDUP, arithmetic)
+    arithmetic = f"{seconds(step_s)} / {number(gains[best])}"
+    yield Line("speculation_tpot_s", "TPOT", step_s / gains[best], Unit.SECONDS, "TPOT / speed-up", arithmetic)
     yield from _where_it_pays(lambda batch: np.asarray(speedup(q, target, best, batch)) > 1, best)
     yield from _expected(q, target, draft)
     if draft.gpus < target.layout.stage_gpus:
@@ -57,12 +61,16 @@ def _expected(q: Question, target: Replica, draft: Replica) -> Iterator[Line | N
     formula = f"the k of 1 to {LONGEST_DRAFT} with the largest expected speed-up"
     yield Line("speculation_k_expected", "tokens to draft, expected", best, Unit.TOKENS, formula)
     tokens = float(drafts.expected_tokens(q.acceptance, best))
-    formula = "tokens x step / (k x draft step + check of k+1)"
-    arithmetic = f"{number(tokens)} x {seconds(step_s)} / ({best} x {seconds(draft_s)} + {seconds(checks[best])})"
-    yield Line("speculation_speedup_expected", "speed-up, expected", gains[best], Unit.TIMES, formula, arithmetic)
+    arithmetic = _of_times(tokens, step_s, best, draft_s, checks[best])
+    yield Line("speculation_speedup_expected", "speed-up, expected", gains[best], Unit.TIMES, SPEEDUP, arithmetic)
     arithmetic = f"{seconds(step_s)} / {number(gains[best])}"
     tpot_s = step_s / gains[best]
     yield Line("speculation_tpot_expected_s", "TPOT, expected", tpot_s, Unit.SECONDS, "TPOT / speed-up", arithmetic)
+
+
+def _of_times(tokens: float, step_s: float, k: int, draft_s: float, check_s: float) -> str:
+    """A speed-up with its numbers put in."""
+    return f"{number(tokens)} x {seconds(step_s)} / ({k} x {seconds(draft_s)} + {seconds(check_s)})"
 
 
 def _where_it_pays(pays: Callable[[FloatArray], NDArray[np.bool_]], k: int) -> Iterator[Line | Note]:

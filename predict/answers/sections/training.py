@@ -37,7 +37,9 @@ def training(q: Question) -> Iterator[Line | Note]:
         yield Line("train_days_expected", "the same, expected", days(q, step_s), Unit.DAYS, formula, arithmetic)
     napkin_s = money.train_s(money.train_flop(active, q.tokens), q.gpus, q.training_flop_per_s, q.mfu or 1)
     formula, napkin_days = "6PT / (GPUs x peak x MFU)", plain(napkin_s) / money.SECONDS_PER_DAY
-    yield Line("train_days_napkin", "napkin", napkin_days, Unit.DAYS, formula)
+    rate = product(q.gpus, q.training_flop_per_s, q.mfu or 1)
+    arithmetic = f"{product(6, active, q.tokens)} / ({rate}) / 86,400"
+    yield Line("train_days_napkin", "napkin", napkin_days, Unit.DAYS, formula, arithmetic)
     if q.compute not in (None, DTYPES["bf16"]):
         yield Note(f"training times use the {q.training_dtype.name} peak, as --compute says")
     elif q.training_dtype != q.compute_dtype:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from predict.answers.arithmetic import number, product
+from predict.answers.arithmetic import number, product, quotient, rounded_up
 from predict.answers.lines import Line, Note, Weight, plain
 from predict.answers.question import Question
 from predict.answers.sections.memory import nominal
@@ -37,12 +37,17 @@ def training_state(q: Question) -> Iterator[Line | Note]:
         yield Note("training counts the decoder alone, without the vision beside it")
     state = memory.training_state(params, kind)
     total = plain(state.total_bytes)
-    formula = f"P x {kind.gradient_bytes:g}"
-    yield Line("gradient_bytes", "gradients", plain(state.gradient_bytes), Unit.BYTES, formula)
+    for key, label, size, each in (
+        ("training_weight_bytes", "weights", state.weight_bytes, kind.weight_bytes),
+        ("gradient_bytes", "gradients", state.gradient_bytes, kind.gradient_bytes),
+    ):
+        yield Line(key, label, plain(size), Unit.BYTES, f"P x {each:g}", product(params, each))
     formula = f"P x {kind.optimizer_bytes:g}: master copy and two moments" if kind.master_bytes else "two moments"
-    yield Line("optimizer_bytes", f"optimizer: {kind.name}", plain(state.optimizer_bytes), Unit.BYTES, formula)
+    size, arithmetic = plain(state.optimizer_bytes), product(params, kind.optimizer_bytes)
+    yield Line("optimizer_bytes", f"optimizer: {kind.name}", size, Unit.BYTES, formula, arithmetic)
     formula = f"P x {kind.state_bytes_per_param:g}: weights, gradients, optimizer"
-    yield Line("training_state_bytes", "training state", total, Unit.BYTES, formula)
+    arithmetic = product(params, kind.state_bytes_per_param)
+    yield Line("training_state_bytes", "training state", total, Unit.BYTES, formula, arithmetic)
     layout = q.training_layout
     for stage in (1, 2, 3) if layout.data_parallel > 1 else ():
         share = plain(
@@ -51,7 +56,8 @@ def training_state(q: Question) -> Iterator[Line | Note]:
         yield Line(f"zero_{stage}_bytes_per_gpu", f"per GPU, ZeRO-{stage}", share, Unit.BYTES, ZERO_FORMULAS[stage])
     fewest = plain(memory.min_gpus(total, q.memory_bytes, q.training_reserved_bytes))
     formula = "state / memory of a GPU; without activations"
-    yield Line("min_gpus_training", "GPUs for the state", fewest, Unit.GPUS, formula)
+    arithmetic = rounded_up(quotient(total, q.memory_bytes - q.training_reserved_bytes))
+    yield Line("min_gpus_training", "GPUs for the state", fewest, Unit.GPUS, formula, arithmetic)
     yield from nominal(
         q, "GPUs for the training state", lambda hbm: memory.min_gpus(total, hbm, q.training_reserved_bytes)
     )
@@ -94,7 +100,8 @@ def _activations(q: Question) -> Iterator[Line | Note]:
         formula = "op by op, as Hugging Face's code" if other is Kernels.EAGER else "norms, SwiGLU and experts fused"
         yield Line(f"activation_bytes_{other}", f"all, {other} kernels", size, Unit.BYTES, formula)
     logits = plain(memory.logits_bytes(q.batch, q.seq, model.outputs)) if model.outputs else 0
-    yield Line("logits_bytes", "logits", logits, Unit.BYTES, "6BSV: 16 bits, plus fp32 for the loss")
+    formula, arithmetic = "6BSV: 16 bits, plus fp32 for the loss", product(6, q.batch, q.seq, model.outputs)
+    yield Line("logits_bytes", "logits", logits, Unit.BYTES, formula, arithmetic)
     if q.recompute is Recompute.NONE:
         scores = both_bytes(here - total(Recompute.FLASH))
         yield Note(f"{scores} of the activations are attention scores; FlashAttention keeps none: --recompute flash")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from predict.answers.question import Question
 from predict.errors import BadModel, MissingCeiling
-from predict.expected.model_pass import ExpectedPass, expected_decode, expected_prefill
+from predict.expected.model_pass import ExpectedPass, expected_check, expected_decode, expected_prefill
 from predict.expected.training import ExpectedStep, expected_training
 from predict.expected.whole_model import REQUEST_S
 from predict.model.replica import PassPrediction, Replica
@@ -55,6 +55,26 @@ def decode_times(q: Question, batch: int | None = None) -> Timed:
         bound = replica.decode(requests, q.context)
         q.timed["decode", requests] = timed(replica, bound, lambda: expected_decode(replica, requests, q.context))
     return q.timed["decode", requests]
+
+
+def draft_times(q: Question) -> Timed:
+    """A decode step of the question's draft model. The question must have one."""
+    if ("draft", q.batch) not in q.timed:
+        replica = q.replica().beside
+        assert replica is not None
+        bound = replica.decode(q.batch, q.context)
+        q.timed["draft", q.batch] = timed(replica, bound, lambda: expected_decode(replica, q.batch, q.context))
+    return q.timed["draft", q.batch]
+
+
+def check_times(q: Question, guesses: int) -> Timed:
+    """A step of the question's batch that checks `guesses` tokens of each request and makes one more."""
+    if ("check", guesses) not in q.timed:
+        replica, new = q.replica(), guesses + 1
+        bound = replica.decode(q.batch, q.context, new)
+        found = timed(replica, bound, lambda: expected_check(replica, q.batch, new, q.context))
+        q.timed["check", guesses] = found
+    return q.timed["check", guesses]
 
 
 def timed(replica: Replica, bound: PassPrediction, expect: Callable[[], ExpectedPass]) -> Timed:

@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.record import LARGEST_NUMBER
 from predict.errors import BadRecord
 from predict.json_file import strict_json
 from reports.accuracy.columns import DIMS, DIMS_OF_OP, OPS, TEXTS
-
-MOST = 1e300
 
 
 def read_benchmarks(path: Path) -> pd.DataFrame:
@@ -55,7 +54,7 @@ def _benchmark_row(benchmark: Mapping[str, Any]) -> dict[str, object]:
 
 
 def _number(value: object) -> float:
-    """A JSON number; NaN for anything else, and for one that no float holds."""
+    """A JSON number; NaN for anything else, and for one that is larger than any time or size."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return np.nan
-    return float(value) if abs(value) < MOST else np.nan
+    return float(value) if abs(value) < LARGEST_NUMBER else np.nan

@@ -80,17 +80,18 @@
     place.range?.addEventListener("change", remember);
     place.input?.addEventListener("change", () => changed(name, place.input.value.trim(), place.input, true));
     place.select?.addEventListener("change", () => {
-      if (name === "model") for (const each of [...DROPPED, ...shape]) state.delete(each);
+      if (name === "model") for (const each of shape) state.delete(each); // which was another model's
       changed(name, place.select.value, place.select, true);
-      showDropped();
     });
   }
   for (const form of document.forms) form.addEventListener("submit", (event) => event.preventDefault());
-  const offer = (name, { shown, stops, choices }) => {
+  // What an answer says of a control: where it stands in another section, that one says whether it matters there.
+  const offer = (pane, name, { shown, stops, choices }) => {
     const before = offered.get(name);
-    offered.set(name, { shown, stops: stops.length ? stops : before.stops });
+    offered.set(name, { shown: shown || before.shown, stops: stops.length ? stops : before.stops });
     for (const { element, select } of places.get(name)) {
-      element.classList.toggle("absent", !shown && !stops.length && !choices.length);
+      const section = element.closest("[data-section]");
+      if (!section || section === pane.element) element.classList.toggle("absent", !shown && !stops.length && !choices.length);
       if (select && choices.length) {
         const same = choices.length === select.options.length && choices.every(([value, text], at) => select.options[at].value === value && select.options[at].text === text);
         if (!same) select.replaceChildren(...choices.map(([value, text]) => new Option(text, value)));
@@ -179,7 +180,7 @@
     part(pane, ".commands pre").textContent = answer.commands.map((text, at) => (answer.commands.length > 1 ? `${text}  # (${at + 1})` : text)).join("\n");
     part(pane, ".notes").hidden = answer.notes.length === 0;
     part(pane, ".notes ul").replaceChildren(...answer.notes.map((text) => make("li", text)));
-    for (const [name, found] of Object.entries(answer.controls)) offer(name, found);
+    for (const [name, found] of Object.entries(answer.controls)) offer(pane, name, found);
     for (const figure of pane.element.querySelectorAll("[data-chart]")) await draw(pane, figure.dataset.chart, answer.data);
   };
   const ask = async (pane) => {
@@ -203,6 +204,8 @@
         }
         if (reply.ok) await showAnswer(pane, answer);
         else fail(pane, answer.error);
+        if (reply.status === 410) showDropped(answer.error);
+        if (reply.status === 503) pane.asked = null; // it was busy, or too long: the next move asks again
         pane.element.dataset.answered = query || "-";
       }
     } finally {
@@ -252,6 +255,7 @@
   const undrop = document.getElementById("undrop");
   const showDropped = (text) => {
     undrop.hidden = !state.has("config");
+    for (const { select } of places.get("model")) select.disabled = state.has("config");
     told.textContent = text ?? (state.has("config") ? `${state.get("file")} is used in place of the model of the list` : "or drop one onto the page: it stays on this machine");
   };
   const take = async (one) => {

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from predict.answers.arithmetic import seconds
 from predict.answers.question import Question
 from predict.answers.times import decode_times, prefill_times
 from predict.errors import MissingCeiling
@@ -208,14 +209,25 @@ def _numbers(curve: Curve, kernel: Kernel, size: int, command: int, machine: str
     place = curve.sizes.index(size)
     sizes = ", ".join(f"{name} {each:,}" for name, each in (*kernel.fixed, (kernel.vary, size)))
     group = f"One kernel: {kernel.op} {sizes} on {machine}"
-    for key, label, times_s, formula in (
-        ("napkin_s", "bound", curve.bound_s, "largest of FLOP / peak and bytes / bandwidth"),
-        ("expected_s", "expected", curve.expected_s, "the op's form with measured constants"),
-        ("refined_s", "refined", curve.refined_s, "expected x what the form leaves over at this size"),
+    terms = [seconds(float(times_s[place])) for times_s in (curve.compute_s, curve.memory_s) if times_s is not None]
+    refined = ""
+    if curve.expected_s is not None and curve.refined_s is not None:
+        factor = float(curve.refined_s[place] / curve.expected_s[place])
+        refined = f"{seconds(float(curve.expected_s[place]))} x {factor:.5g}"
+    for key, label, times_s, formula, arithmetic in (
+        (
+            "napkin_s",
+            "bound",
+            curve.bound_s,
+            "the larger of FLOP / peak, bytes / bandwidth",
+            f"max({', '.join(terms)})",
+        ),
+        ("expected_s", "expected", curve.expected_s, "the op's form with measured constants", ""),
+        ("refined_s", "refined", curve.refined_s, "expected x what the form leaves over at this size", refined),
     ):
         if times_s is not None:
             value = float(times_s[place])
-            yield Number(key, label, show(value, Unit.SECONDS), value, formula, "", command, group)
+            yield Number(key, label, show(value, Unit.SECONDS), value, formula, arithmetic, command, group)
 
 
 def _measured(asked: str, points: Sequence[Point], source: Source | None) -> str:

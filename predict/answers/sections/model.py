@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from predict.answers.arithmetic import amount, product
 from predict.answers.lines import Line, Note, Weight, plain
 from predict.answers.question import Question
+from predict.model.attention import Attention
 from predict.model.linear import Component
 from predict.model.passes import Logits
 from predict.units import Unit
@@ -43,6 +44,15 @@ def model_size(q: Question) -> Iterator[Line | Note]:
                 yield Note(text, Weight.DECISION)
 
 
+def _score_arithmetic(q: Question, flop: float) -> str:
+    """The numbers of the scores where all layers have the same heads and see the same tokens; else none."""
+    mixers = set(q.model.mixers)
+    if len(mixers) != 1 or not isinstance(mixer := next(iter(mixers)), Attention):
+        return ""
+    pairs = flop / (4 * q.model.layers * mixer.heads * mixer.head_dim)
+    return product(4, q.model.layers, mixer.heads, mixer.head_dim, plain(pairs))
+
+
 def forward_flop(q: Question) -> Iterator[Line | Note]:
     """FLOP of a forward pass by component, and the napkin's 2PT. Logits count for every position, as in training."""
     work, tokens, active = q.forward(q.logits or Logits.ALL), q.batch * q.seq, q.model.active_params
@@ -57,6 +67,8 @@ def forward_flop(q: Question) -> Iterator[Line | Note]:
         is_product = component in (Component.MLP, Component.ATTENTION_PROJECTIONS, Component.VOCAB)
         rows = positions if component is Component.VOCAB else tokens
         arithmetic = product(2, rows, flop / 2 / rows) if is_product else ""
+        if component is Component.ATTENTION_SCORES:
+            arithmetic = _score_arithmetic(q, flop)
         parts.append(amount(flop, "FLOP"))
         yield Line(f"flop_{component}", label, flop, Unit.FLOP, how, arithmetic)
     yield Line("forward_flop", "total", plain(work.flop), Unit.FLOP, "sum of the above", " + ".join(parts))

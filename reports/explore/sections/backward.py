@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from predict.answers.lines import Use
 from predict.answers.question import Question
 from predict.answers.sections.training import training
 from predict.model.linear import Component
@@ -12,6 +13,7 @@ from reports.explore.backprop import edge_rows, node_rows, steps
 from reports.explore.charts import FLOP, Axis, bars, graph
 from reports.explore.section import Section
 from reports.explore.state import State
+from reports.explore.unfit import unfit
 
 OWN = ("recompute", "kernels")
 KEYS = (
@@ -32,6 +34,7 @@ def answer(state: State) -> Answered:
     forward, back = sum(step.products for step in walk[:4]), sum(step.products for step in walk[4:])
     return Answered(
         says=(
+            *unfit(q, Use.TRAIN),
             f"Backward takes {times(sum(flop for _, group, flop in parts if group == 'backward') / parts[0][2])}"
             " the FLOP of forward.",
             done[-1].text,

@@ -1,6 +1,6 @@
 """8. What does a larger batch cost: latency against throughput, the batch that fits, and slots that idle."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from predict.answers.lines import Line
 from predict.answers.question import Question
@@ -14,12 +14,14 @@ from reports.explore.section import Section
 from reports.explore.slots import Span, continuous_spans, static_spans
 from reports.explore.state import State
 from reports.explore.steps import Steps, decode_steps, steps_of
+from reports.explore.unfit import cannot_serve, largest_batch
 from reports.palette import BLUE, GREY
 
 KEYS = (
     *("tpot_s", "decode_step_expected_s", "decode_tokens_per_s", "decode_tokens_per_s_expected", "max_batch"),
     *("kv_crossover_batch", "batch_to_saturate_with_kv"),
 )
+SLOT_SHARE = "tokens / (slots x steps)"
 MOST_REQUESTS, LONGEST_REQUEST = 64, 100_000
 TRADE = curves(
     "trade",
@@ -40,25 +42,23 @@ def answer(state: State) -> Answered:
     continuous = Formula("serving.continuous_batch_utilization", arguments)
     q = state.question()
     if not q.serves:
-        return Answered((f"Cannot serve: {q.unserved}.",), (state.command(),), is_alarm=True)
+        return cannot_serve(q, state.command())
     found = [*memory_use(q), *decode(q)]
-    largest = int(q.roomiest_replica().max_batch(max(q.context, 1)))
+    largest = largest_batch(q)
     steps = steps_of(state.with_texts(batch="1").asked(), None, largest)
-    refilled = "continuous", continuous_spans(lengths, slots)
-    shares = static.value, continuous.value
-    tokens = f"{sum(lengths):,} / ({slots} x steps)"
+    waiting, refilled = list(static_spans(lengths, slots)), list(continuous_spans(lengths, slots))
     return Answered(
-        says=(_says(q, found, largest), _says_slots(*shares)),
+        says=(_says(q, found, largest), _says_slots(static.value, continuous.value)),
         commands=(state.command(), static.command, continuous.command),
         numbers=(
             *numbers_of(found, KEYS),
-            static.number("slots at work, static", Unit.SHARE, "tokens / (slots x steps)", tokens, 1),
-            continuous.number("slots at work, continuous", Unit.SHARE, "tokens / (slots x steps)", tokens, 2),
+            static.number("slots at work, static", Unit.SHARE, SLOT_SHARE, _slot_share(waiting, slots), 1),
+            continuous.number("slots at work, continuous", Unit.SHARE, SLOT_SHARE, _slot_share(refilled, slots), 2),
         ),
         data={
             "trade": list(_trade(steps)),
             "trade_points": [*_fitting(steps, largest), *_here(q)],
-            "slots": [*_slots("static", static_spans(lengths, slots)), *_slots(*refilled)],
+            "slots": [*_slots("static", waiting), *_slots("continuous", refilled)],
         },
         notes=texts_of(found),
         is_alarm=q.batch > largest,
@@ -88,6 +88,11 @@ def _says_slots(static: float, continuous: float) -> str:
         f"Static batching keeps the slots at work {percent(static)} of the time, continuous batching"
         f" {percent(continuous)}."
     )
+
+
+def _slot_share(spans: Sequence[Span], slots: int) -> str:
+    tokens = sum(span.end - span.start for span in spans if span.request is not None)
+    return f"{tokens:,} / ({slots} x {max(span.end for span in spans):,})"
 
 
 def _trade(steps: Steps) -> Iterator[Row]:

@@ -17,6 +17,7 @@ from reports.explore.kernel import KernelFigure, kernel_chart
 from reports.explore.section import Section
 from reports.explore.shape import shape_stops
 from reports.explore.state import State
+from reports.explore.unfit import cannot_serve, largest_batch
 from reports.palette import GREEN, GREY, RED, SKY
 
 SHAPED = ("layers", "kv_heads")
@@ -76,10 +77,9 @@ def answer(state: State) -> Answered:
     q = state.question()
     command = state.command()
     if not q.serves:
-        return Answered((f"Cannot serve: {q.unserved}.",), (command,), is_alarm=True)
+        return cannot_serve(q, command)
     found = list(memory_use(q))
     cards = [Card.of(q, size) for size in CARDS_GB]
-    largest = int(q.roomiest_replica().max_batch(max(q.context, 1)))
     return Answered(
         says=(_says(q, cards),),
         commands=(command, *(f"{command} --hbm {card.size_gb}GB" for card in cards)),
@@ -94,7 +94,7 @@ def answer(state: State) -> Answered:
             "room_marks": [],
         },
         notes=texts_of(found),
-        is_alarm=q.batch > largest,
+        is_alarm=q.batch > largest_batch(q),
         controls=shape_stops(state, SHAPED),
     )
 

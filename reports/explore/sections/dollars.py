@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from predict.answers.lines import Use
 from predict.answers.question import Question
 from predict.answers.sections.money import serving_money, training_money
 from predict.answers.sections.training import training
@@ -15,6 +16,7 @@ from reports.explore.charts import BOUND, DOLLARS, EXPECTED, SHARE, Axis, Series
 from reports.explore.section import Section
 from reports.explore.state import State
 from reports.explore.steps import Steps, decode_steps, steps_of
+from reports.explore.unfit import unfit
 
 TRAINING = ("price", "mfu", "tokens", "train_gpus", "train_batch", "recompute")
 SERVING = ("price",)
@@ -40,12 +42,14 @@ def answer(state: State) -> Answered:
     served = list(serving_money(q))
     numbers = (*numbers_of(trained, TRAIN_KEYS), *numbers_of(served, command=1))
     texts = {each.key: each.text for each in numbers}
-    assumed = f"at an assumed MFU of {percent(trains.mfu or 1)}"
-    says = [f"The training costs {texts['train_usd']} {assumed}: {texts['train_days']}."]
+    assert trains.mfu is not None  # the control has a default
+    assumed = f"at an assumed MFU of {percent(trains.mfu)}"
+    says = [*unfit(trains, Use.TRAIN), f"The training costs {texts['train_usd']} {assumed}: {texts['train_days']}."]
     if "train_usd_expected" in texts:
         mfu = texts["train_mfu_expected"]
         says.append(f"Expected are {texts['train_usd_expected']} and {texts['train_days_expected']}, an MFU of {mfu}.")
     if q.serves:
+        says += unfit(q, Use.SERVE)
         says.append(f"A million tokens out cost {texts['usd_per_1m_tokens']} at batch {q.batch:,}, at best.")
         steps = steps_of(state.with_texts(batch="1").asked(*SERVING))
     return Answered(
@@ -56,7 +60,7 @@ def answer(state: State) -> Answered:
             "tokens": [*_tokens(q, steps), *_tokens(q, decode_steps(q, [q.batch]))] if q.serves else [],
             "tokens_marks": [mark(q.batch, "this batch", f"batch {q.batch:,}")],
             "run": list(_run(trains)),
-            "run_marks": [mark(trains.mfu or 1, "this MFU", percent(trains.mfu or 1))],
+            "run_marks": [mark(trains.mfu, "this MFU", percent(trains.mfu))],
         },
         notes=texts_of([*trained, *served]),
         controls={"tokens": Stops(people_count(trains.tokens))},

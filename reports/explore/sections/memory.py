@@ -10,7 +10,7 @@ from predict.answers.sections.training_memory import held_in_training, step_memo
 from predict.answers.verdict import verdicts
 from predict.formulas.memory import sharded_state
 from predict.units import both_bytes
-from reports.explore.answered import Answered, Row, bar, numbers_of, texts_of
+from reports.explore.answered import Answered, Row, Stops, bar, numbers_of, texts_of
 from reports.explore.charts import BYTES, Axis, bars
 from reports.explore.section import Section
 from reports.explore.state import State
@@ -42,11 +42,12 @@ def answer(state: State) -> Answered:
     tenants = _training(q) if use is Use.TRAIN else _serving(q)
     return Answered(
         says=(verdict.lines[0],),
-        commands=(state.command(*own, **({"option": "--train"} if use is Use.TRAIN else {})),),
+        commands=(state.command(*own, option="--train" if use is Use.TRAIN else ""),),
         numbers=tuple(numbers_of(found, KEYS[use])),
         data={"tenants": list(_bars(tenants, q.memory_bytes)), "tenants_marks": [_limit(q)]},
         notes=texts_of(found),
         is_alarm=not verdict.fits,
+        controls={name: Stops(state[name] if use is Use.TRAIN else "") for name in TRAINING},
     )
 
 

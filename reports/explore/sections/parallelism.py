@@ -4,6 +4,7 @@ import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from predict.answers.lines import Use
 from predict.answers.question import Question
 from predict.answers.sections.decode import decode
 from predict.answers.sections.layout import layout
@@ -16,6 +17,7 @@ from reports.explore.answered import Answered, Row, mark, numbers_of, texts_of
 from reports.explore.charts import ARITHMETIC, BOUND, EXPECTED, LINK, MEMORY, curves, log_seconds, log_sizes
 from reports.explore.section import Section
 from reports.explore.state import Asked, State
+from reports.explore.unfit import cannot_serve, unfit
 
 COUNTS = (1, 2, 4, 8, 16)
 LAYOUT_KEYS = (
@@ -44,23 +46,24 @@ class Spread:
 def answer(state: State) -> Answered:
     """The pass on these GPUs, and on other numbers of them."""
     q, phase = state.question(), state["phase"]
-    command = state.command()
     if not q.serves:
-        return Answered((f"Cannot serve: {q.unserved}.",), (command,), is_alarm=True)
+        return cannot_serve(q, state.command())
     found = [*layout(q), *(decode(q) if phase == "decode" else prefill(q))]
     counts = tuple(sorted({*COUNTS, q.gpus}))
     spreads = [_spread(state.with_texts(gpus=str(count)).asked(), phase) for count in counts]
     here = next(each.timed for each in spreads if each.gpus == q.gpus)
     assert here is not None
+    refused = tuple(unfit(q, Use.SERVE))
     return Answered(
-        says=_says(q, phase, here, spreads[0]),
-        commands=(command,),
+        says=(*refused, *_says(q, phase, here, spreads[0])),
+        commands=(state.command(),),
         numbers=tuple(numbers_of(found, (*TIME_KEYS[phase], *LAYOUT_KEYS))),
         data={
             "spread": [row for each in spreads for row in _rows(each)],
             "spread_marks": [mark(q.gpus, "these GPUs", show(q.gpus, Unit.GPUS))],
         },
         notes=(*texts_of(found), *(f"{show(each.gpus, Unit.GPUS)}: {each.reason}" for each in spreads if each.reason)),
+        is_alarm=bool(refused),
     )
 
 
@@ -103,7 +106,7 @@ def _rows(spread: Spread) -> Iterator[Row]:
         (MEMORY, float(bound.dram_s)),
         (ARITHMETIC, float(bound.compute_s)),
         (LINK, float(bound.link_s)),
-        (EXPECTED, expected_s or 0.0),
+        *([(EXPECTED, expected_s)] if expected_s is not None else []),
     ]
     for series, time_s in parts:
         if time_s > 0:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+from predict.answers.lines import Use
 from predict.answers.sections.decode import decode
 from predict.answers.sections.prefill import prefill
 from predict.answers.times import Timed, decode_times, prefill_times
@@ -12,6 +13,7 @@ from reports.explore.charts import SHARE, Axis, bars
 from reports.explore.kernel import KernelFigure, kernel_chart
 from reports.explore.section import Section
 from reports.explore.state import State
+from reports.explore.unfit import cannot_serve, unfit
 from reports.palette import GREEN, RED
 from reports.report.charts import SECONDS
 
@@ -34,13 +36,15 @@ def answer(state: State) -> Answered:
     q = state.question()
     command = state.command()
     if not q.serves:
-        return Answered((f"Cannot serve: {q.unserved}.",), (command,), is_alarm=True)
+        return cannot_serve(q, command)
+    refused = tuple(unfit(q, Use.SERVE))
     prompts, steps = list(prefill(q)), list(decode(q))
     first, step = prefill_times(q, 1), decode_times(q)
     formulas = list(_latencies(first, step, generated))
     shown = (number for place, each in enumerate(formulas) for number in _numbers(*each, place + 1))
     return Answered(
         says=(
+            *refused,
             f"The prompt alone takes {duration(first.bound_s)}, each token after the first {duration(step.bound_s)}"
             f" in a batch of {q.batch:,}, with {q.context:,} tokens cached on average.",
             f"Prefill uses {percent(float(first.bound.mfu))} of the FLOP/s, decode {percent(float(step.bound.mfu))}.",
@@ -53,6 +57,7 @@ def answer(state: State) -> Answered:
         ),
         data={"request": list(_bars(first, step, generated)), "used": list(_used(first, step))},
         notes=texts_of([*prompts, *steps]),
+        is_alarm=bool(refused),
     )
 
 

@@ -5,22 +5,26 @@ from collections.abc import Iterator
 import numpy as np
 
 from predict.answers.question import Question
-from predict.answers.sections.speculation import LONGEST_DRAFT, speculation, speedup
+from predict.answers.sections.speculation import LONGEST_DRAFT, Drafted, drafted, speculation, speedup
 from predict.formulas import speculation as drafts
 from predict.guess_rule import accepted_guesses
 from predict.units import Unit, times
 from reports.explore.answered import Answered, Formula, Number, Row, bar, mark, numbers_of, texts_of
-from reports.explore.charts import BOUND, Axis, Series, bars, curves, log_sizes
+from reports.explore.charts import BOUND, EXPECTED, Axis, Series, bars, curves, log_sizes
 from reports.explore.section import Section
 from reports.explore.state import State
-from reports.palette import BLUE, GREEN, GREY, ORANGE, RED
+from reports.palette import GREEN, GREY, ORANGE, PINK, RED
 
 OWN = ("draft", "accept")
-FREE = Series("checking costs one step", BLUE, (6, 3))
-DRAFTED = Series("this draft, at this batch", BOUND.color)
+FREE = Series("checking costs one step", PINK, (6, 3))
+DRAFTED = Series("this draft, bound", BOUND.color)
+WITH_EXPECTED = Series("this draft, expected", EXPECTED.color, EXPECTED.dash)
+OVER_BATCH = Series("bound, at this depth", BOUND.color)
 ROUNDS_OF_TOKENS = 24
-DEPTHS = curves("depths", "Speed-up over tokens drafted", Axis("tokens drafted"), Axis("speed-up"), (FREE, DRAFTED))
-BATCHES = curves("gains", "Speed-up of this draft over the batch", log_sizes("batch"), Axis("speed-up"), (DRAFTED,))
+DEPTHS = curves(
+    "depths", "Speed-up over tokens drafted", Axis("tokens drafted"), Axis("speed-up"), (FREE, DRAFTED, WITH_EXPECTED)
+)
+BATCHES = curves("gains", "Speed-up of this draft over the batch", log_sizes("batch"), Axis("speed-up"), (OVER_BATCH,))
 ROUNDS = bars(
     "rounds",
     "Guesses kept, step by step, at this acceptance",
@@ -42,20 +46,26 @@ def answer(state: State) -> Answered:
         Formula("speculation.best_k", {"alpha": alpha, "c": c, "limit": str(LONGEST_DRAFT)}),
     )
     q = state.question(*OWN)
-    found = list(speculation(q))
-    gain = (
-        f"At {share:.0%} a step that drafts {depth} makes {formulas[0].value:.3g} tokens: {times(formulas[1].value)}."
-    )
-    pays = f"Best is to draft {best}." if best else "No depth pays: a guess costs more than its chance is worth."
+    found, both = list(speculation(q)), drafted(q)
+    bound, expected = both or (None, None)
+    any_draft = f"A draft whose step costs {cost:.0%}, right {share:.0%} of the time"
+    gain = f"drafting {depth} makes {formulas[0].value:.3g} tokens a step, {times(formulas[1].value)} as fast"
+    pays = f"best is to draft {best}" if best else "no depth pays: a guess costs more than its chance is worth"
     return Answered(
-        says=(gain, pays, *_drafted(q)),
+        says=(
+            *_drafted(q, bound, expected),
+            f"{any_draft}: {gain}; {pays}.",
+        ),
         commands=(*(each.command for each in formulas), *([state.command(*OWN)] if found else [])),
-        numbers=(*_numbers(formulas, alpha, k, c), *numbers_of(found, command=len(formulas))),
+        numbers=(
+            *_numbers(formulas, alpha, k, c),
+            *numbers_of(found, command=len(formulas), group=f"Draft model {q.draft.name}" if q.draft else ""),
+        ),
         data={
-            "depths": [*_depths(share, cost), *_drafted_depths(q)],
-            "depths_marks": [_mark(depth, "this depth", 0), *([_mark(best, "best", 1)] if best else [])],
+            "depths": [*_depths(share, cost), *_depths_of(bound, DRAFTED), *_depths_of(expected, WITH_EXPECTED)],
+            "depths_marks": [_mark(depth, "this depth", 0), *_best_marks(best, bound)],
             "gains": list(_gains(q, depth)),
-            "gains_marks": [_mark(q.batch, "this batch", 0)] if q.draft and q.serves else [],
+            "gains_marks": [_mark(q.batch, "this batch", 0)] if bound else [],
             "rounds": list(_rounds(depth, round(share * 100))),
         },
         notes=texts_of(found),
@@ -70,11 +80,18 @@ def _numbers(formulas: tuple[Formula, Formula, Formula], alpha: str, k: str, c: 
     yield best.number("best depth", Unit.TOKENS, "the k with the largest speed-up; 0: none pays", "", 2)
 
 
-def _drafted(q: Question) -> Iterator[str]:
+def _drafted(q: Question, bound: Drafted | None, expected: Drafted | None) -> Iterator[str]:
+    """What the draft model brings."""
     if q.draft is None:
-        yield "Choose a draft model to see what its steps and its batch do to that."
-    elif not q.serves:
+        yield "Choose a draft model to see what its steps and its batch do."
+    elif bound is None:
         yield f"Cannot serve: {q.unserved}."
+    else:
+        told = (
+            f"With {q.draft.name} at batch {q.batch:,}, best is to draft {bound.best}: {times(bound.gain(bound.best))}"
+        )
+        more = f"; expected {expected.best}: {times(expected.gain(expected.best))}" if expected else ""
+        yield f"{told} by the bounds{more}."
 
 
 def _depths(share: float, cost: float) -> Iterator[Row]:
@@ -83,22 +100,30 @@ def _depths(share: float, cost: float) -> Iterator[Row]:
         yield {"x": depth, "y": gain, "series": FREE.name, "says": f"{depth:.0f} drafted: {times(gain)}"}
 
 
-def _drafted_depths(q: Question) -> Iterator[Row]:
-    if q.draft is None or not q.serves:
+def _depths_of(found: Drafted | None, series: Series) -> Iterator[Row]:
+    if found is None:
         return
-    target = q.replica()
-    for depth in range(1, LONGEST_DRAFT + 1):
-        gain = float(speedup(q, target, depth, q.batch))
-        yield {"x": depth, "y": gain, "series": DRAFTED.name, "says": f"{depth} drafted: {times(gain)}"}
+    for depth in found.checks_s:
+        gain = found.gain(depth)
+        yield {"x": depth, "y": gain, "series": series.name, "says": f"{depth} drafted, {series.name}: {times(gain)}"}
+
+
+def _best_marks(best: int, bound: Drafted | None) -> Iterator[Row]:
+    """The best depth of the draft model, if there is one; else that of the formula."""
+    if bound is not None:
+        yield _mark(bound.best, "best with this draft", 1)
+    elif best:
+        yield _mark(best, "best", 1)
 
 
 def _gains(q: Question, depth: int) -> Iterator[Row]:
+    """Over the batch, at this depth."""
     if q.draft is None or not q.serves:
         return
     batches = np.array([2.0**power for power in range(13)])
     gains = np.broadcast_to(speedup(q, q.replica(), depth, batches), batches.shape)
     for batch, gain in zip(batches.tolist(), gains.tolist(), strict=True):
-        yield {"x": batch, "y": gain, "series": DRAFTED.name, "says": f"batch {batch:,.0f}: {times(gain)}"}
+        yield {"x": batch, "y": gain, "series": OVER_BATCH.name, "says": f"batch {batch:,.0f}: {times(gain)}"}
 
 
 def _mark(x: int, label: str, place: int) -> Row:

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterator
 
-from predict.answers.lines import Line
+from predict.answers.lines import Line, Use
 from predict.answers.question import Question
 from predict.answers.sections.decode import decode
 from predict.answers.sections.prefill import prefill
@@ -16,6 +16,7 @@ from reports.explore.kernel import KernelFigure, kernel_chart
 from reports.explore.section import Section
 from reports.explore.state import State
 from reports.explore.steps import LARGEST, Steps, decode_steps, steps_of
+from reports.explore.unfit import cannot_serve, largest_batch, unfit
 
 KEYS = (
     *("tpot_s", "decode_step_expected_s", "decode_bound", "decode_flop", "decode_bytes", "decode_intensity"),
@@ -34,25 +35,24 @@ STEPS = curves("steps", "A decode step over the batch", log_sizes("batch"), log_
 def answer(state: State) -> Answered:
     """Times of the batch, and of all others."""
     q = state.question()
-    command = state.command()
     if not q.serves:
-        return Answered((f"Cannot serve: {q.unserved}.",), (command,), is_alarm=True)
+        return cannot_serve(q, state.command())
     found = [*itertools.islice(prefill(q), 1), *decode(q)]  # the first line of prefill is the ridge
     lines = {each.key: each.value for each in found if isinstance(each, Line)}
     knee = lines.get("batch_to_saturate_with_kv" if q.context else "batch_to_saturate_napkin")
     assert not isinstance(knee, str)
-    largest = int(q.roomiest_replica().max_batch(max(q.context, 1)))
+    largest, refused = largest_batch(q), tuple(unfit(q, Use.SERVE))
     steps = steps_of(state.with_texts(batch="1").asked(), knee, largest)
     return Answered(
-        says=(*_unfit(q, largest), *_says(q, knee)),
-        commands=(command,),
+        says=(*refused, *_says(q, knee)),
+        commands=(state.command(),),
         numbers=tuple(numbers_of(found, KEYS)),
         data={
             "steps": [*step_rows(steps), *step_rows(decode_steps(q, [q.batch]))],
             "steps_marks": list(_marks(q, knee, largest)),
         },
         notes=(*texts_of(found), *([f"no expected time: {steps.reason}"] if steps.reason else [])),
-        is_alarm=largest < q.batch,
+        is_alarm=bool(refused),
     )
 
 
@@ -79,12 +79,6 @@ def _marks(q: Question, knee: float | None, largest: int) -> Iterator[Row]:
             yield mark(batch, label, f"{label}: {batch:,.0f}", place)
 
 
-def _unfit(q: Question, largest: int) -> Iterator[str]:
-    if largest < q.batch:
-        fits = f"up to {largest:,} requests of {q.context:,} tokens do" if largest else "not even one request does"
-        yield f"Does not fit: {fits}. The times assume that it does."
-
-
 def _says(q: Question, knee: float | None) -> tuple[str, ...]:
     step = decode_times(q).bound
     bound = step.bound
@@ -108,8 +102,8 @@ KERNEL = KernelFigure(
 TIME = Section(
     "time",
     "Where does the time go?",
-    "Move the batch. A small one is memory-bound: the GPU waits for weights. A large one is compute-bound. Cached"
-    " tokens of 0 leave out the KV cache.",
+    "Move the batch. A small one is memory-bound: the GPU waits for weights. Without a KV cache (cached tokens 0) a"
+    " large one is compute-bound; with one it may never be.",
     answer,
     charts=(STEPS,),
     kernel=KERNEL,

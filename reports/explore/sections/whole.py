@@ -1,6 +1,6 @@
 """11. The whole answer of `predict model`: verdict, lines, where the time goes, and what the numbers assume."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from predict.answers.answer import answer as whole_answer
 from predict.answers.batching import batch_table, batch_title
@@ -31,9 +31,16 @@ def answer(state: State) -> Answered:
         ),
         notes=tuple(note.text for note in shown.remarks),
         is_alarm=not verdict.fits,
-        controls={"tokens": Stops(people_count(q.tokens))},
+        controls={name: Stops(shown if use is of else "") for name, (of, shown) in _only(state, q).items()},
         grids=tuple(_grids(q, use)),
     )
+
+
+def _only(state: State, q: Question) -> Mapping[str, tuple[Use, str]]:
+    """Controls that matter to one use alone, and what they say."""
+    serving = {name: (Use.SERVE, state[name] or "none") for name in ("draft", "accept")}
+    training = {name: (Use.TRAIN, state[name]) for name in ("recompute", "optimizer", "zero", "kernels")}
+    return {**serving, **training, "tokens": (Use.TRAIN, people_count(q.tokens))}
 
 
 def _grids(q: Question, use: Use) -> Iterator[Grid]:

@@ -256,7 +256,9 @@ MOST_STEPS = 3  # to values that may be alike: h100-sxm and h100-pcie have the s
 
 
 def set_next(control):
-    """Set another value, with the keyboard if it is a slider; whether there is one."""
+    """Set another value, with the keyboard if it is a slider; whether there is one, and the section has the control."""
+    if not control.is_visible():
+        return False
     if control.evaluate("(each) => each.tagName") == "SELECT":
         values = control.evaluate("(each) => [...each.options].map((option) => option.value)")
         if len(values) < 2:

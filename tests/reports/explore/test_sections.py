@@ -77,9 +77,43 @@ def test_the_batch_stands_on_the_curves(batch):
 
 
 def test_a_batch_that_does_not_fit_is_said_before_its_times():
-    assert ask("time", model="llama-3.1-405b").says[0].startswith("Does not fit: not even one request does.")
-    assert ask("time", batch="4096").says[0].startswith("Does not fit: up to 242 requests of 2,048 tokens do.")
-    assert ask("time").says[0].startswith("At batch 1")
+    for section in ("time", "phases", "parallelism"):
+        found = ask(section, model="llama-3.1-405b")
+        assert found.is_alarm
+        # 405.9e9 parameters of 2 bytes, and 2 x 126 layers x 8 x 128 x 2 bytes for 2048 tokens
+        assert found.says[0].startswith("Does not fit: serving needs 813 GB of")
+    assert ask("time", batch="4096").is_alarm
+    assert ask("backward", batch="64").says[0].startswith("Does not fit: training needs")
+    assert ask("dollars", model="llama-3.1-405b", train_gpus="1").says[0].startswith("Does not fit: training needs")
+    assert not ask("time").is_alarm
+
+
+def test_a_draft_model_is_what_the_section_speaks_of_first_and_its_best_depth_is_marked():
+    texts = {"model": "llama-3-70b", "gpus": "4", "draft": "llama-3.2-1b", "batch": "8"}
+    found = ask("speculation", **texts)
+    told = values(found, command=3)
+    assert found.says[0].startswith(f"With llama-3.2-1b at batch 8, best is to draft {told['speculation_k']}:")
+    gains = {row["x"]: row["y"] for row in found.data["depths"] if row["series"] == "this draft, bound"}
+    assert max(gains, key=gains.get) == told["speculation_k"]
+    assert gains[told["speculation_k"]] == told["speculation_speedup"]
+    (best,) = (row["x"] for row in found.data["depths_marks"] if "best" in row["label"])
+    assert best == told["speculation_k"]
+    expected = {row["x"]: row["y"] for row in found.data["depths"] if row["series"] == "this draft, expected"}
+    assert max(expected, key=expected.get) == told["speculation_k_expected"]
+
+
+def test_controls_that_do_nothing_in_a_use_are_left_out():
+    serving, training = (ask("memory", use=use).controls for use in ("serve", "train"))
+    assert {name for name, stops in serving.items() if not stops.shown} == {"optimizer", "zero", "recompute", "kernels"}
+    assert all(stops.shown for stops in training.values())
+    assert not ask("answer", use="train").controls["draft"].shown
+    assert ask("answer").controls["draft"].shown
+
+
+def test_slots_put_their_steps_into_the_formula():
+    """500 and 10 tokens in two slots: 510 of 2 x 500."""
+    found = ask("batching", lengths="500,10", slots="2")
+    assert next(each.arithmetic for each in found.numbers if each.command == 1) == "510 / (2 x 500)"
 
 
 def test_the_use_of_a_prompt_is_that_of_the_prompt_alone():

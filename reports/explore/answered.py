@@ -9,7 +9,7 @@ from predict.formulas.catalog import evaluate
 from predict.units import Unit, show
 from reports.explore.state import PROGRAM
 
-Row = Mapping[str, str | float | None]
+Row = Mapping[str, str | float]
 Data = Mapping[str, Sequence[Row]]
 
 
